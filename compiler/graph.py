@@ -1,0 +1,405 @@
+"""The typed tensor graph: what the front end lowers to, the passes rewrite and the expansion turns into gates.
+
+A `Value` is one tensor: the op that makes it, its arguments, its type, who may see it and between which numbers it
+lies. Values are made by `apply`, which asks the op for the type (and so for the user's error message) and the range,
+and folds what is constant. Identity is the graph's edge: two values are the same only if they are the same object; the
+common-subexpression pass makes equal ones one. What each op means is in `compiler.ops`; source positions and the
+wording around an `OpError` belong to the front end.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum, IntEnum
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compiler.interval import BITS, UNKNOWN, Interval
+
+if TYPE_CHECKING:
+    from dsl.ast import Span
+
+Shape = tuple[int, ...]
+Array = np.ndarray[Any, Any]
+
+INT_LIMIT = 2.0**30  # an `int` holds |v| below this (LANGUAGE.md, "Types and numbers")
+FOLD_LIMIT = 2.0**62  # whole constants beyond this would wrap in int64 while they are folded
+
+
+class Kind(Enum):
+    """What an element is. Plaintext arrays are float64, int64 and bool."""
+
+    FIXED = "fixed"
+    INT = "int"
+    BIT = "bit"
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return _DTYPES[self]
+
+
+_DTYPES = {Kind.FIXED: np.dtype(np.float64), Kind.INT: np.dtype(np.int64), Kind.BIT: np.dtype(np.bool_)}
+
+
+class Visibility(IntEnum):
+    """Who may know a value. What depends on several values is as hidden as the most hidden one."""
+
+    CONSTANT = 0  # the compiler knows it
+    PUBLIC = 1  # both compute parties know it at run time
+    SECRET = 2
+
+
+class OpError(Exception):
+    """A tensor op refuses its arguments; the front end adds the place and formats it.
+
+    `arg` is the index of the argument that is to blame, when one is.
+    """
+
+    def __init__(self, message: str, help: str | None = None, arg: int | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.help = help
+        self.arg = arg
+
+
+@dataclass(frozen=True)
+class Precision:
+    """The number format: `bits` of the ring, of which `frac` stand behind the point."""
+
+    bits: int = 64
+    frac: int = 16
+
+    @property
+    def limit(self) -> float:
+        """A fixed-point value holds |v| below this; a product carries twice the fraction bits until it is truncated."""
+        return 2.0 ** (self.bits - 2 - 2 * self.frac)
+
+    @property
+    def step(self) -> float:
+        return 2.0**-self.frac
+
+    def format_range(self, kind: Kind) -> Interval:
+        """All that a value of this kind can hold."""
+        if kind is Kind.BIT:
+            return BITS
+        limit, step = (INT_LIMIT, 1.0) if kind is Kind.INT else (self.limit, self.step)
+        return Interval(-limit + step, limit - step)
+
+
+@dataclass(frozen=True)
+class TensorOp:
+    """One tensor operation. Subclasses are frozen dataclasses whose fields are ints, floats, strings and tuples."""
+
+    def infer(self, *args: Value) -> tuple[Kind, Shape]:
+        """The result's type; raises OpError with the message for the user."""
+        raise OpError(f"{self.name} takes no arguments")
+
+    def interval(self, *args: Value) -> Interval:
+        """A range that holds every element of the result, from the arguments' ranges, shapes and constants."""
+        return UNKNOWN
+
+    def evaluate(self, *arrays: Array) -> Array:
+        """The plaintext meaning: float64, int64 and bool arrays in, one of them out."""
+        raise TypeError(f"{self.name} has no value of its own")
+
+    @property
+    def name(self) -> str:
+        return type(self).__name__
+
+
+@dataclass(frozen=True, eq=False)
+class Value:
+    """One tensor of the graph. `owners` are the roles on whose values (secret or public) it depends."""
+
+    op: TensorOp
+    args: tuple[Value, ...]
+    kind: Kind
+    shape: Shape
+    visibility: Visibility
+    range: Interval
+    span: Span | None = field(default=None, repr=False)
+    declared: Interval | None = None  # the author's promise `x = EXPR in [lo, hi]`, or the contract on a leaf
+    name: str | None = None
+    owners: frozenset[str] = frozenset()
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def rank(self) -> int:
+        return len(self.shape)
+
+    @property
+    def is_constant(self) -> bool:
+        return self.visibility is Visibility.CONSTANT
+
+    @property
+    def is_secret(self) -> bool:
+        return self.visibility is Visibility.SECRET
+
+    @property
+    def array(self) -> Array:
+        """The elements of a constant."""
+        if not isinstance(self.op, Constant):
+            raise TypeError(f"{self.name or self.op.name} is not a constant")
+        return self.op.array
+
+    def __repr__(self) -> str:
+        dims = ", ".join(map(str, self.shape))
+        return f"<{self.name or '-'} = {self.op.name} {self.kind.value}[{dims}] {self.range}>"
+
+
+# -- leaves ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Leaf(TensorOp):
+    """A value that no argument makes; `kind` and `shape` are declared."""
+
+    kind: Kind
+    shape: Shape
+
+    def infer(self, *args: Value) -> tuple[Kind, Shape]:
+        return self.kind, self.shape
+
+    def interval(self, *args: Value) -> Interval:
+        return BITS if self.kind is Kind.BIT else UNKNOWN
+
+
+@dataclass(frozen=True)
+class Owned(Leaf):
+    """A leaf that one role provides."""
+
+    role: str
+    public: bool = False
+
+
+@dataclass(frozen=True)
+class Input(Owned):
+    """Fresh for every run. `key` is the input's name in the source.
+
+    For `from hospital` (an array role) lowering makes one Input per member, each with the member's role
+    ("hospital[2]") and its index in `index_path`, and stacks them.
+    """
+
+    key: str = ""
+    index_path: tuple[int, ...] = ()
+    dims: tuple[str | None, ...] = ()  # per axis the name of the `dim` it is, when it is exactly one
+
+
+@dataclass(frozen=True)
+class Param(Owned):
+    """Provided once per session. `key` is the parameter's path with PyTorch's dots: `block.0.conv1.weight`."""
+
+    key: str = ""
+    index_path: tuple[int, ...] = ()
+    dims: tuple[str | None, ...] = ()
+
+
+@dataclass(frozen=True)
+class Prepared(Owned):
+    """What the owner's client computes in float64 before it shares: `graph.prepared[index]`."""
+
+    index: int = 0
+
+
+@dataclass(frozen=True)
+class Constant(Leaf):
+    """A tensor that the compiler knows: C-order bytes of float64, int64 or bool (little-endian), hashable as it is."""
+
+    data: bytes = b""
+
+    @property
+    def array(self) -> Array:
+        return np.frombuffer(self.data, dtype=self.kind.dtype.newbyteorder("<")).reshape(self.shape)
+
+    def interval(self, *args: Value) -> Interval:
+        array = self.array
+        return Interval(float(array.min()), float(array.max())) if array.size else Interval(0, 0)
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return self.array.astype(self.kind.dtype)
+
+
+def constant(array: Any, span: Span | None = None, name: str | None = None) -> Value:
+    """A constant value from anything NumPy reads: whole numbers become int64, bools bit, the rest float64."""
+    array = np.asarray(array)
+    if array.dtype == np.bool_:
+        kind = Kind.BIT
+    elif np.issubdtype(array.dtype, np.integer):
+        kind = Kind.INT
+    elif np.issubdtype(array.dtype, np.floating):
+        kind = Kind.FIXED
+    else:
+        raise OpError(f"expected numbers, found a table of {array.dtype}", "rows of a table need equal lengths")
+    array = np.ascontiguousarray(array, dtype=kind.dtype.newbyteorder("<")).reshape(array.shape)
+    if kind is Kind.FIXED and not np.isfinite(array).all():
+        raise OpError("a constant is not a finite number", "is there a division by zero, or a logarithm of zero?")
+    return apply(Constant(kind, array.shape, array.tobytes()), span=span, name=name)
+
+
+# -- making values -----------------------------------------------------------------------------------------------------
+
+
+def apply(
+    op: TensorOp,
+    *args: Value,
+    span: Span | None = None,
+    name: str | None = None,
+    declared: Interval | None = None,
+) -> Value:
+    """The value `op(*args)`: typed, ranged, and folded to a constant when every argument is one.
+
+    Raises OpError when the arguments do not fit, when a constant is no number, or when the result can never lie in
+    `declared`.
+    """
+    kind, shape = op.infer(*args)
+    derived = op.interval(*args)
+    if args and all(arg.is_constant for arg in args):
+        return _declared_constant(_fold(op, args, kind, derived, span, name), declared)
+    value = Value(
+        op=op,
+        args=args,
+        kind=kind,
+        shape=tuple(shape),
+        visibility=_visibility(op, args),
+        range=derived,
+        span=span,
+        name=name,
+        owners=frozenset({op.role}) if isinstance(op, Owned) else frozenset().union(*(a.owners for a in args)),
+    )
+    return value if declared is None else declare(value, declared)
+
+
+def declare(value: Value, declared: Interval, name: str | None = None) -> Value:
+    """`value` with the author's promise that it lies in `declared`; raises OpError when that can never hold."""
+    if value.is_constant:
+        return _declared_constant(value, declared)
+    both = value.range.intersect(declared)
+    if both is None:
+        raise OpError(
+            f"the value is promised to be in {declared}, but it always lies in {value.range}",
+            "correct the range after `in`, or the expression",
+        )
+    promise = declared if value.declared is None else (value.declared.intersect(declared) or declared)
+    return replace(value, range=both, declared=promise, name=name or value.name)
+
+
+def _visibility(op: TensorOp, args: tuple[Value, ...]) -> Visibility:
+    if isinstance(op, Owned):
+        return Visibility.PUBLIC if op.public else Visibility.SECRET
+    return max((arg.visibility for arg in args), default=Visibility.CONSTANT)
+
+
+def _fold(
+    op: TensorOp, args: tuple[Value, ...], kind: Kind, derived: Interval, span: Span | None, name: str | None
+) -> Value:
+    if kind is Kind.INT and derived.magnitude > FOLD_LIMIT:
+        raise OpError("the whole number is too large to compute", f"whole numbers are below 2^{62} here")
+    with np.errstate(all="ignore"):
+        array = np.asarray(op.evaluate(*(arg.array for arg in args)))
+    return constant(array.astype(kind.dtype, copy=False), span=span, name=name)
+
+
+def _declared_constant(value: Value, declared: Interval | None) -> Value:
+    if declared is not None and not declared.contains(value.range):
+        raise OpError(
+            f"the value is promised to be in {declared}, but it is {value.range}",
+            "correct the range after `in`, or the expression",
+        )
+    return value
+
+
+# -- the whole graph ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Output:
+    """A result and the roles that learn it."""
+
+    name: str
+    value: Value
+    roles: tuple[str, ...]
+    span: Span | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """An expression over leaves of `role` alone, which its client evaluates in float64 before sharing.
+
+    `stage` is "setup" when it depends on params only (once a session), else "run".
+    """
+
+    role: str
+    value: Value
+    name: str
+    stage: str
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A model. `inputs` and `params` are leaf values in source order, whether or not an output needs them."""
+
+    name: str
+    roles: tuple[str, ...]
+    dims: Mapping[str, int]
+    precision: Precision
+    inputs: tuple[Value, ...]
+    params: tuple[Value, ...]
+    outputs: tuple[Output, ...]
+    prepared: tuple[Preparation, ...] = ()
+    source: str = field(default="", repr=False)
+    filename: str = "<text>"
+
+    def values(self) -> list[Value]:
+        """Every value that an output needs, arguments before their users, in a stable order."""
+        return topological(output.value for output in self.outputs)
+
+    def uses(self) -> Counter[Value]:
+        """How many arguments and outputs refer to each value that an output needs."""
+        counts = Counter(output.value for output in self.outputs)
+        for value in self.values():
+            counts.update(value.args)
+        return counts
+
+
+def topological(roots: Iterable[Value]) -> list[Value]:
+    """All values that `roots` need, arguments first; without recursion, for deep models."""
+    order: dict[Value, None] = {}
+    for root in roots:
+        stack: list[tuple[Value, Iterator[Value]]] = [(root, iter(root.args))]
+        while stack:
+            value, rest = stack[-1]
+            if value in order:
+                stack.pop()
+                continue
+            following = next((arg for arg in rest if arg not in order), None)
+            if following is None:
+                order[value] = None
+                stack.pop()
+            else:
+                stack.append((following, iter(following.args)))
+    return list(order)
+
+
+Rule = Callable[[Value, tuple[Value, ...]], Value]
+
+
+def rebuild(value: Value, args: tuple[Value, ...]) -> Value:
+    """`value` with other arguments (of the same types); itself when they are its own."""
+    if all(new is old for new, old in zip(args, value.args, strict=True)):
+        return value
+    return apply(value.op, *args, span=value.span, name=value.name, declared=value.declared)
+
+
+def rewrite(graph: Graph, rule: Rule = rebuild) -> Graph:
+    """The graph with `rule(value, new arguments)` in the place of each value, arguments first."""
+    new: dict[Value, Value] = {}
+    for value in graph.values():
+        new[value] = rule(value, tuple(new[arg] for arg in value.args))
+    return replace(graph, outputs=tuple(replace(output, value=new[output.value]) for output in graph.outputs))
