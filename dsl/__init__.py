@@ -1,0 +1,1 @@
+"""The `.ppml` language: text to syntax tree, and the errors that point into the text."""
