@@ -1,0 +1,49 @@
+"""The errors that users meet. What a message says is decided where it is raised; here are only the kinds.
+
+Your misuse (`CompileError`, `InputError`) and the misbehaviour of another machine (`PeerError`, `MaterialError`) are
+different exceptions, so that a caller can mend the one and report the other.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["CompileError", "Error", "InputError", "MaterialError", "PeerError"]
+
+
+class Error(Exception):
+    """Every error that this package raises on purpose."""
+
+
+class CompileError(Error):
+    """A `.ppml` program or a plan that cannot be used.
+
+    `diagnostics` has one entry per problem, each with `file, line, column, message, help`; `str()` shows them all.
+    """
+
+    def __init__(self, message: str, diagnostics: Sequence[object] = ()) -> None:
+        super().__init__(message)
+        self.diagnostics = tuple(diagnostics)
+
+
+class InputError(Error):
+    """A value its owner may not share: shape, key, type or range. Raised before anything has left the machine."""
+
+
+class PeerError(Error):
+    """Another machine is gone, late, or speaks another version or plan.
+
+    `peer` is its name ("p0", "dealer", "client" …), `op` what was going on ("" between executions).
+    """
+
+    def __init__(self, message: str, peer: str = "", op: str = "") -> None:
+        super().__init__(message)
+        self.peer = peer
+        self.op = op
+
+
+class MaterialError(Error):
+    """Correlated randomness that is missing, used up, or made for another plan."""

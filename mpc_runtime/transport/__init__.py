@@ -1,0 +1,1 @@
+"""How bytes travel between the machines: the interfaces, memory (tests), ZeroMQ (processes)."""
