@@ -1,0 +1,1 @@
+"""Private prediction and training with two compute parties and a dealer."""

@@ -1,0 +1,3 @@
+"""placeholder"""
+include "level.pxi"
+__all__ = []

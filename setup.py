@@ -1,0 +1,83 @@
+"""Builds the kernels' extension modules. All other metadata is in pyproject.toml.
+
+The environment chooses among builds:
+
+    MPC_SANITIZE=1            debug build: AddressSanitizer, UBSan, -O1, Cython bounds checks
+    MPC_EXTENSIONS=_prg,_pack only these modules (a developer's shortcut)
+
+No instruction-set flag is passed to the compiler: every C file states its own target, and the choice among the
+variants is made when the module is imported (``mpc_runtime/kernels/src/cpu.h``).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import numpy
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+KERNELS = Path("mpc_runtime/kernels")
+SOURCES = KERNELS / "src"
+
+# Extension module -> its hand-written C files in src/. cpu.c is added to each.
+C_SOURCES: dict[str, list[str]] = {
+    "_linear": [],
+    "_prg": [],
+    "_pack": [],
+    "_compare": [],
+    "_elementwise": [],
+    "_table": [],
+}
+
+SANITIZE = os.environ.get("MPC_SANITIZE", "0") not in ("", "0")
+ONLY = {name for name in os.environ.get("MPC_EXTENSIONS", "").split(",") if name}
+
+
+def compile_args() -> list[str]:
+    """Flags for every C file, the generated ones included."""
+    common = ["-std=gnu11", "-fvisibility=hidden", "-Wall", "-Wno-unused-function"]
+    if SANITIZE:
+        return [*common, "-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined"]
+    return [*common, "-O3", "-g0"]
+
+
+def extension(name: str) -> Extension:
+    """The extension module `name` with its C sources; a rebuild follows a change of any header."""
+    return Extension(
+        f"mpc_runtime.kernels.{name}",
+        sources=[str(KERNELS / f"{name}.pyx")] + [str(SOURCES / c) for c in ("cpu.c", *C_SOURCES[name])],
+        depends=sorted(str(path) for path in SOURCES.glob("*.h")),
+        include_dirs=[numpy.get_include(), str(SOURCES)],
+        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
+        extra_compile_args=compile_args(),
+        extra_link_args=["-fsanitize=address,undefined"] if SANITIZE else [],
+        libraries=[] if sys.platform == "win32" else ["pthread", "m"],
+    )
+
+
+def extensions() -> list[Extension]:
+    """One extension for each .pyx file; a .pyx without a line in C_SOURCES, or a line without its .pyx, is an error."""
+    found = {path.stem for path in KERNELS.glob("*.pyx")}
+    if unknown := found - C_SOURCES.keys():
+        raise SystemExit(f"setup.py: {sorted(unknown)} have no line in C_SOURCES; add one, an empty list if no C is needed")
+    if missing := C_SOURCES.keys() - found:
+        print(f"setup.py: no .pyx yet for {sorted(missing)}", file=sys.stderr)
+    return [extension(name) for name in sorted(found) if not ONLY or name in ONLY]
+
+
+setup(
+    ext_modules=cythonize(
+        extensions(),
+        compiler_directives={
+            "language_level": "3",
+            "boundscheck": SANITIZE,
+            "wraparound": False,
+            "initializedcheck": SANITIZE,
+            "cdivision": True,
+            "embedsignature": True,
+        },
+    )
+)
