@@ -1,0 +1,59 @@
+# Builds everything in .venv; each target brings what it needs. `make` alone lists the targets.
+#
+#   make demo PYTHON=python3.12     another interpreter, 3.10 or newer
+#   make test ARGS="-k digits -x"   arguments for pytest
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+ARGS   ?=
+KERNELS := $(wildcard mpc_runtime/kernels/*.pyx mpc_runtime/kernels/*.pxd mpc_runtime/kernels/src/*)
+
+.PHONY: help demo test lint bench install clean
+
+help:
+	@echo "make demo    classify handwritten digits privately: dealer, two parties and two data owners on this machine"
+	@echo "make test    run the tests"
+	@echo "make lint    check style and types"
+	@echo "make bench   measure this machine's kernels and models"
+	@echo "make clean   remove all that was built"
+
+demo: $(VENV)/installed
+	$(BIN)/python -m examples.digits.demo
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/installed-for-development
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/cython-lint mpc_runtime
+
+bench: $(VENV)/installed
+	$(BIN)/mpcc bench
+
+install: $(VENV)/installed
+
+# The first lines turn what a bare machine may lack into a sentence instead of a traceback or a page of compiler output.
+$(VENV)/bin/python:
+	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) was not found. Install Python 3.10 or newer, or name one: make PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "make: Python 3.10 or newer is needed, $(PYTHON) is $$($(PYTHON) -V 2>&1). Name another one: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "make: $(PYTHON) cannot make virtual environments. On Debian and Ubuntu: sudo apt-get install python3-venv"; exit 1; }
+	@$(PYTHON) -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))' || { echo "make: Python.h, which the kernels are compiled with, was not found. On Debian and Ubuntu: sudo apt-get install python3-dev"; exit 1; }
+	@command -v $${CC:-cc} >/dev/null || { echo "make: no C compiler ($${CC:-cc}) was found. On Debian and Ubuntu: sudo apt-get install gcc; on macOS: xcode-select --install"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: pyproject.toml setup.py $(KERNELS) | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[test]"
+	@touch $@
+
+$(VENV)/installed-for-development: pyproject.toml $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	find mpc_runtime/kernels \( -name '*.so' -o -name '*.dylib' \) -delete
+	rm -f $(patsubst %.pyx,%.c,$(filter %.pyx,$(KERNELS)))
+	find dsl compiler mpc_runtime examples tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
