@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from enum import Enum
-from typing import Literal, Union
+from typing import Literal
 
 __all__ = [
     "Argument",
@@ -218,8 +218,8 @@ class Attribute(Node):
     name: Name
 
 
-Expression = Union[Name, Number, String, Boolean, List, Unary, Binary, Pipe, Call, Index, Attribute]
-Subscript = Union[Expression, Slice, Dots]
+Expression = Name | Number | String | Boolean | List | Unary | Binary | Pipe | Call | Index | Attribute
+Subscript = Expression | Slice | Dots
 
 
 # Parts of statements ------------------------------------------------------------------------------------------------
@@ -384,8 +384,8 @@ class Train(Node):
     body: tuple[Input | Value | Output | OutputWeights, ...]
 
 
-Block = Union[Layer, Value, For]
-Statement = Union[Role, Dim, Precision, Const, Input, Param, Weights, Layer, Value, Output, Def, For, Train]
+Block = Layer | Value | For
+Statement = Role | Dim | Precision | Const | Input | Param | Weights | Layer | Value | Output | Def | For | Train
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,96 @@
+"""The parser's tables: lark's, made from `ppml.lark`, and a stored copy of them that loads at once.
+
+Making the tables takes lark a quarter of a second, at every start of the compiler; reading them back, a few
+milliseconds. `tables.json` is that copy. It names the grammar and the lark version it was made with: where either
+differs, the tables are made afresh, so a stale copy costs time and never a wrong parse. After a change of the grammar:
+
+    python -m dsl.grammar
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import lark
+from lark.grammar import Rule
+from lark.lexer import TerminalDef
+
+__all__ = ["GRAMMAR", "TABLES", "fresh", "keywords", "parser", "stored", "write"]
+
+GRAMMAR = Path(__file__).with_name("ppml.lark")
+TABLES = Path(__file__).with_name("tables.json")
+
+
+@lru_cache(maxsize=1)
+def parser() -> lark.Lark:
+    """The parser, from the stored tables where they fit."""
+    return stored() or fresh()
+
+
+def fresh(strict: bool = False) -> lark.Lark:
+    """The parser made from the grammar; `strict` refuses every conflict and collision (and needs `interegular`)."""
+    return lark.Lark(
+        GRAMMAR.read_text(encoding="utf-8"),
+        parser="lalr",
+        lexer="basic",
+        maybe_placeholders=True,
+        propagate_positions=True,
+        strict=strict,
+    )
+
+
+def stored() -> lark.Lark | None:
+    """The parser read from `tables.json`, or None where that was made from another grammar or by another lark."""
+    try:
+        tables = json.loads(TABLES.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if tables["made"] != _made():
+        return None
+    data, machine = tables["data"], tables["data"]["parser"]["parser"]
+    machine["tokens"] = dict(enumerate(machine["tokens"]))
+    machine["states"] = {number: _actions(row) for number, row in enumerate(machine["states"])}
+    return lark.Lark._load_from_dict(data, dict(enumerate(tables["memo"])))
+
+
+def write() -> None:
+    """Make the tables and store them."""
+    data, memo = fresh().memo_serialize([TerminalDef, Rule])
+    machine = data["parser"]["parser"]
+    machine["tokens"] = [machine["tokens"][number] for number in range(len(machine["tokens"]))]
+    machine["states"] = [_row(machine["states"][number]) for number in range(len(machine["states"]))]
+    tables = {"made": _made(), "data": data, "memo": [memo[number] for number in range(len(memo))]}
+    TABLES.write_text(json.dumps(tables, separators=(",", ":")) + "\n", encoding="utf-8")
+
+
+@lru_cache(maxsize=1)
+def keywords() -> frozenset[str]:
+    """The reserved words, as the grammar spells them."""
+    patterns = (terminal.pattern.value for terminal in parser().terminals)
+    return frozenset(each for each in patterns if each.isalpha())
+
+
+def _made() -> dict[str, str]:
+    text = GRAMMAR.read_text(encoding="utf-8")
+    return {"grammar": hashlib.sha256(text.encode()).hexdigest(), "lark": lark.__version__}
+
+
+def _row(actions: dict[int, tuple[int, Any]]) -> list[int]:
+    """One state of the machine, flat: symbol, shift or reduce, where to or which rule, symbol, …"""
+    row: list[int] = []
+    for symbol, (kind, target) in actions.items():
+        row += (symbol, kind, target["@"] if kind else target)
+    return row
+
+
+def _actions(row: list[int]) -> dict[int, tuple[int, Any]]:
+    triples = zip(row[0::3], row[1::3], row[2::3])
+    return {symbol: (kind, {"@": target} if kind else target) for symbol, kind, target in triples}
+
+
+if __name__ == "__main__":
+    write()
