@@ -1,0 +1,1 @@
+"""The dealer of correlated randomness: `executor` reads the op-list on masks, `server` is its process."""

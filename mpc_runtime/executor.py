@@ -1,0 +1,373 @@
+"""A party's side of a plan: one loop over the op-list.
+
+The executor owns registers, counts and the order of work; gates do the arithmetic, the channel and the material source (see
+`transport.channel`) do the waiting. It opens no socket, file or thread.
+
+A round's openings are sent as one stream of pieces, grouped into messages of at most MESSAGE bytes; both parties derive the
+grouping from the plan. At most WINDOW messages are sent ahead of what has been received, so that neither side ever holds more
+than a few messages of the other's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from . import kernels
+from .gates import Gate, Input, Open, Planes, Product, Reveal, Samples, Secret, Words
+from .gates import Constant as ConstantGate
+from .gates.base import PURPOSE_SHARE, stream
+from .plan import Plan, Procedure
+from .registers import BLOCK, Form, Register
+from .transport.channel import Channel, Source
+
+Array = np.ndarray
+
+MESSAGE = 1 << 19
+"""Bytes of one message at most: large enough that its cost is that of its bytes, small enough to overlap its sending."""
+
+WINDOW = 6
+"""Messages sent ahead of what has been received in the same round."""
+
+
+@dataclass(frozen=True)
+class ExecutionKeys:
+    """The keys of one execution: `material` is shared with the dealer, `pair` with the other party; 16 bytes each."""
+
+    material: bytes
+    pair: bytes
+
+    def __repr__(self) -> str:
+        return "ExecutionKeys(…)"
+
+
+@dataclass
+class Stats:
+    """What one execution did: message exchanges, payload bytes, corrections, seconds per op."""
+
+    rounds: int = 0
+    sent_bytes: int = 0
+    received_bytes: int = 0
+    material_bytes: int = 0
+    seconds: float = 0.0
+    op_sent: Counter[int] = field(default_factory=Counter)
+    op_received: Counter[int] = field(default_factory=Counter)
+    op_material: Counter[int] = field(default_factory=Counter)
+    op_seconds: Counter[int] = field(default_factory=Counter)
+
+
+class Where:
+    """An op's name for messages, made only when somebody reads it."""
+
+    __slots__ = ("op", "plan", "procedure")
+
+    def __init__(self, plan: Plan, procedure: str, op: int) -> None:
+        self.plan, self.procedure, self.op = plan, procedure, op
+
+    def __str__(self) -> str:
+        return self.plan.where(self.procedure, self.op)
+
+
+class PartyExecutor:
+    """Party `party` (0 or 1) of a plan. `setup` once for each set of parameters, then any number of `run`s."""
+
+    def __init__(self, plan: Plan, party: int, channel: Channel) -> None:
+        self.plan, self.party, self.channel = plan, party, channel
+        self.last = Stats()
+        self._programs = {p.name: _Program(plan, p) for p in plan.procedures}
+        self._kept: dict[int, Array] = {}
+        self._kept_masks: dict[int, Array] = {}
+        self._kept_affine: dict[int, Array] = {}
+        self._prepared: _Run | None = None
+
+    def setup(self, keys: ExecutionKeys, material: Source, feeds: Mapping[str, Array]) -> dict[tuple[str, str], Array]:
+        """Open the parameters under the masks of a setup record. feeds: this party's share of each setup feed."""
+        run = _Run(self, "setup", keys, material)
+        outputs = run.execute(feeds)
+        keep = self._programs["run"].foreign
+        self._kept = {r: run.values[r] for r in keep}
+        self._kept_masks = {r: np.ascontiguousarray(run.mask(r)) for r in keep if self.plan.registers[r].form is Form.WIRE}
+        self._kept_affine = {}
+        self._prepared = None
+        return outputs
+
+    def prepare(self, keys: ExecutionKeys, material: Source) -> None:
+        """Everything of the next run that needs no input: products of masks with the parameters."""
+        run = _Run(self, "run", keys, material)
+        run.compute_ahead()
+        self._prepared = run
+
+    def run(self, keys: ExecutionKeys, material: Source, feeds: Mapping[str, Array]) -> dict[tuple[str, str], Array]:
+        """One batch. Returns what this party sends: (result, role) -> packed bytes.
+
+        Raises PeerError when the peer or the dealer is gone, late or sends a wrong length; the execution is then burnt.
+        """
+        run, self._prepared = self._prepared, None
+        if run is None or run.keys != keys:
+            run = _Run(self, "run", keys, material)
+            run.compute_ahead()
+        return run.execute(feeds)
+
+
+class _Program:
+    """What the executor derives from a procedure once: operands, last uses, messages of each round."""
+
+    def __init__(self, plan: Plan, procedure: Procedure) -> None:
+        types = plan.registers
+        self.gates: list[Gate] = [op.gate for op in procedure.ops]
+        self.receivers = [op.receiver for op in procedure.ops]
+        self.rounds = procedure.rounds
+        self.producer = {r: i for i, gate in enumerate(self.gates) for r in gate.outs}
+        self.foreign = sorted({r for gate in self.gates for r in gate.ins} - set(self.producer))
+        self.specs = [gate.secrets(types) for gate in self.gates]
+        self.messages = [_messages([(i, self.gates[i]) for i in r.opens], types) for r in procedure.rounds]
+        self.ahead = [i for i, gate in enumerate(self.gates) if isinstance(gate, Product) and self._known(gate, types)]
+        self.free_after = self._last_uses()
+
+    def _known(self, gate: Product, types: tuple[Register, ...]) -> int | None:
+        """The operand that comes from an earlier procedure, where both are masked."""
+        if not (types[gate.x].form.masked and types[gate.y].form.masked):
+            return None
+        return next((r for r in (gate.y, gate.x) if r not in self.producer), None)
+
+    def known(self, i: int, types: tuple[Register, ...]) -> int:
+        gate = self.gates[i]
+        assert isinstance(gate, Product)
+        register = self._known(gate, types)
+        assert register is not None
+        return register
+
+    def _last_uses(self) -> dict[int, list[int]]:
+        """Registers that nothing reads after an op. A mask is rebuilt from the openings, so it needs no register."""
+        order = [i for r in self.rounds for part in (r.before, r.opens, r.overlap) for i in part]
+        last: dict[int, int] = {}
+        for i in order:
+            for register in (*self.gates[i].ins, *self.gates[i].outs):
+                if register in self.producer:
+                    last[register] = i
+        out: dict[int, list[int]] = {}
+        for register, i in last.items():
+            out.setdefault(i, []).append(register)
+        return out
+
+
+@dataclass(frozen=True)
+class _Piece:
+    op: int
+    start: int
+    n: int
+    size: int
+
+
+def _messages(opens: list[tuple[int, Gate]], types: tuple[Register, ...]) -> list[tuple[int, list[_Piece]]]:
+    """The pieces of a round's openings in messages: (bytes, pieces)."""
+    out: list[tuple[int, list[_Piece]]] = []
+    for op, gate in opens:
+        assert isinstance(gate, Open)
+        for start, n, size in gate.segments(types):
+            if not out or out[-1][0] + size > MESSAGE:
+                out.append((0, []))
+            total, pieces = out[-1]
+            pieces.append(_Piece(op, start, n, size))
+            out[-1] = (total + size, pieces)
+    return out
+
+
+class _Run:
+    """One execution of a procedure: the PartyContext of its gates."""
+
+    def __init__(self, executor: PartyExecutor, procedure: str, keys: ExecutionKeys, material: Source) -> None:
+        self.plan = executor.plan
+        self.types = executor.plan.registers
+        self.party = executor.party
+        self.keys = keys
+        self.prg = kernels.Prg(keys.material)
+        self.op = 0
+        self.procedure = procedure
+        self.program = executor._programs[procedure]
+        self.channel = executor.channel
+        self.material = material
+        self.executor = executor
+        self.stats = Stats()
+        first = procedure == "setup"
+        self.values: dict[int, Array] = {} if first else dict(executor._kept)
+        self._masks: dict[int, Array] = {} if first else dict(executor._kept_masks)
+        self._affine: dict[int, Array] = {}
+        self._ahead: dict[int, tuple[int, Array]] = {}
+        self._remember = False
+
+    # -- what gates see ------------------------------------------------------------------------------------------------
+
+    def __getitem__(self, register: int) -> Array:
+        return self.values[register]
+
+    def __setitem__(self, register: int, value: Array) -> None:
+        self.values[register] = value
+
+    def mask(self, register: int) -> Array:
+        """This party's share of a wire's mask: expanded where a gate uses it, kept until the register's last use."""
+        known = self._masks.get(register)
+        if known is not None:
+            return known
+        op = self.program.producer[register]
+        saved = self.op, self._remember
+        self.op, self._remember = op, False
+        value = self.program.gates[op].mask(self)  # type: ignore[arg-type]
+        self.op, self._remember = saved
+        if self._remember:
+            self._masks[register] = value
+        return value
+
+    def affine(self, register: int) -> Array:
+        """(party == 0) X - [mask]: kept across runs for what `setup` opened."""
+        kept = self.executor._kept_affine if register in self.executor._kept else self._affine
+        value = kept.get(register)
+        if value is None:
+            mask = self.mask(register)
+            value = self.values[register] - mask if self.party == 0 else np.negative(mask)
+            kept[register] = value
+        return value
+
+    def take_ahead(self) -> tuple[int, Array] | None:
+        return self._ahead.pop(self.op, None)
+
+    def secret(self, slot: int, spec: Secret, start: int, n: int) -> Array | None:
+        """Elements [start, start + n) of this op's secret. Slots of one tile are asked for in order."""
+        if self.program.receivers[self.op] != self.party:
+            pad = stream(PURPOSE_SHARE, self.op, slot)
+            if isinstance(spec, Words):
+                return self.prg.words(pad, n, start)
+            assert isinstance(spec, Planes)
+            return kernels.planes_fill(self.prg, pad, n, spec.planes, start_block=start // BLOCK)
+        data = self._receive(spec.size(n))
+        if isinstance(spec, Words):
+            return kernels.unpack(data, n, spec.bits)
+        assert isinstance(spec, Planes)
+        return kernels.planes_unpack(data, n, spec.planes)
+
+    def samples(self, slot: int, spec: Samples, start: int, n: int) -> Array | None:
+        if self.program.receivers[self.op] != self.party:
+            return None
+        return np.frombuffer(self._receive(spec.size(n)), np.uint8)
+
+    def _receive(self, size: int) -> Any:
+        self.stats.material_bytes += size
+        self.stats.op_material[self.op] += size
+        return self.material.read(size, Where(self.plan, self.procedure, self.op))
+
+    # -- the loop ------------------------------------------------------------------------------------------------------
+
+    def compute_ahead(self) -> None:
+        for i in self.program.ahead:
+            gate = self.program.gates[i]
+            assert isinstance(gate, Product)
+            known = self.program.known(i, self.types)
+            self.op = i
+            self._ahead[i] = known, gate.ahead(self, known == gate.y)  # type: ignore[arg-type]
+
+    def execute(self, feeds: Mapping[str, Array]) -> dict[tuple[str, str], Array]:
+        begin = time.perf_counter()
+        self._remember = True
+        outputs: dict[tuple[str, str], Array] = {}
+        pair = kernels.Prg(self.keys.pair)
+        for r, messages in zip(self.program.rounds, self.program.messages, strict=True):
+            for i in r.before:
+                self._local(i, feeds, pair, outputs)
+            if r.opens:
+                self._exchange(r.opens, r.overlap, messages, feeds, pair, outputs)
+        self.stats.seconds = time.perf_counter() - begin
+        self.executor.last = self.stats
+        return outputs
+
+    def _local(
+        self, i: int, feeds: Mapping[str, Array], pair: kernels.Prg, outputs: dict[tuple[str, str], Array]
+    ) -> None:
+        gate = self.program.gates[i]
+        self.op = i
+        begin = time.perf_counter()
+        if isinstance(gate, Input):
+            self.values[gate.y] = feeds[gate.feed]
+        elif isinstance(gate, ConstantGate):
+            self.values[gate.y] = self.plan.constants[gate.index]
+        elif isinstance(gate, Reveal):
+            outputs.update(gate.messages(self, pair))  # type: ignore[arg-type]
+        else:
+            gate.evaluate(self)  # type: ignore[arg-type]
+        self.stats.op_seconds[i] += time.perf_counter() - begin
+        self._free(i)
+
+    def _exchange(
+        self,
+        opens: tuple[int, ...],
+        overlap: tuple[int, ...],
+        messages: list[tuple[int, list[_Piece]]],
+        feeds: Mapping[str, Array],
+        pair: kernels.Prg,
+        outputs: dict[tuple[str, str], Array],
+    ) -> None:
+        begin = time.perf_counter()
+        buffers: dict[int, tuple[Array, Array]] = {}
+        self.stats.rounds += 1
+        received = 0
+        for sent, (size, pieces) in enumerate(messages):
+            self.channel.send(self._pack(size, pieces, buffers))
+            if sent - received >= WINDOW:
+                self._absorb(*messages[received], buffers)
+                received += 1
+        first = opens[0]
+        self.stats.op_seconds[first] += time.perf_counter() - begin
+        for i in overlap:
+            self._local(i, feeds, pair, outputs)
+        begin = time.perf_counter()
+        for size, pieces in messages[received:]:
+            self._absorb(size, pieces, buffers)
+        for i in opens:
+            gate = self.program.gates[i]
+            assert isinstance(gate, Open)
+            self.op = i
+            _, masked = buffers.pop(i)
+            gate.end(self, masked)  # type: ignore[arg-type]
+            self._free(i)
+        self.stats.op_seconds[first] += time.perf_counter() - begin
+
+    def _pack(self, size: int, pieces: list[_Piece], buffers: dict[int, tuple[Array, Array]]) -> Array:
+        message = np.empty(size, np.uint8)
+        at = 0
+        for piece in pieces:
+            gate = self.program.gates[piece.op]
+            assert isinstance(gate, Open)
+            self.op = piece.op
+            if piece.op not in buffers:
+                buffers[piece.op] = gate.begin(self)  # type: ignore[arg-type]
+            x, masked = buffers[piece.op]
+            gate.pack(self, x, masked, piece.start, piece.n, message[at : at + piece.size])  # type: ignore[arg-type]
+            self.stats.op_sent[piece.op] += piece.size
+            at += piece.size
+        self.stats.sent_bytes += size
+        return message
+
+    def _absorb(self, size: int, pieces: list[_Piece], buffers: dict[int, tuple[Array, Array]]) -> None:
+        message = np.frombuffer(self.channel.recv(size, Where(self.plan, self.procedure, pieces[0].op)), np.uint8)
+        at = 0
+        for piece in pieces:
+            gate = self.program.gates[piece.op]
+            assert isinstance(gate, Open)
+            self.op = piece.op
+            gate.absorb(self, buffers[piece.op][1], piece.start, piece.n, message[at : at + piece.size])  # type: ignore[arg-type]
+            self.stats.op_received[piece.op] += piece.size
+            at += piece.size
+        self.stats.received_bytes += size
+
+    def _free(self, i: int) -> None:
+        for register in self.program.free_after.get(i, ()):
+            if self.procedure == "setup":
+                continue
+            self.values.pop(register, None)
+            self._masks.pop(register, None)
+            self._affine.pop(register, None)
+

@@ -1,0 +1,99 @@
+"""The instructions of the op-list. One file a family; see `base` for what a gate is."""
+
+from .base import Gate, Planes, Samples, Secret, Words
+from .comparison import Combine, Leaf, ToBit, ToPlanes
+from .linear import (
+    Add,
+    Broadcast,
+    Concat,
+    LinearMap,
+    Pad,
+    Reshape,
+    Scale,
+    Slice,
+    Sum,
+    Transpose,
+    WindowSum,
+    Xor,
+)
+from .opening import Constant, Input, Materialize, Open, Reveal, Unmask
+from .product import Conv2d, MatMul, Mul, Product, Square
+from .selection import BitToWord, Select
+from .table import Table
+from .truncation import Truncate
+
+GATES: dict[str, type[Gate]] = {
+    gate.__name__: gate
+    for gate in (
+        Add,
+        BitToWord,
+        Broadcast,
+        Combine,
+        Concat,
+        Constant,
+        Conv2d,
+        Input,
+        Leaf,
+        MatMul,
+        Materialize,
+        Mul,
+        Open,
+        Pad,
+        Reshape,
+        Reveal,
+        Scale,
+        Select,
+        Slice,
+        Square,
+        Sum,
+        Table,
+        ToBit,
+        ToPlanes,
+        Transpose,
+        Truncate,
+        Unmask,
+        WindowSum,
+        Xor,
+    )
+}
+"""Every gate by the name under which a plan stores it."""
+
+__all__ = [
+    "GATES",
+    "Add",
+    "BitToWord",
+    "Broadcast",
+    "Combine",
+    "Concat",
+    "Constant",
+    "Conv2d",
+    "Gate",
+    "Input",
+    "Leaf",
+    "LinearMap",
+    "MatMul",
+    "Materialize",
+    "Mul",
+    "Open",
+    "Pad",
+    "Planes",
+    "Product",
+    "Reshape",
+    "Reveal",
+    "Samples",
+    "Scale",
+    "Secret",
+    "Select",
+    "Slice",
+    "Square",
+    "Sum",
+    "Table",
+    "ToBit",
+    "ToPlanes",
+    "Transpose",
+    "Truncate",
+    "Unmask",
+    "WindowSum",
+    "Words",
+    "Xor",
+]

@@ -1,0 +1,218 @@
+"""What a gate is.
+
+A gate is one instruction of the op-list: a frozen dataclass whose fields are register numbers (annotated `In`, `Ins`, `Out`,
+`Outs`) and public attributes. Its readings stand side by side in its class:
+
+    secrets     the correlated randomness it needs, as a specification (what the cost report and the executor read)
+    deal        the dealer's side: from masks to that randomness and to the masks or offsets of its results
+    evaluate    the parties' side: from shares and masked values to shares
+    meaning     what it computes, on plain ring elements; the oracle of the tests and of `--simulate`
+
+Gates know nothing of sockets, files, threads or plans. What they may touch is the context they are handed.
+
+The forms of results follow from the forms of operands (`result`), the ring of an operand from the rings of the results
+(`demand`), and which masks must be held as shares from `wants_mask`; the compiler asks for all three.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from functools import cache
+from typing import TYPE_CHECKING, NewType, Protocol
+
+import numpy as np
+
+from ..registers import TILE, Form, Register
+
+if TYPE_CHECKING:
+    from ..kernels import Prg
+
+In = NewType("In", int)
+Out = NewType("Out", int)
+Ins = tuple[In, ...]
+Outs = tuple[Out, ...]
+
+Types = Sequence[Register]
+Array = np.ndarray
+
+PURPOSE_MASK = 1
+"""Stream purpose of free masks (the pad words of openings)."""
+PURPOSE_SHARE = 2
+"""Stream purpose of the seeded half of a dependent secret (the pad words of corrections)."""
+PURPOSE_OUTPUT = 3
+"""Stream purpose of the re-randomisation of outputs (under the parties' own common key)."""
+
+
+def stream(purpose: int, op: int, slot: int = 0) -> int:
+    """Upper half of the counter block: purpose (8 bits), op number (40), slot within the op (16). PROTOCOLS section 9."""
+    return purpose << 56 | op << 16 | slot
+
+
+@dataclass(frozen=True)
+class Words:
+    """`per` words of `bits` bits for every element, dependent on masks; one party expands its half, the other is sent it."""
+
+    bits: int
+
+    def size(self, n: int) -> int:
+        return (n * self.bits + 7) // 8
+
+
+@dataclass(frozen=True)
+class Planes:
+    """`planes` bits for every element, xor-shared."""
+
+    planes: int
+
+    def size(self, n: int) -> int:
+        return self.planes * ((n + 7) // 8)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A table of `nodes` entries of `bits` bits (a multiple of 8) for every element."""
+
+    nodes: int
+    bits: int
+
+    def size(self, n: int) -> int:
+        return n * self.nodes * self.bits // 8
+
+
+Secret = Words | Planes | Samples
+
+
+class PartyContext(Protocol):
+    """What a party's executor lends to a gate."""
+
+    party: int
+    types: Types
+    prg: Prg
+    op: int
+
+    def __getitem__(self, register: int) -> Array: ...
+    def __setitem__(self, register: int, value: Array) -> None: ...
+    def mask(self, register: int) -> Array:
+        """This party's share of the mask of a WIRE, in the register's shape."""
+        ...
+
+    def secret(self, slot: int, spec: Secret, start: int, n: int) -> Array | None:
+        """This party's share of elements [start, start + n) of secret `slot`, as words or planes."""
+        ...
+
+    def samples(self, slot: int, spec: Samples, start: int, n: int) -> Array | None:
+        """The received table of these elements, or None at the party that expands it from its stream."""
+        ...
+
+
+class DealerContext(Protocol):
+    """What the dealer's executor lends to a gate: masks and offsets by register (None stands for 0), and a way to share."""
+
+    types: Types
+    prgs: tuple[Prg, Prg]
+    op: int
+    receiver: int
+
+    def __getitem__(self, register: int) -> Array | None: ...
+    def __setitem__(self, register: int, value: Array | None) -> None: ...
+    def share(self, slot: int, spec: Secret, start: int, value: Array) -> None:
+        """Share elements of secret `slot`: the half of one party is its stream, the other is sent the correction."""
+        ...
+
+    def send(self, packed: Array) -> None:
+        """Send a correction that the kernel has packed itself."""
+        ...
+
+
+class MeaningContext(Protocol):
+    """Plain values of registers, and the masks of wires (the rounding of a truncation depends on them)."""
+
+    types: Types
+
+    def __getitem__(self, register: int) -> Array: ...
+    def __setitem__(self, register: int, value: Array) -> None: ...
+    def mask(self, register: int) -> Array: ...
+
+
+def tiles(n: int) -> Iterator[tuple[int, int]]:
+    """(start, length) of the tiles of n elements."""
+    for start in range(0, n, TILE):
+        yield start, min(TILE, n - start)
+
+
+def low(x: Array, bits: int) -> Array:
+    """x mod 2^bits."""
+    return x if bits == 64 else x & np.uint64((1 << bits) - 1)
+
+
+def signed(x: Array, bits: int) -> Array:
+    """The two's complement integers of ring elements, as int64."""
+    shift = np.uint64(64 - bits)
+    return (x << shift).view(np.int64) >> shift.astype(np.int64)
+
+
+class Gate:
+    """Base of all gates. Subclasses are frozen dataclasses."""
+
+    @property
+    def ins(self) -> tuple[int, ...]:
+        return tuple(r for name, many in _registers(type(self))[0] for r in _as_tuple(getattr(self, name), many))
+
+    @property
+    def outs(self) -> tuple[int, ...]:
+        return tuple(r for name, many in _registers(type(self))[1] for r in _as_tuple(getattr(self, name), many))
+
+    def secrets(self, types: Types) -> tuple[Secret, ...]:
+        """The dependent secrets, slot by slot, for the elements that `elements` counts."""
+        return ()
+
+    def elements(self, types: Types) -> int:
+        """How many elements each secret has."""
+        return types[self.outs[0]].size
+
+    def result(self, out: int, types: Types) -> Form:
+        """The form of a result, from the forms of the operands."""
+        return Form.SHARED
+
+    def demand(self, register: int, types: Types) -> int:
+        """Ring bits that operand `register` must have, given the rings of the results."""
+        return max(types[out].bits for out in self.outs)
+
+    def wants_mask(self, register: int, types: Types) -> bool:
+        """Whether parties need shares of this masked operand's mask (so its opening may not absorb an offset)."""
+        return False
+
+    def wants_true_shares(self, register: int, types: Types) -> bool:
+        """Whether this additive operand may not carry an offset."""
+        return False
+
+    def deal(self, d: DealerContext) -> None:
+        raise AssertionError(f"{type(self).__name__} has no dealer's side")
+
+    def evaluate(self, p: PartyContext) -> None:
+        raise AssertionError(f"{type(self).__name__} has no parties' side")
+
+    def meaning(self, s: MeaningContext) -> None:
+        raise AssertionError(f"{type(self).__name__} has no meaning")
+
+    def mask(self, p: PartyContext) -> Array:
+        """This party's share of the mask of a WIRE that the gate makes."""
+        raise AssertionError(f"{type(self).__name__} makes no mask")
+
+    def material_bytes(self, types: Types) -> int:
+        """Bytes of corrections, all to one party."""
+        n = self.elements(types)
+        return sum(spec.size(n) for spec in self.secrets(types))
+
+
+def _as_tuple(value: int | tuple[int, ...], many: bool) -> tuple[int, ...]:
+    return value if many else (value,)  # type: ignore[return-value]
+
+
+@cache
+def _registers(cls: type[Gate]) -> tuple[tuple[tuple[str, bool], ...], tuple[tuple[str, bool], ...]]:
+    """((operand field, is a tuple), ...), ((result field, is a tuple), ...) of a gate class, from its annotations."""
+    ins = tuple((f.name, f.type == "Ins") for f in fields(cls) if f.type in ("In", "Ins"))
+    outs = tuple((f.name, f.type == "Outs") for f in fields(cls) if f.type in ("Out", "Outs"))
+    return ins, outs

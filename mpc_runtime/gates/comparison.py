@@ -1,0 +1,278 @@
+"""Comparison of a masked value with public thresholds, by one-hot tables of the mask's digits. PROTOCOLS 3.1, 3.2.
+
+    [z >= 0] = 1 xor c_{k-1} xor r_{k-1} xor [c mod 2^(k-1) < r mod 2^(k-1)]       for c = z + r, |z| < 2^(k-1)
+
+`Leaf` reads, for each digit of the public c, shares of [c_j < r_j] and [c_j = r_j] out of the dealer's tables; `Combine` is
+one level of the tree that joins digits; every level is followed by an `Open`; `ToBit` adds the top bits. All of it is
+bit-sliced: a register of planes holds P bits for each element (see `registers.Domain`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import kernels
+from ..registers import BLOCK, Form
+from .base import (
+    Array,
+    DealerContext,
+    Gate,
+    In,
+    Ins,
+    MeaningContext,
+    Out,
+    Outs,
+    PartyContext,
+    Planes,
+    Secret,
+    Types,
+    low,
+    tiles,
+)
+
+
+def leaf_planes(digits: int, kind: str) -> int:
+    """Bits that the leaves of one comparison open for each element."""
+    return 2 * digits - 1 if kind == "lt" else digits
+
+
+@dataclass(frozen=True)
+class Leaf(Gate):
+    """Shares of the digit comparisons of x - threshold with 0, for each threshold; one set of tables serves all of them.
+
+    widths: bits of the digits, low to high, of bits [low_bit, width - 1) of the masked value.
+    kind:   "lt" for order, "eq" for equality.
+    """
+
+    width: int
+    low_bit: int
+    widths: tuple[int, ...]
+    kind: str
+    thresholds: tuple[int, ...]
+    x: In
+    ys: Outs
+
+    def demand(self, register: int, types: Types) -> int:
+        return self.width
+
+    def secrets(self, types: Types) -> tuple[Secret, ...]:
+        return (Planes(kernels.table_planes(self.widths)),)
+
+    def elements(self, types: Types) -> int:
+        return types[self.x].size
+
+    def deal(self, d: DealerContext) -> None:
+        r = np.ascontiguousarray(d[self.x]).reshape(-1)
+        (spec,) = self.secrets(d.types)
+        for start, n in tiles(r.size):
+            d.share(0, spec, start, kernels.leaf_deal(r[start : start + n], self.low_bit, self.widths))
+        for y in self.ys:
+            d[y] = None
+
+    def evaluate(self, p: PartyContext) -> None:
+        c = np.ascontiguousarray(p[self.x]).reshape(-1)
+        (spec,) = self.secrets(p.types)
+        planes = leaf_planes(len(self.widths), self.kind)
+        results = [np.empty((-(-c.size // BLOCK), planes, 8), np.uint64) for _ in self.ys]
+        for start, n in tiles(c.size):
+            tables = p.secret(0, spec, start, n)
+            blocks = slice(start // BLOCK, -(-(start + n) // BLOCK))
+            for threshold, result in zip(self.thresholds, results, strict=True):
+                shifted = c[start : start + n] - np.uint64(threshold % (1 << 64)) if threshold else c[start : start + n]
+                kernels.leaf_read(shifted, self.low_bit, self.widths, tables, p.party, self.kind, out=result[blocks])
+        for y, result in zip(self.ys, results, strict=True):
+            p[y] = result
+
+    def meaning(self, s: MeaningContext) -> None:
+        bits = s.types[self.x].bits
+        r = np.ascontiguousarray(s.mask(self.x)).reshape(-1)
+        c = low(np.ascontiguousarray(s[self.x]).reshape(-1) + r, bits)
+        for threshold, y in zip(self.thresholds, self.ys, strict=True):
+            shifted = c - np.uint64(threshold % (1 << 64))
+            columns, at = [], self.low_bit
+            for j, m in enumerate(self.widths):
+                cj, rj = (low(a >> np.uint64(at), m) for a in (shifted, r))
+                if self.kind == "lt":
+                    columns.append(cj < rj)
+                if self.kind == "eq" or j > 0:
+                    columns.append(cj == rj)
+                at += m
+            s[y] = to_planes(columns)
+
+
+@dataclass(frozen=True)
+class Combine(Gate):
+    """One level of the tree: every `fan_in` neighbouring nodes become one. PROTOCOLS 3.2.
+
+    nodes:  how many nodes come in, lowest first; for kind "lt" all but the lowest carry an equality bit too.
+    leaf:   whether shares of the single masks are free (the level just above the leaves).
+    """
+
+    nodes: int
+    fan_in: int
+    kind: str
+    leaf: bool
+    x: In
+    y: Out
+
+    def result(self, out: int, types: Types) -> Form:
+        return Form.OFFSET
+
+    def wants_mask(self, register: int, types: Types) -> bool:
+        return self.leaf
+
+    def demand(self, register: int, types: Types) -> int:
+        return 1
+
+    def _shape(self) -> tuple[int, int, int]:
+        return kernels.combine_planes(self.nodes, self.fan_in, self.kind, self.leaf)
+
+    def secrets(self, types: Types) -> tuple[Secret, ...]:
+        monomials = self._shape()[1]
+        return (Planes(monomials),) if monomials else ()
+
+    def deal(self, d: DealerContext) -> None:
+        masks = d[self.x]
+        secrets = self.secrets(d.types)
+        size = d.types[self.y].size
+        offset = np.empty((masks.shape[0], self._shape()[2], 8), np.uint64)
+        for start, n in tiles(size):
+            blocks = slice(start // BLOCK, -(-(start + n) // BLOCK))
+            monomials, offset[blocks] = kernels.combine_deal(
+                masks[blocks], self.nodes, self.fan_in, self.kind, self.leaf
+            )
+            if secrets:
+                d.share(0, secrets[0], start, monomials)
+        d[self.y] = offset
+
+    def evaluate(self, p: PartyContext) -> None:
+        hats = p[self.x]
+        singles = p.mask(self.x) if self.leaf else None
+        secrets = self.secrets(p.types)
+        size = p.types[self.y].size
+        out = np.empty((hats.shape[0], self._shape()[2], 8), np.uint64)
+        for start, n in tiles(size):
+            blocks = slice(start // BLOCK, -(-(start + n) // BLOCK))
+            monomials = p.secret(0, secrets[0], start, n) if secrets else None
+            out[blocks] = kernels.combine_eval(
+                hats[blocks],
+                self.nodes,
+                self.fan_in,
+                self.kind,
+                self.leaf,
+                monomials,
+                None if singles is None else singles[blocks],
+                p.party,
+            )
+        p[self.y] = out
+
+    def meaning(self, s: MeaningContext) -> None:
+        x = s[self.x]
+        lt, eq = _split(x, self.nodes, self.kind)
+        out_lt, out_eq = [], []
+        for first in range(0, self.nodes, self.fan_in):
+            group = range(first, min(first + self.fan_in, self.nodes))
+            less = np.zeros_like(x[:, 0])
+            equal = np.full_like(x[:, 0], ~np.uint64(0))
+            for j in reversed(group):
+                if self.kind == "lt":
+                    less ^= lt[j] & equal
+                if eq[j] is not None:
+                    equal = equal & eq[j]
+            out_lt.append(less)
+            out_eq.append(equal)
+        columns = []
+        for j, (less, equal) in enumerate(zip(out_lt, out_eq, strict=True)):
+            if self.kind == "lt":
+                columns.append(less)
+            if self.kind == "eq" or j > 0:
+                columns.append(equal)
+        s[self.y] = np.stack(columns, axis=1)
+
+
+@dataclass(frozen=True)
+class ToBit(Gate):
+    """One masked bit per element from the root of a comparison; `width` > 0 adds the top bits and gives [x >= threshold]."""
+
+    width: int
+    threshold: int
+    root: In
+    x: In
+    y: Out
+
+    def result(self, out: int, types: Types) -> Form:
+        return Form.BARE
+
+    def demand(self, register: int, types: Types) -> int:
+        return self.width if register == self.x else 1
+
+    def deal(self, d: DealerContext) -> None:
+        t = d.types[self.y]
+        mask = kernels.planes_to_bits(d[self.root], t.size).reshape(t.shape)
+        if self.width:
+            mask ^= _bit(d[self.x], self.width - 1)
+        d[self.y] = mask
+
+    def evaluate(self, p: PartyContext) -> None:
+        t = p.types[self.y]
+        bit = kernels.planes_to_bits(p[self.root], t.size).reshape(t.shape)
+        if self.width:
+            bit ^= _bit(p[self.x] - np.uint64(self.threshold % (1 << 64)), self.width - 1) ^ np.uint8(1)
+        p[self.y] = bit
+
+    def meaning(self, s: MeaningContext) -> None:
+        t = s.types[self.y]
+        bit = kernels.planes_to_bits(s[self.root], t.size).reshape(t.shape)
+        if self.width:
+            r = s.mask(self.x)
+            c = s[self.x] + r - np.uint64(self.threshold % (1 << 64))
+            bit ^= _bit(c, self.width - 1) ^ _bit(r, self.width - 1) ^ np.uint8(1)
+        s[self.y] = bit
+
+
+@dataclass(frozen=True)
+class ToPlanes(Gate):
+    """Several masked bits of one shape as the planes of one register, first bit first."""
+
+    xs: Ins
+    y: Out
+
+    def result(self, out: int, types: Types) -> Form:
+        return Form.BARE
+
+    def demand(self, register: int, types: Types) -> int:
+        return 1
+
+    def _join(self, parts: list[Array]) -> Array:
+        flat = [kernels.bits_to_planes(np.ascontiguousarray(a).reshape(-1)) for a in parts]
+        return np.ascontiguousarray(np.concatenate(flat, axis=1))
+
+    def deal(self, d: DealerContext) -> None:
+        d[self.y] = self._join([d[x] for x in self.xs])
+
+    def evaluate(self, p: PartyContext) -> None:
+        p[self.y] = self._join([p[x] for x in self.xs])
+
+    def meaning(self, s: MeaningContext) -> None:
+        s[self.y] = self._join([s[x] for x in self.xs])
+
+
+def to_planes(columns: list[Array]) -> Array:
+    """Planes from one boolean vector a plane."""
+    planes = [kernels.bits_to_planes(np.ascontiguousarray(c, np.uint8)) for c in columns]
+    return np.ascontiguousarray(np.concatenate(planes, axis=1))
+
+
+def _bit(words: Array, position: int) -> Array:
+    return ((words >> np.uint64(position)) & np.uint64(1)).astype(np.uint8)
+
+
+def _split(x: Array, nodes: int, kind: str) -> tuple[list[Array], list[Array | None]]:
+    """The less-than and equality planes of each node, lowest first."""
+    if kind == "eq":
+        return [], [x[:, j] for j in range(nodes)]
+    lt = [x[:, 2 * j - 1 if j else 0] for j in range(nodes)]
+    eq = [x[:, 2 * j] if j else None for j in range(nodes)]
+    return lt, eq

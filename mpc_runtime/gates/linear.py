@@ -1,0 +1,289 @@
+"""Linear maps with public coefficients: local at the parties and at the dealer.
+
+The same function is applied to shares, to masked values, to masks and to offsets; only a public summand is treated apart
+(party 0 adds it to shares, both parties to a masked value, the dealer to nothing). PROTOCOLS section 0, "Who knows a
+public number".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..registers import Domain, Form
+from .base import Array, DealerContext, Gate, In, Ins, MeaningContext, Out, PartyContext, Types
+
+
+class LinearMap(Gate):
+    """A linear function of one register."""
+
+    x: In
+    y: Out
+
+    def apply(self, a: Array) -> Array:
+        raise AssertionError(f"{type(self).__name__} applies nothing")
+
+    def result(self, out: int, types: Types) -> Form:
+        return types[self.x].form
+
+    def wants_mask(self, register: int, types: Types) -> bool:
+        return types[self.y].form is Form.WIRE
+
+    def wants_true_shares(self, register: int, types: Types) -> bool:
+        return types[self.y].form is Form.SHARED
+
+    def deal(self, d: DealerContext) -> None:
+        a = d[self.x]
+        d[self.y] = None if a is None else self.apply(a)
+
+    def evaluate(self, p: PartyContext) -> None:
+        p[self.y] = self.apply(p[self.x])
+
+    def mask(self, p: PartyContext) -> Array:
+        return self.apply(p.mask(self.x))
+
+    def meaning(self, s: MeaningContext) -> None:
+        s[self.y] = self.apply(s[self.x])
+
+
+@dataclass(frozen=True)
+class Reshape(LinearMap):
+    shape: tuple[int, ...]
+    x: In
+    y: Out
+
+    def apply(self, a: Array) -> Array:
+        return a.reshape(self.shape)
+
+
+@dataclass(frozen=True)
+class Transpose(LinearMap):
+    axes: tuple[int, ...]
+    x: In
+    y: Out
+
+    def apply(self, a: Array) -> Array:
+        return a.transpose(self.axes)
+
+
+@dataclass(frozen=True)
+class Slice(LinearMap):
+    """x[starts:stops:steps]; a stop of -1 below a negative step means "to the first element"."""
+
+    starts: tuple[int, ...]
+    stops: tuple[int, ...]
+    steps: tuple[int, ...]
+    x: In
+    y: Out
+
+    def apply(self, a: Array) -> Array:
+        index = tuple(
+            slice(start, None if stop < 0 else stop, step)
+            for start, stop, step in zip(self.starts, self.stops, self.steps, strict=True)
+        )
+        return a[index]
+
+
+@dataclass(frozen=True)
+class Broadcast(LinearMap):
+    shape: tuple[int, ...]
+    x: In
+    y: Out
+
+    def apply(self, a: Array) -> Array:
+        return np.broadcast_to(a, self.shape)
+
+
+@dataclass(frozen=True)
+class Pad(LinearMap):
+    """Zeros around: a constant with mask 0."""
+
+    widths: tuple[tuple[int, int], ...]
+    x: In
+    y: Out
+
+    def apply(self, a: Array) -> Array:
+        return np.pad(a, self.widths)
+
+
+@dataclass(frozen=True)
+class Sum(LinearMap):
+    """Sum over axes, which stay with size 1."""
+
+    axes: tuple[int, ...]
+    x: In
+    y: Out
+
+    def apply(self, a: Array) -> Array:
+        return a.sum(axis=self.axes, keepdims=True, dtype=np.uint64)
+
+
+@dataclass(frozen=True)
+class WindowSum(LinearMap):
+    """Sums of 2-D windows of the last two axes (average pooling without its division)."""
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    x: In
+    y: Out
+
+    def apply(self, a: Array) -> Array:
+        windows = np.lib.stride_tricks.sliding_window_view(a, self.kernel, axis=(-2, -1))
+        return windows[..., :: self.stride[0], :: self.stride[1], :, :].sum(axis=(-2, -1), dtype=np.uint64)
+
+
+@dataclass(frozen=True)
+class Scale(LinearMap):
+    """x times a whole number."""
+
+    factor: int
+    x: In
+    y: Out
+
+    def apply(self, a: Array) -> Array:
+        return a * np.uint64(self.factor % (1 << 64))
+
+
+@dataclass(frozen=True)
+class Concat(Gate):
+    """Registers of one form, joined along an axis."""
+
+    axis: int
+    xs: Ins
+    y: Out
+
+    def result(self, out: int, types: Types) -> Form:
+        return joint_form(types, self.xs)
+
+    def wants_mask(self, register: int, types: Types) -> bool:
+        return types[self.y].form is Form.WIRE
+
+    def wants_true_shares(self, register: int, types: Types) -> bool:
+        return types[self.y].form is Form.SHARED
+
+    def deal(self, d: DealerContext) -> None:
+        parts = [d[x] for x in self.xs]
+        if all(part is None for part in parts):
+            d[self.y] = None
+            return
+        t = d.types[self.y]
+        kind = np.uint64 if t.domain is Domain.WORDS else np.uint8
+        full = [np.zeros(d.types[x].shape, kind) if a is None else a for x, a in zip(self.xs, parts, strict=True)]
+        d[self.y] = np.concatenate(full, axis=self.axis)
+
+    def evaluate(self, p: PartyContext) -> None:
+        p[self.y] = np.concatenate([p[x] for x in self.xs], axis=self.axis)
+
+    def mask(self, p: PartyContext) -> Array:
+        return np.concatenate([p.mask(x) for x in self.xs], axis=self.axis)
+
+    def meaning(self, s: MeaningContext) -> None:
+        s[self.y] = np.concatenate([s[x] for x in self.xs], axis=self.axis)
+
+
+@dataclass(frozen=True)
+class Add(Gate):
+    """x + y or, `negative`, x - y, with NumPy's broadcasting. Both additive or both masked; either may be public."""
+
+    negative: bool
+    x: In
+    y: In
+    z: Out
+
+    def combine(self, a: Array, b: Array) -> Array:
+        return a - b if self.negative else a + b
+
+    def result(self, out: int, types: Types) -> Form:
+        return joint_form(types, (self.x, self.y))
+
+    def wants_mask(self, register: int, types: Types) -> bool:
+        return types[self.z].form is Form.WIRE and types[register].form.masked
+
+    def wants_true_shares(self, register: int, types: Types) -> bool:
+        return types[self.z].form is Form.SHARED and types[register].form.additive
+
+    def deal(self, d: DealerContext) -> None:
+        shape = d.types[self.z].shape
+        a, b = d[self.x], d[self.y]
+        if a is not None and b is not None:
+            d[self.z] = self.combine(a, b)
+        elif b is not None:
+            d[self.z] = np.broadcast_to(np.negative(b) if self.negative else b, shape)
+        else:
+            d[self.z] = None if a is None else np.broadcast_to(a, shape)
+
+    def evaluate(self, p: PartyContext) -> None:
+        a, b = p[self.x], p[self.y]
+        shares = p.types[self.z].form.additive and p.party == 1
+        shape = p.types[self.z].shape
+        if shares and not p.types[self.y].form.additive:
+            p[self.z] = np.broadcast_to(a, shape)
+        elif shares and not p.types[self.x].form.additive:
+            p[self.z] = np.broadcast_to(np.negative(b) if self.negative else b, shape)
+        else:
+            p[self.z] = self.combine(a, b)
+
+    def mask(self, p: PartyContext) -> Array:
+        shape = p.types[self.z].shape
+        if not p.types[self.y].form.masked:
+            return np.broadcast_to(p.mask(self.x), shape)
+        b = p.mask(self.y)
+        if not p.types[self.x].form.masked:
+            return np.broadcast_to(np.negative(b) if self.negative else b, shape)
+        return self.combine(p.mask(self.x), b)
+
+    def meaning(self, s: MeaningContext) -> None:
+        s[self.z] = self.combine(s[self.x], s[self.y])
+
+
+@dataclass(frozen=True)
+class Xor(Gate):
+    """x xor y on bits, with NumPy's broadcasting; a public operand flips."""
+
+    x: In
+    y: In
+    z: Out
+
+    def result(self, out: int, types: Types) -> Form:
+        return joint_form(types, (self.x, self.y))
+
+    def wants_mask(self, register: int, types: Types) -> bool:
+        return types[self.z].form is Form.WIRE and types[register].form.masked
+
+    def wants_true_shares(self, register: int, types: Types) -> bool:
+        return types[self.z].form is Form.SHARED and types[register].form.additive
+
+    def deal(self, d: DealerContext) -> None:
+        shape = d.types[self.z].shape
+        parts = [a for a in (d[self.x], d[self.y]) if a is not None]
+        if len(parts) == 2:
+            d[self.z] = parts[0] ^ parts[1]
+        else:
+            d[self.z] = np.broadcast_to(parts[0], shape) if parts else None
+
+    def evaluate(self, p: PartyContext) -> None:
+        shape = p.types[self.z].shape
+        if p.types[self.z].form.additive and p.party == 1:
+            parts = [p[r] for r in (self.x, self.y) if p.types[r].form.additive]
+            p[self.z] = parts[0] ^ parts[1] if len(parts) == 2 else np.broadcast_to(parts[0], shape)
+        else:
+            p[self.z] = p[self.x] ^ p[self.y]
+
+    def mask(self, p: PartyContext) -> Array:
+        parts = [p.mask(r) for r in (self.x, self.y) if p.types[r].form.masked]
+        return parts[0] ^ parts[1] if len(parts) == 2 else np.broadcast_to(parts[0], p.types[self.z].shape)
+
+    def meaning(self, s: MeaningContext) -> None:
+        s[self.z] = s[self.x] ^ s[self.y]
+
+
+def joint_form(types: Types, registers: tuple[int, ...]) -> Form:
+    """Form of a sum: the weakest of its secret operands; public where none is secret."""
+    forms = {types[r].form for r in registers}
+    for form in (Form.OFFSET, Form.SHARED, Form.BARE, Form.WIRE, Form.PUBLIC):
+        if form in forms:
+            mixed = form.additive and any(f.masked for f in forms)
+            assert not mixed, "a sum of shares and masked values: unmask first"
+            return form
+    return Form.CONSTANT

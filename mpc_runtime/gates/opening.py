@@ -1,0 +1,276 @@
+"""Values entering, leaving and changing form: input, open, materialize, unmask, reveal.
+
+`Open` is the only gate by which the parties talk to each other; `Input` and `Reveal` are what the roles send and get.
+PROTOCOLS sections 0 and 7.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import kernels
+from ..registers import BLOCK, TILE, Domain, Form, Register
+from .base import (
+    PURPOSE_MASK,
+    PURPOSE_OUTPUT,
+    Array,
+    DealerContext,
+    Gate,
+    In,
+    MeaningContext,
+    Out,
+    PartyContext,
+    Planes,
+    Secret,
+    Types,
+    Words,
+    low,
+    stream,
+    tiles,
+)
+
+
+@dataclass(frozen=True)
+class Input(Gate):
+    """A value that a role shares (or, `public`, shows to both parties)."""
+
+    feed: str
+    public: bool
+    y: Out
+
+    def result(self, out: int, types: Types) -> Form:
+        return Form.PUBLIC if self.public else Form.SHARED
+
+    def deal(self, d: DealerContext) -> None:
+        d[self.y] = None
+
+
+@dataclass(frozen=True)
+class Constant(Gate):
+    """A public array of the plan, as ring elements."""
+
+    index: int
+    y: Out
+
+    def result(self, out: int, types: Types) -> Form:
+        return Form.CONSTANT
+
+
+@dataclass(frozen=True)
+class Open(Gate):
+    """X = x + p0 + p1 for free masks p_i: one message each way. An offset of x is absorbed: the mask is p0 + p1 - offset."""
+
+    x: In
+    y: Out
+
+    def result(self, out: int, types: Types) -> Form:
+        return Form.WIRE if types[self.x].form is Form.SHARED else Form.BARE
+
+    def wants_true_shares(self, register: int, types: Types) -> bool:
+        return types[self.y].form is Form.WIRE
+
+    def segments(self, types: Types) -> list[tuple[int, int, int]]:
+        """(first element, elements, bytes) of the pieces in which the value is sent."""
+        t = types[self.y]
+        return [(start, n, _piece(t, n)) for start, n in tiles(t.size)]
+
+    def begin(self, p: PartyContext) -> tuple[Array, Array]:
+        """(this party's share, the buffer that collects the masked value), in the layout of the pieces."""
+        t = p.types[self.y]
+        x = p[self.x]
+        if t.domain is Domain.BITS:
+            x = kernels.bits_to_planes(np.ascontiguousarray(x).reshape(-1))
+        elif t.domain is Domain.WORDS:
+            x = np.ascontiguousarray(x).reshape(-1)
+        return x, np.empty_like(x)
+
+    def pack(self, p: PartyContext, x: Array, masked: Array, start: int, n: int, out: Array) -> None:
+        """Mask and pack elements [start, start + n) of this party's share."""
+        t = p.types[self.y]
+        pad = stream(PURPOSE_MASK, p.op)
+        if t.domain is Domain.WORDS:
+            piece = slice(start, start + n)
+            kernels.mask_pack(p.prg, pad, x[piece], t.bits, masked[piece], out, start=start)
+            return
+        blocks = _blocks(start, n)
+        kernels.planes_mask_pack(p.prg, pad, x[blocks], n, masked[blocks], out, start_block=blocks.start)
+
+    def absorb(self, p: PartyContext, masked: Array, start: int, n: int, received: Array) -> None:
+        """Add the peer's message to the same elements."""
+        t = p.types[self.y]
+        if t.domain is Domain.WORDS:
+            kernels.unpack_add(received, t.bits, masked[start : start + n])
+        else:
+            kernels.planes_unpack_xor(received, n, masked[_blocks(start, n)])
+
+    def end(self, p: PartyContext, masked: Array) -> None:
+        t = p.types[self.y]
+        if t.domain is Domain.BITS:
+            masked = kernels.planes_to_bits(masked, t.size)
+        p[self.y] = masked if t.domain is Domain.PLANES else masked.reshape(t.shape)
+
+    def mask(self, p: PartyContext) -> Array:
+        return free_mask(p.prg, p.op, p.types[self.y])
+
+    def deal(self, d: DealerContext) -> None:
+        t = d.types[self.y]
+        mask = free_mask(d.prgs[0], d.op, t)
+        offset = d[self.x]
+        if t.domain is Domain.WORDS:
+            flat = mask.reshape(-1)
+            d.prgs[1].add_words(stream(PURPOSE_MASK, d.op), flat, out=flat)
+            if offset is not None:
+                mask -= offset
+            d[self.y] = low(mask, t.bits)
+            return
+        mask ^= free_mask(d.prgs[1], d.op, t)
+        d[self.y] = mask if offset is None else mask ^ offset
+
+    def meaning(self, s: MeaningContext) -> None:
+        s[self.y] = s[self.x]
+
+
+@dataclass(frozen=True)
+class Materialize(Gate):
+    """True shares of a value whose shares miss an offset: the dealer ships shares of the offset."""
+
+    x: In
+    y: Out
+
+    def secrets(self, types: Types) -> tuple[Secret, ...]:
+        t = types[self.y]
+        if t.domain is Domain.WORDS:
+            return (Words(t.bits),)
+        return (Planes(t.planes),)
+
+    def deal(self, d: DealerContext) -> None:
+        t = d.types[self.y]
+        (spec,) = self.secrets(d.types)
+        offset = d[self.x]
+        assert offset is not None, "materialize of a value without an offset"
+        if t.domain is Domain.BITS:
+            offset = kernels.bits_to_planes(np.ascontiguousarray(offset).reshape(-1))
+        elif t.domain is Domain.WORDS:
+            offset = np.ascontiguousarray(np.broadcast_to(offset, t.shape)).reshape(-1)
+        for start, n in tiles(t.size):
+            piece = slice(start, start + n) if t.domain is Domain.WORDS else _blocks(start, n)
+            d.share(0, spec, start, offset[piece])
+        d[self.y] = None
+
+    def evaluate(self, p: PartyContext) -> None:
+        t = p.types[self.y]
+        (spec,) = self.secrets(p.types)
+        x = p[self.x]
+        if t.domain is Domain.WORDS:
+            out = np.array(x, copy=True, order="C").reshape(-1)
+            for start, n in tiles(t.size):
+                out[start : start + n] += p.secret(0, spec, start, n)
+            p[self.y] = out.reshape(t.shape)
+            return
+        planes = kernels.bits_to_planes(np.ascontiguousarray(x).reshape(-1)) if t.domain is Domain.BITS else x.copy()
+        for start, n in tiles(t.size):
+            planes[_blocks(start, n)] ^= p.secret(0, spec, start, n)
+        p[self.y] = planes if t.domain is Domain.PLANES else kernels.planes_to_bits(planes, t.size).reshape(t.shape)
+
+    def meaning(self, s: MeaningContext) -> None:
+        s[self.y] = s[self.x]
+
+
+@dataclass(frozen=True)
+class Unmask(Gate):
+    """Shares of a masked value: party 0 takes X. With shares of the mask they are true shares, else the mask is the offset."""
+
+    x: In
+    y: Out
+
+    def result(self, out: int, types: Types) -> Form:
+        return Form.SHARED if types[self.x].form is Form.WIRE else Form.OFFSET
+
+    def deal(self, d: DealerContext) -> None:
+        t = d.types[self.x]
+        mask = d[self.x]
+        if t.form is Form.WIRE or mask is None:
+            d[self.y] = None
+        else:
+            d[self.y] = mask if t.domain is not Domain.WORDS else np.negative(mask)
+
+    def evaluate(self, p: PartyContext) -> None:
+        t = p.types[self.x]
+        x = p[self.x]
+        if t.form is Form.BARE:
+            p[self.y] = x if p.party == 0 else np.zeros_like(x)
+        elif t.domain is Domain.WORDS:
+            mask = p.mask(self.x)
+            p[self.y] = x - mask if p.party == 0 else np.negative(mask)
+        else:
+            mask = p.mask(self.x)
+            p[self.y] = x ^ mask if p.party == 0 else mask
+
+    def meaning(self, s: MeaningContext) -> None:
+        s[self.y] = s[self.x]
+
+
+@dataclass(frozen=True)
+class Reveal(Gate):
+    """Send a result to roles: re-randomised under a key that only the two parties share, reduced to the register's ring."""
+
+    result_name: str
+    roles: tuple[str, ...]
+    bits: int
+    x: In
+
+    def demand(self, register: int, types: Types) -> int:
+        return self.bits
+
+    def elements(self, types: Types) -> int:
+        return types[self.x].size
+
+    def wants_true_shares(self, register: int, types: Types) -> bool:
+        return True
+
+    def deal(self, d: DealerContext) -> None:
+        """Nothing to prepare: outputs are true shares."""
+
+    def messages(self, p: PartyContext, pair: kernels.Prg) -> dict[tuple[str, str], Array]:
+        """What this party sends: (result, role) -> packed words or bits. z0 = -z1, fresh for every role."""
+        t = p.types[self.x]
+        x = np.ascontiguousarray(p[self.x]).reshape(-1)
+        out = {}
+        for slot, role in enumerate(self.roles):
+            pad = stream(PURPOSE_OUTPUT, p.op, slot)
+            if t.domain is Domain.WORDS:
+                share = pair.add_words(pad, x) if p.party == 0 else pair.sub_words(pad, x)
+                out[self.result_name, role] = kernels.pack(share, self.bits)
+            else:
+                packed = np.empty(kernels.planes_size(x.size, 1), np.uint8)
+                planes = kernels.bits_to_planes(x)
+                kernels.planes_mask_pack(pair, pad, planes, x.size, np.empty_like(planes), packed)
+                out[self.result_name, role] = packed
+        return out
+
+
+def free_mask(prg: kernels.Prg, op: int, t: Register) -> Array:
+    """A party's share of the free mask of opening `op`, in the register's shape and domain."""
+    pad = stream(PURPOSE_MASK, op)
+    if t.domain is Domain.WORDS:
+        return prg.words(pad, t.size).reshape(t.shape)
+    planes = kernels.planes_fill(prg, pad, t.size, t.planes)
+    if t.domain is Domain.PLANES:
+        return planes
+    return kernels.planes_to_bits(planes, t.size).reshape(t.shape)
+
+
+def _piece(t: Register, n: int) -> int:
+    if t.domain is Domain.WORDS:
+        return kernels.packed_size(n, t.bits)
+    return kernels.planes_size(n, t.planes)
+
+
+def _blocks(start: int, n: int) -> slice:
+    """Blocks of the elements [start, start + n); tiles start at a multiple of BLOCK."""
+    return slice(start // BLOCK, -(-(start + n) // BLOCK))
+
+
+assert TILE % BLOCK == 0

@@ -1,0 +1,180 @@
+"""Bilinear gates: matrix product, convolution and elementwise product of two masked values. PROTOCOLS section 1.
+
+    z = f(x, y),  X = x + lx,  Y = y + ly public:      Z_i = f(X, V_i) - f([lx]_i, Y),   V_i = (i == 0) Y - [ly]_i
+    Z_0 + Z_1 = f(x, y) - f(lx, ly)                    the last term is the offset, which only the dealer knows
+
+Online this is one product of the plaintext's size per party: V_i is kept for as long as Y, and f([lx]_i, Y) does not depend
+on the data, so that it is computed before the input arrives where Y comes from `setup`. With a public operand the product is
+local on shares (or, the operand being a constant of the plan, on masked values and masks).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import kernels
+from ..registers import Form
+from .base import Array, DealerContext, Gate, In, MeaningContext, Out, PartyContext, Types
+
+
+class Product(Gate):
+    """A bilinear map of two registers."""
+
+    x: In
+    y: In
+    z: Out
+
+    def product(self, a: Array, b: Array, out: Array | None = None, sign: int = 0) -> Array:
+        """f(a, b); with `out` and sign +1 or -1, out ± f(a, b) in place."""
+        raise AssertionError(f"{type(self).__name__} multiplies nothing")
+
+    def _secret(self, types: Types) -> bool:
+        return types[self.x].form.masked and types[self.y].form.masked
+
+    def result(self, out: int, types: Types) -> Form:
+        if self._secret(types):
+            return Form.OFFSET
+        forms = {types[self.x].form, types[self.y].form}
+        assert forms & {Form.PUBLIC, Form.CONSTANT}, "a product of shares: open the operands first"
+        for form in (Form.OFFSET, Form.SHARED, Form.BARE, Form.WIRE):
+            if form in forms:
+                assert form.additive or Form.PUBLIC not in forms, "a masked value times a run's public: unmask first"
+                return form
+        return Form.PUBLIC if Form.PUBLIC in forms else Form.CONSTANT
+
+    def wants_mask(self, register: int, types: Types) -> bool:
+        return types[register].form.masked and (self._secret(types) or types[self.z].form is Form.WIRE)
+
+    def wants_true_shares(self, register: int, types: Types) -> bool:
+        if not types[register].form.additive:
+            return False
+        return types[self.z].form is Form.SHARED or Form.PUBLIC in (types[self.x].form, types[self.y].form)
+
+    def deal(self, d: DealerContext) -> None:
+        if self._secret(d.types):
+            d[self.z] = self.product(_required(d[self.x]), _required(d[self.y]))
+            return
+        secret = self.y if d.types[self.x].form is Form.CONSTANT else self.x
+        if d[secret] is None:
+            d[self.z] = None
+        elif secret == self.x:
+            d[self.z] = self.product(_required(d[self.x]), d.constant(self.y))
+        else:
+            d[self.z] = self.product(d.constant(self.x), _required(d[self.y]))
+
+    def ahead(self, p: PartyContext, y_known: bool) -> Array:
+        """The part that needs no opened value of the run: -f([lx]_i, Y), or -f(X, [ly]_i) where X is the known operand."""
+        if y_known:
+            return np.negative(self.product(p.mask(self.x), p[self.y]))
+        return np.negative(self.product(p[self.x], p.mask(self.y)))
+
+    def evaluate(self, p: PartyContext) -> None:
+        if not self._secret(p.types):
+            p[self.z] = self.product(p[self.x], p[self.y])
+            return
+        ahead = p.take_ahead()
+        if ahead is not None:
+            known, part = ahead
+            if known == self.y:
+                p[self.z] = self.product(p[self.x], p.affine(self.y), part, +1)
+            else:
+                p[self.z] = self.product(p.affine(self.x), p[self.y], part, +1)
+            return
+        z = self.product(p[self.x], p.affine(self.y))
+        p[self.z] = self.product(p.mask(self.x), p[self.y], z, -1)
+
+    def mask(self, p: PartyContext) -> Array:
+        x, y = p.types[self.x].form, p.types[self.y].form
+        return self.product(p.mask(self.x) if x.masked else p[self.x], p.mask(self.y) if y.masked else p[self.y])
+
+    def meaning(self, s: MeaningContext) -> None:
+        s[self.z] = self.product(s[self.x], s[self.y])
+
+
+def _required(a: Array | None) -> Array:
+    assert a is not None, "the mask of an operand is missing"
+    return a
+
+
+@dataclass(frozen=True)
+class MatMul(Product):
+    """x @ y with NumPy's meaning for two or more axes."""
+
+    x: In
+    y: In
+    z: Out
+
+    def product(self, a: Array, b: Array, out: Array | None = None, sign: int = 0) -> Array:
+        return kernels.matmul(a, b, out, sign)
+
+
+@dataclass(frozen=True)
+class Conv2d(Product):
+    """Cross-correlation of x [n, c, h, w] with y [o, c/groups, kh, kw]; padding is (top, bottom, left, right)."""
+
+    stride: tuple[int, int]
+    padding: tuple[int, int, int, int]
+    dilation: tuple[int, int]
+    groups: int
+    x: In
+    y: In
+    z: Out
+
+    def product(self, a: Array, b: Array, out: Array | None = None, sign: int = 0) -> Array:
+        return kernels.conv2d(a, b, self.stride, self.padding, self.dilation, self.groups, out, sign)
+
+
+@dataclass(frozen=True)
+class Mul(Product):
+    """Elementwise product with NumPy's broadcasting."""
+
+    x: In
+    y: In
+    z: Out
+
+    def product(self, a: Array, b: Array, out: Array | None = None, sign: int = 0) -> Array:
+        z = a * b
+        if out is None:
+            return z
+        return np.add(out, z, out=out) if sign > 0 else np.subtract(out, z, out=out)
+
+    def evaluate(self, p: PartyContext) -> None:
+        shape = p.types[self.z].shape
+        same = p.types[self.x].shape == p.types[self.y].shape
+        if not self._secret(p.types) or not same:
+            super().evaluate(p)
+            return
+        p.take_ahead()
+        xh, ax, yh, ay = (_flat(a) for a in (p[self.x], p.mask(self.x), p[self.y], p.mask(self.y)))
+        p[self.z] = kernels.mul_eval(xh, ax, yh, ay, p.party).reshape(shape)
+
+
+@dataclass(frozen=True)
+class Square(Gate):
+    """x * x for a masked x: X^2 - 2 X [l]; the mask's square is the offset."""
+
+    x: In
+    y: Out
+
+    def result(self, out: int, types: Types) -> Form:
+        return Form.OFFSET
+
+    def wants_mask(self, register: int, types: Types) -> bool:
+        return True
+
+    def deal(self, d: DealerContext) -> None:
+        mask = _required(d[self.x])
+        d[self.y] = mask * mask
+
+    def evaluate(self, p: PartyContext) -> None:
+        y = kernels.square_eval(_flat(p[self.x]), _flat(p.mask(self.x)), p.party)
+        p[self.y] = y.reshape(p.types[self.y].shape)
+
+    def meaning(self, s: MeaningContext) -> None:
+        s[self.y] = s[self.x] * s[self.x]
+
+
+def _flat(a: Array) -> Array:
+    return np.ascontiguousarray(a).reshape(-1)

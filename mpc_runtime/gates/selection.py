@@ -1,0 +1,110 @@
+"""Products of a masked bit with a masked value, and bits as numbers. PROTOCOLS sections 3.4 and 3.5.
+
+After d^ = d xor delta is public, with A, m, U_0, U_1 of the truncation (or A = c, U = -r without one):
+
+    d^ = 0:  y = A [delta] + K00 + m (K01 - K00)                    K0m = delta U_m
+    d^ = 1:  y = A - A [delta] + K10 + m (K11 - K10)                K1m = (1 - delta) U_m
+
+K00 is absorbed (the result's offset); delta, K10 - K00 and the two narrow differences are shipped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import kernels
+from ..registers import Form
+from .base import DealerContext, Gate, In, MeaningContext, Out, PartyContext, Secret, Types, Words, tiles
+from .truncation import narrow_bits, offset_of, truncated
+
+
+@dataclass(frozen=True)
+class Select(Gate):
+    """y = d * floor(x / 2^shift) for a masked bit d and a masked x of one shape (`width` signed bits when shift > 0)."""
+
+    shift: int
+    width: int
+    d: In
+    x: In
+    y: Out
+
+    def result(self, out: int, types: Types) -> Form:
+        return Form.OFFSET
+
+    def demand(self, register: int, types: Types) -> int:
+        if register == self.d:
+            return 1
+        return max(self.width + 1, self.shift + 2) if self.shift else types[self.y].bits
+
+    def secrets(self, types: Types) -> tuple[Secret, ...]:
+        lo = types[self.y].bits
+        narrow = narrow_bits(types[self.x].bits, self.shift, lo)
+        return (Words(lo), Words(lo), *((Words(narrow),) * 2 if narrow else ()))
+
+    def deal(self, d: DealerContext) -> None:
+        l, lo = d.types[self.x].bits, d.types[self.y].bits
+        r = np.ascontiguousarray(d[self.x]).reshape(-1)
+        delta = np.ascontiguousarray(d[self.d]).reshape(-1)
+        offset = np.empty_like(r)
+        secrets = self.secrets(d.types)
+        for start, n in tiles(r.size):
+            piece = slice(start, start + n)
+            offset[piece], k10, *narrow = kernels.select_deal(r[piece], delta[piece], l, self.shift, lo)
+            values = [delta[piece].astype(np.uint64), k10, *narrow]
+            for slot, spec in enumerate(secrets):
+                d.share(slot, spec, start, values[slot])
+        d[self.y] = offset.reshape(d.types[self.y].shape)
+
+    def evaluate(self, p: PartyContext) -> None:
+        l, lo = p.types[self.x].bits, p.types[self.y].bits
+        c = np.ascontiguousarray(p[self.x]).reshape(-1)
+        bit = np.ascontiguousarray(p[self.d]).reshape(-1)
+        out = np.empty_like(c)
+        secrets = self.secrets(p.types)
+        for start, n in tiles(c.size):
+            piece = slice(start, start + n)
+            shares = [p.secret(slot, spec, start, n) for slot, spec in enumerate(secrets)]
+            shares += [None] * (4 - len(shares))
+            kernels.select_eval(c[piece], bit[piece], l, self.shift, offset_of(l), lo, p.party, *shares, out[piece])
+        p[self.y] = out.reshape(p.types[self.y].shape)
+
+    def meaning(self, s: MeaningContext) -> None:
+        x = s[self.x]
+        if self.shift:
+            x = truncated(x, s.mask(self.x), s.types[self.x].bits, self.shift)
+        s[self.y] = s[self.d].astype(np.uint64) * x
+
+
+@dataclass(frozen=True)
+class BitToWord(Gate):
+    """A masked bit as a ring element: d = d^ + (1 - 2 d^) [delta]."""
+
+    d: In
+    y: Out
+
+    def demand(self, register: int, types: Types) -> int:
+        return 1
+
+    def secrets(self, types: Types) -> tuple[Secret, ...]:
+        return (Words(types[self.y].bits),)
+
+    def deal(self, d: DealerContext) -> None:
+        delta = np.ascontiguousarray(d[self.d]).reshape(-1)
+        (spec,) = self.secrets(d.types)
+        for start, n in tiles(delta.size):
+            d.share(0, spec, start, delta[start : start + n].astype(np.uint64))
+        d[self.y] = None
+
+    def evaluate(self, p: PartyContext) -> None:
+        bit = np.ascontiguousarray(p[self.d]).reshape(-1)
+        out = np.empty(bit.size, np.uint64)
+        (spec,) = self.secrets(p.types)
+        for start, n in tiles(bit.size):
+            piece = slice(start, start + n)
+            kernels.b2a_eval(bit[piece], p.secret(0, spec, start, n), p.party, out[piece])
+        p[self.y] = out.reshape(p.types[self.y].shape)
+
+    def meaning(self, s: MeaningContext) -> None:
+        s[self.y] = s[self.d].astype(np.uint64)

@@ -1,0 +1,170 @@
+"""Smooth functions by one-time shifted sample tables. PROTOCOLS section 4.1.
+
+c = x + r is public. The dealer, who knows r, shares the samples of F at the grid nodes of the *public* coordinate; the parties
+interpolate between the nodes around c with public weights: linear in the shares, no round, no product of shares.
+The weights are whole numbers, computed exactly: a unit of disagreement would multiply a uniformly random share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from .. import kernels
+from ..registers import Form
+from .base import (
+    PURPOSE_SHARE,
+    Array,
+    DealerContext,
+    Gate,
+    In,
+    MeaningContext,
+    Out,
+    PartyContext,
+    Samples,
+    Secret,
+    Types,
+    low,
+    stream,
+)
+
+SAMPLE_TILE = 1 << 12
+"""Elements at a time: a tile of 64-entry tables is about a megabyte."""
+
+DEGREE = 11
+"""Degree of the polynomials by which the dealer evaluates F within a cell; their error is far below a table's last place."""
+
+
+def _sigmoid(x: Array) -> Array:
+    return 0.5 * (1.0 + np.tanh(0.5 * x))
+
+
+FUNCTIONS: dict[str, Callable[[Array], Array]] = {
+    "sigmoid": _sigmoid,
+    "tanh": np.tanh,
+    "exp": lambda x: np.exp(np.minimum(x, 40.0)),
+    "reciprocal": lambda x: 1.0 / np.maximum(x, 0.25),
+}
+
+
+@dataclass(frozen=True)
+class Table(Gate):
+    """y = F(x) at scale table_scale + weight_scale, for x in its domain.
+
+    The domain is [-origin, -origin + 2^(nodes_log + cell_log)) in units of 2^-input_scale, with points/2 cells of margin at
+    either end. entry_bits bounds the ring of the result.
+    """
+
+    function: str
+    input_scale: int
+    origin: int
+    nodes_log: int
+    cell_log: int
+    table_scale: int
+    weight_scale: int
+    points: int
+    index_bits: int
+    entry_bits: int
+    x: In
+    y: Out
+
+    def demand(self, register: int, types: Types) -> int:
+        return self.nodes_log + self.cell_log
+
+    def secrets(self, types: Types) -> tuple[Secret, ...]:
+        return (Samples(1 << self.nodes_log, self.entry_bits),)
+
+    def coordinate(self, a: Array) -> Array:
+        """The element's place in the domain, which starts at 0."""
+        return low(np.ascontiguousarray(a).reshape(-1) + np.uint64(self.origin % (1 << 64)), 64)
+
+    def coefficients(self) -> Array:
+        """Polynomials of 2^table_scale F on each cell, [cells, DEGREE + 1], in the place within the cell."""
+        return _coefficients(
+            self.function,
+            self.input_scale,
+            self.origin,
+            self.nodes_log,
+            self.cell_log,
+            self.table_scale,
+            self.entry_bits,
+        )
+
+    def _tiles(self, n: int) -> list[tuple[int, int]]:
+        return [(start, min(SAMPLE_TILE, n - start)) for start in range(0, n, SAMPLE_TILE)]
+
+    def _deal(self, prg: kernels.Prg, op: int, r: Array, start: int, packed: Array) -> None:
+        """r is the mask of the coordinate itself: the origin is public and cancels."""
+        offset = start * (self.entry_bits // 8) << self.nodes_log
+        kernels.table_deal(
+            r,
+            self.nodes_log,
+            self.cell_log,
+            self.coefficients(),
+            self.entry_bits,
+            prg,
+            stream(PURPOSE_SHARE, op),
+            packed,
+            offset,
+        )
+
+    def _eval(self, c: Array, packed: Array | None, prg: kernels.Prg, op: int, start: int) -> Array:
+        weights = kernels.stencil_weights(self.points, self.weight_scale, self.index_bits)
+        offset = start * (self.entry_bits // 8) << self.nodes_log
+        return kernels.table_eval(
+            c,
+            self.nodes_log,
+            self.cell_log,
+            weights,
+            self.entry_bits,
+            packed,
+            prg,
+            stream(PURPOSE_SHARE, op),
+            offset,
+        )
+
+    def deal(self, d: DealerContext) -> None:
+        r = np.ascontiguousarray(d[self.x]).reshape(-1)
+        (spec,) = self.secrets(d.types)
+        seeded = d.prgs[1 - d.receiver]
+        for start, n in self._tiles(r.size):
+            packed = np.empty(spec.size(n), np.uint8)
+            self._deal(seeded, d.op, r[start : start + n], start, packed)
+            d.send(packed)
+        d[self.y] = None
+
+    def evaluate(self, p: PartyContext) -> None:
+        c = self.coordinate(p[self.x])
+        out = np.empty_like(c)
+        (spec,) = self.secrets(p.types)
+        for start, n in self._tiles(c.size):
+            packed = p.samples(0, spec, start, n)
+            out[start : start + n] = self._eval(c[start : start + n], packed, p.prg, p.op, start)
+        p[self.y] = out.reshape(p.types[self.y].shape)
+
+    def meaning(self, s: MeaningContext) -> None:
+        r = np.ascontiguousarray(s.mask(self.x)).reshape(-1)
+        c = self.coordinate(s[self.x] + s.mask(self.x))
+        any_prg = kernels.Prg(bytes(16))
+        packed = np.empty(self.secrets(s.types)[0].size(r.size), np.uint8)
+        self._deal(any_prg, 0, r, 0, packed)
+        value = self._eval(c, packed, any_prg, 0, 0) + self._eval(c, None, any_prg, 0, 0)
+        s[self.y] = value.reshape(s.types[self.y].shape)
+
+    def result(self, out: int, types: Types) -> Form:
+        return Form.SHARED
+
+
+@cache
+def _coefficients(
+    function: str, input_scale: int, origin: int, nodes_log: int, cell_log: int, table_scale: int, entry_bits: int
+) -> Array:
+    nodes = 0.5 - 0.5 * np.cos(np.pi * (np.arange(DEGREE + 1) + 0.5) / (DEGREE + 1))
+    cells = np.arange(1 << nodes_log)
+    place = (cells[:, None] + nodes) * 2.0**cell_log - origin
+    limit = 2.0 ** (entry_bits - 2)
+    values = np.clip(FUNCTIONS[function](place * 2.0**-input_scale) * 2.0**table_scale, -limit, limit)
+    return np.ascontiguousarray(np.linalg.solve(np.vander(nodes, increasing=True), values.T).T)

@@ -1,0 +1,93 @@
+"""Division by a power of two without a catastrophic case. PROTOCOLS section 2b.
+
+    c = z + r public, off = 2^(l-2):   c+ = c + off,  m = msb(c+),  c' = c+ mod 2^(l-1)
+    floor(z / 2^f) + u = A + U_m,      A = (c' >> f) + m 2^(l-1-f) - (off >> f),  u in {0, 1}, P(u = 1) = (z mod 2^f) / 2^f
+
+U_0 is absorbed (the result's offset); the narrow difference U_1 - U_0 is shipped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import kernels
+from ..registers import Form
+from .base import (
+    Array,
+    DealerContext,
+    Gate,
+    In,
+    MeaningContext,
+    Out,
+    PartyContext,
+    Secret,
+    Types,
+    Words,
+    low,
+    signed,
+    tiles,
+)
+
+
+def narrow_bits(bits: int, shift: int, result: int) -> int:
+    """Bits of U_1 - U_0 that the result ring `result` can see, above their common factor 2^(bits - shift)."""
+    return max(0, result - (bits - shift))
+
+
+def offset_of(bits: int) -> int:
+    """The public offset that makes a signed value non-negative."""
+    return 1 << (bits - 2) if bits > 1 else 0
+
+
+@dataclass(frozen=True)
+class Truncate(Gate):
+    """y = floor(x / 2^shift) or one more, for a masked x of `width` signed bits; without a shift it moves x to another ring."""
+
+    shift: int
+    width: int
+    x: In
+    y: Out
+
+    def result(self, out: int, types: Types) -> Form:
+        return Form.OFFSET
+
+    def demand(self, register: int, types: Types) -> int:
+        return max(self.width + 1, self.shift + 2)
+
+    def secrets(self, types: Types) -> tuple[Secret, ...]:
+        bits = narrow_bits(types[self.x].bits, self.shift, types[self.y].bits)
+        return (Words(bits),) if bits else ()
+
+    def deal(self, d: DealerContext) -> None:
+        l, lo = d.types[self.x].bits, d.types[self.y].bits
+        r = np.ascontiguousarray(d[self.x]).reshape(-1)
+        offset = np.empty_like(r)
+        secrets = self.secrets(d.types)
+        for start, n in tiles(r.size):
+            offset[start : start + n], narrow = kernels.trunc_deal(r[start : start + n], l, self.shift, lo)
+            if secrets:
+                d.share(0, secrets[0], start, narrow)
+        d[self.y] = offset.reshape(d.types[self.y].shape)
+
+    def evaluate(self, p: PartyContext) -> None:
+        l, lo = p.types[self.x].bits, p.types[self.y].bits
+        c = np.ascontiguousarray(p[self.x]).reshape(-1)
+        out = np.empty_like(c)
+        secrets = self.secrets(p.types)
+        for start, n in tiles(c.size):
+            narrow = p.secret(0, secrets[0], start, n) if secrets else None
+            piece = slice(start, start + n)
+            kernels.trunc_eval(c[piece], l, self.shift, offset_of(l), lo, p.party, narrow, out[piece])
+        p[self.y] = out.reshape(p.types[self.y].shape)
+
+    def meaning(self, s: MeaningContext) -> None:
+        s[self.y] = truncated(s[self.x], s.mask(self.x), s.types[self.x].bits, self.shift)
+
+
+def truncated(z: Array, mask: Array, bits: int, shift: int) -> Array:
+    """floor((z + 2^f - 1 - (c mod 2^f)) / 2^f) for c = z + mask: the publicly dithered rounding of section 0."""
+    low_part = (1 << shift) - 1
+    dither = low_part - low(z + mask, bits).astype(np.uint64) % np.uint64(1 << shift) if shift < 64 else 0
+    return ((signed(z, bits) + dither.astype(np.int64)) >> np.int64(shift)).view(np.uint64)

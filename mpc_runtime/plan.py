@@ -1,0 +1,291 @@
+"""The plan: everything that every machine knows before anything runs.
+
+Frozen dataclasses of integers, strings and tuples, and arrays of encoded constants; no pickle. A plan file is
+
+    MAGIC | format (u32) | length (u64) | canonical JSON | constants, little-endian | debug JSON (source text and spans)
+
+and its hash is SHA-256 over all of that but the debug part, so that the same source, options and version give the same hash.
+This module stores and checks plans; what gates mean is theirs, and how a plan is made is the compiler's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import CompileError, Error
+from .gates import GATES, Gate, Input, Open, Reveal
+from .registers import Domain, Form, Register
+
+FORMAT = 1
+"""Plan format: raised whenever a plan's bytes would mean something else."""
+
+MAGIC = b"PPMLPLAN"
+_HEADER = struct.Struct("<8sIQ")
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An input or parameter as its owner gives it. dims: the name of the dim of each axis, or ""."""
+
+    name: str
+    role: str
+    kind: str
+    shape: tuple[int, ...]
+    dims: tuple[str, ...]
+    lo: float
+    hi: float
+    public: bool
+
+
+@dataclass(frozen=True)
+class Feed:
+    """What a role's client shares: one of its tensors (`source`), or an expression of them that it computes in float64.
+
+    expression: canonical JSON of the prepared expression, or "" where the feed is the tensor `source` itself.
+    scale: fraction bits of the encoding; bits: the ring. stage: "setup" (parameters only) or "run".
+    """
+
+    name: str
+    role: str
+    stage: str
+    shape: tuple[int, ...]
+    domain: Domain
+    bits: int
+    scale: int
+    public: bool
+    source: str
+    expression: str
+    lo: float
+    hi: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """An output: what its roles decode. scale and bits are those of the ring element that is sent."""
+
+    name: str
+    roles: tuple[str, ...]
+    kind: str
+    shape: tuple[int, ...]
+    dims: tuple[str, ...]
+    domain: Domain
+    bits: int
+    scale: int
+
+
+@dataclass(frozen=True)
+class Op:
+    """One instruction. receiver: the party that is sent the op's corrections."""
+
+    gate: Gate
+    receiver: int
+
+
+@dataclass(frozen=True)
+class Round:
+    """One message each way. Numbers of ops of the procedure, in the order of execution: `before` feeds the openings,
+    `overlap` is done while their messages travel."""
+
+    before: tuple[int, ...]
+    opens: tuple[int, ...]
+    overlap: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Procedure:
+    """An op-list and its schedule; `rounds[-1]` may have no openings."""
+
+    name: str
+    ops: tuple[Op, ...]
+    rounds: tuple[Round, ...]
+
+    @property
+    def order(self) -> Iterator[int]:
+        """Every op in the order in which all machines work (and material flows)."""
+        for r in self.rounds:
+            yield from r.before
+            yield from r.opens
+            yield from r.overlap
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where an op comes from: what the author wrote. Outside the hash."""
+
+    label: str
+    line: int
+    column: int
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A compiled program. `origins[procedure name][op]` and `source` are for people, outside the hash."""
+
+    name: str
+    version: str
+    options: tuple[tuple[str, str], ...]
+    roles: tuple[str, ...]
+    dims: tuple[tuple[str, int], ...]
+    inputs: tuple[Tensor, ...]
+    params: tuple[Tensor, ...]
+    feeds: tuple[Feed, ...]
+    results: tuple[Result, ...]
+    registers: tuple[Register, ...]
+    procedures: tuple[Procedure, ...]
+    leakage: tuple[str, ...]
+    constants: tuple[np.ndarray, ...]
+    origins: tuple[tuple[Origin, ...], ...] = ()
+    source: str = ""
+    filename: str = ""
+
+    def procedure(self, name: str) -> Procedure:
+        return next(p for p in self.procedures if p.name == name)
+
+    def origin(self, procedure: str, op: int) -> Origin:
+        """Where op `op` comes from, or a blank origin for a plan without debug part."""
+        for p, origins in zip(self.procedures, self.origins, strict=False):
+            if p.name == procedure:
+                return origins[op]
+        return Origin("", 0, 0)
+
+    def where(self, procedure: str, op: int) -> str:
+        """The op in the author's words, for messages: "relu (lenet.ppml:14)"."""
+        origin = self.origin(procedure, op)
+        gate = type(self.procedure(procedure).ops[op].gate).__name__.lower()
+        if not origin.line:
+            return f"{procedure} op {op} ({gate})"
+        return f"`{origin.label}` ({self.filename}:{origin.line}, op {op}: {gate})"
+
+    @cached_property
+    def hash(self) -> str:
+        """64 hexadecimal digits; what every machine compares at the start of a session."""
+        return hashlib.sha256(self._body()).hexdigest()
+
+    def feeds_of(self, role: str, stage: str) -> tuple[Feed, ...]:
+        return tuple(f for f in self.feeds if f.role == role and f.stage == stage)
+
+    def results_of(self, role: str) -> tuple[Result, ...]:
+        return tuple(r for r in self.results if role in r.roles)
+
+    def _body(self) -> bytes:
+        head = {
+            f.name: _plain(getattr(self, f.name))
+            for f in fields(self)
+            if f.name not in ("constants", "origins", "source", "filename")
+        }
+        head["constants"] = [[a.dtype.str, list(a.shape)] for a in self.constants]
+        text = json.dumps(head, sort_keys=True, separators=(",", ":")).encode()
+        arrays = b"".join(np.ascontiguousarray(a).tobytes() for a in self.constants)
+        return _HEADER.pack(MAGIC, FORMAT, len(text)) + text + arrays
+
+    def to_bytes(self) -> bytes:
+        debug = {"origins": _plain(self.origins), "source": self.source, "filename": self.filename}
+        return self._body() + json.dumps(debug, sort_keys=True, separators=(",", ":")).encode()
+
+    def save(self, path: str | Path) -> None:
+        Path(path).write_bytes(self.to_bytes())
+
+    @staticmethod
+    def load(path: str | Path) -> Plan:
+        """Raises CompileError when the file is not a plan of this format, naming both formats."""
+        try:
+            data = Path(path).read_bytes()
+        except OSError as e:
+            raise Error(f"{path}: cannot be read: {e.strerror}") from None
+        return Plan.from_bytes(data, str(path))
+
+    @staticmethod
+    def from_bytes(data: bytes, name: str = "plan") -> Plan:
+        if len(data) < _HEADER.size or data[:8] != MAGIC:
+            raise CompileError(f"{name}: not a plan (it does not start with {MAGIC.decode()}); make one with `mpcc compile`")
+        _, version, length = _HEADER.unpack_from(data)
+        if version != FORMAT:
+            raise CompileError(f"{name}: plan format {version}, but this version reads format {FORMAT}; compile it again")
+        try:
+            return _from_bytes(data, length)
+        except (ValueError, KeyError, TypeError, IndexError) as e:
+            raise CompileError(f"{name}: the plan is damaged ({type(e).__name__}: {e}); compile it again") from None
+
+
+def _from_bytes(data: bytes, length: int) -> Plan:
+    at = _HEADER.size + length
+    head = json.loads(data[_HEADER.size : at])
+    constants = []
+    for dtype, shape in head.pop("constants"):
+        count = int(np.prod(shape))
+        constants.append(np.frombuffer(data, dtype, count, at).reshape(shape))
+        at += count * np.dtype(dtype).itemsize
+    debug = json.loads(data[at:])
+    parsers = {
+        "inputs": Tensor,
+        "params": Tensor,
+        "feeds": Feed,
+        "results": Result,
+        "registers": Register,
+        "procedures": Procedure,
+    }
+    values = {k: tuple(_record(parsers[k], r) for r in v) if k in parsers else _tuples(v) for k, v in head.items()}
+    return Plan(
+        **values,
+        constants=tuple(constants),
+        origins=tuple(tuple(Origin(*o) for o in p) for p in debug["origins"]),
+        source=debug["source"],
+        filename=debug["filename"],
+    )
+
+
+_SPECIAL = {"form": Form, "domain": Domain, "lo": float.fromhex, "hi": float.fromhex}
+
+
+def _record(cls: type, row: list[Any]) -> Any:
+    """A dataclass from its fields in order."""
+    if cls is Procedure:
+        name, ops, rounds = row
+        return Procedure(
+            name,
+            tuple(Op(GATES[kind](*_tuples(values)), receiver) for (kind, *values), receiver in ops),
+            tuple(Round(*_tuples(r)) for r in rounds),
+        )
+    names = [f.name for f in fields(cls)]
+    return cls(**{n: _SPECIAL.get(n, _tuples)(v) for n, v in zip(names, row, strict=True)})
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
+
+
+def _plain(value: Any) -> Any:
+    """JSON data: records as lists of their fields, gates with their name in front, floats in hexadecimal."""
+    if isinstance(value, Gate):
+        return [type(value).__name__, *(_plain(getattr(value, f.name)) for f in fields(value))]  # type: ignore[arg-type]
+    if isinstance(value, (Form, Domain)):
+        return value.value
+    if isinstance(value, float):
+        return value.hex()
+    if isinstance(value, tuple):
+        return [_plain(v) for v in value]
+    if hasattr(value, "__dataclass_fields__"):
+        return [_plain(getattr(value, f.name)) for f in fields(value)]
+    return value
+
+
+def input_registers(procedure: Procedure) -> dict[str, int]:
+    """Register of each feed of a procedure."""
+    return {op.gate.feed: op.gate.y for op in procedure.ops if isinstance(op.gate, Input)}
+
+
+def reveals(procedure: Procedure) -> list[int]:
+    return [i for i, op in enumerate(procedure.ops) if isinstance(op.gate, Reveal)]
+
+
+def opens(procedure: Procedure) -> list[int]:
+    return [i for i, op in enumerate(procedure.ops) if isinstance(op.gate, Open)]

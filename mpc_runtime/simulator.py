@@ -1,0 +1,77 @@
+"""The ring meaning of a plan in one process, bit for bit what the parties would reconstruct under the same keys.
+
+Every gate's `meaning` is evaluated on plain ring elements; the dealer's side runs beside it, because the publicly dithered
+rounding of a truncation depends on the mask. The oracle of the gates' tests and of `mpcc run --simulate`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from .dealer.executor import Record
+from .gates import Constant, Input, Reveal
+from .plan import Plan
+from .registers import Domain
+from .transport.channel import Buffer
+
+Array = np.ndarray
+
+
+class _Nowhere:
+    """A sink for corrections that nobody needs."""
+
+    def write(self, buffer: Buffer) -> None:
+        """Forget it."""
+
+
+class Simulator:
+    """Plain values of every register. keys: those of p0 and p1 for each procedure."""
+
+    def __init__(self, plan: Plan, keys: Mapping[str, tuple[bytes, bytes]]) -> None:
+        self.plan = plan
+        self.types = plan.registers
+        self.keys = keys
+        self.values: dict[int, Array] = {}
+        self._masks: dict[int, Array | None] = {}
+
+    def __getitem__(self, register: int) -> Array:
+        return self.values[register]
+
+    def __setitem__(self, register: int, value: Array) -> None:
+        t = self.types[register]
+        if t.domain is Domain.WORDS and t.bits < 64:
+            value = value & np.uint64((1 << t.bits) - 1)
+        self.values[register] = value
+
+    def mask(self, register: int) -> Array:
+        mask = self._masks[register]
+        return np.zeros_like(self.values[register]) if mask is None else mask
+
+    def execute(
+        self, procedure: str, feeds: Mapping[str, Array], watch: Callable[[int, int], None] | None = None
+    ) -> dict[str, Array]:
+        """Run a procedure on encoded plain values; returns result name -> ring elements.
+
+        watch(op, register) is called after each op for each of its results.
+        """
+        record = Record(self.plan, procedure, self.keys[procedure], (_Nowhere(), _Nowhere()), self._masks)
+        record.deal(None)
+        self._masks = record.masks
+        ops = self.plan.procedure(procedure)
+        outputs = {}
+        for i in ops.order:
+            gate = ops.ops[i].gate
+            if isinstance(gate, Input):
+                self[gate.y] = feeds[gate.feed]
+            elif isinstance(gate, Constant):
+                self[gate.y] = self.plan.constants[gate.index]
+            elif isinstance(gate, Reveal):
+                outputs[gate.result_name] = self.values[gate.x]
+            else:
+                gate.meaning(self)
+            if watch is not None:
+                for register in gate.outs:
+                    watch(i, register)
+        return outputs
