@@ -55,10 +55,10 @@ class Visibility(IntEnum):
 class OpError(Exception):
     """A tensor op refuses its arguments; the front end adds the place and formats it.
 
-    `arg` is the index of the argument that is to blame, when one is.
+    `arg` says which argument is to blame, when one is: its index, or its name when it was given by name.
     """
 
-    def __init__(self, message: str, help: str | None = None, arg: int | None = None) -> None:
+    def __init__(self, message: str, help: str | None = None, arg: int | str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.help = help
@@ -288,6 +288,21 @@ def declare(value: Value, declared: Interval, name: str | None = None) -> Value:
         )
     promise = declared if value.declared is None else (value.declared.intersect(declared) or declared)
     return replace(value, range=both, declared=promise, name=name or value.name)
+
+
+def located(value: Value, span: Span | None, name: str | None = None) -> Value:
+    """`value`, and all below it that has no place yet, with `span`; the name goes to `value` alone."""
+    new: dict[Value, Value] = {}
+
+    def visit(old: Value) -> Value:
+        if old.span is not None:
+            return old
+        if old not in new:
+            new[old] = replace(old, args=tuple(map(visit, old.args)), span=span)
+        return new[old]
+
+    found = visit(value)
+    return found if name is None else replace(found, name=name)
 
 
 def _visibility(op: TensorOp, args: tuple[Value, ...]) -> Visibility:

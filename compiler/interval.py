@@ -143,9 +143,7 @@ class Interval:
 
         `bounds` are what the function never leaves, so that outward rounding does not either.
         """
-        image = Interval(
-            math.nextafter(function(self.lo), -math.inf), math.nextafter(function(self.hi), math.inf)
-        )
+        image = Interval(math.nextafter(function(self.lo), -math.inf), math.nextafter(function(self.hi), math.inf))
         return image if bounds is None else image.clip(bounds.lo, bounds.hi)
 
     def widened(self, slack: float) -> Interval:

@@ -1,0 +1,206 @@
+"""Activations and smooth functions of one tensor.
+
+`Sqrt`, `Rsqrt` and `Log` have a plaintext meaning only for now: constants are folded and a single owner's expressions
+are prepared by its client; `compiler.passes.supported` refuses them on shared values.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from compiler.graph import Array, Kind, Shape, TensorOp, Value
+from compiler.interval import UNKNOWN, Interval
+from compiler.ops.elementwise import Unary
+from compiler.ops.rules import axis_of, expect_count, expect_kind
+
+UNIT = Interval(0, 1)
+POSITIVE = Interval(0, math.inf)
+
+
+@dataclass(frozen=True)
+class Relu(Unary):
+    symbol: ClassVar[str] = "relu"
+
+    def interval(self, *args: Value) -> Interval:
+        return args[0].range.clip(0, math.inf)
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.maximum(arrays[0], 0)
+
+
+@dataclass(frozen=True)
+class Relu6(Unary):
+    symbol: ClassVar[str] = "relu6"
+
+    def interval(self, *args: Value) -> Interval:
+        return args[0].range.clip(0, 6)
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.clip(arrays[0], 0, 6)
+
+
+@dataclass(frozen=True)
+class Smooth(TensorOp):
+    """A fixed number gives a fixed number."""
+
+    symbol: ClassVar[str] = ""
+
+    def infer(self, *args: Value) -> tuple[Kind, Shape]:
+        expect_count(self.symbol, args, 1)
+        return expect_kind(self.symbol, args, (Kind.FIXED,)), args[0].shape
+
+
+@dataclass(frozen=True)
+class LeakyRelu(Smooth):
+    """x where x > 0, else slope * x."""
+
+    slope: float
+    symbol: ClassVar[str] = "leaky_relu"
+
+    def interval(self, *args: Value) -> Interval:
+        x = args[0].range
+        branches = [part for part in (x.intersect(POSITIVE),) if part is not None]
+        below = x.intersect(-POSITIVE)
+        if below is not None:
+            branches.append(below * Interval(self.slope, self.slope))
+        return branches[0].hull(branches[-1])
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.where(arrays[0] > 0, arrays[0], self.slope * arrays[0])
+
+
+@dataclass(frozen=True)
+class Sigmoid(Smooth):
+    symbol: ClassVar[str] = "sigmoid"
+
+    def interval(self, *args: Value) -> Interval:
+        return args[0].range.monotone(_sigmoid, UNIT)
+
+    def evaluate(self, *arrays: Array) -> Array:
+        small = np.exp(-np.abs(arrays[0]))
+        return np.where(arrays[0] >= 0, 1, small) / (1 + small)
+
+
+def _sigmoid(x: float) -> float:
+    small = math.exp(-abs(x))
+    return (1 if x >= 0 else small) / (1 + small)
+
+
+@dataclass(frozen=True)
+class Tanh(Smooth):
+    symbol: ClassVar[str] = "tanh"
+
+    def interval(self, *args: Value) -> Interval:
+        return args[0].range.monotone(math.tanh, Interval(-1, 1))
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.tanh(arrays[0])
+
+
+@dataclass(frozen=True)
+class Exp(Smooth):
+    symbol: ClassVar[str] = "exp"
+
+    def interval(self, *args: Value) -> Interval:
+        return args[0].range.monotone(_exp, POSITIVE)
+
+    def evaluate(self, *arrays: Array) -> Array:
+        with np.errstate(over="ignore"):
+            return np.exp(arrays[0])
+
+
+def _exp(x: float) -> float:
+    try:
+        return math.exp(x)
+    except OverflowError:
+        return math.inf
+
+
+@dataclass(frozen=True)
+class Softmax(TensorOp):
+    """exp(x - max) / sum(exp(x - max)) along `axis`, which is counted from the front."""
+
+    axis: int
+    symbol: ClassVar[str] = "softmax"
+
+    def infer(self, *args: Value) -> tuple[Kind, Shape]:
+        expect_count(self.symbol, args, 1)
+        axis_of(self.symbol, self.axis, args[0].rank)
+        return expect_kind(self.symbol, args, (Kind.FIXED,)), args[0].shape
+
+    def interval(self, *args: Value) -> Interval:
+        others, spread = args[0].shape[self.axis] - 1, args[0].range.width
+        if others == 0:
+            return Interval(1, 1)
+        odds = Interval(-spread, spread).monotone(_exp, POSITIVE) * Interval(others, others)
+        return (Interval(1, 1) + odds).reciprocal().clip(0, 1)
+
+    def evaluate(self, *arrays: Array) -> Array:
+        powers = np.exp(arrays[0] - arrays[0].max(axis=self.axis, keepdims=True))
+        result: Array = powers / powers.sum(axis=self.axis, keepdims=True)
+        return result
+
+
+@dataclass(frozen=True)
+class Reciprocal(Smooth):
+    """1 / x; some number where x is 0."""
+
+    symbol: ClassVar[str] = "reciprocal"
+
+    def interval(self, *args: Value) -> Interval:
+        return args[0].range.reciprocal()
+
+    def evaluate(self, *arrays: Array) -> Array:
+        with np.errstate(all="ignore"):
+            return np.reciprocal(arrays[0])
+
+
+@dataclass(frozen=True)
+class Sqrt(Smooth):
+    symbol: ClassVar[str] = "sqrt"
+
+    def interval(self, *args: Value) -> Interval:
+        x = args[0].range
+        return x.monotone(math.sqrt, POSITIVE) if x.lo >= 0 else UNKNOWN
+
+    def evaluate(self, *arrays: Array) -> Array:
+        with np.errstate(all="ignore"):
+            return np.sqrt(arrays[0])
+
+
+@dataclass(frozen=True)
+class Rsqrt(Smooth):
+    """1 / sqrt(x)."""
+
+    symbol: ClassVar[str] = "rsqrt"
+
+    def interval(self, *args: Value) -> Interval:
+        x = args[0].range
+        return x.monotone(math.sqrt, POSITIVE).reciprocal() if x.lo >= 0 and x.hi > 0 else UNKNOWN
+
+    def evaluate(self, *arrays: Array) -> Array:
+        with np.errstate(all="ignore"):
+            return np.reciprocal(np.sqrt(arrays[0]))
+
+
+@dataclass(frozen=True)
+class Log(Smooth):
+    """The natural logarithm."""
+
+    symbol: ClassVar[str] = "log"
+
+    def interval(self, *args: Value) -> Interval:
+        x = args[0].range
+        return x.monotone(_log) if x.lo >= 0 and x.hi > 0 else UNKNOWN
+
+    def evaluate(self, *arrays: Array) -> Array:
+        with np.errstate(all="ignore"):
+            return np.log(arrays[0])
+
+
+def _log(x: float) -> float:
+    return math.log(x) if x > 0 else -math.inf

@@ -1,0 +1,351 @@
+"""What the language's operators and functions make of their arguments: conversions between kinds, defaults, and the
+small rewritings (`x / 4`, `x ** 3`, `x[0]`) that leave few kinds of ops to the passes and the expansion.
+
+Each builder takes values, and plain Python numbers, flags and tuples for what is known at compile time, and returns a
+value or raises OpError. `compiler.ops.functions` and `layers` list them under their names in the language.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import EllipsisType
+
+import numpy as np
+
+from compiler.graph import Kind, OpError, Shape, TensorOp, Value, apply, constant, declare
+from compiler.ops.activations import Log, Reciprocal, Rsqrt, Softmax, Sqrt
+from compiler.ops.elementwise import (
+    Add,
+    And,
+    Clip,
+    Div,
+    Maximum,
+    Minimum,
+    Mul,
+    Neg,
+    Not,
+    Or,
+    Square,
+    Sub,
+    ToFixed,
+    ToInt,
+    Where,
+)
+from compiler.ops.linear import MatMul
+from compiler.ops.pooling import AvgPool2d, MaxPool2d
+from compiler.ops.reductions import ArgMax, Mean, Reduction
+from compiler.ops.rules import axes_of, axis_of, broadcast, show, typed
+from compiler.ops.shapes import BroadcastTo, Concat, Pad, Reshape, Slice, Transpose
+
+Index = int | slice | EllipsisType | None
+
+# -- kinds -------------------------------------------------------------------------------------------------------------
+
+
+def to_number(x: Value) -> Value:
+    """A bit as an int; numbers as they are."""
+    return apply(ToInt(), x) if x.kind is Kind.BIT else x
+
+
+def to_fixed(x: Value) -> Value:
+    x = to_number(x)
+    return apply(ToFixed(), x) if x.kind is Kind.INT else x
+
+
+def promote(*values: Value) -> tuple[Value, ...]:
+    """All fixed when one is, else all int."""
+    if any(value.kind is Kind.FIXED for value in values):
+        return tuple(map(to_fixed, values))
+    return tuple(map(to_number, values))
+
+
+def numeric(op: TensorOp, *values: Value) -> Value:
+    return apply(op, *promote(*values))
+
+
+def smooth(op: TensorOp, x: Value) -> Value:
+    return apply(op, to_fixed(x))
+
+
+# -- operators ---------------------------------------------------------------------------------------------------------
+
+
+def mul(a: Value, b: Value) -> Value:
+    """A product; one with a bit is a choice, which costs less."""
+    broadcast("`*`", a, b)
+    if a.kind is b.kind is Kind.BIT:
+        return apply(ToInt(), apply(And(), a, b))
+    for bit, other in ((a, b), (b, a)):
+        if bit.kind is Kind.BIT and not bit.is_constant and not other.is_constant:
+            return apply(Where(), bit, other, constant(np.zeros((), other.kind.dtype)))
+    return apply(Mul(), to_number(a), to_number(b))
+
+
+def div(a: Value, b: Value) -> Value:
+    """A fixed number; division by a constant is a product."""
+    if not b.is_constant:
+        a, b = to_fixed(a), to_fixed(b)
+        if a.is_constant and bool(np.all(a.array == 1)) and broadcast("`/`", a, b) == b.shape:
+            return apply(Reciprocal(), b)
+        return apply(Div(), a, b)
+    divisor = to_fixed(b)
+    if not divisor.array.all():
+        raise OpError("division by zero", "the divisor is known here: correct it", 1)
+    if a.is_constant:
+        return apply(Div(), to_fixed(a), divisor)
+    broadcast("`/`", a, b)
+    return apply(Mul(), to_number(a), constant(1 / divisor.array))
+
+
+def matmul(a: Value, b: Value) -> Value:
+    return apply(MatMul(), to_number(a), to_number(b))
+
+
+def power(x: Value, exponent: Value) -> Value:
+    """x ** n for a whole n, 0.5 or -0.5 that is known at compile time."""
+    wanted = "a whole number, 0.5 or -0.5, known at compile time"
+    if not exponent.is_constant or exponent.shape != ():
+        raise OpError(f"the exponent of `**` is {wanted}, found {_what(exponent)}", arg=1)
+    n = float(exponent.array)
+    if n == 0.5:
+        return smooth(Sqrt(), x)
+    if n == -0.5:
+        return smooth(Rsqrt(), x)
+    if n != int(n):
+        raise OpError(f"the exponent of `**` is {wanted}, found {n:g}", arg=1)
+    if n < 0:
+        return smooth(Reciprocal(), _whole_power(to_number(x), -int(n)))
+    return _whole_power(to_number(x), int(n))
+
+
+def _whole_power(x: Value, n: int) -> Value:
+    if n == 0:
+        return constant(np.ones(x.shape, x.kind.dtype))
+    if n == 1:
+        return x
+    half = apply(Square(), _whole_power(x, n // 2))
+    return apply(Mul(), half, x) if n % 2 else half
+
+
+def _what(value: Value) -> str:
+    return f"a {value.visibility.name.lower()} value {typed(value)}"
+
+
+# -- elementwise functions ---------------------------------------------------------------------------------------------
+
+
+def clip(x: Value, lo: float, hi: float) -> Value:
+    x = to_number(x)
+    whole = isinstance(lo, int) and isinstance(hi, int)
+    return apply(Clip(float(lo), float(hi)), x if whole else to_fixed(x))
+
+
+def where(bit: Value, a: Value, b: Value) -> Value:
+    if a.kind is b.kind is Kind.BIT:
+        return apply(Or(), apply(And(), bit, a), apply(And(), apply(Not(), bit), b))
+    a, b = promote(a, b)
+    chosen = apply(Where(), bit, a, b)
+    if not bit.is_constant or chosen.is_constant:
+        return chosen
+    mask = to_number(bit)
+    return declare(add(mul(a, mask), mul(b, constant(1 - mask.array))), chosen.range)
+
+
+def add(a: Value, b: Value) -> Value:
+    return numeric(Add(), a, b)
+
+
+def sub(a: Value, b: Value) -> Value:
+    return numeric(Sub(), a, b)
+
+
+def neg(x: Value) -> Value:
+    return numeric(Neg(), x)
+
+
+def minimum(a: Value, b: Value) -> Value:
+    return numeric(Minimum(), a, b)
+
+
+def maximum(a: Value, b: Value) -> Value:
+    return numeric(Maximum(), a, b)
+
+
+def softmax(x: Value, axis: int = -1) -> Value:
+    return smooth(Softmax(axis_of("softmax", axis, x.rank)), x)
+
+
+def log(x: Value) -> Value:
+    return smooth(Log(), x)
+
+
+def dropout(x: Value, p: float) -> Value:
+    """Identity outside training."""
+    if not 0 <= p < 1:
+        raise OpError(f"dropout expects a probability from 0 to below 1, found {p:g}", arg=1)
+    return x
+
+
+# -- reductions --------------------------------------------------------------------------------------------------------
+
+
+def reduce(kind: type[Reduction], x: Value, axis: Sequence[int] | None = None, keepdims: bool = False) -> Value:
+    """Over `axis` (all axes for None); `mean` of whole numbers is fixed."""
+    op = kind(axes_of(kind.symbol, axis, x.rank), keepdims)
+    x = to_fixed(x) if kind is Mean else to_number(x)
+    return apply(op, x) if op.axes else x
+
+
+def argmax(x: Value, axis: int | None = None) -> Value:
+    """The index of the first largest; over all elements, counted in C order, for None."""
+    x = to_number(x)
+    if axis is None:
+        return apply(ArgMax(0), reshape(x, (-1,)))
+    return apply(ArgMax(axis_of("argmax", axis, x.rank)), x)
+
+
+# -- shapes ------------------------------------------------------------------------------------------------------------
+
+
+def reshape(x: Value, shape: Sequence[int]) -> Value:
+    """One size may be -1."""
+    sizes = tuple(shape)
+    if sizes.count(-1) == 1:
+        known = int(np.prod([size for size in sizes if size != -1], dtype=np.int64))
+        if known > 0 and x.size % known == 0:
+            sizes = tuple(x.size // known if size == -1 else size for size in sizes)
+    return x if sizes == x.shape else apply(Reshape(sizes), x)
+
+
+def flatten(x: Value) -> Value:
+    """[n, …] becomes [n, everything else]."""
+    if x.rank == 0:
+        raise OpError("flatten expects at least one axis, found a scalar", arg=0)
+    return reshape(x, (x.shape[0], -1))
+
+
+def transpose(x: Value, axes: Sequence[int] | None = None) -> Value:
+    if axes is None:
+        axes = range(x.rank)[::-1]
+    order = tuple(axis_of("transpose", axis, x.rank) for axis in axes)
+    return x if order == tuple(range(x.rank)) else apply(Transpose(order), x)
+
+
+def same_kind(*values: Value) -> tuple[Value, ...]:
+    """Bits stay bits when all are, else numbers are promoted."""
+    return values if all(value.kind is Kind.BIT for value in values) else promote(*values)
+
+
+def concat(*values: Value, axis: int = 0) -> Value:
+    if not values:
+        raise OpError("concat expects at least one value, found none")
+    op = Concat(axis_of("concat", axis, values[0].rank))
+    return apply(op, *same_kind(*values)) if len(values) > 1 else values[0]
+
+
+def stack(*values: Value, axis: int = 0) -> Value:
+    """The values along a new axis; their shapes are equal."""
+    if not values:
+        raise OpError("stack expects at least one value, found none")
+    for index, value in enumerate(values):
+        if value.shape != values[0].shape:
+            raise OpError(
+                f"stack expects values of one shape, found {show(values[0].shape)} and {show(value.shape)}", arg=index
+            )
+    return concat(*(unsqueeze(value, axis) for value in values), axis=axis)
+
+
+def pad(x: Value, widths: Sequence[tuple[int, int]], value: float = 0) -> Value:
+    if x.kind is not Kind.FIXED and not isinstance(value, int):
+        x = to_fixed(x)
+    op = Pad(tuple((before, after) for before, after in widths), float(value))
+    return apply(op, x)
+
+
+def squeeze(x: Value, axis: Sequence[int]) -> Value:
+    axes = axes_of("squeeze", axis, x.rank)
+    for gone in axes:
+        if x.shape[gone] != 1:
+            raise OpError(f"squeeze expects an axis of size 1, found axis {gone} of {show(x.shape)}", arg=0)
+    return reshape(x, [size for position, size in enumerate(x.shape) if position not in axes])
+
+
+def unsqueeze(x: Value, axis: int) -> Value:
+    position = axis_of("unsqueeze", axis, x.rank + 1)
+    return reshape(x, (*x.shape[:position], 1, *x.shape[position:]))
+
+
+def broadcast_to(x: Value, shape: Sequence[int]) -> Value:
+    return x if tuple(shape) == x.shape else apply(BroadcastTo(tuple(shape)), x)
+
+
+def index(x: Value, items: Sequence[Index]) -> Value:
+    """NumPy's basic indexing `x[items]`: whole numbers, slices, `...` and None (a new axis)."""
+    items = _filled(x, items)
+    starts, steps, counts = [], [], []
+    shape: list[int] = []
+    axis = 0
+    for item in items:
+        if item is None:
+            shape.append(1)
+            continue
+        start, step, count = _positions(item, axis, x.shape)
+        starts.append(start)
+        steps.append(step)
+        counts.append(count)
+        if isinstance(item, slice):
+            shape.append(count)
+        axis += 1
+    op = Slice(tuple(starts), tuple(steps), tuple(counts))
+    whole = op == Slice((0,) * x.rank, (1,) * x.rank, x.shape)
+    return reshape(x if whole else apply(op, x), shape)
+
+
+def _filled(x: Value, items: Sequence[Index]) -> list[Index]:
+    """`items` with `...` spelled out, so that every axis of x has its own."""
+    given = sum(item is not None and item is not Ellipsis for item in items)
+    if given > x.rank:
+        raise OpError(f"expected at most {x.rank} indices for {show(x.shape)}, found {given}", arg=0)
+    places = [place for place, item in enumerate(items) if item is Ellipsis]
+    if len(places) > 1:
+        raise OpError("expected at most one `...` among the indices, found more", arg=0)
+    rest: list[Index] = [slice(None)] * (x.rank - given)
+    if not places:
+        return [*items, *rest]
+    return [*items[: places[0]], *rest, *items[places[0] + 1 :]]
+
+
+def _positions(item: Index, axis: int, shape: Shape) -> tuple[int, int, int]:
+    """(start, step, count) along one axis."""
+    size = shape[axis]
+    if isinstance(item, slice):
+        if item.step == 0:
+            raise OpError("a slice cannot step by 0", arg=0)
+        start, stop, step = item.indices(size)
+        count = len(range(start, stop, step))
+        if count == 0:
+            raise OpError(f"the slice of axis {axis} of {show(shape)} is empty", arg=0)
+        return start, (step if count > 1 else 1), count
+    assert isinstance(item, int)
+    if not -size <= item < size:
+        raise OpError(f"index {item} is out of range for axis {axis} of {show(shape)}", f"use 0 to {size - 1}", 0)
+    return item % size, 1, 1
+
+
+# -- pooling -----------------------------------------------------------------------------------------------------------
+
+Pair = tuple[int, int]
+
+
+def maxpool2d(x: Value, k: Pair, stride: Pair | None = None, padding: Pair = (0, 0)) -> Value:
+    return apply(MaxPool2d(k, stride or k, padding), to_number(x))
+
+
+def avgpool2d(x: Value, k: Pair, stride: Pair | None = None, padding: Pair = (0, 0)) -> Value:
+    return apply(AvgPool2d(k, stride or k, padding), to_fixed(x))
+
+
+def global_avgpool2d(x: Value) -> Value:
+    if x.rank != 4:
+        raise OpError(f"global_avgpool2d expects [batch, channels, height, width], found {show(x.shape)}", arg=0)
+    return reduce(Mean, x, (2, 3), keepdims=True)

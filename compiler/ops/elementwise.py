@@ -1,0 +1,392 @@
+"""Arithmetic, choices, comparisons and logic, element by element, with NumPy's broadcasting.
+
+The ops are strict about kinds; `compiler.ops.build` inserts `ToInt` and `ToFixed` where the language converts. Smooth
+functions are in `activations`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from compiler.graph import Array, Kind, OpError, Shape, TensorOp, Value
+from compiler.interval import BITS, Interval, number
+from compiler.ops.rules import NUMBERS, broadcast, expect_count, expect_kind, typed
+
+
+@dataclass(frozen=True)
+class Binary(TensorOp):
+    """Two numbers of one kind give one of that kind."""
+
+    symbol: ClassVar[str] = ""
+
+    def infer(self, *args: Value) -> tuple[Kind, Shape]:
+        expect_count(self.symbol, args, 2)
+        return expect_kind(self.symbol, args, NUMBERS), broadcast(self.symbol, *args)
+
+
+@dataclass(frozen=True)
+class Unary(TensorOp):
+    """One number gives one of its kind."""
+
+    symbol: ClassVar[str] = ""
+
+    def infer(self, *args: Value) -> tuple[Kind, Shape]:
+        expect_count(self.symbol, args, 1)
+        return expect_kind(self.symbol, args, NUMBERS), args[0].shape
+
+
+# -- arithmetic --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Add(Binary):
+    symbol: ClassVar[str] = "`+`"
+
+    def interval(self, *args: Value) -> Interval:
+        return args[0].range + args[1].range
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.add(*arrays)
+
+
+@dataclass(frozen=True)
+class Sub(Binary):
+    symbol: ClassVar[str] = "`-`"
+
+    def interval(self, *args: Value) -> Interval:
+        if args[0] is args[1]:
+            return Interval(0, 0)
+        return args[0].range - args[1].range
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.subtract(*arrays)
+
+
+@dataclass(frozen=True)
+class Mul(TensorOp):
+    """A product; an int times a fixed is a fixed and needs no truncation, so mixed kinds stay mixed."""
+
+    symbol: ClassVar[str] = "`*`"
+
+    def infer(self, *args: Value) -> tuple[Kind, Shape]:
+        expect_count(self.symbol, args, 2)
+        kinds = {expect_kind(self.symbol, (arg,), NUMBERS) for arg in args}
+        return (Kind.FIXED if Kind.FIXED in kinds else Kind.INT), broadcast(self.symbol, *args)
+
+    def interval(self, *args: Value) -> Interval:
+        if args[0] is args[1]:
+            return args[0].range.square()
+        return args[0].range * args[1].range
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.multiply(*arrays)
+
+
+@dataclass(frozen=True)
+class Div(TensorOp):
+    """a / b of fixed numbers. Where b is 0 the result is some number (LANGUAGE.md, "Types and numbers")."""
+
+    symbol: ClassVar[str] = "`/`"
+
+    def infer(self, *args: Value) -> tuple[Kind, Shape]:
+        expect_count(self.symbol, args, 2)
+        return expect_kind(self.symbol, args, (Kind.FIXED,)), broadcast(self.symbol, *args)
+
+    def interval(self, *args: Value) -> Interval:
+        return args[0].range / args[1].range
+
+    def evaluate(self, *arrays: Array) -> Array:
+        with np.errstate(all="ignore"):
+            return np.divide(*arrays)
+
+
+@dataclass(frozen=True)
+class Neg(Unary):
+    symbol: ClassVar[str] = "unary `-`"
+
+    def interval(self, *args: Value) -> Interval:
+        return -args[0].range
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.negative(arrays[0])
+
+
+@dataclass(frozen=True)
+class Square(Unary):
+    symbol: ClassVar[str] = "square"
+
+    def interval(self, *args: Value) -> Interval:
+        return args[0].range.square()
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.square(arrays[0])
+
+
+@dataclass(frozen=True)
+class Abs(Unary):
+    symbol: ClassVar[str] = "abs"
+
+    def interval(self, *args: Value) -> Interval:
+        return args[0].range.absolute()
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.abs(arrays[0])
+
+
+@dataclass(frozen=True)
+class Sign(Unary):
+    """-1, 0 or 1, of the argument's kind."""
+
+    symbol: ClassVar[str] = "sign"
+
+    def interval(self, *args: Value) -> Interval:
+        return Interval(np.sign(args[0].range.lo), np.sign(args[0].range.hi))
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.sign(arrays[0])
+
+
+# -- choices -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Minimum(Binary):
+    symbol: ClassVar[str] = "minimum"
+
+    def interval(self, *args: Value) -> Interval:
+        return args[0].range.minimum(args[1].range)
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.minimum(*arrays)
+
+
+@dataclass(frozen=True)
+class Maximum(Binary):
+    symbol: ClassVar[str] = "maximum"
+
+    def interval(self, *args: Value) -> Interval:
+        return args[0].range.maximum(args[1].range)
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.maximum(*arrays)
+
+
+@dataclass(frozen=True)
+class Clip(Unary):
+    """min(max(x, lo), hi); on an int both ends are whole."""
+
+    lo: float
+    hi: float
+    symbol: ClassVar[str] = "clip"
+
+    def infer(self, *args: Value) -> tuple[Kind, Shape]:
+        if not self.lo <= self.hi:
+            raise OpError(f"clip expects lo <= hi, found {number(self.lo)} and {number(self.hi)}", "exchange the two")
+        kind, shape = super().infer(*args)
+        if kind is Kind.INT and not (self.lo == int(self.lo) and self.hi == int(self.hi)):
+            raise OpError(f"clip of an int expects whole ends, found {number(self.lo)} and {number(self.hi)}")
+        return kind, shape
+
+    def interval(self, *args: Value) -> Interval:
+        return args[0].range.clip(self.lo, self.hi)
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.clip(arrays[0], self.lo, self.hi).astype(arrays[0].dtype)
+
+
+@dataclass(frozen=True)
+class Where(TensorOp):
+    """a where the bit is 1, else b; a and b of one kind."""
+
+    symbol: ClassVar[str] = "where"
+
+    def infer(self, *args: Value) -> tuple[Kind, Shape]:
+        expect_count(self.symbol, args, 3)
+        if args[0].kind is not Kind.BIT:
+            raise OpError(
+                f"where expects bits as its first argument, found {typed(args[0])}", "compare first: `x > 0`", 0
+            )
+        return expect_kind(self.symbol, args[1:], NUMBERS), broadcast(self.symbol, *args)
+
+    def interval(self, *args: Value) -> Interval:
+        return args[1].range.hull(args[2].range)
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.where(*arrays)
+
+
+# -- comparisons -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Comparison(TensorOp):
+    """Compares what is stored, exactly; two numbers of one kind give a bit."""
+
+    symbol: ClassVar[str] = ""
+
+    def infer(self, *args: Value) -> tuple[Kind, Shape]:
+        expect_count(self.symbol, args, 2)
+        expect_kind(self.symbol, args, NUMBERS)
+        return Kind.BIT, broadcast(self.symbol, *args)
+
+
+def _decided(certain: bool, impossible: bool) -> Interval:
+    if certain:
+        return Interval(1, 1)
+    return Interval(0, 0) if impossible else BITS
+
+
+@dataclass(frozen=True)
+class Greater(Comparison):
+    symbol: ClassVar[str] = "`>`"
+
+    def interval(self, *args: Value) -> Interval:
+        a, b = args[0].range, args[1].range
+        return _decided(a.lo > b.hi, a.hi <= b.lo)
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.greater(*arrays)
+
+
+@dataclass(frozen=True)
+class GreaterEqual(Comparison):
+    symbol: ClassVar[str] = "`>=`"
+
+    def interval(self, *args: Value) -> Interval:
+        a, b = args[0].range, args[1].range
+        return _decided(a.lo >= b.hi, a.hi < b.lo)
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.greater_equal(*arrays)
+
+
+@dataclass(frozen=True)
+class Less(Comparison):
+    symbol: ClassVar[str] = "`<`"
+
+    def interval(self, *args: Value) -> Interval:
+        a, b = args[0].range, args[1].range
+        return _decided(a.hi < b.lo, a.lo >= b.hi)
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.less(*arrays)
+
+
+@dataclass(frozen=True)
+class LessEqual(Comparison):
+    symbol: ClassVar[str] = "`<=`"
+
+    def interval(self, *args: Value) -> Interval:
+        a, b = args[0].range, args[1].range
+        return _decided(a.hi <= b.lo, a.lo > b.hi)
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.less_equal(*arrays)
+
+
+@dataclass(frozen=True)
+class Equal(Comparison):
+    symbol: ClassVar[str] = "`==`"
+
+    def interval(self, *args: Value) -> Interval:
+        a, b = args[0].range, args[1].range
+        return _decided(a.width == b.width == 0 and a.lo == b.lo, a.intersect(b) is None)
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.equal(*arrays)
+
+
+@dataclass(frozen=True)
+class NotEqual(Comparison):
+    symbol: ClassVar[str] = "`!=`"
+
+    def interval(self, *args: Value) -> Interval:
+        a, b = args[0].range, args[1].range
+        return _decided(a.intersect(b) is None, a.width == b.width == 0 and a.lo == b.lo)
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.not_equal(*arrays)
+
+
+# -- logic and conversions ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Logic(TensorOp):
+    """Bits give bits."""
+
+    symbol: ClassVar[str] = ""
+    count: ClassVar[int] = 2
+
+    def infer(self, *args: Value) -> tuple[Kind, Shape]:
+        expect_count(self.symbol, args, self.count)
+        return expect_kind(self.symbol, args, (Kind.BIT,)), broadcast(self.symbol, *args)
+
+
+@dataclass(frozen=True)
+class And(Logic):
+    symbol: ClassVar[str] = "`and`"
+
+    def interval(self, *args: Value) -> Interval:
+        return args[0].range.minimum(args[1].range)
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.logical_and(*arrays)
+
+
+@dataclass(frozen=True)
+class Or(Logic):
+    symbol: ClassVar[str] = "`or`"
+
+    def interval(self, *args: Value) -> Interval:
+        return args[0].range.maximum(args[1].range)
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.logical_or(*arrays)
+
+
+@dataclass(frozen=True)
+class Not(Logic):
+    symbol: ClassVar[str] = "`not`"
+    count: ClassVar[int] = 1
+
+    def interval(self, *args: Value) -> Interval:
+        return Interval(1, 1) - args[0].range
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.logical_not(arrays[0])
+
+
+@dataclass(frozen=True)
+class ToInt(TensorOp):
+    """A bit as the int 0 or 1."""
+
+    def infer(self, *args: Value) -> tuple[Kind, Shape]:
+        expect_count("the conversion to int", args, 1)
+        expect_kind("the conversion to int", args, (Kind.BIT,))
+        return Kind.INT, args[0].shape
+
+    def interval(self, *args: Value) -> Interval:
+        return args[0].range
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return arrays[0].astype(np.int64)
+
+
+@dataclass(frozen=True)
+class ToFixed(TensorOp):
+    """An int as a fixed number of the same value."""
+
+    def infer(self, *args: Value) -> tuple[Kind, Shape]:
+        expect_count("the conversion to fixed", args, 1)
+        expect_kind("the conversion to fixed", args, (Kind.INT,))
+        return Kind.FIXED, args[0].shape
+
+    def interval(self, *args: Value) -> Interval:
+        return args[0].range
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return arrays[0].astype(np.float64)

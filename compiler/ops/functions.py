@@ -1,0 +1,156 @@
+"""The functions and operators of the language by name. What stands here without `build` is refused by the front end:
+it belongs to the language but is not supported yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from compiler.graph import OpError, Value, apply
+from compiler.ops import build
+from compiler.ops.activations import Exp, LeakyRelu, Reciprocal, Relu, Relu6, Rsqrt, Sigmoid, Sqrt, Tanh
+from compiler.ops.elementwise import (
+    Abs,
+    And,
+    Equal,
+    Greater,
+    GreaterEqual,
+    Less,
+    LessEqual,
+    Not,
+    NotEqual,
+    Or,
+    Sign,
+    Square,
+)
+from compiler.ops.reductions import Max, Mean, Min, Reduction, Sum
+from compiler.ops.signatures import Parameter, Takes, bind, signature
+
+
+@dataclass(frozen=True)
+class Function:
+    """A built-in function. `call` binds and converts; `build` None means "not supported yet"."""
+
+    name: str
+    parameters: tuple[Parameter, ...] = ()
+    build: Callable[..., Value] | None = None
+
+    @property
+    def signature(self) -> str:
+        return signature(self.name, self.parameters)
+
+    def call(self, positional: Sequence[Any], named: Mapping[str, Any]) -> Value:
+        """The value of `name(*positional, **named)`; see `signatures.bind` for what arguments may be."""
+        if self.build is None:
+            raise OpError(f"`{self.name}` is not supported yet")
+        values, rest = bind(self.name, self.parameters, positional, named)
+        return self.build(*values, **rest)
+
+
+X = Parameter("x")
+AXIS = Parameter("axis", Takes.WHOLE, -1)
+WINDOW = (
+    X,
+    Parameter("k", Takes.PAIR),
+    Parameter("stride", Takes.PAIR, None, "k"),
+    Parameter("padding", Takes.PAIR, (0, 0), "0"),
+)
+
+
+def _elementwise(name: str, op: Any) -> Function:
+    return Function(name, (X,), lambda x: build.numeric(op, x))
+
+
+def _smooth(name: str, op: Any) -> Function:
+    return Function(name, (X,), lambda x: build.smooth(op, x))
+
+
+def _reduction(kind: type[Reduction]) -> Function:
+    parameters = (X, Parameter("axis", Takes.WHOLES, None, "…"), Parameter("keepdims", Takes.FLAG, False))
+    return Function(kind.symbol, parameters, partial(build.reduce, kind))
+
+
+_SUPPORTED = (
+    # activations
+    _elementwise("relu", Relu()),
+    _elementwise("relu6", Relu6()),
+    Function(
+        "leaky_relu",
+        (X, Parameter("slope", Takes.NUMBER, 0.01)),
+        lambda x, slope: build.smooth(LeakyRelu(float(slope)), x),
+    ),
+    _smooth("sigmoid", Sigmoid()),
+    _smooth("tanh", Tanh()),
+    Function("softmax", (X, AXIS), build.softmax),
+    # arithmetic
+    _elementwise("abs", Abs()),
+    _elementwise("sign", Sign()),
+    _elementwise("square", Square()),
+    _smooth("sqrt", Sqrt()),
+    _smooth("rsqrt", Rsqrt()),
+    _smooth("reciprocal", Reciprocal()),
+    _smooth("exp", Exp()),
+    Function("log", (X,), build.log),
+    Function("minimum", (Parameter("a"), Parameter("b")), build.minimum),
+    Function("maximum", (Parameter("a"), Parameter("b")), build.maximum),
+    Function("clip", (X, Parameter("lo", Takes.NUMBER), Parameter("hi", Takes.NUMBER)), build.clip),
+    Function("where", (Parameter("bit"), Parameter("a"), Parameter("b")), build.where),
+    # linear
+    Function("matmul", (Parameter("a"), Parameter("b")), build.matmul),
+    Function("transpose", (X, Parameter("axes", Takes.LIST, None, "…")), build.transpose),
+    # reductions
+    _reduction(Sum),
+    _reduction(Mean),
+    _reduction(Max),
+    _reduction(Min),
+    Function("argmax", (X, Parameter("axis", Takes.WHOLE, None, "…")), build.argmax),
+    # shape
+    Function("reshape", (X, Parameter("shape", Takes.LIST)), build.reshape),
+    Function("flatten", (X,), build.flatten),
+    Function("concat", (Parameter("values", Takes.VALUES), Parameter("axis", Takes.WHOLE, 0)), build.concat),
+    Function("stack", (Parameter("values", Takes.VALUES), Parameter("axis", Takes.WHOLE, 0)), build.stack),
+    Function("pad", (X, Parameter("widths", Takes.PAIRS), Parameter("value", Takes.NUMBER, 0)), build.pad),
+    Function("squeeze", (X, Parameter("axis", Takes.WHOLES)), build.squeeze),
+    Function("unsqueeze", (X, Parameter("axis", Takes.WHOLE)), build.unsqueeze),
+    Function("broadcast_to", (X, Parameter("shape", Takes.LIST)), build.broadcast_to),
+    # pooling
+    Function("maxpool2d", WINDOW, build.maxpool2d),
+    Function("avgpool2d", WINDOW, build.avgpool2d),
+    Function("global_avgpool2d", (X,), build.global_avgpool2d),
+    # random
+    Function("dropout", (X, Parameter("p", Takes.NUMBER)), build.dropout),
+)
+
+# fmt: off
+_LATER = (
+    "elu", "gelu", "silu", "softplus", "log_softmax", "hardswish", "hardsigmoid", "erf", "var", "any",
+    "all", "argmin", "maxpool1d", "avgpool1d", "sort", "argsort", "topk", "argtopk", "one_hot",
+    "gather", "clip_norm",
+)
+# fmt: on
+
+FUNCTIONS: dict[str, Function] = {function.name: function for function in _SUPPORTED} | {
+    name: Function(name) for name in _LATER
+}
+
+# Binary and unary operators by their spelling; `neg` is the unary minus. Each takes values.
+OPERATORS: dict[str, Callable[..., Value]] = {
+    "+": build.add,
+    "-": build.sub,
+    "*": build.mul,
+    "/": build.div,
+    "@": build.matmul,
+    "**": build.power,
+    "neg": build.neg,
+    "<": partial(build.numeric, Less()),
+    "<=": partial(build.numeric, LessEqual()),
+    ">": partial(build.numeric, Greater()),
+    ">=": partial(build.numeric, GreaterEqual()),
+    "==": partial(build.numeric, Equal()),
+    "!=": partial(build.numeric, NotEqual()),
+    "and": partial(apply, And()),
+    "or": partial(apply, Or()),
+    "not": partial(apply, Not()),
+}

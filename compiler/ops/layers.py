@@ -1,0 +1,197 @@
+"""The layers of the language: their parameters (PyTorch's names and shapes) and what they compute.
+
+The front end owns instances, key paths and sharing; a layer here is told its configuration and the value that flows in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from compiler.graph import OpError, Shape, Value, apply, constant, declare
+from compiler.interval import Interval
+from compiler.ops import build
+from compiler.ops.activations import Sqrt
+from compiler.ops.linear import Conv2d, MatMul
+from compiler.ops.rules import show
+from compiler.ops.signatures import MISSING, Parameter, Takes, bind, signature
+
+Config = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class LayerParam:
+    """A parameter of one layer instance: the last part of its key, and its shape.
+
+    `ranged` says whether the range of `weights` holds for the parameter itself; batchnorm's bounds what is computed
+    from its parameters instead.
+    """
+
+    key: str
+    shape: Shape
+    ranged: bool = True
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A kind of layer. `params` gives the parameters that an input of a shape needs; both None: not supported yet."""
+
+    name: str
+    parameters: tuple[Parameter, ...] = ()
+    params: Callable[[Config, Shape], tuple[LayerParam, ...]] | None = None
+    build: Callable[[Config, Value, Mapping[str, Value], Interval | None], Value] | None = None
+
+    @property
+    def signature(self) -> str:
+        return signature(self.name, self.parameters)
+
+    def configure(self, positional: Sequence[Any], named: Mapping[str, Any]) -> Config:
+        """The arguments of `layer NAME = kind(…)`, bound and converted; raises OpError."""
+        if self.build is None:
+            raise OpError(f"the layer `{self.name}` is not supported yet")
+        return bind(self.name, self.parameters, positional, named)[1]
+
+    def parameters_for(self, config: Config, shape: Shape) -> tuple[LayerParam, ...]:
+        """The parameters at the first application, on an input of `shape`; raises OpError when it does not fit."""
+        assert self.params is not None
+        return self.params(config, shape)
+
+    def apply(self, config: Config, x: Value, params: Mapping[str, Value], declared: Interval | None = None) -> Value:
+        """The layer on `x`; `declared` is the range of its `weights`. Raises OpError (also on another input size)."""
+        assert self.build is not None
+        for needed in self.parameters_for(config, x.shape):
+            made = params[needed.key].shape
+            if made != needed.shape:
+                raise OpError(
+                    f"this layer's {needed.key} is {show(made)} since its first application,"
+                    f" but an input {show(x.shape)} needs {show(needed.shape)}",
+                    "use another layer for another size",
+                    0,
+                )
+        return self.build(config, build.to_number(x), params, declared)
+
+
+# -- dense -------------------------------------------------------------------------------------------------------------
+
+
+def _dense_params(config: Config, shape: Shape) -> tuple[LayerParam, ...]:
+    if len(shape) not in (2, 3):
+        raise OpError(
+            f"dense expects [batch, features] (or [batch, positions, features]), found {show(shape)}",
+            "put `flatten` before the dense layer",
+            0,
+        )
+    units = _positive("dense", "units", config["units"])
+    weight = LayerParam("weight", (units, shape[-1]))
+    return (weight, LayerParam("bias", (units,))) if config["bias"] else (weight,)
+
+
+def _dense(config: Config, x: Value, params: Mapping[str, Value], declared: Interval | None) -> Value:
+    product = apply(MatMul(), x, build.transpose(params["weight"]))
+    return build.add(product, params["bias"]) if config["bias"] else product
+
+
+# -- conv2d ------------------------------------------------------------------------------------------------------------
+
+
+def _conv2d_params(config: Config, shape: Shape) -> tuple[LayerParam, ...]:
+    if len(shape) != 4:
+        raise OpError(
+            f"conv2d expects [batch, channels, height, width], found {show(shape)}",
+            "`reshape` or `unsqueeze` makes the four axes",
+            0,
+        )
+    out, groups = _positive("conv2d", "out", config["out"]), _positive("conv2d", "groups", config["groups"])
+    kernel = _positive_pair("conv2d", "kernel", config["kernel"])
+    if shape[1] % groups or out % groups:
+        raise OpError(
+            f"conv2d expects channels that {groups} groups divide, found {shape[1]} in and {out} out",
+            "choose groups that divide both",
+        )
+    weight = LayerParam("weight", (out, shape[1] // groups, *kernel))
+    return (weight, LayerParam("bias", (out,))) if config["bias"] else (weight,)
+
+
+def _conv2d(config: Config, x: Value, params: Mapping[str, Value], declared: Interval | None) -> Value:
+    stride = _positive_pair("conv2d", "stride", config["stride"])
+    dilation = _positive_pair("conv2d", "dilation", config["dilation"])
+    padding = _sides(config["padding"], config["kernel"], stride, dilation)
+    product = apply(Conv2d(stride, padding, dilation, config["groups"]), x, params["weight"])
+    if not config["bias"]:
+        return product
+    return build.add(product, build.reshape(params["bias"], (1, -1, 1, 1)))
+
+
+def _sides(
+    padding: tuple[int, int] | str, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]
+) -> tuple[int, int, int, int]:
+    """(top, bottom, left, right); "same" puts the odd one behind, as PyTorch."""
+    if not isinstance(padding, str):
+        vertical, horizontal = padding
+        return vertical, vertical, horizontal, horizontal
+    if stride != (1, 1):
+        raise OpError(
+            f'conv2d expects stride 1 with padding="same", found {show(stride)}', "give the padding in numbers"
+        )
+    tall, wide = (step * (size - 1) for step, size in zip(dilation, kernel, strict=True))
+    return tall // 2, tall - tall // 2, wide // 2, wide - wide // 2
+
+
+# -- batchnorm ---------------------------------------------------------------------------------------------------------
+
+
+def _batchnorm_params(config: Config, shape: Shape) -> tuple[LayerParam, ...]:
+    if not 2 <= len(shape) <= 4:
+        raise OpError(
+            f"batchnorm expects 2 to 4 axes with the channels as axis 1, found {show(shape)}", "`reshape` first", 0
+        )
+    keys = ("weight", "bias", "running_mean", "running_var")
+    return tuple(LayerParam(key, (shape[1],), ranged=False) for key in keys)
+
+
+def _batchnorm(config: Config, x: Value, params: Mapping[str, Value], declared: Interval | None) -> Value:
+    """x * scale + shift. Scale and shift depend on one owner's values, who computes them before sharing."""
+    deviation = apply(Sqrt(), build.add(params["running_var"], constant(float(config["eps"]))))
+    scale = build.div(params["weight"], deviation)
+    shift = build.sub(params["bias"], build.mul(params["running_mean"], scale))
+    if declared is not None:
+        scale, shift = declare(scale, declared), declare(shift, declared)
+    per_channel = (1, -1, *(1,) * (x.rank - 2))
+    return build.add(build.mul(x, build.reshape(scale, per_channel)), build.reshape(shift, per_channel))
+
+
+# -- the table ---------------------------------------------------------------------------------------------------------
+
+
+def _positive(layer: str, name: str, value: int) -> int:
+    if value < 1:
+        raise OpError(f"`{name}` of {layer} expects at least 1, found {value}", arg=name)
+    return value
+
+
+def _positive_pair(layer: str, name: str, pair: tuple[int, int]) -> tuple[int, int]:
+    if min(pair) < 1:
+        raise OpError(f"`{name}` of {layer} expects at least 1, found {show(pair)}", arg=name)
+    return pair
+
+
+BIAS = Parameter("bias", Takes.FLAG, True)
+CONV2D = (
+    Parameter("out", Takes.WHOLE, MISSING),
+    Parameter("kernel", Takes.PAIR, MISSING),
+    Parameter("stride", Takes.PAIR, (1, 1), "1"),
+    Parameter("padding", Takes.PADDING, (0, 0), "0"),
+    Parameter("dilation", Takes.PAIR, (1, 1), "1"),
+    Parameter("groups", Takes.WHOLE, 1),
+    BIAS,
+)
+
+_SUPPORTED = (
+    Layer("dense", (Parameter("units", Takes.WHOLE, MISSING), BIAS), _dense_params, _dense),
+    Layer("conv2d", CONV2D, _conv2d_params, _conv2d),
+    Layer("batchnorm", (Parameter("eps", Takes.NUMBER, 1e-5),), _batchnorm_params, _batchnorm),
+)
+_LATER = ("conv1d", "conv_transpose2d", "layernorm", "embedding", "attention")
+
+LAYERS: dict[str, Layer] = {layer.name: layer for layer in _SUPPORTED} | {name: Layer(name) for name in _LATER}

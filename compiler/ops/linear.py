@@ -1,0 +1,152 @@
+"""Products of matrices and convolutions: everything that is bilinear in two tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from compiler.graph import Array, Kind, OpError, Shape, TensorOp, Value
+from compiler.interval import Interval
+from compiler.ops.rules import NUMBERS, expect_count, expect_kind, linear_form, show
+
+ZERO = Interval(0, 0)
+
+
+@dataclass(frozen=True)
+class MatMul(TensorOp):
+    """NumPy's `@`: vectors, matrices and broadcast batches of them; an int times a fixed is a fixed."""
+
+    symbol: ClassVar[str] = "`@`"
+
+    def infer(self, *args: Value) -> tuple[Kind, Shape]:
+        expect_count(self.symbol, args, 2)
+        kind = _product_kind(self.symbol, args)
+        a, b = args
+        for index, arg in enumerate(args):
+            if arg.rank == 0:
+                raise OpError("`@` expects vectors or matrices, found a scalar", "write `*` for a scalar", index)
+        inner = b.shape[-2] if b.rank > 1 else b.shape[0]
+        if a.shape[-1] != inner:
+            raise OpError(
+                f"`@` expects as many columns on the left as rows on the right, found {show(a.shape)} @ {show(b.shape)}"
+                f" ({a.shape[-1]} and {inner})",
+                _transpose_help(a.shape, b.shape),
+                1,
+            )
+        try:
+            batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        except ValueError:
+            raise OpError(
+                f"`@` expects batches that broadcast, found {show(a.shape)} @ {show(b.shape)}",
+                "all axes but the last two must be equal or 1",
+                1,
+            ) from None
+        rows = a.shape[-2:-1] if a.rank > 1 else ()
+        columns = b.shape[-1:] if b.rank > 1 else ()
+        return kind, (*batch, *rows, *columns)
+
+    def interval(self, *args: Value) -> Interval:
+        a, b = args
+        if b.is_constant:
+            return linear_form(b.array, (-2 if b.rank > 1 else 0,), a.range)
+        if a.is_constant:
+            return linear_form(a.array, (-1,), b.range)
+        return (a.range * b.range).times(a.shape[-1])
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.asarray(np.matmul(*arrays))
+
+
+def _product_kind(name: str, args: tuple[Value, ...]) -> Kind:
+    kinds = {expect_kind(name, (arg,), NUMBERS) for arg in args}
+    return Kind.FIXED if Kind.FIXED in kinds else Kind.INT
+
+
+def _transpose_help(a: Shape, b: Shape) -> str:
+    if len(b) == 2 and a[-1] == b[-1]:
+        return "`transpose` turns the right one around"
+    return "the last axis of the left one meets the second last of the right one"
+
+
+@dataclass(frozen=True)
+class Conv2d(TensorOp):
+    """PyTorch's conv2d without bias: x [n, c, h, w] and weight [o, c / groups, kh, kw] give [n, o, oh, ow].
+
+    `stride` and `dilation` are (vertical, horizontal), `padding` is zeros at (top, bottom, left, right).
+    """
+
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+    symbol: ClassVar[str] = "conv2d"
+
+    def infer(self, *args: Value) -> tuple[Kind, Shape]:
+        expect_count(self.symbol, args, 2)
+        kind = _product_kind(self.symbol, args)
+        x, weight = args
+        if x.rank != 4:
+            raise OpError(
+                f"conv2d expects [batch, channels, height, width], found {show(x.shape)}",
+                "`reshape` or `unsqueeze` makes the four axes",
+                0,
+            )
+        if weight.rank != 4:
+            raise OpError(f"conv2d expects a weight [out, in / groups, kh, kw], found {show(weight.shape)}", arg=1)
+        if min(*self.stride, *self.dilation, self.groups) < 1 or min(self.padding) < 0:
+            raise OpError("conv2d expects stride, dilation and groups of at least 1 and no negative padding")
+        channels, outs = x.shape[1], weight.shape[0]
+        if channels % self.groups or outs % self.groups:
+            raise OpError(
+                f"conv2d expects channels that {self.groups} groups divide, found {channels} in and {outs} out",
+                "choose groups that divide both",
+            )
+        if weight.shape[1] * self.groups != channels:
+            raise OpError(
+                f"conv2d expects {weight.shape[1] * self.groups} channels for the weight {show(weight.shape)}"
+                f" in {self.groups} group{'s' * (self.groups > 1)}, found {channels}",
+                arg=0,
+            )
+        height, width = self.output_size(x.shape[2:], weight.shape[2:])
+        return kind, (x.shape[0], outs, height, width)
+
+    def output_size(self, size: Shape, kernel: Shape) -> tuple[int, int]:
+        """(oh, ow) for an image of `size` (h, w) and a kernel (kh, kw)."""
+        top, bottom, left, right = self.padding
+        found = []
+        for axis, pad in ((0, top + bottom), (1, left + right)):
+            reach = self.dilation[axis] * (kernel[axis] - 1) + 1
+            if size[axis] + pad < reach:
+                raise OpError(
+                    f"conv2d's kernel reaches over {reach} in {('height', 'width')[axis]},"
+                    f" found {size[axis]}{f' with padding {pad}' * (pad > 0)}",
+                    "use a smaller kernel or more padding",
+                    0,
+                )
+            found.append((size[axis] + pad - reach) // self.stride[axis] + 1)
+        return found[0], found[1]
+
+    def interval(self, *args: Value) -> Interval:
+        x, weight = args
+        pixels = x.range.hull(ZERO) if any(self.padding) else x.range
+        if weight.is_constant:
+            return linear_form(weight.array, (1, 2, 3), pixels)
+        return (pixels * weight.range).times(int(np.prod(weight.shape[1:], dtype=np.int64)))
+
+    def evaluate(self, *arrays: Array) -> Array:
+        x, weight = arrays
+        top, bottom, left, right = self.padding
+        outs, depth, kh, kw = weight.shape
+        oh, ow = self.output_size(x.shape[2:], (kh, kw))
+        x = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)))
+        reach = (self.dilation[0] * (kh - 1) + 1, self.dilation[1] * (kw - 1) + 1)
+        windows = np.lib.stride_tricks.sliding_window_view(x, reach, axis=(2, 3))
+        windows = windows[:, :, :: self.stride[0], :: self.stride[1], :: self.dilation[0], :: self.dilation[1]]
+        n, groups = x.shape[0], self.groups
+        columns = windows.reshape(n, groups, depth, oh, ow, kh, kw).transpose(1, 0, 3, 4, 2, 5, 6)
+        columns = columns.reshape(groups, n * oh * ow, depth * kh * kw)
+        kernels = weight.reshape(groups, outs // groups, depth * kh * kw).swapaxes(1, 2)
+        products = np.matmul(columns, kernels).reshape(groups, n, oh, ow, outs // groups)
+        return products.transpose(1, 0, 4, 2, 3).reshape(n, outs, oh, ow)

@@ -1,0 +1,94 @@
+"""Pooling over windows of an image [n, c, h, w], with PyTorch's sizes and padding."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from compiler.graph import Array, Kind, OpError, Shape, TensorOp, Value
+from compiler.interval import Interval
+from compiler.ops.linear import ZERO
+from compiler.ops.rules import NUMBERS, expect_count, expect_kind, show
+
+
+@dataclass(frozen=True)
+class Pool2d(TensorOp):
+    """`kernel`, `stride` and `padding` (both sides alike) are (vertical, horizontal)."""
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int] = (0, 0)
+    symbol: ClassVar[str] = ""
+    kinds: ClassVar[tuple[Kind, ...]] = NUMBERS
+
+    def infer(self, *args: Value) -> tuple[Kind, Shape]:
+        expect_count(self.symbol, args, 1)
+        x = args[0]
+        if x.rank != 4:
+            raise OpError(
+                f"{self.symbol} expects [batch, channels, height, width], found {show(x.shape)}",
+                "`reshape` or `unsqueeze` makes the four axes",
+                0,
+            )
+        if min(*self.kernel, *self.stride) < 1 or min(self.padding) < 0:
+            raise OpError(f"{self.symbol} expects a window and stride of at least 1 and no negative padding")
+        if any(2 * pad > size for pad, size in zip(self.padding, self.kernel, strict=True)):
+            raise OpError(
+                f"{self.symbol} expects at most half the window as padding,"
+                f" found padding {show(self.padding)} for a window {show(self.kernel)}"
+            )
+        return expect_kind(self.symbol, args, self.kinds), (*x.shape[:2], *self.output_size(x.shape))
+
+    def output_size(self, shape: Shape) -> tuple[int, int]:
+        """(oh, ow): whole windows only, as PyTorch without ceil_mode."""
+        found = []
+        for axis in (0, 1):
+            size = shape[2 + axis] + 2 * self.padding[axis]
+            if size < self.kernel[axis]:
+                raise OpError(
+                    f"{self.symbol}'s window {show(self.kernel)} is larger than the image {show(shape[2:])}",
+                    "use a smaller window",
+                    0,
+                )
+            found.append((size - self.kernel[axis]) // self.stride[axis] + 1)
+        return found[0], found[1]
+
+    def windows(self, x: Array, outside: Any) -> Array:
+        """A view [n, c, oh, ow, kh, kw] of x, padded with `outside`."""
+        vertical, horizontal = self.padding
+        x = np.pad(x, ((0, 0), (0, 0), (vertical, vertical), (horizontal, horizontal)), constant_values=outside)
+        windows = np.lib.stride_tricks.sliding_window_view(x, self.kernel, axis=(2, 3))
+        return windows[:, :, :: self.stride[0], :: self.stride[1]]
+
+
+@dataclass(frozen=True)
+class MaxPool2d(Pool2d):
+    """The largest of each window; padding never wins."""
+
+    symbol: ClassVar[str] = "maxpool2d"
+
+    def interval(self, *args: Value) -> Interval:
+        return args[0].range
+
+    def evaluate(self, *arrays: Array) -> Array:
+        outside = -math.inf if arrays[0].dtype == np.float64 else np.iinfo(np.int64).min
+        result: Array = self.windows(arrays[0], outside).max(axis=(-2, -1))
+        return result
+
+
+@dataclass(frozen=True)
+class AvgPool2d(Pool2d):
+    """The mean of each window, padding zeros counted (PyTorch's default)."""
+
+    symbol: ClassVar[str] = "avgpool2d"
+    kinds: ClassVar[tuple[Kind, ...]] = (Kind.FIXED,)
+
+    def interval(self, *args: Value) -> Interval:
+        return args[0].range.hull(ZERO) if any(self.padding) else args[0].range
+
+    def evaluate(self, *arrays: Array) -> Array:
+        result: Array = self.windows(arrays[0], 0).mean(axis=(-2, -1))
+        return result

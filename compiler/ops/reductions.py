@@ -1,0 +1,94 @@
+"""Reductions over axes. `axes` are sorted and counted from the front; `compiler.ops.build` reads the user's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from compiler.graph import Array, Kind, Shape, TensorOp, Value
+from compiler.interval import Interval
+from compiler.ops.rules import NUMBERS, axes_of, axis_of, expect_count, expect_kind
+
+
+@dataclass(frozen=True)
+class Reduction(TensorOp):
+    axes: tuple[int, ...]
+    keepdims: bool = False
+    symbol: ClassVar[str] = ""
+    kinds: ClassVar[tuple[Kind, ...]] = NUMBERS
+
+    def infer(self, *args: Value) -> tuple[Kind, Shape]:
+        expect_count(self.symbol, args, 1)
+        axes = axes_of(self.symbol, self.axes, args[0].rank)
+        return expect_kind(self.symbol, args, self.kinds), reduced(args[0].shape, axes, self.keepdims)
+
+    def interval(self, *args: Value) -> Interval:
+        return args[0].range
+
+    def count(self, shape: Shape) -> int:
+        """How many elements become one."""
+        return int(np.prod([shape[axis] for axis in self.axes], dtype=np.int64))
+
+
+def reduced(shape: Shape, axes: tuple[int, ...], keepdims: bool) -> Shape:
+    if keepdims:
+        return tuple(1 if axis in axes else size for axis, size in enumerate(shape))
+    return tuple(size for axis, size in enumerate(shape) if axis not in axes)
+
+
+@dataclass(frozen=True)
+class Sum(Reduction):
+    symbol: ClassVar[str] = "sum"
+
+    def interval(self, *args: Value) -> Interval:
+        return args[0].range.times(self.count(args[0].shape))
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.asarray(np.sum(arrays[0], axis=self.axes, keepdims=self.keepdims))
+
+
+@dataclass(frozen=True)
+class Mean(Reduction):
+    symbol: ClassVar[str] = "mean"
+    kinds: ClassVar[tuple[Kind, ...]] = (Kind.FIXED,)
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.asarray(np.mean(arrays[0], axis=self.axes, keepdims=self.keepdims))
+
+
+@dataclass(frozen=True)
+class Max(Reduction):
+    symbol: ClassVar[str] = "max"
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.asarray(np.max(arrays[0], axis=self.axes, keepdims=self.keepdims))
+
+
+@dataclass(frozen=True)
+class Min(Reduction):
+    symbol: ClassVar[str] = "min"
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.asarray(np.min(arrays[0], axis=self.axes, keepdims=self.keepdims))
+
+
+@dataclass(frozen=True)
+class ArgMax(TensorOp):
+    """The index of the largest along `axis`, the first of equals; the axis goes."""
+
+    axis: int
+    symbol: ClassVar[str] = "argmax"
+
+    def infer(self, *args: Value) -> tuple[Kind, Shape]:
+        expect_count(self.symbol, args, 1)
+        expect_kind(self.symbol, args, NUMBERS)
+        axis = axis_of(self.symbol, self.axis, args[0].rank)
+        return Kind.INT, reduced(args[0].shape, (axis,), keepdims=False)
+
+    def interval(self, *args: Value) -> Interval:
+        return Interval(0, args[0].shape[self.axis] - 1)
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.asarray(np.argmax(arrays[0], axis=self.axis), dtype=np.int64)

@@ -1,0 +1,105 @@
+"""What the ops' type and range rules have in common: broadcasting, axes, linear forms and the wording of messages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from compiler.graph import Array, Kind, OpError, Shape, Value
+from compiler.interval import Interval
+
+NUMBERS = (Kind.FIXED, Kind.INT)
+
+
+def show(shape: Sequence[int]) -> str:
+    return "[" + ", ".join(map(str, shape)) + "]"
+
+
+def typed(value: Value) -> str:
+    """`fixed[2, 3]`, as the language writes types."""
+    return value.kind.value + show(value.shape)
+
+
+def expect_count(name: str, args: Sequence[Value], count: int) -> None:
+    if len(args) != count:
+        raise OpError(f"{name} expects {count} value{'s' * (count != 1)}, found {len(args)}")
+
+
+def expect_kind(name: str, args: Sequence[Value], kinds: Sequence[Kind]) -> Kind:
+    """The kind that all `args` have in common, which is one of `kinds`."""
+    wanted = " or ".join(kind.value for kind in kinds)
+    for index, arg in enumerate(args):
+        if arg.kind not in kinds:
+            raise OpError(f"{name} expects {wanted} values, found {typed(arg)}", _kind_help(arg.kind, kinds), index)
+        if arg.kind is not args[0].kind:
+            raise OpError(f"{name} expects values of one type, found {typed(args[0])} and {typed(arg)}", arg=index)
+    return args[0].kind
+
+
+def _kind_help(found: Kind, wanted: Sequence[Kind]) -> str | None:
+    if Kind.BIT in wanted and found is not Kind.BIT:
+        return "compare first: `x > 0` gives bits"
+    return None
+
+
+def broadcast(name: str, *args: Value) -> Shape:
+    """NumPy's broadcast shape of all arguments."""
+    try:
+        return tuple(np.broadcast_shapes(*(arg.shape for arg in args)))
+    except ValueError:
+        shapes = " and ".join(show(arg.shape) for arg in args)
+        raise OpError(
+            f"{name} expects shapes that broadcast, found {shapes}",
+            "counted from the last axis, sizes must be equal or one of them 1; `reshape` or `unsqueeze` adds axes of 1",
+            len(args) - 1,
+        ) from None
+
+
+def axis_of(name: str, axis: int, rank: int) -> int:
+    """`axis` counted from the front."""
+    if not -rank <= axis < rank:
+        have = f"axes are {-rank} to {rank - 1}" if rank else "the value is a scalar, without axes"
+        raise OpError(f"{name} has no axis {axis}: {have}", "give an axis of the value", 0)
+    return axis % rank
+
+
+def axes_of(name: str, axes: Sequence[int] | None, rank: int) -> tuple[int, ...]:
+    """Sorted axes counted from the front; all of them for None."""
+    if axes is None:
+        return tuple(range(rank))
+    found = sorted(axis_of(name, axis, rank) for axis in axes)
+    if len(set(found)) != len(found):
+        raise OpError(f"{name} expects every axis once, found {show(axes)}")
+    return tuple(found)
+
+
+def linear_form(weights: Array, axes: tuple[int, ...], x: Interval) -> Interval:
+    """The range of `sum(weights * x, axes)` when every x lies in `x`, each on its own: exact in the weights."""
+    terms = int(np.prod([weights.shape[axis] for axis in axes], dtype=np.int64))
+    weights = weights.astype(np.float64)
+    up = np.maximum(weights, 0).sum(axis=axes)
+    down = np.minimum(weights, 0).sum(axis=axes)
+    if not up.size:
+        return Interval(0, 0)
+    lo = _scaled(up, x.lo) + _scaled(down, x.hi)
+    hi = _scaled(up, x.hi) + _scaled(down, x.lo)
+    found = Interval(float(lo.min()), float(hi.max()))
+    if not found.is_finite or _whole(weights, up, down, x):
+        return found
+    slack = (terms + 2) * float(np.finfo(np.float64).eps) * float((up - down).max()) * x.magnitude
+    return found.widened(slack)
+
+
+def _scaled(factors: Array, end: float) -> Array:
+    """`factors * end` with 0 * inf = 0."""
+    if np.isfinite(end):
+        return factors * end
+    signs: Array = np.where(factors == 0, 0.0, np.sign(factors) * end)
+    return signs
+
+
+def _whole(weights: Array, up: Array, down: Array, x: Interval) -> bool:
+    """Whether float64 has made no rounding at all: whole numbers below 2^53 throughout."""
+    exact = bool(np.all(weights == np.rint(weights))) and x.lo == int(x.lo) and x.hi == int(x.hi)
+    return exact and float((up - down).max()) * x.magnitude < 2.0**53

@@ -1,0 +1,194 @@
+"""Ops that only move elements: no arithmetic, any kind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from compiler.graph import Array, Kind, OpError, Shape, TensorOp, Value
+from compiler.interval import Interval, hull
+from compiler.ops.rules import axis_of, expect_count, expect_kind, show
+
+
+@dataclass(frozen=True)
+class Move(TensorOp):
+    """A result whose elements are elements of the first argument."""
+
+    symbol: ClassVar[str] = ""
+
+    def infer(self, *args: Value) -> tuple[Kind, Shape]:
+        expect_count(self.symbol, args, 1)
+        return args[0].kind, self.moved(args[0].shape)
+
+    def moved(self, shape: Shape) -> Shape:
+        raise OpError(f"{self.symbol} does not fit {show(shape)}")
+
+    def interval(self, *args: Value) -> Interval:
+        return args[0].range
+
+
+@dataclass(frozen=True)
+class Reshape(Move):
+    """The same elements in C order; every size is given."""
+
+    shape: Shape
+    symbol: ClassVar[str] = "reshape"
+
+    def moved(self, shape: Shape) -> Shape:
+        have, want = int(np.prod(shape, dtype=np.int64)), int(np.prod(self.shape, dtype=np.int64))
+        if have != want or min(self.shape, default=1) < 1:
+            raise OpError(
+                f"reshape expects as many elements before as after,"
+                f" found {show(shape)} ({have}) for {show(self.shape)} ({want})",
+                "one size may be -1: it takes what is left",
+                0,
+            )
+        return self.shape
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return arrays[0].reshape(self.shape)
+
+
+@dataclass(frozen=True)
+class Transpose(Move):
+    """Axis i of the result is axis `axes[i]` of the argument."""
+
+    axes: tuple[int, ...]
+    symbol: ClassVar[str] = "transpose"
+
+    def moved(self, shape: Shape) -> Shape:
+        if sorted(self.axes) != list(range(len(shape))):
+            raise OpError(
+                f"transpose expects each axis of {show(shape)} once, found axes {show(self.axes)}",
+                f"give an order of {show(range(len(shape)))}",
+                0,
+            )
+        return tuple(shape[axis] for axis in self.axes)
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.transpose(arrays[0], self.axes)
+
+
+@dataclass(frozen=True)
+class Slice(Move):
+    """Per axis `counts` elements from `starts` on, `steps` apart (negative: backwards); the rank stays.
+
+    NumPy's basic indexing is this and a Reshape: `compiler.ops.build.index` reads the user's indices.
+    """
+
+    starts: tuple[int, ...]
+    steps: tuple[int, ...]
+    counts: tuple[int, ...]
+    symbol: ClassVar[str] = "indexing"
+
+    def moved(self, shape: Shape) -> Shape:
+        if not len(self.starts) == len(self.steps) == len(self.counts) == len(shape):
+            raise OpError(f"indexing expects {len(shape)} axes, found {len(self.counts)}", arg=0)
+        for start, step, count, size in zip(self.starts, self.steps, self.counts, shape, strict=True):
+            if count < 1 or not (0 <= start < size and 0 <= start + step * (count - 1) < size):
+                raise OpError(f"indexing leaves the axes of {show(shape)}", arg=0)
+        return self.counts
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return arrays[0][tuple(map(_span, self.starts, self.steps, self.counts))]
+
+
+def _span(start: int, step: int, count: int) -> slice:
+    stop = start + step * count
+    return slice(start, stop if stop >= 0 else None, step)
+
+
+@dataclass(frozen=True)
+class Concat(TensorOp):
+    """The arguments one behind the other along `axis` (counted from the front)."""
+
+    axis: int
+    symbol: ClassVar[str] = "concat"
+
+    def infer(self, *args: Value) -> tuple[Kind, Shape]:
+        if not args:
+            raise OpError("concat expects at least one value, found none")
+        kind = expect_kind(self.symbol, args, tuple(Kind))
+        first = args[0].shape
+        axis = axis_of(self.symbol, self.axis, len(first))
+        for index, arg in enumerate(args):
+            if _without(arg.shape, axis) != _without(first, axis) or arg.rank != len(first):
+                raise OpError(
+                    f"concat along axis {axis} expects equal sizes on the other axes,"
+                    f" found {show(first)} and {show(arg.shape)}",
+                    arg=index,
+                )
+        total = sum(arg.shape[axis] for arg in args)
+        return kind, (*first[:axis], total, *first[axis + 1 :])
+
+    def interval(self, *args: Value) -> Interval:
+        return hull(arg.range for arg in args)
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.concatenate(arrays, axis=self.axis)
+
+
+def _without(shape: Shape, axis: int) -> Shape:
+    return shape[:axis] + shape[axis + 1 :]
+
+
+@dataclass(frozen=True)
+class Pad(Move):
+    """`widths` is (before, after) per axis; the new elements are `value`."""
+
+    widths: tuple[tuple[int, int], ...]
+    value: float = 0
+    symbol: ClassVar[str] = "pad"
+
+    def infer(self, *args: Value) -> tuple[Kind, Shape]:
+        kind, shape = super().infer(*args)
+        if kind is not Kind.FIXED and self.value != int(self.value):
+            raise OpError(f"pad of {kind.value} values expects a whole value, found {self.value}")
+        if kind is Kind.BIT and self.value not in (0, 1):
+            raise OpError(f"pad of bits expects 0 or 1, found {self.value}")
+        return kind, shape
+
+    def moved(self, shape: Shape) -> Shape:
+        if len(self.widths) != len(shape):
+            raise OpError(
+                f"pad expects a pair [before, after] for each of the {len(shape)} axes of {show(shape)},"
+                f" found {len(self.widths)}",
+                "write [0, 0] for an axis that stays",
+                0,
+            )
+        if any(width < 0 for pair in self.widths for width in pair):
+            raise OpError("pad expects no negative width", "an index takes elements away: `x[1:]`")
+        return tuple(size + sum(pair) for size, pair in zip(shape, self.widths, strict=True))
+
+    def interval(self, *args: Value) -> Interval:
+        padded = any(width for pair in self.widths for width in pair)
+        return args[0].range.hull(Interval(self.value, self.value)) if padded else args[0].range
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.pad(arrays[0], self.widths, constant_values=arrays[0].dtype.type(self.value))
+
+
+@dataclass(frozen=True)
+class BroadcastTo(Move):
+    """NumPy's broadcast_to."""
+
+    shape: Shape
+    symbol: ClassVar[str] = "broadcast_to"
+
+    def moved(self, shape: Shape) -> Shape:
+        try:
+            fits = tuple(np.broadcast_shapes(shape, self.shape)) == self.shape
+        except ValueError:
+            fits = False
+        if not fits:
+            raise OpError(
+                f"broadcast_to expects a shape that {show(shape)} broadcasts to, found {show(self.shape)}",
+                "counted from the last axis, sizes must be equal or 1 in the value",
+                0,
+            )
+        return self.shape
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.broadcast_to(arrays[0], self.shape)
