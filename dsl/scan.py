@@ -1,0 +1,266 @@
+"""From text to tokens, with all that is wrong before grammar matters: stray characters and brackets without a partner.
+
+Every problem is noted and mended on the spot (a stray character becomes blank, a bracket that is never closed is
+closed where its statement ends), so that the parser sees a text it can go on with and finds the other errors too.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from lark import Token, UnexpectedCharacters
+
+from dsl import grammar
+from dsl.ast import Span
+from dsl.errors import Diagnostic
+
+__all__ = ["BLOCKS", "MAX_PROBLEMS", "STARTERS", "Scanned", "begins", "same_line", "scan", "span_of"]
+
+MAX_PROBLEMS = 20  # more than a screenful helps nobody, and each costs another pass over the text
+
+# The keywords that start a statement. A `NAME =` does too.
+STARTERS = frozenset(
+    "MODEL ROLE DIM PRECISION CONST INPUT PARAM WEIGHTS LAYER DEF RETURN FOR OUTPUT TRAIN".split()
+)
+# The keywords that open a block, and the statements it holds besides values.
+BLOCKS = {
+    "DEF": frozenset({"LAYER", "FOR", "RETURN"}),
+    "FOR": frozenset({"LAYER", "FOR"}),
+    "TRAIN": frozenset({"INPUT", "OUTPUT"}),
+}
+NAMING = STARTERS - {"RETURN", "PRECISION", "TRAIN"}  # behind these a `NAME =` still belongs to their statement
+
+PARTNERS = {"LPAR": "RPAR", "LSQB": "RSQB", "LBRACE": "RBRACE"}
+CLOSERS = {closer: opener for opener, closer in PARTNERS.items()}
+
+
+@dataclass
+class Scanned:
+    """Tokens that balance, what was wrong with the text, and where (the statements there are not judged again)."""
+
+    tokens: list[Token]
+    problems: list[Diagnostic] = field(default_factory=list)
+    mended: list[int] = field(default_factory=list)
+
+
+def span_of(token: Token) -> Span:
+    """The place of one token."""
+    places = (token.start_pos, token.end_pos, token.line, token.column, token.end_line, token.end_column)
+    return Span(*(place or 0 for place in places))
+
+
+def same_line(left: Token, right: Token) -> bool:
+    """Whether `right` starts in the line in which `left` ends."""
+    return left.end_line == right.line
+
+
+def begins(tokens: list[Token], at: int) -> bool:
+    """Whether a statement starts with token `at`, outside of round and square brackets."""
+    before = tokens[at - 1] if at else None
+    kind = tokens[at].type
+    if kind in STARTERS:
+        return not (kind == "WEIGHTS" and before is not None and before.type == "OUTPUT")
+    if kind != "NAME" or at + 1 == len(tokens):
+        return False
+    after = tokens[at + 1]
+    if after.type == "EQUAL":
+        return before is None or before.type not in NAMING
+    fresh = before is None or not same_line(before, tokens[at])
+    return fresh and after.type == "NAME" and same_line(tokens[at], after)  # `imput x`, a keyword misspelt
+
+
+def scan(text: str, filename: str) -> Scanned:
+    """The tokens of a text, mended where that was needed."""
+    scanned = Scanned([])
+    scanned.tokens = _tokens(text, filename, scanned)
+    _Balance(filename, scanned).run()
+    return scanned
+
+
+# Characters ---------------------------------------------------------------------------------------------------------
+
+# What people write instead of what is meant: a pattern, the message, and what to do.
+HABITS = (
+    (r"&&?", "`{}` is no operator here", "write `and`"),
+    (r"\|\|", "`{}` is no operator here", "write `or`"),
+    (r"\|", "`|` is no operator here", "write `|>` to pass a value on, or `or` for bits"),
+    (r"[!~¬]", "`{}` is no operator here", "write `not`"),
+    (r"\^", "`^` is no operator here", "write `**` for a power"),
+    (r"%", "`%` is no operator here", "there is no remainder; sizes are computed with `+ - * /`"),
+    (r";", "a statement needs no `;` at its end", "delete it"),
+    (r"\\", "a line needs no `\\` at its end: line breaks have no meaning", "delete it"),
+    (r"[−–—]", "`{}` is not the minus sign of a keyboard", "write `-`"),
+    (r"[×·∙⋅]", "`{}` is no operator here", "write `*`"),
+    (r"÷", "`÷` is no operator here", "write `/`"),
+    (r"≤", "`≤` is no operator here", "write `<=`"),
+    (r"≥", "`≥` is no operator here", "write `>=`"),
+    (r"≠", "`≠` is no operator here", "write `!=`"),
+    (r"…", "`…` is one character", "write three points: `...`"),
+    (r"'[^'\n]*'", "a string stands in double quotes", "write `\"` instead of `'`"),
+    (r"“[^”\n]*”", "a string stands in straight quotes", 'write `"`'),
+    (r'"[^"\n]*', "this string has no closing `\"`", "a string ends in the line where it starts"),
+)
+
+
+def _tokens(text: str, filename: str, scanned: Scanned) -> list[Token]:
+    """The tokens, after blanking out whatever is none."""
+    if text.startswith("\ufeff"):
+        text = " " + text[1:]
+    while True:
+        lexing = grammar.parser().parse_interactive(text)
+        try:
+            return list(lexing.lexer_thread.lex(lexing.parser_state))
+        except UnexpectedCharacters as stray:
+            start, end, message, help = _stray(text, stray.pos_in_stream)
+            column = stray.column - (stray.pos_in_stream - start)
+            place = Span(start, end, stray.line, column, stray.line, column + end - start)
+            scanned.problems.append(Diagnostic.at(place, message, file=filename, help=help))
+            scanned.mended.append(start)
+            filler = "_" if text[start].isalnum() else '"' if text[start] in "'“" else " "
+            inside = filler * (end - start) if filler != '"' else f'"{" " * (end - start - 2)}"'
+            text = text[:start] + inside + text[end:]
+            if len(scanned.problems) >= MAX_PROBLEMS:
+                text = text[:start]
+
+
+def _stray(text: str, at: int) -> tuple[int, int, str, str | None]:
+    """Where a stray piece starts and ends, the message about it, and what to do."""
+    for pattern, message, help in HABITS:
+        found = re.compile(pattern).match(text, at)
+        if found:
+            return at, found.end(), message.format(found.group()), help
+    if re.match(r"\w", text[at]):
+        start = at
+        while start and re.match(r"\w", text[start - 1]):
+            start -= 1
+        end = re.compile(r"\w+").match(text, start).end()  # type: ignore[union-attr]
+        return start, end, f"`{text[start:end]}` is no name", "a name holds the letters a to z, digits and `_`"
+    code = f"U+{ord(text[at]):04X}"
+    if unicodedata.category(text[at]) in ("Zs", "Cf", "Cc"):
+        return at, at + 1, f"an invisible character stands here ({code})", "replace it by a blank"
+    return at, at + 1, f"`{text[at]}` ({code}) means nothing in this language", None
+
+
+# Brackets -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Balance:
+    """Walks over the tokens with a stack of the brackets open, and mends as it goes."""
+
+    filename: str
+    scanned: Scanned
+    out: list[Token] = field(default_factory=list)
+    open: list[tuple[Token, Token | None]] = field(default_factory=list)  # a bracket, and the keyword of its block
+    missing: int = 0  # how many braces are never closed, in the whole text
+    keyword: Token | None = None  # the statement that the walk is in
+    bare: list[tuple[Token, int]] = field(default_factory=list)  # headers of blocks without `{`, and where they end
+
+    def run(self) -> None:
+        tokens = self.scanned.tokens
+        kinds = [token.type for token in tokens]
+        self.missing = kinds.count("LBRACE") - kinds.count("RBRACE")
+        for at, token in enumerate(tokens):
+            if begins(tokens, at) and self._outside(tokens, at):
+                self._statement(token)
+            if token.type in PARTNERS:
+                self._push(token)
+            elif token.type in CLOSERS and not self._pop(token):
+                continue
+            self.out.append(token)
+        for bracket in self._unclosed():
+            self._close(bracket, "the file ends here" if tokens else None)
+        self.scanned.tokens = self.out
+
+    def _outside(self, tokens: list[Token], at: int) -> bool:
+        """Whether a statement really starts here. Inside brackets a keyword does; a `NAME =` may be an argument."""
+        if not self.open or self.open[-1][0].type == "LBRACE" or tokens[at].type in STARTERS:
+            return True
+        before = tokens[at - 1]
+        return before.type not in ("COMMA", "LPAR") and not same_line(before, tokens[at])
+
+    def _statement(self, token: Token) -> None:
+        """A statement starts: round and square brackets before it end here, and so may a block."""
+        for bracket in self._unclosed(("LPAR", "LSQB")):
+            self._close(bracket, f"the next statement starts here", token)
+        while self.missing > 0 and self.open and not self._holds(token):
+            self.missing -= 1
+            self._close(self.open.pop()[0], f"`{token}` cannot stand inside the block", token)
+        if self.keyword is not None and self.keyword.type in BLOCKS:
+            self.bare.append((self.keyword, len(self.out)))
+        self.keyword = token
+
+    def _holds(self, token: Token) -> bool:
+        keyword = self.open[-1][1]
+        return keyword is None or token.type not in STARTERS or token.type in BLOCKS[keyword.type]
+
+    def _push(self, token: Token) -> None:
+        header = self.keyword if token.type == "LBRACE" else None
+        if header is not None and header.type not in BLOCKS:
+            header = None
+        self.open.append((token, header))
+        if token.type == "LBRACE":
+            self.keyword = None
+
+    def _pop(self, closer: Token) -> bool:
+        """Close the partner of `closer`, and first what stands open inside; False where it has no partner."""
+        opener = CLOSERS[closer.type]
+        if closer.type == "RBRACE" and self.keyword is not None and self.keyword.type in BLOCKS:
+            self.bare.append((self.keyword, len(self.out)))
+        if not any(bracket.type == opener for bracket, _ in self.open):
+            return closer.type == "RBRACE" and self._open_block() or self._unopened(closer)
+        if opener != "LBRACE" and self.open[-1][0].type == "LBRACE":
+            return self._unopened(closer)
+        while self.open[-1][0].type != opener:
+            self._close(self.open.pop()[0], f"`{closer}` stands here", closer)
+        self.open.pop()
+        if closer.type == "RBRACE":
+            self.keyword = None
+        return True
+
+    def _open_block(self) -> bool:
+        """Supply the `{` that a block's header lacks; False where there is no such header."""
+        if not self.bare:
+            return False
+        keyword, end = self.bare.pop()
+        last = self.out[end - 1]
+        self._problem(_behind(last), f"expected `{{` after the header of this `{keyword}`", "a block is `{ … }`", last)
+        self.out.insert(end, Token.new_borrow_pos("LBRACE", "{", last))
+        self.keyword = None
+        return True
+
+    def _unopened(self, closer: Token) -> bool:
+        self._problem(span_of(closer), f"this `{closer}` closes nothing", "delete it, or open the bracket before it", closer)
+        return False
+
+    def _unclosed(self, kinds: tuple[str, ...] = tuple(PARTNERS)) -> Iterator[Token]:
+        """The brackets open at the end of the stack, innermost first, as they are taken off it."""
+        while self.open and self.open[-1][0].type in kinds:
+            yield self.open.pop()[0]
+
+    def _close(self, bracket: Token, label: str | None, at: Token | None = None) -> None:
+        """Note that `bracket` is never closed, and close it."""
+        closer = PARTNERS[bracket.type]
+        sign = {"RPAR": ")", "RSQB": "]", "RBRACE": "}"}[closer]
+        last = self.out[-1]
+        second = _behind(last) if at is None else span_of(at)
+        notes = [(second, label)] if label and second.line != bracket.line else []
+        self._problem(span_of(bracket), f"this `{bracket}` is never closed", f"close it with `{sign}`", bracket, notes)
+        self.out.append(Token.new_borrow_pos(closer, sign, last))
+
+    def _problem(
+        self, place: Span, message: str, help: str, near: Token, notes: list[tuple[Span, str]] | None = None
+    ) -> None:
+        self.scanned.problems.append(Diagnostic.at(place, message, file=self.filename, help=help, notes=notes or ()))
+        self.scanned.mended.append(near.start_pos or 0)
+
+
+def _behind(token: Token) -> Span:
+    """The place directly behind a token."""
+    place = span_of(token)
+    return Span(
+        place.end, place.end, place.end_line, place.end_column, place.end_line, place.end_column + 1
+    )
