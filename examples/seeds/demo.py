@@ -1,4 +1,4 @@
-"""Tell varieties of seeds apart privately: `python -m examples.seeds.demo [PHOTOS]`, 20 photographs if no number is given."""
+"""Tell varieties of seeds apart privately: `python -m examples.seeds.demo [PHOTOS]`, 20 if no number is given."""
 
 from __future__ import annotations
 

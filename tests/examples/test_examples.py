@@ -1,0 +1,116 @@
+"""Every example runs privately in real processes, agrees with plaintext, and costs what its plan says.
+
+The plaintext of each model is `program.reference`; its meaning has tests of its own.
+"""
+
+from __future__ import annotations
+
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+import examples
+import mpc_runtime as mpc
+from examples.seeds.photos import draw
+
+FOLDER = Path(examples.__file__).parent
+TOLERANCE = 2e-3  # what a model of this size may differ from float64
+COUNTED = (
+    "rounds", "online_bytes", "offline_bytes", "setup_rounds", "setup_online_bytes", "setup_offline_bytes", "client_bytes",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Example:
+    """One example's inputs for one batch, and the result to compare."""
+
+    name: str
+    output: str
+    inputs: Callable[[], dict[str, np.ndarray]]
+
+
+def _digits() -> dict[str, np.ndarray]:
+    data = np.load(FOLDER / "digits" / "digits.npz")
+    return {"image": data["image"][:40] / data["levels"]}
+
+
+def _columns(name: str, *keys: str) -> dict[str, np.ndarray]:
+    data = np.load(FOLDER / name / f"{name}.npz")
+    return {key: data[key] for key in keys}
+
+
+EXAMPLES = (
+    Example("digits", "probabilities", _digits),
+    Example("seeds", "variety", lambda: {"photo": draw(4, np.random.default_rng(3))[0]}),
+    Example("cancer", "malignant", lambda: _columns("cancer", "size", "texture")),
+    Example("diabetes", "progression", lambda: _columns("diabetes", "x")),
+)
+
+
+def run(name: str, inputs: dict[str, np.ndarray]) -> tuple[mpc.Program, dict, dict, object]:
+    """The program, its private and its plaintext results, and the session's stats, for one batch."""
+    batch = len(next(iter(inputs.values())))
+    weights = FOLDER / name / f"{name}.safetensors"
+    program = mpc.compile(FOLDER / name / f"{name}.ppml", dims={"batch": batch})
+    with mpc.launch(program) as session:
+        session.provide(weights)
+        private, stats = session.run(**inputs), session.stats
+    return program, private, program.reference(inputs=inputs, params=load_file(weights)), stats
+
+
+def assert_costs_what_the_plan_says(program: mpc.Program, stats: object) -> None:
+    assert {key: getattr(stats, key) for key in COUNTED} == {key: getattr(program.cost, key) for key in COUNTED}
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda e: e.name)
+def test_private_results_are_the_plaintext_results(example):
+    program, private, plain, stats = run(example.name, example.inputs())
+    scale = max(1.0, abs(plain[example.output]).max())
+    assert abs(private[example.output] - plain[example.output]).max() < TOLERANCE * scale
+    assert_costs_what_the_plan_says(program, stats)
+
+
+@pytest.mark.slow
+def test_lenet_predicts_what_plaintext_predicts(mnist):
+    images, labels = mnist
+    program, private, plain, stats = run("lenet", {"image": images[:256]})
+    private, plain = private["probabilities"], plain["probabilities"]
+    best = np.sort(plain, axis=1)
+    clear = best[:, -1] - best[:, -2] > 0.01
+    assert np.array_equal(private.argmax(axis=1)[clear], plain.argmax(axis=1)[clear])
+    assert abs(private - plain).max() < TOLERANCE
+    assert (plain.argmax(axis=1) == labels[:256]).mean() > 0.95
+    assert_costs_what_the_plan_says(program, stats)
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [("digits.demo", []), ("seeds.demo", ["2"]), ("cancer.demo", []), ("diabetes.demo", [])],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_demo_runs_as_its_readme_says(module, arguments):
+    done = subprocess.run(
+        [sys.executable, "-m", f"examples.{module}", *arguments],
+        cwd=FOLDER.parent, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "plaintext" in done.stdout and "rounds" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_lenet_demo_runs(mnist, capsys):
+    runpy.run_module("examples.lenet.demo")["main"](16)
+    assert "same prediction" in capsys.readouterr().out
+
+
+def test_the_notebook_runs_from_the_top(capsys):
+    runpy.run_path(str(FOLDER / "notebook.py"))
+    printed = capsys.readouterr().out
+    assert "refused:" in printed and "average risk:" in printed
