@@ -22,6 +22,8 @@ DEADLINE_SECONDS = 60.0
 def as_bytes(buffer: Buffer) -> memoryview:
     """The buffer as flat bytes, without a copy; it must be contiguous."""
     view = memoryview(buffer)
+    if not view.nbytes:
+        return memoryview(b"")
     return view if view.format == "B" and view.ndim == 1 else view.cast("B")
 
 

@@ -1,0 +1,76 @@
+"""Keys of machines and roles, and who may connect: CURVE (Curve25519) on every socket, checked by a ZAP gatekeeper.
+
+A key pair is two Z85 strings of 40 characters, as ZeroMQ writes them. The gatekeeper answers ZeroMQ's question "may this
+public key connect?" (ZAP, RFC 27) with the name that belongs to the key; the name then travels with every message of the
+connection, so no machine can speak under another's name. Leaves files and configuration to `cluster.py`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import zmq
+
+from ..errors import InputError
+
+__all__ = ["Gatekeeper", "KeyPair"]
+
+_ZAP_ADDRESS = "inproc://zeromq.zap.01"
+_ZAP_FIELDS = 7  # version, request, domain, address, identity, mechanism, client key
+Z85_KEY_LENGTH = 40
+
+
+@dataclass(frozen=True)
+class KeyPair:
+    """A Curve25519 key pair, both halves in Z85."""
+
+    public: str
+    secret: str
+
+    @staticmethod
+    def generate() -> KeyPair:
+        public, secret = zmq.curve_keypair()
+        return KeyPair(public.decode(), secret.decode())
+
+    @staticmethod
+    def from_secret(secret: str) -> KeyPair:
+        """The pair of a secret key; `InputError` when it is no Z85 key."""
+        try:
+            return KeyPair(zmq.curve_public(secret.encode()).decode(), secret)
+        except (ValueError, zmq.ZMQError) as error:
+            raise InputError(f"expected a secret key of {Z85_KEY_LENGTH} Z85 characters: {error}") from None
+
+    def __repr__(self) -> str:
+        return f"KeyPair(public={self.public!r})"  # a secret key belongs in no log
+
+
+class Gatekeeper:
+    """Answers, in a thread of its own, which public keys may connect to this context's sockets.
+
+    A thread because connections are made while the machine computes; it sleeps except at handshakes.
+    """
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], names: Mapping[str, str]) -> None:
+        """`names`: Z85 public key -> name of the machine or role. All other keys are refused."""
+        self._names = {zmq.utils.z85.decode(key.encode()): name.encode() for key, name in names.items()}
+        self._socket = context.socket(zmq.REP)
+        self._socket.linger = 0
+        self._socket.bind(_ZAP_ADDRESS)
+        self._thread = threading.Thread(target=self._serve, name="gatekeeper", daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        try:
+            while True:
+                request = self._socket.recv_multipart()
+                self._socket.send_multipart(self._answer(request))
+        except zmq.ContextTerminated:
+            self._socket.close()
+
+    def _answer(self, request: list[bytes]) -> list[bytes]:
+        version, number = (*request, b"", b"")[:2]
+        if len(request) == _ZAP_FIELDS and request[5] == b"CURVE" and (name := self._names.get(request[6])):
+            return [version, number, b"200", b"OK", name, b""]
+        return [version, number, b"400", b"key not in the allow-list", b"", b""]
