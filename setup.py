@@ -22,14 +22,17 @@ from setuptools import Extension, setup
 KERNELS = Path("mpc_runtime/kernels")
 SOURCES = KERNELS / "src"
 
+AES = ["aes.c", "aes_sliced.c", "aes_x86.c", "aes_arm.c"]
+PACK = ["pack.c", "pack_portable.c"]
+
 # Extension module -> its hand-written C files in src/. cpu.c is added to each.
 C_SOURCES: dict[str, list[str]] = {
     "_linear": [],
-    "_prg": [],
-    "_pack": [],
-    "_compare": [],
-    "_elementwise": [],
-    "_table": [],
+    "_prg": AES,
+    "_pack": PACK,
+    "_compare": ["compare_portable.c", "compare_avx2.c", "compare_avx512.c", "compare.c"],
+    "_elementwise": ["elementwise_portable.c", "elementwise_avx2.c", "elementwise_avx512.c", "elementwise.c"],
+    "_table": ["table_portable.c", "table_avx2.c", "table_avx512.c", "table.c"],
 }
 
 SANITIZE = os.environ.get("MPC_SANITIZE", "0") not in ("", "0")

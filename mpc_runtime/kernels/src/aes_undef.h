@@ -1,0 +1,20 @@
+/* Clears the parameters of aes_ctr.inc.h for its next inclusion. */
+#undef AES_NAME
+#undef AES_LABEL
+#undef VEC
+#undef LANES
+#undef FLIGHT
+#undef XOR
+#undef ENC
+#undef LAST
+#undef vec_key
+#undef vec_first
+#undef vec_pick
+#undef vec_step
+#undef vec_bytes
+#undef vec_store
+#undef vec_fold
+#undef LOAD_KEYS
+#undef ENCRYPT
+#undef UNROLL
+#undef GROUP
