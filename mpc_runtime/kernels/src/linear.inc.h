@@ -1,0 +1,257 @@
+/* The body of the matrix product and of the convolution, compiled once per instruction set.
+ *
+ * The wrapper file defines the register tile and the arithmetic:
+ *     LANES            words in a vector `vec`
+ *     ROWS, VECS       the register tile: ROWS rows by VECS*LANES columns
+ *     LHS_WORDS        words that the packed left operand takes per element (2 where a multiplier wants it pre-swapped)
+ *     lhs, lhs_packed(p), lhs_plain(p)      the broadcast of one left element
+ *     acc, acc_zero(), acc_mac(c, a, b), acc_total(c)
+ *     mask, mask_of(lanes), load, store, load_part(p, mask), store_part(p, mask, v), add, sub
+ *     VARIANT          the name of the mpc_linear_variant that results
+ *
+ * Blocking as in BLIS [VZG15, doi 10.1145/2764454]: a packed panel of the right operand (DEPTH x COLS) stays in the
+ * first-level cache, a packed block of the left one (BLOCK_ROWS x DEPTH) in the second. Nothing here allocates. */
+
+#include "linear.h"
+
+#include <string.h>
+
+#define INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 8")
+
+enum {
+    COLS = VECS * LANES,
+    DEPTH = 192,                          /* 36 KiB for a panel of 24 columns */
+    BLOCK_ROWS = 16 * ROWS,               /* 192 KiB at ROWS = 8 */
+    BLOCK_COLS = COLS * (1536 / COLS),    /* 2.3 MiB; many small blocks repack the left operand too often */
+    PLAIN_DEPTH = 1024,
+    WIDE_VECS = 8,                        /* tile of one row: enough contiguous columns to stream a row of b */
+    LEFT_WORDS = BLOCK_ROWS * DEPTH * LHS_WORDS,
+    RIGHT_WORDS = BLOCK_COLS * DEPTH,
+};
+
+INLINE size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
+
+/* Length of the first block when `total` is cut into the fewest equal blocks of at most `limit`. */
+INLINE size_t even_block(size_t total, size_t limit) {
+    const size_t blocks = (total + limit - 1) / limit;
+    return blocks ? (total + blocks - 1) / blocks : 1;
+}
+
+/* ---- register tile ------------------------------------------------------------------------------------------- */
+
+/* c[rows, vecs*LANES] (op)= a[rows, depth] @ b[depth, vecs*LANES]; `edge` masks the last vector of each row.
+ * Packed: a holds ROWS elements per step, b COLS. Plain: elements a_row, a_col and rows b_row apart, where they lie. */
+INLINE void tile(const int rows, const int vecs, const int packed, size_t depth, const uint64_t *a, ptrdiff_t a_row,
+                 ptrdiff_t a_col, const uint64_t *b, ptrdiff_t b_row, uint64_t *c, ptrdiff_t c_row, mask edge, int sign) {
+    acc sums[ROWS > 1 ? ROWS : 1][WIDE_VECS];
+    UNROLL for (int i = 0; i < rows; i++)
+        UNROLL for (int v = 0; v < vecs; v++) sums[i][v] = acc_zero();
+    for (size_t p = 0; p < depth; p++) {
+        vec right[WIDE_VECS];
+        UNROLL for (int v = 0; v < vecs; v++)
+            right[v] = !packed && v == vecs - 1 ? load_part(b + v * LANES, edge) : load(b + v * LANES);
+        UNROLL for (int i = 0; i < rows; i++) {
+            const lhs left = packed ? lhs_packed(a + i) : lhs_plain(a + i * a_row);
+            UNROLL for (int v = 0; v < vecs; v++) sums[i][v] = acc_mac(sums[i][v], left, right[v]);
+        }
+        a += packed ? ROWS * LHS_WORDS : a_col;
+        b += packed ? COLS : b_row;
+    }
+    UNROLL for (int i = 0; i < rows; i++) {
+        UNROLL for (int v = 0; v < vecs; v++) {
+            uint64_t *at = c + i * c_row + v * LANES;
+            vec sum = acc_total(sums[i][v]);
+            if (v == vecs - 1) {
+                if (sign > 0) sum = add(load_part(at, edge), sum);
+                if (sign < 0) sum = sub(load_part(at, edge), sum);
+                store_part(at, edge, sum);
+            } else {
+                if (sign > 0) sum = add(load(at), sum);
+                if (sign < 0) sum = sub(load(at), sum);
+                store(at, sum);
+            }
+        }
+    }
+}
+
+/* The tile for any number of rows <= ROWS and columns <= COLS: one unrolled copy for each shape. */
+#define TILE(R, V, packed) \
+    case (R) * 8 + (V): tile(R, V, packed, depth, a, a_row, a_col, b, b_row, c, c_row, edge, sign); return;
+#define TILE_ROW_1(R, packed) TILE(R, 1, packed)
+#define TILE_ROW_2(R, packed) TILE_ROW_1(R, packed) TILE(R, 2, packed)
+#define TILE_ROW_3(R, packed) TILE_ROW_2(R, packed) TILE(R, 3, packed)
+#define TILE_ROW_4(R, packed) TILE_ROW_3(R, packed) TILE(R, 4, packed)
+#define TILES_1(V, packed) TILE_ROW_##V(1, packed)
+#define TILES_2(V, packed) TILES_1(V, packed) TILE_ROW_##V(2, packed)
+#define TILES_3(V, packed) TILES_2(V, packed) TILE_ROW_##V(3, packed)
+#define TILES_4(V, packed) TILES_3(V, packed) TILE_ROW_##V(4, packed)
+#define TILES_6(V, packed) TILES_4(V, packed) TILE_ROW_##V(5, packed) TILE_ROW_##V(6, packed)
+#define TILES_8(V, packed) TILES_6(V, packed) TILE_ROW_##V(7, packed) TILE_ROW_##V(8, packed)
+#define TILES__(R, V, packed) TILES_##R(V, packed)
+#define TILES_(R, V, packed) TILES__(R, V, packed)
+
+static void packed_tile(size_t rows, size_t cols, size_t depth, const uint64_t *a, const uint64_t *b, uint64_t *c,
+                        ptrdiff_t c_row, int sign) {
+    const size_t vecs = (cols + LANES - 1) / LANES;
+    const mask edge = mask_of(cols - (vecs - 1) * LANES);
+    const ptrdiff_t a_row = 0, a_col = 0, b_row = 0;
+    switch (rows * 8 + vecs) { TILES_(ROWS, VECS, 1) }
+}
+
+static void plain_tile(size_t rows, size_t cols, size_t depth, const uint64_t *a, ptrdiff_t a_row, ptrdiff_t a_col,
+                       const uint64_t *b, ptrdiff_t b_row, uint64_t *c, ptrdiff_t c_row, int sign) {
+    const size_t vecs = (cols + LANES - 1) / LANES;
+    const mask edge = mask_of(cols - (vecs - 1) * LANES);
+    switch (rows * 8 + vecs) { TILES_(ROWS, VECS, 0) }
+}
+
+/* ---- packing ------------------------------------------------------------------------------------------------- */
+
+INLINE uint64_t swap_halves(uint64_t x) { return x >> 32 | x << 32; }
+
+/* Panels of ROWS rows, element after element; the rows that a last panel lacks are left as they are, never used. */
+static void pack_left(size_t rows, size_t depth, const uint64_t *a, ptrdiff_t a_row, ptrdiff_t a_col, uint64_t *to) {
+    for (size_t i = 0; i < rows; i += ROWS, to += depth * ROWS * LHS_WORDS) {
+        const size_t here = min_size(ROWS, rows - i);
+        for (size_t r = 0; r < here; r++) {
+            const uint64_t *from = a + (ptrdiff_t)(i + r) * a_row;
+            uint64_t *at = to + r;
+            for (size_t p = 0; p < depth; p++, from += a_col, at += ROWS * LHS_WORDS) {
+                at[0] = *from;
+                if (LHS_WORDS == 2) at[ROWS] = swap_halves(*from);
+            }
+        }
+    }
+}
+
+/* to[0..count) = from[0..count), then zeros up to the next multiple of LANES. */
+INLINE void copy_row(uint64_t *to, const uint64_t *from, size_t count) {
+    size_t t = 0;
+    for (; t + LANES <= count; t += LANES) store(to + t, load(from + t));
+    if (t < count) store(to + t, load_part(from + t, mask_of(count - t)));
+}
+
+/* One panel of `cols` <= COLS columns; the columns that it lacks become zeros up to a multiple of LANES. */
+static void pack_right(size_t depth, size_t cols, const uint64_t *b, ptrdiff_t b_row, ptrdiff_t b_col, uint64_t *to) {
+    if (b_col == 1) {
+        for (size_t p = 0; p < depth; p++, b += b_row, to += COLS) copy_row(to, b, cols);
+        return;
+    }
+    const size_t padded = (cols + LANES - 1) / LANES * LANES;
+    for (size_t j = 0; j < cols; j++) {
+        const uint64_t *from = b + (ptrdiff_t)j * b_col;
+        for (size_t p = 0; p < depth; p++, from += b_row) to[p * COLS + j] = *from;
+    }
+    for (size_t j = cols; j < padded; j++)
+        for (size_t p = 0; p < depth; p++) to[p * COLS + j] = 0;
+}
+
+/* ---- matrix product ------------------------------------------------------------------------------------------ */
+
+/* One row times a matrix whose rows lie contiguous: the columns are streamed, nothing is packed. */
+static void row_times_rows(const mpc_matmul_args *g) {
+    size_t j = 0;
+    for (; j + WIDE_VECS * LANES <= g->n; j += WIDE_VECS * LANES)
+        tile(1, WIDE_VECS, 0, g->k, g->a, 0, g->a_col, g->b + j, g->b_row, g->c + j, 0, mask_of(LANES), g->sign);
+    for (; j < g->n; j += COLS)
+        plain_tile(1, min_size(COLS, g->n - j), g->k, g->a, 0, g->a_col, g->b + j, g->b_row, g->c + j, 0, g->sign);
+}
+
+INLINE uint64_t combine(uint64_t old, uint64_t sum, int sign) { return sign == 0 ? sum : sign > 0 ? old + sum : old - sum; }
+
+/* to (op)= x . y, both contiguous. */
+INLINE void dot(size_t k, const uint64_t *x, const uint64_t *y, uint64_t *to, int sign) {
+    uint64_t sum = 0;
+    for (size_t p = 0; p < k; p++) sum += x[p] * y[p];
+    *to = combine(*to, sum, sign);
+}
+
+/* Four columns at a time, so that each word of x is read once for four products. */
+static void row_times_columns(const mpc_matmul_args *g, const uint64_t *restrict x) {
+    size_t j = 0;
+    for (; j + 4 <= g->n; j += 4) {
+        const uint64_t *y0 = g->b + (ptrdiff_t)j * g->b_col, *y1 = y0 + g->b_col, *y2 = y1 + g->b_col, *y3 = y2 + g->b_col;
+        uint64_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+        for (size_t p = 0; p < g->k; p++) {
+            s0 += x[p] * y0[p];
+            s1 += x[p] * y1[p];
+            s2 += x[p] * y2[p];
+            s3 += x[p] * y3[p];
+        }
+        uint64_t *c = g->c + j;
+        c[0] = combine(c[0], s0, g->sign);
+        c[1] = combine(c[1], s1, g->sign);
+        c[2] = combine(c[2], s2, g->sign);
+        c[3] = combine(c[3], s3, g->sign);
+    }
+    for (; j < g->n; j++) dot(g->k, x, g->b + (ptrdiff_t)j * g->b_col, g->c + j, g->sign);
+}
+
+/* Few rows, or few columns: b's rows lie contiguous and are used where they lie. */
+static void skinny(const mpc_matmul_args *g) {
+    for (size_t p = 0; p < g->k; p += PLAIN_DEPTH) {
+        const size_t depth = min_size(PLAIN_DEPTH, g->k - p);
+        const int sign = p > 0 && g->sign == 0 ? 1 : g->sign;
+        for (size_t j = 0; j < g->n; j += COLS)
+            for (size_t i = 0; i < g->m; i += ROWS)
+                plain_tile(min_size(ROWS, g->m - i), min_size(COLS, g->n - j), depth,
+                           g->a + (ptrdiff_t)i * g->a_row + (ptrdiff_t)p * g->a_col, g->a_row, g->a_col,
+                           g->b + (ptrdiff_t)p * g->b_row + j, g->b_row, g->c + (ptrdiff_t)i * g->c_row + j, g->c_row, sign);
+    }
+}
+
+/* Packed panels of the right operand, times the left operand block by block. */
+static void blocked(const mpc_matmul_args *g, uint64_t *work) {
+    uint64_t *left = work, *right = work + LEFT_WORDS;
+    const size_t depth_block = even_block(g->k, DEPTH);
+    for (size_t j0 = 0; j0 < g->n; j0 += BLOCK_COLS) {
+        const size_t cols = min_size(BLOCK_COLS, g->n - j0);
+        for (size_t p = 0; p < g->k; p += depth_block) {
+            const size_t depth = min_size(depth_block, g->k - p);
+            const int sign = p > 0 && g->sign == 0 ? 1 : g->sign;
+            for (size_t j = 0; j < cols; j += COLS)
+                pack_right(depth, min_size(COLS, cols - j),
+                           g->b + (ptrdiff_t)p * g->b_row + (ptrdiff_t)(j0 + j) * g->b_col, g->b_row, g->b_col,
+                           right + j * depth);
+            for (size_t i0 = 0; i0 < g->m; i0 += BLOCK_ROWS) {
+                const size_t rows = min_size(BLOCK_ROWS, g->m - i0);
+                pack_left(rows, depth, g->a + (ptrdiff_t)i0 * g->a_row + (ptrdiff_t)p * g->a_col, g->a_row, g->a_col, left);
+                for (size_t j = 0; j < cols; j += COLS)
+                    for (size_t i = 0; i < rows; i += ROWS)
+                        packed_tile(min_size(ROWS, rows - i), min_size(COLS, cols - j), depth,
+                                    left + i * depth * LHS_WORDS, right + j * depth,
+                                    g->c + (ptrdiff_t)(i0 + i) * g->c_row + j0 + j, g->c_row, sign);
+            }
+        }
+    }
+}
+
+static void matmul(const mpc_matmul_args *g, uint64_t *work) {
+    if (g->m == 0 || g->n == 0) return;
+    if (g->k == 0) {
+        if (g->sign == 0)
+            for (size_t i = 0; i < g->m; i++) memset(g->c + (ptrdiff_t)i * g->c_row, 0, g->n * sizeof(uint64_t));
+        return;
+    }
+    if (g->m == 1 && g->b_col == 1) {
+        row_times_rows(g);
+        return;
+    }
+    if (g->m == 1 && g->b_row == 1) {
+        const uint64_t *x = g->a;
+        if (g->a_col != 1 && g->k <= LEFT_WORDS) {
+            for (size_t p = 0; p < g->k; p++) work[p] = g->a[(ptrdiff_t)p * g->a_col];
+            x = work;
+        }
+        if (x == work || g->a_col == 1) {
+            row_times_columns(g, x);
+            return;
+        }
+    }
+    if (g->b_col == 1 && (g->m <= ROWS || g->n <= COLS)) {
+        skinny(g);
+        return;
+    }
+    blocked(g, work);
+}
