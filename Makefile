@@ -7,7 +7,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
-KERNELS := $(wildcard mpc_runtime/kernels/*.pyx mpc_runtime/kernels/*.pxd mpc_runtime/kernels/src/*)
+KERNELS := $(wildcard mpc_runtime/kernels/*.pyx mpc_runtime/kernels/*.px[di] mpc_runtime/kernels/src/*)
 
 .PHONY: help demo test lint bench install clean
 
@@ -45,6 +45,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/installed: pyproject.toml setup.py $(KERNELS) | $(VENV)/bin/python
+	@echo "Installing into $(VENV) and compiling the kernels: about two minutes, again only when they change"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[test]"
 	@touch $@
 
