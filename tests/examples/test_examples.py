@@ -23,7 +23,8 @@ from examples.seeds.photos import draw
 FOLDER = Path(examples.__file__).parent
 TOLERANCE = 2e-3  # what a model of this size may differ from float64
 COUNTED = (
-    "rounds", "online_bytes", "offline_bytes", "setup_rounds", "setup_online_bytes", "setup_offline_bytes", "client_bytes",
+    "rounds", "online_bytes", "offline_bytes",
+    "setup_rounds", "setup_online_bytes", "setup_offline_bytes", "client_bytes",
 )  # fmt: skip
 
 

@@ -1,0 +1,43 @@
+"""What README.md tells a newcomer to type works as it stands there."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mpc_runtime as mpc
+
+TOP = Path(__file__).parents[2]
+README = (TOP / "README.md").read_text()
+FENCED = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(language: str) -> list[str]:
+    return [body for name, body in FENCED.findall(README) if name == language]
+
+
+@pytest.mark.parametrize("model", blocks("ppml"), ids=lambda text: text.split()[1])
+def test_a_model_of_the_readme_compiles(model):
+    assert mpc.compile(text=model).cost.rounds > 0
+
+
+def test_the_first_model_runs_as_printed(tmp_path, monkeypatch, capsys):
+    (tmp_path / "price.ppml").write_text(blocks("ppml")[1])
+    (tmp_path / "price.py").write_text(blocks("python")[0])
+    monkeypatch.chdir(tmp_path)
+    names = runpy.run_path("price.py")
+    expected = names["houses"] @ names["weights"]["value.weight"].T + names["weights"]["value.bias"]
+    printed = capsys.readouterr().out
+    private = np.array([float(x) for x in re.findall(r"-?\d+\.\d*", printed.split("]]")[0])]).reshape(-1, 1)
+    assert abs(private - expected).max() < 2e-3
+
+
+@pytest.mark.parametrize("page", sorted([*TOP.glob("*.md"), *TOP.glob("docs/**/*.md"), *TOP.glob("examples/**/*.md")]),
+                         ids=lambda path: str(path.relative_to(TOP)))  # fmt: skip
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []
