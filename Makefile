@@ -57,4 +57,4 @@ clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	find mpc_runtime/kernels \( -name '*.so' -o -name '*.dylib' \) -delete
 	rm -f $(patsubst %.pyx,%.c,$(filter %.pyx,$(KERNELS)))
-	find dsl compiler mpc_runtime examples tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+	find . -name __pycache__ -prune -exec rm -rf {} +
