@@ -1,0 +1,30 @@
+import numpy as np
+from numpy.typing import NDArray
+
+Words = NDArray[np.uint64]
+Bits = NDArray[np.uint8]
+
+__all__ = ["b2a_eval", "mul_eval", "select_deal", "select_eval", "square_eval", "trunc_deal", "trunc_eval"]
+
+def trunc_eval(
+    c: Words, l: int, f: int, off: int, lo: int, party: int, narrow: Words | None, out: Words | None = None
+) -> Words: ...
+def trunc_deal(r: Words, l: int, f: int, lo: int) -> tuple[Words, Words | None]: ...
+def select_eval(
+    c: Words,
+    d: Bits,
+    l: int,
+    f: int,
+    off: int,
+    lo: int,
+    party: int,
+    delta: Words,
+    k10: Words,
+    n0: Words | None,
+    n1: Words | None,
+    out: Words | None = None,
+) -> Words: ...
+def select_deal(r: Words, delta: Bits, l: int, f: int, lo: int) -> tuple[Words, Words, Words | None, Words | None]: ...
+def mul_eval(xh: Words, ax: Words, yh: Words, ay: Words, party: int, out: Words | None = None) -> Words: ...
+def square_eval(xh: Words, ax: Words, party: int, out: Words | None = None) -> Words: ...
+def b2a_eval(d: Bits, delta: Words, party: int, out: Words | None = None) -> Words: ...

@@ -1,0 +1,13 @@
+/* The elementwise kernels, compiled for avx2. */
+#include "cpu.h"
+
+#if MPC_X86
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+MPC_TARGET_PUSH(MPC_TARGET_AVX2)
+#define KERNELS mpc_elementwise_avx2
+#include "elementwise.inc.h"
+MPC_TARGET_POP
+#endif
