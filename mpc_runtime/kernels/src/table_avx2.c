@@ -1,0 +1,16 @@
+/* The sample table kernels on 256-bit vectors. */
+#include "cpu.h"
+
+#if MPC_X86
+#include <immintrin.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+MPC_TARGET_PUSH(MPC_TARGET_AVX2)
+#define LANES 4
+#define KERNELS mpc_table_avx2
+#include "table.inc.h"
+MPC_TARGET_POP
+#endif
