@@ -41,7 +41,8 @@ ONLY = {name for name in os.environ.get("MPC_EXTENSIONS", "").split(",") if name
 
 def compile_args() -> list[str]:
     """Flags for every C file, the generated ones included."""
-    common = ["-std=gnu11", "-fvisibility=hidden", "-Wall", "-Wno-unused-function"]
+    # -ffp-contract=off: a fused multiply-add, which not every variant has, would round differently
+    common = ["-std=gnu11", "-fvisibility=hidden", "-ffp-contract=off", "-Wall", "-Wno-unused-function"]
     if SANITIZE:
         return [*common, "-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined"]
     return [*common, "-O3", "-g0"]
