@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 from typing import Any, cast
 
 from lark import Token, Tree
@@ -16,8 +17,9 @@ from lark import Token, Tree
 from dsl import ast
 from dsl.ast import Operator, Span
 from dsl.errors import Diagnostic, did_you_mean
+from dsl.scan import span_of
 
-__all__ = ["Builder", "span_of"]
+__all__ = ["Builder"]
 
 MAX_NESTING = 150  # the passes below recurse, a few Python frames a level; Python's own limit is 1000
 MAX_DIGITS = 400  # beyond 1e308 nothing fits a float64 anyway
@@ -26,18 +28,6 @@ KINDS = ("fixed", "int", "bit")
 OPERATORS = {operator.value: operator for operator in Operator}
 
 Rule = Callable[["Builder", Tree[Token], Span], Any]
-
-
-def span_of(token: Token) -> Span:
-    """The place of one token."""
-    return Span(
-        cast(int, token.start_pos),
-        cast(int, token.end_pos),
-        cast(int, token.line),
-        cast(int, token.column),
-        cast(int, token.end_line),
-        cast(int, token.end_column),
-    )
 
 
 class Builder:
@@ -77,7 +67,8 @@ class Builder:
         return tuple(self(each) for each in trees if each is not None)
 
     def refuse(self, span: Span, message: str, help: str | None = None, *notes: tuple[Span, str]) -> None:
-        """Note an error at `span`."""
+        """Note an error at `span`, with second places where they stand in other lines."""
+        notes = tuple(note for note in notes if note[0].line != span.line)
         self.problems.append(Diagnostic.at(span, message, file=self.filename, help=help, notes=notes))
 
 
@@ -301,7 +292,7 @@ def _output_weights(build: Builder, tree: Tree[Token], span: Span) -> ast.Output
 def _def(build: Builder, tree: Tree[Token], span: Span) -> ast.Def:
     name, formals, body, result = cast("list[Tree[Token]]", tree.children)
     parameters: tuple[ast.Formal, ...] = build.all(formals.children)
-    for before, after in zip(parameters, parameters[1:]):
+    for before, after in pairwise(parameters):
         if before.default is not None and after.default is None:
             build.refuse(
                 after.span,

@@ -1,25 +1,31 @@
-"""From text to syntax tree."""
+"""From text to syntax tree, or to all the syntax errors of the text.
+
+`scan.py` makes the tokens, `recovery.py` parses them by the grammar, `build.py` makes the tree. They are imported when
+there is something to parse: lark takes longer to import than the rest of a program that only loads a plan.
+"""
 
 from __future__ import annotations
 
-from dsl import ast
-from dsl.errors import Diagnostic, SourceErrors
+from dsl.ast import Model
+from dsl.errors import SourceErrors
 
 __all__ = ["parse"]
 
 
-def parse(text: str, filename: str = "<text>") -> ast.Model:
-    from lark import UnexpectedInput
+def parse(text: str, filename: str = "<text>") -> Model:
+    """The syntax tree of a `.ppml` text; `filename` is what messages call it.
 
-    from dsl import grammar
+    Raises `SourceErrors` with every syntax error found, in the order of the text.
+    """
     from dsl.build import Builder
+    from dsl.recovery import derive
+    from dsl.scan import MAX_PROBLEMS, scan
 
+    scanned = scan(text, filename)
     builder = Builder(text, filename)
-    try:
-        tree = grammar.parser().parse(text)
-    except UnexpectedInput as e:
-        raise SourceErrors([Diagnostic(filename, e.line, e.column, e.line, e.column + 1, "syntax error")], text) from None
-    model = builder.model(tree)
-    if builder.problems:
-        raise SourceErrors(builder.problems, text)
+    tree = derive(scanned, filename)
+    model = builder.model(tree) if tree is not None else None
+    problems = scanned.problems + builder.problems
+    if problems or model is None:
+        raise SourceErrors(problems[:MAX_PROBLEMS], text)
     return model

@@ -17,7 +17,7 @@ from dsl import grammar
 from dsl.ast import Span
 from dsl.errors import Diagnostic
 
-__all__ = ["BLOCKS", "MAX_PROBLEMS", "STARTERS", "Scanned", "begins", "same_line", "scan", "span_of"]
+__all__ = ["BLOCKS", "MAX_PROBLEMS", "STARTERS", "Scanned", "begins", "behind", "binds", "same_line", "scan", "span_of"]
 
 MAX_PROBLEMS = 20  # more than a screenful helps nobody, and each costs another pass over the text
 
@@ -32,6 +32,8 @@ BLOCKS = {
     "TRAIN": frozenset({"INPUT", "OUTPUT"}),
 }
 NAMING = STARTERS - {"RETURN", "PRECISION", "TRAIN"}  # behind these a `NAME =` still belongs to their statement
+
+ENDINGS = frozenset({"NAME", "NUMBER", "STRING", "TRUE", "FALSE", "RPAR", "RSQB", "RBRACE"})  # of an expression
 
 PARTNERS = {"LPAR": "RPAR", "LSQB": "RSQB", "LBRACE": "RBRACE"}
 CLOSERS = {closer: opener for opener, closer in PARTNERS.items()}
@@ -52,31 +54,47 @@ def span_of(token: Token) -> Span:
     return Span(*(place or 0 for place in places))
 
 
+def behind(token: Token) -> Span:
+    """The place directly behind a token."""
+    place = span_of(token)
+    return Span(
+        place.end, place.end, place.end_line, place.end_column, place.end_line, place.end_column + 1
+    )
+
+
 def same_line(left: Token, right: Token) -> bool:
     """Whether `right` starts in the line in which `left` ends."""
     return left.end_line == right.line
 
 
 def begins(tokens: list[Token], at: int) -> bool:
-    """Whether a statement starts with token `at`, outside of round and square brackets."""
+    """Whether a statement starts with token `at`, outside of round and square brackets.
+
+    Keywords and `NAME =` start one. So does a name at the start of a line, behind what can end an expression: no
+    statement of the language, but one that somebody meant (`imput x : …`, `x += 1`).
+    """
     before = tokens[at - 1] if at else None
     kind = tokens[at].type
     if kind in STARTERS:
         return not (kind == "WEIGHTS" and before is not None and before.type == "OUTPUT")
-    if kind != "NAME" or at + 1 == len(tokens):
+    if kind != "NAME":
         return False
-    after = tokens[at + 1]
-    if after.type == "EQUAL":
-        return before is None or before.type not in NAMING
-    fresh = before is None or not same_line(before, tokens[at])
-    return fresh and after.type == "NAME" and same_line(tokens[at], after)  # `imput x`, a keyword misspelt
+    if before is not None and before.type in ENDINGS and not same_line(before, tokens[at]):
+        return True
+    return binds(tokens, at + 1) and (before is None or before.type not in NAMING)
+
+
+def binds(tokens: list[Token], at: int) -> bool:
+    """Whether token `at` is a `=`."""
+    return at < len(tokens) and tokens[at].type == "EQUAL"
 
 
 def scan(text: str, filename: str) -> Scanned:
     """The tokens of a text, mended where that was needed."""
     scanned = Scanned([])
     scanned.tokens = _tokens(text, filename, scanned)
-    _Balance(filename, scanned).run()
+    if len(scanned.problems) < MAX_PROBLEMS:
+        _Balance(filename, scanned).run()
     return scanned
 
 
@@ -119,11 +137,18 @@ def _tokens(text: str, filename: str, scanned: Scanned) -> list[Token]:
             place = Span(start, end, stray.line, column, stray.line, column + end - start)
             scanned.problems.append(Diagnostic.at(place, message, file=filename, help=help))
             scanned.mended.append(start)
-            filler = "_" if text[start].isalnum() else '"' if text[start] in "'“" else " "
-            inside = filler * (end - start) if filler != '"' else f'"{" " * (end - start - 2)}"'
-            text = text[:start] + inside + text[end:]
+            text = text[:start] + _filler(text[start:end]) + text[end:]
             if len(scanned.problems) >= MAX_PROBLEMS:
                 text = text[:start]
+
+
+def _filler(piece: str) -> str:
+    """As many harmless characters: a name for a word, a string for a string, else blanks."""
+    if piece[0].isalnum() or piece[0] == "_":
+        return "_" * len(piece)
+    if piece[0] in "\"'“" and len(piece) > 1:
+        return '"' + " " * (len(piece) - 2) + '"'
+    return " " * len(piece)
 
 
 def _stray(text: str, at: int) -> tuple[int, int, str, str | None]:
@@ -180,7 +205,7 @@ class _Balance:
         if not self.open or self.open[-1][0].type == "LBRACE" or tokens[at].type in STARTERS:
             return True
         before = tokens[at - 1]
-        return before.type not in ("COMMA", "LPAR") and not same_line(before, tokens[at])
+        return binds(tokens, at + 1) and before.type not in ("COMMA", "LPAR") and not same_line(before, tokens[at])
 
     def _statement(self, token: Token) -> None:
         """A statement starts: round and square brackets before it end here, and so may a block."""
@@ -227,7 +252,7 @@ class _Balance:
             return False
         keyword, end = self.bare.pop()
         last = self.out[end - 1]
-        self._problem(_behind(last), f"expected `{{` after the header of this `{keyword}`", "a block is `{ … }`", last)
+        self._problem(behind(last), f"expected `{{` after the header of this `{keyword}`", "a block is `{ … }`", last)
         self.out.insert(end, Token.new_borrow_pos("LBRACE", "{", last))
         self.keyword = None
         return True
@@ -246,7 +271,7 @@ class _Balance:
         closer = PARTNERS[bracket.type]
         sign = {"RPAR": ")", "RSQB": "]", "RBRACE": "}"}[closer]
         last = self.out[-1]
-        second = _behind(last) if at is None else span_of(at)
+        second = behind(last) if at is None else span_of(at)
         notes = [(second, label)] if label and second.line != bracket.line else []
         self._problem(span_of(bracket), f"this `{bracket}` is never closed", f"close it with `{sign}`", bracket, notes)
         self.out.append(Token.new_borrow_pos(closer, sign, last))
@@ -254,13 +279,7 @@ class _Balance:
     def _problem(
         self, place: Span, message: str, help: str, near: Token, notes: list[tuple[Span, str]] | None = None
     ) -> None:
-        self.scanned.problems.append(Diagnostic.at(place, message, file=self.filename, help=help, notes=notes or ()))
         self.scanned.mended.append(near.start_pos or 0)
-
-
-def _behind(token: Token) -> Span:
-    """The place directly behind a token."""
-    place = span_of(token)
-    return Span(
-        place.end, place.end, place.end_line, place.end_column, place.end_line, place.end_column + 1
-    )
+        if place.line not in {problem.line for problem in self.scanned.problems}:  # a string left open eats brackets
+            found = Diagnostic.at(place, message, file=self.filename, help=help, notes=notes or ())
+            self.scanned.problems.append(found)
