@@ -82,7 +82,8 @@ class Sigmoid(Smooth):
 
     def evaluate(self, *arrays: Array) -> Array:
         small = np.exp(-np.abs(arrays[0]))
-        return np.where(arrays[0] >= 0, 1, small) / (1 + small)
+        result: Array = np.where(arrays[0] >= 0, 1, small) / (1 + small)
+        return result
 
 
 def _sigmoid(x: float) -> float:

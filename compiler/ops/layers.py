@@ -153,12 +153,14 @@ def _batchnorm_params(config: Config, shape: Shape) -> tuple[LayerParam, ...]:
 def _batchnorm(config: Config, x: Value, params: Mapping[str, Value], declared: Interval | None) -> Value:
     """x * scale + shift. Scale and shift depend on one owner's values, who computes them before sharing."""
     deviation = apply(Sqrt(), build.add(params["running_var"], constant(float(config["eps"]))))
-    scale = build.div(params["weight"], deviation)
-    shift = build.sub(params["bias"], build.mul(params["running_mean"], scale))
-    if declared is not None:
-        scale, shift = declare(scale, declared), declare(shift, declared)
+    scale = _promised(build.div(params["weight"], deviation), declared)
+    shift = _promised(build.sub(params["bias"], build.mul(params["running_mean"], scale)), declared)
     per_channel = (1, -1, *(1,) * (x.rank - 2))
     return build.add(build.mul(x, build.reshape(scale, per_channel)), build.reshape(shift, per_channel))
+
+
+def _promised(value: Value, declared: Interval | None) -> Value:
+    return value if declared is None else declare(value, declared)
 
 
 # -- the table ---------------------------------------------------------------------------------------------------------

@@ -148,5 +148,7 @@ class Conv2d(TensorOp):
         columns = windows.reshape(n, groups, depth, oh, ow, kh, kw).transpose(1, 0, 3, 4, 2, 5, 6)
         columns = columns.reshape(groups, n * oh * ow, depth * kh * kw)
         kernels = weight.reshape(groups, outs // groups, depth * kh * kw).swapaxes(1, 2)
-        products = np.matmul(columns, kernels).reshape(groups, n, oh, ow, outs // groups)
-        return products.transpose(1, 0, 4, 2, 3).reshape(n, outs, oh, ow)
+        products: Array = np.matmul(columns, kernels)
+        images = products.reshape(groups, n, oh, ow, outs // groups).transpose(1, 0, 4, 2, 3)
+        result: Array = images.reshape(n, outs, oh, ow)
+        return result

@@ -67,8 +67,8 @@ def bind(
 ) -> tuple[list[Any], dict[str, Any]]:
     """The arguments as the builder takes them: (variadic values, the others by name).
 
-    An argument is a Value, a Python number (a Fraction too), bool or string, or a (nested) list of these. Raises OpError whose `arg` is
-    the position or the name of the argument to blame.
+    An argument is a Value, a Python number (a Fraction too), bool or string, or a (nested) list of these. Raises
+    OpError whose `arg` is the position or the name of the argument to blame.
     """
     usage = signature(name, parameters)
     variadic = bool(parameters) and parameters[0].takes is Takes.VALUES

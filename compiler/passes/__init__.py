@@ -1,0 +1,53 @@
+"""The passes between lowering and expansion, in their order, and the checks behind them.
+
+Constants are folded, and dead values never reached, by the graph itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from compiler.graph import Graph
+from compiler.passes.dead_code import dead_code
+from compiler.passes.layer_scale import layer_scale
+from compiler.passes.pool_first import pool_first
+from compiler.passes.prepare import prepare
+from compiler.passes.ranges import check_ranges
+from compiler.passes.subexpressions import common_subexpressions
+from compiler.passes.supported import unsupported
+from dsl.errors import Diagnostic, SourceErrors
+
+__all__ = [
+    "PASSES",
+    "Pass",
+    "check_ranges",
+    "common_subexpressions",
+    "dead_code",
+    "layer_scale",
+    "pool_first",
+    "prepare",
+    "run",
+    "unsupported",
+]
+
+Pass = Callable[[Graph], Graph]
+
+PASSES: tuple[Pass, ...] = (
+    common_subexpressions,  # first: the passes below ask whether a value has a single use
+    layer_scale,  # before prepare, which then takes the scaled weights as one expression
+    prepare,
+    common_subexpressions,  # what is left over leaves may have become equal
+    pool_first,
+    dead_code,
+)
+
+
+def run(graph: Graph, passes: tuple[Pass, ...] = PASSES) -> tuple[Graph, list[Diagnostic]]:
+    """The graph that the expansion takes, and the warnings; raises SourceErrors with all errors (and warnings)."""
+    for each in passes:
+        graph = each(graph)
+    graph, diagnostics = check_ranges(graph)
+    diagnostics += unsupported(graph)
+    if any(diagnostic.severity == "error" for diagnostic in diagnostics):
+        raise SourceErrors(diagnostics, graph.source)
+    return graph, diagnostics
