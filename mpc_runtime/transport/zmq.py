@@ -113,6 +113,14 @@ class MaterialSource:
         self._record: tuple[str, int] | None = None
         self._announced: Message | None = None
 
+    def announced_run(self) -> int | None:
+        """The index of the next record, if it has been announced and is one of `run`; does not wait."""
+        while self._announced is None and (item := self._link.next()) is not None:
+            self._note(item)
+        if self._announced is None or self._announced.body["procedure"] != "run":
+            return None
+        return int(self._announced.body["index"])
+
     def next_setup(self, at: object) -> int:
         """Passes over records up to the next one of `setup`; its index."""
         while True:
@@ -127,7 +135,9 @@ class MaterialSource:
             self._announced = None
         found = self._announcement(at).body
         if (found["procedure"], found["index"]) != (procedure, index):
-            raise MaterialError(f"expected material {index} for {procedure}, the dealer sent {found['index']} for {found['procedure']}")
+            raise MaterialError(
+                f"expected material {index} for {procedure}, the dealer sent {found['index']} for {found['procedure']}"
+            )
         self._announced = None
         self._record = procedure, index
         self._rest = memoryview(b"")
@@ -169,17 +179,20 @@ class MaterialSource:
         return buffer
 
     def _announcement(self, at: object) -> Message:
-        """The next `record` message; data and summaries of records passed over are dropped (and credited)."""
+        """The next `record` message."""
         while self._announced is None:
-            item = self._link.next() or _await(self._node, self._link, at)
-            if not isinstance(item, Message):
-                self._read += sum(map(len, item))
-                if self._read >= self._grant_at:
-                    self._grant(None)
-            elif item.kind == "record":
-                self._announced = item
-                self._grant(int(item.body["index"]) - 1)
+            self._note(self._link.next() or _await(self._node, self._link, at))
         return self._announced
+
+    def _note(self, item: Message | list[zmq.Frame]) -> None:
+        """Something that arrived between records: an announcement, or a piece of a record passed over."""
+        if not isinstance(item, Message):
+            self._read += sum(map(len, item))
+            if self._read >= self._grant_at:
+                self._grant(None)
+        elif item.kind == "record":
+            self._announced = item
+            self._grant(int(item.body["index"]) - 1)
 
     def _grant(self, used: int | None) -> None:
         """Tells the dealer how many bytes were read since the last time, and which record is done with."""

@@ -1,0 +1,113 @@
+"""The dealer's process: seeds at the start of a session, then records of material, ahead of the parties.
+
+It hears two things: `setup` from p0 (new parameters: deal a setup record, and from then on runs for its masks) and `credit`
+from both parties (what they have read). A run that it is dealing when new parameters come is abandoned; the parties pass
+over what has left. It is never sent an input, a share or an opened value.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from ..errors import PeerError
+from ..keys import SEED_BYTES, SeedChain
+from ..plan import Plan
+from ..transport.node import Message, Node
+from ..transport.zmq import RECORDS_AHEAD, MaterialSink
+from .executor import DealerExecutor
+
+__all__ = ["Dealer"]
+
+PARTIES = ("p0", "p1")
+
+
+class _Abandoned(Exception):
+    """New parameters came while a run for the old ones was being dealt."""
+
+
+class Dealer:
+    """The dealer on a node that has met both parties. `serve` returns only by an exception."""
+
+    def __init__(self, plan: Plan, node: Node, window: int) -> None:
+        self.plan = plan
+        self.node = node
+        self.executor = DealerExecutor(plan)
+        self.doing = ""
+        self._sinks = (
+            MaterialSink(node, "p0", window, self._wait_for_credit),
+            MaterialSink(node, "p1", window, self._wait_for_credit),
+        )
+        self._setup_wanted = False
+        self._has_setup = False
+        self._index = 0
+        self._chains: tuple[SeedChain, SeedChain]
+
+    def serve(self) -> None:
+        """Runs until a party is gone (PeerError) or the process is stopped."""
+        seeds = os.urandom(SEED_BYTES), os.urandom(SEED_BYTES)
+        for party, seed in zip(PARTIES, seeds, strict=True):
+            self.node.say(party, {"kind": "seed"}, seed)
+        self._chains = SeedChain(seeds[0], self.plan.hash), SeedChain(seeds[1], self.plan.hash)
+        while True:
+            self._listen(block=not self._setup_wanted and not self._may_run())
+            if self._setup_wanted:
+                self._setup_wanted = False
+                self._deal("setup")
+                self._has_setup = True
+            elif self._may_run():
+                self._deal("run")
+
+    def _may_run(self) -> bool:
+        """Another run record may be begun."""
+        return self._has_setup and self._index - 1 - min(sink.used for sink in self._sinks) < RECORDS_AHEAD
+
+    def _deal(self, procedure: str) -> None:
+        """One record to both parties; whatever happens, its index is spent."""
+        index, self._index = self._index, self._index + 1
+        self.doing = f"dealing {procedure} {index}"
+        keys = self._chains[0].take(index, procedure), self._chains[1].take(index, procedure)
+        for party in PARTIES:
+            self.node.say(party, {"kind": "record", "procedure": procedure, "index": index})
+        began = time.perf_counter()
+        deal = self.executor.setup if procedure == "setup" else self.executor.run
+        try:
+            written = deal(keys, self._sinks)
+        except _Abandoned:
+            for sink in self._sinks:
+                sink.drop()
+            return
+        for sink in self._sinks:
+            sink.flush()
+        seconds = time.perf_counter() - began
+        for party in PARTIES:
+            self.node.say(party, {"kind": "dealt", "seconds": seconds, "bytes": written})
+        self.doing = ""
+
+    def _wait_for_credit(self) -> None:
+        """A party's window is full: what has been gathered for both is sent, and we listen."""
+        for sink in self._sinks:
+            sink.flush()
+        self._listen(block=True)
+        if self._setup_wanted:
+            raise _Abandoned
+
+    def _listen(self, *, block: bool) -> None:
+        """Takes all that the parties have said; waits for something if told to."""
+        while True:
+            busy = False
+            for party, sink in zip(PARTIES, self._sinks, strict=True):
+                while (item := self.node.links[party].next()) is not None:
+                    busy = True
+                    if isinstance(item, Message) and item.kind == "credit":
+                        sink.credit(item)
+                    elif isinstance(item, Message) and item.kind == "setup" and party == "p0":
+                        self._setup_wanted = True
+                    else:
+                        raise PeerError(f"{party} sent the dealer something out of place", party, self.doing)
+            self.node.check(self.doing)
+            if busy or not block:
+                return
+            self.node.wait(PARTIES, listen=True, seconds=None)
+            while self.node.receive() is not None:
+                continue  # only hellos come this way, and they are answered there

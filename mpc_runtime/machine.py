@@ -1,0 +1,136 @@
+"""The process of a server: p0, p1 or the dealer, from its keys and addresses to its end.
+
+    listen -> link to the other two -> meet -> serve until one of them is gone or the process is stopped
+
+`run` is used by `mpcc party` and `mpcc dealer`, with addresses from a `cluster.toml`. `main` is the process that
+`mpc.launch` starts: plan and keys come on standard input, the port chosen goes out on standard output, and the end of
+standard input, which the death of the parent brings about however it dies, ends the process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from .dealer.server import Dealer
+from .errors import Error, PeerError
+from .party import Party
+from .plan import FORMAT, Plan
+from .transport.curve import KeyPair
+from .transport.node import Hello, Node
+
+__all__ = ["SERVERS", "TIMEOUT_SECONDS", "WINDOW_BYTES", "MachineConfig", "run"]
+
+SERVERS = ("p0", "p1", "dealer")
+TIMEOUT_SECONDS = 60.0
+WINDOW_BYTES = 64 << 20
+EXIT_ERROR, EXIT_INTERRUPTED = 1, 130
+
+
+@dataclass(frozen=True)
+class MachineConfig:
+    """What one server needs to know besides the plan.
+
+    address: where it listens. server_keys: public keys of p0, p1 and the dealer. roles: public key -> role, of those who
+    may connect to a party. wait_seconds: how long to wait for the other servers at the start (None: as long as it takes).
+    """
+
+    name: str
+    keys: KeyPair
+    address: str
+    server_keys: Mapping[str, str]
+    roles: Mapping[str, str]
+    timeout: float = TIMEOUT_SECONDS
+    window: int = WINDOW_BYTES
+    wait_seconds: float | None = None
+
+
+def run(
+    plan: Plan,
+    config: MachineConfig,
+    addresses: Callable[[str], Mapping[str, str]],
+    ready: Callable[[], None] = lambda: None,
+) -> None:
+    """Serves until an error, which is raised here after all who are connected were told.
+
+    addresses: from the address that this server listens at, those of all servers. ready: called when all have met.
+    """
+    others = [name for name in SERVERS if name != config.name]
+    node = Node(Hello(config.name, plan.hash, FORMAT), config.keys, config.timeout)
+    server: Party | Dealer | None = None
+    try:
+        node.listen(
+            config.address,
+            {config.server_keys[name]: name for name in others},
+            {} if config.name == "dealer" else config.roles,
+        )
+        where = addresses(node.address)
+        for name in others:
+            node.connect(name, where[name], config.server_keys[name])
+        node.meet(others, config.wait_seconds)
+        ready()
+        if config.name == "dealer":
+            server = Dealer(plan, node, config.window)
+        else:
+            server = Party(plan, int(config.name[1]), node, config.window)
+        server.serve()
+    except PeerError as error:
+        node.farewell(error.peer, error.op, str(error))
+        raise
+    except KeyboardInterrupt:
+        node.farewell("", "", f"{config.name} was stopped")
+        raise
+    except Exception as error:
+        doing = server.doing if server else "the start"
+        node.farewell("", doing, f"{config.name} failed at {doing}: {type(error).__name__}: {error}")
+        raise
+    finally:
+        node.close()
+
+
+def main() -> None:
+    """The launched process: configuration, plan and addresses on standard input, the address bound on standard output."""
+    stdin, stdout = sys.stdin.buffer, sys.stdout
+    given = json.loads(stdin.readline())
+    plan = Plan.from_bytes(stdin.read(given["plan_bytes"]))
+    config = MachineConfig(
+        name=given["name"],
+        keys=KeyPair(**given["keys"]),
+        address="tcp://127.0.0.1:*",
+        server_keys=given["server_keys"],
+        roles=given["roles"],
+        timeout=given["timeout"],
+        window=given["window"],
+        wait_seconds=given["timeout"],
+    )
+
+    def addresses(own: str) -> Mapping[str, str]:
+        print(json.dumps({"address": own}), file=stdout, flush=True)
+        line = stdin.readline()
+        if not line:
+            os._exit(EXIT_ERROR)  # the parent has gone already
+        threading.Thread(target=_end_with_stdin, name="end-with-parent", daemon=True).start()
+        if given["nice"]:
+            os.nice(given["nice"])  # after the I/O thread has started, which keeps its priority
+        return dict(json.loads(line))
+
+    try:
+        run(plan, config, addresses)
+    except Error as error:
+        print(f"{config.name}: {error}", file=sys.stderr, flush=True)
+        sys.exit(EXIT_ERROR)
+
+
+def _end_with_stdin() -> None:
+    """Ends this process at once when standard input does: nobody is left who could want an answer."""
+    while os.read(0, 4096):
+        continue
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""The dealer and both parties as child processes of this one, with keys and ports made for the occasion.
+
+A child ends when its standard input does, so that none outlives this process, even a killed one. What a child writes to
+standard error is kept, and shown when it dies.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from .errors import PeerError
+from .machine import SERVERS
+from .plan import Plan
+from .transport.curve import KeyPair
+
+__all__ = ["Processes"]
+
+END_SECONDS = 2.0
+DEALER_NICE = 10  # dealing ahead gives way to the online phase where they share cores
+STDERR_SHOWN = 2000  # characters of a dead child's last words
+
+
+class Processes:
+    """Starts the three servers; `addresses` and `server_keys` are where and how to reach them, `role_keys` ours."""
+
+    def __init__(self, plan: Plan, roles: Sequence[str], timeout: float, window: int) -> None:
+        keys = {name: KeyPair.generate() for name in SERVERS}
+        self.server_keys = {name: pair.public for name, pair in keys.items()}
+        self.role_keys = {role: KeyPair.generate() for role in roles}
+        self.addresses: dict[str, str] = {}
+        self._stderr: dict[str, IO[bytes]] = {name: tempfile.TemporaryFile() for name in SERVERS}
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        plan_bytes = plan.to_bytes()
+        try:
+            for name in SERVERS:
+                self._children[name] = self._start(name)
+            for name in SERVERS:
+                given = {
+                    "name": name,
+                    "keys": {"public": keys[name].public, "secret": keys[name].secret},
+                    "server_keys": self.server_keys,
+                    "roles": {pair.public: role for role, pair in self.role_keys.items()},
+                    "timeout": timeout,
+                    "window": window,
+                    "nice": DEALER_NICE if name == "dealer" else 0,
+                    "plan_bytes": len(plan_bytes),
+                }
+                self._tell(name, json.dumps(given).encode() + b"\n" + plan_bytes)
+            self._collect_addresses(time.monotonic() + timeout)
+            for name in SERVERS:
+                self._tell(name, json.dumps(self.addresses).encode() + b"\n")
+        except BaseException:
+            self.close()
+            raise
+
+    def pids(self) -> Mapping[str, int]:
+        """Process ids by name."""
+        return {name: child.pid for name, child in self._children.items()}
+
+    def obituary(self, seconds: float) -> str:
+        """How the children died that have died, waiting a little for it; empty when all live."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and all(c.poll() is None for c in self._children.values()):
+            time.sleep(0.01)
+        lines = []
+        for name, child in self._children.items():
+            if (code := child.poll()) is None:
+                continue
+            how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+            words = self._last_words(name)
+            lines.append(f"{name} {how}" + (f": {words}" if words else ""))
+        return "\n".join(lines)
+
+    def killed(self) -> str:
+        """The first child that was ended by a signal, or an empty string."""
+        return next((name for name, child in self._children.items() if (child.poll() or 0) < 0), "")
+
+    def close(self) -> None:
+        """Ends all children, by force those that do not end by themselves."""
+        for child in self._children.values():
+            for pipe in (child.stdin, child.stdout):
+                if pipe:
+                    try:
+                        pipe.close()
+                    except BrokenPipeError:
+                        continue
+        until = time.monotonic() + END_SECONDS
+        for child in self._children.values():
+            try:
+                child.wait(max(0.0, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+        for file in self._stderr.values():
+            file.close()
+
+    def _start(self, name: str) -> subprocess.Popen[bytes]:
+        """A child in a session of its own, so that Ctrl-C reaches only this process, which then ends the child."""
+        package = str(Path(__file__).resolve().parent.parent)
+        path = os.pathsep.join(p for p in (package, os.environ.get("PYTHONPATH", "")) if p)
+        return subprocess.Popen(
+            [sys.executable, "-m", "mpc_runtime.machine"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr[name],
+            start_new_session=True,
+            env={**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"},
+        )
+
+    def _tell(self, name: str, line: bytes) -> None:
+        stdin = self._children[name].stdin
+        assert stdin is not None
+        try:
+            stdin.write(line)
+            stdin.flush()
+        except BrokenPipeError:
+            raise PeerError(f"{name} did not start: {self._last_words(name)}", name) from None
+
+    def _collect_addresses(self, deadline: float) -> None:
+        with selectors.DefaultSelector() as selector:
+            for name, child in self._children.items():
+                assert child.stdout is not None
+                selector.register(child.stdout, selectors.EVENT_READ, name)
+            while len(self.addresses) < len(SERVERS):
+                for key, _ in selector.select(max(0.0, deadline - time.monotonic())):
+                    stdout = self._children[key.data].stdout
+                    assert stdout is not None
+                    line = stdout.readline()
+                    if not line:
+                        self._children[key.data].wait(END_SECONDS)
+                        raise PeerError(f"{key.data} did not start: {self._last_words(key.data)}", key.data)
+                    self.addresses[key.data] = json.loads(line)["address"]
+                    selector.unregister(stdout)
+                if time.monotonic() > deadline:
+                    missing = [name for name in SERVERS if name not in self.addresses]
+                    raise PeerError(f"{missing[0]} did not start in time", missing[0])
+
+    def _last_words(self, name: str) -> str:
+        file = self._stderr[name].fileno()
+        size = os.fstat(file).st_size
+        start = max(0, size - STDERR_SHOWN)
+        return os.pread(file, size - start, start).decode(errors="replace").strip()  # the child shares our file position
