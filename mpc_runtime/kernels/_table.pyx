@@ -47,7 +47,7 @@ MAX_INDEX_BITS = 20
 
 
 @lru_cache(maxsize=64)
-def stencil_weights(int P, int g, int index_bits):
+def stencil_weights(P, g, index_bits):
     """Lagrange weights i64[2^index_bits, P] of nodes -P/2+1 .. P/2 at the centres of 2^index_bits bins of [0, 1).
 
     Exact integers: scale 2^g, rounded half up, the residue put on node 0 so that every row sums to 2^g. Two machines must
