@@ -23,7 +23,7 @@ KERNELS = Path("mpc_runtime/kernels")
 SOURCES = KERNELS / "src"
 
 AES = ["aes.c", "aes_sliced.c", "aes_x86.c", "aes_arm.c"]
-PACK = ["pack.c", "pack_portable.c"]
+PACK = ["pack.c", "pack_widths.c", "pack_portable.c", "pack_avx2.c", "pack_avx512.c"]
 
 # Extension module -> its hand-written C files in src/. cpu.c is added to each.
 C_SOURCES: dict[str, list[str]] = {

@@ -22,4 +22,4 @@ cdef extern from "pack.h":
         void (*bits_to_planes)(const uint8_t *bits, size_t n, uint64_t *planes) noexcept nogil
         void (*planes_to_bits)(const uint64_t *planes, size_t n, size_t P, size_t plane, uint8_t *bits) noexcept nogil
 
-    const mpc_pack_ops *mpc_pack_table(int level, unsigned features) noexcept nogil
+    const mpc_pack_ops *mpc_pack_table(unsigned features) noexcept nogil

@@ -30,7 +30,7 @@ __all__ = [
     "unpack_add",
 ]
 
-cdef const mpc_pack_ops *ops = mpc_pack_table(mpc_level(), mpc_features())
+cdef const mpc_pack_ops *ops = mpc_pack_table(mpc_features())
 
 
 def _level():
@@ -45,7 +45,7 @@ def _set_level(int level):
     global ops
     if mpc_set_level(level) != 0:
         raise ValueError(f"this machine cannot run kernel level {level}")
-    ops = mpc_pack_table(mpc_level(), mpc_features())
+    ops = mpc_pack_table(mpc_features())
 
 
 cdef int check_bits(int bits) except -1:

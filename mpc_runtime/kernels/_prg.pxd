@@ -9,10 +9,6 @@ cdef extern from "aes.h":
 
     ctypedef struct mpc_aes_impl:
         const char *name
-        void (*add)(const mpc_prg *prg, uint64_t stream, uint64_t start, const uint64_t *x, size_t n,
-                    uint64_t *out) noexcept nogil
-        void (*sub)(const mpc_prg *prg, uint64_t stream, uint64_t start, const uint64_t *x, size_t n,
-                    uint64_t *out) noexcept nogil
         uint64_t (*bare)(const mpc_aes_key *key, size_t n) noexcept nogil
 
     ctypedef struct mpc_prg:
@@ -25,6 +21,10 @@ cdef extern from "aes.h":
 
     void mpc_prg_fill(const mpc_prg *prg, uint64_t stream, uint64_t offset, void *out, size_t size) noexcept nogil
     void mpc_prg_words(const mpc_prg *prg, uint64_t stream, uint64_t start, size_t n, uint64_t *out) noexcept nogil
+    void mpc_prg_add(const mpc_prg *prg, uint64_t stream, uint64_t start, const uint64_t *x, size_t n,
+                     uint64_t *out) noexcept nogil
+    void mpc_prg_sub(const mpc_prg *prg, uint64_t stream, uint64_t start, const uint64_t *x, size_t n,
+                     uint64_t *out) noexcept nogil
     void mpc_prg_gather(const mpc_prg *prg, uint64_t stream, const uint64_t *numbers, size_t n, void *out) noexcept nogil
 
 

@@ -99,7 +99,7 @@ cdef class Prg:
         cdef Py_ssize_t n = cnp.PyArray_SIZE(x)
         same_size(out, n, "out")
         with nogil:
-            self.state.aes.add(&self.state, stream, start, a, n, to)
+            mpc_prg_add(&self.state, stream, start, a, n, to)
         return out
 
     def sub_words(self, uint64_t stream, x, out=None, uint64_t start=0):
@@ -111,7 +111,7 @@ cdef class Prg:
         cdef Py_ssize_t n = cnp.PyArray_SIZE(x)
         same_size(out, n, "out")
         with nogil:
-            self.state.aes.sub(&self.state, stream, start, a, n, to)
+            mpc_prg_sub(&self.state, stream, start, a, n, to)
         return out
 
     def blocks(self, uint64_t stream, numbers):

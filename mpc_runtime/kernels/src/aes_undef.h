@@ -4,7 +4,6 @@
 #undef VEC
 #undef LANES
 #undef FLIGHT
-#undef XOR
 #undef ENC
 #undef LAST
 #undef vec_key
@@ -12,9 +11,14 @@
 #undef vec_pick
 #undef vec_step
 #undef vec_bytes
+#undef vec_load
 #undef vec_store
+#undef vec_add
+#undef vec_sub
+#undef vec_xor
 #undef vec_fold
 #undef LOAD_KEYS
 #undef ENCRYPT
 #undef UNROLL
 #undef GROUP
+#undef VEC_BYTES

@@ -6,7 +6,7 @@
 
 #include "aes.h"
 
-#define vec_begin(x) (x = XOR(x, k[0]))
+#define vec_begin(x) (x = vec_xor(x, k[0]))
 #define vec_round(x, r) (x = ENC(x, k[(r) + 1]))
 #define vec_end(x) (x = LAST(x, k[10]))
 
@@ -16,7 +16,6 @@ MPC_TARGET_PUSH("aes,ssse3,sse4.1")
 #define VEC __m128i
 #define LANES 1
 #define FLIGHT 8
-#define XOR _mm_xor_si128
 #define ENC _mm_aesenc_si128
 #define LAST _mm_aesenclast_si128
 #define vec_key(bytes) _mm_loadu_si128((const __m128i *)(bytes))
@@ -24,7 +23,11 @@ MPC_TARGET_PUSH("aes,ssse3,sse4.1")
 #define vec_pick(stream, numbers) vec_first(stream, (numbers)[0])
 #define vec_step(c, blocks) _mm_add_epi64(c, _mm_set_epi64x(blocks, 0))
 #define vec_bytes(c) _mm_shuffle_epi8(c, _mm_set_epi64x(0x08090a0b0c0d0e0f, 0x0001020304050607))
+#define vec_load(x) _mm_loadu_si128((const __m128i *)(x))
 #define vec_store(out, x) _mm_storeu_si128((__m128i *)(out), x)
+#define vec_add _mm_add_epi64
+#define vec_sub _mm_sub_epi64
+#define vec_xor _mm_xor_si128
 #define vec_fold(x) ((uint64_t)_mm_cvtsi128_si64(x))
 #include "aes_ctr.inc.h"
 #include "aes_undef.h"
@@ -36,7 +39,6 @@ MPC_TARGET_PUSH("aes,vaes,avx2")
 #define VEC __m256i
 #define LANES 2
 #define FLIGHT 8
-#define XOR _mm256_xor_si256
 #define ENC _mm256_aesenc_epi128
 #define LAST _mm256_aesenclast_epi128
 #define vec_key(bytes) _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(bytes)))
@@ -47,7 +49,11 @@ MPC_TARGET_PUSH("aes,vaes,avx2")
 #define vec_step(c, blocks) _mm256_add_epi64(c, _mm256_set_epi64x(blocks, 0, blocks, 0))
 #define vec_bytes(c)                                                                                                   \
     _mm256_shuffle_epi8(c, _mm256_broadcastsi128_si256(_mm_set_epi64x(0x08090a0b0c0d0e0f, 0x0001020304050607)))
+#define vec_load(x) _mm256_loadu_si256((const __m256i *)(x))
 #define vec_store(out, x) _mm256_storeu_si256((__m256i *)(out), x)
+#define vec_add _mm256_add_epi64
+#define vec_sub _mm256_sub_epi64
+#define vec_xor _mm256_xor_si256
 #define vec_fold(x) ((uint64_t)_mm256_extract_epi64(x, 0))
 #include "aes_ctr.inc.h"
 #undef vec_set
@@ -60,7 +66,6 @@ MPC_TARGET_PUSH("aes,vaes,avx512f,avx512bw,avx512dq,avx512vl,avx2")
 #define VEC __m512i
 #define LANES 4
 #define FLIGHT 8
-#define XOR _mm512_xor_si512
 #define ENC _mm512_aesenc_epi128
 #define LAST _mm512_aesenclast_epi128
 #define vec_key(bytes) _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(bytes)))
@@ -72,7 +77,11 @@ MPC_TARGET_PUSH("aes,vaes,avx512f,avx512bw,avx512dq,avx512vl,avx2")
 #define vec_step(c, blocks) _mm512_add_epi64(c, _mm512_set_epi64(blocks, 0, blocks, 0, blocks, 0, blocks, 0))
 #define vec_bytes(c)                                                                                                   \
     _mm512_shuffle_epi8(c, _mm512_broadcast_i32x4(_mm_set_epi64x(0x08090a0b0c0d0e0f, 0x0001020304050607)))
+#define vec_load(x) _mm512_loadu_si512(x)
 #define vec_store(out, x) _mm512_storeu_si512(out, x)
+#define vec_add _mm512_add_epi64
+#define vec_sub _mm512_sub_epi64
+#define vec_xor _mm512_xor_si512
 #define vec_fold(x) ((uint64_t)_mm_cvtsi128_si64(_mm512_castsi512_si128(x)))
 #include "aes_ctr.inc.h"
 #include "aes_undef.h"

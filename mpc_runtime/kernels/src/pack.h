@@ -36,7 +36,7 @@ typedef struct mpc_pack_ops {
     void (*planes_to_bits)(const uint64_t *planes, size_t n, size_t P, size_t plane, uint8_t *bits);
 } mpc_pack_ops;
 
-/* The table for a level and its features (cpu.h). */
-const mpc_pack_ops *mpc_pack_table(int level, unsigned features);
+/* The best table that a set of features (cpu.h) allows. */
+const mpc_pack_ops *mpc_pack_table(unsigned features);
 
 #endif

@@ -3,7 +3,7 @@
  *   pack_groups(x, groups, bits, out)      groups of 64 elements to `bits` words each
  *   unpack_groups(buf, groups, bits, out)  and back
  *   gather_byte_bits(bytes, words, out)    bit 0 of each of 64 bytes to a word
- *   scatter_byte_bits(in, words, bytes)    and back
+ *   scatter_byte_bits(in, words, bytes)    and back (pack_groups.h)
  * The plain loops here vectorise for the target that the including file states. */
 
 static inline uint64_t low_mask(unsigned bits) { return ~(uint64_t)0 >> (64 - bits); }
@@ -42,11 +42,13 @@ static void NAME(unpack_add)(const uint8_t *buf, size_t n, unsigned bits, uint64
 
 static void NAME(mask_pack)(const mpc_prg *prg, uint64_t stream, uint64_t start, const uint64_t *x, size_t n,
                             unsigned bits, uint64_t *masked, uint8_t *packed, uint64_t *mask) {
-    uint64_t tile[MPC_TILE];
     FOR_TILES(n) {
-        uint64_t *w = mask ? mask + at : tile;
-        mpc_prg_words(prg, stream, start + at, m, w);
-        for (size_t i = 0; i < m; i++) masked[at + i] = x[at + i] + w[i];
+        if (!mask) {
+            mpc_prg_add(prg, stream, start + at, x + at, m, masked + at);
+        } else {
+            mpc_prg_words(prg, stream, start + at, m, mask + at);
+            for (size_t i = 0; i < m; i++) masked[at + i] = x[at + i] + mask[at + i];
+        }
         NAME(pack)(masked + at, m, bits, packed + PACKED(at, bits));
     }
 }
@@ -55,8 +57,7 @@ static void NAME(share_pack)(const mpc_prg *prg, uint64_t stream, uint64_t start
                              unsigned bits, uint8_t *packed) {
     uint64_t tile[MPC_TILE];
     FOR_TILES(n) {
-        mpc_prg_words(prg, stream, start + at, m, tile);
-        for (size_t i = 0; i < m; i++) tile[i] = secret[at + i] - tile[i];
+        mpc_prg_sub(prg, stream, start + at, secret + at, m, tile);
         NAME(pack)(tile, m, bits, packed + PACKED(at, bits));
     }
 }

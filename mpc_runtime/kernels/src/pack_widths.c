@@ -1,5 +1,7 @@
 /* Packing in plain C: 64 elements are `bits` words, and with `bits` a constant every shift is one.
- * The width is a template argument: one switch, 64 instances, each fully unrolled. */
+ * The width is a template argument: one switch, 64 instances, each fully unrolled; about one element a cycle, which a
+ * vector unit without a byte permutation across its lanes does not beat. */
+#include "pack_groups.h"
 
 #define INSTANCES(CASE)                                                                                                \
     CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12) CASE(13)        \
@@ -46,7 +48,7 @@ static inline __attribute__((always_inline)) void unpack_width(const uint8_t *bu
     }
 }
 
-static void pack_groups(const uint64_t *x, size_t groups, unsigned bits, uint8_t *out) {
+void mpc_pack_groups(const uint64_t *x, size_t groups, unsigned bits, uint8_t *out) {
     switch (bits) {
 #define CASE(l) case l: pack_width(x, groups, l, out); break;
         INSTANCES(CASE)
@@ -54,32 +56,10 @@ static void pack_groups(const uint64_t *x, size_t groups, unsigned bits, uint8_t
     }
 }
 
-static void unpack_groups(const uint8_t *buf, size_t groups, unsigned bits, uint64_t *out) {
+void mpc_unpack_groups(const uint8_t *buf, size_t groups, unsigned bits, uint64_t *out) {
     switch (bits) {
 #define CASE(l) case l: unpack_width(buf, groups, l, out); break;
         INSTANCES(CASE)
 #undef CASE
     }
-}
-
-/* A product gathers or spreads eight bits of a 64-bit word at once. */
-static void gather_byte_bits(const uint8_t *bytes, size_t words, uint64_t *out) {
-    for (size_t w = 0; w < words; w++) {
-        uint64_t word = 0;
-        for (int j = 0; j < 8; j++) {
-            uint64_t eight;
-            memcpy(&eight, bytes + 64 * w + 8 * j, 8);
-            word |= ((eight & 0x0101010101010101) * 0x0102040810204080 >> 56) << (8 * j);
-        }
-        out[w] = word;
-    }
-}
-
-static void scatter_byte_bits(const uint64_t *in, size_t words, uint8_t *bytes) {
-    for (size_t w = 0; w < words; w++)
-        for (int j = 0; j < 8; j++) {
-            uint64_t eight = ((in[w] >> (8 * j)) & 0xff) * 0x0101010101010101 & 0x8040201008040201;
-            eight = (eight + 0x7f7f7f7f7f7f7f7f) >> 7 & 0x0101010101010101;
-            memcpy(bytes + 64 * w + 8 * j, &eight, 8);
-        }
 }
