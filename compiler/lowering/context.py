@@ -1,0 +1,81 @@
+"""What the parts of lowering share while they work on one file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from compiler.graph import OpError, Value
+from compiler.lowering.numbers import public
+from compiler.lowering.problems import Note, Problem, Reporter
+from dsl.ast import Node, Span
+
+__all__ = ["Context", "Overgrown"]
+
+MAX_STEPS = 200_000  # statements and uses of defs once unrolled: minutes of compiling; real models have thousands
+
+
+class Overgrown(Exception):
+    """The model unrolls to more than anybody can have meant; the error is reported."""
+
+
+@dataclass
+class Context:
+    """The diagnostics, the declarations to be used (with the word and the name for a warning), and what was used."""
+
+    source: str
+    reporter: Reporter
+    used: set[Span] = field(default_factory=set)
+    declared: dict[Span, tuple[str, str]] = field(default_factory=dict)
+    steps: int = 0
+
+    def declare(self, span: Span, word: str, name: str) -> None:
+        """Warn at the end unless something uses what is declared at `span`."""
+        self.declared.setdefault(span, (word, name))
+
+    def text(self, node: Node) -> str:
+        """What the author wrote there."""
+        return self.source[node.span.start : node.span.end]
+
+    def step(self, span: Span) -> None:
+        """Count one unrolled statement at `span`."""
+        self.steps += 1
+        if self.steps > MAX_STEPS:
+            self.reporter.error(
+                Problem(
+                    span, f"the model unrolls to more than {MAX_STEPS} statements", "use fewer turns, or whole tensors"
+                )
+            )
+            raise Overgrown
+
+    def made(
+        self,
+        span: Span,
+        blame: Span,
+        make: Callable[[], Value],
+        notes: Iterable[Note] = (),
+        arguments: Mapping[str, Span] | Mapping[int | str, Span] | None = None,
+    ) -> object:
+        """What `make` makes of an expression at `span`: a tensor, or the number that a constant scalar is.
+
+        An OpError becomes a Problem at the argument to blame, where `arguments` has its place, else at `blame`. Notes
+        on the line of the error say nothing new and are dropped.
+        """
+        try:
+            value = make()
+        except OpError as error:
+            place = (arguments or {}).get(error.arg, blame)  # type: ignore[call-overload]
+            kept = [note for note in notes if note[0].line != place.line]
+            raise Problem(place, error.message, error.help, *kept) from None
+        _stamp(value, span)
+        return public(value)
+
+
+def _stamp(value: Value, span: Span) -> None:
+    """Give the values that were just made their place in the source; what has one is older."""
+    fresh = [value]
+    while fresh:
+        each = fresh.pop()
+        if each.span is None:
+            object.__setattr__(each, "span", span)
+            fresh.extend(each.args)

@@ -1,0 +1,94 @@
+"""`def`s: what a use needs to know of one, and the names in its body checked where it stands.
+
+A body is expanded at each use; a name that it cannot know would be reported there, or never when nothing uses the
+`def`. So the names are checked once at the definition, shapes and kinds at the uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from compiler.lowering.problems import Reporter
+from compiler.lowering.scope import Binding, Scope
+from compiler.ops import FUNCTIONS, LAYERS
+from dsl import ast
+from dsl.ast import Span
+
+__all__ = ["Definition", "check_names", "define"]
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A `def`, with what it sees of the file and the names of the file that it does not see."""
+
+    node: ast.Def
+    outer: Mapping[str, Binding]
+    places: Mapping[str, Span]
+    has_layers: bool
+
+    @property
+    def name(self) -> str:
+        return self.node.name.id
+
+    def scope(self, used: set[Span]) -> Scope:
+        """A fresh scope for one use."""
+        return Scope(outer=self.outer, later=self.places, hidden=frozenset(self.places) - self.outer.keys(), used=used)
+
+
+def define(node: ast.Def, scope: Scope, places: Mapping[str, Span]) -> Definition:
+    """The definition of `node`, which stands where `scope` is; `places` is where the file declares its names."""
+    has_layers = any(isinstance(each, ast.Layer) for each in ast.walk(node))
+    return Definition(node, scope.seen_by_def(), places, has_layers)
+
+
+def check_names(definition: Definition, reporter: Reporter) -> None:
+    """Report the names in the body that nothing at the definition declares."""
+    scope = definition.scope(set())
+    local: set[str] = set()
+    for formal in definition.node.formals:
+        if formal.default is not None:
+            _check_expression(formal.default, local, scope, reporter)
+        local.add(formal.name.id)
+    _check_body(definition.node.body, local, scope, reporter)
+    _check_expression(definition.node.result, local, scope, reporter)
+
+
+def _check_body(body: tuple[ast.Block, ...], local: set[str], scope: Scope, reporter: Reporter) -> None:
+    for statement in body:
+        if isinstance(statement, ast.For):
+            _check_expression(statement.start, local, scope, reporter)
+            _check_expression(statement.stop, local, scope, reporter)
+            inside = local | {statement.name.id}
+            _check_body(statement.body, inside, scope, reporter)
+            local |= inside - {statement.name.id}
+        elif isinstance(statement, ast.Layer):
+            if statement.target.index is not None:
+                _check_expression(statement.target.index, local, scope, reporter)
+            _check_expression(statement.value, local, scope, reporter)
+            local.add(statement.target.name.id)
+        else:
+            _check_expression(statement.value, local, scope, reporter)
+            if statement.range is not None:
+                _check_expression(statement.range.lo, local, scope, reporter)
+                _check_expression(statement.range.hi, local, scope, reporter)
+            local.add(statement.name.id)
+
+
+def _check_expression(expression: ast.Expression, local: set[str], scope: Scope, reporter: Reporter) -> None:
+    functions = [*FUNCTIONS, *LAYERS]
+    for name in _uses(expression):
+        if name.id not in local and name.id not in functions and scope.find(name.id) is None:
+            reporter.error(scope.unknown(name, functions=[*functions, *local]))
+
+
+def _uses(node: ast.Node) -> list[ast.Name]:
+    """The names that an expression refers to: not those of arguments and attributes."""
+    if isinstance(node, ast.Name):
+        return [node]
+    below = ast.children(node)
+    if isinstance(node, ast.Attribute):
+        below = iter((node.value,))
+    if isinstance(node, ast.Argument):
+        below = iter((node.value,))
+    return [name for each in below for name in _uses(each)]

@@ -1,0 +1,176 @@
+"""Layers as the program declares them: instances with their key paths, parameters and sharing.
+
+An instance of a built-in kind makes its parameters at its first application, when the sizes are known, and every
+further application shares them. An instance of a `def` holds the layers inside it by name, so that its second
+application meets the same ones. What a kind of layer computes is `compiler.ops.layers`' business, expansion of `def`s
+`calls`'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Union
+
+from compiler.graph import Kind, Param, Value, apply
+from compiler.interval import Interval
+from compiler.lowering.context import Context
+from compiler.lowering.definitions import Definition
+from compiler.lowering.problems import POISON, Note, Poison, Problem
+from compiler.ops import Layer
+from dsl import ast
+from dsl.ast import Span
+from dsl.errors import did_you_mean
+
+__all__ = [
+    "BlockInstance",
+    "Home",
+    "Instance",
+    "InstanceArray",
+    "LayerInstance",
+    "Provider",
+    "attribute",
+    "item",
+    "parameters",
+]
+
+
+@dataclass(frozen=True)
+class Provider:
+    """Who provides the parameters of a layer: one role, visible or not, in a range."""
+
+    role: str
+    public: bool = False
+    range: Interval | None = None
+
+
+@dataclass
+class Home:
+    """Where layers are declared: the file (no path), or one instance of a `def`. `layers` are by name and index.
+
+    `provide` says who provides the parameters of the layer of a name.
+    """
+
+    path: str
+    provide: Callable[[str], Provider]
+    layers: dict[tuple[str, int | None], Instance] = field(default_factory=dict)
+
+
+@dataclass
+class LayerInstance:
+    """An instance of a built-in kind. `places` is where each argument of its statement stands, by its name.
+
+    `broken` says that an application failed before there were parameters: what hangs on them is not reported again.
+    """
+
+    path: str
+    span: Span
+    kind: Layer
+    config: Mapping[str, Any]
+    places: dict[str, Span]
+    provider: Provider
+    parameters: dict[str, Value] = field(default_factory=dict)
+    broken: bool = False
+
+    def apply(self, context: Context, x: Callable[[], Value], span: Span, blame: Span, notes: list[Note]) -> object:
+        """The layer on `x`; makes the parameters the first time. Raises Problem when x does not fit."""
+        try:
+            return context.made(span, blame, lambda: self._apply(x()), notes, self.places)
+        except Problem:
+            self.broken = self.broken or not self.parameters
+            raise
+
+    def _apply(self, x: Value) -> Value:
+        if not self.parameters:
+            needed = self.kind.parameters_for(self.config, x.shape)
+            self.parameters = {each.key: self._leaf(each.key, each.shape, each.ranged) for each in needed}
+        return self.kind.apply(self.config, x, self.parameters, self.provider.range)
+
+    def _leaf(self, key: str, shape: tuple[int, ...], ranged: bool) -> Value:
+        path = f"{self.path}.{key}"
+        leaf = Param(Kind.FIXED, shape, self.provider.role, self.provider.public, key=path, dims=(None,) * len(shape))
+        return apply(leaf, span=self.span, name=path, declared=self.provider.range if ranged else None)
+
+
+@dataclass
+class BlockInstance:
+    """An instance of a `def` with layers: the parameters that its statement binds, and the layers inside."""
+
+    path: str
+    span: Span
+    definition: Definition
+    bound: dict[str, object]
+    home: Home
+
+
+@dataclass
+class InstanceArray:
+    """`block` where `layer block[i] = …` declares `block[0]`, `block[1]`, …"""
+
+    name: str
+    items: dict[int, Instance | Poison] = field(default_factory=dict)
+    broken: bool = False  # an index is unknown after an error: no message about a missing one
+
+
+Instance = Union[LayerInstance, BlockInstance]
+
+
+def item(array: InstanceArray, index: int, span: Span) -> Instance | Poison:
+    """`array[index]`. Raises Problem when there is none."""
+    found = array.items.get(index)
+    if found is not None:
+        return found
+    if array.broken:
+        return POISON
+    have = ", ".join(str(each) for each in sorted(array.items))
+    raise Problem(span, f"there is no layer `{array.name}[{index}]` here", f"`{array.name}` has {have}")
+
+
+def attribute(context: Context, layer: Instance, name: ast.Name, text: str) -> object:
+    """`layer.name`: a parameter or a layer inside. `text` is the layer as the author wrote it."""
+    context.used.add(layer.span)
+    if isinstance(layer, BlockInstance):
+        return _inside(layer, name, text)
+    if layer.parameters:
+        if name.id in layer.parameters:
+            return layer.parameters[name.id]
+        have = ", ".join(f"`{each}`" for each in layer.parameters)
+        help = did_you_mean(name.id, layer.parameters) or f"it has {have}"
+        raise Problem(name.span, f"the {layer.kind.name} layer `{text}` has no parameter `{name.id}`", help)
+    if layer.broken:
+        return POISON
+    raise Problem(
+        name.span,
+        f"`{text}.{name.id}` has no size before `{text}` is applied",
+        "use it below the first application of the layer",
+        (layer.span, "the layer is declared here"),
+    )
+
+
+def _inside(block: BlockInstance, name: ast.Name, text: str) -> object:
+    layers = block.home.layers
+    if (name.id, None) in layers:
+        return layers[name.id, None]
+    items: dict[int, Instance | Poison] = {
+        index: layer for (each, index), layer in layers.items() if each == name.id and index is not None
+    }
+    if items:
+        return InstanceArray(f"{text}.{name.id}", items)
+    if not layers:
+        raise Problem(
+            name.span,
+            f"`{text}.{name.id}` is not there before `{text}` is applied",
+            "use it below the first application of the layer",
+        )
+    names = dict.fromkeys(each for each, _ in layers)
+    help = did_you_mean(name.id, names) or f"it has {', '.join(f'`{each}`' for each in names)}"
+    raise Problem(name.span, f"`{text}` has no layer `{name.id}`", help)
+
+
+def parameters(instance: Instance) -> Iterator[Value]:
+    """The parameters of a layer and of those inside it, in the order of their declaration."""
+    if isinstance(instance, LayerInstance):
+        yield from instance.parameters.values()
+        return
+    for each in instance.home.layers.values():
+        yield from parameters(each)

@@ -1,0 +1,166 @@
+"""Names: what each stands for, what may be bound again, and what an unknown one was probably meant to be.
+
+Roles, dims, consts, inputs, params, layers, defs and values share one namespace, in which each stands above its use and
+only a value is bound again, by another value. A `def` has a scope of its own in which it sees the file's consts, dims
+and earlier defs; its parameters are values. Built-in functions live apart and are no business of a scope.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from compiler.lowering.problems import Note, Problem
+from dsl import ast
+from dsl.ast import Span
+from dsl.errors import did_you_mean
+
+__all__ = ["Binding", "Category", "RoleGroup", "Scope"]
+
+
+class Category(Enum):
+    """What a name was declared as; the value is the word for messages, with its article."""
+
+    ROLE = "a role"
+    DIM = "a dim"
+    CONST = "a const"
+    INPUT = "an input"
+    PARAM = "a param"
+    LAYER = "a layer"
+    DEF = "a def"
+    VALUE = "a value"
+    INDEX = "a loop index"
+
+
+SEEN_BY_DEFS = frozenset({Category.CONST, Category.DIM, Category.DEF})
+OPERANDS = frozenset(Category) - {Category.ROLE, Category.DEF}
+
+
+@dataclass(frozen=True)
+class RoleGroup:
+    """`role client` (no count) or `role hospital[5]`."""
+
+    name: str
+    count: int | None
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The names of the owners: `client`, or `hospital[0]`, `hospital[1]`, …"""
+        return (self.name,) if self.count is None else tuple(f"{self.name}[{i}]" for i in range(self.count))
+
+
+@dataclass(frozen=True)
+class Binding:
+    """A name and what it stands for: a public number, a tensor, a layer, a role or a definition."""
+
+    name: str
+    category: Category
+    meaning: object
+    span: Span
+
+
+@dataclass
+class Scope:
+    """The names of one file or of one use of a `def`.
+
+    `outer` is what a def sees of the file. `later` is where names of the file are declared first, for a message about a
+    use above the declaration; `hidden` is the names that exist in the file but are not seen here. `used` collects the
+    places of the declarations that something refers to, and is common to all scopes of a file.
+    """
+
+    outer: Mapping[str, Binding] = field(default_factory=dict)
+    later: Mapping[str, Span] = field(default_factory=dict)
+    hidden: frozenset[str] = frozenset()
+    used: set[Span] = field(default_factory=set)
+    names: dict[str, Binding] = field(default_factory=dict)
+
+    def bind(self, name: ast.Name, category: Category, meaning: object) -> Binding:
+        """Declare `name`. Raises Problem when it is taken by something that cannot be bound again."""
+        before = self.names.get(name.id)
+        if before is not None and not (before.category is Category.VALUE and category is Category.VALUE):
+            raise Problem(
+                name.span,
+                f"`{name.id}` is already {before.category.value}",
+                "choose another name: only a value can be bound again, by another value",
+                (before.span, "it was declared here"),
+            )
+        binding = Binding(name.id, category, meaning, name.span)
+        self.names[name.id] = binding
+        return binding
+
+    def unbind(self, name: ast.Name) -> None:
+        """Forget a loop's index behind its loop."""
+        del self.names[name.id]
+
+    def find(self, name: str) -> Binding | None:
+        """What the name stands for here, without taking it for used."""
+        return self.names.get(name) or self.outer.get(name)
+
+    def lookup(self, name: ast.Name, *, functions: Iterable[str] = ()) -> Binding:
+        """What the name stands for here. Raises Problem for an unknown one, with the closest known one.
+
+        `functions` are the built-in names that could have been meant in this place.
+        """
+        binding = self.find(name.id)
+        if binding is None:
+            raise self.unknown(name, functions=functions)
+        self.used.add(binding.span)
+        return binding
+
+    def role(self, name: ast.Name) -> Binding:
+        """The role of that name. Raises Problem for anything else."""
+        binding = self.find(name.id)
+        roles = [each.name for each in self.names.values() if each.category is Category.ROLE]
+        if binding is None:
+            help = did_you_mean(name.id, roles) or (
+                f"declare it above: `role {name.id}`; the roles so far are {listing(roles)}"
+                if roles
+                else f"declare it above: `role {name.id}`"
+            )
+            if name.id in ("p0", "p1", "dealer"):
+                help = "the compute parties and the dealer own nothing and learn nothing; name a role"
+            raise Problem(name.span, f"no role `{name.id}` is declared", help, *self._declared_below(name.id))
+        if binding.category is not Category.ROLE:
+            raise Problem(
+                name.span,
+                f"expected a role, found `{name.id}`, which is {binding.category.value}",
+                f"the roles are {listing(roles)}" if roles else "declare one above: `role client`",
+                (binding.span, "it was declared here"),
+            )
+        self.used.add(binding.span)
+        return binding
+
+    def seen_by_def(self) -> dict[str, Binding]:
+        """What a `def` that stands here sees of the file."""
+        return {name: each for name, each in self.names.items() if each.category in SEEN_BY_DEFS}
+
+    def unknown(self, name: ast.Name, *, functions: Iterable[str] = ()) -> Problem:
+        """The error for a name that is not known here."""
+        message = f"unknown name `{name.id}`"
+        if name.id in self.hidden:
+            return Problem(
+                name.span,
+                f"{message} in a def",
+                f"a def sees its parameters and the file's consts, dims and earlier defs; pass `{name.id}` to it",
+                *self._declared_below(name.id),
+            )
+        if name.id in self.later:
+            return Problem(
+                name.span,
+                f"{message}: it is declared below",
+                "move the declaration above its use",
+                *self._declared_below(name.id),
+            )
+        bound = [*self.outer.values(), *self.names.values()]
+        known = [each.name for each in bound if each.category in OPERANDS or functions]
+        return Problem(name.span, message, did_you_mean(name.id, [*known, *functions]))
+
+    def _declared_below(self, name: str) -> tuple[Note, ...]:
+        return ((self.later[name], "it is declared here"),) if name in self.later else ()
+
+
+def listing(names: Iterable[str]) -> str:
+    """`a`, `b` and `c`, for a message."""
+    quoted = [f"`{name}`" for name in names]
+    return " and ".join([", ".join(quoted[:-1]), quoted[-1]] if len(quoted) > 1 else quoted)

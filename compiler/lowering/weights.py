@@ -1,0 +1,137 @@
+"""Who provides the parameters of the layers: the `weights` statements, which may stand anywhere in the file.
+
+A layer makes its parameters where it is applied, perhaps above the statement that says whose they are. So the
+statements are read before everything else, in a scope that holds the file's roles, dims, consts and `def`s only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from compiler.lowering.context import Context
+from compiler.lowering.layers import Provider
+from compiler.lowering.problems import Problem
+from compiler.lowering.readings import interval_at
+from compiler.lowering.roles import is_array, members
+from compiler.lowering.scope import Scope
+from dsl import ast
+from dsl.ast import Span
+from dsl.errors import did_you_mean
+
+__all__ = ["Plan", "layer_names", "plan"]
+
+UNKNOWN = Provider("?")  # of a layer without a provider; its error is reported, and the graph is never returned
+
+
+@dataclass
+class Plan:
+    """The provider of each layer that is named, and of the rest, with the place that says so."""
+
+    named: dict[str, tuple[Provider, Span]] = field(default_factory=dict)
+    rest: tuple[Provider, Span] | None = None
+
+    def provider(self, layer: str) -> Provider:
+        """Who provides the layer of that name."""
+        found = self.named.get(layer) or self.rest
+        return found[0] if found is not None else UNKNOWN
+
+    def check(self, context: Context, layers: Mapping[str, Span]) -> None:
+        """Report the layers that nobody provides, each where it is declared."""
+        for name, span in layers.items():
+            if name not in self.named and self.rest is None:
+                context.reporter.error(
+                    Problem(
+                        span,
+                        f"nobody provides the weights of `{name}`",
+                        f"add `weights from ROLE`, or `weights {name} from ROLE`",
+                    )
+                )
+
+
+def plan(context: Context, model: ast.Model, scope: Scope, places: Mapping[str, Span]) -> Plan:
+    """The plan of all `weights` statements; errors in them are reported.
+
+    `scope` holds what their roles and ranges may refer to, `places` says where the file declares which name.
+    """
+    found, layers = Plan(), layer_names(model)
+    for statement in model.statements:
+        if isinstance(statement, ast.Weights):
+            entry = _provider(context, statement, scope), statement.span
+            if not statement.names:
+                _set_rest(context, found, entry, statement)
+            for name in statement.names:
+                _set_named(context, found, name, entry, layers, places)
+    return found
+
+
+def layer_names(model: ast.Model) -> dict[str, Span]:
+    """The layers of the file (not those inside `def`s) and where each is declared first."""
+    names: dict[str, Span] = {}
+    for layer in _layers(model.statements):
+        names.setdefault(layer.target.name.id, layer.target.span)
+    return names
+
+
+def _layers(statements: tuple[ast.Statement, ...]) -> Iterator[ast.Layer]:
+    for statement in statements:
+        if isinstance(statement, ast.Layer):
+            yield statement
+        elif isinstance(statement, ast.For):
+            yield from _layers(statement.body)
+
+
+def _provider(context: Context, statement: ast.Weights, scope: Scope) -> Provider:
+    limits = interval_at(context, statement.range, scope)
+    try:
+        owners = members(context, statement.role, scope)
+    except Problem as problem:
+        context.reporter.error(problem)
+        return UNKNOWN
+    if is_array(statement.role, scope):
+        name = statement.role.name.id
+        context.reporter.error(
+            Problem(
+                statement.role.span,
+                f"the weights of a layer come from one role, found `{name}`, which is {len(owners)}",
+                f"name one of them: `weights from {name}[0]`",
+            )
+        )
+        return UNKNOWN
+    return Provider(owners[0], statement.public, limits) if owners else UNKNOWN
+
+
+def _set_rest(context: Context, found: Plan, entry: tuple[Provider, Span], statement: ast.Weights) -> None:
+    if found.rest is None:
+        found.rest = entry
+        return
+    context.reporter.error(
+        Problem(
+            statement.span,
+            "a second `weights` without names: the first one provides all the layers left",
+            "name the layers: `weights conv1, block from …`",
+            (found.rest[1], "the first one"),
+        )
+    )
+
+
+def _set_named(
+    context: Context,
+    found: Plan,
+    name: ast.Name,
+    entry: tuple[Provider, Span],
+    layers: Mapping[str, Span],
+    places: Mapping[str, Span],
+) -> None:
+    if name.id in layers and name.id not in found.named:
+        found.named[name.id] = entry
+    elif name.id in layers:
+        before = (found.named[name.id][1], "by this statement")
+        message = f"the weights of `{name.id}` are provided twice"
+        context.reporter.error(Problem(name.span, message, "take the name out of one of the two", before))
+    elif name.id in places:
+        message = f"`{name.id}` is not a layer"
+        help = "`weights` names the layers of the file; a `param` names its own role"
+        context.reporter.error(Problem(name.span, message, help, (places[name.id], "it is declared here")))
+    else:
+        context.reporter.error(Problem(name.span, f"unknown layer `{name.id}`", did_you_mean(name.id, layers)))
