@@ -29,7 +29,7 @@ def combine_eval(
     g: int,
     kind: Kind,
     leaf: bool,
-    monomials: Words,
+    monomials: Words | None,
     singles: Words | None,
     party: int,
     out: Words | None = None,

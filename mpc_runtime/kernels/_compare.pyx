@@ -196,14 +196,15 @@ def combine_deal(masks, int q, int g, kind="lt", leaf=True):
 def combine_eval(hats, int q, int g, kind, leaf, monomials, singles, int party, out=None):
     """A party's side of one tree level: its XOR share of the outputs, planes[nb, P_out, 8] (value ^ offset).
 
-    hats: planes[nb, P_in, 8], public; monomials: its share of `combine_deal`'s; singles: on a leaf level its shares of the
+    hats: planes[nb, P_in, 8], public; monomials: its share of `combine_deal`'s (None if there are none); singles: on a leaf level its shares of the
     masks, planes[nb, P_in, 8], else None. Party 0 adds the public terms.
     """
     cdef mpc_level_shape shape = level_shape(q, g, kind, leaf)
     array("hats", hats)
     cdef size_t nb = hats.shape[0]
     array("hats", hats, (nb, shape.inputs, 8))
-    array("monomials", monomials, (nb, shape.monomials, 8))
+    if monomials is not None or shape.monomials:
+        array("monomials", monomials, (nb, shape.monomials, 8))
     between("party", party, 0, 1)
     if shape.leaf:
         array("singles", singles, (nb, shape.inputs, 8))
@@ -212,7 +213,7 @@ def combine_eval(hats, int q, int g, kind, leaf, monomials, singles, int party, 
     out_shape = (nb, shape.outputs, 8)
     out = np.empty(out_shape, np.uint64) if out is None else array("out", out, out_shape, writable=True)
     cdef uint64_t *hats_ = data(hats)
-    cdef uint64_t *monomials_ = data(monomials)
+    cdef uint64_t *monomials_ = NULL if monomials is None else data(monomials)
     cdef uint64_t *singles_ = data(singles) if shape.leaf else NULL
     cdef uint64_t *out_ = data(out)
     cdef uint64_t *scratch_ = scratch(g)

@@ -36,9 +36,10 @@ cdef extern from "table.h" nogil:
         int points
     ctypedef struct mpc_table_kernels:
         int (*deal)(const uint64_t *r, size_t n, const mpc_table_shape *shape, const double *coef, int degree,
-                    const mpc_prg *prg, uint64_t stream, uint8_t *out) noexcept nogil
+                    const mpc_prg *prg, uint64_t stream, uint64_t offset, uint8_t *out) noexcept nogil
         int (*eval)(const uint64_t *c, size_t n, const mpc_table_shape *shape, const mpc_stencils *weights,
-                    const uint8_t *tables, const mpc_prg *prg, uint64_t stream, uint64_t *out) noexcept nogil
+                    const uint8_t *tables, const mpc_prg *prg, uint64_t stream, uint64_t offset,
+                    uint64_t *out) noexcept nogil
     const mpc_table_kernels *mpc_table()
 
 MAX_TABLE_BITS = 16
@@ -87,11 +88,12 @@ cdef mpc_table_shape table_shape(int s, int t, int lv) except *:
     return shape
 
 
-def table_deal(r, int s, int t, coef, int lv, Prg prg not None, uint64_t stream, out_packed):
+def table_deal(r, int s, int t, coef, int lv, Prg prg not None, uint64_t stream, out_packed, uint64_t offset=0):
     """The dealer's correction: entry j of element i is round(G((j * 2^t - r_i) mod 2^(s+t))) - stream, in lv bits.
 
     r: u64[n]. coef: f64[2^s, degree + 1]; at i * 2^t + delta * 2^t, 0 <= delta < 1, G is the polynomial of row i in delta,
-    lowest power first, already scaled. Values beyond +-2^62 are clipped. out_packed: u8[n * 2^s * lv/8], written.
+    lowest power first, already scaled. Values beyond +-2^62 are clipped. out_packed: u8[n * 2^s * lv/8], written. offset:
+    the byte of the stream that masks its first one.
     """
     cdef mpc_table_shape shape = table_shape(s, t, lv)
     array("r", r)
@@ -108,17 +110,18 @@ def table_deal(r, int s, int t, coef, int lv, Prg prg not None, uint64_t stream,
     cdef int degree = by_power.shape[0] - 1
     cdef int failed
     with nogil:
-        failed = mpc_table().deal(r_, n, &shape, coef_, degree, &prg.state, stream, out_)
+        failed = mpc_table().deal(r_, n, &shape, coef_, degree, &prg.state, stream, offset, out_)
     if failed:
         raise MemoryError("table_deal: no memory for a row of the table")
 
 
-def table_eval(c, int s, int t, weights, int lv, tables=None, Prg prg=None, uint64_t stream=0, out=None):
+def table_eval(c, int s, int t, weights, int lv, tables, Prg prg=None, uint64_t stream=0,
+               uint64_t offset=0, out=None):
     """A party's share of the interpolated function: out = sum_k W[index, k] * T[(cH + k - P/2 + 1) mod 2^s] mod 2^lv.
 
     c: u64[n], the wire; cH its bits t .. s+t-1, index its low t bits as a number of index_bits bits. weights:
-    i64[2^index_bits, P] (`stencil_weights`). tables: u8[n * 2^s * lv/8], or None and the share is the stream of prg, of
-    which only the blocks that are read are expanded. Returns u64[n].
+    i64[2^index_bits, P] (`stencil_weights`). tables: this party's share, u8[n * 2^s * lv/8], or None, and the share is
+    the stream of prg from byte `offset` on, of which only the blocks that are read are expanded. Returns u64[n].
     """
     cdef mpc_table_shape shape = table_shape(s, t, lv)
     cdef mpc_stencils stencils
@@ -127,8 +130,8 @@ def table_eval(c, int s, int t, weights, int lv, tables=None, Prg prg=None, uint
     if weights.ndim != 2 or weights.shape[0] & (weights.shape[0] - 1):
         raise ValueError(f"weights: expected 2^index_bits rows, found shape {weights.shape}")
     between("points of a stencil", weights.shape[1], 1, 1 << s)
-    if (tables is None) == (prg is None):
-        raise ValueError("expected either tables or prg and stream, found both or neither")
+    if tables is None and prg is None:
+        raise ValueError("tables: expected an array, or a prg and its stream instead, found neither")
     stencils.rows = <const int64_t *>cnp.PyArray_DATA(weights)
     stencils.index_bits = weights.shape[0].bit_length() - 1
     stencils.points = weights.shape[1]
@@ -142,7 +145,7 @@ def table_eval(c, int s, int t, weights, int lv, tables=None, Prg prg=None, uint
     cdef uint64_t *out_ = <uint64_t *>cnp.PyArray_DATA(out)
     cdef int failed
     with nogil:
-        failed = mpc_table().eval(c_, n, &shape, &stencils, tables_, prg_, stream, out_)
+        failed = mpc_table().eval(c_, n, &shape, &stencils, tables_, prg_, stream, offset, out_)
     if failed:
         raise MemoryError("table_eval: no memory for a batch of the stream")
     return out

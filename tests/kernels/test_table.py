@@ -134,7 +134,21 @@ def test_reading_is_its_definition(variant, lv, s, t, P, index_bits):
         terms = [int(weights[index, k]) * int(T[i, (high + k - P // 2 + 1) % 2**s]) for k in range(P)]
         want.append(sum(terms) % 2**lv)
     assert kernels.table_eval(c, s, t, weights, lv, tables).tolist() == want
-    assert kernels.table_eval(c, s, t, weights, lv, prg=Prg(KEY), stream=STREAM).tolist() == want
+    assert kernels.table_eval(c, s, t, weights, lv, None, Prg(KEY), STREAM).tolist() == want
+
+
+@pytest.mark.parametrize(("s", "lv"), [(6, 40), (1, 40), (4, 56)])
+def test_tiles_are_pieces_of_the_whole(variant, s, lv):
+    """A tile that starts at element 7 uses the stream from byte 7 * 2^s * lv / 8 on."""
+    rng = np.random.default_rng(s)
+    r, coef, row = words(rng, 100), rng.normal(0, 2.0**20, (1 << s, 4)), (lv // 8) << s
+    prg, weights = Prg(KEY), kernels.stencil_weights(2, 18, 8)
+    whole, tile = np.empty(100 * row, np.uint8), np.empty(93 * row, np.uint8)
+    kernels.table_deal(r, s, 15, coef, lv, prg, STREAM, whole)
+    kernels.table_deal(r[7:], s, 15, coef, lv, prg, STREAM, tile, 7 * row)
+    assert np.array_equal(tile, whole[7 * row :])
+    y = kernels.table_eval(r, s, 15, weights, lv, None, prg, STREAM)
+    assert np.array_equal(kernels.table_eval(r[7:], s, 15, weights, lv, None, prg, STREAM, 7 * row), y[7:])
 
 
 def test_interpolated_sigmoid(variant):
@@ -158,7 +172,7 @@ def test_interpolated_sigmoid(variant):
     kernels.table_deal(r, s, t, coef, lv, prg, STREAM, correction)
     weights = kernels.stencil_weights(6, g, 15)
     y = kernels.table_eval(c, s, t, weights, lv, correction)
-    y += kernels.table_eval(c, s, t, weights, lv, prg=prg, stream=STREAM)
+    y += kernels.table_eval(c, s, t, weights, lv, None, prg, STREAM)
     y = (y << U(64 - lv)).view(np.int64) >> (64 - lv)
     assert np.abs(y / 2.0 ** (fT + g) - sigmoid(x / 2.0**f)).max() < 2**-14.5
 
@@ -166,13 +180,13 @@ def test_interpolated_sigmoid(variant):
 def test_errors_name_the_argument():
     c, weights, prg = np.zeros(4, U), kernels.stencil_weights(6, 18, 4), Prg(KEY)
     with pytest.raises(ValueError, match="lv: expected 32"):
-        kernels.table_eval(c, 6, 15, weights, 41, prg=prg)
+        kernels.table_eval(c, 6, 15, weights, 41, None, prg)
     with pytest.raises(ValueError, match="tables: expected shape"):
         kernels.table_eval(c, 6, 15, weights, 40, np.zeros(4 * 64 * 5 - 1, np.uint8))
-    with pytest.raises(ValueError, match="either tables or prg"):
-        kernels.table_eval(c, 6, 15, weights, 40)
+    with pytest.raises(ValueError, match="tables: expected an array, or a prg"):
+        kernels.table_eval(c, 6, 15, weights, 40, None)
     with pytest.raises(ValueError, match="points of a stencil"):
-        kernels.table_eval(c, 2, 15, weights, 40, prg=prg)
+        kernels.table_eval(c, 2, 15, weights, 40, None, prg)
     with pytest.raises(ValueError, match="coef"):
         kernels.table_deal(c, 6, 15, np.zeros((32, 3)), 40, prg, 0, np.zeros(4 * 64 * 5, np.uint8))
     with pytest.raises(ValueError, match="finite"):

@@ -89,12 +89,13 @@ INLINE void deal_rows(const uint64_t *r, size_t rows, const mpc_table_shape *sha
 }
 
 static int deal(const uint64_t *r, size_t n, const mpc_table_shape *shape, const double *coef, int degree,
-                const mpc_prg *prg, uint64_t stream, uint8_t *out) {
+                const mpc_prg *prg, uint64_t stream, uint64_t offset, uint8_t *out) {
     const size_t size = (size_t)1 << shape->s, row = size * shape->bytes;
     const size_t padded = (size + 4 * LANES - 1) / (4 * LANES) * (4 * LANES);
     const size_t most = row > CHUNK ? 1 : CHUNK / row; /* rows of a chunk */
-    int64_t *values = malloc(padded * 8 + (degree + 1) * padded * 8 + 2 * (most * row + SLACK));
-    if (values == NULL) return -1;
+    void *memory;
+    if (posix_memalign(&memory, SLACK, (degree + 2) * padded * 8 + 2 * (most * row + SLACK)) != 0) return -1;
+    int64_t *values = memory;
     double *coefs = (double *)(values + padded);
     for (int d = 0; d <= degree; d++) {
         memcpy(coefs + d * padded, coef + d * size, size * sizeof *coef);
@@ -104,7 +105,7 @@ static int deal(const uint64_t *r, size_t n, const mpc_table_shape *shape, const
 
     for (size_t i = 0; i < n; i += most) {
         const size_t rows = n - i < most ? n - i : most;
-        mpc_prg_fill(prg, stream, i * row, expanded, rows * row);
+        mpc_prg_fill(prg, stream, offset + i * row, expanded, rows * row);
         switch (shape->bytes) {
 #define CASE(B) case B: deal_rows(r + i, rows, shape, B, coefs, degree, padded, values, expanded, masked); break;
             CASE(4) CASE(5) CASE(6) CASE(7) CASE(8)
@@ -154,13 +155,13 @@ INLINE void eval_tables(const uint64_t *c, size_t n, const mpc_table_shape *shap
 
 /* Rows are whole numbers of blocks: the blocks that a stencil needs, cyclic within its row, are gathered side by side. */
 INLINE void eval_gathered(const uint64_t *c, size_t n, const mpc_table_shape *shape, const mpc_stencils *weights, int bytes,
-                          const mpc_prg *prg, uint64_t stream, uint64_t first, int blocks, uint64_t *numbers,
+                          const mpc_prg *prg, uint64_t stream, uint64_t offset, int blocks, uint64_t *numbers,
                           uint8_t *buffer, uint64_t *out) {
     const uint64_t row = (((uint64_t)1 << shape->s) * bytes) / MPC_AES_BLOCK;
     for (size_t i = 0; i < n; i++) {
         uint64_t block = stencil_at(c[i], shape, weights).start * bytes / MPC_AES_BLOCK;
         for (int k = 0; k < blocks; k++, block = block + 1 == row ? 0 : block + 1)
-            numbers[i * blocks + k] = (first + i) * row + block;
+            numbers[i * blocks + k] = offset / MPC_AES_BLOCK + i * row + block;
     }
     mpc_prg_gather(prg, stream, numbers, n * blocks, buffer);
     for (size_t i = 0; i < n; i++) {
@@ -171,10 +172,10 @@ INLINE void eval_gathered(const uint64_t *c, size_t n, const mpc_table_shape *sh
 }
 
 INLINE int eval_stream(const uint64_t *c, size_t n, const mpc_table_shape *shape, const mpc_stencils *weights, int bytes,
-                       const mpc_prg *prg, uint64_t stream, uint64_t *out) {
+                       const mpc_prg *prg, uint64_t stream, uint64_t offset, uint64_t *out) {
     const size_t row = ((size_t)1 << shape->s) * bytes;
     const int blocks = (weights->points * bytes + 2 * MPC_AES_BLOCK - 2) / MPC_AES_BLOCK; /* at any alignment */
-    const int gathered = row % MPC_AES_BLOCK == 0 && (size_t)blocks * MPC_AES_BLOCK < row;
+    const int gathered = (row | offset) % MPC_AES_BLOCK == 0 && (size_t)blocks * MPC_AES_BLOCK < row;
     const size_t each = gathered ? (size_t)blocks * MPC_AES_BLOCK : row;
     uint64_t *numbers = malloc(BATCH * blocks * sizeof *numbers + BATCH * each + SLACK);
     if (numbers == NULL) return -1;
@@ -182,9 +183,9 @@ INLINE int eval_stream(const uint64_t *c, size_t n, const mpc_table_shape *shape
     for (size_t i = 0; i < n; i += BATCH) {
         const size_t count = n - i < BATCH ? n - i : BATCH;
         if (gathered) {
-            eval_gathered(c + i, count, shape, weights, bytes, prg, stream, i, blocks, numbers, buffer, out + i);
+            eval_gathered(c + i, count, shape, weights, bytes, prg, stream, offset + i * row, blocks, numbers, buffer, out + i);
         } else {
-            mpc_prg_fill(prg, stream, i * row, buffer, count * row);
+            mpc_prg_fill(prg, stream, offset + i * row, buffer, count * row);
             eval_tables(c + i, count, shape, weights, bytes, buffer, out + i);
         }
     }
@@ -207,12 +208,12 @@ INLINE int eval_given(const uint64_t *c, size_t n, const mpc_table_shape *shape,
 }
 
 static int eval(const uint64_t *c, size_t n, const mpc_table_shape *shape, const mpc_stencils *weights,
-                const uint8_t *tables, const mpc_prg *prg, uint64_t stream, uint64_t *out) {
+                const uint8_t *tables, const mpc_prg *prg, uint64_t stream, uint64_t offset, uint64_t *out) {
     switch (shape->bytes) {
 #define CASE(B)                                                                           \
     case B:                                                                               \
         return tables ? eval_given(c, n, shape, weights, B, tables, out)                  \
-                      : eval_stream(c, n, shape, weights, B, prg, stream, out);
+                      : eval_stream(c, n, shape, weights, B, prg, stream, offset, out);
         CASE(4) CASE(5) CASE(6) CASE(7) CASE(8)
 #undef CASE
     }
