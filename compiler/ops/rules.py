@@ -85,10 +85,20 @@ def linear_form(weights: Array, axes: tuple[int, ...], x: Interval) -> Interval:
     lo = _scaled(up, x.lo) + _scaled(down, x.hi)
     hi = _scaled(up, x.hi) + _scaled(down, x.lo)
     found = Interval(float(lo.min()), float(hi.max()))
-    if not found.is_finite or _whole(weights, up, down, x):
+    if not found.is_finite:
         return found
-    slack = (terms + 2) * float(np.finfo(np.float64).eps) * float((up - down).max()) * x.magnitude
-    return found.widened(slack)
+    largest = float((up - down).max()) * x.magnitude
+    if _on_grid(weights) and _on_grid(x.lo) and _on_grid(x.hi) and largest * GRID**2 < 2.0**53:
+        return found  # whole multiples of 2^-32 below 2^53 steps: float64 has not rounded
+    return found.widened((terms + 2) * float(np.finfo(np.float64).eps) * largest)
+
+
+GRID = 2.0**16
+
+
+def _on_grid(numbers: Array | float) -> bool:
+    scaled = np.multiply(numbers, GRID)
+    return bool(np.all(scaled == np.rint(scaled)))
 
 
 def _scaled(factors: Array, end: float) -> Array:
@@ -97,9 +107,3 @@ def _scaled(factors: Array, end: float) -> Array:
         return factors * end
     signs: Array = np.where(factors == 0, 0.0, np.sign(factors) * end)
     return signs
-
-
-def _whole(weights: Array, up: Array, down: Array, x: Interval) -> bool:
-    """Whether float64 has made no rounding at all: whole numbers below 2^53 throughout."""
-    exact = bool(np.all(weights == np.rint(weights))) and x.lo == int(x.lo) and x.hi == int(x.hi)
-    return exact and float((up - down).max()) * x.magnitude < 2.0**53

@@ -16,8 +16,8 @@ def unsupported(graph: Graph) -> list[Diagnostic]:
         report(
             graph,
             value,
-            f"`{value.op.symbol}` of a value that several roles have made is not supported yet",
-            "of constants, and of values that one role alone provides, it is",
+            f"`{value.op.symbol}` of a value that several roles share in is not supported yet",
+            "it is supported on constants, and where everything below it comes from one role",
         )
         for value in graph.values()
         if isinstance(value.op, PLAINTEXT_ONLY)

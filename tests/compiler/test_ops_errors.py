@@ -1,0 +1,107 @@
+"""Every refusal says what was expected, what was found, and names the argument to blame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from graphs import leaf
+
+from compiler.graph import Kind, OpError, apply, constant, declare
+from compiler.interval import Interval
+from compiler.ops import FUNCTIONS, LAYERS, OPERATORS, index
+
+X = leaf("x", (1, 16, 4, 4))
+M = leaf("m", (2, 3))
+BIT = leaf("b", (2, 3), None, kind=Kind.BIT)
+
+
+def function(name: str, *args: object, **named: object) -> Callable[[], object]:
+    return lambda: FUNCTIONS[name].call(args, named)
+
+
+def operator(name: str, *args: object) -> Callable[[], object]:
+    return lambda: OPERATORS[name](*args)
+
+
+def layer(name: str, x, *args: object, **named: object) -> Callable[[], object]:
+    return lambda: LAYERS[name].parameters_for(LAYERS[name].configure(args, named), x.shape)
+
+
+CASES: list[tuple[Callable[[], object], str, object]] = [
+    (
+        layer("dense", X, 10),
+        r"dense expects \[batch, features\] \(or \[batch, positions, features\]\), found \[1, 16, 4, 4\]",
+        0,
+    ),
+    (layer("dense", M, 0), "`units` of dense expects at least 1, found 0", "units"),
+    (layer("conv2d", M, 4, kernel=3), r"conv2d expects \[batch, channels, height, width\], found \[2, 3\]", 0),
+    (layer("conv2d", X, 4, 3, groups=3), "3 groups divide, found 16 in and 4 out", None),
+    (layer("conv2d", X, 4), "conv2d misses its argument `kernel`", None),
+    (layer("conv2d", X, 4, 3, padding="equal"), 'pair of them or "same", found "equal"', "padding"),
+    (layer("batchnorm", leaf("v", (3,))), r"batchnorm expects 2 to 4 axes .* found \[3\]", 0),
+    (layer("attention", X, 4), "the layer `attention` is not supported yet", None),
+    (operator("+", M, leaf("v", (4,))), r"`\+` expects shapes that broadcast, found \[2, 3\] and \[4\]", 1),
+    (operator("@", M, M), r"as many columns on the left as rows on the right, found \[2, 3\] @ \[2, 3\]", 1),
+    (operator("@", M, constant(2)), r"`@` expects vectors or matrices, found a scalar", 1),
+    (operator("and", M, BIT), r"`and` expects bit values, found fixed\[2, 3\]", 0),
+    (operator("/", M, constant([1, 0, 2])), "division by zero", 1),
+    (operator("**", M, constant(0.3)), "a whole number, 0.5 or -0.5, known at compile time, found 0.3", 1),
+    (operator("**", M, M), "the exponent .* found a secret value fixed", 1),
+    (function("gelu", M), "`gelu` is not supported yet", None),
+    (function("relu", M, M), "relu expects at most 1 argument, found 2", 1),
+    (function("softmax", M, axes=1), "softmax has no argument `axes`", "axes"),
+    (function("softmax", M, axis=2), "softmax has no axis 2: axes are -2 to 1", 0),
+    (function("softmax", M, 1, axis=1), "gets its argument `axis` twice", "axis"),
+    (function("sum", M, axis=M), "`axis` of sum must be known at compile time, found a secret value", "axis"),
+    (function("clip", M, 1, 0), "clip expects lo <= hi, found 1 and 0", None),
+    (function("where", M, M, M), r"where expects bits as its first argument, found fixed\[2, 3\]", 0),
+    (function("reshape", M, [4, -1]), r"found \[2, 3\] \(6\) for \[4, -1\]", 0),
+    (function("transpose", M, [0, 0]), "transpose expects each axis", 0),
+    (function("concat", M, leaf("v", (3, 2))), r"equal sizes on the other axes, found \[2, 3\] and \[3, 2\]", 1),
+    (function("stack", M, leaf("v", (3, 2))), "stack expects values of one shape", 1),
+    (function("squeeze", M, 0), r"squeeze expects an axis of size 1, found axis 0 of \[2, 3\]", 0),
+    (function("pad", M, [[1, 1]]), r"a pair \[before, after\] for each of the 2 axes", 0),
+    (function("maxpool2d", M, 2), r"maxpool2d expects \[batch, channels, height, width\], found \[2, 3\]", 0),
+    (function("maxpool2d", X, 5), r"window \[5, 5\] is larger than the image \[4, 4\]", 0),
+    (function("maxpool2d", X, 2, padding=2), "at most half the window as padding", None),
+    (lambda: index(M, (2,)), r"index 2 is out of range for axis 0 of \[2, 3\]", 0),
+    (lambda: index(M, (0, 0, 0)), "expected at most 2 indices", 0),
+    (lambda: index(M, (slice(2, 2),)), "the slice of axis 0 .* is empty", 0),
+    (lambda: constant([[1, 2], ["a", 3]]), "expected numbers", None),
+    (function("log", constant(0)), "not a finite number", None),
+    (lambda: declare(M, Interval(2, 3)), r"promised to be in \[2, 3\], but it always lies in \[-1, 1\]", None),
+    (lambda: declare(constant(5), Interval(2, 3)), r"promised to be in \[2, 3\], but it is \[5, 5\]", None),
+]
+
+
+@pytest.mark.parametrize(("act", "message", "arg"), CASES)
+def test_refused(act: Callable[[], object], message: str, arg: object) -> None:
+    with pytest.raises(OpError, match=message) as found:
+        act()
+    assert found.value.arg == arg
+
+
+def test_a_layer_applied_to_another_size_is_refused() -> None:
+    dense = LAYERS["dense"]
+    config = dense.configure([4], {})
+    params = {p.key: leaf(p.key, p.shape, param=True) for p in dense.parameters_for(config, (2, 3))}
+    assert dense.apply(config, M, params).shape == (2, 4)
+    with pytest.raises(OpError, match=r"weight is \[4, 3\] since its first application"):
+        dense.apply(config, leaf("y", (2, 5)), params)
+
+
+def test_a_layers_arguments_reach_the_op() -> None:
+    conv = LAYERS["conv2d"]
+    config = conv.configure([8], {"kernel": [3, 5], "padding": "same", "dilation": 2, "bias": False})
+    params = {p.key: leaf(p.key, p.shape, param=True) for p in conv.parameters_for(config, X.shape)}
+    assert list(params) == ["weight"] and params["weight"].shape == (8, 16, 3, 5)
+    assert conv.apply(config, X, params).shape == (1, 8, 4, 4)
+
+
+def test_owners_and_visibility_flow() -> None:
+    secret, public = leaf("s", role="a"), leaf("p", role="b", public=True)
+    both = apply(type(OPERATORS["+"](secret, public).op)(), secret, public)
+    assert both.is_secret and both.owners == {"a", "b"}
+    assert not OPERATORS["+"](public, constant(np.ones(3))).is_secret

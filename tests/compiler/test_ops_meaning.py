@@ -1,0 +1,151 @@
+"""What the ops compute, against independent definitions: loops over output elements, and NumPy's own functions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from graphs import leaf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from compiler import ops
+from compiler.graph import Kind, apply, constant
+from compiler.ops import FUNCTIONS, OPERATORS
+
+RANDOM = np.random.default_rng(7)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_conv2d_is_the_sum_over_the_window(data: st.DataObject) -> None:
+    draw = data.draw
+    groups = draw(st.sampled_from([1, 2]))
+    kh, kw = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    stride = draw(st.tuples(st.integers(1, 2), st.integers(1, 2)))
+    dilation = draw(st.tuples(st.integers(1, 2), st.integers(1, 2)))
+    padding = draw(st.tuples(*[st.integers(0, 2)] * 4))
+    x, w = RANDOM.normal(size=(2, 2 * groups, 6, 7)), RANDOM.normal(size=(2 * groups, 2, kh, kw))
+    found = ops.Conv2d(stride, padding, dilation, groups).evaluate(x, w)
+    top, bottom, left, right = padding
+    padded = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)))
+    for n, o, i, j in np.ndindex(found.shape):
+        first = (o // 2) * 2
+        window = padded[n, first : first + 2, i * stride[0] :, j * stride[1] :]
+        window = window[:, : dilation[0] * kh : dilation[0], : dilation[1] * kw : dilation[1]]
+        assert found[n, o, i, j] == pytest.approx(float((window * w[o]).sum()))
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.data())
+def test_pooling_looks_at_whole_windows(data: st.DataObject) -> None:
+    draw = data.draw
+    kernel = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+    stride = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+    padding = tuple(draw(st.integers(0, size // 2)) for size in kernel)
+    x = RANDOM.normal(size=(1, 2, 5, 6)) - 10  # all negative: a padding zero would win
+    sides = ((0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2)
+    largest = ops.MaxPool2d(kernel, stride, padding).evaluate(x)
+    mean = ops.AvgPool2d(kernel, stride, padding).evaluate(x)
+    low, zero = np.pad(x, sides, constant_values=-np.inf), np.pad(x, sides)
+    for n, c, i, j in np.ndindex(largest.shape):
+        rows = slice(i * stride[0], i * stride[0] + kernel[0])
+        columns = slice(j * stride[1], j * stride[1] + kernel[1])
+        assert largest[n, c, i, j] == low[n, c, rows, columns].max()
+        assert mean[n, c, i, j] == pytest.approx(zero[n, c, rows, columns].mean())
+
+
+INDICES = st.one_of(
+    st.integers(-2, 1),
+    st.just(None),
+    st.just(...),
+    st.builds(slice, *[st.none() | st.integers(-3, 3)] * 2, st.sampled_from([None, 1, 2, -1, -2])),
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(INDICES, max_size=4))
+def test_indexing_is_numpys(items: list[object]) -> None:
+    array = np.arange(24).reshape(2, 3, 4)
+    if sum(item is Ellipsis for item in items) > 1 or sum(item not in (None, ...) for item in items) > 3:
+        return
+    expected = array[tuple(items)]
+    if expected.size == 0:
+        return
+    found = ops.index(constant(array), items)
+    assert found.shape == expected.shape and np.array_equal(found.array, expected)
+
+
+def test_smooth_functions() -> None:
+    x = np.array([-800.0, -30, -1, -1e-9, 0, 0.5, 30, 800])
+    assert ops.Sigmoid().evaluate(x) == pytest.approx(0.5 * (1 + np.tanh(x / 2)), abs=1e-15)
+    soft = ops.Softmax(0).evaluate(x)
+    assert soft.sum() == pytest.approx(1) and soft.argmax() == 7
+    assert np.array_equal(ops.LeakyRelu(0.1).evaluate(np.array([-10.0, 0, 2])), [-1, 0, 2])
+
+
+def call(name: str, *args: object, **named: object) -> np.ndarray:
+    """The folded value of a function of constants."""
+    return FUNCTIONS[name].call(args, named).array
+
+
+def test_functions_of_constants_are_numpys() -> None:
+    x = RANDOM.normal(size=(2, 3, 4))
+    assert np.array_equal(call("sum", constant(x), axis=[0, -1]), x.sum(axis=(0, 2)))
+    assert np.array_equal(call("mean", constant(x), axis=1, keepdims=True), x.mean(axis=1, keepdims=True))
+    assert call("max", constant(x)) == x.max()
+    assert call("argmax", constant(x)) == x.argmax()
+    assert np.array_equal(call("argmax", constant(x), axis=-1), x.argmax(axis=-1))
+    assert np.array_equal(call("transpose", constant(x)), x.T)
+    assert np.array_equal(call("transpose", constant(x), [0, 2, 1]), x.transpose(0, 2, 1))
+    assert call("reshape", constant(x), [4, -1]).shape == (4, 6)
+    assert call("flatten", constant(x)).shape == (2, 12)
+    assert np.array_equal(call("concat", constant(x), constant(x), axis=-1), np.concatenate([x, x], -1))
+    assert np.array_equal(call("stack", constant(x), constant(x), axis=-1), np.stack([x, x], -1))
+    widths = [[0, 0], [1, 0], [0, 2]]
+    assert np.array_equal(call("pad", constant(x), widths, value=2), np.pad(x, widths, constant_values=2))
+    assert call("unsqueeze", constant(x), -1).shape == (2, 3, 4, 1)
+    assert call("squeeze", constant(x[:1]), 0).shape == (3, 4)
+    assert call("broadcast_to", constant(x), [5, 2, 3, 4]).shape == (5, 2, 3, 4)
+    assert np.array_equal(call("clip", constant(x), -1, 0.5), np.clip(x, -1, 0.5))
+    assert np.array_equal(call("where", constant(x > 0), constant(x), constant(0)), np.where(x > 0, x, 0))
+    assert call("sqrt", constant(4)) == 2
+    image = RANDOM.normal(size=(1, 2, 4, 4))
+    assert call("maxpool2d", constant(image), 2).shape == (1, 2, 2, 2)
+    assert np.allclose(call("global_avgpool2d", constant(image))[..., 0, 0], image.mean(axis=(2, 3)))
+
+
+@pytest.mark.parametrize("exponent", [-3, -1, 0, 1, 2, 3, 5, 8, 0.5, -0.5])
+def test_powers(exponent: float) -> None:
+    x = np.array([0.5, 1.5, 3.0])
+    assert OPERATORS["**"](constant(x), constant(exponent)).array == pytest.approx(x**exponent)
+
+
+def test_kinds_are_the_languages() -> None:
+    number, whole, bit = leaf(), leaf("i", (3,), (-5, 5), kind=Kind.INT), leaf("b", (3,), None, kind=Kind.BIT)
+    one, half = constant(1), constant(0.5)
+    add, times, divide = OPERATORS["+"], OPERATORS["*"], OPERATORS["/"]
+    assert add(whole, one).kind is Kind.INT and add(whole, half).kind is Kind.FIXED
+    assert add(bit, bit).kind is Kind.INT and times(bit, whole).kind is Kind.INT
+    assert divide(whole, one).kind is Kind.FIXED and times(number, whole).kind is Kind.FIXED
+    assert OPERATORS["<"](whole, number).kind is Kind.BIT
+    assert FUNCTIONS["mean"].call([whole], {}).kind is Kind.FIXED
+    assert FUNCTIONS["sum"].call([bit], {}).kind is Kind.INT
+    assert FUNCTIONS["sigmoid"].call([whole], {}).kind is Kind.FIXED
+    assert FUNCTIONS["concat"].call([whole, one_dim(number)], {}).kind is Kind.FIXED
+    assert OPERATORS["not"](bit).kind is Kind.BIT
+
+
+def one_dim(value):
+    return ops.index(value, (0,))
+
+
+def test_a_product_with_a_bit_is_a_choice_and_division_by_a_constant_a_product() -> None:
+    bit, x = leaf("b", (2, 3), None, kind=Kind.BIT), leaf()
+    assert isinstance(OPERATORS["*"](bit, x).op, ops.Where)
+    assert isinstance(OPERATORS["/"](x, constant(4)).op, ops.Mul)
+    assert isinstance(OPERATORS["/"](constant(1), x).op, ops.Reciprocal)
+
+
+def test_constants_fold_and_keep_whole_numbers_whole() -> None:
+    product = apply(ops.Mul(), constant(3), constant(2**40))
+    assert product.is_constant and product.kind is Kind.INT and int(product.array) == 3 * 2**40

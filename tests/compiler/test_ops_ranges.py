@@ -1,0 +1,125 @@
+"""For every op: samples of the arguments never leave the derived range, and the inferred type is the evaluated one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from graphs import leaf, sample
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from compiler import ops
+from compiler.graph import Kind, Leaf, TensorOp, Value, apply, constant
+from compiler.ops import serial
+
+RANGES = [(-1.0, 1.0), (0.0, 1.0), (-3.0, -0.5), (0.25, 7.0), (-0.1, 4.0)]
+PAIR = ((2, 3), (2, 3))
+IMAGE = ((1, 4, 5, 6),)
+
+CASES: list[tuple[TensorOp, tuple[tuple[int, ...], ...]]] = [
+    *((op(), PAIR) for op in (ops.Add, ops.Sub, ops.Mul, ops.Div, ops.Minimum, ops.Maximum)),
+    *((op(), PAIR) for op in (ops.Greater, ops.GreaterEqual, ops.Less, ops.LessEqual, ops.Equal, ops.NotEqual)),
+    *((op(), ((2, 3),)) for op in (ops.Neg, ops.Square, ops.Abs, ops.Sign, ops.Relu, ops.Relu6)),
+    *((op(), ((2, 3),)) for op in (ops.Sigmoid, ops.Tanh, ops.Exp, ops.Reciprocal, ops.Sqrt, ops.Rsqrt, ops.Log)),
+    (ops.Clip(-0.5, 0.75), ((2, 3),)),
+    (ops.LeakyRelu(0.01), ((2, 3),)),
+    (ops.LeakyRelu(-2.0), ((2, 3),)),
+    (ops.Softmax(1), ((2, 3),)),
+    (ops.MatMul(), ((2, 3), (3, 4))),
+    (ops.MatMul(), ((3,), (3,))),
+    (ops.MatMul(), ((5, 2, 3), (3,))),
+    (ops.MatMul(), ((5, 2, 3), (1, 3, 2))),
+    (ops.Conv2d(), (*IMAGE, (2, 4, 3, 3))),
+    (ops.Conv2d((2, 1), (1, 0, 2, 1), (1, 2), 2), (*IMAGE, (6, 2, 3, 2))),
+    (ops.Sum((0, 1)), ((2, 3),)),
+    (ops.Sum((1,), True), ((2, 3),)),
+    (ops.Mean((1,)), ((2, 3),)),
+    (ops.Max((0,)), ((2, 3),)),
+    (ops.Min((0, 1), True), ((2, 3),)),
+    (ops.ArgMax(1), ((2, 3),)),
+    (ops.MaxPool2d((2, 3), (2, 1), (1, 1)), IMAGE),
+    (ops.AvgPool2d((2, 2), (1, 2), (1, 0)), IMAGE),
+    (ops.Reshape((3, 2)), ((2, 3),)),
+    (ops.Transpose((1, 0)), ((2, 3),)),
+    (ops.Slice((1, 2), (1, -2), (1, 2)), ((2, 3),)),
+    (ops.Concat(1), ((2, 3), (2, 1))),
+    (ops.Pad(((0, 1), (2, 0)), 0.5), ((2, 3),)),
+    (ops.BroadcastTo((4, 2, 3)), ((2, 3),)),
+]
+
+
+@pytest.mark.parametrize(("op", "shapes"), CASES, ids=lambda part: part.name if isinstance(part, TensorOp) else None)
+@settings(max_examples=12, deadline=None)
+@given(data=st.data())
+def test_samples_stay_in_the_range(op: TensorOp, shapes: tuple[tuple[int, ...], ...], data: st.DataObject) -> None:
+    random = np.random.default_rng(data.draw(st.integers(0, 2**16)))
+    args = [leaf(f"x{place}", shape, data.draw(st.sampled_from(RANGES))) for place, shape in enumerate(shapes)]
+    arrays = [sample(arg, random) for arg in args]
+    if len(args) > 1 and data.draw(st.booleans()):  # a constant's elements are taken exactly
+        args[1] = constant(arrays[1])
+    elif len(args) > 1 and data.draw(st.booleans()):
+        args[0] = constant(arrays[0])
+    check(apply(op, *args), arrays)
+
+
+@pytest.mark.parametrize("op", [ops.Add(), ops.Mul(), ops.MatMul(), ops.Maximum()], ids=lambda op: op.name)
+def test_whole_numbers_stay_whole(op: TensorOp) -> None:
+    random = np.random.default_rng(1)
+    args = [leaf(name, (3, 3), (-9, 5), kind=Kind.INT) for name in "ab"]
+    value = apply(op, *args)
+    assert value.kind is Kind.INT
+    check(value, [sample(arg, random) for arg in args])
+
+
+@pytest.mark.parametrize("op", [ops.And(), ops.Or(), ops.Not(), ops.ToInt()], ids=lambda op: op.name)
+def test_bits(op: TensorOp) -> None:
+    random = np.random.default_rng(1)
+    args = [leaf(name, (3, 3), None, kind=Kind.BIT) for name in "ab"][: 1 + isinstance(op, ops.And | ops.Or)]
+    check(apply(op, *args), [sample(arg, random) for arg in args])
+
+
+def test_where_lies_in_the_hull() -> None:
+    random = np.random.default_rng(1)
+    args = [leaf("c", (2, 1), None, kind=Kind.BIT), leaf("a", (2, 3), (0, 1)), leaf("b", (3,), (5, 6))]
+    value = apply(ops.Where(), *args)
+    assert (value.range.lo, value.range.hi) == (0, 6)
+    check(value, [sample(arg, random) for arg in args])
+
+
+def check(value: Value, arrays: list[np.ndarray]) -> None:
+    with np.errstate(all="ignore"):
+        result = np.asarray(value.op.evaluate(*arrays)) if not value.is_constant else value.array
+    assert result.shape == value.shape
+    assert result.dtype == value.kind.dtype
+    if not isinstance(value.op, Leaf):
+        known = result[np.isfinite(result)] if result.dtype == np.float64 else result
+        slack = 1e-12 * max(1.0, value.range.magnitude if value.range.is_finite else 1.0)
+        assert np.all(known >= value.range.lo - slack) and np.all(known <= value.range.hi + slack)
+        assert serial.to_plain(serial.from_plain(serial.to_plain(value))) == serial.to_plain(value)
+
+
+def test_ranges_are_reached() -> None:
+    """Tight where arithmetic is: a matrix product of constants' signs, a convolution's padding, a sum."""
+    x = leaf("x", (1, 1, 4, 4), (0, 1))
+    weight = constant(np.array([[[[1.0, -2.0], [0.5, 0.0]]]]))
+    found = apply(ops.Conv2d(), x, weight).range
+    assert (found.lo, found.hi) == (-2, 1.5)
+    positive = leaf("x", (1, 1, 4, 4), (1, 2))
+    assert apply(ops.Conv2d(), positive, weight).range.lo == -2.5  # 1 + 0.5 - 2 * 2
+    assert apply(ops.Conv2d(padding=(1, 0, 0, 0)), positive, weight).range.lo == -4
+    row = leaf("row", (1, 3), (0, 2))
+    product = apply(ops.MatMul(), row, constant(np.array([[1.0, 1], [1, -1], [1, 0]]))).range
+    assert (product.lo, product.hi) == (-2, 6)
+    weights = leaf("w", (3, 1), (-1, 1), param=True)
+    assert apply(ops.MatMul(), row, weights).range.magnitude == 6
+
+
+def test_a_value_times_itself_is_a_square() -> None:
+    x = leaf("x", (2,), (-3, 2))
+    assert apply(ops.Mul(), x, x).range.lo == 0
+    assert apply(ops.Sub(), x, x).range.magnitude == 0
+
+
+def test_softmax_of_a_narrow_range_is_narrow() -> None:
+    found = apply(ops.Softmax(0), leaf("x", (4,), (0, np.log(3)))).range
+    assert found.lo == pytest.approx(1 / 10) and found.hi == pytest.approx(1 / 2)
