@@ -27,7 +27,7 @@ def variant(request: pytest.FixtureRequest) -> Iterator[str]:
 def values(n: int, seed: int = 0) -> np.ndarray:
     """n words, some of them edges."""
     rng = np.random.default_rng(seed)
-    x = rng.integers(0, 2**64, n, np.uint64, endpoint=False)
+    x = rng.integers(0, 2**64, n, np.uint64)
     return np.where(rng.random(n) < 0.3, rng.choice(EDGES, n), x)
 
 
@@ -54,7 +54,9 @@ def plane_words(bits: np.ndarray) -> np.ndarray:
 def plane_wire(bits: np.ndarray) -> bytes:
     """Bits [n, P] to the wire format by NumPy: block, plane, bytes."""
     blocks = [bits[at : at + 512] for at in range(0, len(bits), 512)]
-    return b"".join(np.packbits(block[:, p], bitorder="little").tobytes() for block in blocks for p in range(bits.shape[1]))
+    return b"".join(
+        np.packbits(block[:, p], bitorder="little").tobytes() for block in blocks for p in range(bits.shape[1])
+    )
 
 
 def random_bits(n: int, P: int) -> np.ndarray:
