@@ -72,6 +72,7 @@ class Party:
         self._setup_ids: dict[str, str] | None = None
         self._setup_stats: dict[str, Any] = {}
         self._prepared: tuple[int, ExecutionKeys, float] | None = None
+        self._free_since = time.perf_counter()
         self._chain: SeedChain
         self._pair: bytes
         self.doing = ""
@@ -212,7 +213,7 @@ class Party:
         """One execution, from the submissions held to what leaves for the roles."""
         self.doing = f"{procedure} {index}"
         submissions = {role: self._held[procedure, role][i] for role, i in ids.items()}
-        began = max((s.arrived for s in submissions.values()), default=time.perf_counter())
+        began = max([self._free_since, *(s.arrived for s in submissions.values())])
         prepare_seconds = 0.0
         if self._prepared and procedure == "run" and self._prepared[0] == index:
             _, keys, prepare_seconds = self._prepared
@@ -240,6 +241,7 @@ class Party:
                 body = {"kind": "stats", "id": ids[role], **stats, "setup": self._setup_stats}
                 self.node.answer(submission.route, body, *self._op_stats())
         self._forget(procedure, ids)
+        self._free_since = time.perf_counter()
         self.doing = ""
 
     def _keys(self, procedure: str, index: int) -> ExecutionKeys:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import zmq
+from zmq.utils import z85
 
 from ..errors import InputError
 
@@ -54,7 +55,7 @@ class Gatekeeper:
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], names: Mapping[str, str]) -> None:
         """`names`: Z85 public key -> name of the machine or role. All other keys are refused."""
-        self._names = {zmq.utils.z85.decode(key.encode()): name.encode() for key, name in names.items()}
+        self._names = {z85.decode(key.encode()): name.encode() for key, name in names.items()}
         self._socket = context.socket(zmq.REP)
         self._socket.linger = 0
         self._socket.bind(_ZAP_ADDRESS)

@@ -222,6 +222,7 @@ class Node:
     def __post_init__(self) -> None:
         self._router: zmq.Socket[bytes] | None = None
         self._machines: frozenset[str] = frozenset()
+        self._early: deque[Message] = deque()  # clients' messages that came before the servers had met
         self._pollers: dict[tuple[bool, tuple[str, ...]], zmq.Poller] = {}
 
     # -- connecting -----------------------------------------------------------------------------------------------
@@ -254,17 +255,15 @@ class Node:
         """Waits until these servers have welcomed us and, if we listen, have said hello; `PeerError` after `seconds`."""
         names = tuple(machines)
         until = None if seconds is None else time.monotonic() + seconds
-        early: deque[Message] = deque()
         while True:
             missing = [
                 n for n in names if not (self.links[n].welcomed and (self._router is None or n in self.routes))
             ]
             if not missing:
-                self._early.extend(early)
                 return
             self.wait(names, listen=True, seconds=0.25)
-            while (message := self.receive()) is not None:
-                early.append(message)
+            while (message := self._from_router()) is not None:
+                self._early.append(message)
             for name in missing:
                 if not self.links[name].welcomed and (unexpected := self.links[name].next()) is not None:
                     raise PeerError(f"{name} sent {unexpected!r:.80} before its welcome", name)
@@ -308,6 +307,9 @@ class Node:
 
     def receive(self) -> Message | None:
         """The next message to our ROUTER from somebody who has said hello; None when nothing has arrived."""
+        return self._early.popleft() if self._early else self._from_router()
+
+    def _from_router(self) -> Message | None:
         if self._router is None:
             return None
         while (frames := _receive(self._router)) is not None:

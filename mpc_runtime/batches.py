@@ -1,0 +1,70 @@
+"""Any number of rows through a plan of a fixed batch: cut into batches, the last filled up, the results cut to size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from .errors import InputError
+from .plan import Plan, Result, Tensor
+
+__all__ = ["Batches"]
+
+Array = np.ndarray
+BATCH = "batch"
+
+
+class Batches:
+    """The rows of `inputs` along the dim `batch`. stacked: names whose arrays have a leading axis of an array role's members."""
+
+    def __init__(self, plan: Plan, tensors: Sequence[Tensor], results: Sequence[Result], inputs: Mapping[str, Any], stacked: frozenset[str]) -> None:
+        self._size = dict(plan.dims).get(BATCH, 0)
+        self._inputs = {name: np.asarray(value) for name, value in inputs.items()}
+        self._axes = {t.name: t.dims.index(BATCH) + (t.name in stacked) for t in tensors if BATCH in t.dims}
+        self._result_axes = {r.name: r.dims.index(BATCH) if BATCH in r.dims else None for r in results}
+        self.rows = self._count()
+        if self.rows > self._size and (fixed := [n for n, axis in self._result_axes.items() if axis is None]):
+            raise InputError(
+                f"output {fixed[0]} has no dim `{BATCH}`, so its values for several batches cannot be put together; "
+                f"use run with {self._size} rows at a time"
+            )
+
+    def _count(self) -> int:
+        counts = {
+            name: self._inputs[name].shape[axis]
+            for name, axis in self._axes.items()
+            if name in self._inputs and self._inputs[name].ndim > axis
+        }
+        if not self._size or not self._axes:
+            raise InputError(f"the plan has no input along a dim `{BATCH}`; use run")
+        if len(set(counts.values())) > 1:
+            raise InputError(f"expected as many rows in each input, found {counts}")
+        return next(iter(counts.values()), self._size)
+
+    def tensors(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """The tensors as they would be for all rows at once: for checking everything before the first run."""
+        return [replace(t, shape=tuple(self.rows if d == BATCH else s for d, s in zip(t.dims, t.shape, strict=True))) for t in tensors]
+
+    def __iter__(self) -> Iterator[dict[str, Array]]:
+        """The inputs of each run; the last row is repeated where rows are missing, so every value stays in its range."""
+        for start in range(0, self.rows, self._size):
+            rows = np.minimum(np.arange(start, start + self._size), self.rows - 1)
+            yield {
+                name: value.take(rows, axis=self._axes[name]) if name in self._axes else value
+                for name, value in self._inputs.items()
+            }
+
+    def join(self, parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+        """The results of all runs as if they had been one."""
+        joined = {}
+        for name in parts[0] if parts else ():
+            axis = self._result_axes[name]
+            if axis is None:
+                joined[name] = parts[0][name]
+                continue
+            whole = np.concatenate([part[name] for part in parts], axis)
+            joined[name] = whole.take(np.arange(self.rows), axis=axis)
+        return joined

@@ -1,0 +1,159 @@
+"""One role: checks and encodes what it owns, shares it with both parties, and rebuilds what it is sent.
+
+Nothing is sent before all of a submission has been checked, so an `InputError` leaves the session as it was. Whose turn
+it is, and which submissions meet in a run, is the parties' business (`party.py`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .errors import InputError, PeerError
+from .fixed_point import check, encode
+from .plan import FORMAT, Feed, Plan, Tensor
+from .sharing import rebuild, split
+from .transport.curve import KeyPair
+from .transport.node import Hello, Message, Node
+
+__all__ = ["Answer", "Prepare", "RoleClient", "encode_feeds", "tensors_of"]
+
+Array = np.ndarray
+Prepare = Callable[[Plan, Feed, Mapping[str, Array]], Array]
+"""Computes a feed's expression from its owner's checked tensors, in float64; ValueError when a promise is broken."""
+
+PARTIES = ("p0", "p1")
+ID_BYTES = 16
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a role gets for one run: its results, both parties' reports, and the payload bytes that it moved."""
+
+    results: Mapping[str, Array]
+    reports: tuple[Message, Message]
+    client_bytes: int
+
+
+def tensors_of(plan: Plan, role: str, stage: str) -> tuple[Tensor, ...]:
+    """What a role gives in a stage: its parameters in "setup", its inputs in "run"."""
+    return tuple(t for t in (plan.params if stage == "setup" else plan.inputs) if t.role == role)
+
+
+def check_tensors(plan: Plan, tensors: Sequence[Tensor], values: Mapping[str, Any]) -> tuple[dict[str, Array], list[str]]:
+    """The values by name, checked against shape, kind and range; and all that is wrong with them, a line each."""
+    scales = {f.source: f.scale for f in plan.feeds if f.source}
+    checked: dict[str, Array] = {}
+    problems = []
+    for t in tensors:
+        try:
+            scale = scales.get(t.name, _default_scale(plan))
+            checked[t.name] = check(t.name, values[t.name], t.kind, t.shape, t.lo, t.hi, scale)
+        except InputError as error:
+            problems.append(str(error))
+    return checked, problems
+
+
+def encode_feeds(
+    plan: Plan, role: str, stage: str, checked: Mapping[str, Array], prepare: Prepare
+) -> tuple[dict[str, Array], list[str]]:
+    """Ring elements of a role's feeds of a stage from all of its checked tensors so far; and what is wrong."""
+    encoded: dict[str, Array] = {}
+    problems = []
+    for feed in plan.feeds_of(role, stage):
+        try:
+            array = prepare(plan, feed, checked) if feed.expression else checked[feed.source]
+            if feed.expression and array.dtype.kind == "f":
+                array = check(feed.name, array, "fixed", feed.shape, feed.lo, feed.hi, feed.scale)
+            encoded[feed.name] = encode(array, feed.scale)
+        except (InputError, ValueError) as error:
+            problems.append(str(error))
+    return encoded, problems
+
+
+def _default_scale(plan: Plan) -> int:
+    """Fraction bits by which contracts are checked where a tensor is only used in expressions."""
+    return max((f.scale for f in plan.feeds if f.scale), default=0)
+
+
+class RoleClient:
+    """The connections of one role to both parties. Results come in the order of submissions."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        role: str,
+        keys: KeyPair,
+        addresses: Mapping[str, str],
+        server_keys: Mapping[str, str],
+        timeout: float,
+    ) -> None:
+        """Connects and waits for both parties' welcome; PeerError after `timeout` seconds or with another plan."""
+        self.plan = plan
+        self.role = role
+        self.node = Node(Hello(role, plan.hash, FORMAT), keys, timeout)
+        self._early: dict[str, list[Message]] = {party: [] for party in PARTIES}
+        self._sent: dict[str, int] = {}
+        try:
+            for party in PARTIES:
+                self.node.connect(party, addresses[party], server_keys[party])
+            self.node.meet(PARTIES, timeout)
+        except BaseException:
+            self.node.close()
+            raise
+
+    def submit(self, stage: str, encoded: Mapping[str, Array]) -> str:
+        """Shares the feeds of a stage with both parties; the number by which to ask for the answer."""
+        self.node.check("")
+        number = os.urandom(ID_BYTES).hex()
+        payloads = split(self.plan.feeds_of(self.role, stage), encoded)
+        for party, payload in zip(PARTIES, payloads, strict=True):
+            self.node.links[party].say({"kind": "submit", "stage": stage, "id": number}, payload)
+        self._sent[number] = sum(p.size for p in payloads)
+        return number
+
+    def wait_held(self, number: str) -> None:
+        """Returns when both parties hold the parameters submitted under this number."""
+        for party in PARTIES:
+            self._next(party, "held", number)
+        del self._sent[number]
+
+    def wait_answer(self, number: str) -> Answer:
+        """Waits for a run: as long as it takes, while both parties live."""
+        messages = [self._next(party, "result", number) for party in PARTIES]
+        reports = self._next("p0", "stats", number), self._next("p1", "stats", number)
+        results = self.plan.results_of(self.role)
+        names = [r.name for r in results]
+        for party, message in zip(PARTIES, messages, strict=True):
+            if message.body["names"] != names or len(message.payload) != len(names):
+                raise PeerError(f"{party} sent results {message.body['names']}, where the plan has {names}", party)
+        moved = self._sent.pop(number) + sum(len(p) for m in messages for p in m.payload)
+        values = {r.name: rebuild(r, messages[0].payload[i], messages[1].payload[i]) for i, r in enumerate(results)}
+        return Answer(values, reports, moved)
+
+    def _next(self, party: str, kind: str, number: str) -> Message:
+        """The message of this kind about this submission; others are kept for whoever asks for them."""
+        early = self._early[party]
+        for message in early:
+            if message.kind == kind and message.body.get("id") == number:
+                early.remove(message)
+                return message
+        link = self.node.links[party]
+        while True:
+            item = link.next()
+            if item is None:
+                self.node.check("")
+                self.node.wait((party,), listen=False, seconds=1.0)
+            elif not isinstance(item, Message):
+                raise PeerError(f"{party} sent data where a message was expected", party)
+            elif item.kind == kind and item.body.get("id") == number:
+                return item
+            else:
+                early.append(item)
+
+    def close(self) -> None:
+        self.node.close()

@@ -1,0 +1,274 @@
+"""The embedding API's sessions: all roles of a plan on this machine (`launch`), or one role of a cluster (`connect`).
+
+A session checks everything before it shares anything, and in one message says all that is wrong. Reading files is
+`values.py`'s, one role's talk with the parties `client.py`'s, the servers of a local session `processes.py`'s.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from .batches import Batches
+from .client import Answer, Prepare, RoleClient, check_tensors, encode_feeds, tensors_of
+from .errors import Error, InputError, PeerError
+from .machine import TIMEOUT_SECONDS, WINDOW_BYTES
+from .party import roles_of
+from .plan import Plan, Result, Tensor
+from .processes import Processes
+from .stats import Stats, run_stats
+from .values import match_names, parameters
+
+__all__ = ["Session", "launch_plan"]
+
+Array = np.ndarray
+FAREWELL_SECONDS = 2.0  # for the survivors to say at which op another machine was missed
+BATCHES_AHEAD = 2  # one is computed while the next is encoded, shared and sent
+
+
+class Session:
+    """Parameters once, then runs. Not for several threads at once. Close it, or use it in a `with`."""
+
+    def __init__(
+        self, plan: Plan, clients: Mapping[str, RoleClient], prepare: Prepare, processes: Processes | None = None
+    ) -> None:
+        self.plan = plan
+        self.stats = Stats()
+        """What the last `run` or `run_batches` did."""
+        self._clients = dict(clients)
+        self._prepare = prepare
+        self._processes = processes
+        self._params: dict[str, dict[str, Array]] = {role: {} for role in clients}
+        self._provided = not self._tensors("setup")
+        self._ended = ""
+        tensors = (*plan.inputs, *plan.params)
+        self._stacked = frozenset(t.name for t in tensors if t.role.endswith("]")) if processes else frozenset()
+
+    # -- what users call ------------------------------------------------------------------------------------------
+
+    def provide(
+        self,
+        weights: str | Path | Mapping[str, Any],
+        *,
+        strict: bool = True,
+        rename: Mapping[str, str] | None = None,
+    ) -> None:
+        """Gives the parameters of this session's roles to the parties: a file (`.safetensors .npz`) or name -> array.
+
+        rename: {"0": "conv1"} reads `0.weight` as `conv1.weight`. strict: a name that the plan does not have is an error.
+        Giving them again replaces them. Raises InputError with every missing, unknown, wrongly shaped or wrong value.
+        """
+        self._check_open()
+        tensors = self._tensors("setup")
+        given = parameters(weights, rename or {}, [t.name for t in tensors], strict=strict)
+        checked = self._check(tensors, given, "parameter")
+        encoded = self._encode("setup", checked)
+        with self._blaming():
+            numbers = {role: self._clients[role].submit("setup", feeds) for role, feeds in encoded.items()}
+            for role, number in numbers.items():
+                self._clients[role].wait_held(number)
+        self._params = checked
+        self._provided = True
+
+    def run(self, **inputs: Any) -> dict[str, Array]:
+        """One batch: input name -> array of the declared shape; output name -> float64, int64 or bool array.
+
+        An array role's input is passed stacked along a new first axis (by `connect`ed roles: each its own). Raises
+        InputError before anything is shared (the session goes on), PeerError when a machine is gone.
+        """
+        self._check_ready()
+        began = time.perf_counter()
+        encoded = self._encode("run", self._check(self._tensors("run"), inputs, "input"))
+        with self._blaming():
+            answers = self._wait(self._submit(encoded))
+        self.stats = self._stats(answers, time.perf_counter() - began)
+        return self._results(answers)
+
+    def run_batches(self, **inputs: Any) -> dict[str, Array]:
+        """As `run`, with any number of rows along the dim `batch`: as many runs as are needed, the last one filled up by
+        repeating its last row, and the results cut to the rows given."""
+        self._check_ready()
+        began = time.perf_counter()
+        tensors = self._tensors("run")
+        batches = Batches(self.plan, tensors, self.plan.results, inputs, self._stacked)
+        self._check(batches.tensors(tensors), inputs, "input")
+        waiting: deque[dict[str, str]] = deque()
+        done: list[dict[str, Array]] = []
+        total = Stats()
+        for batch in batches:
+            encoded = self._encode("run", self._check(tensors, batch, "input"))
+            with self._blaming():
+                waiting.append(self._submit(encoded))
+                while len(waiting) >= BATCHES_AHEAD:
+                    total = self._finish(waiting.popleft(), done, total)
+        with self._blaming():
+            while waiting:
+                total = self._finish(waiting.popleft(), done, total)
+        self.stats = replace(total, seconds=time.perf_counter() - began)
+        return batches.join(done)
+
+    def close(self) -> None:
+        """Ends the session; a local session's processes end with it."""
+        self._ended = self._ended or "the session is closed"
+        for client in self._clients.values():
+            client.close()
+        self._clients = {}
+        if self._processes is not None:
+            self._processes.close()
+            self._processes = None
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    # -- checking and encoding ------------------------------------------------------------------------------------
+
+    def _tensors(self, stage: str) -> list[Tensor]:
+        return [t for role in self._clients for t in tensors_of(self.plan, role, stage)]
+
+    def _check(self, tensors: Sequence[Tensor], given: Mapping[str, Any], what: str) -> dict[str, dict[str, Array]]:
+        """role -> name -> checked array; one InputError says all that is wrong."""
+        shapes = {t.name: t.shape for t in tensors}
+        members = {name: [t.role for t in tensors if t.name == name] for name in shapes}
+        for name in self._stacked & shapes.keys():
+            shapes[name] = (len(members[name]), *shapes[name])
+        problems = match_names(given, shapes, what)
+        values: dict[str, dict[str, Any]] = {role: {} for role in self._clients}
+        for name in shapes:
+            if name not in given:
+                continue
+            if name not in self._stacked:
+                values[members[name][0]][name] = given[name]
+                continue
+            stack = np.asarray(given[name])
+            if stack.shape != shapes[name]:
+                problems.append(f"{name}: expected shape {list(shapes[name])}, found {list(stack.shape)}")
+                continue
+            for role, part in zip(members[name], stack, strict=True):
+                values[role][name] = part
+        checked = {}
+        for role, own in values.items():
+            checked[role], wrong = check_tensors(self.plan, [t for t in tensors if t.role == role and t.name in own], own)
+            problems += wrong
+        _refuse(problems, f"wrong {what}s")
+        return checked
+
+    def _encode(self, stage: str, checked: Mapping[str, Mapping[str, Array]]) -> dict[str, dict[str, Array]]:
+        """role -> feed -> ring elements, for every role that has a part in the stage."""
+        encoded = {}
+        problems: list[str] = []
+        for role in roles_of(self.plan, stage):
+            if role in self._clients:
+                known = {**self._params[role], **checked[role]}
+                encoded[role], wrong = encode_feeds(self.plan, role, stage, known, self._prepare)
+                problems += wrong
+        _refuse(problems, "values that the model does not allow")
+        return encoded
+
+    def _check_open(self) -> None:
+        if self._ended:
+            raise Error(self._ended)
+
+    def _check_ready(self) -> None:
+        self._check_open()
+        if not self._provided:
+            names = ", ".join(t.name for t in self._tensors("setup"))
+            raise InputError(f"the parameters have not been provided: call provide first, with {names}")
+
+    # -- runs -----------------------------------------------------------------------------------------------------
+
+    def _submit(self, encoded: Mapping[str, Mapping[str, Array]]) -> dict[str, str]:
+        return {role: self._clients[role].submit("run", feeds) for role, feeds in encoded.items()}
+
+    def _wait(self, numbers: Mapping[str, str]) -> list[Answer]:
+        return [self._clients[role].wait_answer(number) for role, number in numbers.items()]
+
+    def _finish(self, numbers: Mapping[str, str], done: list[dict[str, Array]], total: Stats) -> Stats:
+        answers = self._wait(numbers)
+        done.append(self._results(answers))
+        return total.plus(self._stats(answers, 0.0))
+
+    def _results(self, answers: Sequence[Answer]) -> dict[str, Array]:
+        got = {name: value for answer in answers for name, value in answer.results.items()}
+        return {r.name: got[r.name] for r in self.plan.results if r.name in got}
+
+    def _stats(self, answers: Sequence[Answer], seconds: float) -> Stats:
+        if not answers:
+            raise InputError("this role has no part in a run of this plan: it neither feeds it nor learns from it")
+        return run_stats(self.plan, answers[0].reports, sum(a.client_bytes for a in answers), seconds)
+
+    # -- failures -------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _blaming(self) -> Iterator[None]:
+        """Turns the loss of a machine into one error that says who died, how, and at which op; and ends the session."""
+        try:
+            yield
+        except PeerError as error:
+            best = self._best_witness(error)
+            self._ended = f"the session has ended: {best}"
+            self.close()
+            raise best from None
+        except KeyboardInterrupt:
+            self._ended = "the session has ended: it was interrupted"
+            self.close()
+            raise
+
+    def _best_witness(self, error: PeerError) -> PeerError:
+        """A party that outlived the dead machine knows at which op it was missed: gives it a moment to say so."""
+        until = time.monotonic() + FAREWELL_SECONDS
+        witnesses = [error]
+        while not any(w.op for w in witnesses) and time.monotonic() < until:
+            for client in self._clients.values():
+                for link in client.node.links.values():
+                    while link.failure is None and link.next() is not None:
+                        continue
+                    if link.failure is not None and link.failure not in witnesses:
+                        witnesses.append(link.failure)
+            time.sleep(0.02)
+        obituary = self._processes.obituary(0.5) if self._processes else ""
+        killed = self._processes.killed() if self._processes else ""
+        best = next((w for w in witnesses if w.op and (not killed or w.peer == killed)), witnesses[-1])
+        peer = killed or best.peer
+        text = f"{best}\n{obituary}" if obituary and obituary not in str(best) else str(best)
+        return PeerError(text, peer, best.op)
+
+
+def launch_plan(
+    plan: Plan, prepare: Prepare, *, timeout: float = TIMEOUT_SECONDS, window: int = WINDOW_BYTES
+) -> Session:
+    """Starts a dealer and both parties as processes on this machine, and a session that plays all roles of the plan."""
+    roles = list(plan.roles)
+    processes = Processes(plan, roles, timeout, window)
+    clients: dict[str, RoleClient] = {}
+    try:
+        for role in roles:
+            clients[role] = RoleClient(
+                plan, role, processes.role_keys[role], processes.addresses, processes.server_keys, timeout
+            )
+    except BaseException as error:
+        obituary = processes.obituary(0.2) if isinstance(error, PeerError) else ""
+        for client in clients.values():
+            client.close()
+        processes.close()
+        if isinstance(error, PeerError) and obituary:
+            raise PeerError(f"{error}\n{obituary}", error.peer) from None
+        raise
+    return Session(plan, clients, prepare, processes)
+
+
+def _refuse(problems: Sequence[str], title: str) -> None:
+    if len(problems) == 1:
+        raise InputError(problems[0])
+    if problems:
+        raise InputError(f"{title}:\n" + "\n".join(f"  {problem}" for problem in problems))

@@ -1,0 +1,153 @@
+"""Reading and writing arrays by file name: `.npy .npz .csv .safetensors` and images; and weights files against a plan.
+
+Images (a file, or a folder of them in the order of their names) become [n, channels, height, width] in 0…1; they need
+Pillow. Checking values against what the plan declares is `fixed_point.py`'s.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import InputError
+
+__all__ = ["match_names", "parameters", "read", "read_many", "write"]
+
+Array = np.ndarray
+
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
+READABLE = ".npy .npz .csv .safetensors or an image"
+WRITABLE = ".npy .npz .csv .safetensors"
+STAYS_HOME = "num_batches_tracked"  # PyTorch saves it with a batchnorm; no model uses it
+
+
+def read(path: str | Path) -> Array:
+    """The one array in a file; InputError when the file holds several, or cannot be read."""
+    arrays = read_many(path)
+    if len(arrays) != 1:
+        raise InputError(f"{path}: expected one array, found {len(arrays)} ({', '.join(arrays)})")
+    return next(iter(arrays.values()))
+
+
+def read_many(path: str | Path) -> dict[str, Array]:
+    """All arrays in a file by name; a file of one array gives it the file's own name."""
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path}: no such file")
+    try:
+        return _read(path)
+    except InputError:
+        raise
+    except Exception as error:  # whatever a parser makes of a damaged file
+        raise InputError(f"{path}: cannot be read as {path.suffix or 'a folder of images'}: {error}") from None
+
+
+def _read(path: Path) -> dict[str, Array]:
+    suffix = path.suffix.lower()
+    if path.is_dir() or suffix in IMAGES:
+        return {path.stem: _images(path)}
+    if suffix == ".npy":
+        return {path.stem: np.load(path, allow_pickle=False)}
+    if suffix == ".npz":
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    if suffix == ".safetensors":
+        from safetensors.numpy import load_file
+
+        return dict(load_file(path))
+    if suffix == ".csv":
+        return {path.stem: _csv(path)}
+    raise InputError(f"{path}: expected {READABLE}, found {suffix or 'no extension'}")
+
+
+def _csv(path: Path) -> Array:
+    """Numbers separated by commas, one row a line; a first line that is no numbers is a heading."""
+    with path.open(encoding="utf-8-sig") as file:
+        first = file.readline()
+    try:
+        [float(cell) for cell in first.split(",")]
+        skip = 0
+    except ValueError:
+        skip = 1
+    return np.loadtxt(path, delimiter=",", skiprows=skip, ndmin=2, encoding="utf-8-sig")
+
+
+def _images(path: Path) -> Array:
+    try:
+        from PIL import Image
+    except ImportError:
+        raise InputError(f"{path}: reading images needs Pillow: pip install pillow") from None
+    files = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGES) if path.is_dir() else [path]
+    if not files:
+        raise InputError(f"{path}: expected image files, found none")
+    arrays = []
+    for file in files:
+        with Image.open(file) as image:
+            gray = image.mode in ("1", "L", "I", "I;16", "F")
+            pixels = np.asarray(image.convert("L" if gray else "RGB"), np.float64) / 255
+        arrays.append(pixels[None] if gray else pixels.transpose(2, 0, 1))
+        if arrays[-1].shape != arrays[0].shape:
+            raise InputError(f"{file}: expected the shape of {files[0].name}, {arrays[0].shape}, found {arrays[-1].shape}")
+    return np.stack(arrays)
+
+
+def write(path: str | Path, arrays: Mapping[str, Array]) -> None:
+    """Writes arrays by extension; `.npy` and `.csv` hold one."""
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix in (".npy", ".csv") and len(arrays) != 1:
+        raise InputError(f"{path}: a {suffix} file holds one array, not {len(arrays)}; use .npz or .safetensors")
+    one = next(iter(arrays.values()))
+    try:
+        if suffix == ".npy":
+            np.save(path, one)
+        elif suffix == ".npz":
+            np.savez(path, **arrays)
+        elif suffix == ".csv":
+            table = np.asarray(one).reshape(len(one) if one.ndim else 1, -1)
+            np.savetxt(path, table, delimiter=",", fmt="%.17g" if one.dtype.kind == "f" else "%d")
+        elif suffix == ".safetensors":
+            from safetensors.numpy import save_file
+
+            save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
+        else:
+            raise InputError(f"{path}: expected {WRITABLE}, found {suffix or 'no extension'}")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def parameters(
+    weights: str | Path | Mapping[str, Any], rename: Mapping[str, str], known: Iterable[str], *, strict: bool
+) -> dict[str, Any]:
+    """Parameters from a file or a mapping, with the leading parts of their names mended: {"0": "conv1"} makes `0.weight`
+    `conv1.weight`. With strict=False unknown names are left out."""
+    given = dict(weights) if isinstance(weights, Mapping) else dict(read_many(weights))
+    mended: dict[str, Any] = {}
+    for name, value in given.items():
+        new = name
+        for old, better in rename.items():
+            if name == old or name.startswith(old + "."):
+                new = better + name[len(old) :]
+        mended[new] = value
+    names = set(known)
+    return {
+        name: value
+        for name, value in mended.items()
+        if name in names or (strict and name.rpartition(".")[2] != STAYS_HOME)
+    }
+
+
+def match_names(given: Iterable[str], wanted: Mapping[str, tuple[int, ...]], what: str) -> list[str]:
+    """What is missing and what is unknown, a line each. wanted: name -> shape."""
+    have = list(given)
+    unknown = [name for name in have if name not in wanted]
+    problems = [f"{name}: missing; expected shape {list(wanted[name])}" for name in wanted if name not in have]
+    for name in unknown:
+        close = difflib.get_close_matches(name, wanted, 1)
+        hint = f"did you mean {close[0]!r}?" if close else f"the plan has {', '.join(wanted) or 'none'}"
+        problems.append(f"{name}: no such {what}; {hint}")
+    return problems
