@@ -251,8 +251,9 @@ def conv2d(x, w, stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1), Py_ssize_
     args.x = <const uint64_t *> cnp.PyArray_DATA(image)
     args.w = <const uint64_t *> cnp.PyArray_DATA(kernel)
     args.out = <uint64_t *> cnp.PyArray_DATA(result)
-    if args.k_h * args.k_w == 1 and args.out_h == args.in_h and args.out_w == args.in_w and args.stride_h * args.stride_w == 1:
-        # One by one: the plane is one long row.
+    if (args.k_h * args.k_w * args.stride_h * args.stride_w == 1 and args.out_h == args.in_h and args.out_w == args.in_w
+            and <Py_ssize_t> args.images >= _threads):
+        # One by one: the plane is one long row. (Threads share out rows, so there must be enough left.)
         args.out_w = args.in_w = args.in_h * args.in_w
         args.out_h = args.in_h = 1
     with nogil:

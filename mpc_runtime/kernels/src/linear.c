@@ -156,17 +156,15 @@ int mpc_matmul(const mpc_matmul_args *args, const mpc_batch *batch, int threads)
 
 static void run_conv2d(job *j, uint64_t *work) {
     const mpc_conv_args *g = j->conv;
-    const size_t positions = g->images * g->out_h * g->out_w;
-    const size_t from = cut(positions, j->variant->columns, j->parts, j->part);
-    const size_t to = cut(positions, j->variant->columns, j->parts, j->part + 1);
+    const size_t rows = g->images * g->out_h;
+    const size_t from = cut(rows, 1, j->parts, j->part), to = cut(rows, 1, j->parts, j->part + 1);
     for (size_t group = 0; group < g->groups && from < to; group++) j->variant->conv2d(g, group, from, to, work);
 }
 
 int mpc_conv2d(const mpc_conv_args *args, int threads) {
-    const mpc_linear_variant *variant = VARIANTS[mpc_level()];
-    const size_t positions = args->images * args->out_h * args->out_w;
+    const size_t rows = args->images * args->out_h;
     const double products =
-        (double)positions * (double)(args->groups * args->outs) * (double)(args->ins * args->k_h * args->k_w);
-    const job model = {.variant = variant, .conv = args, .run = run_conv2d};
-    return run_parts(model, parts_for(products, threads, positions / variant->columns));
+        (double)(rows * args->out_w) * (double)(args->groups * args->outs) * (double)(args->ins * args->k_h * args->k_w);
+    const job model = {.variant = VARIANTS[mpc_level()], .conv = args, .run = run_conv2d};
+    return run_parts(model, parts_for(products, threads, rows));
 }

@@ -41,8 +41,8 @@ typedef struct {
 int mpc_matmul(const mpc_matmul_args *args, const mpc_batch *batch, int threads);
 int mpc_conv2d(const mpc_conv_args *args, int threads);
 
-/* What one variant offers. `matmul` is one product on this thread. `conv2d` computes group `group`, output positions
- * [from, to) of images*out_h*out_w, on this thread. `work` has room for work_words words, aligned to 64 bytes. */
+/* What one variant offers. `matmul` is one product on this thread. `conv2d` computes group `group` of output rows
+ * [from, to) (of images*out_h) on this thread. `work` has room for work_words words, aligned to 64 bytes. */
 typedef struct {
     void (*matmul)(const mpc_matmul_args *args, uint64_t *work);
     void (*conv2d)(const mpc_conv_args *args, size_t group, size_t from, size_t to, uint64_t *work);

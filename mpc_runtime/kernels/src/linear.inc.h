@@ -8,25 +8,27 @@
  *     acc, acc_zero(), acc_mac(c, a, b), acc_total(c)
  *     mask, mask_of(lanes), load, store, load_part(p, mask), store_part(p, mask, v), add, sub
  *     VARIANT          the name of the mpc_linear_variant that results
+ * and includes <string.h> (before it changes the target).
  *
  * Blocking as in BLIS [VZG15, doi 10.1145/2764454]: a packed panel of the right operand (DEPTH x COLS) stays in the
  * first-level cache, a packed block of the left one (BLOCK_ROWS x DEPTH) in the second. Nothing here allocates. */
 
 #include "linear.h"
 
-#include <string.h>
-
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 8")
 
 enum {
     COLS = VECS * LANES,
-    DEPTH = 192,                          /* 36 KiB for a panel of 24 columns */
-    BLOCK_ROWS = 16 * ROWS,               /* 192 KiB at ROWS = 8 */
-    BLOCK_COLS = COLS * (1536 / COLS),    /* 2.3 MiB; many small blocks repack the left operand too often */
+    DEPTH = 256,                        /* 48 KiB for a panel of 24 columns; 192 to 384 are within 10 % */
+    BLOCK_ROWS = 16 * ROWS,             /* 256 KiB at ROWS = 8 */
+    BLOCK_COLS = COLS * (1536 / COLS),  /* 3 MiB; smaller blocks repack the left operand too often */
+    STRETCH = 8 * COLS,                 /* columns packed together */
     PLAIN_DEPTH = 1024,
-    WIDE_VECS = 8,                        /* tile of one row: enough contiguous columns to stream a row of b */
-    LEFT_WORDS = BLOCK_ROWS * DEPTH * LHS_WORDS,
+    WIDE_VECS = 16 / LHS_WORDS / 2,     /* tile of one row, in vectors */
+    WIDE_DEPTH = 16,                    /* rows of b streamed together: as many as hardware prefetchers follow */
+    MOST_VECS = WIDE_VECS > VECS ? WIDE_VECS : VECS,
+    LEFT_WORDS = 2 * BLOCK_ROWS * DEPTH * LHS_WORDS, /* a convolution keeps all its weights there if they fit */
     RIGHT_WORDS = BLOCK_COLS * DEPTH,
 };
 
@@ -44,11 +46,14 @@ INLINE size_t even_block(size_t total, size_t limit) {
  * Packed: a holds ROWS elements per step, b COLS. Plain: elements a_row, a_col and rows b_row apart, where they lie. */
 INLINE void tile(const int rows, const int vecs, const int packed, size_t depth, const uint64_t *a, ptrdiff_t a_row,
                  ptrdiff_t a_col, const uint64_t *b, ptrdiff_t b_row, uint64_t *c, ptrdiff_t c_row, mask edge, int sign) {
-    acc sums[ROWS > 1 ? ROWS : 1][WIDE_VECS];
+    acc sums[ROWS][MOST_VECS];
+    if (packed) /* the result is next needed after the whole depth: fetch it meanwhile */
+        UNROLL for (int i = 0; i < rows; i++)
+            UNROLL for (int v = 0; v < vecs; v += 8 / LANES ? 8 / LANES : 1) __builtin_prefetch(c + i * c_row + v * LANES, 1);
     UNROLL for (int i = 0; i < rows; i++)
         UNROLL for (int v = 0; v < vecs; v++) sums[i][v] = acc_zero();
     for (size_t p = 0; p < depth; p++) {
-        vec right[WIDE_VECS];
+        vec right[MOST_VECS];
         UNROLL for (int v = 0; v < vecs; v++)
             right[v] = !packed && v == vecs - 1 ? load_part(b + v * LANES, edge) : load(b + v * LANES);
         UNROLL for (int i = 0; i < rows; i++) {
@@ -110,16 +115,18 @@ static void plain_tile(size_t rows, size_t cols, size_t depth, const uint64_t *a
 
 INLINE uint64_t swap_halves(uint64_t x) { return x >> 32 | x << 32; }
 
-/* Panels of ROWS rows, element after element; the rows that a last panel lacks are left as they are, never used. */
+/* Panels of ROWS rows, element after element; the rows that a last panel lacks repeat its first and are not used. */
 static void pack_left(size_t rows, size_t depth, const uint64_t *a, ptrdiff_t a_row, ptrdiff_t a_col, uint64_t *to) {
     for (size_t i = 0; i < rows; i += ROWS, to += depth * ROWS * LHS_WORDS) {
         const size_t here = min_size(ROWS, rows - i);
-        for (size_t r = 0; r < here; r++) {
-            const uint64_t *from = a + (ptrdiff_t)(i + r) * a_row;
-            uint64_t *at = to + r;
-            for (size_t p = 0; p < depth; p++, from += a_col, at += ROWS * LHS_WORDS) {
-                at[0] = *from;
-                if (LHS_WORDS == 2) at[ROWS] = swap_halves(*from);
+        const uint64_t *row[ROWS];
+        for (size_t r = 0; r < ROWS; r++) row[r] = a + (ptrdiff_t)(i + (r < here ? r : 0)) * a_row;
+        uint64_t *at = to;
+        for (size_t p = 0; p < depth; p++, at += ROWS * LHS_WORDS) {
+            UNROLL for (size_t r = 0; r < ROWS; r++) {
+                const uint64_t word = row[r][(ptrdiff_t)p * a_col];
+                at[r] = word;
+                if (LHS_WORDS == 2) at[ROWS + r] = swap_halves(word);
             }
         }
     }
@@ -133,11 +140,7 @@ INLINE void copy_row(uint64_t *to, const uint64_t *from, size_t count) {
 }
 
 /* One panel of `cols` <= COLS columns; the columns that it lacks become zeros up to a multiple of LANES. */
-static void pack_right(size_t depth, size_t cols, const uint64_t *b, ptrdiff_t b_row, ptrdiff_t b_col, uint64_t *to) {
-    if (b_col == 1) {
-        for (size_t p = 0; p < depth; p++, b += b_row, to += COLS) copy_row(to, b, cols);
-        return;
-    }
+static void pack_panel(size_t depth, size_t cols, const uint64_t *b, ptrdiff_t b_row, ptrdiff_t b_col, uint64_t *to) {
     const size_t padded = (cols + LANES - 1) / LANES * LANES;
     for (size_t j = 0; j < cols; j++) {
         const uint64_t *from = b + (ptrdiff_t)j * b_col;
@@ -147,15 +150,39 @@ static void pack_right(size_t depth, size_t cols, const uint64_t *b, ptrdiff_t b
         for (size_t p = 0; p < depth; p++) to[p * COLS + j] = 0;
 }
 
+/* Panels of COLS columns. Rows that lie contiguous are read a stretch of several panels at a time: a panel's width alone
+ * would touch every page of b again for each panel. */
+static void pack_right(size_t depth, size_t cols, const uint64_t *b, ptrdiff_t b_row, ptrdiff_t b_col, uint64_t *to) {
+    if (b_col != 1) {
+        for (size_t j = 0; j < cols; j += COLS)
+            pack_panel(depth, min_size(COLS, cols - j), b + (ptrdiff_t)j * b_col, b_row, b_col, to + j * depth);
+        return;
+    }
+    for (size_t j0 = 0; j0 < cols; j0 += STRETCH) {
+        const size_t end = min_size(cols, j0 + STRETCH);
+        for (size_t p = 0; p < depth; p++)
+            for (size_t j = j0; j < end; j += COLS)
+                copy_row(to + j * depth + p * COLS, b + (ptrdiff_t)p * b_row + j, min_size(COLS, end - j));
+    }
+}
+
 /* ---- matrix product ------------------------------------------------------------------------------------------ */
 
-/* One row times a matrix whose rows lie contiguous: the columns are streamed, nothing is packed. */
+/* One row times a matrix whose rows lie contiguous: a few of them at a time are streamed from end to end, unless they
+ * are so short that the whole matrix is one stream. */
 static void row_times_rows(const mpc_matmul_args *g) {
-    size_t j = 0;
-    for (; j + WIDE_VECS * LANES <= g->n; j += WIDE_VECS * LANES)
-        tile(1, WIDE_VECS, 0, g->k, g->a, 0, g->a_col, g->b + j, g->b_row, g->c + j, 0, mask_of(LANES), g->sign);
-    for (; j < g->n; j += COLS)
-        plain_tile(1, min_size(COLS, g->n - j), g->k, g->a, 0, g->a_col, g->b + j, g->b_row, g->c + j, 0, g->sign);
+    enum { WIDE = WIDE_VECS * LANES };
+    const size_t block = g->n > 8 * WIDE ? WIDE_DEPTH : PLAIN_DEPTH;
+    for (size_t p = 0; p < g->k; p += block) {
+        const size_t depth = min_size(block, g->k - p);
+        const int sign = p > 0 && g->sign == 0 ? 1 : g->sign;
+        const uint64_t *a = g->a + (ptrdiff_t)p * g->a_col, *b = g->b + (ptrdiff_t)p * g->b_row;
+        size_t j = 0;
+        for (; j + WIDE <= g->n; j += WIDE)
+            tile(1, WIDE_VECS, 0, depth, a, 0, g->a_col, b + j, g->b_row, g->c + j, 0, mask_of(LANES), sign);
+        for (; j < g->n; j += COLS)
+            plain_tile(1, min_size(COLS, g->n - j), depth, a, 0, g->a_col, b + j, g->b_row, g->c + j, 0, sign);
+    }
 }
 
 INLINE uint64_t combine(uint64_t old, uint64_t sum, int sign) { return sign == 0 ? sum : sign > 0 ? old + sum : old - sum; }
@@ -210,10 +237,7 @@ static void blocked(const mpc_matmul_args *g, uint64_t *work) {
         for (size_t p = 0; p < g->k; p += depth_block) {
             const size_t depth = min_size(depth_block, g->k - p);
             const int sign = p > 0 && g->sign == 0 ? 1 : g->sign;
-            for (size_t j = 0; j < cols; j += COLS)
-                pack_right(depth, min_size(COLS, cols - j),
-                           g->b + (ptrdiff_t)p * g->b_row + (ptrdiff_t)(j0 + j) * g->b_col, g->b_row, g->b_col,
-                           right + j * depth);
+            pack_right(depth, cols, g->b + (ptrdiff_t)p * g->b_row + (ptrdiff_t)j0 * g->b_col, g->b_row, g->b_col, right);
             for (size_t i0 = 0; i0 < g->m; i0 += BLOCK_ROWS) {
                 const size_t rows = min_size(BLOCK_ROWS, g->m - i0);
                 pack_left(rows, depth, g->a + (ptrdiff_t)i0 * g->a_row + (ptrdiff_t)p * g->a_col, g->a_row, g->a_col, left);

@@ -6,6 +6,7 @@
 #if MPC_X86
 #include <immintrin.h>
 #include <stdint.h>
+#include <string.h>
 
 MPC_TARGET_PUSH(MPC_TARGET_AVX2)
 

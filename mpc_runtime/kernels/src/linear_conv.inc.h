@@ -27,15 +27,16 @@ INLINE size_t find_runs(const mpc_conv_args *g, const uint64_t *x, size_t from, 
 
 /* to[t] = row[x + t*stride] where that lies in [0, width), else 0. */
 INLINE void copy_patch_row(uint64_t *to, const uint64_t *row, ptrdiff_t x, size_t stride, ptrdiff_t width, size_t count) {
-    const ptrdiff_t last = x + (ptrdiff_t)((count - 1) * stride);
-    if (x >= 0 && last < width) {
-        if (stride == 1)
-            for (size_t t = 0; t < count; t++) to[t] = row[x + (ptrdiff_t)t];
-        else
-            for (size_t t = 0; t < count; t++) to[t] = row[x + (ptrdiff_t)(t * stride)];
-        return;
+    size_t t = 0;
+    for (; t < count && x < 0; t++, x += (ptrdiff_t)stride) to[t] = 0;
+    if (stride == 1) {
+        const size_t inside = t < count && x < width ? min_size(count - t, (size_t)(width - x)) : 0;
+        memcpy(to + t, row + x, inside * sizeof(uint64_t));
+        t += inside;
+    } else {
+        for (; t < count && x < width; t++, x += (ptrdiff_t)stride) to[t] = row[x];
     }
-    for (size_t t = 0; t < count; t++, x += (ptrdiff_t)stride) to[t] = x >= 0 && x < width ? row[x] : 0;
+    for (; t < count; t++) to[t] = 0;
 }
 
 /* Rows [first, first+depth) of the patch matrix for one run, COLS apart in `to`. */
@@ -54,12 +55,12 @@ INLINE void pack_run(const mpc_conv_args *g, const run *r, size_t first, size_t 
         if (y < 0 || y >= (ptrdiff_t)g->in_h) {
             for (size_t s = 0; s < here; s++, at += COLS) memset(at, 0, r->count * sizeof(uint64_t));
         } else if (g->stride_w == 1 && x >= 0 && last < width) {
-            const size_t whole = r->count / LANES * LANES;
+            const size_t whole = (r->count - 1) / LANES * LANES;
             const mask edge = mask_of(r->count - whole);
             for (size_t s = 0; s < here; s++, at += COLS) {
                 const uint64_t *from = row + x + (ptrdiff_t)(s * g->dilation_w);
                 for (size_t t = 0; t < whole; t += LANES) store(at + t, load(from + t));
-                if (whole < r->count) store_part(at + whole, edge, load_part(from + whole, edge));
+                store_part(at + whole, edge, load_part(from + whole, edge));
             }
         } else {
             for (size_t s = 0; s < here; s++, at += COLS)
@@ -99,17 +100,100 @@ static void conv_tile(const mpc_conv_args *g, size_t rows, size_t depth, const u
         }
 }
 
-static void conv2d(const mpc_conv_args *g, size_t group, size_t from, size_t to, uint64_t *work) {
+/* ---- few outputs in a group (a depthwise convolution has one): patches would be packed to be used once ------------ */
+
+static size_t padded_width(const mpc_conv_args *g) { return (g->out_w - 1) + (g->k_w - 1) * g->dilation_w + 1; }
+static size_t padded_height(const mpc_conv_args *g) {
+    return (g->out_h - 1) * g->stride_h + (g->k_h - 1) * g->dilation_h + 1;
+}
+
+static int is_direct(const mpc_conv_args *g) {
+    return g->stride_w == 1 && g->outs * 4 <= ROWS + 1 && padded_width(g) * padded_height(g) * g->ins <= RIGHT_WORDS;
+}
+
+/* The planes of one image, of `ins` channels, with their padding. */
+static void pad_planes(const mpc_conv_args *g, const uint64_t *x, uint64_t *to) {
+    const size_t wide = padded_width(g), high = padded_height(g);
+    for (size_t c = 0; c < g->ins; c++)
+        for (size_t y = 0; y < high; y++, to += wide) {
+            const ptrdiff_t from = (ptrdiff_t)y - g->pad_top;
+            if (from < 0 || from >= (ptrdiff_t)g->in_h)
+                memset(to, 0, wide * sizeof(uint64_t));
+            else
+                copy_patch_row(to, x + (ptrdiff_t)c * g->x_channel + from * (ptrdiff_t)g->in_w, -g->pad_left, 1,
+                               (ptrdiff_t)g->in_w, wide);
+        }
+}
+
+/* `vecs` vectors of one output row. */
+INLINE void direct_tile(const mpc_conv_args *g, const int vecs, const uint64_t *padded, const uint64_t *w, uint64_t *out,
+                        mask edge) {
+    const size_t wide = padded_width(g), plane = wide * padded_height(g);
+    acc sums[VECS];
+    UNROLL for (int v = 0; v < vecs; v++) sums[v] = acc_zero();
+    for (size_t c = 0; c < g->ins; c++)
+        for (size_t ky = 0; ky < g->k_h; ky++) {
+            const uint64_t *from = padded + c * plane + ky * g->dilation_h * wide;
+            for (size_t kx = 0; kx < g->k_w; kx++, w++, from += g->dilation_w) {
+                const lhs weight = lhs_plain(w);
+                UNROLL for (int v = 0; v < vecs; v++)
+                    sums[v] = acc_mac(sums[v], weight,
+                                      v == vecs - 1 ? load_part(from + v * LANES, edge) : load(from + v * LANES));
+            }
+        }
+    UNROLL for (int v = 0; v < vecs; v++) {
+        uint64_t *at = out + v * LANES;
+        vec sum = acc_total(sums[v]);
+        const mask here = v == vecs - 1 ? edge : mask_of(LANES);
+        if (g->sign > 0) sum = add(load_part(at, here), sum);
+        if (g->sign < 0) sum = sub(load_part(at, here), sum);
+        store_part(at, here, sum);
+    }
+}
+
+/* Output rows [from, to) of all images, counted through. */
+static void conv2d_direct(const mpc_conv_args *g, size_t group, size_t from, size_t to, uint64_t *padded) {
+    const size_t inner = g->ins * g->k_h * g->k_w, plane = g->out_h * g->out_w;
+    for (size_t row = from; row < to; row++) {
+        const size_t image = row / g->out_h, y = row % g->out_h;
+        if (row == from || y == 0)
+            pad_planes(g, g->x + (ptrdiff_t)image * g->x_image + (ptrdiff_t)(group * g->ins) * g->x_channel, padded);
+        for (size_t o = 0; o < g->outs; o++) {
+            uint64_t *out = g->out + ((image * g->groups + group) * g->outs + o) * plane + y * g->out_w;
+            const uint64_t *w = g->w + (group * g->outs + o) * inner, *patch = padded + y * g->stride_h * padded_width(g);
+            size_t x = 0;
+            for (; x + COLS <= g->out_w; x += COLS) direct_tile(g, VECS, patch + x, w, out + x, mask_of(LANES));
+            for (; x < g->out_w; x += LANES)
+                direct_tile(g, 1, patch + x, w, out + x, mask_of(min_size(LANES, g->out_w - x)));
+        }
+    }
+}
+
+/* ---- the general case -------------------------------------------------------------------------------------------- */
+
+/* Patches of the columns [from, from+cols) and weights [outs, first..first+depth), both packed, into the outputs. */
+INLINE void conv_block(const mpc_conv_args *g, size_t outs, size_t depth, const uint64_t *left, const uint64_t *right,
+                       uint64_t *out, size_t from, size_t cols, int sign) {
+    for (size_t j = 0; j < cols; j += COLS)
+        for (size_t i = 0; i < outs; i += ROWS)
+            conv_tile(g, min_size(ROWS, outs - i), depth, left + i * depth * LHS_WORDS, right + j * depth,
+                      out + i * g->out_h * g->out_w, from + j, min_size(COLS, cols - j), sign);
+}
+
+static void conv2d_packed(const mpc_conv_args *g, size_t group, size_t from, size_t to, uint64_t *work) {
     uint64_t *left = work, *right = work + LEFT_WORDS;
     const size_t inner = g->ins * g->k_h * g->k_w, plane = g->out_h * g->out_w;
-    const size_t depth_block = even_block(inner, DEPTH);
+    const size_t depth_block = even_block(inner, DEPTH), tall = (g->outs + ROWS - 1) / ROWS * ROWS * LHS_WORDS;
     const uint64_t *x = g->x + (ptrdiff_t)(group * g->ins) * g->x_channel;
     const uint64_t *w = g->w + group * g->outs * inner;
     uint64_t *out = g->out + group * g->outs * plane;
-    const int one_block = g->outs <= BLOCK_ROWS && inner <= DEPTH;
-    if (one_block) pack_left(g->outs, inner, w, (ptrdiff_t)inner, 1, left);
-    /* With one block of weights a panel is used as soon as it is packed and stays in the first-level cache. */
-    const size_t block_cols = one_block ? COLS : BLOCK_COLS;
+    /* Few enough weights stay packed in the second-level cache; a panel of patches is then used as soon as it is packed,
+     * out of the first. Else the weights are packed again for each block of columns. */
+    const int resident = tall * inner <= LEFT_WORDS;
+    if (resident)
+        for (size_t p = 0; p < inner; p += depth_block)
+            pack_left(g->outs, min_size(depth_block, inner - p), w + p, (ptrdiff_t)inner, 1, left + p * tall);
+    const size_t block_cols = resident ? COLS : BLOCK_COLS;
     for (size_t j0 = from; j0 < to; j0 += block_cols) {
         const size_t cols = min_size(block_cols, to - j0);
         for (size_t p = 0; p < inner; p += depth_block) {
@@ -117,16 +201,25 @@ static void conv2d(const mpc_conv_args *g, size_t group, size_t from, size_t to,
             const int sign = p > 0 && g->sign == 0 ? 1 : g->sign;
             for (size_t j = 0; j < cols; j += COLS)
                 pack_patches(g, x, p, depth, j0 + j, min_size(COLS, cols - j), right + j * depth);
-            for (size_t i0 = 0; i0 < g->outs; i0 += BLOCK_ROWS) {
-                const size_t rows = min_size(BLOCK_ROWS, g->outs - i0);
-                if (!one_block) pack_left(rows, depth, w + i0 * inner + p, (ptrdiff_t)inner, 1, left);
-                for (size_t j = 0; j < cols; j += COLS)
-                    for (size_t i = 0; i < rows; i += ROWS)
-                        conv_tile(g, min_size(ROWS, rows - i), depth, left + i * depth * LHS_WORDS, right + j * depth,
-                                  out + (i0 + i) * plane, j0 + j, min_size(COLS, cols - j), sign);
+            if (resident) {
+                conv_block(g, g->outs, depth, left + p * tall, right, out, j0, cols, sign);
+                continue;
+            }
+            for (size_t i = 0; i < g->outs; i += BLOCK_ROWS) {
+                const size_t outs = min_size(BLOCK_ROWS, g->outs - i);
+                pack_left(outs, depth, w + i * inner + p, (ptrdiff_t)inner, 1, left);
+                conv_block(g, outs, depth, left, right, out + i * plane, j0, cols, sign);
             }
         }
     }
+}
+
+/* Output rows [from, to) of one group, counted through the images. */
+static void conv2d(const mpc_conv_args *g, size_t group, size_t from, size_t to, uint64_t *work) {
+    if (is_direct(g))
+        conv2d_direct(g, group, from, to, work);
+    else
+        conv2d_packed(g, group, from * g->out_w, to * g->out_w, work);
 }
 
 const mpc_linear_variant VARIANT = {matmul, conv2d, LEFT_WORDS + RIGHT_WORDS, COLS};
