@@ -117,10 +117,12 @@ def _no_model(trouble: Trouble) -> Complaint | None:
     if trouble.at or trouble.expected != {"MODEL"}:
         return None
     later = [token for token in trouble.tokens if token.type == "MODEL"]
+    misspelt = trouble.found.type == "NAME" and closest(str(trouble.found), {"model"})
+    help = "move the `model` line above everything else" if later else "write `model` and a name as the first line"
     return Complaint(
         span_of(trouble.found),
         f"a file starts with `model NAME`, found {_shown(trouble.found)}",
-        "move the `model` line above everything else" if later else "write `model` and a name as the first line",
+        "did you mean `model`?" if misspelt else help,
         tuple((span_of(token), "the model is named here") for token in later[:1]),
     )
 
@@ -310,7 +312,9 @@ def _signless(trouble: Trouble) -> Complaint | None:
     if found.type == "NOT":
         return Complaint(span_of(found), "`not` binds looser than this operator", "write `(not x)` in brackets")
     if found.type == "LBRACE":
-        return Complaint(span_of(found), "expected a value, found `{`", "a list is written `[a, b]`; braces hold blocks")
+        return Complaint(
+            span_of(found), "expected a value, found `{`", "a list is written `[a, b]`; braces hold blocks"
+        )
     if found.type == "RSQB" and before.type == "LSQB":
         return Complaint(span_of(found), "expected an index between the brackets", "all of an axis is `[:]`")
     if found.type in CLOSING and before.type == "COMMA":

@@ -17,6 +17,8 @@ from dsl.scan import BLOCKS, MAX_PROBLEMS, Scanned, begins, binds, same_line
 
 __all__ = ["derive"]
 
+MAX_ATTEMPTS = 3 * MAX_PROBLEMS  # a statement that the scanner mended is taken out without a word, so more than those
+
 # What stays of a statement that others around it need.
 STUBS = {
     "MODEL": "model _",
@@ -30,7 +32,9 @@ STUBS = {
 def derive(scanned: Scanned, filename: str) -> Tree[Token] | None:
     """The parse tree of all that could be parsed, with the problems added to `scanned`; None where there are too many."""
     tokens = scanned.tokens
-    while len(scanned.problems) < MAX_PROBLEMS:
+    for _ in range(MAX_ATTEMPTS):
+        if len(scanned.problems) >= MAX_PROBLEMS:
+            return None
         tree, stuck = _parse(tokens)
         if tree is not None:
             return tree
@@ -38,8 +42,6 @@ def derive(scanned: Scanned, filename: str) -> Tree[Token] | None:
         start, end, stub = _cut(trouble)
         if not _mended(trouble, start, end, scanned.mended):
             scanned.problems.append(complain(trouble))
-        if start == end and not stub:
-            return None
         rest = tokens[end:] if trouble.at else _without_model(tokens)
         tokens = tokens[:start] + _stub(stub, trouble.tokens[start]) + rest
     return None
@@ -145,7 +147,8 @@ def _cut(trouble: Trouble) -> tuple[int, int, str | None]:
     tokens, at, start = trouble.tokens, trouble.at, trouble.start
     last = len(tokens) - 1
     if at == 0:
-        return 0, 0, "MODEL"
+        meant = trouble.found.type == "NAME" and not binds(tokens, 1)  # `modle lenet`, or the name alone
+        return 0, min(_starts(tokens[1:-1]) or [len(tokens) - 2]) + 1 if meant else 0, "MODEL"
     if trouble.found.type == "RBRACE" and "RETURN" in trouble.expected:
         return at, at, "RETURN"
     following = [each for each in _starts(tokens[:last]) if each > at]
@@ -157,17 +160,22 @@ def _cut(trouble: Trouble) -> tuple[int, int, str | None]:
     elif trouble.fresh and trouble.found.type in ("RBRACE", "$END"):
         end = at
     kind = tokens[start].type
-    braced = any(token.type == "LBRACE" for token in tokens[start:end])
-    return start, end, kind if kind in ("MODEL", "RETURN") or (kind in BLOCKS and braced) else None
+    stays = kind in ("MODEL", "RETURN") or (kind in BLOCKS and _depth(tokens[start:end]) > 0)
+    return start, end, kind if stays else None
 
 
 def _past_block(tokens: list[Token], start: int, end: int) -> int:
     """The end of the statement from `start` to `end`, with the block that it opens."""
-    depth = sum((token.type == "LBRACE") - (token.type == "RBRACE") for token in tokens[start:end])
+    depth = _depth(tokens[start:end])
     while depth > 0 and end < len(tokens) - 1:
-        depth += (tokens[end].type == "LBRACE") - (tokens[end].type == "RBRACE")
+        depth += _depth(tokens[end : end + 1])
         end += 1
     return end
+
+
+def _depth(tokens: list[Token]) -> int:
+    """How many braces stay open behind these tokens."""
+    return sum((token.type == "LBRACE") - (token.type == "RBRACE") for token in tokens)
 
 
 def _without_model(tokens: list[Token]) -> list[Token]:

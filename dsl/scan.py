@@ -22,9 +22,7 @@ __all__ = ["BLOCKS", "MAX_PROBLEMS", "STARTERS", "Scanned", "begins", "behind", 
 MAX_PROBLEMS = 20  # more than a screenful helps nobody, and each costs another pass over the text
 
 # The keywords that start a statement. A `NAME =` does too.
-STARTERS = frozenset(
-    "MODEL ROLE DIM PRECISION CONST INPUT PARAM WEIGHTS LAYER DEF RETURN FOR OUTPUT TRAIN".split()
-)
+STARTERS = frozenset("MODEL ROLE DIM PRECISION CONST INPUT PARAM WEIGHTS LAYER DEF RETURN FOR OUTPUT TRAIN".split())
 # The keywords that open a block, and the statements it holds besides values.
 BLOCKS = {
     "DEF": frozenset({"LAYER", "FOR", "RETURN"}),
@@ -57,9 +55,7 @@ def span_of(token: Token) -> Span:
 def behind(token: Token) -> Span:
     """The place directly behind a token."""
     place = span_of(token)
-    return Span(
-        place.end, place.end, place.end_line, place.end_column, place.end_line, place.end_column + 1
-    )
+    return Span(place.end, place.end, place.end_line, place.end_column, place.end_line, place.end_column + 1)
 
 
 def same_line(left: Token, right: Token) -> bool:
@@ -81,7 +77,7 @@ def begins(tokens: list[Token], at: int) -> bool:
         return False
     if before is not None and before.type in ENDINGS and not same_line(before, tokens[at]):
         return True
-    return binds(tokens, at + 1) and (before is None or before.type not in NAMING)
+    return binds(tokens, at + 1) and (before is None or before.type not in NAMING | {"COMMA", "LPAR"})
 
 
 def binds(tokens: list[Token], at: int) -> bool:
@@ -119,7 +115,7 @@ HABITS = (
     (r"…", "`…` is one character", "write three points: `...`"),
     (r"'[^'\n]*'", "a string stands in double quotes", "write `\"` instead of `'`"),
     (r"“[^”\n]*”", "a string stands in straight quotes", 'write `"`'),
-    (r'"[^"\n]*', "this string has no closing `\"`", "a string ends in the line where it starts"),
+    (r'"[^"\n]*', 'this string has no closing `"`', "a string ends in the line where it starts"),
 )
 
 
@@ -258,7 +254,9 @@ class _Balance:
         return True
 
     def _unopened(self, closer: Token) -> bool:
-        self._problem(span_of(closer), f"this `{closer}` closes nothing", "delete it, or open the bracket before it", closer)
+        self._problem(
+            span_of(closer), f"this `{closer}` closes nothing", "delete it, or open the bracket before it", closer
+        )
         return False
 
     def _unclosed(self, kinds: tuple[str, ...] = tuple(PARTNERS)) -> Iterator[Token]:

@@ -1,0 +1,214 @@
+"""Two prints of a syntax tree: `dump`, every node on its own line with its place, and `unparse`, the `.ppml` text again.
+
+`dump` is what `mpcc compile --emit ast` shows. `unparse` writes the program with as few brackets as the grammar needs;
+parsed again, it gives an equal tree. Comments and line breaks are not part of the tree, and are lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
+
+from dsl import ast
+from dsl.ast import Node, Operator, Span
+
+__all__ = ["dump", "unparse"]
+
+INDENT = "  "
+
+
+# Dump ---------------------------------------------------------------------------------------------------------------
+
+
+def dump(node: Node) -> str:
+    """The tree as indented text: the field's name, the node's class, its plain fields, and line:column."""
+    return "\n".join(_dump(node, "", 0)) + "\n"
+
+
+def _dump(node: Node, label: str, depth: int) -> Iterator[str]:
+    plain, below = [], []
+    for entry in fields(node):
+        value = getattr(node, entry.name)
+        if isinstance(value, Node):
+            below.append((f"{entry.name}: ", value))
+        elif isinstance(value, tuple):
+            below += [(f"{entry.name}[{place}]: ", each) for place, each in enumerate(value)]
+        elif entry.compare and value is not None:
+            plain.append(value.value if isinstance(value, Operator) else f"{value!r}")
+    head = " ".join([f"{label}{type(node).__name__}", *plain])
+    yield f"{INDENT * depth}{head}  @{node.span.line}:{node.span.column}"
+    for name, each in below:
+        yield from _dump(each, name, depth + 1)
+
+
+# Unparse ------------------------------------------------------------------------------------------------------------
+
+# How tightly an expression holds together, from the grammar: an operand that holds looser needs brackets.
+PIPE, OR, AND, NOT, COMPARE, SUM, PRODUCT, SIGN, POWER, POSTFIX = range(10)
+
+PRECEDENCE = {
+    Operator.OR: OR,
+    Operator.AND: AND,
+    Operator.NOT: NOT,
+    Operator.LESS: COMPARE,
+    Operator.LESS_EQUAL: COMPARE,
+    Operator.GREATER: COMPARE,
+    Operator.GREATER_EQUAL: COMPARE,
+    Operator.EQUAL: COMPARE,
+    Operator.NOT_EQUAL: COMPARE,
+    Operator.ADD: SUM,
+    Operator.SUB: SUM,
+    Operator.MUL: PRODUCT,
+    Operator.DIV: PRODUCT,
+    Operator.MATMUL: PRODUCT,
+    Operator.NEG: SIGN,
+    Operator.POW: POWER,
+}
+
+
+def unparse(model: ast.Model) -> str:
+    """The `.ppml` text of a model, which parses to an equal tree."""
+    return "\n".join([f"model {model.name.id}", *_lines(model.statements, 0)]) + "\n"
+
+
+def _lines(statements: Iterable[Node], depth: int) -> Iterator[str]:
+    indent = INDENT * depth
+    for statement in statements:
+        match statement:
+            case ast.For(name=name, start=start, stop=stop, body=body):
+                yield f"{indent}for {name.id} in {_expression(start)}..{_expression(stop)} {{"
+                yield from _lines(body, depth + 1)
+                yield f"{indent}}}"
+            case ast.Def(name=name, formals=formals, body=body, result=result):
+                yield f"{indent}def {name.id}({', '.join(map(_formal, formals))}) {{"
+                yield from _lines(body, depth + 1)
+                yield f"{indent}{INDENT}return {_expression(result)}"
+                yield f"{indent}}}"
+            case ast.Train(body=body):
+                yield f"{indent}train {{"
+                yield from _lines(body, depth + 1)
+                yield f"{indent}}}"
+            case _:
+                yield indent + _statement(statement)
+
+
+def _statement(statement: Node) -> str:
+    match statement:
+        case ast.Role(roles=roles):
+            return f"role {_refs(roles)}"
+        case ast.Dim(name=name, default=default):
+            return f"dim {name.id} = {_expression(default)}"
+        case ast.Precision(bits=bits, frac=frac):
+            words = [f"{word}={_expression(each)}" for word, each in (("bits", bits), ("frac", frac)) if each]
+            return f"precision fixed({', '.join(words)})"
+        case ast.Const(name=name, value=value):
+            return f"const {name.id} = {_expression(value)}"
+        case ast.Input(name=name, type=kind):
+            return f"input {name.id} : {_type(kind)}{_owner(statement)}"
+        case ast.Param(name=name, type=kind):
+            return f"param {name.id} : {_type(kind)}{_owner(statement)}"
+        case ast.Weights(names=names):
+            listed = ", ".join(name.id for name in names)
+            return f"weights {listed}".rstrip() + _owner(statement)
+        case ast.Layer(target=target, value=value):
+            return f"layer {_ref(target)} = {_expression(value)}"
+        case ast.Value(name=name, value=value, range=limits):
+            return f"{name.id} = {_expression(value)}{_range(limits)}"
+        case ast.Output(name=name, value=value, roles=roles, noise=noise):
+            head = f"output {name.id} = " if name is not None else "output "
+            tail = f" with {_expression(noise)}" if noise is not None else ""
+            return f"{head}{_expression(value)} to {_refs(roles)}{tail}"
+        case ast.OutputWeights(roles=roles):
+            return f"output weights to {_refs(roles)}"
+    raise TypeError(f"{type(statement).__name__} is not a statement")
+
+
+def _owner(statement: ast.Input | ast.Param | ast.Weights) -> str:
+    public = " public" if statement.public else ""
+    return f" from {_ref(statement.role)}{public}{_range(statement.range)}"
+
+
+def _range(limits: ast.Range | None) -> str:
+    return "" if limits is None else f" in [{_expression(limits.lo)}, {_expression(limits.hi)}]"
+
+
+def _type(kind: ast.Type) -> str:
+    word = "" if kind.kind == "fixed" else kind.kind
+    return f"{word}[{_list(kind.dims)}]"
+
+
+def _formal(formal: ast.Formal) -> str:
+    default = "" if formal.default is None else f"={_expression(formal.default)}"
+    return formal.name.id + default
+
+
+def _ref(ref: ast.Ref) -> str:
+    return ref.name.id + ("" if ref.index is None else f"[{_expression(ref.index)}]")
+
+
+def _refs(refs: Iterable[ast.Ref]) -> str:
+    return ", ".join(map(_ref, refs))
+
+
+def _list(items: Iterable[ast.Expression]) -> str:
+    return ", ".join(map(_expression, items))
+
+
+def _expression(expression: Node, least: int = PIPE) -> str:
+    """The expression, in brackets if it holds looser than `least`."""
+    text, level = _text(expression)
+    return text if level >= least else f"({text})"
+
+
+def _text(expression: Node) -> tuple[str, int]:
+    """The expression without brackets around it, and how tightly it holds together."""
+    match expression:
+        case ast.Name(id=name):
+            return name, POSTFIX
+        case ast.Number(value=value):
+            return repr(value), POSTFIX
+        case ast.String(value=value):
+            return f'"{value}"', POSTFIX
+        case ast.Boolean(value=value):
+            return "true" if value else "false", POSTFIX
+        case ast.List(items=items):
+            return f"[{_list(items)}]", POSTFIX
+        case ast.Unary(operator=operator, operand=operand):
+            level = PRECEDENCE[operator]
+            sign = "-" if operator is Operator.NEG else "not "
+            return sign + _expression(operand, level), level
+        case ast.Binary(operator=operator, left=left, right=right):
+            return _binary(operator, left, right), PRECEDENCE[operator]
+        case ast.Pipe(left=left, right=right):
+            return f"{_expression(left, PIPE)} |> {_expression(right, OR)}", PIPE
+        case ast.Call(function=function, arguments=arguments):
+            return f"{_expression(function, POSTFIX)}({', '.join(map(_argument, arguments))})", POSTFIX
+        case ast.Index(value=value, subscripts=subscripts):
+            return f"{_expression(value, POSTFIX)}[{', '.join(map(_subscript, subscripts))}]", POSTFIX
+        case ast.Attribute(value=value, name=name):
+            return f"{_expression(value, POSTFIX)}.{name.id}", POSTFIX
+    raise TypeError(f"{type(expression).__name__} is not an expression")
+
+
+def _binary(operator: Operator, left: Node, right: Node) -> str:
+    level = PRECEDENCE[operator]
+    if operator is Operator.POW:
+        return f"{_expression(left, POSTFIX)} ** {_expression(right, SIGN)}"  # groups to the right; `x ** -1` is fine
+    if level == COMPARE:
+        return f"{_expression(left, SUM)} {operator.value} {_expression(right, SUM)}"  # comparisons do not chain
+    return f"{_expression(left, level)} {operator.value} {_expression(right, level + 1)}"
+
+
+def _argument(argument: ast.Argument) -> str:
+    value = _expression(argument.value)
+    return value if argument.name is None else f"{argument.name.id}={value}"
+
+
+def _subscript(subscript: Node) -> str:
+    match subscript:
+        case ast.Dots():
+            return "..."
+        case ast.Slice(start=start, stop=stop, step=step):
+            parts = ["" if each is None else _expression(each) for each in (start, stop)]
+            return ":".join(parts) + ("" if step is None else f":{_expression(step)}")
+    return _expression(subscript)
