@@ -78,6 +78,8 @@ def mul(a: Value, b: Value) -> Value:
     for bit, other in ((a, b), (b, a)):
         if bit.kind is Kind.BIT and not bit.is_constant and not other.is_constant:
             return apply(Where(), bit, other, constant(np.zeros((), other.kind.dtype)))
+    if a is b and not a.is_constant:
+        return apply(Square(), a)
     return apply(Mul(), to_number(a), to_number(b))
 
 

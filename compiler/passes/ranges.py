@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from compiler.graph import INT_LIMIT, Graph, Kind, Owned, Precision, Value
+from compiler.graph import INT_LIMIT, Graph, Input, Kind, Owned, Param, Precision, Prepared, Value, topological
 from compiler.interval import UNKNOWN, Interval, number
 from compiler.ops.activations import Reciprocal
 from compiler.ops.elementwise import Div
@@ -39,8 +39,9 @@ def check_ranges(graph: Graph) -> tuple[Graph, list[Diagnostic]]:
             honest[value] = new[value]
             continue
         honest[value] = replace(new[value], range=UNKNOWN)
-        if isinstance(value.op, Owned) and not proved.is_finite:
-            undeclared.append(value)
+        causes = _undeclared_below(graph, value)
+        if causes:
+            undeclared += causes
         elif proved.intersect(whole) is None:
             diagnostics.append(_certain(graph, value, proved))
         elif all(honest[arg].range.is_finite for arg in value.args):
@@ -56,6 +57,12 @@ def _derived(value: Value, args: tuple[Value, ...]) -> Interval:
         return value.range
     derived = value.op.interval(*args)
     return derived if value.declared is None else (derived.intersect(value.declared) or value.declared)
+
+
+def _undeclared_below(graph: Graph, value: Value) -> list[Value]:
+    """The leaves without a range that leave `value`, a leaf itself, without one."""
+    below = topological([graph.prepared[value.op.index].value]) if isinstance(value.op, Prepared) else [value]
+    return [leaf for leaf in below if isinstance(leaf.op, Owned) and not leaf.range.is_finite]
 
 
 def _cut(derived: Interval, whole: Interval) -> Interval:
@@ -81,6 +88,14 @@ def _certain(graph: Graph, value: Value, proved: Interval) -> Diagnostic:
 def _overflow(graph: Graph, value: Value, proved: Interval) -> Diagnostic:
     holds = _holds(value, graph.precision)
     if proved.is_finite:
+        if isinstance(value.op, Input | Param):
+            return report(
+                graph,
+                value,
+                f"{called(value)} is declared in {proved}, and {holds}",
+                "declare a narrower range, and scale the values down where they are wider",
+                "warning",
+            )
         limit = INT_LIMIT if value.kind is Kind.INT else graph.precision.limit
         bits = math.ceil(math.log2(proved.magnitude / limit) or 1)
         return report(
@@ -111,7 +126,7 @@ def _overflow(graph: Graph, value: Value, proved: Interval) -> Diagnostic:
 def _undeclared(graph: Graph, leaves: list[Value]) -> list[Diagnostic]:
     """One warning a statement, naming its leaves."""
     statements: dict[Span | None, list[Value]] = {}
-    for leaf in leaves:
+    for leaf in dict.fromkeys(leaves):
         statements.setdefault(leaf.span, []).append(leaf)
     return [
         report(

@@ -187,6 +187,17 @@ def test_a_promise_ends_the_doubt() -> None:
     assert "`x` and `y`" in warnings[0].message
 
 
+def test_an_undeclared_leaf_below_a_preparation_is_the_one_to_blame() -> None:
+    x, y = leaf("x", (2,), None), leaf("y", (2,), (-1, 1), "modeller")
+    _, warnings = check_ranges(prepare(graph(OPERATORS["*"](call("abs", x), y))))
+    assert [each.message.split(":")[0] for each in warnings] == ["the range of `x` is not declared"]
+
+
+def test_a_contract_wider_than_the_format_is_named() -> None:
+    _, (warning,) = check_ranges(graph(leaf("x", (2,), (-1e12, 1))))
+    assert "`x` is declared in [-1000000000000, 1], and fixed(bits=64" in warning.message
+
+
 def test_a_divisor_that_may_be_zero() -> None:
     x, y = leaf("x", (2,), (-1, 1)), leaf("y", (2,), (-1, 1), "modeller")
     _, (warning,) = check_ranges(graph(OPERATORS["/"](x, y)))

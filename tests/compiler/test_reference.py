@@ -10,7 +10,6 @@ from models import call, numbers, small_network
 from compiler import reference
 from compiler.graph import Input, Kind, apply, constant
 from compiler.ops import OPERATORS
-from compiler.printer import print_graph
 
 
 def test_a_network_is_what_numpy_says() -> None:
@@ -58,14 +57,3 @@ def test_missing_and_misshapen_values_are_named() -> None:
         reference.evaluate(model, {}, {})
     with pytest.raises(ValueError, match=r"the input 'x' expects \[2, 3\], found \[3, 2\]"):
         reference.evaluate(model, {"x": np.zeros((3, 2))}, {})
-
-
-def test_the_print_is_stable_and_complete() -> None:
-    text = print_graph(small_network())
-    assert text == print_graph(small_network())
-    first, *_ = (line for line in text.splitlines() if "Conv2d" in line)
-    assert first.split("  ")[0].endswith(
-        "= Conv2d(%0, %1, stride=[1, 1], padding=[1, 1, 1, 1], dilation=[1, 1], groups=1)"
-    )
-    assert text.startswith("graph small fixed(bits=64, frac=16)\nrole client, modeller\ndim batch = 2\n")
-    assert text.endswith("to client\n")
