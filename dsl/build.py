@@ -200,8 +200,8 @@ def _type(build: Builder, tree: Tree[Token], span: Span) -> ast.Type:
             f"`{kind}` is not a type: a value is `fixed`, `int` or `bit`",
             did_you_mean(str(kind), KINDS) or _other_type(str(kind)),
         )
-        kind = None
-    return ast.Type(span, cast(ast.NumberKind, "fixed" if kind is None else str(kind)), build.all(dims))
+        return ast.Type(span, "fixed", build.all(dims))
+    return ast.Type(span, cast(ast.NumberKind, str(kind or "fixed")), build.all(dims))
 
 
 def _other_type(word: str) -> str:

@@ -184,7 +184,7 @@ def _keyword_as_name(trouble: Trouble) -> Complaint | None:
         return None
     if trouble.expected <= {"NAME", "FROM", "RPAR"}:
         return _reserved(found)
-    if found.type in STARTERS and not trouble.complete and OPERANDS <= trouble.expected:
+    if found.type in STARTERS and not trouble.complete and trouble.expected >= OPERANDS:
         return _reserved(found)
     return None
 
@@ -262,7 +262,7 @@ def _number(trouble: Trouble) -> Complaint | None:
 def _equal_sign(trouble: Trouble) -> Complaint | None:
     if trouble.found.type != "EQUAL" or trouble.fresh:
         return None
-    if not trouble.expected & INFIX and not OPERANDS <= trouble.expected:
+    if not trouble.expected & INFIX and not trouble.expected >= OPERANDS:
         return None
     after = trouble.tokens[trouble.at + 1] if trouble.at + 1 < len(trouble.tokens) else trouble.found
     if after.type == "EQUAL":
@@ -312,9 +312,7 @@ def _signless(trouble: Trouble) -> Complaint | None:
     if found.type == "NOT":
         return Complaint(span_of(found), "`not` binds looser than this operator", "write `(not x)` in brackets")
     if found.type == "LBRACE":
-        return Complaint(
-            span_of(found), "expected a value, found `{`", "a list is written `[a, b]`; braces hold blocks"
-        )
+        return Complaint(span_of(found), "expected a value, found `{`", "a list is written `[a, b]`")
     if found.type == "RSQB" and before.type == "LSQB":
         return Complaint(span_of(found), "expected an index between the brackets", "all of an axis is `[:]`")
     if found.type in CLOSING and before.type == "COMMA":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -158,6 +158,7 @@ def _excerpt(line: str, span: Span) -> str:
 def _shorten(text: str, width: int) -> str:
     if _width(text) <= width:
         return text
+    text = text[: 2 * width]
     while _width(text) > width - 2:
         text = text[:-1]
     return text + " …"

@@ -13,13 +13,13 @@ import hashlib
 import json
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lark
 from lark.grammar import Rule
 from lark.lexer import TerminalDef
 
-__all__ = ["GRAMMAR", "TABLES", "fresh", "keywords", "parser", "stored", "write"]
+__all__ = ["GRAMMAR", "TABLES", "fresh", "keywords", "parser", "stored", "tokens", "write"]
 
 GRAMMAR = Path(__file__).with_name("ppml.lark")
 TABLES = Path(__file__).with_name("tables.json")
@@ -54,7 +54,7 @@ def stored() -> lark.Lark | None:
     data, machine = tables["data"], tables["data"]["parser"]["parser"]
     machine["tokens"] = dict(enumerate(machine["tokens"]))
     machine["states"] = {number: _actions(row) for number, row in enumerate(machine["states"])}
-    return lark.Lark._load_from_dict(data, dict(enumerate(tables["memo"])))
+    return cast(lark.Lark, lark.Lark._load_from_dict(data, dict(enumerate(tables["memo"]))))  # type: ignore[no-untyped-call]
 
 
 def write() -> None:
@@ -65,6 +65,12 @@ def write() -> None:
     machine["states"] = [_row(machine["states"][number]) for number in range(len(machine["states"]))]
     tables = {"made": _made(), "data": data, "memo": [memo[number] for number in range(len(memo))]}
     TABLES.write_text(json.dumps(tables, separators=(",", ":")) + "\n", encoding="utf-8")
+
+
+def tokens(text: str) -> list[lark.Token]:
+    """The tokens of a text, without comments and blanks; raises `lark.UnexpectedCharacters` at the first stray one."""
+    lexing = parser().parse_interactive(text)
+    return list(lexing.lexer_thread.lex(lexing.parser_state))  # type: ignore[no-untyped-call]
 
 
 @lru_cache(maxsize=1)
@@ -88,7 +94,7 @@ def _row(actions: dict[int, tuple[int, Any]]) -> list[int]:
 
 
 def _actions(row: list[int]) -> dict[int, tuple[int, Any]]:
-    triples = zip(row[0::3], row[1::3], row[2::3])
+    triples = zip(row[0::3], row[1::3], row[2::3], strict=True)
     return {symbol: (kind, {"@": target} if kind else target) for symbol, kind, target in triples}
 
 

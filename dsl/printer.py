@@ -1,4 +1,4 @@
-"""Two prints of a syntax tree: `dump`, every node on its own line with its place, and `unparse`, the `.ppml` text again.
+"""Two prints of a syntax tree: `dump`, every node with its place, and `unparse`, the `.ppml` text again.
 
 `dump` is what `mpcc compile --emit ast` shows. `unparse` writes the program with as few brackets as the grammar needs;
 parsed again, it gives an equal tree. Comments and line breaks are not part of the tree, and are lost.
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import fields
 
 from dsl import ast
-from dsl.ast import Node, Operator, Span
+from dsl.ast import Node, Operator
 
 __all__ = ["dump", "unparse"]
 
@@ -34,11 +34,17 @@ def _dump(node: Node, label: str, depth: int) -> Iterator[str]:
         elif isinstance(value, tuple):
             below += [(f"{entry.name}[{place}]: ", each) for place, each in enumerate(value)]
         elif entry.compare and value is not None:
-            plain.append(value.value if isinstance(value, Operator) else f"{value!r}")
+            plain.append(_plain(entry.name, value))
     head = " ".join([f"{label}{type(node).__name__}", *plain])
     yield f"{INDENT * depth}{head}  @{node.span.line}:{node.span.column}"
     for name, each in below:
         yield from _dump(each, name, depth + 1)
+
+
+def _plain(name: str, value: object) -> str:
+    if isinstance(value, Operator):
+        return value.value
+    return f"{name}={value}" if isinstance(value, bool) else repr(value)
 
 
 # Unparse ------------------------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ STUBS = {
 
 
 def derive(scanned: Scanned, filename: str) -> Tree[Token] | None:
-    """The parse tree of all that could be parsed, with the problems added to `scanned`; None where there are too many."""
+    """The parse tree of all that could be parsed, or None with too many problems; `scanned` gains the problems."""
     tokens = scanned.tokens
     for _ in range(MAX_ATTEMPTS):
         if len(scanned.problems) >= MAX_PROBLEMS:
@@ -42,7 +42,7 @@ def derive(scanned: Scanned, filename: str) -> Tree[Token] | None:
         start, end, stub = _cut(trouble)
         if not _mended(trouble, start, end, scanned.mended):
             scanned.problems.append(complain(trouble))
-        rest = tokens[end:] if trouble.at else _without_model(tokens)
+        rest = tokens[end:] if trouble.at else _without_model(tokens[end:])
         tokens = tokens[:start] + _stub(stub, trouble.tokens[start]) + rest
     return None
 
@@ -55,7 +55,7 @@ def _parse(tokens: list[Token]) -> tuple[Tree[Token] | None, int]:
         for at, token in enumerate(tokens):  # noqa: B007
             parsing.feed_token(token)
         at = len(tokens)
-        tree: Any = parsing.feed_eof(tokens[-1] if tokens else None)
+        tree: Any = parsing.feed_eof(tokens[-1] if tokens else None)  # type: ignore[no-untyped-call]
     except UnexpectedToken:
         return None, at
     return tree, at
@@ -66,7 +66,7 @@ def _expected(tokens: list[Token]) -> frozenset[str]:
     parsing = grammar.parser().parse_interactive()
     for token in tokens:
         parsing.feed_token(token)
-    return frozenset(parsing.accepts())
+    return frozenset(parsing.accepts())  # type: ignore[no-untyped-call]
 
 
 # Whose trouble it is -------------------------------------------------------------------------------------------------
@@ -79,7 +79,7 @@ def _trouble(tokens: list[Token], stuck: int, filename: str) -> Trouble:
     rebinds = binds(tokens, stuck) and stuck - 1 in starts and tokens[stuck - 1].type == "NAME"
     if rebinds and stuck > 1 and not same_line(*tokens[stuck - 2 : stuck]):
         at = stuck - 1  # a `NAME =` in a line of its own: the statement above it is the one that lacks something
-    ended = tokens + [_end(tokens)]
+    ended = [*tokens, _end(tokens)]
     fresh = at in starts or ended[at].type == "$END"
     expected = _expected(tokens[:at])
     trouble = Trouble(ended, at, expected, at, fresh, _block(tokens[:at]), filename)
@@ -155,9 +155,7 @@ def _cut(trouble: Trouble) -> tuple[int, int, str | None]:
     end = following[0] if following else last
     if start == at:  # a statement out of place: all of it goes, with its block
         return start, _past_block(tokens, start, end), None
-    if trouble.fresh and not same_line(trouble.before, trouble.found):
-        end = at
-    elif trouble.fresh and trouble.found.type in ("RBRACE", "$END"):
+    if trouble.fresh and (trouble.found.type in ("RBRACE", "$END") or not same_line(trouble.before, trouble.found)):
         end = at
     kind = tokens[start].type
     stays = kind in ("MODEL", "RETURN") or (kind in BLOCKS and _depth(tokens[start:end]) > 0)
@@ -187,8 +185,7 @@ def _without_model(tokens: list[Token]) -> list[Token]:
 def _stub(kind: str | None, near: Token) -> list[Token]:
     if kind is None:
         return []
-    lexing = grammar.parser().parse_interactive(STUBS[kind])
-    return [Token.new_borrow_pos(each.type, str(each), near) for each in lexing.lexer_thread.lex(lexing.parser_state)]
+    return [Token.new_borrow_pos(each.type, str(each), near) for each in grammar.tokens(STUBS[kind])]
 
 
 def _mended(trouble: Trouble, start: int, end: int, mended: list[int]) -> bool:

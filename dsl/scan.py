@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import cast
 
 from lark import Token, UnexpectedCharacters
 
@@ -22,7 +23,24 @@ __all__ = ["BLOCKS", "MAX_PROBLEMS", "STARTERS", "Scanned", "begins", "behind", 
 MAX_PROBLEMS = 20  # more than a screenful helps nobody, and each costs another pass over the text
 
 # The keywords that start a statement. A `NAME =` does too.
-STARTERS = frozenset("MODEL ROLE DIM PRECISION CONST INPUT PARAM WEIGHTS LAYER DEF RETURN FOR OUTPUT TRAIN".split())
+STARTERS = frozenset(
+    {
+        "MODEL",
+        "ROLE",
+        "DIM",
+        "PRECISION",
+        "CONST",
+        "INPUT",
+        "PARAM",
+        "WEIGHTS",
+        "LAYER",
+        "DEF",
+        "RETURN",
+        "FOR",
+        "OUTPUT",
+        "TRAIN",
+    }
+)
 # The keywords that open a block, and the statements it holds besides values.
 BLOCKS = {
     "DEF": frozenset({"LAYER", "FOR", "RETURN"}),
@@ -124,13 +142,13 @@ def _tokens(text: str, filename: str, scanned: Scanned) -> list[Token]:
     if text.startswith("\ufeff"):
         text = " " + text[1:]
     while True:
-        lexing = grammar.parser().parse_interactive(text)
         try:
-            return list(lexing.lexer_thread.lex(lexing.parser_state))
+            return grammar.tokens(text)
         except UnexpectedCharacters as stray:
-            start, end, message, help = _stray(text, stray.pos_in_stream)
-            column = stray.column - (stray.pos_in_stream - start)
-            place = Span(start, end, stray.line, column, stray.line, column + end - start)
+            at = cast(int, stray.pos_in_stream)
+            start, end, message, help = _stray(text, at)
+            line, column = cast(int, stray.line), cast(int, stray.column) - (at - start)
+            place = Span(start, end, line, column, line, column + end - start)
             scanned.problems.append(Diagnostic.at(place, message, file=filename, help=help))
             scanned.mended.append(start)
             text = text[:start] + _filler(text[start:end]) + text[end:]
@@ -206,7 +224,7 @@ class _Balance:
     def _statement(self, token: Token) -> None:
         """A statement starts: round and square brackets before it end here, and so may a block."""
         for bracket in self._unclosed(("LPAR", "LSQB")):
-            self._close(bracket, f"the next statement starts here", token)
+            self._close(bracket, "the next statement starts here", token)
         while self.missing > 0 and self.open and not self._holds(token):
             self.missing -= 1
             self._close(self.open.pop()[0], f"`{token}` cannot stand inside the block", token)
@@ -232,7 +250,7 @@ class _Balance:
         if closer.type == "RBRACE" and self.keyword is not None and self.keyword.type in BLOCKS:
             self.bare.append((self.keyword, len(self.out)))
         if not any(bracket.type == opener for bracket, _ in self.open):
-            return closer.type == "RBRACE" and self._open_block() or self._unopened(closer)
+            return (closer.type == "RBRACE" and self._open_block()) or self._unopened(closer)
         if opener != "LBRACE" and self.open[-1][0].type == "LBRACE":
             return self._unopened(closer)
         while self.open[-1][0].type != opener:
