@@ -32,7 +32,7 @@ C_SOURCES: dict[str, list[str]] = {
     "_pack": PACK,
     "_compare": ["compare_portable.c", "compare_avx2.c", "compare_avx512.c", "compare.c"],
     "_elementwise": ["elementwise_portable.c", "elementwise_avx2.c", "elementwise_avx512.c", "elementwise.c"],
-    "_table": ["table_portable.c", "table_avx2.c", "table_avx512.c", "table.c"],
+    "_table": ["table_portable.c", "table_avx2.c", "table_avx512.c", "table_vbmi.c", "table.c"],
 }
 
 SANITIZE = os.environ.get("MPC_SANITIZE", "0") not in ("", "0")

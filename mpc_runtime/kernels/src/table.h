@@ -33,7 +33,7 @@ typedef struct {
                 const uint8_t *tables, const mpc_prg *prg, uint64_t stream, uint64_t offset, uint64_t *out);
 } mpc_table_kernels;
 
-extern const mpc_table_kernels mpc_table_portable, mpc_table_avx2, mpc_table_avx512;
+extern const mpc_table_kernels mpc_table_portable, mpc_table_avx2, mpc_table_avx512, mpc_table_vbmi;
 
 /* The kernels of the level in use. */
 const mpc_table_kernels *mpc_table(void);

@@ -1,5 +1,5 @@
-/* The sample table kernels, written once: a wrapper defines LANES (doubles of a vector: 2, 4 or 8), KERNELS (the name of the
- * table at the end), opens the target and includes this file. No operation may be fused or reordered (-ffp-contract=off):
+/* The sample table kernels, written once: a wrapper defines LANES (doubles of a vector: 2, 4 or 8), VBMI (whether bytes can
+ * be permuted across a vector), KERNELS (the name of the table at the end), opens the target and includes this file. No operation may be fused or reordered (-ffp-contract=off):
  * all variants give the same bits. */
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +13,7 @@ typedef int64_t ivec __attribute__((vector_size(8 * LANES), aligned(8), may_alia
 
 enum {
     CHUNK = 1 << 13, /* bytes of tables that are masked at a time: they and their stream stay in the first-level cache */
-    SLACK = 64,      /* bytes by which a buffer is longer than what is read from it */
+    SLACK = 64,      /* bytes that may be read or written behind what a buffer is for */
     BATCH = 64,      /* elements whose stream blocks are gathered together */
 };
 
@@ -27,19 +27,24 @@ INLINE uint64_t read_entry(const uint8_t *p) {
 
 /* ---- dealer --------------------------------------------------------------------------------------------------------- */
 
-/* round(x), to even, for |x| <= 2^62. Adding 1.5 * 2^52 rounds to an integer and leaves it in the mantissa: once for the
- * multiple of 2^32, once for the rest, which is exact. */
+/* round(x), to even, clipped to +-2^62. */
+#if LANES == 8
 INLINE ivec round_to_int(vec x) {
-    const vec magic = (vec){0} + 6755399441055744.0;
+    const __m512d limit = _mm512_set1_pd(0x1p62);
+    const __m512d clipped = _mm512_max_pd(_mm512_min_pd((__m512d)x, limit), -limit);
+    return (ivec)_mm512_cvtpd_epi64(clipped);
+}
+#else
+/* Adding 1.5 * 2^52 rounds to an integer and leaves it in the mantissa: once for the multiple of 2^32, once for the rest,
+ * which is exact. */
+INLINE ivec round_to_int(vec x) {
+    const vec limit = (vec){0} + 0x1p62, magic = (vec){0} + 6755399441055744.0;
+    x = (vec)(((ivec)x & (x < limit)) | ((ivec)limit & ~(x < limit)));
+    x = (vec)(((ivec)x & (x > -limit)) | ((ivec)-limit & ~(x > -limit)));
     const vec high = x * 0x1p-32 + magic, rest = (x - (high - magic) * 0x1p32) + magic;
     return (((ivec)high - (ivec)magic) << 32) + ((ivec)rest - (ivec)magic);
 }
-
-INLINE vec clip(vec x) {
-    const vec limit = (vec){0} + 0x1p62;
-    x = (vec)(((ivec)x & (x < limit)) | ((ivec)limit & ~(x < limit)));
-    return (vec)(((ivec)x & (x > -limit)) | ((ivec)-limit & ~(x > -limit)));
-}
+#endif
 
 /* values[i] = round(G(cell i, delta)); size and the length of a row of coef are multiples of 4 * LANES: four Horner chains
  * hide the latency of one. */
@@ -50,29 +55,43 @@ INLINE void samples(const double *coef, int degree, size_t size, double delta, i
         for (int k = 0; k < 4; k++) sum[k] = *(const vec *)(coef + degree * size + i + k * LANES);
         for (int d = degree - 1; d >= 0; d--)
             for (int k = 0; k < 4; k++) sum[k] = sum[k] * x + *(const vec *)(coef + d * size + i + k * LANES);
-        for (int k = 0; k < 4; k++) *(ivec *)(values + i + k * LANES) = round_to_int(clip(sum[k]));
+        for (int k = 0; k < 4; k++) *(ivec *)(values + i + k * LANES) = round_to_int(sum[k]);
     }
 }
 
-/* out = values - stream, `bytes` bytes each; a store runs over into the next entry, which is written after it. */
-INLINE uint8_t *mask_entries(const int64_t *values, size_t n, int bytes, const uint8_t **stream, uint8_t *out) {
-    const uint8_t *from = *stream;
+/* out = values - stream, `bytes` bytes each. A store runs over into the entries after it, which are written later. */
+#if VBMI
+INLINE void mask_entries(const int64_t *values, size_t n, int bytes, const uint8_t *stream, uint8_t *out) {
+    uint8_t spread[64], gather[64] = {0};
+    for (int i = 0; i < 8; i++)
+        for (int b = 0; b < 8; b++) {
+            spread[8 * i + b] = bytes * i + (b < bytes ? b : 0); /* what lands above an entry does not matter */
+            if (b < bytes) gather[bytes * i + b] = 8 * i + b;
+        }
+    const __m512i spread_ = _mm512_loadu_si512(spread), gather_ = _mm512_loadu_si512(gather);
+    for (size_t i = 0; i < n; i += 8) {
+        const __m512i w = _mm512_permutexvar_epi8(spread_, _mm512_loadu_si512(stream + bytes * i));
+        const __m512i v = _mm512_sub_epi64(_mm512_loadu_si512(values + i), w);
+        _mm512_storeu_si512(out + bytes * i, _mm512_permutexvar_epi8(gather_, v));
+    }
+}
+#else
+INLINE void mask_entries(const int64_t *values, size_t n, int bytes, const uint8_t *stream, uint8_t *out) {
     if (bytes == 4) {
         for (size_t i = 0; i < n; i++) {
             uint32_t w;
-            memcpy(&w, from + 4 * i, 4);
+            memcpy(&w, stream + 4 * i, 4);
             w = (uint32_t)values[i] - w;
             memcpy(out + 4 * i, &w, 4);
         }
     } else {
         for (size_t i = 0; i < n; i++) {
-            const uint64_t w = (uint64_t)values[i] - read_entry(from + bytes * i);
+            const uint64_t w = (uint64_t)values[i] - read_entry(stream + bytes * i);
             memcpy(out + bytes * i, &w, 8);
         }
     }
-    *stream += bytes * n;
-    return out + bytes * n;
 }
+#endif
 
 INLINE void deal_rows(const uint64_t *r, size_t rows, const mpc_table_shape *shape, int bytes, const double *coef,
                       int degree, size_t padded, int64_t *values, const uint8_t *stream, uint8_t *out) {
@@ -83,8 +102,10 @@ INLINE void deal_rows(const uint64_t *r, size_t rows, const mpc_table_shape *sha
         const uint64_t rest = r[i] & low(shape->t), up = rest != 0;
         const size_t shift = ((r[i] >> shape->t) + up) & (size - 1), start = (size - shift) & (size - 1);
         samples(coef, degree, padded, up ? (double)(((uint64_t)1 << shape->t) - rest) / step : 0.0, values);
-        out = mask_entries(values + start, size - start, bytes, &stream, out);
-        out = mask_entries(values, start, bytes, &stream, out);
+        mask_entries(values + start, size - start, bytes, stream, out);
+        mask_entries(values, start, bytes, stream + bytes * (size - start), out + bytes * (size - start));
+        stream += bytes * size;
+        out += bytes * size;
     }
 }
 
@@ -94,14 +115,14 @@ static int deal(const uint64_t *r, size_t n, const mpc_table_shape *shape, const
     const size_t padded = (size + 4 * LANES - 1) / (4 * LANES) * (4 * LANES);
     const size_t most = row > CHUNK ? 1 : CHUNK / row; /* rows of a chunk */
     void *memory;
-    if (posix_memalign(&memory, SLACK, (degree + 2) * padded * 8 + 2 * (most * row + SLACK)) != 0) return -1;
-    int64_t *values = memory;
-    double *coefs = (double *)(values + padded);
+    if (posix_memalign(&memory, 64, (degree + 2) * padded * 8 + SLACK + 2 * (most * row + SLACK)) != 0) return -1;
+    double *coefs = memory;
+    int64_t *values = (int64_t *)(coefs + (degree + 1) * padded);
     for (int d = 0; d <= degree; d++) {
         memcpy(coefs + d * padded, coef + d * size, size * sizeof *coef);
         memset(coefs + d * padded + size, 0, (padded - size) * sizeof *coef);
     }
-    uint8_t *expanded = (uint8_t *)(coefs + (degree + 1) * padded), *masked = expanded + most * row + SLACK;
+    uint8_t *expanded = (uint8_t *)(values + padded) + SLACK, *masked = expanded + most * row + SLACK;
 
     for (size_t i = 0; i < n; i += most) {
         const size_t rows = n - i < most ? n - i : most;
@@ -113,7 +134,7 @@ static int deal(const uint64_t *r, size_t n, const mpc_table_shape *shape, const
         }
         memcpy(out + i * row, masked, rows * row);
     }
-    free(values);
+    free(memory);
     return 0;
 }
 

@@ -10,6 +10,7 @@
 
 MPC_TARGET_PUSH(MPC_TARGET_AVX2)
 #define LANES 4
+#define VBMI 0
 #define KERNELS mpc_table_avx2
 #include "table.inc.h"
 MPC_TARGET_POP

@@ -10,6 +10,7 @@
 
 MPC_TARGET_PUSH(MPC_TARGET_AVX512)
 #define LANES 8
+#define VBMI 0
 #define KERNELS mpc_table_avx512
 #include "table.inc.h"
 MPC_TARGET_POP

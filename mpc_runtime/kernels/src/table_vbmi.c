@@ -1,0 +1,17 @@
+/* The sample table kernels on 512-bit vectors with byte permutations. */
+#include "cpu.h"
+
+#if MPC_X86
+#include <immintrin.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+MPC_TARGET_PUSH("avx512vbmi," MPC_TARGET_AVX512)
+#define LANES 8
+#define VBMI 1
+#define KERNELS mpc_table_vbmi
+#include "table.inc.h"
+MPC_TARGET_POP
+#endif
