@@ -132,7 +132,9 @@ def _sides(
         return vertical, vertical, horizontal, horizontal
     if stride != (1, 1):
         raise OpError(
-            f'conv2d expects stride 1 with padding="same", found {show(stride)}', "give the padding in numbers"
+            f'conv2d expects stride 1 with padding="same", found {show(stride)}',
+            "give the padding in numbers",
+            "padding",
         )
     tall, wide = (step * (size - 1) for step, size in zip(dilation, kernel, strict=True))
     return tall // 2, tall - tall // 2, wide // 2, wide - wide // 2
