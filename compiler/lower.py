@@ -41,7 +41,10 @@ def lower(model: ast.Model, dims: Mapping[str, int] | None = None) -> tuple[Grap
     try:
         lowering.run()
     except Overgrown:
-        lowering.outputs.clear()
+        pass  # reported where it grew
+    except RecursionError:
+        help = "give parts of the expressions names of their own"
+        context.reporter.error(Problem(model.name.span, "the model is nested too deeply to be compiled", help))
     if context.reporter.errors:
         raise SourceErrors(context.reporter.errors, model.source)
     for span, (word, name) in context.declared.items():
@@ -76,14 +79,8 @@ class Lowering:
         self.home = Home("", self.weights.provider)
         self._check_overrides()
         for statement in self.model.statements:
-            try:
+            with self.context.reporter.catching():
                 self._statement(statement)
-            except Problem as problem:
-                self.context.reporter.error(problem)
-            except RecursionError:
-                self.context.reporter.error(
-                    Problem(statement.span, "this is nested too deeply", "give parts of it names of their own")
-                )
         self.weights.check(self.context, layer_names(self.model))
         self._check_outputs()
 
@@ -113,11 +110,9 @@ class Lowering:
         first = Lowering(self.model, silent, self.overrides)
         first.places, first.scope = {}, Scope(used=self.context.used)
         for statement in self.model.statements:
-            try:
-                if isinstance(statement, (ast.Role, ast.Dim, ast.Const, ast.Def)):
+            if isinstance(statement, (ast.Role, ast.Dim, ast.Const, ast.Def)):
+                with silent.reporter.catching():
                     first._statement(statement)
-            except (Problem, RecursionError):
-                continue
         return plan(self.context, self.model, first.scope, self.places)
 
     def _check_overrides(self) -> None:

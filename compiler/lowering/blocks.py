@@ -224,7 +224,8 @@ def _made(
     try:
         config = kind.configure(positional, named_options)
     except OpError as error:
-        raise Problem(places.get(error.arg, callee), error.message, error.help) from None  # type: ignore[call-overload]
+        place = callee if error.arg is None else places.get(error.arg, callee)
+        raise Problem(place, error.message, error.help) from None
     return LayerInstance(path, place, kind, config, {str(key): span for key, span in places.items()}, provider)
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
+from compiler.graph import OpError
 from compiler.lowering import blocks, expressions
 from compiler.lowering.context import Context
 from compiler.lowering.definitions import Definition
@@ -18,6 +20,7 @@ from compiler.lowering.problems import POISON, Problem
 from compiler.lowering.readings import operand, origin, tensor
 from compiler.lowering.scope import Category, Scope
 from compiler.ops import FUNCTIONS, LAYERS, Function, Layer, Parameter, Takes
+from compiler.ops.signatures import bind
 from dsl import ast
 from dsl.ast import Span
 from dsl.errors import did_you_mean
@@ -47,10 +50,8 @@ def call(context: Context, expression: ast.Call, scope: Scope) -> object:
 
 def pipe(context: Context, flow: object, link: ast.Pipe, scope: Scope) -> object:
     """`flow |> f(a)`, with what flows in already evaluated. Raises Problem when that does not fit."""
-    callee: ast.Expression = link.right
-    rest: tuple[ast.Argument, ...] = ()
-    if isinstance(callee, ast.Call):
-        callee, rest = callee.function, callee.arguments
+    right = link.right
+    callee, rest = (right.function, right.arguments) if isinstance(right, ast.Call) else (right, ())
     target = _target(context, callee, scope)
     given = [Argument(None, flow, link.left), *arguments_of(context, rest, scope)]
     return _apply(context, target, callee, given, link.span, scope)
@@ -145,10 +146,17 @@ def _apply(
 def _apply_function(
     context: Context, function: Function, callee: ast.Expression, given: list[Argument], span: Span, scope: Scope
 ) -> object:
+    assert function.build is not None
     positional, named, places = options(function, given)
+    try:
+        values, rest = bind(function.name, function.parameters, positional, named)
+    except OpError as error:
+        place = callee.span if error.arg is None else places.get(error.arg, callee.span)
+        raise Problem(place, error.message, error.help) from None
     places.pop(0, None)  # what does not fit in what flows in is said at the function
-    notes = [note for each in given for note in origin(each.meaning, each.expression, scope)]
-    return context.made(span, callee.span, lambda: function.call(positional, named), notes, places)
+    notes = dict.fromkeys(note for each in given for note in origin(each.meaning, each.expression, scope))
+    make = partial(function.build, *values, **rest)
+    return context.made(span, callee.span, make, notes, places)
 
 
 def options(

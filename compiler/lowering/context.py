@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from compiler.graph import OpError, Value
 from compiler.lowering.numbers import public
@@ -54,7 +55,7 @@ class Context:
         blame: Span,
         make: Callable[[], Value],
         notes: Iterable[Note] = (),
-        arguments: Mapping[str, Span] | Mapping[int | str, Span] | None = None,
+        arguments: Mapping[Any, Span] | None = None,
     ) -> object:
         """What `make` makes of an expression at `span`: a tensor, or the number that a constant scalar is.
 
@@ -64,7 +65,7 @@ class Context:
         try:
             value = make()
         except OpError as error:
-            place = (arguments or {}).get(error.arg, blame)  # type: ignore[call-overload]
+            place = (arguments or {}).get(error.arg, blame)
             kept = [note for note in notes if note[0].line != place.line]
             raise Problem(place, error.message, error.help, *kept) from None
         _stamp(value, span)

@@ -8,7 +8,6 @@ a meaning (an operand, a size, a number) are `readings`'.
 from __future__ import annotations
 
 from types import EllipsisType
-from typing import Union
 
 from compiler.lowering import calls
 from compiler.lowering.context import Context
@@ -81,7 +80,7 @@ def _list(context: Context, expression: ast.List, scope: Scope) -> object:
         row = entries(each)
         if row is None and not isinstance(operand(each, place.span), NUMBERS):
             found = f"a list holds numbers known at compile time, found {described(each)}"
-            raise Problem(place.span, found, "`stack` and `concat` join tensors")
+            raise Problem(place.span, found, "`stack` and `concat` join tensors; no size or index can be secret")
         rows.append(each if row is None else row)
     table = tuple(rows)
     if len({_shape(row) for row in table}) > 1:
@@ -121,12 +120,12 @@ def _chain(context: Context, expression: ast.Binary | ast.Pipe, scope: Scope) ->
         left = left.left
     meaning = evaluate(context, left, scope)
     for link in reversed(links):
-        try:
-            step = calls.pipe if isinstance(link, ast.Pipe) else _binary
-            meaning = public(step(context, meaning, link, scope))  # type: ignore[arg-type]
-        except Problem as problem:
-            context.reporter.error(problem)
-            meaning = POISON
+        flow, meaning = meaning, POISON
+        with context.reporter.catching():
+            if isinstance(link, ast.Pipe):
+                meaning = public(calls.pipe(context, flow, link, scope))
+            else:
+                meaning = public(_binary(context, flow, link, scope))
     return meaning
 
 
@@ -145,7 +144,7 @@ def _binary(context: Context, left: object, link: ast.Binary, scope: Scope) -> o
             return arithmetic(op, a, b)
     except NumberError as error:
         raise Problem(link.operator_span, error.message, error.help) from None
-    notes = [*origin(a, link.left, scope), *origin(b, link.right, scope)]
+    notes = dict.fromkeys([*origin(a, link.left, scope), *origin(b, link.right, scope)])
     return context.made(link.span, link.operator_span, lambda: OPERATORS[op.value](tensor(a), tensor(b)), notes)
 
 
@@ -159,13 +158,13 @@ def _exponent(meaning: object, expression: ast.Expression) -> int | float:
     raise Problem(
         expression.span,
         f"an exponent is a whole number known at compile time, 0.5 or -0.5; found {described(meaning)}",
-        "`exp(log(x) * y)` is the y-th power of a positive x",
+        "`x ** 3`, `x ** -1` and `x ** 0.5` are powers",
     )
 
 
 # -- indices and attributes --------------------------------------------------------------------------------------------
 
-Subscript = Union[int, slice, EllipsisType]
+Subscript = int | slice | EllipsisType
 
 
 def _index(context: Context, expression: ast.Index, scope: Scope) -> object:

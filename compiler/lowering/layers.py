@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Union
+from typing import Any
 
 from compiler.graph import Kind, Param, Value, apply
 from compiler.interval import Interval
@@ -112,7 +112,7 @@ class InstanceArray:
     broken: bool = False  # an index is unknown after an error: no message about a missing one
 
 
-Instance = Union[LayerInstance, BlockInstance]
+Instance = LayerInstance | BlockInstance
 
 
 def item(array: InstanceArray, index: int, span: Span) -> Instance | Poison:

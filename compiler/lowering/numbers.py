@@ -3,7 +3,7 @@
 A number is an `int` (kind int), a `bool` (kind bit), or a `Fraction` or `float` (kind fixed): quotients of whole
 numbers stay exact, literals with a point and the results of functions are float64. A table is a tuple of numbers and
 tables. Tables as operands, and functions of numbers, are folded by the tensor ops (`compiler.graph.apply`); this module
-is the scalar arithmetic and the readings "a whole number", "a list of whole numbers" that sizes, indices and options ask for.
+is the scalar arithmetic, and the readings ("a whole number", "a list") that sizes, indices and options ask for.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import math
 import operator
 from collections.abc import Callable
 from fractions import Fraction
-from typing import Any, Union
+from typing import Any
 
 from compiler.graph import Constant, Value, constant
 from dsl.ast import Operator
@@ -33,7 +33,7 @@ __all__ = [
     "whole",
 ]
 
-Number = Union[int, float, Fraction, bool]
+Number = int | float | Fraction | bool
 NUMBERS = (int, float, Fraction)  # a bool is an int
 Table = tuple[Any, ...]
 
@@ -126,7 +126,7 @@ def flat(meaning: object) -> object:
 
 
 def as_constant(meaning: Number | Table) -> Value:
-    """The constant tensor of a number or table. Raises OpError for ragged tables and numbers beyond int64 or float64."""
+    """The constant tensor of a number or table. Raises OpError for numbers beyond int64."""
     return constant(flat(meaning))
 
 

@@ -64,6 +64,14 @@ class Reporter:
             self.warnings.append(Diagnostic.at(span, message, file=self.file, help=help, severity="warning"))
 
     @contextmanager
+    def catching(self) -> Iterator[None]:
+        """Report a Problem that is raised inside, and go on behind the block."""
+        try:
+            yield
+        except Problem as problem:
+            self.error(problem)
+
+    @contextmanager
     def expanding(self, span: Span, label: str) -> Iterator[None]:
         """Errors found inside name this place as well."""
         self.trace.append((span, label))

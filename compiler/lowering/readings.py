@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import Union
 
 from compiler.graph import Value, Visibility
-from compiler.interval import Interval
+from compiler.interval import Interval, number
 from compiler.lowering import expressions
 from compiler.lowering.context import Context
 from compiler.lowering.layers import BlockInstance, InstanceArray, LayerInstance
 from compiler.lowering.numbers import NUMBERS, Number, Table, as_constant, describe_number, real, whole
 from compiler.lowering.problems import POISON, Note, Problem
-from compiler.lowering.scope import Scope, listing
+from compiler.lowering.scope import Category, Scope, listing
 from dsl import ast
 from dsl.ast import Span
 
 __all__ = ["Operand", "described", "interval_at", "operand", "origin", "size_at", "tensor", "whole_at"]
 
-Operand = Union[Number, Table, Value]
+Operand = Number | Table | Value
 
 
 def operand(meaning: object, span: Span) -> Operand:
@@ -59,7 +58,8 @@ def origin(value: object, expression: ast.Expression, scope: Scope) -> list[Note
     binding = scope.find(expression.id) if isinstance(expression, ast.Name) else None
     if binding is None or not isinstance(value, Value) or value.is_constant:
         return []
-    return [(binding.span, "the value was made here")]
+    label = "the value was made here" if binding.category is Category.VALUE else "it was declared here"
+    return [(binding.span, label)]
 
 
 def whole_at(context: Context, expression: ast.Expression, scope: Scope, what: str) -> int | None:
@@ -105,7 +105,7 @@ def interval_at(context: Context, limits: ast.Range | None, scope: Scope) -> Int
         context.reporter.error(
             Problem(
                 limits.span,
-                f"a range goes from the lower to the higher end, found [{describe_number(lo)}, {describe_number(hi)}]",
+                f"a range goes from the lower to the higher end, found [{number(lo)}, {number(hi)}]",
                 "exchange the two",
             )
         )

@@ -19,11 +19,9 @@ MAX_MEMBERS = 1000  # each member is an owner with keys and tensors of its own; 
 def declare_roles(context: Context, statement: ast.Role, scope: Scope) -> None:
     """`role a, hospital[5]`; errors are reported."""
     for ref in statement.roles:
-        try:
+        with context.reporter.catching():
             scope.bind(ref.name, Category.ROLE, _group(context, ref, scope))
             context.declare(ref.name.span, "role", ref.name.id)
-        except Problem as problem:
-            context.reporter.error(problem)
 
 
 def _group(context: Context, ref: ast.Ref, scope: Scope) -> object:
@@ -83,8 +81,6 @@ def receivers(context: Context, refs: Iterable[ast.Ref], scope: Scope) -> tuple[
     """The owners that an output is sent to, each once; errors are reported."""
     found: dict[str, None] = {}
     for ref in refs:
-        try:
+        with context.reporter.catching():
             found |= dict.fromkeys(members(context, ref, scope))
-        except Problem as problem:
-            context.reporter.error(problem)
     return tuple(found)

@@ -145,7 +145,7 @@ class Scope:
                 f"a def sees its parameters and the file's consts, dims and earlier defs; pass `{name.id}` to it",
                 *self._declared_below(name.id),
             )
-        if name.id in self.later:
+        if self.later.get(name.id, name.span).start > name.span.start:
             return Problem(
                 name.span,
                 f"{message}: it is declared below",
