@@ -1,0 +1,254 @@
+"""The matrix product and the convolution, in every variant, against sums of Python integers' products mod 2^64."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mpc_runtime import kernels
+
+EDGES = np.array([0, 1, 2**31, 2**32 - 1, 2**32, 2**63 - 1, 2**63, 2**64 - 1], np.uint64)
+VARIANTS = kernels.variants()
+
+
+@pytest.fixture(params=VARIANTS)
+def variant(request):
+    """Runs the test with each variant that this machine has."""
+    before = kernels.variant()
+    kernels.set_variant(request.param)
+    yield request.param
+    kernels.set_variant(before)
+
+
+def words(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    """Random words, a third of them edge values."""
+    values = rng.integers(0, 2**64, shape, dtype=np.uint64)
+    return np.where(rng.random(shape) < 0.3, rng.choice(EDGES, shape), values)
+
+
+def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a @ b by its definition; NumPy's multiplication and sum of uint64 are those of Z_2^64 (test_definition)."""
+    return (a[..., :, :, None] * b[..., None, :, :]).sum(axis=-2, dtype=np.uint64)
+
+
+def convolution(x, w, stride, padding, dilation, groups):
+    """conv2d by its definition: a sum over the kernel's entries of shifted images."""
+    x = np.pad(x, ((0, 0), (0, 0), padding[:2], padding[2:]))
+    outs, ins, k_h, k_w = w.shape
+    out_h = (x.shape[2] - dilation[0] * (k_h - 1) - 1) // stride[0] + 1
+    out_w = (x.shape[3] - dilation[1] * (k_w - 1) - 1) // stride[1] + 1
+    out = np.zeros((x.shape[0], outs, out_h, out_w), np.uint64)
+    for o, c, i, j in np.ndindex(*w.shape):
+        top, left = i * dilation[0], j * dilation[1]
+        channel = o // (outs // groups) * ins + c
+        rows = slice(top, top + (out_h - 1) * stride[0] + 1, stride[0])
+        cols = slice(left, left + (out_w - 1) * stride[1] + 1, stride[1])
+        out[:, o] += w[o, c, i, j] * x[:, channel, rows, cols]
+    return out
+
+
+def strided(rng: np.random.Generator, kind: str, rows: int, cols: int) -> np.ndarray:
+    """A matrix laid out in one of the ways that a caller may have it."""
+    if kind == "transposed":
+        return words(rng, cols, rows).T
+    if kind == "spread":
+        return words(rng, 2 * rows + 1, 3 * cols + 1)[1::2, 1::3]
+    if kind == "reversed":
+        return words(rng, rows, cols)[::-1, ::-1]
+    if kind == "repeated":
+        return np.broadcast_to(words(rng, 1, cols), (rows, cols))
+    return words(rng, rows, cols)
+
+
+def test_definition():
+    rng = np.random.default_rng(0)
+    a, b = words(rng, 3, 5), words(rng, 5, 4)
+    python = [[sum(int(a[i, p]) * int(b[p, j]) for p in range(5)) % 2**64 for j in range(4)] for i in range(3)]
+    assert product(a, b).tolist() == python
+
+
+LAYOUTS = st.sampled_from(["plain", "transposed", "spread", "reversed", "repeated"])
+SIZE = st.sampled_from([0, 1, 2, 3, 4, 5, 7, 8, 9, 16, 23, 24, 25, 31, 33, 49])
+
+
+@settings(max_examples=60, deadline=None)
+@given(SIZE, SIZE, SIZE, LAYOUTS, LAYOUTS, st.sampled_from([-1, 0, 1]), st.integers(0, 2**32))
+def test_matmul_small(m, k, n, a_layout, b_layout, sign, seed):
+    rng = np.random.default_rng(seed)
+    a, b, old = strided(rng, a_layout, m, k), strided(rng, b_layout, k, n), words(rng, m, n)
+    wanted = product(a, b) if sign == 0 else old + product(a, b) if sign > 0 else old - product(a, b)
+    before = kernels.variant()
+    for name in VARIANTS:
+        kernels.set_variant(name)
+        out = old.copy()
+        assert kernels.matmul(a, b, out=out, sign=sign) is out
+        np.testing.assert_array_equal(out, wanted, err_msg=name)
+    kernels.set_variant(before)
+
+
+@pytest.mark.parametrize(
+    ("m", "k", "n"),
+    [(300, 300, 50), (17, 530, 26), (1, 40, 1000), (1, 1100, 9), (9, 3, 1600), (270, 20, 1), (4, 1050, 30)],
+)
+@pytest.mark.parametrize("layout", ["plain", "transposed"])
+def test_matmul_over_block_bounds(variant, m, k, n, layout):
+    rng = np.random.default_rng(m)
+    a, b = strided(rng, layout, m, k), strided(rng, layout, k, n)
+    wanted = sum(product(a[:, p : p + 50], b[p : p + 50]) for p in range(0, k, 50))
+    np.testing.assert_array_equal(kernels.matmul(a, b), wanted)
+    np.testing.assert_array_equal(kernels.matmul(a, b, out=wanted.copy(), sign=-1), 0)
+
+
+@pytest.mark.parametrize(
+    ("a_shape", "b_shape"),
+    [
+        ((4, 3, 5, 6), (6, 7)),
+        ((4, 3, 1, 6), (6, 7)),
+        ((4, 1, 5, 6), (3, 6, 7)),
+        ((5, 6), (2, 3, 6, 1)),
+        ((2, 1, 3, 2), (1, 4, 2, 3)),
+        ((0, 3, 2), (2, 2)),
+        ((3, 9, 1), (3, 1, 9)),
+    ],
+)
+def test_matmul_stacks(variant, a_shape, b_shape):
+    rng = np.random.default_rng(1)
+    a, b = words(rng, *a_shape), words(rng, *b_shape)
+    np.testing.assert_array_equal(kernels.matmul(a, b), product(a, b))
+    swapped = np.swapaxes(np.ascontiguousarray(np.swapaxes(a, 0, -2)), 0, -2)
+    np.testing.assert_array_equal(kernels.matmul(swapped, b), product(a, b))
+
+
+def test_matmul_into_views_and_operands(variant):
+    rng = np.random.default_rng(2)
+    a, b = words(rng, 6, 6), words(rng, 6, 6)
+    wanted = product(a, b)
+    frame = words(rng, 12, 18)
+    kept = frame.copy()
+    for view in (frame[:6, :6], frame[::2, ::3], frame[:6, :6].T, frame[:6, :1]):
+        frame[:] = kept
+        old = view.copy()
+        right = b[:, : view.shape[1]]
+        kernels.matmul(a, right, out=view, sign=1)
+        np.testing.assert_array_equal(view, old + product(a, right))
+        view[:] = old
+        np.testing.assert_array_equal(frame, kept)
+    np.testing.assert_array_equal(kernels.matmul(a, b, out=a), wanted)
+    np.testing.assert_array_equal(a, wanted)
+
+
+@st.composite
+def convolutions(draw):
+    """Shapes and options of a small convolution that exists."""
+    groups = draw(st.sampled_from([1, 1, 1, 2, 5]))
+    ins, outs = draw(st.sampled_from([1, 2, 3])), draw(st.sampled_from([1, 1, 2, 3, 9]))
+    k_h, k_w = draw(st.integers(1, 5)), draw(st.integers(1, 5))
+    dilation = draw(st.tuples(st.integers(1, 2), st.integers(1, 2)))
+    padding = draw(st.tuples(*[st.integers(0, 3)] * 4))
+    stride = draw(st.sampled_from([(1, 1), (1, 1), (2, 2), (3, 1), (1, 2)]))
+    high = draw(st.integers(max(1, dilation[0] * (k_h - 1) + 1 - padding[0] - padding[1]), 14))
+    wide = draw(st.integers(max(1, dilation[1] * (k_w - 1) + 1 - padding[2] - padding[3]), 30))
+    x_shape = (draw(st.integers(0, 3)), groups * ins, high, wide)
+    return x_shape, (groups * outs, ins, k_h, k_w), stride, padding, dilation, groups
+
+
+@settings(max_examples=60, deadline=None)
+@given(convolutions(), st.sampled_from([-1, 0, 1]), st.integers(0, 2**32))
+def test_conv2d(case, sign, seed):
+    x_shape, w_shape, *options = case
+    rng = np.random.default_rng(seed)
+    x, w = words(rng, *x_shape), words(rng, *w_shape)
+    result = convolution(x, w, *options)
+    old = words(rng, *result.shape)
+    wanted = result if sign == 0 else old + result if sign > 0 else old - result
+    before = kernels.variant()
+    for name in VARIANTS:
+        kernels.set_variant(name)
+        np.testing.assert_array_equal(kernels.conv2d(x, w, *options, out=old.copy(), sign=sign), wanted, err_msg=name)
+    kernels.set_variant(before)
+
+
+@pytest.mark.parametrize(
+    ("x_shape", "w_shape", "padding", "stride"),
+    [
+        ((3, 16, 12, 12), (16, 16, 5, 5), (0, 0, 0, 0), (1, 1)),
+        ((2, 70, 7, 7), (300, 70, 3, 3), (1, 1, 1, 1), (1, 1)),
+        ((1, 3, 40, 40), (20, 3, 7, 7), (3, 3, 3, 3), (2, 2)),
+        ((2, 30, 6, 5), (33, 30, 1, 1), (0, 0, 0, 0), (1, 1)),
+    ],
+)
+def test_conv2d_layers(variant, x_shape, w_shape, padding, stride):
+    rng = np.random.default_rng(3)
+    x, w = words(rng, *x_shape), words(rng, *w_shape)
+    wanted = convolution(x, w, stride, padding, (1, 1), 1)
+    np.testing.assert_array_equal(kernels.conv2d(x, w, stride, padding), wanted)
+    flipped = np.ascontiguousarray(x[:, ::-1])[:, ::-1]
+    np.testing.assert_array_equal(kernels.conv2d(flipped, w[::-1], stride, padding), wanted[:, ::-1])
+
+
+def test_threads_and_forced_variants_give_the_same_words():
+    script = (
+        "import numpy as np, hashlib; from mpc_runtime import kernels; rng = np.random.default_rng(4)\n"
+        "a, b = (rng.integers(0, 2**64, (300, 300), dtype=np.uint64) for _ in range(2))\n"
+        "x, w = (rng.integers(0, 2**64, s, dtype=np.uint64) for s in ((2, 8, 40, 40), (40, 8, 5, 5)))\n"
+        "d, e = kernels.matmul(a, b), kernels.matmul(a[:16].reshape(4, 4, 300), b)\n"
+        "c = kernels.conv2d(x, w, padding=(1, 1, 1, 1)); p = kernels.conv2d(x, w[:, :, :1, :1])\n"
+        "print(kernels.variant(), hashlib.sha256(b''.join(z.tobytes() for z in (c, d, e, p))).hexdigest())"
+    )
+    lines = []
+    for name in VARIANTS:
+        for threads in ("1", "3"):
+            env = {**os.environ, "MPC_KERNELS": name, "MPC_THREADS": threads}
+            done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True)
+            lines.append(done.stdout.split())
+    assert [line[0] for line in lines] == [name for name in VARIANTS for _ in range(2)]
+    assert len({line[1] for line in lines}) == 1
+
+
+def test_a_variant_that_the_machine_lacks_is_refused():
+    env = {**os.environ, "MPC_KERNELS": "abacus"}
+    done = subprocess.run([sys.executable, "-c", "import mpc_runtime.kernels"], env=env, capture_output=True, text=True)
+    assert done.returncode != 0 and "MPC_KERNELS" in done.stderr and "portable" in done.stderr
+    with pytest.raises(ValueError, match="abacus"):
+        kernels.set_variant("abacus")
+
+
+M = np.zeros((3, 3), np.uint64)
+X, W = np.zeros((1, 4, 5, 5), np.uint64), np.zeros((2, 4, 3, 3), np.uint64)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: kernels.matmul(M.astype(np.int64), M), "a: expected a uint64 array, found int64"),
+        (lambda: kernels.matmul(M, [[1]]), "b: expected a uint64 array, found list"),
+        (lambda: kernels.matmul(M[0], M), "matrices"),
+        (lambda: kernels.matmul(M, M[:2]), "inner dimensions"),
+        (lambda: kernels.matmul(np.zeros((2, 3, 3), np.uint64), np.zeros((4, 3, 3), np.uint64)), "broadcast"),
+        (lambda: kernels.matmul(M, M, sign=1), "out: expected an array to add to"),
+        (lambda: kernels.matmul(M, M, out=M.copy(), sign=2), "sign: expected -1, 0 or 1, found 2"),
+        (lambda: kernels.matmul(M, M, out=M[:2].copy()), "out: expected shape"),
+        (lambda: kernels.matmul(M.astype(">u8"), M), "byte order"),
+        (lambda: kernels.conv2d(X[0], W), "x \\[N, C, H, W\\]"),
+        (lambda: kernels.conv2d(X, W, groups=2), "do not fit"),
+        (lambda: kernels.conv2d(X, W, stride=(0, 1)), "stride: expected two positive"),
+        (lambda: kernels.conv2d(X, W, padding=(-1, 0, 0, 0)), "padding"),
+        (lambda: kernels.conv2d(X, W, dilation=(3, 3)), "larger than the image"),
+    ],
+)
+def test_misuse_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_read_only_result_is_refused():
+    out = M.copy()
+    out.flags.writeable = False
+    with pytest.raises(ValueError, match="writable"):
+        kernels.matmul(M, M, out=out)
