@@ -91,8 +91,12 @@ class RoleClient:
         addresses: Mapping[str, str],
         server_keys: Mapping[str, str],
         timeout: float,
+        alive: Callable[[], None] = lambda: None,
     ) -> None:
-        """Connects and waits for both parties' welcome; PeerError after `timeout` seconds or with another plan."""
+        """Connects and waits for both parties' welcome; PeerError after `timeout` seconds or with another plan.
+
+        alive: called while waiting; may raise what else is known of the parties.
+        """
         self.plan = plan
         self.role = role
         self.node = Node(Hello(role, plan.hash, FORMAT), keys, timeout)
@@ -101,7 +105,7 @@ class RoleClient:
         try:
             for party in PARTIES:
                 self.node.connect(party, addresses[party], server_keys[party])
-            self.node.meet(PARTIES, timeout)
+            self.node.meet(PARTIES, timeout, alive)
         except BaseException:
             self.node.close()
             raise

@@ -67,6 +67,12 @@ class Processes:
         """Process ids by name."""
         return {name: child.pid for name, child in self._children.items()}
 
+    def check(self) -> None:
+        """Raises PeerError when a child has ended."""
+        for name, child in self._children.items():
+            if child.poll() is not None:
+                raise PeerError(self.obituary(0.5), self.killed() or name)
+
     def obituary(self, seconds: float) -> str:
         """How the children died that have died, waiting a little for it; empty when all live."""
         until = time.monotonic() + seconds

@@ -254,15 +254,18 @@ def launch_plan(
     try:
         for role in roles:
             clients[role] = RoleClient(
-                plan, role, processes.role_keys[role], processes.addresses, processes.server_keys, timeout
+                plan,
+                role,
+                processes.role_keys[role],
+                processes.addresses,
+                processes.server_keys,
+                timeout,
+                processes.check,
             )
-    except BaseException as error:
-        obituary = processes.obituary(0.2) if isinstance(error, PeerError) else ""
+    except BaseException:
         for client in clients.values():
             client.close()
         processes.close()
-        if isinstance(error, PeerError) and obituary:
-            raise PeerError(f"{error}\n{obituary}", error.peer) from None
         raise
     return Session(plan, clients, prepare, processes)
 

@@ -18,7 +18,7 @@ import json
 import struct
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -126,10 +126,10 @@ def _receive(socket: zmq.Socket[bytes]) -> Frames | None:
     return frames
 
 
-def _configure(socket: zmq.Socket[bytes], keys: KeyPair) -> None:
+def _configure(socket: zmq.Socket[bytes], keys: KeyPair, address: str) -> None:
+    socket.ipv6 = "[" in address
     socket.linger = LINGER_MS
     socket.sndhwm = socket.rcvhwm = 0  # lengths are known from the plan; material is held back by credits (zmq.py)
-    socket.ipv6 = True
     socket.curve_publickey, socket.curve_secretkey = keys.public.encode(), keys.secret.encode()
     socket.heartbeat_ivl, socket.heartbeat_timeout, socket.heartbeat_ttl = HEARTBEAT_MS, SILENCE_MS, SILENCE_MS
 
@@ -143,7 +143,7 @@ class Link:
         self.welcomed = False
         self.failure: PeerError | None = None
         self.socket = context.socket(zmq.DEALER)
-        _configure(self.socket, keys)
+        _configure(self.socket, keys, address)
         self.socket.curve_serverkey = server_key.encode()
         self.socket.reconnect_ivl, self.socket.reconnect_ivl_max = 50, 1000
         self.monitor = self.socket.get_monitor_socket(_LINK_EVENTS)
@@ -156,21 +156,28 @@ class Link:
     def next(self) -> Message | Frames | None:
         """The next control message, or the frames of the next data message; None when nothing has arrived.
 
-        Greetings and farewells are handled here and not handed on.
+        Farewells are kept for `check` and not handed on.
         """
         while (frames := _receive(self.socket)) is not None:
             if not _is_control(frames):
                 return frames
             message = _parse(self.name, b"", frames)
-            if message.kind == "welcome":
-                self.welcomed = True
-            elif message.kind == "refused":
+            if message.kind == "refused":
                 self.failure = self.failure or PeerError(str(message.body.get("message")), self.name)
             elif message.kind == "failed":
                 self.failure = self.failure or _relayed(self.name, message.body)
             else:
                 return message
         return None
+
+    def greeted(self) -> bool:
+        """Whether the server has welcomed us; its welcome is the first thing that it says."""
+        if not self.welcomed and (frames := _receive(self.socket)) is not None:
+            message = _parse(self.name, b"", frames)
+            self.welcomed = message.kind == "welcome"
+            if not self.welcomed:
+                self.failure = PeerError(str(message.body.get("message", f"{self.name} did not welcome us")), self.name)
+        return self.welcomed
 
     def check(self, at: object, *, drain: bool = False) -> None:
         """Raises what has happened to the server at the other end, if anything has.
@@ -231,7 +238,7 @@ class Node:
         """Binds `address` (a `*` port is chosen by the system; see `self.address`) for these keys -> names only."""
         Gatekeeper(self.context, {**roles, **machines})
         router = self.context.socket(zmq.ROUTER)
-        _configure(router, self.keys)
+        _configure(router, self.keys, address)
         router.curve_server = True
         router.zap_domain = b"mpc"
         router.router_mandatory = True
@@ -251,8 +258,13 @@ class Node:
         self.links[name] = link
         return link
 
-    def meet(self, machines: Iterable[str], seconds: float | None) -> None:
-        """Waits until these servers have welcomed us and, if we listen, have said hello; `PeerError` after `seconds`."""
+    def meet(
+        self, machines: Iterable[str], seconds: float | None, alive: Callable[[], None] = lambda: None
+    ) -> None:
+        """Waits until these servers have welcomed us and, if we listen, have said hello; `PeerError` after `seconds`.
+
+        alive: called now and then; may raise what else it knows of the servers.
+        """
         names = tuple(machines)
         until = None if seconds is None else time.monotonic() + seconds
         while True:
@@ -265,9 +277,9 @@ class Node:
             while (message := self._from_router()) is not None:
                 self._early.append(message)
             for name in missing:
-                if not self.links[name].welcomed and (unexpected := self.links[name].next()) is not None:
-                    raise PeerError(f"{name} sent {unexpected!r:.80} before its welcome", name)
-                self.links[name].check("the start")
+                if not self.links[name].greeted():
+                    self.links[name].check("the start")
+            alive()
             if until is not None and time.monotonic() > until:
                 where = ", ".join(f"{n} at {self.links[n].address}" for n in missing)
                 raise PeerError(
