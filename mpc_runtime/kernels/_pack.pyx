@@ -223,8 +223,9 @@ def planes_unpack(buf, Py_ssize_t n, Py_ssize_t P, out=None):
     return out
 
 
-def planes_mask_pack(Prg prg not None, uint64_t stream, planes, Py_ssize_t n, masked, packed):
-    """Open bit planes under a mask: masked = planes ^ W, packed = planes_pack(masked, n); W as `planes_fill` gives it."""
+def planes_mask_pack(Prg prg not None, uint64_t stream, planes, Py_ssize_t n, masked, packed, size_t start_block=0):
+    """Open bit planes under a mask: masked = planes ^ W, packed = planes_pack(masked, n); W is `planes_fill`'s
+    from block `start_block` on."""
     cdef Py_ssize_t P = plane_count(planes, n, "planes")
     if plane_count(masked, n, "masked") != P:
         raise ValueError(f"masked: expected {P} planes, found {masked.shape[1]}")
@@ -233,17 +234,17 @@ def planes_mask_pack(Prg prg not None, uint64_t stream, planes, Py_ssize_t n, ma
     cdef uint8_t *to = bytes_out(packed, "packed")
     same_size(packed, P * ((n + 7) // 8), "packed")
     with nogil:
-        ops.planes_xor_pack(&prg.state, stream, a, n, P, m, to)
+        ops.planes_xor_pack(&prg.state, stream, start_block * P * 8, a, n, P, m, to)
 
 
-def planes_share_pack(Prg prg not None, uint64_t stream, secret, Py_ssize_t n, packed):
+def planes_share_pack(Prg prg not None, uint64_t stream, secret, Py_ssize_t n, packed, size_t start_block=0):
     """The dealer's correction of XOR-shared bit planes: packed = planes_pack(secret ^ W, n)."""
     cdef Py_ssize_t P = plane_count(secret, n, "secret")
     cdef uint64_t *a = words_in(secret, "secret")
     cdef uint8_t *to = bytes_out(packed, "packed")
     same_size(packed, P * ((n + 7) // 8), "packed")
     with nogil:
-        ops.planes_xor_pack(&prg.state, stream, a, n, P, NULL, to)
+        ops.planes_xor_pack(&prg.state, stream, start_block * P * 8, a, n, P, NULL, to)
 
 
 def planes_unpack_xor(buf, Py_ssize_t n, acc):
@@ -256,12 +257,12 @@ def planes_unpack_xor(buf, Py_ssize_t n, acc):
         ops.planes_unpack_xor(a, n, P, to)
 
 
-def planes_fill(Prg prg not None, uint64_t stream, Py_ssize_t n, Py_ssize_t P):
+def planes_fill(Prg prg not None, uint64_t stream, Py_ssize_t n, Py_ssize_t P, size_t start_block=0):
     """Random bit planes: uint64[ceil(n / 512), P, 8] filled with the stream in memory order."""
     check_count(n, "n")
     check_count(P, "P")
     out = new_planes(n, P)
-    prg.fill(stream, out)
+    prg.fill(stream, out, start_block * P * 64)
     return out
 
 

@@ -25,7 +25,8 @@ cdef extern from "aes.h":
                      uint64_t *out) noexcept nogil
     void mpc_prg_sub(const mpc_prg *prg, uint64_t stream, uint64_t start, const uint64_t *x, size_t n,
                      uint64_t *out) noexcept nogil
-    void mpc_prg_gather(const mpc_prg *prg, uint64_t stream, const uint64_t *numbers, size_t n, void *out) noexcept nogil
+    void mpc_prg_gather(const mpc_prg *prg, uint64_t stream, const uint64_t *numbers, size_t n,
+                        void *out) noexcept nogil
 
 
 cdef class Prg:

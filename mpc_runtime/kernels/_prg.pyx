@@ -40,8 +40,8 @@ cdef class Prg:
 
     A stream is an int below 2^64, the upper half of the IV; the lower half is the block number, both big-endian. Byte p
     of a stream is byte p of that keystream, and its word i is bytes [8 i, 8 i + 8), little-endian. `implementation` is
-    one of `prg_implementations()`, the best one unless given; all write the same bytes. A key is fixed for the object's
-    life and wiped at its end.
+    one of `prg_implementations()`, the best one unless given; all write the same bytes. Both are fixed for the object's
+    life, and the key is wiped at its end.
     """
 
     def __cinit__(self, key16, *, implementation=None):

@@ -1,5 +1,7 @@
 /* The AES instructions of ARMv8: the loops of aes_ctr.inc.h. AESE adds the round key before its S-box, where the x86
- * instruction adds it after the linear layer, so the same eleven keys are used one step earlier. */
+ * instruction adds it after the linear layer, so the same eleven keys are used one step earlier.
+ * Written as assembly because clang before 16 hides these intrinsics from a function that states its own target; it also
+ * keeps AESE and AESMC side by side, which cores fuse. */
 #include "cpu.h"
 
 #if MPC_ARM
@@ -30,8 +32,12 @@ MPC_TARGET_PUSH("+crypto")
 #define vec_xor(a, b) veorq_u8(a, b)
 #define vec_fold(x) vgetq_lane_u64(vreinterpretq_u64_u8(x), 0)
 #define vec_begin(x) ((void)0)
-#define vec_round(x, r) (x = vaesmcq_u8(vaeseq_u8(x, k[r])))
-#define vec_end(x) (x = veorq_u8(vaeseq_u8(x, k[9]), k[10]))
+#define vec_round(x, r) __asm__("aese %0.16b, %1.16b\n\taesmc %0.16b, %0.16b" : "+w"(x) : "w"(k[r]))
+#define vec_end(x)                                                                                                     \
+    do {                                                                                                               \
+        __asm__("aese %0.16b, %1.16b" : "+w"(x) : "w"(k[9]));                                                          \
+        x = veorq_u8(x, k[10]);                                                                                        \
+    } while (0)
 #include "aes_ctr.inc.h"
 MPC_TARGET_POP
 
