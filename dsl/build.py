@@ -175,7 +175,8 @@ def _dots(build: Builder, tree: Tree[Token], span: Span) -> ast.Dots:
 def _attribute(build: Builder, tree: Tree[Token], span: Span) -> ast.Attribute:
     value, name = build.all(tree.children)
     if isinstance(value, ast.Number):
-        build.refuse(span, "a number has a digit on each side of its point", f"write `{value.value}.0`")
+        power = name.id if name.id[0] in "eE" and name.id[1:].isdigit() else ""
+        build.refuse(span, "a number has a digit on each side of its point", f"write `{value.value}.0{power}`")
     return ast.Attribute(span, value, name)
 
 

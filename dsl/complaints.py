@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from lark import Token
 
@@ -242,12 +243,12 @@ def _number(trouble: Trouble) -> Complaint | None:
     after = trouble.tokens[min(trouble.at + 1, len(trouble.tokens) - 1)]
     if found.type == "DOT" and after.type == "NUMBER" and found.end_pos == after.start_pos:
         place = span_of(found).to(span_of(after))
-        if before.type == "NUMBER" and before.end_pos == found.start_pos:
-            return Complaint(span_of(before).to(place), f"`{before}.{after}` is no number", None)
         return Complaint(place, f"`.{after}` lacks a digit before the point", f"write `0.{after}`")
     dotted = trouble.tokens[trouble.at - 2] if trouble.at > 1 else before
     if before.type == "DOT" and dotted.type == "NUMBER" and dotted.end_pos == before.start_pos:
         place = span_of(dotted).to(span_of(before))
+        if found.type == "NUMBER" and found.start_pos == before.end_pos:
+            return Complaint(place.to(span_of(found)), f"`{dotted}.{found}` is no number", "a number has one point")
         return Complaint(place, f"`{dotted}.` lacks a digit behind the point", f"write `{dotted}.0`")
     if before.type == "NAME" and dotted.type == "NUMBER" and dotted.end_pos == before.start_pos:
         place = span_of(dotted).to(span_of(before))
@@ -299,14 +300,20 @@ def _side_by_side(trouble: Trouble, left: Token, right: Token) -> Complaint:
     return Complaint(span_of(right), message, help)
 
 
+def _comment(trouble: Trouble) -> Complaint | None:
+    """`//`, with the parser at the first or at the second of them."""
+    for first, second in pairwise(trouble.tokens[trouble.at - 1 : trouble.at + 2]):
+        if first.type == second.type == "SLASH" and first.end_pos == second.start_pos:
+            return Complaint(span_of(first).to(span_of(second)), "there is no `//`", "a comment starts with `#`")
+    return None
+
+
 def _signless(trouble: Trouble) -> Complaint | None:
     found, before = trouble.found, trouble.before
     if not OPERANDS - {"NOT"} <= trouble.expected:
         return None
     if found.type == "PLUS":
         return Complaint(span_of(found), "`+` needs a value on its left", "a number carries no `+`: delete it")
-    if found.type == "SLASH" and before.type == "SLASH":
-        return Complaint(span_of(before).to(span_of(found)), "there is no `//`", "a comment starts with `#`")
     if found.type == "EQUAL" and before.type in {"EQUAL", "COMPARE"}:
         return Complaint(span_of(found), "one `=` too many", "a value is bound by `=` and compared by `==`")
     if found.type == "NOT":
@@ -322,7 +329,7 @@ def _signless(trouble: Trouble) -> Complaint | None:
 
 def _brackets(trouble: Trouble) -> Complaint | None:
     found, place = trouble.found, span_of(trouble.found)
-    if found.type == "COMMA" and "RPAR" in trouble.expected and trouble.expected & INFIX:
+    if found.type == "COMMA" and {"RPAR", "PLUS"} <= trouble.expected:
         return Complaint(place, "expected `)`, found `,`", "a list is written in square brackets: `[a, b]`")
     if trouble.before.type == "IN" and trouble.expected == {"LSQB"}:
         return Complaint(place, f"expected `[`, found {_shown(found)}", "a range is written `in [lo, hi]`")
@@ -334,7 +341,7 @@ def _brackets(trouble: Trouble) -> Complaint | None:
 
 def _expected(trouble: Trouble) -> Complaint:
     found, start = trouble.found, trouble.tokens[trouble.start]
-    place = behind(trouble.before) if trouble.fresh else span_of(found)
+    place = behind(trouble.before) if trouble.fresh and not trouble.complete else span_of(found)
     shown = _shown(found)
     if trouble.fresh and found.type == "NAME":
         shown = f"the next statement, {shown}"
@@ -343,7 +350,8 @@ def _expected(trouble: Trouble) -> Complaint:
         help = f"it is written `{FORMS[start.type]}`"
     elif OPERANDS - {"NOT"} <= trouble.expected:
         help = f"put a value behind {_shown(trouble.before)}"
-    return Complaint(place, f"expected {_described(trouble.expected)}, found {shown}", help)
+    wanted = "the name of a role" if trouble.before.type in ("FROM", "TO") else _described(trouble.expected)
+    return Complaint(place, f"expected {wanted}, found {shown}", help)
 
 
 def _described(expected: frozenset[str]) -> str:
@@ -405,6 +413,7 @@ RULES: tuple[Callable[[Trouble], Complaint | None], ...] = (
     _after_return,
     _no_return,
     _type_left_out,
+    _comment,
     _bare,
     _signless,
     _equal_sign,

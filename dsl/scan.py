@@ -132,28 +132,35 @@ HABITS = (
     (r"≠", "`≠` is no operator here", "write `!=`"),
     (r"…", "`…` is one character", "write three points: `...`"),
     (r"'[^'\n]*'", "a string stands in double quotes", "write `\"` instead of `'`"),
-    (r"“[^”\n]*”", "a string stands in straight quotes", 'write `"`'),
+    (r"“[^”\n]*”", "a string stands in straight quotes", 'write `"` on both sides'),
     (r'"[^"\n]*', 'this string has no closing `"`', "a string ends in the line where it starts"),
 )
 
 
 def _tokens(text: str, filename: str, scanned: Scanned) -> list[Token]:
     """The tokens, after blanking out whatever is none."""
-    if text.startswith("\ufeff"):
+    if text.startswith("\ufeff"):  # a byte order mark, as some editors write it
         text = " " + text[1:]
-    while True:
-        try:
-            return grammar.tokens(text)
-        except UnexpectedCharacters as stray:
-            at = cast(int, stray.pos_in_stream)
-            start, end, message, help = _stray(text, at)
-            line, column = cast(int, stray.line), cast(int, stray.column) - (at - start)
-            place = Span(start, end, line, column, line, column + end - start)
-            scanned.problems.append(Diagnostic.at(place, message, file=filename, help=help))
-            scanned.mended.append(start)
-            text = text[:start] + _filler(text[start:end]) + text[end:]
-            if len(scanned.problems) >= MAX_PROBLEMS:
-                text = text[:start]
+    while len(scanned.problems) < MAX_PROBLEMS:
+        tokens, stray = _lex(text)
+        if stray is None:
+            return tokens
+        at = cast(int, stray.pos_in_stream)
+        start, end, message, help = _stray(text, at)
+        column = stray.column - (at - start)
+        place = Span(start, end, stray.line, column, stray.line, column + end - start)
+        scanned.problems.append(Diagnostic.at(place, message, file=filename, help=help))
+        scanned.mended.append(start)
+        text = text[:start] + _filler(text[start:end]) + text[end:]
+    return []
+
+
+def _lex(text: str) -> tuple[list[Token], UnexpectedCharacters | None]:
+    """The tokens, or the first place that is none."""
+    try:
+        return grammar.tokens(text), None
+    except UnexpectedCharacters as stray:
+        return [], stray
 
 
 def _filler(piece: str) -> str:
