@@ -64,7 +64,7 @@ def streams() -> Iterator[Row]:
 
 
 def packing() -> Iterator[Row]:
-    """Packing of words beside a copy of them, and fused with a stream beside the cipher; rates are of unpacked words."""
+    """Packing beside a copy of the words, and fused with a stream beside the cipher; rates are of unpacked words."""
     x, y = random_words(WORDS), np.empty(WORDS, np.uint64)
     used = kernels.variant()
     for variant in kernels.variants():
