@@ -50,3 +50,15 @@ cdef inline int same_size(object x, Py_ssize_t size, str name) except -1:
     if cnp.PyArray_SIZE(x) != size:
         raise ValueError(f"{name}: expected {size} elements, found {cnp.PyArray_SIZE(x)} in shape {x.shape}")
     return 0
+
+
+cdef inline int same_shape(object x, tuple shape, str name) except -1:
+    if x.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, found {x.shape}")
+    return 0
+
+
+cdef inline int in_range(int value, int low, int high, str name) except -1:
+    if not low <= value <= high:
+        raise ValueError(f"{name}: expected {low} .. {high}, found {value}")
+    return 0

@@ -4,6 +4,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mpc_runtime.kernels._prg import Prg
+
 Words = NDArray[np.uint64]
 Kind = Literal["lt", "eq"]
 
@@ -16,10 +18,14 @@ def leaf_read(
     c: Words,
     t: int,
     widths: Sequence[int],
-    tables: Words,
+    tables: Words | None,
     party: int,
     kind: Kind = "lt",
     out: Words | None = None,
+    *,
+    prg: Prg | None = None,
+    stream: int = 0,
+    start: int = 0,
 ) -> Words: ...
 def combine_planes(q: int, g: int, kind: Kind = "lt", leaf: bool = True) -> tuple[int, int, int]: ...
 def combine_deal(masks: Words, q: int, g: int, kind: Kind = "lt", leaf: bool = True) -> tuple[Words, Words]: ...
@@ -33,4 +39,8 @@ def combine_eval(
     singles: Words | None,
     party: int,
     out: Words | None = None,
+    *,
+    prg: Prg | None = None,
+    stream: int = 0,
+    start: int = 0,
 ) -> Words: ...

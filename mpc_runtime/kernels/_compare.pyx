@@ -12,9 +12,10 @@ from posix.stdlib cimport posix_memalign
 
 cimport numpy as cnp
 
-import numpy as np
+from mpc_runtime.kernels._arrays cimport in_range, same_shape, words_in, words_out
+from mpc_runtime.kernels._prg cimport Prg, mpc_prg_fill
 
-from mpc_runtime.kernels.checks import array, between
+import numpy as np
 
 include "level.pxi"
 
@@ -23,6 +24,7 @@ cnp.import_array()
 __all__ = ["combine_deal", "combine_eval", "combine_planes", "leaf_deal", "leaf_read", "table_planes", "word_bit"]
 
 cdef extern from "compare.h" nogil:
+    int MPC_BLOCK
     int MPC_MAX_WIDTH
     int MPC_MAX_FAN_IN
     int MPC_LT
@@ -48,8 +50,31 @@ cdef extern from "compare.h" nogil:
     size_t mpc_combine_scratch(int g)
 
 
-cdef inline uint64_t *data(x):
-    return <uint64_t *>cnp.PyArray_DATA(<cnp.ndarray>x)
+cdef uint64_t *planes_in(x, tuple shape, str name) except? NULL:
+    words_in(x, name)
+    same_shape(x, shape, name)
+    return words_in(x, name)
+
+
+cdef planes_out(out, tuple shape):
+    if out is None:
+        return np.empty(shape, np.uint64)
+    words_out(out, "out")
+    same_shape(out, shape, "out")
+    return out
+
+
+cdef uint64_t *aligned(size_t words) except NULL:
+    cdef void *memory = NULL
+    if posix_memalign(&memory, 64, words * sizeof(uint64_t)) != 0:
+        raise MemoryError(f"comparison: no memory for {words} words of scratch space")
+    return <uint64_t *>memory
+
+
+cdef size_t first_block(Py_ssize_t start) except? 1:
+    if start < 0 or start % MPC_BLOCK:
+        raise ValueError(f"start: expected a multiple of {MPC_BLOCK} elements, found {start}")
+    return start // MPC_BLOCK
 
 
 cdef int kind_code(kind) except -1:
@@ -65,9 +90,9 @@ cdef bytes digit_widths(widths, int t):
     if not widths:
         raise ValueError("widths: expected at least one digit, found none")
     for m in widths:
-        between("width of a digit", m, 1, MPC_MAX_WIDTH)
-    between("t", t, 0, 63)
-    between("t + sum(widths)", t + sum(widths), 1, 64)
+        in_range(m, 1, MPC_MAX_WIDTH, "width of a digit")
+    in_range(t, 0, 63, "t")
+    in_range(t + sum(widths), 1, 64, "t + sum(widths)")
     return bytes(widths)
 
 
@@ -78,12 +103,11 @@ def table_planes(widths):
 
 def word_bit(c, int bit):
     """Bit `bit` of every element of c u64[n], as planes u64[nb, 1, 8]."""
-    array("c", c)
-    between("bit", bit, 0, 63)
+    in_range(bit, 0, 63, "bit")
+    cdef uint64_t *c_ = words_in(c, "c")
     cdef size_t n = c.size
     out = np.empty(((n + 511) // 512, 1, 8), np.uint64)
-    cdef uint64_t *c_ = data(c)
-    cdef uint64_t *out_ = data(out)
+    cdef uint64_t *out_ = words_out(out, "out")
     with nogil:
         mpc_compare().word_bit(c_, n, bit, out_)
     return out
@@ -94,49 +118,63 @@ def leaf_deal(r, int t, widths, out=None):
 
     r: u64[n]; T = table_planes(widths).
     """
-    array("r", r)
     cdef bytes digits = digit_widths(widths, t)
-    cdef size_t n = r.size
-    shape = ((n + 511) // 512, table_planes(widths), 8)
-    out = np.empty(shape, np.uint64) if out is None else array("out", out, shape, writable=True)
     cdef const uint8_t *digits_ = <const uint8_t *><const char *>digits
     cdef int q = len(digits)
-    cdef uint64_t *r_ = data(r)
-    cdef uint64_t *out_ = data(out)
+    cdef uint64_t *r_ = words_in(r, "r")
+    cdef size_t n = r.size
+    out = planes_out(out, ((n + 511) // 512, table_planes(widths), 8))
+    cdef uint64_t *out_ = words_out(out, "out")
     with nogil:
         mpc_compare().leaf_deal(r_, n, t, digits_, q, out_)
     return out
 
 
-def leaf_read(c, int t, widths, tables, int party, kind="lt", out=None):
+def leaf_read(c, int t, widths, tables, int party, kind="lt", out=None, *, Prg prg=None, uint64_t stream=0,
+              Py_ssize_t start=0):
     """This party's XOR shares of lt_j = [c_j < r_j] and eq_j = [c_j == r_j], c_j the digits of c >> t.
 
     c: u64[n], public; tables: this party's XOR share of `leaf_deal`'s planes. Returns planes u64[nb, 2q-1 or q, 8].
+    tables = None: the share is the stream of prg, expanded block by block and never stored; start is the number of the
+    first element, a multiple of 512.
     """
-    array("c", c)
-    between("party", party, 0, 1)
+    in_range(party, 0, 1, "party")
     cdef bytes digits = digit_widths(widths, t)
-    cdef size_t n = c.size
+    cdef const uint8_t *digits_ = <const uint8_t *><const char *>digits
     cdef int q = len(digits)
     cdef int code = kind_code(kind)
-    nb = (n + 511) // 512
-    array("tables", tables, (nb, table_planes(widths), 8))
-    shape = (nb, 2 * q - 1 if code == MPC_LT else q, 8)
-    out = np.empty(shape, np.uint64) if out is None else array("out", out, shape, writable=True)
-    cdef const uint8_t *digits_ = <const uint8_t *><const char *>digits
-    cdef uint64_t *c_ = data(c)
-    cdef uint64_t *tables_ = data(tables)
-    cdef uint64_t *out_ = data(out)
+    cdef size_t planes = 2 * q - 1 if code == MPC_LT else q
+    cdef size_t table = table_planes(widths)
+    cdef uint64_t *c_ = words_in(c, "c")
+    cdef size_t n = c.size
+    cdef size_t nb = (n + MPC_BLOCK - 1) // MPC_BLOCK
+    out = planes_out(out, (nb, planes, 8))
+    cdef uint64_t *out_ = words_out(out, "out")
+    cdef uint64_t *tables_
+    cdef size_t b, first
+    if tables is not None:
+        tables_ = planes_in(tables, (nb, table, 8), "tables")
+        with nogil:
+            mpc_compare().leaf_read(c_, n, t, digits_, q, tables_, party, code, out_)
+        return out
+    if prg is None:
+        raise ValueError("tables: expected planes, or a prg and its stream instead, found neither")
+    first = first_block(start)
+    tables_ = aligned(8 * table)
     with nogil:
-        mpc_compare().leaf_read(c_, n, t, digits_, q, tables_, party, code, out_)
+        for b in range(nb):
+            mpc_prg_fill(&prg.state, stream, (first + b) * table * 64, tables_, table * 64)
+            mpc_compare().leaf_read(c_ + MPC_BLOCK * b, min(<size_t>MPC_BLOCK, n - MPC_BLOCK * b), t, digits_, q, tables_, party,
+                                    code, out_ + 8 * planes * b)
+        free(tables_)
     return out
 
 
 cdef mpc_level_shape level_shape(int q, int g, kind, leaf) except *:
     cdef mpc_level_shape shape
     cdef int first, s
-    between("q", q, 1, 64)
-    between("g", g, 2, MPC_MAX_FAN_IN)
+    in_range(q, 1, 64, "q")
+    in_range(g, 2, MPC_MAX_FAN_IN, "g")
     shape.q, shape.g, shape.kind, shape.leaf = q, g, kind_code(kind), bool(leaf)
     shape.inputs = 2 * q - 1 if shape.kind == MPC_LT else q
     shape.monomials = shape.outputs = 0
@@ -163,13 +201,6 @@ def combine_planes(int q, int g, kind="lt", leaf=True):
     return shape.inputs, shape.monomials, shape.outputs
 
 
-cdef uint64_t *scratch(int g) except NULL:
-    cdef void *memory = NULL
-    if posix_memalign(&memory, 64, mpc_combine_scratch(g) * sizeof(uint64_t)) != 0:
-        raise MemoryError(f"combine: no memory for the scratch space of a {g}-ary node")
-    return <uint64_t *>memory
-
-
 def combine_deal(masks, int q, int g, kind="lt", leaf=True):
     """The dealer's side of one tree level: (monomials planes[nb, M, 8], offset planes[nb, P_out, 8]).
 
@@ -178,46 +209,59 @@ def combine_deal(masks, int q, int g, kind="lt", leaf=True):
     with its mask as the offset.
     """
     cdef mpc_level_shape shape = level_shape(q, g, kind, leaf)
-    array("masks", masks)
+    cdef uint64_t *masks_ = words_in(masks, "masks")
     cdef size_t nb = masks.shape[0]
-    array("masks", masks, (nb, shape.inputs, 8))
+    same_shape(masks, (nb, shape.inputs, 8), "masks")
     monomials = np.empty((nb, shape.monomials, 8), np.uint64)
     offset = np.empty((nb, shape.outputs, 8), np.uint64)
-    cdef uint64_t *masks_ = data(masks)
-    cdef uint64_t *monomials_ = data(monomials)
-    cdef uint64_t *offset_ = data(offset)
-    cdef uint64_t *scratch_ = scratch(g)
+    cdef uint64_t *monomials_ = words_out(monomials, "monomials")
+    cdef uint64_t *offset_ = words_out(offset, "offset")
+    cdef uint64_t *scratch_ = aligned(mpc_combine_scratch(g))
     with nogil:
         mpc_compare().combine_deal(masks_, nb, &shape, monomials_, offset_, scratch_)
         free(scratch_)
     return monomials, offset
 
 
-def combine_eval(hats, int q, int g, kind, leaf, monomials, singles, int party, out=None):
+def combine_eval(hats, int q, int g, kind, leaf, monomials, singles, int party, out=None, *, Prg prg=None,
+                 uint64_t stream=0, Py_ssize_t start=0):
     """A party's side of one tree level: its XOR share of the outputs, planes[nb, P_out, 8] (value ^ offset).
 
-    hats: planes[nb, P_in, 8], public; monomials: its share of `combine_deal`'s (None if there are none); singles: on a leaf level its shares of the
-    masks, planes[nb, P_in, 8], else None. Party 0 adds the public terms.
+    hats: planes[nb, P_in, 8], public; monomials: its share of `combine_deal`'s (None if there are none); singles: on a leaf
+    level its shares of the masks, planes[nb, P_in, 8], else None. Party 0 adds the public terms. monomials = None with a
+    prg: the share is that stream, as for `leaf_read`.
     """
     cdef mpc_level_shape shape = level_shape(q, g, kind, leaf)
-    array("hats", hats)
+    in_range(party, 0, 1, "party")
+    cdef uint64_t *hats_ = words_in(hats, "hats")
     cdef size_t nb = hats.shape[0]
-    array("hats", hats, (nb, shape.inputs, 8))
-    if monomials is not None or shape.monomials:
-        array("monomials", monomials, (nb, shape.monomials, 8))
-    between("party", party, 0, 1)
-    if shape.leaf:
-        array("singles", singles, (nb, shape.inputs, 8))
-    elif singles is not None:
+    same_shape(hats, (nb, shape.inputs, 8), "hats")
+    cdef uint64_t *singles_ = planes_in(singles, (nb, shape.inputs, 8), "singles") if shape.leaf else NULL
+    if singles is not None and not shape.leaf:
         raise ValueError("singles: expected None above the leaves, where they are among the monomials, found an array")
-    out_shape = (nb, shape.outputs, 8)
-    out = np.empty(out_shape, np.uint64) if out is None else array("out", out, out_shape, writable=True)
-    cdef uint64_t *hats_ = data(hats)
-    cdef uint64_t *monomials_ = NULL if monomials is None else data(monomials)
-    cdef uint64_t *singles_ = data(singles) if shape.leaf else NULL
-    cdef uint64_t *out_ = data(out)
-    cdef uint64_t *scratch_ = scratch(g)
+    out = planes_out(out, (nb, shape.outputs, 8))
+    cdef uint64_t *out_ = words_out(out, "out")
+    cdef uint64_t *scratch_
+    cdef uint64_t *monomials_ = NULL
+    cdef size_t b, first, size = 64 * shape.monomials
+    if monomials is None and size and prg is None:
+        raise ValueError("monomials: expected planes, or a prg and its stream instead, found neither")
+    if monomials is not None or size == 0:
+        if size:
+            monomials_ = planes_in(monomials, (nb, shape.monomials, 8), "monomials")
+        scratch_ = aligned(mpc_combine_scratch(g))
+        with nogil:
+            mpc_compare().combine_eval(hats_, nb, &shape, monomials_, singles_, party, out_, scratch_)
+            free(scratch_)
+        return out
+    first = first_block(start)
+    scratch_ = aligned(mpc_combine_scratch(g) + 8 * shape.monomials)
+    monomials_ = scratch_ + mpc_combine_scratch(g)
     with nogil:
-        mpc_compare().combine_eval(hats_, nb, &shape, monomials_, singles_, party, out_, scratch_)
+        for b in range(nb):
+            mpc_prg_fill(&prg.state, stream, (first + b) * size, monomials_, size)
+            mpc_compare().combine_eval(hats_ + 8 * shape.inputs * b, 1, &shape, monomials_,
+                                       singles_ + 8 * shape.inputs * b if shape.leaf else NULL, party,
+                                       out_ + 8 * shape.outputs * b, scratch_)
         free(scratch_)
     return out

@@ -1,6 +1,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from mpc_runtime.kernels._prg import Prg
+
 Words = NDArray[np.uint64]
 Bits = NDArray[np.uint8]
 
@@ -18,11 +20,14 @@ def select_eval(
     off: int,
     lo: int,
     party: int,
-    delta: Words,
-    k10: Words,
-    n0: Words | None,
-    n1: Words | None,
+    delta: Words | int,
+    k10: Words | int,
+    n0: Words | int | None,
+    n1: Words | int | None,
     out: Words | None = None,
+    *,
+    prg: Prg | None = None,
+    start: int = 0,
 ) -> Words: ...
 def select_deal(r: Words, delta: Bits, l: int, f: int, lo: int) -> tuple[Words, Words, Words | None, Words | None]: ...
 def mul_eval(xh: Words, ax: Words, yh: Words, ay: Words, party: int, out: Words | None = None) -> Words: ...

@@ -1,23 +1,27 @@
 """Gates that act on every word by itself, each in one pass over memory: truncation, selection, products, bit to word.
 
 Words are u64 mod 2^64, a ring of l bits being their low l bits: arguments need not be reduced and results are not (but the
-narrow words of `trunc_deal` and `select_deal` are). Bits are u8, 0 or 1. Arrays are C-contiguous and of one shape; `out` may
-be one of the inputs. The letters (c, r, l, f, off, lo, U_0, U_1, K) are those of the protocols.
+narrow words of `trunc_deal` and `select_deal` are). Bits are u8, 0 or 1. Arrays are C-contiguous, of one size and of any
+shape; results have the shape of the first, and `out` may be one of the inputs. The letters (c, r, l, f, off, lo, U_0, U_1, K) are those of the protocols.
 """
 
 from libc.stdint cimport uint8_t, uint64_t
 
 cimport numpy as cnp
 
-import numpy as np
+from mpc_runtime.kernels._arrays cimport bytes_in, in_range, same_size, words_in, words_out
+from mpc_runtime.kernels._prg cimport Prg, mpc_prg_words
 
-from mpc_runtime.kernels.checks import array, between
+import numpy as np
 
 include "level.pxi"
 
 cnp.import_array()
 
 __all__ = ["b2a_eval", "mul_eval", "select_deal", "select_eval", "square_eval", "trunc_deal", "trunc_eval"]
+
+cdef enum:
+    STRIP = 512  # words of each stream at a time: four of them fill half of a first-level cache
 
 cdef extern from "elementwise.h" nogil:
     ctypedef struct mpc_truncation:
@@ -44,23 +48,40 @@ cdef extern from "elementwise.h" nogil:
     const mpc_elementwise_kernels *mpc_elementwise()
 
 
-cdef inline uint64_t *words(x):
-    return NULL if x is None else <uint64_t *>cnp.PyArray_DATA(<cnp.ndarray>x)
+cdef uint64_t *operand(x, Py_ssize_t n, str name) except? NULL:
+    words_in(x, name)
+    same_size(x, n, name)
+    return words_in(x, name)
 
 
-cdef inline uint8_t *bits(x):
-    return <uint8_t *>cnp.PyArray_DATA(<cnp.ndarray>x)
+cdef uint8_t *bits(x, Py_ssize_t n, str name) except? NULL:
+    bytes_in(x, name)
+    same_size(x, n, name)
+    return bytes_in(x, name)
 
 
-cdef result(out, shape):
-    return np.empty(shape, np.uint64) if out is None else array("out", out, shape, writable=True)
+cdef uint64_t *narrow_operand(x, Py_ssize_t n, int narrow, str name) except? NULL:
+    """The narrow part of a truncation's secrets, which is None where it has no bits."""
+    if narrow:
+        return operand(x, n, name)
+    if x is not None:
+        raise ValueError(f"{name}: expected None, since lo <= l-f leaves no narrow bits, found an array")
+    return NULL
+
+
+cdef result(out, like):
+    if out is None:
+        return np.empty(like.shape, np.uint64)
+    words_out(out, "out")
+    same_size(out, like.size, "out")
+    return out
 
 
 cdef mpc_truncation truncation(int l, int f, off, int lo) except *:
     cdef mpc_truncation by
-    between("l", l, 1, 64)
-    between("f", f, 0, l - 1)
-    between("lo", lo, 1, 64)
+    in_range(l, 1, 64, "l")
+    in_range(f, 0, l - 1, "f")
+    in_range(lo, 1, 64, "lo")
     by.l, by.f = l, f
     by.narrow = max(0, lo - (l - f))
     by.identity = f == 0 and by.narrow == 0
@@ -77,24 +98,15 @@ def trunc_eval(c, int l, int f, off, int lo, int party, narrow, out=None):
     that is None (lo <= l-f). f = 0 and lo <= l: A = c. off is an int, a multiple of 2^f. Result valid mod 2^lo.
     """
     cdef mpc_truncation by = truncation(l, f, off, lo)
-    array("c", c)
-    between("party", party, 0, 1)
-    check_narrow("narrow", narrow, c.shape, by.narrow)
-    out = result(out, c.shape)
+    in_range(party, 0, 1, "party")
+    cdef uint64_t *c_ = words_in(c, "c")
     cdef size_t n = c.size
-    cdef uint64_t *c_ = words(c)
-    cdef uint64_t *narrow_ = words(narrow)
-    cdef uint64_t *out_ = words(out)
+    cdef uint64_t *narrow_ = narrow_operand(narrow, n, by.narrow, "narrow")
+    out = result(out, c)
+    cdef uint64_t *out_ = words_out(out, "out")
     with nogil:
         mpc_elementwise().trunc_eval(c_, n, &by, party, narrow_, out_)
     return out
-
-
-cdef check_narrow(name, x, shape, int narrow):
-    if narrow:
-        array(name, x, shape)
-    elif x is not None:
-        raise ValueError(f"{name}: expected None, since lo <= l-f leaves no narrow bits, found an array")
 
 
 def trunc_deal(r, int l, int f, int lo):
@@ -104,45 +116,60 @@ def trunc_deal(r, int l, int f, int lo):
     narrow has lo-(l-f) bits; None if that is not positive. f = 0 and lo <= l: U_0 = -r.
     """
     cdef mpc_truncation by = truncation(l, f, 0, lo)
-    array("r", r)
+    cdef uint64_t *r_ = words_in(r, "r")
+    cdef size_t n = r.size
     u0 = np.empty(r.shape, np.uint64)
     narrow = np.empty(r.shape, np.uint64) if by.narrow else None
-    cdef size_t n = r.size
-    cdef uint64_t *r_ = words(r)
-    cdef uint64_t *u0_ = words(u0)
-    cdef uint64_t *narrow_ = words(narrow)
+    cdef uint64_t *u0_ = words_out(u0, "u0")
+    cdef uint64_t *narrow_ = words_out(narrow, "narrow") if by.narrow else NULL
     with nogil:
         mpc_elementwise().trunc_deal(r_, n, &by, u0_, narrow_)
     return u0, narrow
 
 
-def select_eval(c, d, int l, int f, off, int lo, int party, delta, k10, n0, n1, out=None):
+def select_eval(c, d, int l, int f, off, int lo, int party, delta, k10, n0, n1, out=None, *, Prg prg=None,
+                uint64_t start=0):
     """A party's share of bit * trunc_f(z), less its share of K_00, from the wire c and the public bit d = bit ^ delta.
 
     A and m as in `trunc_eval`;  d = 0: A * delta + m * (n0 << (l-f));  d = 1: A * ((1 - party) - delta) + k10 +
     m * (n1 << (l-f)). delta, k10, n0, n1: this party's shares of delta as a word and of `select_deal`'s words; n0 and n1
-    None where those are. Valid mod 2^lo.
+    None where those are. Valid mod 2^lo. With a prg the four are ints instead: its streams from word `start` on, expanded a
+    few hundred words at a time and never stored.
     """
     cdef mpc_truncation by = truncation(l, f, off, lo)
-    array("c", c)
-    array("d", d, c.shape, np.uint8)
-    array("delta", delta, c.shape)
-    array("k10", k10, c.shape)
-    between("party", party, 0, 1)
-    check_narrow("n0", n0, c.shape, by.narrow)
-    check_narrow("n1", n1, c.shape, by.narrow)
-    out = result(out, c.shape)
+    in_range(party, 0, 1, "party")
+    cdef uint64_t *c_ = words_in(c, "c")
     cdef size_t n = c.size
-    cdef uint64_t *c_ = words(c)
-    cdef uint8_t *d_ = bits(d)
-    cdef uint64_t *delta_ = words(delta)
-    cdef uint64_t *k10_ = words(k10)
-    cdef uint64_t *n0_ = words(n0)
-    cdef uint64_t *n1_ = words(n1)
-    cdef uint64_t *out_ = words(out)
+    cdef uint8_t *d_ = bits(d, n, "d")
+    out = result(out, c)
+    cdef uint64_t *out_ = words_out(out, "out")
+    cdef uint64_t *delta_
+    cdef uint64_t *k10_
+    cdef uint64_t *n0_
+    cdef uint64_t *n1_
+    if prg is not None:
+        select_streams(c_, d_, n, &by, party, prg, delta, k10, n0 if by.narrow else 0, n1 if by.narrow else 0, start, out_)
+        return out
+    delta_, k10_ = operand(delta, n, "delta"), operand(k10, n, "k10")
+    n0_, n1_ = narrow_operand(n0, n, by.narrow, "n0"), narrow_operand(n1, n, by.narrow, "n1")
     with nogil:
         mpc_elementwise().select_eval(c_, d_, n, &by, party, delta_, k10_, n0_, n1_, out_)
     return out
+
+
+cdef int select_streams(const uint64_t *c, const uint8_t *d, size_t n, const mpc_truncation *by, int party, Prg prg,
+                        uint64_t delta, uint64_t k10, uint64_t n0, uint64_t n1, uint64_t start, uint64_t *out) except -1:
+    cdef uint64_t[4][STRIP] words
+    cdef uint64_t[4] streams = [delta, k10, n0, n1]
+    cdef size_t i, count, used = 4 if by.narrow else 2
+    with nogil:
+        for i in range(0, n, STRIP):
+            count = min(<size_t>STRIP, n - i)
+            for slot in range(used):
+                mpc_prg_words(&prg.state, streams[slot], start + i, count, words[slot])
+            mpc_elementwise().select_eval(c + i, d + i, count, by, party, words[0], words[1],
+                                          words[2] if by.narrow else NULL, words[3] if by.narrow else NULL, out + i)
+    return 0
 
 
 def select_deal(r, delta, int l, int f, int lo):
@@ -152,17 +179,15 @@ def select_deal(r, delta, int l, int f, int lo):
     not positive. delta: u8 bits; U_m as in `trunc_deal`.
     """
     cdef mpc_truncation by = truncation(l, f, 0, lo)
-    array("r", r)
-    array("delta", delta, r.shape, np.uint8)
+    cdef uint64_t *r_ = words_in(r, "r")
+    cdef size_t n = r.size
+    cdef uint8_t *delta_ = bits(delta, n, "delta")
     k00, k10 = np.empty(r.shape, np.uint64), np.empty(r.shape, np.uint64)
     n0, n1 = (np.empty(r.shape, np.uint64), np.empty(r.shape, np.uint64)) if by.narrow else (None, None)
-    cdef size_t n = r.size
-    cdef uint64_t *r_ = words(r)
-    cdef uint8_t *delta_ = bits(delta)
-    cdef uint64_t *k00_ = words(k00)
-    cdef uint64_t *k10_ = words(k10)
-    cdef uint64_t *n0_ = words(n0)
-    cdef uint64_t *n1_ = words(n1)
+    cdef uint64_t *k00_ = words_out(k00, "k00")
+    cdef uint64_t *k10_ = words_out(k10, "k10")
+    cdef uint64_t *n0_ = words_out(n0, "n0") if by.narrow else NULL
+    cdef uint64_t *n1_ = words_out(n1, "n1") if by.narrow else NULL
     with nogil:
         mpc_elementwise().select_deal(r_, delta_, n, &by, k00_, k10_, n0_, n1_)
     return k00, k10, n0, n1
@@ -173,18 +198,14 @@ def mul_eval(xh, ax, yh, ay, int party, out=None):
 
     xh, yh: the wires; ax, ay: this party's shares of their masks.
     """
-    array("xh", xh)
-    array("ax", ax, xh.shape)
-    array("yh", yh, xh.shape)
-    array("ay", ay, xh.shape)
-    between("party", party, 0, 1)
-    out = result(out, xh.shape)
+    in_range(party, 0, 1, "party")
+    cdef uint64_t *xh_ = words_in(xh, "xh")
     cdef size_t n = xh.size
-    cdef uint64_t *xh_ = words(xh)
-    cdef uint64_t *ax_ = words(ax)
-    cdef uint64_t *yh_ = words(yh)
-    cdef uint64_t *ay_ = words(ay)
-    cdef uint64_t *out_ = words(out)
+    cdef uint64_t *ax_ = operand(ax, n, "ax")
+    cdef uint64_t *yh_ = operand(yh, n, "yh")
+    cdef uint64_t *ay_ = operand(ay, n, "ay")
+    out = result(out, xh)
+    cdef uint64_t *out_ = words_out(out, "out")
     with nogil:
         mpc_elementwise().mul_eval(xh_, ax_, yh_, ay_, n, party, out_)
     return out
@@ -192,14 +213,12 @@ def mul_eval(xh, ax, yh, ay, int party, out=None):
 
 def square_eval(xh, ax, int party, out=None):
     """A party's share of x^2 - (x's mask)^2: (party 0: xh^2) - 2 * xh * ax."""
-    array("xh", xh)
-    array("ax", ax, xh.shape)
-    between("party", party, 0, 1)
-    out = result(out, xh.shape)
+    in_range(party, 0, 1, "party")
+    cdef uint64_t *xh_ = words_in(xh, "xh")
     cdef size_t n = xh.size
-    cdef uint64_t *xh_ = words(xh)
-    cdef uint64_t *ax_ = words(ax)
-    cdef uint64_t *out_ = words(out)
+    cdef uint64_t *ax_ = operand(ax, n, "ax")
+    out = result(out, xh)
+    cdef uint64_t *out_ = words_out(out, "out")
     with nogil:
         mpc_elementwise().square_eval(xh_, ax_, n, party, out_)
     return out
@@ -207,14 +226,12 @@ def square_eval(xh, ax, int party, out=None):
 
 def b2a_eval(d, delta, int party, out=None):
     """A party's additive share of the bit d ^ delta: (party 0: d) + (1 - 2d) * delta, with its share of delta as a word."""
-    array("d", d, None, np.uint8)
-    array("delta", delta, d.shape)
-    between("party", party, 0, 1)
-    out = result(out, d.shape)
+    in_range(party, 0, 1, "party")
+    cdef uint8_t *d_ = bytes_in(d, "d")
     cdef size_t n = d.size
-    cdef uint8_t *d_ = bits(d)
-    cdef uint64_t *delta_ = words(delta)
-    cdef uint64_t *out_ = words(out)
+    cdef uint64_t *delta_ = operand(delta, n, "delta")
+    out = result(out, d)
+    cdef uint64_t *out_ = words_out(out, "out")
     with nogil:
         mpc_elementwise().b2a_eval(d_, delta_, n, party, out_)
     return out

@@ -13,11 +13,10 @@ from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 cimport numpy as cnp
 
-import numpy as np
-
+from mpc_runtime.kernels._arrays cimport bytes_in, bytes_out, in_range, same_size, words_in, words_out
 from mpc_runtime.kernels._prg cimport Prg, mpc_prg
 
-from mpc_runtime.kernels.checks import array, between
+import numpy as np
 
 include "level.pxi"
 
@@ -54,9 +53,9 @@ def stencil_weights(P, g, index_bits):
     Exact integers: scale 2^g, rounded half up, the residue put on node 0 so that every row sums to 2^g. Two machines must
     agree to the last bit, since a difference multiplies a uniformly random share. Read-only, cached.
     """
-    between("P", P, 2, MAX_POINTS)
-    between("g", g, 1, 40)
-    between("index_bits", index_bits, 0, MAX_INDEX_BITS)
+    in_range(P, 2, MAX_POINTS, "P")
+    in_range(g, 1, 40, "g")
+    in_range(index_bits, 0, MAX_INDEX_BITS, "index_bits")
     if P % 2:
         raise ValueError(f"P: expected an even number of points, found {P}")
     # z = c / one is the centre; numerator and denominator of prod_{j != i} (z - j) / (i - j), times one^(P-1)
@@ -79,9 +78,9 @@ def stencil_weights(P, g, index_bits):
 
 cdef mpc_table_shape table_shape(int s, int t, int lv) except *:
     cdef mpc_table_shape shape
-    between("s", s, 1, MAX_TABLE_BITS)
-    between("t", t, 0, 63)
-    between("s + t", s + t, 1, 64)
+    in_range(s, 1, MAX_TABLE_BITS, "s")
+    in_range(t, 0, 63, "t")
+    in_range(s + t, 1, 64, "s + t")
     if lv not in (32, 40, 48, 56, 64):
         raise ValueError(f"lv: expected 32, 40, 48, 56 or 64, found {lv}")
     shape.s, shape.t, shape.bytes = s, t, lv // 8
@@ -96,17 +95,16 @@ def table_deal(r, int s, int t, coef, int lv, Prg prg not None, uint64_t stream,
     the byte of the stream that masks its first one.
     """
     cdef mpc_table_shape shape = table_shape(s, t, lv)
-    array("r", r)
+    cdef uint64_t *r_ = words_in(r, "r")
     if not isinstance(coef, np.ndarray) or coef.ndim != 2 or coef.shape[0] != 1 << s or coef.shape[1] < 1:
         raise ValueError(f"coef: expected {1 << s} rows of coefficients, found {getattr(coef, 'shape', type(coef).__name__)}")
     by_power = np.ascontiguousarray(coef.T, np.float64)
     if not np.isfinite(by_power).all():
         raise ValueError("coef: expected finite coefficients, found an infinity or NaN")
     cdef size_t n = r.size
-    array("out_packed", out_packed, ((r.size << s) * shape.bytes,), np.uint8, writable=True)
-    cdef const uint64_t *r_ = <const uint64_t *>cnp.PyArray_DATA(r)
+    cdef uint8_t *out_ = bytes_out(out_packed, "out_packed")
+    same_size(out_packed, (n << s) * shape.bytes, "out_packed")
     cdef const double *coef_ = <const double *>cnp.PyArray_DATA(by_power)
-    cdef uint8_t *out_ = <uint8_t *>cnp.PyArray_DATA(out_packed)
     cdef int degree = by_power.shape[0] - 1
     cdef int failed
     with nogil:
@@ -125,24 +123,29 @@ def table_eval(c, int s, int t, weights, int lv, tables, Prg prg=None, uint64_t 
     """
     cdef mpc_table_shape shape = table_shape(s, t, lv)
     cdef mpc_stencils stencils
-    array("c", c)
-    array("weights", weights, None, np.int64)
+    cdef uint64_t *c_ = words_in(c, "c")
+    cdef size_t n = c.size
+    cdef uint8_t *tables_ = NULL
+    cdef mpc_prg *prg_ = NULL
+    if not isinstance(weights, np.ndarray) or weights.dtype != np.int64 or not weights.flags.c_contiguous:
+        raise ValueError("weights: expected a C-contiguous array of int64, see stencil_weights")
     if weights.ndim != 2 or weights.shape[0] & (weights.shape[0] - 1):
         raise ValueError(f"weights: expected 2^index_bits rows, found shape {weights.shape}")
-    between("points of a stencil", weights.shape[1], 1, 1 << s)
+    in_range(weights.shape[1], 1, 1 << s, "points of a stencil")
     if tables is None and prg is None:
         raise ValueError("tables: expected an array, or a prg and its stream instead, found neither")
     stencils.rows = <const int64_t *>cnp.PyArray_DATA(weights)
     stencils.index_bits = weights.shape[0].bit_length() - 1
     stencils.points = weights.shape[1]
     if tables is not None:
-        array("tables", tables, ((c.size << s) * shape.bytes,), np.uint8)
-    out = np.empty(c.shape, np.uint64) if out is None else array("out", out, c.shape, writable=True)
-    cdef size_t n = c.size
-    cdef const uint64_t *c_ = <const uint64_t *>cnp.PyArray_DATA(c)
-    cdef uint8_t *tables_ = NULL if tables is None else <uint8_t *>cnp.PyArray_DATA(tables)
-    cdef mpc_prg *prg_ = NULL if prg is None else &prg.state
-    cdef uint64_t *out_ = <uint64_t *>cnp.PyArray_DATA(out)
+        tables_ = bytes_in(tables, "tables")
+        same_size(tables, (n << s) * shape.bytes, "tables")
+    else:
+        prg_ = &prg.state
+    if out is None:
+        out = np.empty(c.shape, np.uint64)
+    cdef uint64_t *out_ = words_out(out, "out")
+    same_size(out, n, "out")
     cdef int failed
     with nogil:
         failed = mpc_table().eval(c_, n, &shape, &stencils, tables_, prg_, stream, offset, out_)

@@ -154,6 +154,29 @@ def test_material_is_as_cheap_as_the_protocol_says(g):
     assert kernels.combine_planes(g + 1, g, "lt", True)[2] == 3
 
 
+def test_shares_from_a_stream_are_the_stream(variant):
+    """Fused: the party whose share is a stream reads it block by block, from any multiple of 512 elements on."""
+    rng, prg, stream = np.random.default_rng(7), kernels.Prg(bytes(range(16))), 5 << 56
+    n, widths, blocks = 1300, [3, 4, 5], 5
+    c, T = words(rng, n), kernels.table_planes(widths)
+    tables = prg.words(stream, 8 * T * blocks).reshape(blocks, T, 8)[2:].copy()
+    for kind in ("lt", "eq"):
+        want = kernels.leaf_read(c, 2, widths, tables, 0, kind)
+        got = kernels.leaf_read(c, 2, widths, None, 0, kind, prg=prg, stream=stream, start=1024)
+        assert np.array_equal(bits(got, n), bits(want, n))
+    for leaf in (True, False):
+        p_in, M, _ = kernels.combine_planes(7, 3, "lt", leaf)
+        hats, singles = words(rng, 3, p_in, 8), words(rng, 3, p_in, 8) if leaf else None
+        monomials = prg.words(stream, 8 * M * blocks).reshape(blocks, M, 8)[2:].copy()
+        want = kernels.combine_eval(hats, 7, 3, "lt", leaf, monomials, singles, 1)
+        got = kernels.combine_eval(hats, 7, 3, "lt", leaf, None, singles, 1, prg=prg, stream=stream, start=1024)
+        assert np.array_equal(got, want)
+    with pytest.raises(ValueError, match="multiple of 512"):
+        kernels.leaf_read(c, 2, widths, None, 0, prg=prg, start=100)
+    with pytest.raises(ValueError, match="found neither"):
+        kernels.leaf_read(c, 2, widths, None, 0)
+
+
 # ---- the protocol: deal, share, read, open, combine, open
 
 

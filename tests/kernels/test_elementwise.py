@@ -166,11 +166,22 @@ def test_an_output_may_be_an_input(variant):
     assert np.array_equal(kernels.trunc_eval(x, 64, 16, 1 << 62, 64, 0, y, out=x), want)
 
 
+@pytest.mark.parametrize("lo", [64, 48, 32])
+def test_selection_from_streams_is_selection(variant, lo):
+    rng = np.random.default_rng(2)
+    c, bit, prg = words(rng, 1300), rng.integers(0, 2, 1300, dtype=np.uint8), kernels.Prg(bytes(16))
+    streams = [11, 12, 13, 14] if lo > 48 else [11, 12, None, None]
+    shares = [None if s is None else prg.words(s, 1300, 7) for s in streams]
+    want = kernels.select_eval(c, bit, 64, 16, 1 << 62, lo, 1, *shares)
+    got = kernels.select_eval(c, bit, 64, 16, 1 << 62, lo, 1, *streams, prg=prg, start=7)
+    assert np.array_equal(got, want)
+
+
 def test_errors_name_the_argument():
     x = np.zeros(8, np.uint64)
-    with pytest.raises(ValueError, match="ax: expected shape"):
+    with pytest.raises(ValueError, match="ax: expected 8 elements"):
         kernels.square_eval(x, x[:7].copy(), 0)
-    with pytest.raises(ValueError, match="xh: expected a C-contiguous"):
+    with pytest.raises(ValueError, match="xh: expected a C-contiguous uint64"):
         kernels.square_eval(x[::2], x, 0)
     with pytest.raises(ValueError, match="narrow: expected None"):
         kernels.trunc_eval(x, 64, 16, 0, 32, 0, x)
