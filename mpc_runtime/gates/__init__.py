@@ -16,7 +16,7 @@ from .linear import (
     WindowSum,
     Xor,
 )
-from .opening import Constant, Input, Materialize, Open, Reveal, Unmask
+from .opening import Constant, FromPublic, Input, Materialize, Open, Reveal, Unmask
 from .product import Conv2d, MatMul, Mul, Product, Square
 from .selection import BitToWord, Select
 from .table import Table
@@ -32,6 +32,7 @@ GATES: dict[str, type[Gate]] = {
         Concat,
         Constant,
         Conv2d,
+        FromPublic,
         Input,
         Leaf,
         MatMul,
@@ -67,6 +68,7 @@ __all__ = [
     "Concat",
     "Constant",
     "Conv2d",
+    "FromPublic",
     "Gate",
     "Input",
     "Leaf",

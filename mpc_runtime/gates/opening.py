@@ -213,6 +213,24 @@ class Unmask(Gate):
 
 
 @dataclass(frozen=True)
+class FromPublic(Gate):
+    """Shares of what both parties know: party 0 takes all of it."""
+
+    x: In
+    y: Out
+
+    def deal(self, d: DealerContext) -> None:
+        d[self.y] = None
+
+    def evaluate(self, p: PartyContext) -> None:
+        x = p[self.x]
+        p[self.y] = x if p.party == 0 else np.zeros_like(x)
+
+    def meaning(self, s: MeaningContext) -> None:
+        s[self.y] = s[self.x]
+
+
+@dataclass(frozen=True)
 class Reveal(Gate):
     """Send a result to roles: re-randomised under a key that only the two parties share, reduced to the register's ring."""
 

@@ -44,7 +44,7 @@ def _sigmoid(x: Array) -> Array:
 
 FUNCTIONS: dict[str, Callable[[Array], Array]] = {
     "sigmoid": _sigmoid,
-    "tanh": np.tanh,
+    "lifted_tanh": lambda x: np.tanh(x) + 1.0,
     "exp": lambda x: np.exp(np.minimum(x, 40.0)),
     "reciprocal": lambda x: 1.0 / np.maximum(x, 0.25),
 }

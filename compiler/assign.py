@@ -1,0 +1,186 @@
+"""After expansion: what is needed, where it is computed, in which ring and in which form.
+
+    live        gates that no result needs are dropped
+    stages      what depends on parameters alone belongs to `setup`
+    rings       from the results backwards, every register gets the bits that its readers demand
+    forms       where true shares or shares of a mask are needed later, `Materialize` ships the offset first
+
+Each is one walk over the op-list, in this order: forms need rings (they decide what is shipped), rings need only live gates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+from compiler.expand import Expanded
+from compiler.expand.emitter import CONSTANT, PUBLIC, SHARE, WIRE
+from mpc_runtime.gates import Add, Concat, Constant, Gate, Input, LinearMap, Materialize, Product, Reveal, Xor
+from mpc_runtime.gates.linear import Broadcast
+from mpc_runtime.plan import Origin
+from mpc_runtime.registers import Domain, Form, Register
+
+_FORMS = {SHARE: Form.SHARED, WIRE: Form.WIRE, PUBLIC: Form.PUBLIC, CONSTANT: Form.CONSTANT}
+
+
+@dataclass
+class Assigned:
+    """Typed op-lists of the two procedures, in an order in which operands come first."""
+
+    registers: list[Register]
+    setup: list[tuple[Gate, Origin]]
+    run: list[tuple[Gate, Origin]]
+
+
+def assign(expanded: Expanded, setup_feeds: set[str]) -> Assigned:
+    """setup_feeds: the feeds that arrive before `setup`."""
+    ops = _live(expanded.ops)
+    types = _rings(expanded, ops)
+    ops, types = _forms(ops, types)
+    setup_made = _stages(ops, setup_feeds)
+    setup = [op for op in ops if _in_setup(op[0], setup_made)]
+    run = [op for op in ops if not _in_setup(op[0], setup_made)]
+    setup, run = _constants_where_used(ops, setup, run)
+    needed = {r for gate, _ in run for r in gate.ins} - {r for gate, _ in run for r in gate.outs}
+    setup = _needed(setup, needed)
+    return _renumbered(types, setup, run)
+
+
+def _live(ops: list[tuple[Gate, Origin]]) -> list[tuple[Gate, Origin]]:
+    wanted: set[int] = set()
+    kept = []
+    for gate, origin in reversed(ops):
+        if isinstance(gate, Reveal) or wanted & set(gate.outs):
+            wanted |= set(gate.ins)
+            kept.append((gate, origin))
+    return kept[::-1]
+
+
+def _needed(ops: list[tuple[Gate, Origin]], wanted: set[int]) -> list[tuple[Gate, Origin]]:
+    wanted = set(wanted)
+    kept = []
+    for gate, origin in reversed(ops):
+        if wanted & set(gate.outs) or isinstance(gate, Input):
+            wanted |= set(gate.ins)
+            kept.append((gate, origin))
+    return kept[::-1]
+
+
+def _rings(expanded: Expanded, ops: list[tuple[Gate, Origin]]) -> list[Register]:
+    """Backwards: the ring of a register is the widest that a reader demands."""
+    types = [
+        Register(d.shape, _FORMS[d.mode], d.domain, 1 if d.domain is not Domain.WORDS else 0, d.scale, d.planes)
+        for d in expanded.drafts
+    ]
+    for gate, _ in reversed(ops):
+        for register in gate.ins:
+            t = types[register]
+            if t.domain is Domain.WORDS:
+                types[register] = replace(t, bits=max(t.bits, min(64, gate.demand(register, types)), 1))
+    return types
+
+
+def _forms(ops: list[tuple[Gate, Origin]], types: list[Register]) -> tuple[list[tuple[Gate, Origin]], list[Register]]:
+    """Backwards: which registers must be true shares or have shares of their mask. Forwards: insert `Materialize`."""
+    types = list(types)
+    wanted: set[int] = set()
+    for gate, _ in reversed(ops):
+        for out in gate.outs:
+            t = types[out]
+            if t.form in (Form.WIRE, Form.BARE):
+                types[out] = replace(t, form=Form.WIRE if out in wanted else Form.BARE)
+            elif t.form in (Form.SHARED, Form.OFFSET):
+                types[out] = replace(t, form=Form.SHARED if out in wanted else Form.OFFSET)
+        for register in gate.ins:
+            form = types[register].form
+            masked = form.masked and gate.wants_mask(register, types)
+            shared = form.additive and gate.wants_true_shares(register, types) and not _linear(gate, types)
+            if masked or shared:
+                wanted.add(register)
+    out_ops: list[tuple[Gate, Origin]] = []
+    renamed: dict[int, int] = {}
+    for gate, origin in ops:
+        gate = _renamed(gate, renamed)
+        out_ops.append((gate, origin))
+        for out in gate.outs:
+            form = gate.result(out, types)
+            types[out] = replace(types[out], form=form)
+            if form is Form.OFFSET and out in wanted:
+                types.append(replace(types[out], form=Form.SHARED))
+                renamed[out] = len(types) - 1
+                out_ops.append((Materialize(out, renamed[out]), origin))  # type: ignore[arg-type]
+    return out_ops, types
+
+
+def _linear(gate: Gate, types: list[Register]) -> bool:
+    """Linear gates pass an offset on; it is materialized behind them, once, where it is least (before a broadcast)."""
+    if isinstance(gate, Broadcast):
+        return False
+    if isinstance(gate, Product):
+        return Form.PUBLIC not in (types[gate.x].form, types[gate.y].form)
+    return isinstance(gate, (LinearMap, Add, Xor, Concat))
+
+
+def _renamed(gate: Gate, renamed: dict[int, int]) -> Gate:
+    changes = {}
+    for f in fields(gate):  # type: ignore[arg-type]
+        if f.type == "In" and getattr(gate, f.name) in renamed:
+            changes[f.name] = renamed[getattr(gate, f.name)]
+        elif f.type == "Ins" and any(r in renamed for r in getattr(gate, f.name)):
+            changes[f.name] = tuple(renamed.get(r, r) for r in getattr(gate, f.name))
+    return replace(gate, **changes) if changes else gate  # type: ignore[type-var]
+
+
+def _stages(ops: list[tuple[Gate, Origin]], setup_feeds: set[str]) -> set[int]:
+    """Registers that depend on parameters alone. Constants take no side."""
+    made: set[int] = set()
+    neutral: set[int] = set()
+    for gate, _ in ops:
+        ins = set(gate.ins)
+        if isinstance(gate, Constant) or (ins and ins <= neutral):
+            neutral |= set(gate.outs)
+        elif (isinstance(gate, Input) and gate.feed in setup_feeds) or (ins and ins <= made | neutral):
+            made |= set(gate.outs)
+    return made
+
+
+def _in_setup(gate: Gate, setup_made: set[int]) -> bool:
+    return bool(gate.outs) and set(gate.outs) <= setup_made
+
+
+def _constants_where_used(
+    ops: list[tuple[Gate, Origin]], setup: list[tuple[Gate, Origin]], run: list[tuple[Gate, Origin]]
+) -> tuple[list[tuple[Gate, Origin]], list[tuple[Gate, Origin]]]:
+    """What is made of constants alone stands in every procedure that reads it."""
+    in_setup = {r for gate, _ in setup for r in gate.ins}
+    made = {r for gate, _ in setup for r in gate.outs}
+    missing: set[int] = in_setup - made
+    extra = []
+    for op in reversed(ops):
+        if missing & set(op[0].outs):
+            missing |= set(op[0].ins)
+            extra.append(op)
+    place = {id(op): i for i, op in enumerate(ops)}
+    setup = sorted([*extra, *setup], key=lambda op: place[id(op)])
+    return setup, _live(run)
+
+
+def _renumbered(types: list[Register], setup: list[tuple[Gate, Origin]], run: list[tuple[Gate, Origin]]) -> Assigned:
+    """Only the registers that are used, in the order in which they are made."""
+    order: dict[int, int] = {}
+    for gate, _ in (*setup, *run):
+        for register in (*gate.outs, *gate.ins):
+            order.setdefault(register, len(order))
+
+    def move(op: tuple[Gate, Origin]) -> tuple[Gate, Origin]:
+        gate, origin = op
+        changes = {}
+        for f in fields(gate):  # type: ignore[arg-type]
+            if f.type in ("In", "Out"):
+                changes[f.name] = order[getattr(gate, f.name)]
+            elif f.type in ("Ins", "Outs"):
+                changes[f.name] = tuple(order[r] for r in getattr(gate, f.name))
+        return replace(gate, **changes), origin  # type: ignore[type-var]
+
+    registers = [types[old] for old in order]
+    return Assigned(registers, [move(op) for op in setup], [move(op) for op in run])
+

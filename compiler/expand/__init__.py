@@ -1,0 +1,100 @@
+"""From the tensor graph to gates: each tensor op becomes the gates that compute it, by the handlers of its family."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from compiler.expand import arithmetic, choice, shape, smooth
+from compiler.expand.compare import Bits
+from compiler.expand.context import Expansion, Handler
+from compiler.expand.emitter import PUBLIC, SHARE, Draft, Emitter, Held, width
+from compiler.expand.layouts import Network
+from compiler.graph import Graph, Kind, Owned, Value
+from mpc_runtime import gates
+from mpc_runtime.gates import Gate
+from mpc_runtime.plan import Origin, Result
+from mpc_runtime.registers import Domain
+
+HANDLERS: dict[type, Handler] = {**arithmetic.HANDLERS, **shape.HANDLERS, **choice.HANDLERS, **smooth.HANDLERS}
+
+
+@dataclass
+class Expanded:
+    """The op-list before rings, forms and rounds are assigned."""
+
+    drafts: list[Draft]
+    ops: list[tuple[Gate, Origin]]
+    constants: list[np.ndarray]
+    results: list[Result]
+
+
+def expand(graph: Graph, network: Network, feed_name: Callable[[Value], str], label: Callable[[Value], Origin]) -> Expanded:
+    """Gates for every value that an output needs. feed_name: what a leaf's feed is called; label: where a value comes from."""
+    emitter = Emitter(graph.precision)
+    x = Expansion(emitter, Bits(emitter, network), network)
+    for value in graph.values():
+        emitter.origin = label(value)
+        x.held[value] = _held(x, value, feed_name)
+    results = []
+    for output in graph.outputs:
+        emitter.origin = label(output.value)
+        results.append(_revealed(x, output.name, output.roles, x.held[output.value], output.value))
+    return Expanded(emitter.drafts, emitter.ops, emitter.constants, results)
+
+
+def _held(x: Expansion, value: Value, feed_name: Callable[[Value], str]) -> Held:
+    if value.is_constant:
+        return x.constant(value)
+    if isinstance(value.op, Owned):
+        return _leaf(x, value, feed_name(value))
+    handler = HANDLERS[type(value.op)]
+    return handler(x, value, *(x.held[a] for a in value.args))
+
+
+def _leaf(x: Expansion, value: Value, feed: str) -> Held:
+    op = value.op
+    assert isinstance(op, Owned)
+    mode = PUBLIC if op.public else SHARE
+    bits = value.kind is Kind.BIT
+    scale = x.e.frac if value.kind is Kind.FIXED else 0
+    register = x.e.emit(
+        gates.Input,
+        value.shape,
+        mode,
+        scale=scale,
+        domain=Domain.BITS if bits else Domain.WORDS,
+        feed=feed,
+        public=op.public,
+    )
+    if bits:
+        return x.e.held_bit(value, register)
+    return x.e.held(value, register, scale)
+
+
+def _revealed(x: Expansion, name: str, roles: tuple[str, ...], h: Held, value: Value) -> Result:
+    """Send a value at the format's precision: bits below it would tell more than the result."""
+    if value.kind is Kind.BIT:
+        if h.array is not None:
+            shared = x.e.emit(
+                gates.FromPublic, h.shape, SHARE, domain=Domain.BITS, x=x.e.bit_constant(h.array)
+            )
+        else:
+            shared = h.bits[SHARE] if SHARE in h.bits else x.e.unmask(x.e.bit(h))
+        _reveal(x, name, roles, 1, shared)
+        return Result(name, roles, "bit", value.shape, (), Domain.BITS, 1, 0)
+    scale = x.e.plain(h)
+    if h.array is not None:
+        shared = x.e.emit(gates.FromPublic, h.shape, SHARE, scale=scale, x=x.e.encoded(h.array, scale))
+    else:
+        shared = x.e.share(h, scale)[0]
+    bits = width(value.range, scale, value.kind is not Kind.FIXED, most=64)
+    _reveal(x, name, roles, bits, shared)
+    return Result(name, roles, value.kind.value, value.shape, (), Domain.WORDS, bits, scale)
+
+
+def _reveal(x: Expansion, name: str, roles: tuple[str, ...], bits: int, register: int) -> None:
+    gate = gates.Reveal(name, roles, bits, register)  # type: ignore[arg-type]
+    x.e.ops.append((gate, x.e.origin))

@@ -1,0 +1,378 @@
+"""Comparisons, conditions and everything that chooses: relu, max, clip, where, pooling. PROTOCOLS sections 3.4 and 3.5.
+
+A choice works at the scale at which its operand is held: on a product it compares and truncates in one go. Comparisons that
+the author wrote compare what is stored, exactly; in a choice, bits below the stored precision may be ignored.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from compiler import ops
+from compiler.expand.arithmetic import encoded_factor
+from compiler.expand.context import Expansion, Handler, exact_kind
+from compiler.expand.emitter import MAX_WIDTH, WIRE, Held, width
+from compiler.graph import Kind, Value
+from compiler.interval import Interval
+from mpc_runtime import gates
+
+GUARD_BITS = 2
+"""A maximum ignores bits that are this far below the stored precision."""
+
+
+# -- comparisons -------------------------------------------------------------------------------------------------------
+
+
+def greater_equal(x: Expansion, value: Value, a: Held, b: Held) -> Held:
+    return x.e.held_bit(value, _at_least(x, value, a, b))
+
+
+def less(x: Expansion, value: Value, a: Held, b: Held) -> Held:
+    return x.e.held_bit(value, x.bits.negate(_at_least(x, value, a, b)))
+
+
+def less_equal(x: Expansion, value: Value, a: Held, b: Held) -> Held:
+    return x.e.held_bit(value, _at_least(x, value, b, a))
+
+
+def greater(x: Expansion, value: Value, a: Held, b: Held) -> Held:
+    return x.e.held_bit(value, x.bits.negate(_at_least(x, value, b, a)))
+
+
+def equal(x: Expansion, value: Value, a: Held, b: Held) -> Held:
+    difference, range_, scale = _difference(x, value, a, b)
+    return x.e.held_bit(value, x.bits.equal_zero(difference, width(range_, scale, scale == 0)))
+
+
+def not_equal(x: Expansion, value: Value, a: Held, b: Held) -> Held:
+    found = equal(x, value, a, b)
+    return x.e.held_bit(value, x.bits.negate(x.e.bit(found)))
+
+
+def _at_least(x: Expansion, value: Value, a: Held, b: Held) -> int:
+    difference, range_, scale = _difference(x, value, a, b)
+    return x.bits.positive(difference, range_, scale, exact=scale == 0)
+
+
+def _difference(x: Expansion, value: Value, a: Held, b: Held) -> tuple[int, Interval, int]:
+    """Masked a - b of the stored numbers, in the result's shape."""
+    scale = max(x.e.plain(a), x.e.plain(b))
+    left, right = (_stored_at(x, h, scale) for h in (a, b))
+    difference = x.e.broadcast(x.e.sub(left, right), value.shape)
+    return difference, a.range - b.range, scale
+
+
+def _stored_at(x: Expansion, h: Held, scale: int) -> int:
+    """The stored number (already rounded to its own scale), at a common scale."""
+    if h.array is not None:
+        stored = np.rint(h.array * 2.0 ** x.e.plain(h)) if h.kind is Kind.FIXED else h.array
+        return x.e.constant(np.asarray(stored, np.int64) << (scale - x.e.plain(h)), scale)
+    x.e.wire(h, x.e.plain(h))
+    return x.e.wire(h, scale)[0]
+
+
+# -- logic -------------------------------------------------------------------------------------------------------------
+
+
+def and_(x: Expansion, value: Value, a: Held, b: Held) -> Held:
+    return x.e.held_bit(value, x.bits.all(_bits(x, value, a, b)))
+
+
+def or_(x: Expansion, value: Value, a: Held, b: Held) -> Held:
+    neither = x.bits.all([x.bits.negate(bit) for bit in _bits(x, value, a, b)])
+    return x.e.held_bit(value, x.bits.negate(neither))
+
+
+def not_(x: Expansion, value: Value, a: Held) -> Held:
+    return x.e.held_bit(value, x.bits.negate(x.e.bit(a)))
+
+
+def _bits(x: Expansion, value: Value, a: Held, b: Held) -> list[int]:
+    """Masked bits of both operands in the result's shape; constants join as masked values of mask 0."""
+    out = []
+    for h in (a, b):
+        if h.array is not None:
+            constant = x.e.bit_constant(np.broadcast_to(h.array, value.shape))
+            other = x.e.broadcast(x.e.bit(b if h is a else a), value.shape)
+            zero = x.bits.exclusive(other, other)
+            out.append(x.bits.exclusive(zero, constant))
+        else:
+            out.append(x.e.broadcast(x.e.bit(h), value.shape))
+    return out
+
+
+# -- choices -----------------------------------------------------------------------------------------------------------
+
+
+def where(x: Expansion, value: Value, d: Held, a: Held, b: Held) -> Held:
+    """b + d (a - b)."""
+    bit = x.e.bit(d)
+    if a.constant and b.constant:
+        assert a.array is not None and b.array is not None
+        scale = x.e.frac if value.kind is Kind.FIXED else 0
+        step, base = x.e.encoded(np.subtract(a.array, b.array, dtype=np.result_type(a.array, b.array)), scale), b
+        number = x.e.broadcast(x.bits.number(bit), value.shape)
+        chosen = x.e.emit(gates.Mul, value.shape, x.e.mode(number), scale=scale, x=number, y=step)
+        return x.e.held(value, x.e.add(chosen, x.e.encoded(base.array, scale)), scale)
+    (left, right), scale = x.wires(a, b)
+    chosen = x.bits.select(bit, x.e.sub(left, right), scale)
+    return x.e.held(value, x.e.broadcast(x.e.add(chosen, right), value.shape), scale)
+
+
+def relu(x: Expansion, value: Value, a: Held) -> Held:
+    wire, scale = x.e.wire(a)
+    shift = max(0, scale - x.e.plain(a))
+    bit = x.bits.positive(wire, a.range, scale, low_bit=shift, exact=exact_kind(a))
+    out = x.bits.select(bit, wire, scale - shift, shift, width(a.range, scale))
+    return x.e.held(value, out, scale - shift)
+
+
+def abs_(x: Expansion, value: Value, a: Held) -> Held:
+    """2 relu(a) - a."""
+    wire, scale = x.e.wire(a)
+    bit = x.bits.positive(wire, a.range, scale, low_bit=_ignored(x, a, scale), exact=exact_kind(a))
+    twice = x.e.scaled(x.bits.select(bit, wire, scale), 2)
+    return x.e.held(value, x.e.sub(twice, wire), scale)
+
+
+def sign(x: Expansion, value: Value, a: Held) -> Held:
+    """[a >= 0] + [a >= 1] - 1 on the stored number, from one set of tables."""
+    wire, scale = x.stored(a)
+    k = min(64, width(a.range, scale, exact_kind(a)) + 1)
+    positive, above = x.bits.at_least(wire, (0, 1), k)
+    both = x.e.add(x.bits.number(positive), x.bits.number(above))
+    return x.e.held(value, x.e.add(both, x.e.constant(np.array(-1), 0)), 0)
+
+
+def maximum(x: Expansion, value: Value, a: Held, b: Held) -> Held:
+    (left, right), scale = x.wires(a, b)
+    out = _larger(x, left, right, a.range - b.range, scale, a)
+    return x.e.held(value, x.e.broadcast(out, value.shape), scale)
+
+
+def minimum(x: Expansion, value: Value, a: Held, b: Held) -> Held:
+    """a - relu(a - b)."""
+    (left, right), scale = x.wires(a, b)
+    difference = x.e.sub(left, right)
+    bit = x.bits.positive(difference, a.range - b.range, scale, _ignored(x, a, scale), exact_kind(a) and exact_kind(b))
+    out = x.e.sub(left, x.bits.select(bit, difference, scale))
+    return x.e.held(value, x.e.broadcast(out, value.shape), scale)
+
+
+def _larger(x: Expansion, left: int, right: int, difference: Interval, scale: int, like: Held) -> int:
+    """Shares of max(left, right) = right + relu(left - right)."""
+    gap = x.e.sub(left, right)
+    bit = x.bits.positive(gap, difference, scale, _ignored(x, like, scale), scale == 0)
+    return x.e.add(x.bits.select(bit, gap, scale), right)
+
+
+def _ignored(x: Expansion, a: Held, scale: int) -> int:
+    """Low bits that a choice may ignore: they are far below the stored precision."""
+    return max(0, scale - x.e.plain(a) - GUARD_BITS)
+
+
+def clip(x: Expansion, value: Value, a: Held) -> Held:
+    op = value.op
+    assert isinstance(op, ops.Clip)
+    return _clipped(x, value, a, op.lo, op.hi)
+
+
+def relu6(x: Expansion, value: Value, a: Held) -> Held:
+    return _clipped(x, value, a, 0.0, 6.0)
+
+
+def _clipped(x: Expansion, value: Value, a: Held, lo: float, hi: float) -> Held:
+    """lo + [a >= lo](a - lo) - [a >= hi](a - hi): two flags from one set of tables; a bound outside the range drops out."""
+    wire, scale = x.e.wire(a)
+    shift = max(0, scale - x.e.plain(a))
+    bounds = [b for b in (lo, hi) if np.isfinite(b) and a.range.lo < b < a.range.hi]
+    if hi <= a.range.lo or lo >= a.range.hi:
+        only = hi if hi <= a.range.lo else lo
+        return Held(value.kind, value.shape, value.range, array=np.full(value.shape, only, value.kind.dtype))
+    if not bounds:
+        return Held(value.kind, value.shape, value.range, base=a, view=lambda register: register)
+    reach = a.range - Interval(min(bounds), max(bounds))
+    k = min(64, width(reach.hull(a.range), scale, exact_kind(a)) + 1)
+    thresholds = tuple(round(b * 2.0**scale) for b in bounds)
+    flags = x.bits.at_least(wire, thresholds, k, shift)
+    out: int | None = None
+    for bound, threshold, flag in zip(bounds, thresholds, flags, strict=True):
+        above = x.e.add(wire, x.e.constant(np.array(-threshold), scale))
+        part = x.bits.select(flag, above, scale - shift, shift, min(MAX_WIDTH, k))
+        if bound == lo:
+            out = x.e.add(part, x.e.encoded(np.array(float(lo)), scale - shift))
+            continue
+        if out is None:
+            out = x.e.share(a, scale - shift)[0]
+        out = x.e.sub(out, part)
+    assert out is not None
+    return x.e.held(value, out, scale - shift)
+
+
+def leaky_relu(x: Expansion, value: Value, a: Held) -> Held:
+    """slope a + (1 - slope) relu(a)."""
+    op = value.op
+    assert isinstance(op, ops.LeakyRelu)
+    scale = x.e.plain(a) if a.kind is Kind.FIXED else x.e.scale(a)
+    wire, scale = x.e.wire(a, scale)
+    bit = x.bits.positive(wire, a.range, scale, exact=exact_kind(a))
+    kept = Held(a.kind, a.shape, a.range, {("share", scale): x.bits.select(bit, wire, scale)})
+    parts = []
+    for h, factor in ((a, op.slope), (kept, 1.0 - op.slope)):
+        whole, g, at = encoded_factor(x, h, np.array(factor), 1, a.range)
+        parts.append((x.e.scaled(x.e.any(h, at)[0], int(whole)), at + g))
+    top = max(s for _, s in parts)
+    left, right = (x.e.scaled(r, 1 << (top - s)) for r, s in parts)
+    return x.e.held(value, x.e.add(left, right), top)
+
+
+# -- reductions and pooling --------------------------------------------------------------------------------------------
+
+
+def max_(x: Expansion, value: Value, a: Held) -> Held:
+    op = value.op
+    assert isinstance(op, ops.Max)
+    wire, scale = x.e.wire(a)
+    return x.e.held(value, x.e.reshape(_reduced(x, wire, op.axes, a, scale), value.shape), scale)
+
+
+def min_(x: Expansion, value: Value, a: Held) -> Held:
+    """-max(-a)."""
+    op = value.op
+    assert isinstance(op, ops.Min)
+    wire, scale = x.e.wire(a)
+    largest = _reduced(x, x.e.scaled(wire, -1), op.axes, a, scale)
+    return x.e.held(value, x.e.reshape(x.e.scaled(largest, -1), value.shape), scale)
+
+
+def _reduced(x: Expansion, wire: int, axes: tuple[int, ...], a: Held, scale: int) -> int:
+    """The masked maximum over axes (which stay with size 1): a tournament along each."""
+    for axis in axes:
+        wire = tournament(x, wire, axis, a, scale)
+    return wire
+
+
+def tournament(x: Expansion, wire: int, axis: int, a: Held, scale: int) -> int:
+    """The masked maximum along one axis, which stays with size 1."""
+    while (n := x.e.shape(wire)[axis]) > 1:
+        half = n // 2
+        left = x.e.slice_axis(wire, axis, 0, 1, half)
+        right = x.e.slice_axis(wire, axis, half, 1, half)
+        larger = x.e.open(_larger(x, left, right, a.range - a.range, scale, a))
+        rest = [x.e.slice_axis(wire, axis, 2 * half, 1, 1)] if n % 2 else []
+        wire = x.e.concat([larger, *rest], axis)
+    return wire
+
+
+def maxpool2d(x: Expansion, value: Value, a: Held) -> Held:
+    """Maxima along the width, then along the height: a tournament among the places of the window."""
+    op = value.op
+    assert isinstance(op, ops.MaxPool2d)
+    wire, scale = x.e.wire(a)
+    wire = _bordered(x, wire, op.padding, a.range.lo, scale)
+    for axis, k, stride in ((-1, op.kernel[1], op.stride[1]), (-2, op.kernel[0], op.stride[0])):
+        at = len(value.shape) + axis
+        count = (x.e.shape(wire)[at] - k) // stride + 1
+        places = [x.e.slice_axis(wire, at, j, stride, count) for j in range(k)]
+        wire = _largest(x, places, a, scale)
+    return x.e.held(value, wire, scale)
+
+
+def _bordered(x: Expansion, wire: int, padding: tuple[int, int], low: float, scale: int) -> int:
+    """Padding that never wins: the lower end of the range."""
+    h, w = padding
+    if not (h or w):
+        return wire
+    inner = x.e.shape(wire)
+    widths = ((0, 0),) * (len(inner) - 2) + ((h, h), (w, w))
+    shape = (*inner[:-2], inner[-2] + 2 * h, inner[-1] + 2 * w)
+    padded = x.e.emit(gates.Pad, shape, WIRE, scale=scale, widths=widths, x=wire)
+    border = np.pad(np.zeros(inner[-2:]), ((h, h), (w, w)), constant_values=low)
+    return x.e.add(padded, x.e.encoded(border, scale))
+
+
+def _largest(x: Expansion, wires: list[int], a: Held, scale: int) -> int:
+    """The masked elementwise maximum of wires of one shape; the pairs of a level are compared together."""
+    while len(wires) > 1:
+        half = len(wires) // 2
+        left, right = x.e.concat(wires[:half], 0), x.e.concat(wires[half : 2 * half], 0)
+        larger = x.e.open(_larger(x, left, right, a.range - a.range, scale, a))
+        n = x.e.shape(wires[0])[0]
+        wires = [x.e.slice_axis(larger, 0, j * n, 1, n) for j in range(half)] + wires[2 * half :]
+    return wires[0]
+
+
+def argmax(x: Expansion, value: Value, a: Held) -> Held:
+    """A tournament that carries the index; neighbours meet, and the first of equals wins."""
+    op = value.op
+    assert isinstance(op, ops.ArgMax)
+    wire, scale = x.stored(a)
+    axis = op.axis % len(a.shape)
+    n = a.shape[axis]
+    shape = tuple(n if i == axis else 1 for i in range(len(a.shape)))
+    index: int = x.e.constant(np.arange(n).reshape(shape), 0)
+    difference = a.range - a.range
+    while (n := x.e.shape(wire)[axis]) > 1:
+        half = n // 2
+        (left, right), (li, ri) = (
+            tuple(x.e.slice_axis(r, axis, first, 2, half) for first in (0, 1)) for r in (wire, index)
+        )
+        gap = x.e.sub(left, right)
+        bit = x.bits.positive(gap, difference, scale, exact=scale == 0)
+        best = x.e.open(x.e.add(x.bits.select(bit, gap, scale), right))
+        chosen = _chosen_index(x, bit, li, ri)
+        if n % 2:
+            best = x.e.concat([best, x.e.slice_axis(wire, axis, n - 1, 1, 1)], axis)
+            last = x.e.slice_axis(index, axis, n - 1, 1, 1)
+            last = _like_shares(x, last, (*x.e.shape(best)[:axis], 1, *x.e.shape(best)[axis + 1 :]))
+            chosen = x.e.concat([x.e.open(chosen), last], axis)
+            index = chosen
+        else:
+            index = x.e.open(chosen)
+        wire = best
+    return x.e.held(value, x.e.reshape(index, value.shape), 0)
+
+
+def _chosen_index(x: Expansion, bit: int, left: int, right: int) -> int:
+    """Shares of right + bit (left - right), for constant or masked indices."""
+    if x.e.mode(left) == WIRE:
+        return x.e.add(x.bits.select(bit, x.e.sub(left, right), 0), right)
+    number = x.bits.number(bit)
+    step = x.e.sub(left, right)
+    chosen = x.e.emit(gates.Mul, x.e.shape(bit), x.e.mode(number), x=number, y=step)
+    return x.e.add(chosen, right)
+
+
+def _like_shares(x: Expansion, index: int, shape: tuple[int, ...]) -> int:
+    """A masked value in the given shape; a constant index becomes one."""
+    if x.e.mode(index) == WIRE:
+        return index
+    shared = x.e.emit(gates.FromPublic, shape, "share", x=x.e.broadcast(index, shape))
+    return x.e.open(shared)
+
+
+HANDLERS: dict[type, Handler] = {
+    ops.GreaterEqual: greater_equal,
+    ops.Greater: greater,
+    ops.LessEqual: less_equal,
+    ops.Less: less,
+    ops.Equal: equal,
+    ops.NotEqual: not_equal,
+    ops.And: and_,
+    ops.Or: or_,
+    ops.Not: not_,
+    ops.Where: where,
+    ops.Relu: relu,
+    ops.Relu6: relu6,
+    ops.LeakyRelu: leaky_relu,
+    ops.Abs: abs_,
+    ops.Sign: sign,
+    ops.Maximum: maximum,
+    ops.Minimum: minimum,
+    ops.Clip: clip,
+    ops.Max: max_,
+    ops.Min: min_,
+    ops.MaxPool2d: maxpool2d,
+    ops.ArgMax: argmax,
+}
+

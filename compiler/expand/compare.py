@@ -1,0 +1,143 @@
+"""Masked bits: thresholds, equality, conjunction, and what bits choose (PROTOCOLS sections 3.1 to 3.5)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from compiler.expand.emitter import SHARE, WIRE, Emitter, width
+from compiler.expand.layouts import Layout, Network, layout
+from compiler.interval import Interval
+from mpc_runtime import gates
+from mpc_runtime.gates.comparison import leaf_planes
+from mpc_runtime.registers import Domain
+
+
+class Bits:
+    """Comparisons and selections on registers, for one emitter and network."""
+
+    def __init__(self, emitter: Emitter, network: Network) -> None:
+        self.e = emitter
+        self.network = network
+        self._leaves: dict[tuple[object, ...], list[int]] = {}
+
+    def at_least(self, wire: int, thresholds: tuple[int, ...], k: int, low_bit: int = 0) -> list[int]:
+        """Masked bits [x >= T] for each T. k: signed bits of x and of every x - T; the low bits may be ignored."""
+        low_bit = min(low_bit, max(0, k - 2))
+        digits = layout(k - 1 - low_bit, len(thresholds) * self._size(wire), self.network)
+        return [
+            self._bit(root, wire, k, threshold)
+            for threshold, root in zip(
+                thresholds, self._compare(wire, thresholds, k, low_bit, digits, "lt"), strict=True
+            )
+        ]
+
+    def positive(self, wire: int, range_: Interval, scale: int, low_bit: int = 0, exact: bool = False) -> int:
+        """Masked bits [x >= 0] of a masked x with a range. A dropped low bit costs a margin at the top of the range."""
+        margin = 2.0 ** (low_bit - scale) if low_bit else 0.0
+        k = width(Interval(range_.lo, range_.hi + margin), scale, exact, most=64)
+        return self.at_least(wire, (0,), k, low_bit)[0]
+
+    def equal_zero(self, wire: int, k: int) -> int:
+        """Masked bits [x = 0] of a masked x of k signed bits."""
+        digits = layout(k, self._size(wire), self.network, "eq")
+        (root,) = self._compare(wire, (0,), k + 1, 0, digits, "eq")
+        return self._bit(root, wire, 0, 0)
+
+    def all(self, bits: list[int]) -> int:
+        """Conjunction of masked bits of one shape."""
+        if len(bits) == 1:
+            return bits[0]
+        shape = self.e.shape(bits[0])
+        root = self.e.emit(
+            gates.ToPlanes, shape, WIRE, domain=Domain.PLANES, planes=len(bits), xs=tuple(bits)
+        )
+        nodes = len(bits)
+        while nodes > 1:
+            fan_in = min(nodes, 4)
+            root, nodes = self._combine(root, nodes, fan_in, "eq", False)
+        return self._bit(root, bits[0], 0, 0)
+
+    def negate(self, bit: int) -> int:
+        """Not: the public value flips."""
+        one = self._one()
+        return self.e.emit(gates.Xor, self.e.shape(bit), self.e.mode(bit), domain=Domain.BITS, x=bit, y=one)
+
+    def exclusive(self, a: int, b: int) -> int:
+        shape = self.e.shape(a)
+        return self.e.emit(gates.Xor, shape, self.e.mode(a), domain=Domain.BITS, x=a, y=b)
+
+    def select(self, bit: int, wire: int, scale: int, shift: int = 0, k: int = 0) -> int:
+        """Shares of bit * floor(x / 2^shift); the operands are broadcast to one shape."""
+        shape = np.broadcast_shapes(self.e.shape(bit), self.e.shape(wire))
+        bit, wire = self.e.broadcast(bit, shape), self.e.broadcast(wire, shape)
+        return self.e.emit(gates.Select, shape, SHARE, scale=scale, shift=shift, width=k, d=bit, x=wire)
+
+    def number(self, bit: int) -> int:
+        """Shares of a masked bit as a whole number."""
+        return self.e.emit(gates.BitToWord, self.e.shape(bit), SHARE, d=bit)
+
+    # -- the tree ------------------------------------------------------------------------------------------------------
+
+    def _size(self, register: int) -> int:
+        size = 1
+        for n in self.e.shape(register):
+            size *= n
+        return size
+
+    def _compare(
+        self, wire: int, thresholds: tuple[int, ...], k: int, low_bit: int, digits: Layout, kind: str
+    ) -> list[int]:
+        """Masked planes of the roots of the comparisons."""
+        roots = []
+        for leaf in self._leaf(wire, thresholds, k, low_bit, digits, kind):
+            root, nodes, above_leaf = self.e.open(leaf), len(digits.widths), True
+            for fan_in in digits.tree:
+                root, nodes = self._combine(root, nodes, fan_in, kind, above_leaf)
+                above_leaf = False
+            roots.append(root)
+        return roots
+
+    def _leaf(
+        self, wire: int, thresholds: tuple[int, ...], k: int, low_bit: int, digits: Layout, kind: str
+    ) -> list[int]:
+        planes = leaf_planes(len(digits.widths), kind)
+        key = (wire, thresholds, k, low_bit, digits, kind)
+        if key not in self._leaves:
+            shape = self.e.shape(wire)
+            ys = [self.e.register(shape, SHARE, domain=Domain.PLANES, planes=planes) for _ in thresholds]
+            gate = gates.Leaf(k, low_bit, digits.widths, kind, thresholds, wire, tuple(ys))  # type: ignore[arg-type]
+            self.e.ops.append((gate, self.e.origin))
+            self._leaves[key] = ys
+        return self._leaves[key]
+
+    def _combine(self, root: int, nodes: int, fan_in: int, kind: str, leaf: bool) -> tuple[int, int]:
+        """One level and its opening: (register, nodes left)."""
+        left = -(-nodes // fan_in)
+        joined = self.e.emit(
+            gates.Combine,
+            self.e.shape(root),
+            SHARE,
+            domain=Domain.PLANES,
+            planes=leaf_planes(left, kind),
+            nodes=nodes,
+            fan_in=fan_in,
+            kind=kind,
+            leaf=leaf,
+            x=root,
+        )
+        return self.e.open(joined), left
+
+    def _bit(self, root: int, wire: int, k: int, threshold: int) -> int:
+        return self.e.emit(
+            gates.ToBit,
+            self.e.shape(root),
+            WIRE,
+            domain=Domain.BITS,
+            width=k,
+            threshold=threshold,
+            root=root,
+            x=wire,
+        )
+
+    def _one(self) -> int:
+        return self.e.bit_constant(np.ones((), np.uint8))

@@ -1,0 +1,61 @@
+"""What the expansion of a tensor op gets: the emitter, comparisons, and the tensors expanded so far."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from compiler.expand.compare import Bits
+from compiler.expand.emitter import MAX_WIDTH, PUBLIC, SHARE, WIRE, Emitter, Held, width
+from compiler.expand.layouts import Network
+from compiler.graph import Kind, Value
+
+Array = np.ndarray
+
+
+@dataclass
+class Expansion:
+    """One model's expansion. uses: how many ops and outputs read each value."""
+
+    e: Emitter
+    bits: Bits
+    network: Network
+    held: dict[Value, Held] = field(default_factory=dict)
+
+    def constant(self, value: Value) -> Held:
+        return Held(value.kind, value.shape, value.range, array=value.array)
+
+    def operand(self, h: Held, scale: int, prefer: str = WIRE) -> int:
+        """A register of `h` at `scale` for a sum: a constant, or the form that exists, or `prefer`."""
+        if h.array is not None:
+            return self.e.encoded(h.array, scale)
+        for mode in (prefer, WIRE, PUBLIC, SHARE):
+            if self.e.has(h, mode, scale):
+                return self.e._existing(h, mode, scale)  # type: ignore[return-value]
+        return self.e.wire(h, scale)[0] if prefer == WIRE else self.e.share(h, scale)[0]
+
+    def common_scale(self, *tensors: Held) -> int:
+        """The lowest scale at which all tensors exist without a truncation; the plain one where that leaves no room."""
+        scale = max(self.e.scale(h) for h in tensors)
+        room = all(width(h.range, scale, most=64) < MAX_WIDTH for h in tensors)
+        return scale if room else max(self.e.plain(h) for h in tensors)
+
+    def wires(self, *tensors: Held) -> tuple[list[int], int]:
+        """Masked values (or constants) of all tensors at one scale."""
+        scale = self.common_scale(*tensors)
+        return [self.e.encoded(h.array, scale) if h.array is not None else self.e.wire(h, scale)[0] for h in tensors], scale
+
+    def stored(self, h: Held) -> tuple[int, int]:
+        """(masked value, scale) of the number as it is stored: at the format's scale."""
+        scale = self.e.plain(h)
+        return self.e.wire(h, scale)
+
+
+Handler = Callable[..., Held]
+
+
+def exact_kind(h: Held | Value) -> bool:
+    """Whole numbers and bits carry no rounding, so their ranges need no slack."""
+    return h.kind is not Kind.FIXED

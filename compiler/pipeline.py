@@ -1,0 +1,180 @@
+"""The compiler on one page: each stage is a function of the one before, and each has a print (`mpcc compile --emit`)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from compiler import passes
+from compiler.assign import Assigned, assign
+from compiler.expand import Expanded, expand
+from compiler.expand.layouts import LAN, WAN, Network
+from compiler.graph import Graph, Input, Kind, Owned, Param, Prepared, Value
+from compiler.lower import lower
+from compiler.manifest import manifest
+from compiler.ops.serial import to_plain
+from compiler.schedule import schedule
+from dsl import ast, parse
+from dsl.errors import Diagnostic
+from mpc_runtime.errors import InputError
+from mpc_runtime.gates import Input as InputGate
+from mpc_runtime.plan import Feed, Origin, Plan, Result, Tensor
+from mpc_runtime.version import VERSION
+
+
+@dataclass(frozen=True)
+class Stages:
+    """All that the compiler made of a source text. `graph` is the one that the expansion took."""
+
+    tree: ast.Model
+    lowered: Graph
+    graph: Graph
+    plan: Plan
+    warnings: tuple[Diagnostic, ...]
+
+
+def compile_source(text: str, filename: str, dims: Mapping[str, int] | None = None, network: str = "lan") -> Stages:
+    """Raises SourceErrors with all errors of the first stage that has any, InputError for a bad option."""
+    link = parse_network(network)
+    tree = parse(text, filename)
+    lowered, warnings = lower(tree, dict(dims or {}))
+    graph, more = passes.run(lowered)
+    expanded = expand(graph, link, feed_name, lambda value: _origin(value))
+    setup_feeds = {feed_name(leaf) for leaf in _leaves(graph) if _stage(graph, leaf) == "setup"}
+    assigned = assign(expanded, setup_feeds)
+    plan = _plan(graph, expanded, assigned, network)
+    return Stages(tree, lowered, graph, plan, (*warnings, *more))
+
+
+def parse_network(text: str) -> Network:
+    """lan, wan or rtt=40ms,bandwidth=100Mbps."""
+    named = {"lan": LAN, "wan": WAN}.get(text.strip().lower())
+    if named is not None:
+        return named
+    units = {"rtt": {"us": 1e-6, "ms": 1e-3, "s": 1.0}, "bandwidth": {"kbps": 1e3, "mbps": 1e6, "gbps": 1e9}}
+    found: dict[str, float] = {}
+    for part in text.split(","):
+        key, _, value = part.partition("=")
+        key, value = key.strip().lower(), value.strip().lower()
+        number = value.rstrip("abcdefghijklmnopqrstuvwxyz")
+        unit = units.get(key, {}).get(value[len(number) :])
+        try:
+            amount = float(number)
+        except ValueError:
+            amount = 0.0
+        if unit is None or amount <= 0:
+            raise InputError(
+                f"network: expected `lan`, `wan` or `rtt=40ms,bandwidth=100Mbps`, found {text!r}"
+                f" (units: {', '.join(units['rtt'])} and {', '.join(units['bandwidth'])})"
+            )
+        found[key] = amount * unit
+    return Network(found.get("rtt", LAN.round_trip), found.get("bandwidth", LAN.bandwidth))
+
+
+def feed_name(leaf: Value) -> str:
+    """What a leaf's feed is called: its key, with the member's index for an array role."""
+    op = leaf.op
+    if isinstance(op, Prepared):
+        return f"prepared.{op.index}"
+    assert isinstance(op, (Input, Param))
+    return op.key + "".join(f"[{i}]" for i in op.index_path)
+
+
+def _origin(value: Value) -> Origin:
+    symbol = getattr(value.op, "symbol", "") or type(value.op).__name__.lower()
+    label = symbol.replace("`", "").replace("unary ", "")
+    if isinstance(value.op, Owned):
+        label = value.name or label
+    if value.span is None:
+        return Origin(label, 0, 0)
+    return Origin(label, value.span.line, value.span.column)
+
+
+def _leaves(graph: Graph) -> list[Value]:
+    return [value for value in graph.values() if isinstance(value.op, Owned)]
+
+
+def _stage(graph: Graph, leaf: Value) -> str:
+    if isinstance(leaf.op, Prepared):
+        return graph.prepared[leaf.op.index].stage
+    return "setup" if isinstance(leaf.op, Param) else "run"
+
+
+def _plan(graph: Graph, expanded: Expanded, assigned: Assigned, network: str) -> Plan:
+    setup, setup_origins = schedule("setup", assigned.setup, assigned.registers)
+    run, run_origins = schedule("run", assigned.run, assigned.registers)
+    results = tuple(_with_dims(result, graph) for result in expanded.results)
+    feeds = _feeds(graph, assigned)
+    plan = Plan(
+        name=graph.name,
+        version=VERSION,
+        options=(("network", network), ("precision", f"bits={graph.precision.bits},frac={graph.precision.frac}")),
+        roles=tuple(graph.roles),
+        dims=tuple(sorted(graph.dims.items())),
+        inputs=tuple(_tensor(graph, leaf) for leaf in graph.inputs),
+        params=tuple(_tensor(graph, leaf) for leaf in graph.params),
+        feeds=feeds,
+        results=results,
+        registers=tuple(assigned.registers),
+        procedures=(setup, run),
+        leakage=(),
+        constants=tuple(expanded.constants),
+        origins=(setup_origins, run_origins),
+        source=graph.source,
+        filename=graph.filename,
+    )
+    return replace(plan, leakage=manifest(plan))
+
+
+def _tensor(graph: Graph, leaf: Value) -> Tensor:
+    op = leaf.op
+    assert isinstance(op, (Input, Param))
+    allowed = leaf.declared or graph.precision.format_range(leaf.kind)
+    dims = tuple(name or "" for name in op.dims) or ("",) * len(leaf.shape)
+    return Tensor(op.key, op.role, leaf.kind.value, leaf.shape, dims, float(allowed.lo), float(allowed.hi), op.public)
+
+
+def _feeds(graph: Graph, assigned: Assigned) -> tuple[Feed, ...]:
+    leaves = {feed_name(leaf): leaf for leaf in _leaves(graph)}
+    feeds = []
+    for gate, _ in (*assigned.setup, *assigned.run):
+        if not isinstance(gate, InputGate):
+            continue
+        leaf, t = leaves[gate.feed], assigned.registers[gate.y]
+        op = leaf.op
+        assert isinstance(op, Owned)
+        expression, source = "", ""
+        if isinstance(op, Prepared):
+            nodes = to_plain(graph.prepared[op.index].value)
+            expression = json.dumps(nodes, sort_keys=True, separators=(",", ":"))
+        else:
+            assert isinstance(op, (Input, Param))
+            source = op.key
+        allowed = leaf.declared or graph.precision.format_range(leaf.kind)
+        feeds.append(
+            Feed(
+                name=gate.feed,
+                role=op.role,
+                stage=_stage(graph, leaf),
+                shape=leaf.shape,
+                domain=t.domain,
+                bits=t.bits,
+                scale=graph.precision.frac if leaf.kind is Kind.FIXED else 0,
+                public=op.public,
+                source=source,
+                expression=expression,
+                lo=float(allowed.lo),
+                hi=float(allowed.hi),
+            )
+        )
+    return tuple(feeds)
+
+
+def _with_dims(result: Result, graph: Graph) -> Result:
+    """The name of the dim of each axis, where its size is that of exactly one dim of the inputs' first axes."""
+    named = {size: dim for dim, size in graph.dims.items() if dim == "batch"}
+    dims = tuple(named.get(n, "") if axis == 0 else "" for axis, n in enumerate(result.shape))
+    return replace(result, dims=dims)
+
+

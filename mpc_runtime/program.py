@@ -1,0 +1,177 @@
+"""The facade: a compiled program, how it is made, and what can be asked of it.
+
+Parties and dealer run without the compiler; only `compile`, `reference` and a client's preparation need the source's meaning,
+and they import the compiler when they are called.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .cost import Cost, cost
+from .errors import CompileError, Error, InputError
+from .machine import TIMEOUT_SECONDS, WINDOW_BYTES
+from .plan import Feed, Plan
+from .session import Session, launch_plan
+
+if TYPE_CHECKING:
+    from compiler.pipeline import Stages
+
+Array = np.ndarray
+
+__all__ = ["Program", "compile", "launch", "load", "prepare_feed"]
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """A compiled model.
+
+    plan: what every machine runs. warnings: what the compiler has to say, as diagnostics.
+    """
+
+    plan: Plan
+    warnings: tuple[Any, ...] = ()
+    _stages: Any = field(default=None, repr=False)
+
+    @cached_property
+    def cost(self) -> Cost:
+        """Rounds, bytes and memory, counted from the plan; `.per_op` by source line."""
+        return cost(self.plan)
+
+    @property
+    def leakage(self) -> tuple[str, ...]:
+        """What is revealed to whom, one sentence each, read off the plan's instructions."""
+        return self.plan.leakage
+
+    def save(self, path: str | Path) -> None:
+        """Write the plan file that every machine of a deployment is given."""
+        self.plan.save(path)
+
+    def reference(self, inputs: Mapping[str, Any] | None = None, params: Any = None) -> dict[str, Array]:
+        """The plaintext meaning in float64: result name -> array.
+
+        inputs, params: by name; params may be the path of a weights file. Raises InputError for a missing or misshapen one.
+        """
+        from compiler.reference import evaluate
+
+        from .values import read_many
+
+        if isinstance(params, (str, os.PathLike)):
+            params = read_many(params)
+        try:
+            return evaluate(self.stages.lowered, dict(inputs or {}), dict(params or {}))
+        except (KeyError, ValueError) as e:
+            raise InputError(str(e.args[0] if e.args else e)) from None
+
+    def emit(self, stage: str) -> str:
+        """The print of a compiler stage: ast, graph, oplist or plan."""
+        from compiler.printer import print_stage
+
+        return print_stage(self.stages if stage in ("ast", "graph") else None, self.plan, stage)
+
+    @property
+    def stages(self) -> Stages:
+        """The compiler's stages; a loaded plan compiles its own source text again."""
+        if self._stages is None:
+            object.__setattr__(self, "_stages", _recompiled(self.plan))
+        return self._stages  # type: ignore[no-any-return]
+
+
+def compile(
+    path: str | os.PathLike[str] | None = None,
+    *,
+    text: str | None = None,
+    dims: Mapping[str, int] | None = None,
+    network: str = "lan",
+) -> Program:
+    """Compile a `.ppml` file, or `text`.
+
+    dims: sizes in the place of the file's defaults. network: "lan", "wan" or "rtt=40ms,bandwidth=100Mbps"; it decides between
+    fewer rounds and fewer bytes. Raises CompileError with all `diagnostics`.
+    """
+    if (path is None) == (text is None):
+        raise InputError("compile expects either a path or text=")
+    filename = "<text>"
+    if path is not None:
+        filename = os.fspath(path)
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except OSError as e:
+            raise CompileError(f"{filename}: cannot be read: {e.strerror}") from None
+        except UnicodeDecodeError as e:
+            raise CompileError(f"{filename}: expected UTF-8 text, found the byte 0x{e.object[e.start]:02x}") from None
+    assert text is not None
+    stages = _compiled(text, filename, dict(dims or {}), network)
+    return Program(stages.plan, stages.warnings, stages)
+
+
+def load(path: str | os.PathLike[str]) -> Program:
+    """A program from a plan file. Raises CompileError when it is none, or of another format."""
+    return Program(Plan.load(path))
+
+
+def launch(program: Program, *, timeout: float = TIMEOUT_SECONDS, window: int = WINDOW_BYTES) -> Session:
+    """A session on this machine: dealer and both parties as processes, all roles played by the caller.
+
+    timeout: seconds that a machine waits for another. window: bytes of material that the dealer may be ahead of a party.
+    """
+    return launch_plan(program.plan, prepare_feed, timeout=timeout, window=window)
+
+
+def _compiled(text: str, filename: str, dims: dict[str, int], network: str) -> Stages:
+    from compiler.pipeline import compile_source
+    from dsl.errors import SourceErrors, render
+
+    try:
+        return compile_source(text, filename, dims, network)
+    except SourceErrors as e:
+        raise CompileError(render(e.diagnostics, text), e.diagnostics) from None
+
+
+def _recompiled(plan: Plan) -> Stages:
+    if not plan.source:
+        raise Error(f"the plan of {plan.name} was stripped of its source text, which `reference` needs")
+    options = dict(plan.options)
+    return _compiled(plan.source, plan.filename, dict(plan.dims), options["network"])
+
+
+def prepare_feed(plan: Plan, feed: Feed, tensors: Mapping[str, Array]) -> Array:
+    """What a role's client shares for a prepared feed: its expression, in float64, of the role's own checked tensors.
+
+    Raises InputError when a promise inside the expression does not hold.
+    """
+    value = _expression(feed.expression)
+    from compiler.graph import Precision
+    from compiler.reference import BrokenPromise, prepare_value
+
+    options = dict(item.split("=") for item in dict(plan.options)["precision"].split(","))
+    precision = Precision(int(options["bits"]), int(options["frac"]))
+
+    def leaf(op: Any) -> Array:
+        return np.asarray(tensors[op.key]).astype(op.kind.dtype)
+
+    try:
+        return prepare_value(value, leaf, precision)
+    except BrokenPromise as e:
+        raise InputError(str(e)) from None
+
+
+_EXPRESSIONS: dict[str, Any] = {}
+
+
+def _expression(text: str) -> Any:
+    """A prepared expression, read once."""
+    if text not in _EXPRESSIONS:
+        from compiler.ops.serial import from_plain
+
+        _EXPRESSIONS[text] = from_plain(json.loads(text))
+    return _EXPRESSIONS[text]
+

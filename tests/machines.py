@@ -1,0 +1,98 @@
+"""All machines of a plan inside one process: dealer first, then both parties on two threads over the in-memory channel.
+
+    outputs, stats = run_plan(plan, inputs, params)
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from mpc_runtime.client import encode_feeds, tensors_of
+from mpc_runtime.dealer.executor import DealerExecutor
+from mpc_runtime.executor import ExecutionKeys, PartyExecutor, Stats
+from mpc_runtime.fixed_point import check
+from mpc_runtime.plan import Plan
+from mpc_runtime.program import prepare_feed
+from mpc_runtime.sharing import gather, rebuild, split
+from mpc_runtime.transport.memory import channel_pair, material_pipe
+
+Array = np.ndarray
+KEYS = bytes(range(16)), bytes(range(16, 32))
+
+
+@dataclass
+class Run:
+    """What a run in memory left: results, both parties' counts, the dealer's bytes, the executors."""
+
+    results: dict[str, Array]
+    parties: list[PartyExecutor]
+    stats: dict[str, list[Stats]] = field(default_factory=dict)
+    dealt: dict[str, int] = field(default_factory=dict)
+
+
+def encoded(plan: Plan, stage: str, values: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, dict[str, Array]]:
+    """role -> feed name -> ring elements."""
+    out = {}
+    for role in plan.roles:
+        tensors = {}
+        for s, given in (("setup", params), ("run", values)):
+            for t in tensors_of(plan, role, s):
+                if t.name in given:
+                    array = np.asarray(given[t.name])
+                    if role.endswith("]"):
+                        array = array[int(role[role.index("[") + 1 : -1])]
+                    tensors[t.name] = check(t.name, array, t.kind, t.shape, t.lo, t.hi, 16)
+        feeds, problems = encode_feeds(plan, role, stage, tensors, prepare_feed)
+        assert not problems, problems
+        out[role] = feeds
+    return out
+
+
+def run_plan(plan: Plan, inputs: Mapping[str, Any], params: Mapping[str, Any] | None = None) -> Run:
+    """One setup and one run with fixed keys; raises what either party raised."""
+    channels = channel_pair()
+    dealer = DealerExecutor(plan)
+    parties = [PartyExecutor(plan, i, channels[i]) for i in (0, 1)]
+    done = Run({}, parties)
+    for stage, index in (("setup", 0), ("run", 1)):
+        keys = tuple(bytes([index]) + k[1:] for k in KEYS)
+        pipes = [material_pipe() for _ in (0, 1)]
+        deal = dealer.setup if stage == "setup" else dealer.run
+        done.dealt[stage] = deal(keys, (pipes[0][0], pipes[1][0]))
+        shares: list[dict[str, Array]] = [{}, {}]
+        for role, feeds in encoded(plan, stage, inputs, params or {}).items():
+            declared = plan.feeds_of(role, stage)
+            for i, payload in enumerate(split(declared, feeds)):
+                shares[i].update(gather(declared, i, payload, role))
+        outputs: list[Any] = [None, None]
+        errors: list[BaseException] = []
+
+        def work(i: int, stage: str = stage, keys: Any = keys, pipes: Any = pipes, shares: Any = shares, outputs: Any = outputs, errors: Any = errors) -> None:
+            try:
+                execution = ExecutionKeys(keys[i], b"pairpairpairpair")
+                step = parties[i].setup if stage == "setup" else parties[i].run
+                outputs[i] = step(execution, pipes[i][1], shares[i])
+            except BaseException as e:
+                errors.append(e)
+                channels[i].close(str(e))
+
+        threads = [threading.Thread(target=work, args=(i,)) for i in (0, 1)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        if errors:
+            raise errors[0]
+        done.stats[stage] = [p.last for p in parties]
+        if stage == "run":
+            for result in plan.results:
+                for role in result.roles:
+                    done.results[result.name] = rebuild(
+                        result, outputs[0][result.name, role], outputs[1][result.name, role]
+                    )
+    return done
