@@ -161,14 +161,15 @@ cdef int select_streams(const uint64_t *c, const uint8_t *d, size_t n, const mpc
                         uint64_t delta, uint64_t k10, uint64_t n0, uint64_t n1, uint64_t start, uint64_t *out) except -1:
     cdef uint64_t[4][STRIP] words
     cdef uint64_t[4] streams = [delta, k10, n0, n1]
-    cdef size_t i, count, used = 4 if by.narrow else 2
+    cdef size_t i = 0, count, slot, used = 4 if by.narrow else 2
     with nogil:
-        for i in range(0, n, STRIP):
+        while i < n:
             count = min(<size_t>STRIP, n - i)
             for slot in range(used):
                 mpc_prg_words(&prg.state, streams[slot], start + i, count, words[slot])
             mpc_elementwise().select_eval(c + i, d + i, count, by, party, words[0], words[1],
                                           words[2] if by.narrow else NULL, words[3] if by.narrow else NULL, out + i)
+            i += count
     return 0
 
 
