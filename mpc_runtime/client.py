@@ -20,11 +20,11 @@ from .sharing import rebuild, split
 from .transport.curve import KeyPair
 from .transport.node import Hello, Message, Node
 
-__all__ = ["Answer", "Prepare", "RoleClient", "encode_feeds", "tensors_of"]
+__all__ = ["Answer", "Prepare", "RoleClient", "check_tensors", "encode_feeds", "tensors_of"]
 
 Array = np.ndarray
 Prepare = Callable[[Plan, Feed, Mapping[str, Array]], Array]
-"""Computes a feed's expression from its owner's checked tensors, in float64; ValueError when a promise is broken."""
+"""Computes a feed's expression from its owner's checked tensors, in float64; InputError when a promise is broken."""
 
 PARTIES = ("p0", "p1")
 ID_BYTES = 16
@@ -67,10 +67,8 @@ def encode_feeds(
     for feed in plan.feeds_of(role, stage):
         try:
             array = prepare(plan, feed, checked) if feed.expression else checked[feed.source]
-            if feed.expression and array.dtype.kind == "f":
-                array = check(feed.name, array, "fixed", feed.shape, feed.lo, feed.hi, feed.scale)
             encoded[feed.name] = encode(array, feed.scale)
-        except (InputError, ValueError) as error:
+        except InputError as error:
             problems.append(str(error))
     return encoded, problems
 
@@ -148,10 +146,9 @@ class RoleClient:
                 return message
         link = self.node.links[party]
         while True:
-            item = link.next()
+            item = link.next(wait=True)
             if item is None:
                 self.node.check("")
-                self.node.wait((party,), listen=False, seconds=1.0)
             elif not isinstance(item, Message):
                 raise PeerError(f"{party} sent data where a message was expected", party)
             elif item.kind == kind and item.body.get("id") == number:

@@ -19,15 +19,16 @@ import numpy as np
 
 from .batches import Batches
 from .client import Answer, Prepare, RoleClient, check_tensors, encode_feeds, tensors_of
+from .cluster import key_path, load_cluster, load_key
 from .errors import Error, InputError, PeerError
 from .machine import TIMEOUT_SECONDS, WINDOW_BYTES
 from .party import roles_of
-from .plan import Plan, Result, Tensor
+from .plan import Plan, Tensor
 from .processes import Processes
 from .stats import Stats, run_stats
 from .values import match_names, parameters
 
-__all__ = ["Session", "launch_plan"]
+__all__ = ["Session", "connect_plan", "launch_plan"]
 
 Array = np.ndarray
 FAREWELL_SECONDS = 2.0  # for the survivors to say at which op another machine was missed
@@ -247,7 +248,11 @@ class Session:
 def launch_plan(
     plan: Plan, prepare: Prepare, *, timeout: float = TIMEOUT_SECONDS, window: int = WINDOW_BYTES
 ) -> Session:
-    """Starts a dealer and both parties as processes on this machine, and a session that plays all roles of the plan."""
+    """Starts a dealer and both parties as processes on this machine, and a session that plays all roles of the plan.
+
+    timeout: seconds that a machine may take to answer (ten times as many while it computes). window: bytes of material
+    that the dealer may be ahead of each party. Raises PeerError when a process does not start.
+    """
     roles = list(plan.roles)
     processes = Processes(plan, roles, timeout, window)
     clients: dict[str, RoleClient] = {}
@@ -268,6 +273,26 @@ def launch_plan(
         processes.close()
         raise
     return Session(plan, clients, prepare, processes)
+
+
+def connect_plan(
+    cluster: str | Path,
+    plan: Plan,
+    prepare: Prepare,
+    *,
+    role: str,
+    key: str | Path | None = None,
+    timeout: float = TIMEOUT_SECONDS,
+) -> Session:
+    """A session for one role of servers that are running: those of a cluster.toml. key: the role's secret key file
+    (`ROLE.key` beside the cluster.toml if none is given)."""
+    if role not in plan.roles:
+        raise InputError(f"the plan has no role {role!r}; it has {', '.join(plan.roles)}")
+    machines = load_cluster(cluster)
+    keys = load_key(key if key is not None else key_path(machines.path, role))
+    machines.check_key(role, keys)
+    client = RoleClient(plan, role, keys, machines.addresses, machines.server_keys, timeout)
+    return Session(plan, {role: client}, prepare)
 
 
 def _refuse(problems: Sequence[str], title: str) -> None:

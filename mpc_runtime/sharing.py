@@ -22,7 +22,7 @@ from .plan import Feed, Result
 from .registers import Domain
 from .transport.channel import Buffer
 
-__all__ = ["gather", "payload_sizes", "rebuild", "split"]
+__all__ = ["gather", "payload_sizes", "rebuild", "result_size", "split"]
 
 Array = np.ndarray
 
@@ -40,6 +40,11 @@ def payload_sizes(feeds: Sequence[Feed]) -> tuple[int, int]:
     public = sum(_size(f) for f in feeds if f.public)
     secret = sum(_size(f) for f in feeds if not f.public)
     return (SEED_BYTES if secret else 0) + public, secret + public
+
+
+def result_size(result: Result) -> int:
+    """Bytes of one party's share of a result."""
+    return _size(result)
 
 
 def split(feeds: Sequence[Feed], values: Mapping[str, Array]) -> tuple[Array, Array]:

@@ -7,7 +7,6 @@ burnt. The dealer may be ahead by `window` bytes per party and `RECORDS_AHEAD` r
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
 from collections.abc import Callable
@@ -23,24 +22,15 @@ from .node import Link, Message, Node
 
 __all__ = ["MaterialSink", "MaterialSource", "PeerChannel"]
 
-SPIN_SECONDS = 60e-6  # asking again and yielding for so long before sleeping took a round from 78 to 56 us (2 cores)
 PATIENCE = 10  # a peer may compute this many times the timeout before it answers; its death is noticed long before
 COALESCE_BYTES = 1 << 19  # small writes of material are gathered into frames of about this size
 RECORDS_AHEAD = 8
 CREDIT_SHARE = 4  # credit is granted again when this fraction of the window has been read
 
-_yield = getattr(os, "sched_yield", lambda: time.sleep(0))
-
-
 def _await(node: Node, link: Link, at: object) -> Message | list[zmq.Frame]:
     """The next thing that the server at the other end of `link` says."""
-    spin_until = time.perf_counter() + SPIN_SECONDS
-    while time.perf_counter() < spin_until:
-        if (item := link.next()) is not None:
-            return item
-        _yield()
     deadline = time.monotonic() + PATIENCE * node.timeout
-    while (item := link.next()) is None:
+    while (item := link.next(wait=True)) is None:
         node.check(at)
         if time.monotonic() > deadline:
             raise PeerError(
@@ -49,7 +39,6 @@ def _await(node: Node, link: Link, at: object) -> Message | list[zmq.Frame]:
                 link.name,
                 str(at),
             )
-        node.wait((link.name,), listen=False, seconds=1.0)
     return item
 
 
@@ -79,7 +68,7 @@ class PeerChannel:
 
     def recv(self, nbytes: int, at: object) -> memoryview:
         while True:
-            item = self._link.next() or _await(self._node, self._link, at)
+            item = _await(self._node, self._link, at)
             if not isinstance(item, Message):
                 break
             self.controls.append(item)
@@ -169,7 +158,7 @@ class MaterialSource:
         return item.body
 
     def _piece(self, at: object) -> memoryview:
-        item = self._link.next() or _await(self._node, self._link, at)
+        item = _await(self._node, self._link, at)
         if isinstance(item, Message):
             raise MaterialError(f"the dealer's record ends too early, at {at}")
         buffer = _joined(item)
@@ -181,7 +170,7 @@ class MaterialSource:
     def _announcement(self, at: object) -> Message:
         """The next `record` message."""
         while self._announced is None:
-            self._note(self._link.next() or _await(self._node, self._link, at))
+            self._note(_await(self._node, self._link, at))
         return self._announced
 
     def _note(self, item: Message | list[zmq.Frame]) -> None:
