@@ -17,8 +17,8 @@ cdef extern from "pack.h":
         void (*planes_pack)(const uint64_t *planes, size_t n, size_t P, uint8_t *out) noexcept nogil
         void (*planes_unpack)(const uint8_t *buf, size_t n, size_t P, uint64_t *planes) noexcept nogil
         void (*planes_unpack_xor)(const uint8_t *buf, size_t n, size_t P, uint64_t *acc) noexcept nogil
-        void (*planes_xor_pack)(const mpc_prg *prg, uint64_t stream, size_t first, const uint64_t *planes, size_t n, size_t P,
-                                uint64_t *masked, uint8_t *packed) noexcept nogil
+        void (*planes_xor_pack)(const mpc_prg *prg, uint64_t stream, uint64_t first, const uint64_t *planes, size_t n,
+                                size_t P, uint64_t *masked, uint8_t *packed) noexcept nogil
         void (*bits_to_planes)(const uint8_t *bits, size_t n, uint64_t *planes) noexcept nogil
         void (*planes_to_bits)(const uint64_t *planes, size_t n, size_t P, size_t plane, uint8_t *bits) noexcept nogil
 

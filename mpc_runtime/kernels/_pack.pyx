@@ -224,8 +224,10 @@ def planes_unpack(buf, Py_ssize_t n, Py_ssize_t P, out=None):
 
 
 def planes_mask_pack(Prg prg not None, uint64_t stream, planes, Py_ssize_t n, masked, packed, size_t start_block=0):
-    """Open bit planes under a mask: masked = planes ^ W, packed = planes_pack(masked, n); W is `planes_fill`'s
-    from block `start_block` on."""
+    """Open bit planes under a mask: masked = planes ^ W, packed = planes_pack(masked, n), in one pass.
+
+    W = planes_fill(prg, stream, n, P, start_block); `masked` may be `planes`.
+    """
     cdef Py_ssize_t P = plane_count(planes, n, "planes")
     if plane_count(masked, n, "masked") != P:
         raise ValueError(f"masked: expected {P} planes, found {masked.shape[1]}")
@@ -238,7 +240,7 @@ def planes_mask_pack(Prg prg not None, uint64_t stream, planes, Py_ssize_t n, ma
 
 
 def planes_share_pack(Prg prg not None, uint64_t stream, secret, Py_ssize_t n, packed, size_t start_block=0):
-    """The dealer's correction of XOR-shared bit planes: packed = planes_pack(secret ^ W, n)."""
+    """The dealer's correction of XOR-shared bit planes: packed = planes_pack(secret ^ W, n), W as in `planes_mask_pack`."""
     cdef Py_ssize_t P = plane_count(secret, n, "secret")
     cdef uint64_t *a = words_in(secret, "secret")
     cdef uint8_t *to = bytes_out(packed, "packed")
@@ -258,7 +260,10 @@ def planes_unpack_xor(buf, Py_ssize_t n, acc):
 
 
 def planes_fill(Prg prg not None, uint64_t stream, Py_ssize_t n, Py_ssize_t P, size_t start_block=0):
-    """Random bit planes: uint64[ceil(n / 512), P, 8] filled with the stream in memory order."""
+    """Random bit planes: uint64[ceil(n / 512), P, 8], the stream in memory order.
+
+    The planes are blocks `start_block` ... of a longer array of P planes that begins with the stream.
+    """
     check_count(n, "n")
     check_count(P, "P")
     out = new_planes(n, P)

@@ -161,6 +161,27 @@ def test_planes_masked_by_a_stream(variant: str, n: int, P: int) -> None:
     assert packed.tobytes() == kernels.planes_pack(planes ^ w, n).tobytes()
 
 
+def test_tiles_of_plane_blocks_join(variant: str) -> None:
+    """A tile that starts at a block takes its part of the stream and writes its part of the message."""
+    prg, n, P = kernels.Prg(KEY), 1700, 5
+    planes = plane_words(random_bits(n, P))
+    masked, tiled = np.empty_like(planes), np.empty_like(planes)
+    whole, parts = np.empty(kernels.planes_size(n, P), np.uint8), []
+    kernels.planes_mask_pack(prg, 2, planes, n, masked, whole)
+    for first, last in ((0, 1), (1, 3), (3, 4)):
+        m = min(n, 512 * last) - 512 * first
+        opened, shared = np.empty((2, kernels.planes_size(m, P)), np.uint8)
+        kernels.planes_mask_pack(prg, 2, planes[first:last], m, tiled[first:last], opened, start_block=first)
+        kernels.planes_share_pack(prg, 2, planes[first:last], m, shared, start_block=first)
+        assert np.array_equal(opened, shared)
+        assert np.array_equal(
+            kernels.planes_fill(prg, 2, m, P, start_block=first), kernels.planes_fill(prg, 2, n, P)[first:last]
+        )
+        parts.append(opened)
+    assert np.array_equal(tiled, masked)
+    assert np.array_equal(np.concatenate(parts), whole)
+
+
 @pytest.mark.parametrize("n", [0, 1, 8, 63, 64, 65, 511, 512, 1301])
 def test_bits_and_planes(variant: str, n: int) -> None:
     bits = random_bits(n, 3)

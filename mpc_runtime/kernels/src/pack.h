@@ -29,9 +29,9 @@ typedef struct mpc_pack_ops {
     void (*planes_pack)(const uint64_t *planes, size_t n, size_t P, uint8_t *out);
     void (*planes_unpack)(const uint8_t *buf, size_t n, size_t P, uint64_t *planes);
     void (*planes_unpack_xor)(const uint8_t *buf, size_t n, size_t P, uint64_t *acc);
-    /* masked = planes ^ W, unless masked is NULL; packed = that, packed; W from the beginning of the stream */
-    void (*planes_xor_pack)(const mpc_prg *prg, uint64_t stream, size_t first, const uint64_t *planes, size_t n, size_t P,
-                            uint64_t *masked, uint8_t *packed);
+    /* masked = planes ^ W, unless masked is NULL; packed = that, packed; W = words first... of the stream */
+    void (*planes_xor_pack)(const mpc_prg *prg, uint64_t stream, uint64_t first, const uint64_t *planes, size_t n,
+                            size_t P, uint64_t *masked, uint8_t *packed);
     void (*bits_to_planes)(const uint8_t *bits, size_t n, uint64_t *planes);
     void (*planes_to_bits)(const uint64_t *planes, size_t n, size_t P, size_t plane, uint8_t *bits);
 } mpc_pack_ops;

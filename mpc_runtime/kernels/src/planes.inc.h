@@ -29,8 +29,8 @@ static void NAME(planes_unpack_xor)(const uint8_t *buf, size_t n, size_t P, uint
     }
 }
 
-static void NAME(planes_xor_pack)(const mpc_prg *prg, uint64_t stream, size_t first, const uint64_t *planes, size_t n,
-                                  size_t P, uint64_t *masked, uint8_t *packed) {
+static void NAME(planes_xor_pack)(const mpc_prg *prg, uint64_t stream, uint64_t first, const uint64_t *planes,
+                                  size_t n, size_t P, uint64_t *masked, uint8_t *packed) {
     const size_t whole = n / MPC_TILE * P * PLANE_WORDS, cut = (n % MPC_TILE + 7) / 8;
     const size_t words = whole + (cut ? P * PLANE_WORDS : 0);
     uint64_t tile[MPC_TILE];
