@@ -240,7 +240,7 @@ def planes_mask_pack(Prg prg not None, uint64_t stream, planes, Py_ssize_t n, ma
 
 
 def planes_share_pack(Prg prg not None, uint64_t stream, secret, Py_ssize_t n, packed, size_t start_block=0):
-    """The dealer's correction of XOR-shared bit planes: packed = planes_pack(secret ^ W, n), W as in `planes_mask_pack`."""
+    """The correction of XOR-shared bit planes: packed = planes_pack(secret ^ W, n), W as in `planes_mask_pack`."""
     cdef Py_ssize_t P = plane_count(secret, n, "secret")
     cdef uint64_t *a = words_in(secret, "secret")
     cdef uint8_t *to = bytes_out(packed, "packed")
