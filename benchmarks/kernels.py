@@ -86,7 +86,87 @@ def packing() -> Iterator[Row]:
     kernels.set_variant(used)
 
 
-SECTIONS: dict[str, Callable[[], Iterator[Row]]] = {"streams": streams, "packing": packing}
+def on_each_variant(rows: Callable[[str], Iterator[Row]]) -> Iterator[Row]:
+    """The rows of every kernel variant that this machine can run."""
+    used = kernels.variant()
+    for variant in kernels.variants():
+        kernels.set_variant(variant)
+        yield from rows(variant)
+    kernels.set_variant(used)
+
+
+def comparison(variant: str) -> Iterator[Row]:
+    """31-bit comparisons in six digits and one node, a second, beside a copy of what each reads and writes."""
+    widths, g, n = (5, 5, 5, 5, 5, 6), 6, 1 << 14
+    c = random_words(n)
+    tables = kernels.leaf_deal(c, 16, widths)
+    leaves = kernels.leaf_read(c, 16, widths, tables, 0)
+    monomials, offset = kernels.combine_deal(leaves, len(widths), g)
+    out, nothing = np.empty_like(leaves), np.empty_like(offset)
+    read = partial(kernels.leaf_read, c, 16, widths, tables, 0, "lt", out)
+    combine = partial(kernels.combine_eval, leaves, len(widths), g, "lt", True, monomials, leaves, 0, nothing)
+
+    def both() -> None:
+        read()
+        combine()
+
+    for name, work, size in (
+        ("leaf_deal", partial(kernels.leaf_deal, c, 16, widths, tables), tables.nbytes),
+        ("leaf_read", read, tables.nbytes),
+        ("combine_deal", partial(kernels.combine_deal, leaves, len(widths), g), monomials.nbytes),
+        ("combine_eval", combine, monomials.nbytes),
+        ("leaf_read + combine_eval", both, tables.nbytes + monomials.nbytes),
+    ):
+        t, copy = seconds(work), seconds(partial(np.copyto, np.empty(size, np.uint8), np.empty(size, np.uint8)))
+        yield Row(name, variant, n / t / 1e6, "M/s", "memcpy", copy / t)
+
+
+def elementwise(variant: str) -> Iterator[Row]:
+    """Gates on words, a second, beside a copy of as many bytes as they read."""
+    n = 1 << 13
+    x, a, y, b, out = (random_words(n) for _ in range(5))
+    bit = (x & np.uint64(1)).astype(np.uint8)
+    for name, work, operands in (
+        ("trunc_eval 64/16", partial(kernels.trunc_eval, x, 64, 16, 1 << 62, 64, 0, a, out), 2),
+        ("select_eval 64/16", partial(kernels.select_eval, x, bit, 64, 16, 1 << 62, 64, 0, a, y, b, b, out), 5),
+        ("select_deal 64/16", partial(kernels.select_deal, x, bit, 64, 16, 64), 1),
+        ("mul_eval", partial(kernels.mul_eval, x, a, y, b, 0, out), 4),
+        ("square_eval", partial(kernels.square_eval, x, a, 0, out), 2),
+        ("b2a_eval", partial(kernels.b2a_eval, bit, a, 0, out), 1),
+    ):
+        t, copy = seconds(work), seconds(partial(np.copyto, np.empty(operands * n), np.empty(operands * n)))
+        yield Row(name, variant, n / t / 1e6, "M/s", "memcpy", copy / t)
+
+
+def tables(variant: str) -> Iterator[Row]:
+    """Sample tables of 64 entries of 40 bits, a second, beside a bare cipher on them or a copy of them."""
+    n, s, t, lv, degree = 1 << 11, 6, 15, 40, 9
+    c, prg = random_words(n), kernels.Prg(bytes(16))
+    coef = np.random.default_rng(0).normal(0, 2.0**20, (1 << s, degree + 1))
+    packed, out = np.empty((n << s) * lv // 8, np.uint8), np.empty(n, np.uint64)
+    bare, copy = seconds(partial(prg._bare, packed.nbytes // 16)), seconds(partial(np.copyto, packed, packed.copy()))
+    weights = kernels.stencil_weights(6, 18, 15)
+    for name, work, yardstick, best in (
+        ("table_deal", partial(kernels.table_deal, c, s, t, coef, lv, prg, 1, packed), "bare cipher", bare),
+        ("table_eval", partial(kernels.table_eval, c, s, t, weights, lv, packed, out=out), "memcpy", copy),
+        (
+            "table_eval stream",
+            partial(kernels.table_eval, c, s, t, weights, lv, None, prg, 1, 0, out),
+            "bare cipher",
+            bare,
+        ),
+    ):
+        used = seconds(work)
+        yield Row(name, variant, n / used / 1e6, "M/s", yardstick, best / used)
+
+
+SECTIONS: dict[str, Callable[[], Iterator[Row]]] = {
+    "streams": streams,
+    "packing": packing,
+    "comparison": partial(on_each_variant, comparison),
+    "elementwise": partial(on_each_variant, elementwise),
+    "tables": partial(on_each_variant, tables),
+}
 
 
 def main(names: list[str]) -> None:
@@ -96,7 +176,7 @@ def main(names: list[str]) -> None:
     for section in names or SECTIONS:
         for row in SECTIONS[section]():
             print(
-                f"{row.name:24}{row.variant:10}{row.rate:10.2f} {row.unit:8}{row.ratio:6.2f} of {row.yardstick}",
+                f"{row.name:26}{row.variant:10}{row.rate:10.2f} {row.unit:8}{row.ratio:6.2f} of {row.yardstick}",
                 flush=True,
             )
 

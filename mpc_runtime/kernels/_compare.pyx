@@ -2,8 +2,8 @@
 (leaves) and the multilinear nodes above them (combine). Opening, masking and packing of the planes are not done here.
 
 Planes: P bits for each of n elements are u64[ceil(n/512), P, 8]; element e, plane p is bit e % 64 of [e // 512, p,
-e // 64 % 8]. Bits beyond n are unspecified. Nodes and digits run from low to high; the planes of q nodes are L_0, L_1, E_1,
-L_2, E_2, ... for kind "lt" (the lowest node needs no E) and E_0, E_1, ... for kind "eq".
+e // 64 % 8]. Bits beyond n are unspecified. Nodes and digits run from low to high; the planes of q nodes are L_0, L_1,
+E_1, L_2, E_2, ... for kind "lt" (the lowest node needs no E) and E_0, E_1, ... for kind "eq".
 """
 
 from libc.stdint cimport uint8_t, uint64_t
@@ -38,7 +38,8 @@ cdef extern from "compare.h" nogil:
         int monomials
         int outputs
     ctypedef struct mpc_compare_kernels:
-        void (*leaf_deal)(const uint64_t *r, size_t n, int t, const uint8_t *widths, int q, uint64_t *planes) noexcept nogil
+        void (*leaf_deal)(const uint64_t *r, size_t n, int t, const uint8_t *widths, int q,
+                          uint64_t *planes) noexcept nogil
         void (*leaf_read)(const uint64_t *c, size_t n, int t, const uint8_t *widths, int q, const uint64_t *tables,
                           int party, int kind, uint64_t *out) noexcept nogil
         void (*word_bit)(const uint64_t *c, size_t n, int bit, uint64_t *out) noexcept nogil
@@ -164,8 +165,8 @@ def leaf_read(c, int t, widths, tables, int party, kind="lt", out=None, *, Prg p
     with nogil:
         for b in range(nb):
             mpc_prg_fill(&prg.state, stream, (first + b) * table * 64, tables_, table * 64)
-            mpc_compare().leaf_read(c_ + MPC_BLOCK * b, min(<size_t>MPC_BLOCK, n - MPC_BLOCK * b), t, digits_, q, tables_, party,
-                                    code, out_ + 8 * planes * b)
+            mpc_compare().leaf_read(c_ + MPC_BLOCK * b, min(<size_t>MPC_BLOCK, n - MPC_BLOCK * b), t, digits_, q,
+                                    tables_, party, code, out_ + 8 * planes * b)
         free(tables_)
     return out
 
@@ -204,9 +205,9 @@ def combine_planes(int q, int g, kind="lt", leaf=True):
 def combine_deal(masks, int q, int g, kind="lt", leaf=True):
     """The dealer's side of one tree level: (monomials planes[nb, M, 8], offset planes[nb, P_out, 8]).
 
-    masks: planes[nb, P_in, 8] of the nodes' masks. The monomials are to be XOR-shared between the parties; offset is the XOR
-    of the absorbed ones: the shares that combine_eval returns XOR to value ^ offset. A group of one node passes through
-    with its mask as the offset.
+    masks: planes[nb, P_in, 8] of the nodes' masks. The monomials are to be XOR-shared between the parties; offset is
+    the XOR of the absorbed ones: the shares that combine_eval returns XOR to value ^ offset. A group of one node
+    passes through with its mask as the offset.
     """
     cdef mpc_level_shape shape = level_shape(q, g, kind, leaf)
     cdef uint64_t *masks_ = words_in(masks, "masks")
@@ -227,9 +228,9 @@ def combine_eval(hats, int q, int g, kind, leaf, monomials, singles, int party, 
                  uint64_t stream=0, Py_ssize_t start=0):
     """A party's side of one tree level: its XOR share of the outputs, planes[nb, P_out, 8] (value ^ offset).
 
-    hats: planes[nb, P_in, 8], public; monomials: its share of `combine_deal`'s (None if there are none); singles: on a leaf
-    level its shares of the masks, planes[nb, P_in, 8], else None. Party 0 adds the public terms. monomials = None with a
-    prg: the share is that stream, as for `leaf_read`.
+    hats: planes[nb, P_in, 8], public; monomials: its share of `combine_deal`'s (None if there are none); singles: on a
+    leaf level its shares of the masks, planes[nb, P_in, 8], else None. Party 0 adds the public terms. monomials = None
+    with a prg: the share is that stream, as for `leaf_read`.
     """
     cdef mpc_level_shape shape = level_shape(q, g, kind, leaf)
     in_range(party, 0, 1, "party")

@@ -1,8 +1,9 @@
 """Gates that act on every word by itself, each in one pass over memory: truncation, selection, products, bit to word.
 
-Words are u64 mod 2^64, a ring of l bits being their low l bits: arguments need not be reduced and results are not (but the
-narrow words of `trunc_deal` and `select_deal` are). Bits are u8, 0 or 1. Arrays are C-contiguous, of one size and of any
-shape; results have the shape of the first, and `out` may be one of the inputs. The letters (c, r, l, f, off, lo, U_0, U_1, K) are those of the protocols.
+Words are u64 mod 2^64, a ring of l bits being their low l bits: arguments need not be reduced and results are not (but
+the narrow words of `trunc_deal` and `select_deal` are). Bits are u8, 0 or 1. Arrays are C-contiguous, of one size and
+of any shape; results have the shape of the first, and `out` may be one of the inputs. The letters (c, r, l, f, off,
+lo, U_0, U_1, K) are those of the protocols.
 """
 
 from libc.stdint cimport uint8_t, uint64_t
@@ -131,10 +132,10 @@ def select_eval(c, d, int l, int f, off, int lo, int party, delta, k10, n0, n1, 
                 uint64_t start=0):
     """A party's share of bit * trunc_f(z), less its share of K_00, from the wire c and the public bit d = bit ^ delta.
 
-    A and m as in `trunc_eval`;  d = 0: A * delta + m * (n0 << (l-f));  d = 1: A * ((1 - party) - delta) + k10 +
-    m * (n1 << (l-f)). delta, k10, n0, n1: this party's shares of delta as a word and of `select_deal`'s words; n0 and n1
-    None where those are. Valid mod 2^lo. With a prg the four are ints instead: its streams from word `start` on, expanded a
-    few hundred words at a time and never stored.
+    A and m as in `trunc_eval`;  d = 0: A * delta + m * (n0 << (l-f));  d = 1: A * ((1 - party) - delta) + k10 + m *
+    (n1 << (l-f)). delta, k10, n0, n1: this party's shares of delta as a word and of `select_deal`'s words; n0 and n1
+    None where those are. Valid mod 2^lo. With a prg the four are ints instead: its streams from word `start` on,
+    expanded a few hundred words at a time and never stored.
     """
     cdef mpc_truncation by = truncation(l, f, off, lo)
     in_range(party, 0, 1, "party")
@@ -148,7 +149,8 @@ def select_eval(c, d, int l, int f, off, int lo, int party, delta, k10, n0, n1, 
     cdef uint64_t *n0_
     cdef uint64_t *n1_
     if prg is not None:
-        select_streams(c_, d_, n, &by, party, prg, delta, k10, n0 if by.narrow else 0, n1 if by.narrow else 0, start, out_)
+        select_streams(c_, d_, n, &by, party, prg, delta, k10, n0 if by.narrow else 0, n1 if by.narrow else 0, start,
+                       out_)
         return out
     delta_, k10_ = operand(delta, n, "delta"), operand(k10, n, "k10")
     n0_, n1_ = narrow_operand(n0, n, by.narrow, "n0"), narrow_operand(n1, n, by.narrow, "n1")
@@ -158,7 +160,8 @@ def select_eval(c, d, int l, int f, off, int lo, int party, delta, k10, n0, n1, 
 
 
 cdef int select_streams(const uint64_t *c, const uint8_t *d, size_t n, const mpc_truncation *by, int party, Prg prg,
-                        uint64_t delta, uint64_t k10, uint64_t n0, uint64_t n1, uint64_t start, uint64_t *out) except -1:
+                        uint64_t delta, uint64_t k10, uint64_t n0, uint64_t n1, uint64_t start,
+                        uint64_t *out) except -1:
     cdef uint64_t[4][STRIP] words
     cdef uint64_t[4] streams = [delta, k10, n0, n1]
     cdef size_t i = 0, count, slot, used = 4 if by.narrow else 2
@@ -176,8 +179,8 @@ cdef int select_streams(const uint64_t *c, const uint8_t *d, size_t n, const mpc
 def select_deal(r, delta, int l, int f, int lo):
     """The dealer's secrets of a selection: (K_00, K_10 - K_00, n0, n1), K_0m = delta * U_m, K_1m = (1 - delta) * U_m.
 
-    n0 = ((K_01 - K_00) mod 2^lo) >> (l-f) and n1 = ((K_11 - K_10) mod 2^lo) >> (l-f) have lo-(l-f) bits; None if that is
-    not positive. delta: u8 bits; U_m as in `trunc_deal`.
+    n0 = ((K_01 - K_00) mod 2^lo) >> (l-f) and n1 = ((K_11 - K_10) mod 2^lo) >> (l-f) have lo-(l-f) bits; None if that
+    is not positive. delta: u8 bits; U_m as in `trunc_deal`.
     """
     cdef mpc_truncation by = truncation(l, f, 0, lo)
     cdef uint64_t *r_ = words_in(r, "r")
@@ -226,7 +229,7 @@ def square_eval(xh, ax, int party, out=None):
 
 
 def b2a_eval(d, delta, int party, out=None):
-    """A party's additive share of the bit d ^ delta: (party 0: d) + (1 - 2d) * delta, with its share of delta as a word."""
+    """A party's additive share of the bit d ^ delta: (party 0: d) + (1 - 2d) * delta, from its share of delta."""
     in_range(party, 0, 1, "party")
     cdef uint8_t *d_ = bytes_in(d, "d")
     cdef size_t n = d.size

@@ -1,8 +1,9 @@
 """Shifted sample tables: a smooth function of a wire, by public interpolation weights on secret samples.
 
-A table has 2^s entries of lv bits (32, 40, 48, 56 or 64), packed to bytes, little-endian: entry j of element i is at byte
-(i * 2^s + j) * lv / 8, in the tables and in the stream that masks them. The wire counts mod 2^(s+t): its top s bits choose
-the entry, its low t bits the point between two entries. Which function, domain and scale is the caller's business.
+A table has 2^s entries of lv bits (32, 40, 48, 56 or 64), packed to bytes, little-endian: entry j of element i is at
+byte (i * 2^s + j) * lv / 8, in the tables and in the stream that masks them. The wire counts mod 2^(s+t): its top s
+bits choose the entry, its low t bits the point between two entries. Which function, domain and scale is the caller's
+business.
 """
 
 from functools import lru_cache
@@ -50,8 +51,8 @@ MAX_INDEX_BITS = 20
 def stencil_weights(P, g, index_bits):
     """Lagrange weights i64[2^index_bits, P] of nodes -P/2+1 .. P/2 at the centres of 2^index_bits bins of [0, 1).
 
-    Exact integers: scale 2^g, rounded half up, the residue put on node 0 so that every row sums to 2^g. Two machines must
-    agree to the last bit, since a difference multiplies a uniformly random share. Read-only, cached.
+    Exact integers: scale 2^g, rounded half up, the residue put on node 0 so that every row sums to 2^g. Two machines
+    must agree to the last bit, since a difference multiplies a uniformly random share. Read-only, cached.
     """
     in_range(P, 2, MAX_POINTS, "P")
     in_range(g, 1, 40, "g")
@@ -90,14 +91,15 @@ cdef mpc_table_shape table_shape(int s, int t, int lv) except *:
 def table_deal(r, int s, int t, coef, int lv, Prg prg not None, uint64_t stream, out_packed, uint64_t offset=0):
     """The dealer's correction: entry j of element i is round(G((j * 2^t - r_i) mod 2^(s+t))) - stream, in lv bits.
 
-    r: u64[n]. coef: f64[2^s, degree + 1]; at i * 2^t + delta * 2^t, 0 <= delta < 1, G is the polynomial of row i in delta,
-    lowest power first, already scaled. Values beyond +-2^62 are clipped. out_packed: u8[n * 2^s * lv/8], written. offset:
-    the byte of the stream that masks its first one.
+    r: u64[n]. coef: f64[2^s, degree + 1]; at i * 2^t + delta * 2^t, 0 <= delta < 1, G is the polynomial of row i in
+    delta, lowest power first, already scaled. Values beyond +-2^62 are clipped. out_packed: u8[n * 2^s * lv/8],
+    written. offset: the byte of the stream that masks its first one.
     """
     cdef mpc_table_shape shape = table_shape(s, t, lv)
     cdef uint64_t *r_ = words_in(r, "r")
     if not isinstance(coef, np.ndarray) or coef.ndim != 2 or coef.shape[0] != 1 << s or coef.shape[1] < 1:
-        raise ValueError(f"coef: expected {1 << s} rows of coefficients, found {getattr(coef, 'shape', type(coef).__name__)}")
+        found = getattr(coef, "shape", type(coef).__name__)
+        raise ValueError(f"coef: expected {1 << s} rows of coefficients, found {found}")
     by_power = np.ascontiguousarray(coef.T, np.float64)
     if not np.isfinite(by_power).all():
         raise ValueError("coef: expected finite coefficients, found an infinity or NaN")

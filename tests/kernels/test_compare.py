@@ -1,4 +1,4 @@
-"""Comparison kernels: every table and monomial against its definition, and the whole protocol on all of an 8-bit ring."""
+"""Comparison kernels: tables and monomials against their definition, the whole protocol on all of an 8-bit ring."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ def split(rng, planes):
 
 @pytest.mark.parametrize("n", [1, 63, 64, 511, 512, 513, 1025])
 @pytest.mark.parametrize(
-    ("t", "widths"), [(0, [1]), (16, [5] * 5 + [6]), (0, [7] * 9), (0, [8] * 8), (63, [1]), (3, [1, 2, 3, 12]), (1, [4] * 8)]
+    ("t", "widths"),
+    [(0, [1]), (16, [5] * 5 + [6]), (0, [7] * 9), (0, [8] * 8), (63, [1]), (3, [1, 2, 3, 12]), (1, [4] * 8)],
 )
 def test_leaves_are_their_definition(variant, n, t, widths):
     rng = np.random.default_rng(n)
@@ -131,7 +132,7 @@ def test_one_level_is_its_formula(variant, q, g, kind, leaf):
 
 
 def test_offsets_depend_on_masks_as_the_absorbed_monomials():
-    """offset is the XOR of the full monomials: the value of the node at the masks themselves, a mask of its own if alone."""
+    """The XOR of the full monomials is the node's value at the masks themselves; of a node alone it is its mask."""
     rng = np.random.default_rng(5)
     for (q, g), kind in itertools.product(LEVELS, ("lt", "eq")):
         masks = words(rng, 2, kernels.combine_planes(q, g, kind)[0], 8)
@@ -181,7 +182,7 @@ def test_shares_from_a_stream_are_the_stream(variant):
 
 
 def compare(rng, c, r, t, widths, tree, kind):
-    """(hat, mask) of [c >> t < r >> t] or of equality, in the digits given, as u8[n]: what the parties open, what D knows."""
+    """(hat, mask) of [c >> t < r >> t] or of equality in the digits given, u8[n]: what is opened, what D knows."""
     n = c.size
     shares = split(rng, kernels.leaf_deal(r, t, widths))
     parts = [kernels.leaf_read(c, t, widths, share, party, kind) for party, share in enumerate(shares)]
@@ -227,7 +228,9 @@ def test_all_of_an_8_bit_ring_compares(variant, widths, tree):
     assert np.array_equal(drelu(rng, c, r, 8, 0, widths, tree), z >= 0)
 
 
-@pytest.mark.parametrize(("widths", "tree"), [([2, 3, 3], [3]), ([2] * 4, [2, 2]), ([4, 4], [2]), ([8], []), ([1] * 8, [8])])
+@pytest.mark.parametrize(
+    ("widths", "tree"), [([2, 3, 3], [3]), ([2] * 4, [2, 2]), ([4, 4], [2]), ([8], []), ([1] * 8, [8])]
+)
 def test_all_of_an_8_bit_ring_equals(variant, widths, tree):
     z, c, r = ring(-128, 128)
     hat, mask = compare(np.random.default_rng(2), c, r, 0, widths, tree, "eq")
@@ -244,7 +247,12 @@ def test_reduced_width_and_dropped_bits(k, t, widths, tree):
 
 @pytest.mark.parametrize(
     ("k", "t", "widths", "tree"),
-    [(48, 16, [5] * 5 + [6], [6]), (48, 16, [3] * 9 + [2, 2], [3, 4]), (64, 0, [7] * 9, [9]), (64, 0, [4] * 15 + [3], [2] * 4)],
+    [
+        (48, 16, [5] * 5 + [6], [6]),
+        (48, 16, [3] * 9 + [2, 2], [3, 4]),
+        (64, 0, [7] * 9, [9]),
+        (64, 0, [4] * 15 + [3], [2] * 4),
+    ],
 )
 def test_wide_comparisons(variant, k, t, widths, tree):
     rng = np.random.default_rng(4)

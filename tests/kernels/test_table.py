@@ -58,7 +58,9 @@ def exact_weights(P, g, index_bits, index):
     return rounded
 
 
-@pytest.mark.parametrize(("P", "g", "index_bits"), [(2, 18, 3), (4, 8, 0), (6, 18, 15), (8, 16, 10), (10, 20, 6), (16, 40, 4)])
+@pytest.mark.parametrize(
+    ("P", "g", "index_bits"), [(2, 18, 3), (4, 8, 0), (6, 18, 15), (8, 16, 10), (10, 20, 6), (16, 40, 4)]
+)
 def test_weights_are_exact(P, g, index_bits):
     weights = kernels.stencil_weights(P, g, index_bits)
     assert weights.shape == (1 << index_bits, P)
@@ -102,7 +104,9 @@ def test_tables_are_their_definition(variant, lv, s, t, degree):
 
 
 def test_rounding_is_to_even_over_the_whole_range(variant):
-    values = np.array([0.5, 1.5, 2.5, -0.5, -1.5, 2.0**31 - 0.5, 2.0**32 + 0.5, 2.0**51 + 0.5, -(2.0**52) - 1, 2.0**53 + 2])
+    values = np.array(
+        [0.5, 1.5, 2.5, -0.5, -1.5, 2.0**31 - 0.5, 2.0**32 + 0.5, 2.0**51 + 0.5, -(2.0**52) - 1, 2.0**53 + 2]
+    )
     values = np.concatenate([values, [2.0**61 + 2**20, -(2.0**61) - 2**20, 2.0**62, -(2.0**62), 1e300, -1e300]])
     packed = np.empty(16 * 8, np.uint8)
     kernels.table_deal(np.zeros(1, U), 4, 10, values[:, None], 64, Prg(KEY), STREAM, packed)
@@ -116,7 +120,16 @@ def test_rounding_is_to_even_over_the_whole_range(variant):
 @pytest.mark.parametrize("lv", [32, 40, 48, 56, 64])
 @pytest.mark.parametrize(
     ("s", "t", "P", "index_bits"),
-    [(6, 15, 6, 15), (5, 16, 10, 12), (1, 3, 2, 3), (3, 61, 8, 6), (4, 4, 4, 7), (2, 0, 2, 0), (3, 20, 6, 10), (9, 7, 16, 7)],
+    [
+        (6, 15, 6, 15),
+        (5, 16, 10, 12),
+        (1, 3, 2, 3),
+        (3, 61, 8, 6),
+        (4, 4, 4, 7),
+        (2, 0, 2, 0),
+        (3, 20, 6, 10),
+        (9, 7, 16, 7),
+    ],
 )
 def test_reading_is_its_definition(variant, lv, s, t, P, index_bits):
     """From tables given and from the stream expanded where it is read, alike."""
@@ -152,7 +165,7 @@ def test_tiles_are_pieces_of_the_whole(variant, s, lv):
 
 
 def test_interpolated_sigmoid(variant):
-    """Dealer and both parties: 64 entries, h = 1/2, P = 6 gives the sigmoid of a 16-bit fixed-point number within 2^-14.5."""
+    """Dealer and both parties: 64 entries, h = 1/2, P = 6 give the sigmoid of a fixed-point number within 2^-14.5."""
     s, f, fT, g, lv, degree = 6, 16, 20, 18, 40, 9
     t = f - 1
 

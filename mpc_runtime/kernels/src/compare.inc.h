@@ -1,6 +1,6 @@
-/* The comparison kernels, written once: a wrapper defines LANES (64-bit words of a vector: 2, 4 or 8), KERNELS (the name of
- * the table at the end), opens the target and includes this file. Protocol: one-hot digits and masked monomials; letters
- * l, e (hats), lambda, kappa (masks) as there. */
+/* The comparison kernels, written once: a wrapper defines LANES (64-bit words of a vector: 2, 4 or 8), KERNELS (the
+ * name of the table at the end), opens the target and includes this file. Protocol: one-hot digits and masked
+ * monomials; letters l, e (hats), lambda, kappa (masks) as there. */
 #include <string.h>
 
 #include "compare.h"
@@ -16,17 +16,21 @@ INLINE vec splat(uint64_t word) { return (vec){0} + word; }
 
 /* bit ? one : zero, in every position; and (a & b) ^ c */
 #if LANES == 8
-INLINE vec mux(vec bit, vec one, vec zero) { return (vec)_mm512_ternarylogic_epi64((__m512i)bit, (__m512i)one, (__m512i)zero, 0xca); }
-INLINE vec and_xor(vec a, vec b, vec c) { return (vec)_mm512_ternarylogic_epi64((__m512i)a, (__m512i)b, (__m512i)c, 0x6a); }
+INLINE vec mux(vec bit, vec one, vec zero) {
+    return (vec)_mm512_ternarylogic_epi64((__m512i)bit, (__m512i)one, (__m512i)zero, 0xca);
+}
+INLINE vec and_xor(vec a, vec b, vec c) {
+    return (vec)_mm512_ternarylogic_epi64((__m512i)a, (__m512i)b, (__m512i)c, 0x6a);
+}
 #else
 INLINE vec mux(vec bit, vec one, vec zero) { return zero ^ (bit & (one ^ zero)); }
 INLINE vec and_xor(vec a, vec b, vec c) { return (a & b) ^ c; }
 #endif
 
-/* ---- words to planes ------------------------------------------------------------------------------------------------ */
+/* ---- words to planes --------------------------------------------------------------------------------------------- */
 
-/* rows[b] word g, bit k = bit b of x[64 * g + k] >> shift, for b < 32 or, if `wide`, b < 64: LANES transposes of 64 x 64
- * bits side by side (Hacker's Delight 7-3). Up to 32 bits the first stage drops half of the work. */
+/* rows[b] word g, bit k = bit b of x[64 * g + k] >> shift, for b < 32 or, if `wide`, b < 64: LANES transposes of 64 x
+ * 64 bits side by side (Hacker's Delight 7-3). Up to 32 bits the first stage drops half of the work. */
 INLINE void bit_rows(const uint64_t *x, int shift, int wide, vec rows[64]) {
     uint64_t *words = (uint64_t *)rows;
     for (int k = 0; k < 64; k++)
@@ -75,7 +79,7 @@ static void word_bit(const uint64_t *c, size_t n, int bit, uint64_t *out) {
     }
 }
 
-/* ---- leaves --------------------------------------------------------------------------------------------------------- */
+/* ---- leaves ------------------------------------------------------------------------------------------------------ */
 
 /* hot[v] = [digit == v] for the 2^m values of a digit of m bits: doubling from the highest bit down. */
 INLINE void one_hot(const vec *bits, int m, vec *hot) {
@@ -116,9 +120,9 @@ static void leaf_deal(const uint64_t *r, size_t n, int t, const uint8_t *widths,
     }
 }
 
-/* The digit's value v is public: eq = table[v], lt = XOR of table[v + 1 ..]. Both are read by a tree of multiplexers over
- * the bits of v, from the highest entry down; `sum` is the XOR of all entries so far. Entry 0 is not in the table: all
- * entries of a one-hot vector XOR to 1, which party 0 adds. lt and eq may be NULL. */
+/* The digit's value v is public: eq = table[v], lt = XOR of table[v + 1 ..]. Both are read by a tree of multiplexers
+ * over the bits of v, from the highest entry down; `sum` is the XOR of all entries so far. Entry 0 is not in the
+ * table: all entries of a one-hot vector XOR to 1, which party 0 adds. lt and eq may be NULL. */
 INLINE void read_digit(const vec *bits, int m, const uint64_t *table, int party, uint64_t *lt, uint64_t *eq) {
     vec less[MPC_MAX_WIDTH + 1], equal[MPC_MAX_WIDTH + 1], sum = splat(0);
     const vec one = splat(party == 0 ? ~(uint64_t)0 : 0);
@@ -140,8 +144,8 @@ INLINE void read_digit(const vec *bits, int m, const uint64_t *table, int party,
     if (eq) store(eq, equal[m]);
 }
 
-static void leaf_read(const uint64_t *c, size_t n, int t, const uint8_t *widths, int q, const uint64_t *tables, int party,
-                      int kind, uint64_t *out) {
+static void leaf_read(const uint64_t *c, size_t n, int t, const uint8_t *widths, int q, const uint64_t *tables,
+                      int party, int kind, uint64_t *out) {
     const int wide = total_width(widths, q) > 32, outputs = kind == MPC_LT ? 2 * q - 1 : q;
     size_t planes = 0;
     for (int j = 0; j < q; j++) planes += ((size_t)1 << widths[j]) - 1;
@@ -172,9 +176,9 @@ static void leaf_read(const uint64_t *c, size_t n, int t, const uint8_t *widths,
 
 /* ---- combine --------------------------------------------------------------------------------------------------------
  *
- * A group of s nodes, low to high:  L = XOR_j l_j prod_{i > j} e_i,  E = prod_i e_i,  with l = l^ ^ lambda, e = e^ ^ kappa.
- * Subsets T of the nodes are bit sets, bit i - 1 for node i >= 1. The monomials of a group, in the order in which they are
- * stored, absorbed ones (the full monomial of each term) left out, and singles too on a leaf level:
+ * A group of s nodes, low to high:  L = XOR_j l_j prod_{i > j} e_i,  E = prod_i e_i,  with l = l^ ^ lambda, e = e^ ^
+ * kappa. Subsets T of the nodes are bit sets, bit i - 1 for node i >= 1. The monomials of a group, in the order in
+ * which they are stored, absorbed ones (the full monomial of each term) left out, and singles too on a leaf level:
  *     kappa_T               T = 1 .. 2^(s-1) - 1
  *     lambda_j kappa_{T<<j}   j = 0 .. s-2, T = 0 .. 2^(s-1-j) - 2          if L is wanted
  *     kappa_0 kappa_T         T = 0 .. 2^(s-1) - 2                          if E is wanted */
@@ -244,8 +248,8 @@ static void combine_deal(const uint64_t *masks, size_t nb, const mpc_level_shape
     }
 }
 
-/* One term and one fold: sum[T] += x^ kappa_T + (x's mask) kappa_T, then node e is multiplied in,
- * sum'[T] = e^ sum[2T] ^ sum[2T + 1]. The full monomial is absent; `single` is the share of x's mask on a leaf level. */
+/* One term and one fold: sum[T] += x^ kappa_T + (x's mask) kappa_T, then node e is multiplied in, sum'[T] = e^ sum[2T]
+ * ^ sum[2T + 1]. The full monomial is absent; `single` is the share of x's mask on a leaf level. */
 INLINE void eval_fold(vec hat, vec e, const vec *kappa, int step, int count, int leaf, vec single, int first, vec *sum,
                       const uint64_t **monomials) {
     const uint64_t *next = *monomials - (leaf ? 8 : 0);

@@ -1,7 +1,7 @@
 /* Gates that act on every word by itself: truncation, selection, products, bit to word. One pass over memory each.
  *
- * Arithmetic is mod 2^64; a ring of l bits is the low l bits of a word. Bits are bytes 0 or 1. An output may be the same
- * array as an input, but may not overlap one otherwise. */
+ * Arithmetic is mod 2^64; a ring of l bits is the low l bits of a word. Bits are bytes 0 or 1. An output may be the
+ * same array as an input, but may not overlap one otherwise. */
 #ifndef MPC_ELEMENTWISE_H
 #define MPC_ELEMENTWISE_H
 
@@ -24,13 +24,14 @@ typedef struct {
     void (*trunc_deal)(const uint64_t *r, size_t n, const mpc_truncation *by, uint64_t *u0, uint64_t *narrow);
     /* d = 0: A delta + m (n0 << (l-f));  d = 1: A ((1 - party) - delta) + k10 + m (n1 << (l-f)) */
     void (*select_eval)(const uint64_t *c, const uint8_t *d, size_t n, const mpc_truncation *by, int party,
-                        const uint64_t *delta, const uint64_t *k10, const uint64_t *n0, const uint64_t *n1, uint64_t *out);
+                        const uint64_t *delta, const uint64_t *k10, const uint64_t *n0, const uint64_t *n1,
+                        uint64_t *out);
     /* K_00 = delta U_0, k10 = K_10 - K_00, and the narrow parts of K_01 - K_00 and of K_11 - K_10 */
     void (*select_deal)(const uint64_t *r, const uint8_t *delta, size_t n, const mpc_truncation *by, uint64_t *k00,
                         uint64_t *k10, uint64_t *n0, uint64_t *n1);
     /* x^ v - [x's mask] y^,  v = (party == 0 ? y^ : 0) - [y's mask] */
-    void (*mul_eval)(const uint64_t *xh, const uint64_t *ax, const uint64_t *yh, const uint64_t *ay, size_t n, int party,
-                     uint64_t *out);
+    void (*mul_eval)(const uint64_t *xh, const uint64_t *ax, const uint64_t *yh, const uint64_t *ay, size_t n,
+                     int party, uint64_t *out);
     /* (party == 0 ? x^ x^ : 0) - 2 x^ [x's mask] */
     void (*square_eval)(const uint64_t *xh, const uint64_t *ax, size_t n, int party, uint64_t *out);
     /* (party == 0 ? d : 0) + (1 - 2 d) delta */

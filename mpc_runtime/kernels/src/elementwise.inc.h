@@ -109,8 +109,8 @@ static void select_eval(const u64 *c, const uint8_t *d, size_t n, const mpc_trun
 #undef SELECT
 }
 
-static void select_deal(const u64 *r, const uint8_t *delta, size_t n, const mpc_truncation *by, u64 *k00, u64 *k10, u64 *n0,
-                        u64 *n1) {
+static void select_deal(const u64 *r, const uint8_t *delta, size_t n, const mpc_truncation *by, u64 *k00, u64 *k10,
+                        u64 *n0, u64 *n1) {
     const constants k = prepare(by);
     u64 mu;
     if (by->identity) {

@@ -1,6 +1,6 @@
-/* The sample table kernels, written once: a wrapper defines LANES (doubles of a vector: 2, 4 or 8), VBMI (whether bytes can
- * be permuted across a vector), KERNELS (the name of the table at the end), opens the target and includes this file. No operation may be fused or reordered (-ffp-contract=off):
- * all variants give the same bits. */
+/* The sample table kernels, written once: a wrapper defines LANES (doubles of a vector: 2, 4 or 8), VBMI (whether
+ * bytes can be permuted across a vector), KERNELS (the name of the table at the end), opens the target and includes
+ * this file. No operation may be fused or reordered (-ffp-contract=off): all variants give the same bits. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,7 +12,7 @@ typedef int64_t ivec __attribute__((vector_size(8 * LANES), aligned(8), may_alia
 #define INLINE static inline __attribute__((always_inline))
 
 enum {
-    CHUNK = 1 << 13, /* bytes of tables that are masked at a time: they and their stream stay in the first-level cache */
+    CHUNK = 1 << 13, /* bytes of tables that are masked at a time: they and their stream stay in the first cache */
     SLACK = 64,      /* bytes that may be read or written behind what a buffer is for */
     BATCH = 64,      /* elements whose stream blocks are gathered together */
 };
@@ -25,7 +25,7 @@ INLINE uint64_t read_entry(const uint8_t *p) {
     return word;
 }
 
-/* ---- dealer --------------------------------------------------------------------------------------------------------- */
+/* ---- dealer ------------------------------------------------------------------------------------------------------ */
 
 /* round(x), to even, clipped to +-2^62. */
 #if LANES == 8
@@ -35,8 +35,8 @@ INLINE ivec round_to_int(vec x) {
     return (ivec)_mm512_cvtpd_epi64(clipped);
 }
 #else
-/* Adding 1.5 * 2^52 rounds to an integer and leaves it in the mantissa: once for the multiple of 2^32, once for the rest,
- * which is exact. */
+/* Adding 1.5 * 2^52 rounds to an integer and leaves it in the mantissa: once for the multiple of 2^32, once for the
+ * rest, which is exact. */
 INLINE ivec round_to_int(vec x) {
     const vec limit = (vec){0} + 0x1p62, magic = (vec){0} + 6755399441055744.0;
     x = (vec)(((ivec)x & (x < limit)) | ((ivec)limit & ~(x < limit)));
@@ -46,8 +46,8 @@ INLINE ivec round_to_int(vec x) {
 }
 #endif
 
-/* values[i] = round(G(cell i, delta)); size and the length of a row of coef are multiples of 4 * LANES: four Horner chains
- * hide the latency of one. */
+/* values[i] = round(G(cell i, delta)); size and the length of a row of coef are multiples of 4 * LANES: four Horner
+ * chains hide the latency of one. */
 INLINE void samples(const double *coef, int degree, size_t size, double delta, int64_t *values) {
     const vec x = (vec){0} + delta;
     for (size_t i = 0; i < size; i += 4 * LANES) {
@@ -138,7 +138,7 @@ static int deal(const uint64_t *r, size_t n, const mpc_table_shape *shape, const
     return 0;
 }
 
-/* ---- parties -------------------------------------------------------------------------------------------------------- */
+/* ---- parties ----------------------------------------------------------------------------------------------------- */
 
 typedef struct {
     size_t start;         /* entry of the first weight */
@@ -149,7 +149,8 @@ INLINE stencil stencil_at(uint64_t c, const mpc_table_shape *shape, const mpc_st
     const int drop = shape->t - weights->index_bits;
     const uint64_t rest = c & low(shape->t);
     const uint64_t bin = drop >= 0 ? rest >> drop : rest << -drop;
-    return (stencil){((c >> shape->t) - weights->points / 2 + 1) & low(shape->s), weights->rows + bin * weights->points};
+    return (stencil){((c >> shape->t) - weights->points / 2 + 1) & low(shape->s),
+                     weights->rows + bin * weights->points};
 }
 
 INLINE uint64_t dot(const int64_t *weight, const uint8_t *entries, int n, int bytes) {
@@ -167,17 +168,18 @@ INLINE uint64_t eval_row(stencil at, const uint8_t *row, const mpc_table_shape *
     return sum;
 }
 
-INLINE void eval_tables(const uint64_t *c, size_t n, const mpc_table_shape *shape, const mpc_stencils *weights, int bytes,
-                        const uint8_t *tables, uint64_t *out) {
+INLINE void eval_tables(const uint64_t *c, size_t n, const mpc_table_shape *shape, const mpc_stencils *weights,
+                        int bytes, const uint8_t *tables, uint64_t *out) {
     const size_t row = ((size_t)1 << shape->s) * bytes;
     for (size_t i = 0; i < n; i++)
-        out[i] = eval_row(stencil_at(c[i], shape, weights), tables + i * row, shape, weights->points, bytes) & low(8 * bytes);
+        out[i] = low(8 * bytes) &
+                 eval_row(stencil_at(c[i], shape, weights), tables + i * row, shape, weights->points, bytes);
 }
 
-/* Rows are whole numbers of blocks: the blocks that a stencil needs, cyclic within its row, are gathered side by side. */
-INLINE void eval_gathered(const uint64_t *c, size_t n, const mpc_table_shape *shape, const mpc_stencils *weights, int bytes,
-                          const mpc_prg *prg, uint64_t stream, uint64_t offset, int blocks, uint64_t *numbers,
-                          uint8_t *buffer, uint64_t *out) {
+/* Rows are whole numbers of blocks: the blocks that a stencil needs, cyclic within its row, are gathered. */
+INLINE void eval_gathered(const uint64_t *c, size_t n, const mpc_table_shape *shape, const mpc_stencils *weights,
+                          int bytes, const mpc_prg *prg, uint64_t stream, uint64_t offset, int blocks,
+                          uint64_t *numbers, uint8_t *buffer, uint64_t *out) {
     const uint64_t row = (((uint64_t)1 << shape->s) * bytes) / MPC_AES_BLOCK;
     for (size_t i = 0; i < n; i++) {
         uint64_t block = stencil_at(c[i], shape, weights).start * bytes / MPC_AES_BLOCK;
@@ -192,8 +194,8 @@ INLINE void eval_gathered(const uint64_t *c, size_t n, const mpc_table_shape *sh
     }
 }
 
-INLINE int eval_stream(const uint64_t *c, size_t n, const mpc_table_shape *shape, const mpc_stencils *weights, int bytes,
-                       const mpc_prg *prg, uint64_t stream, uint64_t offset, uint64_t *out) {
+INLINE int eval_stream(const uint64_t *c, size_t n, const mpc_table_shape *shape, const mpc_stencils *weights,
+                       int bytes, const mpc_prg *prg, uint64_t stream, uint64_t offset, uint64_t *out) {
     const size_t row = ((size_t)1 << shape->s) * bytes;
     const int blocks = (weights->points * bytes + 2 * MPC_AES_BLOCK - 2) / MPC_AES_BLOCK; /* at any alignment */
     const int gathered = (row | offset) % MPC_AES_BLOCK == 0 && (size_t)blocks * MPC_AES_BLOCK < row;
@@ -204,7 +206,8 @@ INLINE int eval_stream(const uint64_t *c, size_t n, const mpc_table_shape *shape
     for (size_t i = 0; i < n; i += BATCH) {
         const size_t count = n - i < BATCH ? n - i : BATCH;
         if (gathered) {
-            eval_gathered(c + i, count, shape, weights, bytes, prg, stream, offset + i * row, blocks, numbers, buffer, out + i);
+            eval_gathered(c + i, count, shape, weights, bytes, prg, stream, offset + i * row, blocks, numbers, buffer,
+                          out + i);
         } else {
             mpc_prg_fill(prg, stream, offset + i * row, buffer, count * row);
             eval_tables(c + i, count, shape, weights, bytes, buffer, out + i);
