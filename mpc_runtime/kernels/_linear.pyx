@@ -242,6 +242,10 @@ def conv2d(x, w, stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1), Py_ssize_
     else:
         target = _target(out, x, w, cnp.PyArray_IS_C_CONTIGUOUS(out), sign)
     result = target
+    if result.size == 0 or kernel.size == 0:
+        if not sign:
+            out.fill(0)
+        return out
 
     if not cnp.PyArray_IS_C_CONTIGUOUS(kernel):
         kernel = np.ascontiguousarray(w)

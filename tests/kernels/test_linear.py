@@ -147,7 +147,7 @@ def test_matmul_into_views_and_operands(variant):
 def convolutions(draw):
     """Shapes and options of a small convolution that exists."""
     groups = draw(st.sampled_from([1, 1, 1, 2, 5]))
-    ins, outs = draw(st.sampled_from([1, 2, 3])), draw(st.sampled_from([1, 1, 2, 3, 9]))
+    ins, outs = draw(st.sampled_from([0, 1, 2, 3])), draw(st.sampled_from([1, 1, 2, 3, 9]))
     k_h, k_w = draw(st.integers(1, 5)), draw(st.integers(1, 5))
     dilation = draw(st.tuples(st.integers(1, 2), st.integers(1, 2)))
     padding = draw(st.tuples(*[st.integers(0, 3)] * 4))

@@ -16,7 +16,11 @@
 #include "linear.h"
 
 #define INLINE static inline __attribute__((always_inline))
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
 #define UNROLL _Pragma("GCC unroll 8")
+#endif
 
 enum {
     COLS = VECS * LANES,
@@ -42,7 +46,7 @@ INLINE size_t even_block(size_t total, size_t limit) {
 
 /* ---- register tile ------------------------------------------------------------------------------------------- */
 
-/* c[rows, vecs*LANES] (op)= a[rows, depth] @ b[depth, vecs*LANES]; `edge` masks the last vector of each row.
+/* c[rows, vecs*LANES] (op)= a[rows, depth] @ b[depth, vecs*LANES], depth > 0; `edge` masks the last vector of each row.
  * Packed: a holds ROWS elements per step, b COLS. Plain: elements a_row, a_col and rows b_row apart, where they lie. */
 INLINE void tile(const int rows, const int vecs, const int packed, size_t depth, const uint64_t *a, ptrdiff_t a_row,
                  ptrdiff_t a_col, const uint64_t *b, ptrdiff_t b_row, uint64_t *c, ptrdiff_t c_row, mask edge, int sign) {
@@ -52,7 +56,7 @@ INLINE void tile(const int rows, const int vecs, const int packed, size_t depth,
             UNROLL for (int v = 0; v < vecs; v += 8 / LANES ? 8 / LANES : 1) __builtin_prefetch(c + i * c_row + v * LANES, 1);
     UNROLL for (int i = 0; i < rows; i++)
         UNROLL for (int v = 0; v < vecs; v++) sums[i][v] = acc_zero();
-    for (size_t p = 0; p < depth; p++) {
+    do {
         vec right[MOST_VECS];
         UNROLL for (int v = 0; v < vecs; v++)
             right[v] = !packed && v == vecs - 1 ? load_part(b + v * LANES, edge) : load(b + v * LANES);
@@ -62,22 +66,16 @@ INLINE void tile(const int rows, const int vecs, const int packed, size_t depth,
         }
         a += packed ? ROWS * LHS_WORDS : a_col;
         b += packed ? COLS : b_row;
-    }
-    UNROLL for (int i = 0; i < rows; i++) {
+    } while (--depth > 0); /* a loop that may run zero times costs GCC 12 a copy of every sum in each step */
+    UNROLL for (int i = 0; i < rows; i++)
         UNROLL for (int v = 0; v < vecs; v++) {
             uint64_t *at = c + i * c_row + v * LANES;
-            vec sum = acc_total(sums[i][v]);
-            if (v == vecs - 1) {
-                if (sign > 0) sum = add(load_part(at, edge), sum);
-                if (sign < 0) sum = sub(load_part(at, edge), sum);
-                store_part(at, edge, sum);
-            } else {
-                if (sign > 0) sum = add(load(at), sum);
-                if (sign < 0) sum = sub(load(at), sum);
-                store(at, sum);
-            }
+            const vec sum = acc_total(sums[i][v]);
+            if (v == vecs - 1)
+                store_part(at, edge, sign == 0 ? sum : sign > 0 ? add(load_part(at, edge), sum) : sub(load_part(at, edge), sum));
+            else
+                store(at, sign == 0 ? sum : sign > 0 ? add(load(at), sum) : sub(load(at), sum));
         }
-    }
 }
 
 /* The tile for any number of rows <= ROWS and columns <= COLS: one unrolled copy for each shape. */
