@@ -10,7 +10,7 @@
 
 from .cost import Cost, OpCost
 from .errors import CompileError, Error, InputError, MaterialError, PeerError
-from .program import Program, compile, launch, load
+from .program import Program, compile, connect, launch, load
 from .session import Session
 from .stats import Stats
 from .version import VERSION as __version__
@@ -28,6 +28,7 @@ __all__ = [
     "Stats",
     "__version__",
     "compile",
+    "connect",
     "launch",
     "load",
 ]

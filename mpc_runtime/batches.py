@@ -20,7 +20,14 @@ BATCH = "batch"
 class Batches:
     """The rows of `inputs` along the dim `batch`. stacked: names whose arrays have a leading axis of an array role's members."""
 
-    def __init__(self, plan: Plan, tensors: Sequence[Tensor], results: Sequence[Result], inputs: Mapping[str, Any], stacked: frozenset[str]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        tensors: Sequence[Tensor],
+        results: Sequence[Result],
+        inputs: Mapping[str, Any],
+        stacked: frozenset[str],
+    ) -> None:
         self._size = dict(plan.dims).get(BATCH, 0)
         self._inputs = {name: np.asarray(value) for name, value in inputs.items()}
         self._axes = {t.name: t.dims.index(BATCH) + (t.name in stacked) for t in tensors if BATCH in t.dims}
@@ -31,6 +38,11 @@ class Batches:
                 f"output {fixed[0]} has no dim `{BATCH}`, so its values for several batches cannot be put together; "
                 f"use run with {self._size} rows at a time"
             )
+
+    @property
+    def runs(self) -> int:
+        """How many runs the rows take."""
+        return -(-self.rows // self._size)
 
     def _count(self) -> int:
         counts = {
@@ -46,7 +58,10 @@ class Batches:
 
     def tensors(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """The tensors as they would be for all rows at once: for checking everything before the first run."""
-        return [replace(t, shape=tuple(self.rows if d == BATCH else s for d, s in zip(t.dims, t.shape, strict=True))) for t in tensors]
+        return [
+            replace(t, shape=tuple(self.rows if d == BATCH else n for d, n in zip(t.dims, t.shape, strict=True)))
+            for t in tensors
+        ]
 
     def __iter__(self) -> Iterator[dict[str, Array]]:
         """The inputs of each run; the last row is repeated where rows are missing, so every value stays in its range."""

@@ -70,6 +70,8 @@ def encode_feeds(
             encoded[feed.name] = encode(array, feed.scale)
         except InputError as error:
             problems.append(str(error))
+        except KeyError as error:  # a run's expression that reads parameters
+            problems.append(f"{error.args[0]}: needed by {feed.name}; provide the parameters in this session too")
     return encoded, problems
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,14 +20,14 @@ from .cost import Cost, cost
 from .errors import CompileError, Error, InputError
 from .machine import TIMEOUT_SECONDS, WINDOW_BYTES
 from .plan import Feed, Plan
-from .session import Session, launch_plan
+from .session import Session, connect_plan, launch_plan
 
 if TYPE_CHECKING:
     from compiler.pipeline import Stages
 
 Array = np.ndarray
 
-__all__ = ["Program", "compile", "launch", "load", "prepare_feed"]
+__all__ = ["Program", "compile", "connect", "launch", "load", "prepare_feed"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,10 +72,20 @@ class Program:
             raise InputError(str(e.args[0] if e.args else e)) from None
 
     def emit(self, stage: str) -> str:
-        """The print of a compiler stage: ast, graph, oplist or plan."""
-        from compiler.printer import print_stage
+        """The print of a compiler stage: "ast", "graph", "oplist" or "plan"."""
+        from compiler.listing import print_oplist, print_plan
+        from compiler.printer import print_graph
+        from dsl.printer import dump
 
-        return print_stage(self.stages if stage in ("ast", "graph") else None, self.plan, stage)
+        prints: dict[str, Callable[[], str]] = {
+            "ast": lambda: dump(self.stages.tree),
+            "graph": lambda: print_graph(self.stages.graph),
+            "oplist": lambda: print_oplist(self.plan),
+            "plan": lambda: print_plan(self.plan),
+        }
+        if stage not in prints:
+            raise InputError(f"emit expects one of {', '.join(prints)}, found {stage!r}")
+        return prints[stage]()
 
     @property
     def stages(self) -> Stages:
@@ -111,6 +121,22 @@ def compile(
     assert text is not None
     stages = _compiled(text, filename, dict(dims or {}), network)
     return Program(stages.plan, stages.warnings, stages)
+
+
+def connect(
+    cluster: str | os.PathLike[str],
+    program: Program,
+    *,
+    role: str,
+    key: str | os.PathLike[str] | None = None,
+    timeout: float = TIMEOUT_SECONDS,
+) -> Session:
+    """A session for one role of servers that are running, those of a cluster.toml.
+
+    key: the role's secret key file; `ROLE.key` beside the cluster.toml if none is given. timeout: seconds a party may take
+    to answer. Raises InputError for a wrong file, role or key, PeerError for parties that are not there or have another plan.
+    """
+    return connect_plan(Path(cluster), program.plan, prepare_feed, role=role, key=key, timeout=timeout)
 
 
 def load(path: str | os.PathLike[str]) -> Program:

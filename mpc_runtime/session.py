@@ -6,9 +6,10 @@ A session checks everything before it shares anything, and in one message says a
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -44,11 +45,13 @@ class Session:
         self.plan = plan
         self.stats = Stats()
         """What the last `run` or `run_batches` did."""
+        self.on_batch: Callable[[int, int], None] = lambda done, total: None
+        """Called by `run_batches` after each run: how many are done, of how many."""
         self._clients = dict(clients)
         self._prepare = prepare
         self._processes = processes
         self._params: dict[str, dict[str, Array]] = {role: {} for role in clients}
-        self._provided = not self._tensors("setup")
+        self._provided = processes is None or not self._tensors("setup")  # of a cluster, perhaps by another process
         self._ended = ""
         tensors = (*plan.inputs, *plan.params)
         self._stacked = frozenset(t.name for t in tensors if t.role.endswith("]")) if processes else frozenset()
@@ -110,9 +113,11 @@ class Session:
                 waiting.append(self._submit(encoded))
                 while len(waiting) >= BATCHES_AHEAD:
                     total = self._finish(waiting.popleft(), done, total)
+                    self.on_batch(len(done), batches.runs)
         with self._blaming():
             while waiting:
                 total = self._finish(waiting.popleft(), done, total)
+                self.on_batch(len(done), batches.runs)
         self.stats = replace(total, seconds=time.perf_counter() - began)
         return batches.join(done)
 
@@ -281,7 +286,7 @@ def connect_plan(
     prepare: Prepare,
     *,
     role: str,
-    key: str | Path | None = None,
+    key: str | os.PathLike[str] | None = None,
     timeout: float = TIMEOUT_SECONDS,
 ) -> Session:
     """A session for one role of servers that are running: those of a cluster.toml. key: the role's secret key file

@@ -1,0 +1,115 @@
+"""`mpcc init-cluster`, `keygen`, `dealer` and `party`: the servers of a deployment, one command each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from compiler.cli.options import load_program, program_options
+
+
+@click.command("init-cluster", help="Write a cluster.toml for this machine and a key for each server and each role of FILE.")
+@program_options
+@click.option("-o", "--output", default="cluster.toml", show_default=True, type=click.Path(path_type=Path))
+@click.option("--port", default=7100, show_default=True, help="p0's port; p1 and the dealer have the next two.")
+def init_cluster(file: Path, dims: tuple[str, ...], network: str | None, output: Path, port: int) -> None:
+    from mpc_runtime.cluster import write_cluster
+    from mpc_runtime.party import roles_of
+
+    plan = load_program(file, dims, network).plan
+    for written in write_cluster(output, plan.roles, port):
+        click.echo(f"wrote {written}")
+    same = "".join(f" --dim {text}" for text in dims) + (f" --network {network}" if network else "")
+    where = "" if str(output) == "cluster.toml" else f" --cluster {output}"
+    click.echo("\nNow, each in its own terminal:\n")
+    for server in ("dealer", "party 0", "party 1"):
+        click.echo(f"  mpcc {server} {file}{same}{where}")
+    for role in roles_of(plan, "setup"):
+        click.echo(f"  mpcc provide {file}{same}{where} --role '{role}' --param WEIGHTS")
+    for role in roles_of(plan, "run"):
+        inputs = "".join(f" --input {t.name}=FILE" for t in plan.inputs if t.role == role)
+        click.echo(f"  mpcc submit {file}{same}{where} --role '{role}'{inputs}")
+
+
+@click.command(help="Make a key pair: the secret half in NAME.key, the public half on standard output.")
+@click.argument("name")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="The key file  [default: NAME.key]")
+def keygen(name: str, output: Path | None) -> None:
+    from mpc_runtime.cluster import save_key
+    from mpc_runtime.transport.curve import KeyPair
+
+    keys = KeyPair.generate()
+    path = output or Path(f"{name}.key")
+    save_key(path, keys)
+    click.echo(keys.public)
+    click.echo(f"wrote {path}; the line above is its public half, for {name} in cluster.toml", err=True)
+
+
+def _server_options(command: click.decorators.FC) -> click.decorators.FC:
+    for option in (
+        click.option("--window", default=64, show_default=True, help="MB of material that the dealer may be ahead."),
+        click.option("--timeout", default=60.0, show_default=True, help="Seconds that a machine may take to answer."),
+        click.option("--key", type=click.Path(path_type=Path), help="Secret key file  [default: NAME.key beside the cluster]"),
+        click.option("--cluster", default="cluster.toml", show_default=True, type=click.Path(path_type=Path)),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command(help="Start compute party NUMBER (0 or 1). It runs until it is stopped, or another machine is gone.")
+@click.argument("number", type=click.Choice(["0", "1"]))
+@program_options
+@_server_options
+def party(
+    number: str,
+    file: Path,
+    dims: tuple[str, ...],
+    network: str | None,
+    cluster: Path,
+    key: Path | None,
+    timeout: float,
+    window: int,
+) -> None:
+    _serve(f"p{number}", file, dims, network, cluster, key, timeout, window)
+
+
+@click.command(help="Start the dealer. It runs until it is stopped, or a party is gone.")
+@program_options
+@_server_options
+def dealer(
+    file: Path,
+    dims: tuple[str, ...],
+    network: str | None,
+    cluster: Path,
+    key: Path | None,
+    timeout: float,
+    window: int,
+) -> None:
+    _serve("dealer", file, dims, network, cluster, key, timeout, window)
+
+
+def _serve(
+    name: str,
+    file: Path,
+    dims: tuple[str, ...],
+    network: str | None,
+    cluster: Path,
+    key: Path | None,
+    timeout: float,
+    window: int,
+) -> None:
+    from mpc_runtime.cluster import key_path, load_cluster, load_key
+    from mpc_runtime.machine import SERVERS, run
+
+    plan = load_program(file, dims, network).plan
+    machines = load_cluster(cluster)
+    keys = load_key(key or key_path(machines.path, name))
+    config = machines.machine(name, keys, timeout, window << 20)
+    others = " and ".join(other for other in SERVERS if other != name)
+
+    def addresses(own: str) -> dict[str, str]:
+        click.echo(f"{name} listens at {own.removeprefix('tcp://')} with plan {plan.name} {plan.hash[:16]}; waiting for {others}", err=True)
+        return dict(machines.addresses)
+
+    run(plan, config, addresses, ready=lambda: click.echo(f"{name} is ready", err=True))

@@ -1,0 +1,121 @@
+"""`mpcc check`, `mpcc compile` and `mpcc explain`: what can be known of a model without running it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from compiler.cli.options import echo_json, load_program, program_options
+
+if TYPE_CHECKING:
+    from mpc_runtime.program import Program
+
+
+@click.command(help="Parse FILE, and check types, owners and ranges. Prints all errors at once.")
+@program_options
+@click.option("--json", "as_json", is_flag=True, help="Errors and warnings as JSON.")
+def check(file: Path, dims: tuple[str, ...], network: str | None, as_json: bool) -> int:
+    from mpc_runtime.errors import CompileError
+
+    if not as_json:
+        program = load_program(file, dims, network)
+        sizes = ", ".join(f"{name} = {size}" for name, size in program.plan.dims)
+        click.echo(f"{file}: ok" + (f" ({sizes})" if sizes else ""))
+        return 0
+    try:
+        diagnostics, wrong = load_program(file, dims, network).warnings, 0
+    except CompileError as error:
+        diagnostics, wrong = error.diagnostics, 1
+        if not diagnostics:
+            raise
+    echo_json([_diagnostic(d) for d in diagnostics])
+    return wrong
+
+
+@click.command(help="Compile FILE to a plan (FILE.plan without -o), or print a stage of the compiler.")
+@program_options
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="The plan file to write.")
+@click.option("--emit", type=click.Choice(["ast", "graph", "oplist", "plan"]), help="Print this stage, write no plan.")
+def compile(file: Path, dims: tuple[str, ...], network: str | None, output: Path | None, emit: str | None) -> None:
+    from mpc_runtime.errors import InputError
+
+    program = load_program(file, dims, network)
+    if emit:
+        text = program.emit(emit)
+        if output is None:
+            click.echo(text, nl=not text.endswith("\n"))
+        else:
+            output.write_text(text, encoding="utf-8")
+        return
+    output = output or file.with_suffix(".plan")
+    try:
+        program.save(output)
+    except OSError as error:
+        raise InputError(f"{output}: cannot be written: {error.strerror}") from None
+    click.echo(f"{output}: {_summary(program)}")
+
+
+@click.command(help="What FILE costs, op by op with its source line; its ranges; and what is revealed to whom.")
+@program_options
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def explain(file: Path, dims: tuple[str, ...], network: str | None, as_json: bool) -> None:
+    program = load_program(file, dims, network)
+    ranges = _ranges(program)
+    if as_json:
+        plan = program.plan
+        echo_json(
+            {
+                "model": plan.name,
+                "plan": plan.hash,
+                "dims": dict(plan.dims),
+                "roles": list(plan.roles),
+                "cost": program.cost.to_dict(),
+                "ranges": [dict(zip(("line", "value", "lo", "hi"), row, strict=True)) for row in ranges],
+                "leakage": list(program.leakage),
+            }
+        )
+        return
+    click.echo(f"{program.plan.name}, plan {program.plan.hash[:16]}\n")
+    click.echo(f"{program.cost}\n")
+    click.echo("ranges")
+    for line, name, lo, hi in ranges:
+        click.echo(f"  {line:>4}  {name:<24} [{lo:.6g}, {hi:.6g}]")
+    click.echo("\nrevealed")
+    for sentence in program.leakage:
+        click.echo(f"  {sentence}")
+
+
+def _summary(program: Program) -> str:
+    from mpc_runtime.cost import human
+
+    cost = program.cost
+    return (
+        f"{cost.rounds} rounds, {human(cost.online_bytes)} online, {human(cost.offline_bytes)} offline a run; "
+        f"plan {program.plan.hash[:16]}"
+    )
+
+
+def _ranges(program: Program) -> list[tuple[int, str, float, float]]:
+    """(line, name, lo, hi) of every value that the author named, in the order of the file; none for a stripped plan."""
+    if not program.plan.source:
+        return []
+    found: dict[tuple[int, str], tuple[float, float]] = {}
+    for value in program.stages.lowered.values():
+        if value.name and value.span is not None:
+            found[value.span.line, value.name] = (float(value.range.lo), float(value.range.hi))
+    return [(line, name, lo, hi) for (line, name), (lo, hi) in sorted(found.items())]
+
+
+def _diagnostic(d: Any) -> dict[str, Any]:
+    return {
+        "file": d.file,
+        "line": d.line,
+        "column": d.column,
+        "end_line": d.end_line,
+        "end_column": d.end_column,
+        "severity": d.severity,
+        "message": d.message,
+        "help": d.help,
+    }

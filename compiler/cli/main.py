@@ -1,0 +1,108 @@
+"""The table of commands, and what becomes of errors: exit code 1 with a message for a user's error, 2 for wrong usage,
+130 for Ctrl-C. Everything else is a defect and keeps its traceback."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+COMMANDS = {
+    "check": ("inspect", "parse, and check types, owners and ranges; all errors at once"),
+    "compile": ("inspect", "write the plan, or print a stage of the compiler"),
+    "explain": ("inspect", "what a model costs, line by line, and what is revealed to whom"),
+    "run": ("run", "everything on this machine, in real processes"),
+    "init-cluster": ("cluster", "write a cluster.toml for this machine, and keys"),
+    "keygen": ("cluster", "make a key pair"),
+    "dealer": ("cluster", "start the dealer"),
+    "party": ("cluster", "start a compute party"),
+    "provide": ("roles", "give a role's parameters to the parties"),
+    "submit": ("roles", "give a role's inputs to the parties, and get its results"),
+    "bench": ("bench", "the speed of this machine's kernels and loopback network"),
+    "doctor": ("doctor", "what is wrong with an installation or a deployment"),
+}
+"""Command -> (module of this package, what it does in a line). In the module the command is a function of its name."""
+
+EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+
+
+class _Commands(click.Group):
+    """A group whose commands are imported when they are needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"compiler.cli.{COMMANDS[name][0]}")
+        command: click.Command = getattr(module, name.replace("-", "_"))
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS:
+            import difflib
+
+            close = difflib.get_close_matches(args[0], COMMANDS, 1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            ctx.fail(f"No such command {args[0]!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
+
+def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if not wanted or ctx.resilient_parsing:
+        return
+    from mpc_runtime import kernels
+    from mpc_runtime.plan import FORMAT
+    from mpc_runtime.version import VERSION
+
+    click.echo(f"mpcc {VERSION}, plan format {FORMAT}, kernels {kernels.variant()}")
+    ctx.exit()
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Version, plan format, kernels."
+)
+def mpcc() -> None:
+    """Private machine learning with two compute parties and a dealer, from .ppml files.
+
+    FILE is a .ppml file or a compiled plan, wherever it stands.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs a command line and exits with its code."""
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
+        result: Any = mpcc.main(arguments, prog_name="mpcc", standalone_mode=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except click.ClickException as error:
+        error.show()
+        return EXIT_USAGE
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # the reader of a pipe, `head` for example, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        from mpc_runtime.errors import CompileError, Error
+
+        if not isinstance(error, Error):
+            raise
+        # a rendered source error starts with its file and line, as editors expect
+        click.echo(str(error) if isinstance(error, CompileError) else f"error: {error}", err=True)
+        return EXIT_ERROR

@@ -1,0 +1,142 @@
+"""What several commands have in common: the program in FILE, name=value options, values from files, tables and JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from mpc_runtime.program import Program
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+SHOWN_ELEMENTS = 40  # of a result that is printed
+PLAN_MAGIC = b"PPMLPLAN"
+
+
+def program_options(command: F) -> F:
+    """FILE, --dim and --network: what `load_program` takes."""
+    command = click.option("--network", metavar="NET", help="lan, wan or rtt=40ms,bandwidth=100Mbps  [default: lan]")(command)
+    command = click.option("--dim", "dims", multiple=True, metavar="NAME=N", help="A size in the place of the file's; repeats.")(
+        command
+    )
+    return click.argument("file", type=click.Path(path_type=Path))(command)
+
+
+def load_program(file: Path, dims: Sequence[str], network: str | None) -> Program:
+    """The program in a .ppml file or a plan, told apart by their first bytes. The compiler's warnings go to stderr."""
+    from mpc_runtime.errors import InputError
+    from mpc_runtime.program import compile, load
+
+    try:
+        with file.open("rb") as opened:
+            compiled = opened.read(len(PLAN_MAGIC)) == PLAN_MAGIC
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read: {error.strerror}") from None
+    if compiled:
+        if dims or network:
+            raise click.UsageError(f"{file} is a compiled plan: its sizes and its network are fixed. Give the .ppml file.")
+        return load(file)
+    sizes = {}
+    for name, value in pairs(dims, "--dim").items():
+        if not value.isdigit() or int(value) < 1:
+            raise click.BadParameter(f"expected a whole number from 1, found {value!r}", param_hint="--dim")
+        sizes[name] = int(value)
+    program = compile(file, dims=sizes, network=network or "lan")
+    show_warnings(program)
+    return program
+
+
+def show_warnings(program: Program) -> None:
+    """Prints what the compiler warns of, as it prints errors."""
+    if program.warnings:
+        from dsl.errors import render
+
+        click.echo(render(program.warnings, program.plan.source), err=True)
+
+
+def pairs(values: Sequence[str], option: str) -> dict[str, str]:
+    """NAME=VALUE options as a dict."""
+    found: dict[str, str] = {}
+    for text in values:
+        name, equals, value = text.partition("=")
+        if not equals or not name or not value:
+            raise click.BadParameter(f"expected NAME=VALUE, found {text!r}", param_hint=option)
+        if name in found:
+            raise click.BadParameter(f"{name} is given twice", param_hint=option)
+        found[name] = value
+    return found
+
+
+def read_inputs(options: Sequence[str]) -> dict[str, np.ndarray[Any, Any]]:
+    """--input NAME=FILE: name -> array."""
+    from mpc_runtime.values import read
+
+    return {name: read(path) for name, path in pairs(options, "--input").items()}
+
+
+def read_parameters(options: Sequence[str]) -> dict[str, np.ndarray[Any, Any]]:
+    """--param FILE (all that is in it) or --param NAME=FILE, later ones first: name -> array."""
+    from mpc_runtime.values import read, read_many
+
+    found: dict[str, np.ndarray[Any, Any]] = {}
+    for option in options:
+        name, equals, path = option.partition("=")
+        if equals and not Path(option).exists():
+            found[name] = read(path)
+        else:
+            found |= read_many(option)
+    return found
+
+
+def write_results(results: Mapping[str, np.ndarray[Any, Any]], options: Sequence[str]) -> list[str]:
+    """--output NAME=FILE, or FILE for all that no other option names. Returns the names that were written."""
+    from mpc_runtime.errors import InputError
+    from mpc_runtime.values import write
+
+    written: list[str] = []
+    whole = [option for option in options if "=" not in option]
+    for name, path in pairs([option for option in options if "=" in option], "--output").items():
+        if name not in results:
+            raise InputError(f"--output {name}: no such output; the plan has {', '.join(results) or 'none for this role'}")
+        write(path, {name: results[name]})
+        written.append(name)
+    rest = {name: value for name, value in results.items() if name not in written}
+    for path in whole:
+        write(path, rest)
+        written += rest
+    return written
+
+
+def check_outputs(options: Sequence[str], names: Sequence[str]) -> None:
+    """InputError for an --output that will not be there, before anything has run."""
+    from mpc_runtime.errors import InputError
+
+    for name in pairs([option for option in options if "=" in option], "--output"):
+        if name not in names:
+            raise InputError(f"--output {name}: no such output; the plan has {', '.join(names) or 'none for this role'}")
+
+
+def show_results(results: Mapping[str, np.ndarray[Any, Any]], written: Sequence[str]) -> None:
+    """Prints results that were not written to files, shortened when they are long."""
+    import numpy as np
+
+    for name, value in results.items():
+        if name not in written:
+            text = np.array2string(value, precision=6, suppress_small=True, threshold=SHOWN_ELEMENTS, edgeitems=3)
+            click.echo(f"{name} {list(value.shape)}\n{text}")
+
+
+def plain(results: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, Any]:
+    """Results as JSON data."""
+    return {name: value.tolist() for name, value in results.items()}
+
+
+def echo_json(data: Any) -> None:
+    click.echo(json.dumps(data, indent=2))

@@ -1,0 +1,107 @@
+"""`mpcc provide` and `mpcc submit`: a data owner's part in a deployment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from compiler.cli.options import (
+    check_outputs,
+    echo_json,
+    load_program,
+    pairs,
+    plain,
+    program_options,
+    read_inputs,
+    read_parameters,
+    show_results,
+    write_results,
+)
+from compiler.cli.run import run_rows
+
+if TYPE_CHECKING:
+    from mpc_runtime.plan import Plan
+
+
+def _role_options(command: click.decorators.FC) -> click.decorators.FC:
+    for option in (
+        click.option("--timeout", default=60.0, show_default=True, help="Seconds that a party may take to answer."),
+        click.option("--key", type=click.Path(path_type=Path), help="Secret key file  [default: ROLE.key beside the cluster]"),
+        click.option("--cluster", default="cluster.toml", show_default=True, type=click.Path(path_type=Path)),
+        click.option("--role", help="Which role we are; may be left out when only one can be meant."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command(help="Give the parameters of a role to the parties. They stay until other ones are given.")
+@program_options
+@click.option("--param", "params", multiple=True, required=True, metavar="[NAME=]FILE", help="Weights; repeats.")
+@click.option("--rename", "renames", multiple=True, metavar="OLD=NEW", help="Mends the leading part of parameters' names.")
+@click.option("--lenient", is_flag=True, help="Leave parameters that the role does not have in the file.")
+@_role_options
+def provide(
+    file: Path,
+    dims: tuple[str, ...],
+    network: str | None,
+    params: tuple[str, ...],
+    renames: tuple[str, ...],
+    lenient: bool,
+    role: str | None,
+    cluster: Path,
+    key: Path | None,
+    timeout: float,
+) -> None:
+    from mpc_runtime.program import connect
+
+    program = load_program(file, dims, network)
+    role = role or _only_role(program.plan, "setup")
+    with connect(cluster, program, role=role, key=key, timeout=timeout) as session:
+        session.provide(read_parameters(params), strict=not lenient, rename=pairs(renames, "--rename"))
+    click.echo(f"p0 and p1 hold the parameters of {role}")
+
+
+@click.command(help="Give the inputs of a role to the parties, wait for the other roles and the run, and get its results.")
+@program_options
+@click.option("--input", "inputs", multiple=True, metavar="NAME=FILE", help="An input, any number of rows; repeats.")
+@click.option("--output", "outputs", multiple=True, metavar="[NAME=]FILE", help="Where a result goes; else it is printed.")
+@click.option("--json", "as_json", is_flag=True, help="Results and statistics as JSON.")
+@_role_options
+def submit(
+    file: Path,
+    dims: tuple[str, ...],
+    network: str | None,
+    inputs: tuple[str, ...],
+    outputs: tuple[str, ...],
+    as_json: bool,
+    role: str | None,
+    cluster: Path,
+    key: Path | None,
+    timeout: float,
+) -> None:
+    from mpc_runtime.program import connect
+
+    program = load_program(file, dims, network)
+    role = role or _only_role(program.plan, "run")
+    check_outputs(outputs, [r.name for r in program.plan.results_of(role)])
+    values = read_inputs(inputs)
+    with connect(cluster, program, role=role, key=key, timeout=timeout) as session:
+        results = run_rows(session, values)
+        stats = session.stats
+    written = write_results(results, outputs)
+    if as_json:
+        echo_json({"results": plain(results), "stats": {**stats.to_dict(), "per_op": None}})
+        return
+    show_results(results, written)
+    click.echo(str(stats), err=True)
+
+
+def _only_role(plan: Plan, stage: str) -> str:
+    from mpc_runtime.party import roles_of
+
+    roles = roles_of(plan, stage)
+    if len(roles) != 1:
+        raise click.UsageError(f"--role is needed: one of {', '.join(roles or plan.roles)}")
+    return roles[0]

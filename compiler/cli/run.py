@@ -1,0 +1,114 @@
+"""`mpcc run`: a dealer, two parties and all roles on this machine; or the same integers in one process (`--simulate`)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from compiler.cli.options import (
+    check_outputs,
+    echo_json,
+    load_program,
+    pairs,
+    plain,
+    program_options,
+    read_inputs,
+    read_parameters,
+    show_results,
+    write_results,
+)
+
+if TYPE_CHECKING:
+    from mpc_runtime.program import Program
+    from mpc_runtime.session import Session
+
+BATCH = "batch"
+
+
+@click.command(help="Run FILE with a dealer, both parties and all roles as processes of this machine.")
+@program_options
+@click.option("--param", "params", multiple=True, metavar="[NAME=]FILE", help="A weights file, or one parameter; repeats.")
+@click.option("--rename", "renames", multiple=True, metavar="OLD=NEW", help="Mends the leading part of parameters' names.")
+@click.option("--lenient", is_flag=True, help="Leave parameters that the model does not have in the file.")
+@click.option("--input", "inputs", multiple=True, metavar="NAME=FILE", help="An input, any number of rows; repeats.")
+@click.option("--output", "outputs", multiple=True, metavar="[NAME=]FILE", help="Where a result goes; else it is printed.")
+@click.option("--simulate", is_flag=True, help="One process, no parties, beside float64; reports values out of range.")
+@click.option("--timeout", default=60.0, show_default=True, help="Seconds that a machine may take to answer.")
+@click.option("--json", "as_json", is_flag=True, help="Results and statistics as JSON.")
+def run(
+    file: Path,
+    dims: tuple[str, ...],
+    network: str | None,
+    params: tuple[str, ...],
+    renames: tuple[str, ...],
+    lenient: bool,
+    inputs: tuple[str, ...],
+    outputs: tuple[str, ...],
+    simulate: bool,
+    timeout: float,
+    as_json: bool,
+) -> None:
+    program = load_program(file, dims, network)
+    check_outputs(outputs, [r.name for r in program.plan.results])
+    values, weights = read_inputs(inputs), read_parameters(params)
+    if simulate:
+        _simulate(program, values, weights, pairs(renames, "--rename"), outputs, as_json)
+        return
+    from mpc_runtime.program import launch
+
+    with launch(program, timeout=timeout) as session:
+        if program.plan.params or weights:
+            session.provide(weights, strict=not lenient, rename=pairs(renames, "--rename"))
+        results = run_rows(session, values)
+        stats = session.stats
+    written = write_results(results, outputs)
+    if as_json:
+        echo_json({"results": plain(results), "stats": {**stats.to_dict(), "per_op": None}})
+        return
+    show_results(results, written)
+    click.echo(f"\n{stats}" if sys.stdout.isatty() else f"{stats}", err=bool(written) is False and not sys.stdout.isatty())
+
+
+def run_rows(session: Session, values: dict[str, Any]) -> dict[str, Any]:
+    """One run, or as many as the rows along the dim `batch` take, with a progress bar on a terminal."""
+    size = dict(session.plan.dims).get(BATCH)
+    tensors = [t for t in session.plan.inputs if t.name in values and BATCH in t.dims]
+    if size is None or not tensors or not all(t.name in values for t in session.plan.inputs if BATCH in t.dims and t.name):
+        return session.run(**values)
+    with _progress(session):
+        return session.run_batches(**values)
+
+
+@contextmanager
+def _progress(session: Session) -> Iterator[None]:
+    """A bar on stderr while `run_batches` works, where somebody looks at it."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("batches", total=None)
+        session.on_batch = lambda done, total: progress.update(task, completed=done, total=total)
+        yield
+
+
+def _simulate(
+    program: Program, values: dict[str, Any], weights: dict[str, Any], rename: dict[str, str], outputs: tuple[str, ...], as_json: bool
+) -> None:
+    from mpc_runtime.values import parameters
+
+    given = parameters(weights, rename, [t.name for t in program.plan.params], strict=True)
+    report = program.simulate(inputs=values, params=given)  # type: ignore[attr-defined]
+    written = write_results(report.results, outputs)
+    if as_json:
+        echo_json({"results": plain(report.results), "report": str(report)})
+        return
+    show_results(report.results, written)
+    click.echo(str(report))
