@@ -24,6 +24,7 @@ from .session import Session, connect_plan, launch_plan
 
 if TYPE_CHECKING:
     from compiler.pipeline import Stages
+    from compiler.simulation import Simulation
 
 Array = np.ndarray
 
@@ -62,14 +63,19 @@ class Program:
         """
         from compiler.reference import evaluate
 
-        from .values import read_many
-
-        if isinstance(params, (str, os.PathLike)):
-            params = read_many(params)
         try:
-            return evaluate(self.stages.lowered, dict(inputs or {}), dict(params or {}))
+            return evaluate(self.stages.lowered, dict(inputs or {}), _weights(params))
         except (KeyError, ValueError) as e:
             raise InputError(str(e.args[0] if e.args else e)) from None
+
+    def simulate(self, inputs: Mapping[str, Any] | None = None, params: Any = None) -> Simulation:
+        """The plan's ring meaning in this process, beside float64, with every value that leaves its range.
+
+        In clear: for data that the caller may see. Raises InputError as a session would.
+        """
+        from compiler.simulation import simulate
+
+        return simulate(self.plan, self.stages.lowered, dict(inputs or {}), _weights(params))
 
     def emit(self, stage: str) -> str:
         """The print of a compiler stage: "ast", "graph", "oplist" or "plan"."""
@@ -150,6 +156,15 @@ def launch(program: Program, *, timeout: float = TIMEOUT_SECONDS, window: int = 
     timeout: seconds that a machine waits for another. window: bytes of material that the dealer may be ahead of a party.
     """
     return launch_plan(program.plan, prepare_feed, timeout=timeout, window=window)
+
+
+def _weights(params: Any) -> dict[str, Any]:
+    """Parameters by key, from a mapping or the path of a weights file."""
+    if isinstance(params, (str, os.PathLike)):
+        from .values import read_many
+
+        return dict(read_many(params))
+    return dict(params or {})
 
 
 def _compiled(text: str, filename: str, dims: dict[str, int], network: str) -> Stages:

@@ -29,7 +29,7 @@ class Network:
 LAN = Network(0.001, 1e9)
 WAN = Network(0.04, 1e8)
 
-MATERIAL_WEIGHT = 0.25
+MATERIAL_WEIGHT = 0.05
 """How much a byte made ahead of time counts against a byte of the online phase."""
 
 

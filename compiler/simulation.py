@@ -1,0 +1,129 @@
+"""`mpcc run --simulate`: the plan's ring meaning in one process, beside float64, with every value that leaves its range.
+
+A plain run cannot see a broken promise: a value outside its range gives a wrong number, not an error. Here all values are in
+clear, so it can be seen; for the author's own data on the author's own machine.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from compiler.graph import Graph, Leaf, Value
+from compiler.reference import evaluate, evaluate_values, provided
+from mpc_runtime.client import check_tensors, encode_feeds, tensors_of
+from mpc_runtime.errors import InputError
+from mpc_runtime.fixed_point import decode
+from mpc_runtime.plan import Plan, Tensor
+from mpc_runtime.program import prepare_feed
+from mpc_runtime.simulator import Simulator
+
+Array = np.ndarray
+
+ROUNDING = 2.0**-10
+"""Part of a range by which a value may leave it through rounding; registers have this much room."""
+
+
+@dataclass(frozen=True)
+class Violation:
+    """A value that left its range: where it is made, what was promised or derived, the worst element and how many."""
+
+    name: str
+    line: int
+    expected: str
+    found: float
+    index: tuple[int, ...]
+    count: int
+
+    def __str__(self) -> str:
+        at = list(self.index) if self.index else "the value"
+        more = f" (and {self.count - 1} more)" if self.count > 1 else ""
+        return f"line {self.line}: `{self.name}` is expected in {self.expected}, found {self.found:g} at {at}{more}"
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """results: what the parties would have computed; reference: float64; errors: their largest difference by result."""
+
+    results: dict[str, Array]
+    reference: dict[str, Array]
+    errors: dict[str, float]
+    violations: tuple[Violation, ...]
+
+
+def simulate(plan: Plan, graph: Graph, inputs: Mapping[str, Any], params: Mapping[str, Any]) -> Simulation:
+    """One run in clear. Raises InputError as a session would, before anything is computed."""
+    keys = {p.name: (os.urandom(16), os.urandom(16)) for p in plan.procedures}
+    simulator = Simulator(plan, keys)
+    encoded = _encoded(plan, inputs, params)
+    simulator.execute("setup", encoded["setup"])
+    words = simulator.execute("run", encoded["run"])
+    results = {r.name: decode(words[r.name].astype(np.uint64), r.bits, r.scale, r.kind) for r in plan.results}
+    reference = evaluate(graph, inputs, params)
+    errors = {
+        name: float(np.abs(results[name].astype(np.float64) - reference[name].astype(np.float64)).max(initial=0.0))
+        for name in results
+    }
+    return Simulation(results, reference, errors, tuple(_violations(graph, inputs, params)))
+
+
+def _encoded(plan: Plan, inputs: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, dict[str, Array]]:
+    """stage -> feed -> ring elements, for all roles; all that is wrong in one InputError."""
+    out: dict[str, dict[str, Array]] = {"setup": {}, "run": {}}
+    problems: list[str] = []
+    for role in plan.roles:
+        checked: dict[str, Array] = {}
+        for stage, values in (("setup", params), ("run", inputs)):
+            tensors = tensors_of(plan, role, stage)
+            missing = [t for t in tensors if t.name not in values]
+            problems += [f"{t.name}: missing; expected shape {list(t.shape)}" for t in missing]
+            present = [t for t in tensors if t.name in values]
+            found, wrong = check_tensors(plan, present, {t.name: _of_member(role, t, values[t.name]) for t in present})
+            checked.update(found)
+            problems += wrong
+            if not problems:
+                feeds, wrong = encode_feeds(plan, role, stage, checked, prepare_feed)
+                out[stage].update(feeds)
+                problems += wrong
+    if problems:
+        raise InputError("\n".join(dict.fromkeys(problems)))
+    return out
+
+
+def _of_member(role: str, tensor: Tensor, value: Any) -> Any:
+    """A member's part of the stacked value of an array role."""
+    array = np.asarray(value)
+    if role.endswith("]") and array.ndim == len(tensor.shape) + 1:
+        return array[int(role[role.rindex("[") + 1 : -1])]
+    return value
+
+
+def _violations(graph: Graph, inputs: Mapping[str, Any], params: Mapping[str, Any]) -> list[Violation]:
+    values = [v for v in graph.values() if not v.is_constant]
+    arrays = evaluate_values(values, lambda op: _leaf(op, inputs, params), graph.precision)
+    found = [_violation(graph, value, array) for value, array in zip(values, arrays, strict=True)]
+    return sorted((v for v in found if v is not None), key=lambda v: v.line)
+
+
+def _leaf(op: Leaf, inputs: Mapping[str, Any], params: Mapping[str, Any]) -> Array:
+    return provided(op, inputs, params)
+
+
+def _violation(graph: Graph, value: Value, array: Array) -> Violation | None:
+    whole = graph.precision.format_range(value.kind)
+    allowed = value.range.intersect(whole) or whole
+    room = ROUNDING * max(1.0, allowed.magnitude)
+    numbers = array.astype(np.float64)
+    wrong = ~((numbers >= allowed.lo - room) & (numbers <= allowed.hi + room))
+    if not wrong.any():
+        return None
+    beyond = np.where(wrong, np.maximum(allowed.lo - numbers, numbers - allowed.hi), -np.inf)
+    worst = np.unravel_index(int(np.nan_to_num(beyond, nan=np.inf).argmax()), numbers.shape)
+    symbol = getattr(value.op, "symbol", "").strip("`") or value.op.name
+    line = value.span.line if value.span else 0
+    index = tuple(int(i) for i in worst)
+    return Violation(value.name or symbol, line, str(allowed), float(numbers[worst]), index, int(wrong.sum()))
