@@ -83,7 +83,10 @@ def _target(context: Context, callee: ast.Expression, scope: Scope) -> Function 
     binding = scope.lookup(callee)
     if binding.meaning is POISON:
         return None
-    if binding.category not in (Category.LAYER, Category.DEF):
+    passed = isinstance(
+        binding.meaning, (LayerInstance, BlockInstance, InstanceArray)
+    )  # a def's argument may be a layer
+    if binding.category not in (Category.LAYER, Category.DEF) and not passed:
         help = did_you_mean(callee.id, FUNCTIONS) or "a function, a def or a layer can be applied; `*` multiplies"
         message = f"`{callee.id}` is {binding.category.value}, not a function"
         raise Problem(callee.span, message, help, (binding.span, "it was declared here"))

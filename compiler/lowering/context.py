@@ -13,7 +13,7 @@ from dsl.ast import Node, Span
 
 __all__ = ["Context", "Overgrown"]
 
-MAX_STEPS = 200_000  # statements and uses of defs once unrolled: minutes of compiling; real models have thousands
+MAX_STEPS = 50_000  # statements and uses of defs once unrolled: minutes of compiling; real models have thousands
 
 
 class Overgrown(Exception):

@@ -18,6 +18,8 @@ __all__ = ["POISON", "Note", "Poison", "Problem", "Reporter"]
 
 Note = tuple[Span, str]
 
+MAX_TRACE = 3  # uses of `def`s, the innermost first, that a message shows
+
 
 class Poison:
     """What stands in the place of a value whose making failed and was reported."""
@@ -53,7 +55,7 @@ class Reporter:
     def error(self, problem: Problem) -> None:
         """Keep the problem, unless its place has one already."""
         if self._is_new("error", problem.span):
-            notes = (*problem.notes, *reversed(self.trace[-1:]))
+            notes = (*problem.notes, *reversed(self.trace[-MAX_TRACE:]))
             self.errors.append(
                 Diagnostic.at(problem.span, problem.message, file=self.file, help=problem.help, notes=notes)
             )

@@ -1,4 +1,4 @@
-"""Layers: keys as PyTorch writes them, sizes from the first application, sharing. Truth: a state_dict's facts, NumPy."""
+"""Layers: keys as PyTorch writes them, sizes from the first application, sharing. Truth: a state_dict, NumPy."""
 
 from __future__ import annotations
 
@@ -231,3 +231,15 @@ def test_convolution_sizes(layer: str, size: int) -> None:
         f"input x : [1, 2, 8, 8] from client layer c = {layer} weights from modeller output y = x |> c to client"
     )
     assert value.shape == (1, 4, size, size)
+
+
+def test_a_definition_may_be_passed_a_layer() -> None:
+    body = """
+        def twice(x, f) { return x |> f |> f }
+        input x : [1, 2] from client layer fc = dense(2, bias=false) layer g[1] = dense(2, bias=false)
+        weights from modeller
+        output y = x |> twice(fc) |> twice(f=g[1]) to client
+    """
+    x, a, b = np.array([[1.0, 2.0]]), np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[0.0, 1.0], [1.0, 1.0]])
+    result = run(body, {"x": x}, {"fc.weight": a, "g.1.weight": b})["y"]
+    np.testing.assert_allclose(result, x @ a.T @ a.T @ b.T @ b.T)
