@@ -40,10 +40,14 @@ KEY_HEADING = "# secret CURVE key; keep it to its machine"
 
 @dataclass(frozen=True)
 class Cluster:
-    """What a cluster.toml says: ZeroMQ addresses and public keys of the servers, public keys of the roles."""
+    """What a cluster.toml says: ZeroMQ addresses and public keys of the servers, public keys of the roles.
+
+    origins: where each server's address stands ("cluster.toml:4").
+    """
 
     path: Path
     addresses: Mapping[str, str]
+    origins: Mapping[str, str]
     server_keys: Mapping[str, str]
     roles: Mapping[str, tuple[str, ...]]
 
@@ -51,7 +55,9 @@ class Cluster:
         """The configuration of one of its servers; InputError when the key is not the one in the file."""
         self.check_key(name, keys)
         allowed = {key: role for role, keys_ in self.roles.items() for key in keys_}
-        return MachineConfig(name, keys, self.addresses[name], self.server_keys, allowed, timeout, window)
+        return MachineConfig(
+            name, keys, self.addresses[name], self.server_keys, allowed, timeout, window, origin=self.origins[name]
+        )
 
     def check_key(self, name: str, keys: KeyPair) -> None:
         """InputError unless this key pair belongs to the server or role in the file."""
@@ -72,19 +78,21 @@ def load_cluster(path: str | Path) -> Cluster:
     """Reads and checks a cluster.toml; InputError names the file, the entry and what was expected."""
     path = Path(path)
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        data = tomllib.loads(text)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}; `mpcc init-cluster` writes one") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: {error}") from None
     if unknown := sorted(data.keys() - {*SERVERS, "roles"}):
         raise InputError(f"{path}: unknown table [{unknown[0]}]; expected [p0], [p1], [dealer] and [roles]")
-    addresses, keys = {}, {}
+    addresses, keys, origins = {}, {}, {}
     for name in SERVERS:
         table = _table(path, data, name)
         if unknown := sorted(table.keys() - {"address", "key"}):
             raise InputError(f"{path}: [{name}] has {unknown[0]!r}; expected address and key")
-        addresses[name] = check_loopback(_text(path, table, name, "address"), f"{path}: [{name}] address")
+        origins[name] = f"{path}:{_line(text, name, 'address')}"
+        addresses[name] = check_loopback(_text(path, table, name, "address"), origins[name])
         keys[name] = _public_key(path, _text(path, table, name, "key"), f"[{name}] key")
     roles = {}
     for role, listed in _table(path, data, "roles").items():
@@ -92,7 +100,7 @@ def load_cluster(path: str | Path) -> Cluster:
             raise InputError(f'{path}: [roles] {role}: expected a list of public keys, ["…"]')
         roles[role] = tuple(_public_key(path, key, f"[roles] {role}") for key in listed)
     _refuse_shared(path, keys, roles)
-    return Cluster(path, addresses, keys, roles)
+    return Cluster(path, addresses, origins, keys, roles)
 
 
 def write_cluster(path: str | Path, roles: Sequence[str], first_port: int = FIRST_PORT) -> list[Path]:
@@ -144,6 +152,20 @@ def load_key(path: str | Path) -> KeyPair:
     if len(secrets) != 1:
         raise InputError(f"{path}: expected one secret key, found {len(secrets)} lines")
     return KeyPair.from_secret(secrets[0])
+
+
+def _line(text: str, table: str, entry: str) -> int:
+    """The line of an entry of a table, or of the table's heading."""
+    found = 1
+    inside = False
+    for number, line in enumerate(text.splitlines(), 1):
+        stripped = line.strip()
+        if stripped.startswith("["):
+            inside = stripped.split("]")[0].strip("[ ") == table
+            found = number if inside else found
+        elif inside and stripped.split("=")[0].strip() == entry:
+            return number
+    return found
 
 
 def _table(path: Path, data: Mapping[str, Any], name: str) -> Mapping[str, Any]:

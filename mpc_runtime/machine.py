@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from .dealer.server import Dealer
-from .errors import Error, PeerError
+from .errors import Error, InputError, PeerError
 from .party import Party
 from .plan import FORMAT, Plan
 from .transport.curve import KeyPair
@@ -47,6 +47,8 @@ class MachineConfig:
     timeout: float = TIMEOUT_SECONDS
     window: int = WINDOW_BYTES
     wait_seconds: float | None = None
+    origin: str = ""
+    """Where the address was written, for messages."""
 
 
 def run(
@@ -63,11 +65,11 @@ def run(
     node = Node(Hello(config.name, plan.hash, FORMAT), config.keys, config.timeout)
     server: Party | Dealer | None = None
     try:
-        node.listen(
-            config.address,
-            {config.server_keys[name]: name for name in others},
-            {} if config.name == "dealer" else config.roles,
-        )
+        machines = {config.server_keys[name]: name for name in others}
+        try:
+            node.listen(config.address, machines, {} if config.name == "dealer" else config.roles)
+        except InputError as error:
+            raise InputError(f"{config.origin}: {error}" if config.origin else str(error)) from None
         where = addresses(node.address)
         for name in others:
             node.connect(name, where[name], config.server_keys[name])

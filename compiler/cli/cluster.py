@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import click
@@ -109,7 +110,13 @@ def _serve(
     others = " and ".join(other for other in SERVERS if other != name)
 
     def addresses(own: str) -> dict[str, str]:
-        click.echo(f"{name} listens at {own.removeprefix('tcp://')} with plan {plan.name} {plan.hash[:16]}; waiting for {others}", err=True)
+        at, what = own.removeprefix("tcp://"), f"plan {plan.name} {plan.hash[:16]}"
+        click.echo(f"{name} listens at {at} with {what}; waiting for {others}", err=True)
         return dict(machines.addresses)
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stopped)  # a service manager's way to say Ctrl-C
 
     run(plan, config, addresses, ready=lambda: click.echo(f"{name} is ready", err=True))

@@ -33,7 +33,7 @@ __all__ = ["DEATH_SECONDS", "Hello", "Link", "Message", "Node", "check_loopback"
 
 PROTOCOL_VERSION = 1
 HEARTBEAT_MS = 1000
-SILENCE_MS = 5000  # no heartbeat for so long: the connection is given up
+SILENCE_MS = 4500  # no heartbeat for so long: the connection is given up
 DEATH_SECONDS = (HEARTBEAT_MS + SILENCE_MS) / 1000 + 1  # the promise to users is 10 s
 GLANCE_MS = 200  # how often a machine that waits for another looks whether all are alive
 LINGER_MS = 500  # for a farewell on the way out
@@ -249,7 +249,8 @@ class Node:
             router.bind(address)
         except zmq.ZMQError as error:
             router.close(linger=0)
-            raise InputError(f"{self.hello.name} cannot listen at {address}: {error.strerror}") from None
+            reason = "is in use" if error.errno == zmq.EADDRINUSE else f"cannot be listened at: {zmq.strerror(error.errno)}"
+            raise InputError(f"{self.hello.name}'s address {address.removeprefix('tcp://')} {reason}") from None
         self._router = router
         self._machines = frozenset(machines.values())
         self.address = str(router.last_endpoint.decode())
