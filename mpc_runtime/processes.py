@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -23,7 +23,9 @@ from .machine import SERVERS
 from .plan import Plan
 from .transport.curve import KeyPair
 
-__all__ = ["Processes"]
+__all__ = ["Processes", "SeenBy"]
+
+SeenBy = Callable[[str, Mapping[str, str]], Mapping[str, str]]
 
 END_SECONDS = 2.0
 DEALER_NICE = 10  # dealing ahead gives way to the online phase where they share cores
@@ -31,9 +33,14 @@ STDERR_SHOWN = 2000  # characters of a dead child's last words
 
 
 class Processes:
-    """Starts the three servers; `addresses` and `server_keys` are where and how to reach them, `role_keys` ours."""
+    """Starts the three servers; `addresses` and `server_keys` are where and how to reach them, `role_keys` ours.
 
-    def __init__(self, plan: Plan, roles: Sequence[str], timeout: float, window: int) -> None:
+    seen_by: server, addresses of all servers -> those that it uses (benchmarks put a delaying relay between).
+    """
+
+    def __init__(
+        self, plan: Plan, roles: Sequence[str], timeout: float, window: int, seen_by: SeenBy = lambda _, all_: all_
+    ) -> None:
         keys = {name: KeyPair.generate() for name in SERVERS}
         self.server_keys = {name: pair.public for name, pair in keys.items()}
         self.role_keys = {role: KeyPair.generate() for role in roles}
@@ -58,7 +65,7 @@ class Processes:
                 self._tell(name, json.dumps(given).encode() + b"\n" + plan_bytes)
             self._collect_addresses(time.monotonic() + timeout)
             for name in SERVERS:
-                self._tell(name, json.dumps(self.addresses).encode() + b"\n")
+                self._tell(name, json.dumps(dict(seen_by(name, self.addresses))).encode() + b"\n")
         except BaseException:
             self.close()
             raise

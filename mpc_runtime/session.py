@@ -25,7 +25,7 @@ from .errors import Error, InputError, PeerError
 from .machine import TIMEOUT_SECONDS, WINDOW_BYTES
 from .party import roles_of
 from .plan import Plan, Tensor
-from .processes import Processes
+from .processes import Processes, SeenBy
 from .stats import Stats, run_stats
 from .values import match_names, parameters
 
@@ -251,15 +251,20 @@ class Session:
 
 
 def launch_plan(
-    plan: Plan, prepare: Prepare, *, timeout: float = TIMEOUT_SECONDS, window: int = WINDOW_BYTES
+    plan: Plan,
+    prepare: Prepare,
+    *,
+    timeout: float = TIMEOUT_SECONDS,
+    window: int = WINDOW_BYTES,
+    seen_by: SeenBy = lambda _, addresses: addresses,
 ) -> Session:
     """Starts a dealer and both parties as processes on this machine, and a session that plays all roles of the plan.
 
     timeout: seconds that a machine may take to answer (ten times as many while it computes). window: bytes of material
-    that the dealer may be ahead of each party. Raises PeerError when a process does not start.
+    that the dealer may be ahead of each party. seen_by: as of `Processes`. Raises PeerError when a process does not start.
     """
     roles = list(plan.roles)
-    processes = Processes(plan, roles, timeout, window)
+    processes = Processes(plan, roles, timeout, window, seen_by)
     clients: dict[str, RoleClient] = {}
     try:
         for role in roles:

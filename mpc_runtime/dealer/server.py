@@ -41,6 +41,7 @@ class Dealer:
         self._setup_wanted = False
         self._has_setup = False
         self._index = 0
+        self._held_back = 0.0  # seconds of the record in hand that were spent waiting for the parties to read
         self._chains: tuple[SeedChain, SeedChain]
 
     def serve(self) -> None:
@@ -69,7 +70,7 @@ class Dealer:
         keys = self._chains[0].take(index, procedure), self._chains[1].take(index, procedure)
         for party in PARTIES:
             self.node.say(party, {"kind": "record", "procedure": procedure, "index": index})
-        began = time.perf_counter()
+        began, self._held_back = time.perf_counter(), 0.0
         deal = self.executor.setup if procedure == "setup" else self.executor.run
         try:
             written = deal(keys, self._sinks)
@@ -79,7 +80,7 @@ class Dealer:
             return
         for sink in self._sinks:
             sink.flush()
-        seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - began - self._held_back
         for party in PARTIES:
             self.node.say(party, {"kind": "dealt", "seconds": seconds, "bytes": written})
         self.doing = ""
@@ -88,7 +89,9 @@ class Dealer:
         """A party's window is full: what has been gathered for both is sent, and we listen."""
         for sink in self._sinks:
             sink.flush()
+        began = time.perf_counter()
         self._listen(block=True)
+        self._held_back += time.perf_counter() - began
         if self._setup_wanted:
             raise _Abandoned
 
