@@ -1,0 +1,89 @@
+"""cluster.toml and key files: what is written can be read, and every mistake is named with its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mpc_runtime.cluster import key_path, load_cluster, load_key, save_key, write_cluster
+from mpc_runtime.errors import InputError
+from mpc_runtime.transport.curve import KeyPair
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Path:
+    path = tmp_path / "cluster.toml"
+    write_cluster(path, ["client", "hospital[0]"], 7300)
+    return path
+
+
+def test_what_is_written_can_be_read(written: Path) -> None:
+    cluster = load_cluster(written)
+    assert dict(cluster.addresses) == {
+        "p0": "tcp://127.0.0.1:7300",
+        "p1": "tcp://127.0.0.1:7301",
+        "dealer": "tcp://127.0.0.1:7302",
+    }
+    for name in ("p0", "p1", "dealer"):
+        assert load_key(key_path(written, name)).public == cluster.server_keys[name]
+    for role in ("client", "hospital[0]"):
+        assert (load_key(key_path(written, role)).public,) == cluster.roles[role]
+    config = cluster.machine("p1", load_key(key_path(written, "p1")), 60, 1)
+    assert config.roles == {cluster.roles[r][0]: r for r in cluster.roles}
+    assert config.origin == f"{written}:8"
+
+
+def test_secret_keys_are_private_and_not_in_the_toml(written: Path) -> None:
+    file = key_path(written, "p0")
+    assert file.stat().st_mode & 0o077 == 0
+    assert load_key(file).secret not in written.read_text()
+    assert load_key(file).secret not in repr(load_key(file))
+    file.chmod(0o644)
+    with pytest.raises(InputError, match="others may read this secret key"):
+        load_key(file)
+
+
+def test_nothing_is_overwritten(written: Path) -> None:
+    with pytest.raises(InputError, match="exists already"):
+        write_cluster(written, ["client"])
+    with pytest.raises(InputError, match="cannot be written"):
+        save_key(key_path(written, "p0"), KeyPair.generate())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("127.0.0.1:7301", "10.0.0.7:7301", r"cluster.toml:8: 10.0.0.7:7301 is not on this machine"),
+        ("127.0.0.1:7301", "nowhere", r"cluster.toml:8: expected an address such as"),
+        ("[dealer]", "[daeler]", r"unknown table \[daeler\]"),
+        ("[roles]", "[roles]\nx = 3", r"\[roles\] x: expected a list of public keys"),
+        ("address =", "port =", r"\[p0\] has 'port'; expected address and key"),
+        ("[p0]", "[p0", r"cluster.toml: "),
+    ],
+)
+def test_mistakes_are_named(written: Path, old: str, new: str, message: str) -> None:
+    written.write_text(written.read_text().replace(old, new, 1))
+    with pytest.raises(InputError, match=message):
+        load_cluster(written)
+
+
+def test_a_key_is_one_name_only(written: Path) -> None:
+    cluster = load_cluster(written)
+    written.write_text(written.read_text().replace(cluster.server_keys["p1"], cluster.server_keys["p0"]))
+    with pytest.raises(InputError, match="p1 and p0 have the same key"):
+        load_cluster(written)
+
+
+def test_a_key_that_the_file_does_not_list(written: Path) -> None:
+    with pytest.raises(InputError, match="the key given for client has the public half"):
+        load_cluster(written).check_key("client", KeyPair.generate())
+    with pytest.raises(InputError, match="no role 'nobody'"):
+        load_cluster(written).check_key("nobody", KeyPair.generate())
+
+
+def test_a_missing_file_says_what_makes_it(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="mpcc init-cluster"):
+        load_cluster(tmp_path / "none.toml")
+    with pytest.raises(InputError, match="mpcc keygen"):
+        load_key(tmp_path / "none.key")

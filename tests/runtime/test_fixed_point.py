@@ -1,0 +1,68 @@
+"""Encoding against Python's exact fractions; contracts against a plain comparison."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mpc_runtime.errors import InputError
+from mpc_runtime.fixed_point import check, decode, encode
+
+FEW = settings(max_examples=60, deadline=None)
+
+
+@FEW
+@given(value=st.floats(-(2.0**30), 2.0**30), scale=st.integers(0, 20))
+def test_encoding_rounds_to_the_nearest_multiple(value: float, scale: int) -> None:
+    (word,) = encode(np.array([value]), scale).tolist()
+    signed = word - (1 << 64) if word >> 63 else word
+    assert abs(Fraction(signed, 2**scale) - Fraction(value)) <= Fraction(1, 2 ** (scale + 1))
+
+
+@FEW
+@given(
+    values=st.lists(st.integers(-(2**29), 2**29 - 1), min_size=1, max_size=5),
+    bits=st.integers(31, 64),
+    noise=st.integers(0, 2**64 - 1),
+)
+def test_decoding_is_twos_complement_of_the_low_bits(values: list[int], bits: int, noise: int) -> None:
+    high = (noise << bits) & (2**64 - 1)
+    words = np.array([(v & ((1 << bits) - 1)) | high for v in values], np.uint64)
+    assert decode(words, bits, 0, "int").tolist() == values
+    assert decode(words, bits, 7, "fixed").tolist() == [v / 128 for v in values]
+
+
+def test_kinds_keep_their_types() -> None:
+    assert decode(np.array([3], np.uint64), 64, 0, "bit").tolist() == [True]
+    assert decode(np.array([3 << 16], np.uint64), 64, 16, "int").dtype == np.int64
+    assert check("n", np.array([2.0]), "int", (1,), 0, 5, 0).dtype == np.int64
+    assert encode(np.array([True, False]), 0).tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "message"),
+    [
+        ([[0.5, 2.0]], "fixed", r"x\[0, 1\]: expected a value in \[0, 1\], found 2"),
+        ([[0.5, np.nan]], "fixed", r"x\[0, 1\]: expected a finite number, found nan"),
+        ([[-np.inf, 0.0]], "fixed", r"x\[0, 0\]: expected a finite number, found -inf"),
+        ([[0.5, 1.0]], "int", r"x\[0, 0\]: expected a whole number, found 0.5"),
+        ([[2, 1]], "bit", r"x\[0, 0\]: expected 0 or 1, found 2"),
+        ([0.5, 1.0], "fixed", r"x: expected shape \[1, 2\], found \[2\]"),
+        ([["a", "b"]], "fixed", r"x: expected numbers, found <U1"),
+        ([[1j, 0]], "fixed", r"x: expected numbers, found complex128"),
+        ([[3.0, 4.0]], "fixed", r"and 1 more"),
+    ],
+)
+def test_a_broken_contract_names_place_and_expectation(values: object, kind: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        check("x", values, kind, (1, 2), 0.0, 1.0, 16)
+
+
+def test_the_contract_is_checked_after_rounding() -> None:
+    assert check("x", np.float32([0.1]), "fixed", (1,), 0.0, 0.1, 16)[0] == np.float32(0.1)
+    with pytest.raises(InputError):
+        check("x", [0.1 + 2.0**-16], "fixed", (1,), 0.0, 0.1, 16)

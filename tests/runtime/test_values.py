@@ -1,0 +1,78 @@
+"""Files of arrays: what is written is read again; damaged and unknown files are refused with their name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mpc_runtime.errors import InputError
+from mpc_runtime.values import match_names, parameters, read, read_many, write
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".csv", ".safetensors"])
+@pytest.mark.parametrize("dtype", [np.float64, np.int64])
+def test_round_trip(tmp_path: Path, suffix: str, dtype: type) -> None:
+    array = (np.arange(6).reshape(2, 3) / (3 if dtype is np.float64 else 1)).astype(dtype)
+    path = tmp_path / f"x{suffix}"
+    write(path, {"x": array})
+    assert (read(path) == array).all()
+    assert list(read_many(path)) == ["x"]
+
+
+def test_a_csv_may_have_a_heading(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("age,height\n1,2.5\n3,4\n")
+    assert read(path).tolist() == [[1, 2.5], [3, 4]]
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x.npz", "x.safetensors", "x.csv"])
+def test_a_damaged_file_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"\xff\xfebroken")
+    with pytest.raises(InputError, match=f"{name}: cannot be read"):
+        read(tmp_path / name)
+
+
+def test_pickles_are_never_loaded(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.array([{"a": 1}], object), allow_pickle=True)
+    with pytest.raises(InputError, match="cannot be read"):
+        read(tmp_path / "x.npy")
+
+
+def test_unknown_extensions_and_missing_files(tmp_path: Path) -> None:
+    (tmp_path / "x.xyz").write_text("")
+    with pytest.raises(InputError, match=r"expected .npy .npz .csv .safetensors or an image, found .xyz"):
+        read(tmp_path / "x.xyz")
+    with pytest.raises(InputError, match="no such file"):
+        read(tmp_path / "y.npy")
+    with pytest.raises(InputError, match="holds one array, not 2"):
+        write(tmp_path / "x.npy", {"a": np.zeros(1), "b": np.zeros(1)})
+
+
+def test_images_are_scaled_to_one(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    for i, name in enumerate(("a.png", "b.png")):
+        image.fromarray(np.full((4, 5), 51 * (i + 1), np.uint8)).save(tmp_path / name)
+    whole = read(tmp_path)
+    assert whole.shape == (2, 1, 4, 5)
+    assert np.allclose(whole[:, 0, 0, 0], [0.2, 0.4])
+
+
+def test_names_are_mended_and_batchnorm_counters_stay_home() -> None:
+    given = {"0.weight": 1, "0": 2, "01.weight": 3, "bn.num_batches_tracked": 4}
+    assert parameters(given, {"0": "conv1"}, ["conv1.weight"], strict=True) == {
+        "conv1.weight": 1,
+        "conv1": 2,
+        "01.weight": 3,
+    }
+    assert parameters(given, {"0": "conv1"}, ["conv1.weight"], strict=False) == {"conv1.weight": 1}
+
+
+def test_missing_and_unknown_names_are_listed_together() -> None:
+    problems = match_names(["conv1.weigth"], {"conv1.weight": (2, 3), "b": ()}, "parameter")
+    assert problems == [
+        "conv1.weight: missing; expected shape [2, 3]",
+        "b: missing; expected shape []",
+        "conv1.weigth: no such parameter; did you mean 'conv1.weight'?",
+    ]
