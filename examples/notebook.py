@@ -35,7 +35,7 @@ program = mpc.compile(text=MODEL)
 
 # %%
 print(program.cost)
-print(program.leakage)
+print(*program.leakage, sep="\n")
 
 # %% [markdown]
 # The data. In reality each owner has a session of its own (`mpc.connect`); here one process plays all of them, so the

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 import runpy
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import mpc_runtime as mpc
+from examples.digits.demo import three_free_ports
 
 TOP = Path(__file__).parents[2]
 README = (TOP / "README.md").read_text()
@@ -34,6 +38,36 @@ def test_the_first_model_runs_as_printed(tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().out
     private = np.array([float(x) for x in re.findall(r"-?\d+\.\d*", printed.split("]]")[0])]).reshape(-1, 1)
     assert abs(private - expected).max() < 2e-3
+
+
+def test_five_terminals(tmp_path):
+    for name in ("digits.ppml", "digits.safetensors"):
+        shutil.copy(TOP / "examples" / "digits" / name, tmp_path)
+    image = np.load(TOP / "examples" / "digits" / "digits.npz")["image"][:1] / 16
+    np.save(tmp_path / "image.npy", image)
+    typed = [line.split()[2:] for block in blocks("console") for line in block.splitlines() if "digits.p" in line]
+    assert [command[0] for command in typed] == [
+        "compile", "init-cluster", "dealer", "party", "party", "provide", "submit"
+    ]  # fmt: skip
+    mpcc = Path(sys.executable).with_name("mpcc")
+    servers = []
+    try:
+        for command in typed:
+            if command[0] in ("dealer", "party"):
+                servers.append(subprocess.Popen([mpcc, *command], cwd=tmp_path, stderr=subprocess.DEVNULL))
+                continue
+            if command[0] == "init-cluster":
+                command += ["--port", str(three_free_ports())]
+            done = subprocess.run([mpcc, *command], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+            assert done.returncode == 0, done.stderr
+    finally:
+        for server in servers:
+            server.terminate()
+        for server in servers:
+            server.wait(10)
+    plain = mpc.compile(tmp_path / "digits.ppml").reference({"image": image}, tmp_path / "digits.safetensors")
+    printed = [float(x) for x in re.findall(r"-?\d+\.\d*(?:e-\d+)?", done.stdout)]
+    assert abs(np.array(printed) - plain["probabilities"][0]).max() < 2e-3
 
 
 @pytest.mark.parametrize("page", sorted([*TOP.glob("*.md"), *TOP.glob("docs/**/*.md"), *TOP.glob("examples/**/*.md")]),
