@@ -233,12 +233,16 @@ class _Run:
             kept[register] = value
         return value
 
+    @property
+    def seeded(self) -> bool:
+        return self.program.receivers[self.op] != self.party
+
     def take_ahead(self) -> tuple[int, Array] | None:
         return self._ahead.pop(self.op, None)
 
     def secret(self, slot: int, spec: Secret, start: int, n: int) -> Array | None:
         """Elements [start, start + n) of this op's secret. Slots of one tile are asked for in order."""
-        if self.program.receivers[self.op] != self.party:
+        if self.seeded:
             pad = stream(PURPOSE_SHARE, self.op, slot)
             if isinstance(spec, Words):
                 return self.prg.words(pad, n, start)
@@ -251,7 +255,7 @@ class _Run:
         return kernels.planes_unpack(data, n, spec.planes)
 
     def samples(self, slot: int, spec: Samples, start: int, n: int) -> Array | None:
-        if self.program.receivers[self.op] != self.party:
+        if self.seeded:
             return None
         return np.frombuffer(self._receive(spec.size(n)), np.uint8)
 

@@ -90,6 +90,8 @@ class PartyContext(Protocol):
     types: Types
     prg: Prg
     op: int
+    seeded: bool
+    """Whether this party expands its half of the op's secrets from its stream (kernels may fuse that), or is sent it."""
 
     def __getitem__(self, register: int) -> Array: ...
     def __setitem__(self, register: int, value: Array) -> None: ...

@@ -16,6 +16,7 @@ import numpy as np
 from .. import kernels
 from ..registers import BLOCK, Form
 from .base import (
+    PURPOSE_SHARE,
     Array,
     DealerContext,
     Gate,
@@ -29,6 +30,7 @@ from .base import (
     Secret,
     Types,
     low,
+    stream,
     tiles,
 )
 
@@ -77,11 +79,14 @@ class Leaf(Gate):
         planes = leaf_planes(len(self.widths), self.kind)
         results = [np.empty((-(-c.size // BLOCK), planes, 8), np.uint64) for _ in self.ys]
         for start, n in tiles(c.size):
-            tables = p.secret(0, spec, start, n)
+            tables = None if p.seeded else p.secret(0, spec, start, n)
+            seed = {"prg": p.prg, "stream": stream(PURPOSE_SHARE, p.op), "start": start} if p.seeded else {}
             blocks = slice(start // BLOCK, -(-(start + n) // BLOCK))
             for threshold, result in zip(self.thresholds, results, strict=True):
                 shifted = c[start : start + n] - np.uint64(threshold % (1 << 64)) if threshold else c[start : start + n]
-                kernels.leaf_read(shifted, self.low_bit, self.widths, tables, p.party, self.kind, out=result[blocks])
+                kernels.leaf_read(
+                    shifted, self.low_bit, self.widths, tables, p.party, self.kind, out=result[blocks], **seed
+                )
         for y, result in zip(self.ys, results, strict=True):
             p[y] = result
 
@@ -210,17 +215,26 @@ class ToBit(Gate):
 
     def deal(self, d: DealerContext) -> None:
         t = d.types[self.y]
-        mask = kernels.planes_to_bits(d[self.root], t.size).reshape(t.shape)
-        if self.width:
-            mask ^= _bit(d[self.x], self.width - 1)
-        d[self.y] = mask
+        d[self.y] = self._bits(d[self.root], d[self.x], 0, t.size, np.uint8(0)).reshape(t.shape)
 
     def evaluate(self, p: PartyContext) -> None:
         t = p.types[self.y]
-        bit = kernels.planes_to_bits(p[self.root], t.size).reshape(t.shape)
+        p[self.y] = self._bits(p[self.root], p[self.x], self.threshold, t.size, np.uint8(1)).reshape(t.shape)
+
+    def _bits(self, root: Array, words: Array | None, threshold: int, size: int, flip: np.uint8) -> Array:
+        """The root's bits, and with a width: xor the top bit of words - threshold, xor flip."""
+        out = np.empty(size, np.uint8)
         if self.width:
-            bit ^= _bit(p[self.x] - np.uint64(self.threshold % (1 << 64)), self.width - 1) ^ np.uint8(1)
-        p[self.y] = bit
+            words = np.ascontiguousarray(words).reshape(-1)
+        for start, n in tiles(size):
+            planes = root[start // BLOCK : -(-(start + n) // BLOCK)]
+            if self.width:
+                shifted = words[start : start + n]
+                if threshold:
+                    shifted = shifted - np.uint64(threshold % (1 << 64))
+                planes = planes ^ kernels.word_bit(shifted, self.width - 1)
+            out[start : start + n] = kernels.planes_to_bits(planes, n)
+        return out ^ flip if self.width and flip else out
 
     def meaning(self, s: MeaningContext) -> None:
         t = s.types[self.y]

@@ -16,7 +16,20 @@ import numpy as np
 
 from .. import kernels
 from ..registers import Form
-from .base import DealerContext, Gate, In, MeaningContext, Out, PartyContext, Secret, Types, Words, tiles
+from .base import (
+    PURPOSE_SHARE,
+    DealerContext,
+    Gate,
+    In,
+    MeaningContext,
+    Out,
+    PartyContext,
+    Secret,
+    Types,
+    Words,
+    stream,
+    tiles,
+)
 from .truncation import narrow_bits, offset_of, truncated
 
 
@@ -65,9 +78,16 @@ class Select(Gate):
         secrets = self.secrets(p.types)
         for start, n in tiles(c.size):
             piece = slice(start, start + n)
+            truncation = (l, self.shift, offset_of(l), lo)
+            if p.seeded:
+                streams = [stream(PURPOSE_SHARE, p.op, slot) for slot in range(4)]
+                kernels.select_eval(
+                    c[piece], bit[piece], *truncation, p.party, *streams, out[piece], prg=p.prg, start=start
+                )
+                continue
             shares = [p.secret(slot, spec, start, n) for slot, spec in enumerate(secrets)]
             shares += [None] * (4 - len(shares))
-            kernels.select_eval(c[piece], bit[piece], l, self.shift, offset_of(l), lo, p.party, *shares, out[piece])
+            kernels.select_eval(c[piece], bit[piece], *truncation, p.party, *shares, out[piece])
         p[self.y] = out.reshape(p.types[self.y].shape)
 
     def meaning(self, s: MeaningContext) -> None:
