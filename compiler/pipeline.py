@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from compiler import passes
 from compiler.assign import Assigned, assign
+from compiler.checked import with_checks
 from compiler.expand import Expanded, expand
 from compiler.expand.layouts import LAN, WAN, Network
 from compiler.graph import Graph, Input, Kind, Owned, Param, Prepared, Value
@@ -34,16 +35,18 @@ class Stages:
     warnings: tuple[Diagnostic, ...]
 
 
-def compile_source(text: str, filename: str, dims: Mapping[str, int] | None = None, network: str = "lan") -> Stages:
+def compile_source(
+    text: str, filename: str, dims: Mapping[str, int] | None = None, network: str = "lan", checked: bool = False
+) -> Stages:
     """Raises SourceErrors with all errors of the first stage that has any, InputError for a bad option."""
     link = parse_network(network)
     tree = parse(text, filename)
     lowered, warnings = lower(tree, dict(dims or {}))
-    graph, more = passes.run(lowered)
+    graph, more = passes.run(with_checks(lowered) if checked else lowered)
     expanded = expand(graph, link, feed_name, lambda value: _origin(value))
     setup_feeds = {feed_name(leaf) for leaf in _leaves(graph) if _stage(graph, leaf) == "setup"}
     assigned = assign(expanded, setup_feeds)
-    plan = _plan(graph, expanded, assigned, network)
+    plan = _plan(graph, expanded, assigned, {"network": network, "checked": "yes" if checked else "no"})
     return Stages(tree, lowered, graph, plan, (*warnings, *more))
 
 
@@ -101,7 +104,7 @@ def _stage(graph: Graph, leaf: Value) -> str:
     return "setup" if isinstance(leaf.op, Param) else "run"
 
 
-def _plan(graph: Graph, expanded: Expanded, assigned: Assigned, network: str) -> Plan:
+def _plan(graph: Graph, expanded: Expanded, assigned: Assigned, options: Mapping[str, str]) -> Plan:
     setup, setup_origins = schedule("setup", assigned.setup, assigned.registers)
     run, run_origins = schedule("run", assigned.run, assigned.registers)
     results = tuple(_with_dims(result, graph) for result in expanded.results)
@@ -109,7 +112,7 @@ def _plan(graph: Graph, expanded: Expanded, assigned: Assigned, network: str) ->
     plan = Plan(
         name=graph.name,
         version=VERSION,
-        options=(("network", network), ("precision", f"bits={graph.precision.bits},frac={graph.precision.frac}")),
+        options=(*options.items(), ("precision", f"bits={graph.precision.bits},frac={graph.precision.frac}")),
         roles=tuple(graph.roles),
         dims=tuple(sorted(graph.dims.items())),
         inputs=tuple(_tensor(graph, leaf) for leaf in graph.inputs),

@@ -91,7 +91,7 @@ class PartyExecutor:
         outputs = run.execute(feeds)
         keep = self._programs["run"].foreign
         self._kept = {r: run.values[r] for r in keep}
-        self._kept_masks = {r: np.ascontiguousarray(run.mask(r)) for r in keep if self.plan.registers[r].form is Form.WIRE}
+        self._kept_masks = {r: np.asarray(run.mask(r), order="C") for r in keep if self.plan.registers[r].form is Form.WIRE}
         self._kept_affine = {}
         self._prepared = None
         return outputs

@@ -59,7 +59,7 @@ def encode(values: Array, scale: int) -> Array:
         values = np.rint(np.ldexp(values, scale)).astype(np.int64)
     elif scale:
         values = values.astype(np.int64) << scale
-    return np.ascontiguousarray(values, np.int64).view(np.uint64)
+    return np.asarray(values, np.int64, order="C").view(np.uint64)
 
 
 def decode(words: Array, bits: int, scale: int, kind: str) -> Array:

@@ -28,6 +28,9 @@ from .registers import Domain, Form, Register
 FORMAT = 1
 """Plan format: raised whenever a plan's bytes would mean something else."""
 
+CHECK_PREFIX = "checked: "
+"""Results with this prefix are promises that a plan compiled as `checked` holds: the session raises where one is false."""
+
 MAGIC = b"PPMLPLAN"
 _HEADER = struct.Struct("<8sIQ")
 

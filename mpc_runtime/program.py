@@ -107,11 +107,13 @@ def compile(
     text: str | None = None,
     dims: Mapping[str, int] | None = None,
     network: str = "lan",
+    checked: bool = False,
 ) -> Program:
     """Compile a `.ppml` file, or `text`.
 
     dims: sizes in the place of the file's defaults. network: "lan", "wan" or "rtt=40ms,bandwidth=100Mbps"; it decides between
-    fewer rounds and fewer bytes. Raises CompileError with all `diagnostics`.
+    fewer rounds and fewer bytes. checked: reveal, for each promise `x = EXPR in [lo, hi]`, whether it holds, and raise where it
+    does not. Raises CompileError with all `diagnostics`.
     """
     if (path is None) == (text is None):
         raise InputError("compile expects either a path or text=")
@@ -125,7 +127,7 @@ def compile(
         except UnicodeDecodeError as e:
             raise CompileError(f"{filename}: expected UTF-8 text, found the byte 0x{e.object[e.start]:02x}") from None
     assert text is not None
-    stages = _compiled(text, filename, dict(dims or {}), network)
+    stages = _compiled(text, filename, dict(dims or {}), network, checked)
     return Program(stages.plan, stages.warnings, stages)
 
 
@@ -167,12 +169,12 @@ def _weights(params: Any) -> dict[str, Any]:
     return dict(params or {})
 
 
-def _compiled(text: str, filename: str, dims: dict[str, int], network: str) -> Stages:
+def _compiled(text: str, filename: str, dims: dict[str, int], network: str, checked: bool) -> Stages:
     from compiler.pipeline import compile_source
     from dsl.errors import SourceErrors, render
 
     try:
-        return compile_source(text, filename, dims, network)
+        return compile_source(text, filename, dims, network, checked)
     except SourceErrors as e:
         raise CompileError(render(e.diagnostics, text), e.diagnostics) from None
 
@@ -181,7 +183,7 @@ def _recompiled(plan: Plan) -> Stages:
     if not plan.source:
         raise Error(f"the plan of {plan.name} was stripped of its source text, which `reference` needs")
     options = dict(plan.options)
-    return _compiled(plan.source, plan.filename, dict(plan.dims), options["network"])
+    return _compiled(plan.source, plan.filename, dict(plan.dims), options["network"], options["checked"] == "yes")
 
 
 def prepare_feed(plan: Plan, feed: Feed, tensors: Mapping[str, Array]) -> Array:

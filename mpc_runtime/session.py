@@ -102,7 +102,8 @@ class Session:
         self._check_ready()
         began = time.perf_counter()
         tensors = self._tensors("run")
-        batches = Batches(self.plan, tensors, self.plan.results, inputs, self._stacked)
+        results = tuple(r for r in self.plan.results if not r.name.startswith(CHECK_PREFIX))
+        batches = Batches(self.plan, tensors, results, inputs, self._stacked)
         self._check(batches.tensors(tensors), inputs, "input")
         waiting: deque[dict[str, str]] = deque()
         done: list[dict[str, Array]] = []
@@ -206,7 +207,10 @@ class Session:
 
     def _results(self, answers: Sequence[Answer]) -> dict[str, Array]:
         got = {name: value for answer in answers for name, value in answer.results.items()}
-        return {r.name: got[r.name] for r in self.plan.results if r.name in got}
+        broken = [n.removeprefix(CHECK_PREFIX) for n, v in got.items() if n.startswith(CHECK_PREFIX) and not v]
+        if broken:
+            raise InputError("the values of this run break what the model promises: " + "; ".join(broken))
+        return {r.name: got[r.name] for r in self.plan.results if r.name in got and not r.name.startswith(CHECK_PREFIX)}
 
     def _stats(self, answers: Sequence[Answer], seconds: float) -> Stats:
         if not answers:

@@ -113,7 +113,7 @@ def write(path: str | Path, arrays: Mapping[str, Array]) -> None:
         elif suffix == ".safetensors":
             from safetensors.numpy import save_file
 
-            save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
+            save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, path)
         else:
             raise InputError(f"{path}: expected {WRITABLE}, found {suffix or 'no extension'}")
     except OSError as error:

@@ -127,7 +127,7 @@ class Emitter:
 
     def constant(self, array: Array, scale: int) -> int:
         """A register with encoded ring elements."""
-        words = np.ascontiguousarray(array).astype(np.int64).view(np.uint64)
+        words = np.asarray(array, np.int64, order="C").view(np.uint64)
         key = (words.shape, words.tobytes())
         if key not in self._constants:
             index = len(self.constants)
@@ -143,7 +143,7 @@ class Emitter:
 
     def bit_constant(self, array: Array) -> int:
         """A register with constant bits."""
-        bits = np.ascontiguousarray(array, np.uint8)
+        bits = np.asarray(array, np.uint8, order="C")
         key = ("bits", bits.shape, bits.tobytes())
         if key not in self._constants:
             index = len(self.constants)

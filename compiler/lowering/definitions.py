@@ -6,10 +6,10 @@ A body is expanded at each use; a name that it cannot know would be reported the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from compiler.lowering.problems import Reporter
+from compiler.lowering.problems import Problem, Reporter
 from compiler.lowering.scope import Binding, Scope
 from compiler.ops import FUNCTIONS, LAYERS
 from dsl import ast
@@ -47,6 +47,9 @@ def check_names(definition: Definition, reporter: Reporter) -> None:
     scope = definition.scope(set())
     local: set[str] = set()
     for formal in definition.node.formals:
+        if formal.name.id in local:
+            message = f"the parameter `{formal.name.id}` stands there twice"
+            reporter.error(Problem(formal.name.span, message, "choose another name"))
         if formal.default is not None:
             _check_expression(formal.default, local, scope, reporter)
         local.add(formal.name.id)
@@ -76,19 +79,26 @@ def _check_body(body: tuple[ast.Block, ...], local: set[str], scope: Scope, repo
 
 
 def _check_expression(expression: ast.Expression, local: set[str], scope: Scope, reporter: Reporter) -> None:
-    functions = [*FUNCTIONS, *LAYERS]
-    for name in _uses(expression):
-        if name.id not in local and name.id not in functions and scope.find(name.id) is None:
-            reporter.error(scope.unknown(name, functions=[*functions, *local]))
+    built_in = FUNCTIONS.keys() | LAYERS.keys()
+    for name, called in _uses(expression):
+        if name.id not in local and name.id not in built_in and scope.find(name.id) is None:
+            reporter.error(scope.unknown(name, functions=[*local, *(built_in if called else ())]))
 
 
-def _uses(node: ast.Node) -> list[ast.Name]:
-    """The names that an expression refers to: not those of arguments and attributes."""
-    if isinstance(node, ast.Name):
-        return [node]
-    below = ast.children(node)
-    if isinstance(node, ast.Attribute):
-        below = iter((node.value,))
-    if isinstance(node, ast.Argument):
-        below = iter((node.value,))
-    return [name for each in below for name in _uses(each)]
+def _uses(node: ast.Node, called: bool = False) -> Iterator[tuple[ast.Name, bool]]:
+    """The names that an expression refers to (not those of arguments and attributes), and whether each is called."""
+    match node:
+        case ast.Name():
+            yield node, called
+        case ast.Call():
+            yield from _uses(node.function, called=True)
+            for argument in node.arguments:
+                yield from _uses(argument.value)
+        case ast.Pipe():
+            yield from _uses(node.left)
+            yield from _uses(node.right, called=True)
+        case ast.Attribute():
+            yield from _uses(node.value)
+        case _:
+            for below in ast.children(node):
+                yield from _uses(below)

@@ -14,7 +14,9 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
-from compiler.graph import Constant, Value, constant
+import numpy as np
+
+from compiler.graph import Constant, OpError, Value, constant
 from dsl.ast import Operator
 
 __all__ = [
@@ -127,7 +129,10 @@ def flat(meaning: object) -> object:
 
 def as_constant(meaning: Number | Table) -> Value:
     """The constant tensor of a number or table. Raises OpError for numbers beyond int64."""
-    return constant(flat(meaning))
+    array = np.asarray(flat(meaning))
+    if array.dtype == np.object_ or array.dtype == np.uint64:
+        raise OpError("a whole number beyond 2^63 fits no tensor", "write it with a point if it is a fixed number")
+    return constant(array)
 
 
 def describe_number(value: Number) -> str:

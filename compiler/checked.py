@@ -1,0 +1,55 @@
+"""`checked=True`: the author's promises `x = EXPR in [lo, hi]` are checked in every run, and a broken one is an error.
+
+Each promise becomes one bit, revealed to everybody who gets a result: whether all elements of the value, computed without the
+promise, lie within it. It costs two comparisons an element, and it reveals that bit, so it must be asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from compiler.graph import Graph, Leaf, Output, Value, apply, constant
+from compiler.interval import Interval
+from compiler.ops import And, Equal, GreaterEqual, LessEqual, Sum, ToInt
+from mpc_runtime.plan import CHECK_PREFIX
+
+ROUNDING = 2.0**-10
+"""Part of a promise (of at least 1) by which rounding may exceed it; registers have that much room."""
+
+
+def with_checks(graph: Graph) -> Graph:
+    """The graph with an output for each promise."""
+    roles = tuple(dict.fromkeys(role for output in graph.outputs for role in output.roles))
+    promised = [v for v in graph.values() if v.declared is not None and not isinstance(v.op, Leaf) and not v.is_constant]
+    outputs = [_check(value, roles, number) for number, value in enumerate(promised)]
+    return replace(graph, outputs=(*graph.outputs, *outputs))
+
+
+def _check(value: Value, roles: tuple[str, ...], number: int) -> Output:
+    line = value.span.line if value.span else 0
+    name = f"{CHECK_PREFIX}{value.name or 'value'} (line {line}) in {value.declared}"
+    if number:
+        name += f" #{number + 1}"
+    return Output(name, replace(_kept(value), span=value.span), roles, value.span)
+
+
+def _kept(value: Value) -> Value:
+    """One bit: all elements lie within the promise."""
+    assert value.declared is not None
+    free = replace(value, range=value.op.interval(*value.args), declared=None)
+    bounds = _widened(value.declared)
+    inside = apply(
+        And(),
+        apply(GreaterEqual(), free, constant(np.float64(bounds.lo)), span=value.span),
+        apply(LessEqual(), free, constant(np.float64(bounds.hi)), span=value.span),
+        span=value.span,
+    )
+    axes = tuple(range(value.rank))
+    count = apply(Sum(axes, False), apply(ToInt(), inside, span=value.span), span=value.span)
+    return apply(Equal(), count, constant(np.int64(value.size)), span=value.span)
+
+
+def _widened(promise: Interval) -> Interval:
+    return promise.widened(ROUNDING * max(1.0, promise.magnitude))
