@@ -142,7 +142,7 @@ class Scope:
             return Problem(
                 name.span,
                 f"{message} in a def",
-                f"a def sees its parameters and the file's consts, dims and earlier defs; pass `{name.id}` to it",
+                f"a def sees its parameters, and the consts, dims and defs above it; pass `{name.id}` to it",
                 *self._declared_below(name.id),
             )
         if self.later.get(name.id, name.span).start > name.span.start:
