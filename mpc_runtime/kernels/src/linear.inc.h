@@ -34,6 +34,7 @@ enum {
     MOST_VECS = WIDE_VECS > VECS ? WIDE_VECS : VECS,
     LEFT_WORDS = 2 * BLOCK_ROWS * DEPTH * LHS_WORDS, /* a convolution keeps all its weights there if they fit */
     RIGHT_WORDS = BLOCK_COLS * DEPTH,
+    OFFSET_WORDS = LEFT_WORDS / ROWS, /* for each word of a patch */
 };
 
 INLINE size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
@@ -109,25 +110,45 @@ static void plain_tile(size_t rows, size_t cols, size_t depth, const uint64_t *a
     switch (rows * 8 + vecs) { TILES_(ROWS, VECS, 0) }
 }
 
+/* A left operand, packed in panels of ROWS rows or used where it lies. Packing pays when several tiles use a panel. */
+typedef struct {
+    const uint64_t *words;
+    ptrdiff_t row, col;
+    int packed;
+} left_operand;
+
+enum { FEW_PANELS = 4 };
+
+/* Rows [first, first+rows) of `left` times a packed panel of the right operand. */
+INLINE void panel_tile(left_operand left, size_t first, size_t rows, size_t cols, size_t depth, const uint64_t *right,
+                       uint64_t *c, ptrdiff_t c_row, int sign) {
+    if (left.packed)
+        packed_tile(rows, cols, depth, left.words + first * depth * LHS_WORDS, right, c, c_row, sign);
+    else
+        plain_tile(rows, cols, depth, left.words + (ptrdiff_t)first * left.row, left.row, left.col, right, COLS, c, c_row,
+                   sign);
+}
+
 /* ---- packing ------------------------------------------------------------------------------------------------- */
 
 INLINE uint64_t swap_halves(uint64_t x) { return x >> 32 | x << 32; }
 
 /* Panels of ROWS rows, element after element; the rows that a last panel lacks repeat its first and are not used. */
-static void pack_left(size_t rows, size_t depth, const uint64_t *a, ptrdiff_t a_row, ptrdiff_t a_col, uint64_t *to) {
-    for (size_t i = 0; i < rows; i += ROWS, to += depth * ROWS * LHS_WORDS) {
+static left_operand pack_left(size_t rows, size_t depth, left_operand a, uint64_t *to) {
+    const left_operand packed = {to, 0, 0, 1};
+    for (size_t i = 0; i < rows; i += ROWS) {
         const size_t here = min_size(ROWS, rows - i);
         const uint64_t *row[ROWS];
-        for (size_t r = 0; r < ROWS; r++) row[r] = a + (ptrdiff_t)(i + (r < here ? r : 0)) * a_row;
-        uint64_t *at = to;
-        for (size_t p = 0; p < depth; p++, at += ROWS * LHS_WORDS) {
+        for (size_t r = 0; r < ROWS; r++) row[r] = a.words + (ptrdiff_t)(i + (r < here ? r : 0)) * a.row;
+        for (size_t p = 0; p < depth; p++, to += ROWS * LHS_WORDS) {
             UNROLL for (size_t r = 0; r < ROWS; r++) {
-                const uint64_t word = row[r][(ptrdiff_t)p * a_col];
-                at[r] = word;
-                if (LHS_WORDS == 2) at[ROWS + r] = swap_halves(word);
+                const uint64_t word = row[r][(ptrdiff_t)p * a.col];
+                to[r] = word;
+                if (LHS_WORDS == 2) to[ROWS + r] = swap_halves(word);
             }
         }
     }
+    return packed;
 }
 
 /* to[0..count) = from[0..count), then zeros up to the next multiple of LANES. */
@@ -183,6 +204,15 @@ static void row_times_rows(const mpc_matmul_args *g) {
     }
 }
 
+/* to[0..count) (op)= from[0..count). */
+INLINE void combine_row(uint64_t *to, const uint64_t *from, size_t count, int sign) {
+    for (size_t t = 0; t < count; t += LANES) {
+        const mask here = mask_of(min_size(LANES, count - t));
+        const vec sum = load_part(from + t, here);
+        store_part(to + t, here, sign == 0 ? sum : sign > 0 ? add(load_part(to + t, here), sum) : sub(load_part(to + t, here), sum));
+    }
+}
+
 INLINE uint64_t combine(uint64_t old, uint64_t sum, int sign) { return sign == 0 ? sum : sign > 0 ? old + sum : old - sum; }
 
 /* to (op)= x . y, both contiguous. */
@@ -226,7 +256,7 @@ static void skinny(const mpc_matmul_args *g) {
     }
 }
 
-/* Packed panels of the right operand, times the left operand block by block. */
+/* Packed panels of the right operand, times the left operand block by block (itself packed unless panels are few). */
 static void blocked(const mpc_matmul_args *g, uint64_t *work) {
     uint64_t *left = work, *right = work + LEFT_WORDS;
     const size_t depth_block = even_block(g->k, DEPTH);
@@ -238,12 +268,12 @@ static void blocked(const mpc_matmul_args *g, uint64_t *work) {
             pack_right(depth, cols, g->b + (ptrdiff_t)p * g->b_row + (ptrdiff_t)j0 * g->b_col, g->b_row, g->b_col, right);
             for (size_t i0 = 0; i0 < g->m; i0 += BLOCK_ROWS) {
                 const size_t rows = min_size(BLOCK_ROWS, g->m - i0);
-                pack_left(rows, depth, g->a + (ptrdiff_t)i0 * g->a_row + (ptrdiff_t)p * g->a_col, g->a_row, g->a_col, left);
+                left_operand a = {g->a + (ptrdiff_t)i0 * g->a_row + (ptrdiff_t)p * g->a_col, g->a_row, g->a_col, 0};
+                if (cols > FEW_PANELS * COLS) a = pack_left(rows, depth, a, left);
                 for (size_t j = 0; j < cols; j += COLS)
                     for (size_t i = 0; i < rows; i += ROWS)
-                        packed_tile(min_size(ROWS, rows - i), min_size(COLS, cols - j), depth,
-                                    left + i * depth * LHS_WORDS, right + j * depth,
-                                    g->c + (ptrdiff_t)(i0 + i) * g->c_row + j0 + j, g->c_row, sign);
+                        panel_tile(a, i, min_size(ROWS, rows - i), min_size(COLS, cols - j), depth, right + j * depth,
+                                   g->c + (ptrdiff_t)(i0 + i) * g->c_row + j0 + j, g->c_row, sign);
             }
         }
     }

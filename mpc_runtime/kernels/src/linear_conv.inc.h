@@ -39,36 +39,50 @@ INLINE void copy_patch_row(uint64_t *to, const uint64_t *row, ptrdiff_t x, size_
     for (; t < count; t++) to[t] = 0;
 }
 
-/* Rows [first, first+depth) of the patch matrix for one run, COLS apart in `to`. */
-INLINE void pack_run(const mpc_conv_args *g, const run *r, size_t first, size_t depth, uint64_t *to) {
+/* Where rows [first, first+depth) of the patch matrix lie, from the patch's first word. */
+static void find_offsets(const mpc_conv_args *g, size_t first, size_t depth, ptrdiff_t *offsets) {
     const size_t window = g->k_h * g->k_w;
-    size_t channel = first / window, ky = first % window / g->k_w, kx = first % window % g->k_w;
-    const ptrdiff_t width = (ptrdiff_t)g->in_w;
-    const ptrdiff_t reach = (ptrdiff_t)((r->count - 1) * g->stride_w);
-    for (size_t p = 0; p < depth;) {
-        const size_t here = min_size(depth - p, g->k_w - kx);
-        const ptrdiff_t y = r->y + (ptrdiff_t)(ky * g->dilation_h);
-        const ptrdiff_t x = r->x + (ptrdiff_t)(kx * g->dilation_w);
-        const ptrdiff_t last = x + (ptrdiff_t)((here - 1) * g->dilation_w) + reach;
-        const uint64_t *row = r->image + (ptrdiff_t)channel * g->x_channel + y * width;
-        uint64_t *at = to + p * COLS;
-        if (y < 0 || y >= (ptrdiff_t)g->in_h) {
-            for (size_t s = 0; s < here; s++, at += COLS) memset(at, 0, r->count * sizeof(uint64_t));
-        } else if (g->stride_w == 1 && x >= 0 && last < width) {
-            const size_t whole = (r->count - 1) / LANES * LANES;
-            const mask edge = mask_of(r->count - whole);
-            for (size_t s = 0; s < here; s++, at += COLS) {
-                const uint64_t *from = row + x + (ptrdiff_t)(s * g->dilation_w);
-                for (size_t t = 0; t < whole; t += LANES) store(at + t, load(from + t));
-                store_part(at + whole, edge, load_part(from + whole, edge));
-            }
-        } else {
-            for (size_t s = 0; s < here; s++, at += COLS)
-                copy_patch_row(at, row, x + (ptrdiff_t)(s * g->dilation_w), g->stride_w, width, r->count);
+    for (size_t p = first; p < first + depth; p++) {
+        const size_t ky = p % window / g->k_w, kx = p % g->k_w;
+        *offsets++ = (ptrdiff_t)(p / window) * g->x_channel + (ptrdiff_t)(ky * g->dilation_h * g->in_w + kx * g->dilation_w);
+    }
+}
+
+/* A run of up to `vecs` vectors whose patches lie wholly in the image. */
+INLINE void pack_inner_run(const int vecs, const uint64_t *from, const ptrdiff_t *offsets, size_t depth, mask edge, uint64_t *to) {
+    for (size_t p = 0; p < depth; p++, to += COLS) {
+        const uint64_t *at = from + offsets[p];
+        UNROLL for (int v = 0; v < vecs - 1; v++) store(to + v * LANES, load(at + v * LANES));
+        store_part(to + (vecs - 1) * LANES, edge, load_part(at + (vecs - 1) * LANES, edge));
+    }
+}
+
+/* Rows [first, first+depth) of the patch matrix for one run, COLS apart in `to`. */
+INLINE void pack_run(const mpc_conv_args *g, const run *r, size_t first, size_t depth, const ptrdiff_t *offsets, uint64_t *to) {
+    const ptrdiff_t wide = (ptrdiff_t)g->in_w, high = (ptrdiff_t)g->in_h;
+    const ptrdiff_t last_x = r->x + (ptrdiff_t)((r->count - 1) * g->stride_w + (g->k_w - 1) * g->dilation_w);
+    const ptrdiff_t last_y = r->y + (ptrdiff_t)((g->k_h - 1) * g->dilation_h);
+    if (g->stride_w == 1 && r->x >= 0 && last_x < wide && r->y >= 0 && last_y < high) {
+        const uint64_t *from = r->image + r->y * wide + r->x;
+        const size_t vecs = (r->count + LANES - 1) / LANES;
+        const mask edge = mask_of(r->count - (vecs - 1) * LANES);
+        switch (vecs) {
+        case 1: pack_inner_run(1, from, offsets, depth, edge, to); return;
+        case 2: pack_inner_run(2, from, offsets, depth, edge, to); return;
+        case 3: pack_inner_run(3, from, offsets, depth, edge, to); return;
+        case 4: pack_inner_run(4, from, offsets, depth, edge, to); return;
         }
-        p += here;
-        kx = 0;
-        if (++ky == g->k_h) ky = 0, channel++;
+    }
+    const size_t window = g->k_h * g->k_w;
+    size_t channel = first / window, ky = first % window / g->k_w, kx = first % g->k_w;
+    for (size_t p = 0; p < depth; p++, to += COLS) {
+        const ptrdiff_t y = r->y + (ptrdiff_t)(ky * g->dilation_h), x = r->x + (ptrdiff_t)(kx * g->dilation_w);
+        const uint64_t *row = r->image + (ptrdiff_t)channel * g->x_channel + y * wide;
+        copy_patch_row(to, row, x, g->stride_w, y >= 0 && y < high ? wide : 0, r->count);
+        if (++kx == g->k_w) {
+            kx = 0;
+            if (++ky == g->k_h) ky = 0, channel++;
+        }
     }
 }
 
@@ -95,37 +109,39 @@ static void prefetch_patches(const mpc_conv_args *g, const uint64_t *x, size_t f
     }
 }
 
-static void pack_patches(const mpc_conv_args *g, const uint64_t *x, size_t first, size_t depth, size_t from, size_t cols,
-                         uint64_t *to) {
+static void pack_patches(const mpc_conv_args *g, const uint64_t *x, size_t first, size_t depth, const ptrdiff_t *offsets,
+                         size_t from, size_t cols, uint64_t *to) {
     run runs[COLS];
     const size_t found = find_runs(g, x, from, cols, runs);
-    for (size_t i = 0; i < found; i++) pack_run(g, &runs[i], first, depth, to + runs[i].first);
+    for (size_t i = 0; i < found; i++) pack_run(g, &runs[i], first, depth, offsets, to + runs[i].first);
     prefetch_patches(g, x, first, depth, from + cols);
     const size_t padded = (cols + LANES - 1) / LANES * LANES;
     for (size_t j = cols; j < padded; j++)
         for (size_t p = 0; p < depth; p++) to[p * COLS + j] = 0;
 }
 
-/* A tile whose columns may lie in several images: computed aside if they do. */
-static void conv_tile(const mpc_conv_args *g, size_t rows, size_t depth, const uint64_t *left, const uint64_t *right,
-                      uint64_t *out, size_t from, size_t cols, int sign) {
+/* Rows [first, first+rows) of the weights times a panel, whose columns may lie in several images. */
+static void conv_tile(const mpc_conv_args *g, left_operand left, size_t first, size_t rows, size_t depth,
+                      const uint64_t *right, uint64_t *out, size_t from, size_t cols, int sign) {
     const size_t plane = g->out_h * g->out_w, image_words = plane * g->groups * g->outs;
-    const size_t image = from / plane, position = from % plane;
+    size_t image = from / plane, position = from % plane;
+    out += first * plane;
     if (position + cols <= plane) {
         uint64_t *at = out + image * image_words + position;
         /* The tile of these rows in the next panel: its lines are a plane apart (LeNet's first layer: 16 -> 24 G/s). */
         for (size_t i = 0; i < rows; i++)
             for (size_t v = COLS; v < 2 * COLS; v += 8) __builtin_prefetch(at + i * plane + v, 1);
-        packed_tile(rows, cols, depth, left, right, at, (ptrdiff_t)plane, sign);
+        panel_tile(left, first, rows, cols, depth, right, at, (ptrdiff_t)plane, sign);
         return;
     }
     uint64_t aside[ROWS * COLS];
-    packed_tile(rows, cols, depth, left, right, aside, COLS, 0);
-    for (size_t i = 0; i < rows; i++)
-        for (size_t j = 0; j < cols; j++) {
-            uint64_t *at = out + (from + j) / plane * image_words + i * plane + (from + j) % plane;
-            *at = combine(*at, aside[i * COLS + j], sign);
-        }
+    panel_tile(left, first, rows, cols, depth, right, aside, COLS, 0);
+    for (size_t j = 0; j < cols; image++, position = 0) {
+        const size_t count = min_size(cols - j, plane - position);
+        for (size_t i = 0; i < rows; i++)
+            combine_row(out + image * image_words + i * plane + position, aside + i * COLS + j, count, sign);
+        j += count;
+    }
 }
 
 /* ---- few outputs in a group (a depthwise convolution has one): patches would be packed to be used once ------------ */
@@ -199,55 +215,69 @@ static void conv2d_direct(const mpc_conv_args *g, size_t group, size_t from, siz
 
 /* ---- the general case -------------------------------------------------------------------------------------------- */
 
-/* Patches of the columns [from, from+cols) and weights [outs, first..first+depth), both packed, into the outputs. */
-INLINE void conv_block(const mpc_conv_args *g, size_t outs, size_t depth, const uint64_t *left, const uint64_t *right,
+/* Weights [outs, depth] times the packed patches of columns [from, from+cols). */
+INLINE void conv_block(const mpc_conv_args *g, left_operand left, size_t outs, size_t depth, const uint64_t *right,
                        uint64_t *out, size_t from, size_t cols, int sign) {
     for (size_t j = 0; j < cols; j += COLS)
         for (size_t i = 0; i < outs; i += ROWS)
-            conv_tile(g, min_size(ROWS, outs - i), depth, left + i * depth * LHS_WORDS, right + j * depth,
-                      out + i * g->out_h * g->out_w, from + j, min_size(COLS, cols - j), sign);
+            conv_tile(g, left, i, min_size(ROWS, outs - i), depth, right + j * depth, out, from + j, min_size(COLS, cols - j),
+                      sign);
 }
 
-static void conv2d_packed(const mpc_conv_args *g, size_t group, size_t from, size_t to, uint64_t *work) {
+/* Weights few enough to stay packed in the second-level cache: a panel of patches is used as soon as it is packed, out of
+ * the first-level cache. */
+static void conv2d_resident(const mpc_conv_args *g, const uint64_t *x, const uint64_t *w, uint64_t *out, size_t from, size_t to,
+                            uint64_t *work) {
     uint64_t *left = work, *right = work + LEFT_WORDS;
-    const size_t inner = g->ins * g->k_h * g->k_w, plane = g->out_h * g->out_w;
-    const size_t depth_block = even_block(inner, DEPTH), tall = (g->outs + ROWS - 1) / ROWS * ROWS * LHS_WORDS;
-    const uint64_t *x = g->x + (ptrdiff_t)(group * g->ins) * g->x_channel;
-    const uint64_t *w = g->w + group * g->outs * inner;
-    uint64_t *out = g->out + group * g->outs * plane;
-    /* Few enough weights stay packed in the second-level cache; a panel of patches is then used as soon as it is packed,
-     * out of the first. Else the weights are packed again for each block of columns. */
-    const int resident = tall * inner <= LEFT_WORDS;
-    if (resident)
-        for (size_t p = 0; p < inner; p += depth_block)
-            pack_left(g->outs, min_size(depth_block, inner - p), w + p, (ptrdiff_t)inner, 1, left + p * tall);
-    const size_t block_cols = resident ? COLS : BLOCK_COLS;
-    for (size_t j0 = from; j0 < to; j0 += block_cols) {
-        const size_t cols = min_size(block_cols, to - j0);
+    ptrdiff_t *offsets = (ptrdiff_t *)(right + RIGHT_WORDS);
+    const size_t inner = g->ins * g->k_h * g->k_w, depth_block = even_block(inner, DEPTH);
+    const size_t tall = (g->outs + ROWS - 1) / ROWS * ROWS * LHS_WORDS;
+    const int few = to - from <= FEW_PANELS * COLS;
+    find_offsets(g, 0, inner, offsets);
+    for (size_t j = from; j < to; j += COLS)
         for (size_t p = 0; p < inner; p += depth_block) {
-            const size_t depth = min_size(depth_block, inner - p);
+            const size_t depth = min_size(depth_block, inner - p), cols = min_size(COLS, to - j);
+            left_operand weights = {few ? w + p : left + p * tall, (ptrdiff_t)inner, 1, !few};
+            if (!few && j == from)
+                pack_left(g->outs, depth, (left_operand){w + p, (ptrdiff_t)inner, 1, 0}, left + p * tall);
+            pack_patches(g, x, p, depth, offsets + p, j, cols, right);
+            conv_block(g, weights, g->outs, depth, right, out, j, cols, p > 0 && g->sign == 0 ? 1 : g->sign);
+        }
+}
+
+/* More weights than that: they are packed again for each block of columns, unless panels are few. */
+static void conv2d_blocked(const mpc_conv_args *g, const uint64_t *x, const uint64_t *w, uint64_t *out, size_t from, size_t to,
+                           uint64_t *work) {
+    uint64_t *left = work, *right = work + LEFT_WORDS;
+    ptrdiff_t *offsets = (ptrdiff_t *)(right + RIGHT_WORDS);
+    const size_t inner = g->ins * g->k_h * g->k_w, plane = g->out_h * g->out_w, depth_block = even_block(inner, DEPTH);
+    for (size_t j0 = from; j0 < to; j0 += BLOCK_COLS)
+        for (size_t p = 0; p < inner; p += depth_block) {
+            const size_t depth = min_size(depth_block, inner - p), cols = min_size(BLOCK_COLS, to - j0);
             const int sign = p > 0 && g->sign == 0 ? 1 : g->sign;
+            find_offsets(g, p, depth, offsets);
             for (size_t j = 0; j < cols; j += COLS)
-                pack_patches(g, x, p, depth, j0 + j, min_size(COLS, cols - j), right + j * depth);
-            if (resident) {
-                conv_block(g, g->outs, depth, left + p * tall, right, out, j0, cols, sign);
-                continue;
-            }
+                pack_patches(g, x, p, depth, offsets, j0 + j, min_size(COLS, cols - j), right + j * depth);
             for (size_t i = 0; i < g->outs; i += BLOCK_ROWS) {
                 const size_t outs = min_size(BLOCK_ROWS, g->outs - i);
-                pack_left(outs, depth, w + i * inner + p, (ptrdiff_t)inner, 1, left);
-                conv_block(g, outs, depth, left, right, out + i * plane, j0, cols, sign);
+                left_operand weights = {w + i * inner + p, (ptrdiff_t)inner, 1, 0};
+                if (cols > FEW_PANELS * COLS) weights = pack_left(outs, depth, weights, left);
+                conv_block(g, weights, outs, depth, right, out + i * plane, j0, cols, sign);
             }
         }
-    }
 }
 
 /* Output rows [from, to) of one group, counted through the images. */
 static void conv2d(const mpc_conv_args *g, size_t group, size_t from, size_t to, uint64_t *work) {
+    const size_t inner = g->ins * g->k_h * g->k_w;
+    const uint64_t *x = g->x + (ptrdiff_t)(group * g->ins) * g->x_channel, *w = g->w + group * g->outs * inner;
+    uint64_t *out = g->out + group * g->outs * g->out_h * g->out_w;
     if (is_direct(g))
         conv2d_direct(g, group, from, to, work);
+    else if ((g->outs + ROWS - 1) / ROWS * ROWS * inner * LHS_WORDS <= LEFT_WORDS)
+        conv2d_resident(g, x, w, out, from * g->out_w, to * g->out_w, work);
     else
-        conv2d_packed(g, group, from * g->out_w, to * g->out_w, work);
+        conv2d_blocked(g, x, w, out, from * g->out_w, to * g->out_w, work);
 }
 
-const mpc_linear_variant VARIANT = {matmul, conv2d, LEFT_WORDS + RIGHT_WORDS, COLS};
+const mpc_linear_variant VARIANT = {matmul, conv2d, LEFT_WORDS + RIGHT_WORDS + OFFSET_WORDS, COLS};
