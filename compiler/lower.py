@@ -7,7 +7,7 @@ more, only values: what leads to no output is still there, and ranges are what s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from compiler.graph import Graph, Input, Kind, OpError, Output, Param, Precision, Value, apply
@@ -28,13 +28,21 @@ from dsl import ast
 from dsl.ast import Span
 from dsl.errors import Diagnostic, SourceErrors, did_you_mean
 
-__all__ = ["lower"]
+__all__ = ["ModelErrors", "lower"]
+
+
+class ModelErrors(SourceErrors):
+    """All errors that lowering found. `graph` is what could be lowered all the same, for the checks behind lowering."""
+
+    def __init__(self, diagnostics: Iterable[Diagnostic], source: str, graph: Graph) -> None:
+        super().__init__(diagnostics, source)
+        self.graph = graph
 
 
 def lower(model: ast.Model, dims: Mapping[str, int] | None = None) -> tuple[Graph, list[Diagnostic]]:
     """The graph of a model, with `dims` in the place of their defaults, and the warnings.
 
-    Raises SourceErrors with every independent error of the file.
+    Raises ModelErrors with every independent error of the file.
     """
     context = Context(model.source, Reporter(model.filename))
     lowering = Lowering(model, context, dict(dims or {}))
@@ -46,7 +54,7 @@ def lower(model: ast.Model, dims: Mapping[str, int] | None = None) -> tuple[Grap
         help = "give parts of the expressions names of their own"
         context.reporter.error(Problem(model.name.span, "the model is nested too deeply to be compiled", help))
     if context.reporter.errors:
-        raise SourceErrors(context.reporter.errors, model.source)
+        raise ModelErrors(context.reporter.errors, model.source, lowering.graph())
     for span, (word, name) in context.declared.items():
         if span not in context.used:
             context.reporter.warn(span, f"the {word} `{name}` is never used", "remove it, or use it")

@@ -12,12 +12,12 @@ from compiler.checked import with_checks
 from compiler.expand import Expanded, expand
 from compiler.expand.layouts import LAN, WAN, Network
 from compiler.graph import Graph, Input, Kind, Owned, Param, Prepared, Value
-from compiler.lower import lower
+from compiler.lower import ModelErrors, lower
 from compiler.manifest import manifest
 from compiler.ops.serial import to_plain
 from compiler.schedule import schedule
 from dsl import ast, parse
-from dsl.errors import Diagnostic
+from dsl.errors import Diagnostic, SourceErrors
 from mpc_runtime.errors import InputError
 from mpc_runtime.gates import Input as InputGate
 from mpc_runtime.plan import Feed, Origin, Plan, Result, Tensor
@@ -38,16 +38,29 @@ class Stages:
 def compile_source(
     text: str, filename: str, dims: Mapping[str, int] | None = None, network: str = "lan", checked: bool = False
 ) -> Stages:
-    """Raises SourceErrors with all errors of the first stage that has any, InputError for a bad option."""
+    """Raises SourceErrors with all errors (of the text alone when it cannot be read), InputError for a bad option."""
     link = parse_network(network)
     tree = parse(text, filename)
-    lowered, warnings = lower(tree, dict(dims or {}))
+    lowered, warnings = _lower(tree, dims or {})
     graph, more = passes.run(with_checks(lowered) if checked else lowered)
     expanded = expand(graph, link, feed_name, lambda value: _origin(value))
     setup_feeds = {feed_name(leaf) for leaf in _leaves(graph) if _stage(graph, leaf) == "setup"}
     assigned = assign(expanded, setup_feeds)
     plan = _plan(graph, expanded, assigned, {"network": network, "checked": "yes" if checked else "no"})
     return Stages(tree, lowered, graph, plan, (*warnings, *more))
+
+
+def _lower(tree: ast.Model, dims: Mapping[str, int]) -> tuple[Graph, list[Diagnostic]]:
+    """The lowered graph; errors come together with those that the passes find in what could be lowered."""
+    try:
+        return lower(tree, dims)
+    except ModelErrors as found:
+        errors = list(found.diagnostics)
+        try:
+            passes.run(found.graph)
+        except SourceErrors as behind:
+            errors += [each for each in behind.diagnostics if each.severity == "error"]
+        raise SourceErrors(errors, tree.source) from None
 
 
 def parse_network(text: str) -> Network:
