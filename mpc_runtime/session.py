@@ -24,7 +24,7 @@ from .cluster import key_path, load_cluster, load_key
 from .errors import Error, InputError, PeerError
 from .machine import TIMEOUT_SECONDS, WINDOW_BYTES
 from .party import roles_of
-from .plan import Plan, Tensor
+from .plan import CHECK_PREFIX, Plan, Tensor
 from .processes import Processes, SeenBy
 from .stats import Stats, run_stats
 from .values import match_names, parameters
