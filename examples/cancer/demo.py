@@ -8,7 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file
 
 import mpc_runtime as mpc
 
@@ -26,7 +25,7 @@ def main() -> None:
         session.provide(WEIGHTS)
         private = session.run(**measured)["malignant"][:, 0]
         stats = session.stats
-    plain = program.reference(inputs=measured, params=load_file(WEIGHTS))["malignant"][:, 0]
+    plain = program.reference(inputs=measured, params=WEIGHTS)["malignant"][:, 0]
 
     print("patient   malignant   private   plaintext")
     for i in range(8):

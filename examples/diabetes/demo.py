@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file
 
 import mpc_runtime as mpc
 
@@ -22,7 +21,7 @@ def main() -> None:
         session.provide(WEIGHTS)
         private = session.run(x=x)["progression"][:, 0]
         stats = session.stats
-    plain = program.reference(inputs={"x": x}, params=load_file(WEIGHTS))["progression"][:, 0]
+    plain = program.reference(inputs={"x": x}, params=WEIGHTS)["progression"][:, 0]
 
     print("patient   after a year   private     plaintext")
     for i in range(8):

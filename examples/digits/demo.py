@@ -18,7 +18,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file
 
 import mpc_runtime as mpc
 
@@ -36,7 +35,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         private, stats = deploy_and_ask(Path(folder), images)
     everything_at_once = mpc.compile(MODEL, dims={"batch": len(images)})
-    plain = everything_at_once.reference(inputs={"image": images}, params=load_file(WEIGHTS))["probabilities"]
+    plain = everything_at_once.reference(inputs={"image": images}, params=WEIGHTS)["probabilities"]
 
     print_table(private.argmax(axis=1), labels)
     print(f"accuracy, private      {(private.argmax(axis=1) == labels).mean():.2%}")

@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file
 
 import mpc_runtime as mpc
 from examples.lenet import mnist
@@ -32,7 +31,7 @@ def main(count: int = 64) -> None:
         session.provide(WEIGHTS)
         private = session.run(image=images)["probabilities"]
         stats = session.stats
-    plain = program.reference(inputs={"image": images}, params=load_file(WEIGHTS))["probabilities"]
+    plain = program.reference(inputs={"image": images}, params=WEIGHTS)["probabilities"]
 
     best = np.sort(plain, axis=1)
     clear = best[:, -1] - best[:, -2] > CLOSE_CALL

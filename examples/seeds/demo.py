@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file
 
 import mpc_runtime as mpc
 from examples.seeds.photos import VARIETIES, draw
@@ -22,7 +21,7 @@ def main(count: int = 20) -> None:
         session.provide(WEIGHTS)
         private = session.run(photo=photos)["variety"]
         stats = session.stats
-    plain = program.reference(inputs={"photo": photos}, params=load_file(WEIGHTS))["variety"]
+    plain = program.reference(inputs={"photo": photos}, params=WEIGHTS)["variety"]
 
     print("seed      private                plaintext")
     for label, ours, theirs in zip(labels, private, plain, strict=True):
