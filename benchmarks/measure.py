@@ -1,0 +1,272 @@
+"""One workload in real processes on this machine, and what the numbers are.
+
+online: `session.stats.online_seconds`, from the arrival of all submissions at a party to the departure of its outputs, the
+slower party counting; the dealer had finished ahead and all processes were quiet when the run began. Median of the runs.
+
+offline: `session.stats.offline_seconds`, the dealer's work for that run and what the parties computed before its input came,
+with nothing else running. Median.
+
+total: online + offline of the same run, one after the other, as if nothing overlapped. Median.
+
+sustained: wall time of one run when runs follow each other at once, dealer, both parties and all roles sharing the cores,
+after the dealer's lead has been used up: every run then waits for its own dealing. It includes checking, encoding and sharing
+of the inputs and decoding of the outputs, which `total` (as the peers' times) does not.
+
+memory: the largest resident size of a party's process, in the sustained session, whose dealer is held back by the default
+window; in the other one the window is opened so that whole records fit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+import mpc_runtime as mpc
+from benchmarks.workloads import Workload, wrong
+from mpc_runtime import kernels
+from mpc_runtime.machine import WINDOW_BYTES
+from mpc_runtime.processes import SeenBy
+from mpc_runtime.program import prepare_feed
+from mpc_runtime.session import Session, launch_plan
+from mpc_runtime.transport.zmq import RECORDS_AHEAD
+
+__all__ = ["Measured", "Output", "arguments", "check", "compiled", "machine", "measure", "online", "run_quietly"]
+
+QUIET_SECONDS = 0.01  # no process of a session computes for this long: nobody is preparing anything
+QUIET_SHARE = 0.05  # of one core: heartbeats and I/O threads are no work
+QUIET_AT_MOST = 120.0
+SUSTAINED_SECONDS = 1.0  # measured for at least as long, and for as many runs as were asked for
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Seconds as above, counts of one run beside those of the plan (`planned_…`)."""
+
+    name: str
+    what: str
+    runs: int
+    online: float
+    offline: float
+    total: float
+    sustained: float
+    rounds: int
+    online_bytes: int
+    offline_bytes: int
+    memory: int
+    planned_rounds: int
+    planned_online_bytes: int
+    planned_offline_bytes: int
+    planned_memory: int
+    max_error: float
+    wrong: int
+    elements: int
+    compile_seconds: float
+    setup_seconds: float
+
+
+def compiled(work: Workload, network: str = "lan") -> tuple[mpc.Program, float]:
+    """The workload's program, and the seconds that compiling it took."""
+    began = time.perf_counter()
+    program = mpc.compile(text=work.source, network=network)
+    return program, time.perf_counter() - began
+
+
+def measure(work: Workload, runs: int) -> Measured:
+    """Measures a workload in two sessions: one that waits between runs, one that does not."""
+    program, compile_seconds = compiled(work)
+    cost = program.cost
+    stats, setup_seconds, error, bad = online(work, program, runs)
+    sustained, memory = _sustained(work, program, runs)
+    return Measured(
+        work.name,
+        work.what,
+        runs,
+        median(s.online_seconds for s in stats),
+        median(s.offline_seconds for s in stats),
+        median(s.online_seconds + s.offline_seconds for s in stats),
+        sustained,
+        stats[-1].rounds,
+        stats[-1].online_bytes,
+        stats[-1].offline_bytes,
+        memory,
+        cost.rounds,
+        cost.online_bytes,
+        cost.offline_bytes,
+        cost.peak_memory,
+        error,
+        bad,
+        work.elements,
+        compile_seconds,
+        setup_seconds,
+    )
+
+
+def online(
+    work: Workload, program: mpc.Program, runs: int, seen_by: SeenBy = lambda _, addresses: addresses
+) -> tuple[list[mpc.Stats], float, float, int]:
+    """Runs with quiet before each, after one that warms up: their stats, the seconds of `provide`, the largest error of any
+    run and the number of clearly wrong elements."""
+    window = max(WINDOW_BYTES, (RECORDS_AHEAD + 1) * program.cost.offline_bytes)
+    stats, error, bad = [], 0.0, 0
+    with launch_plan(program.plan, prepare_feed, window=window, seen_by=seen_by) as session:
+        began = time.perf_counter()
+        if work.params:
+            session.provide(work.params)
+        setup_seconds = time.perf_counter() - began
+        for i in range(runs + 1):
+            result = run_quietly(session, work.inputs)
+            here, clearly = check(work, program, result)
+            error, bad = max(error, here), bad + clearly
+            if i:
+                stats.append(session.stats)
+    return stats, setup_seconds, error, bad
+
+
+def _sustained(work: Workload, program: mpc.Program, runs: int) -> tuple[float, int]:
+    """Wall seconds of a run among many, and a party's peak memory."""
+    memory = 0
+    with mpc.launch(program) as session:
+        if work.params:
+            session.provide(work.params)
+        for _ in range(RECORDS_AHEAD + 1):
+            session.run(**work.inputs)
+        done, began = 0, time.perf_counter()
+        while done < runs or time.perf_counter() - began < SUSTAINED_SECONDS:
+            session.run(**work.inputs)
+            memory = max(memory, session.stats.peak_memory)
+            done += 1
+        return (time.perf_counter() - began) / done, memory
+
+
+def check(work: Workload, program: mpc.Program, result: Mapping[str, np.ndarray]) -> tuple[float, int]:
+    """The largest error of a result, and how many of its elements are clearly wrong."""
+    reference = work.reference
+    if reference is None:
+        reference = program.reference(work.inputs, work.params)[work.result]
+    found = np.asarray(result[work.result], np.float64).reshape(reference.shape)
+    return float(np.abs(found - reference).max()), wrong(found, reference)
+
+
+def run_quietly(session: Session, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """One run, begun when neither the dealer nor a party has anything left to do."""
+    assert session._processes is not None
+    pids = list(session._processes.pids().values())
+    until = time.monotonic() + QUIET_AT_MOST
+    calm = 0
+    while calm < 3 and time.monotonic() < until:
+        before, began = _busy_seconds(pids), time.monotonic()
+        time.sleep(QUIET_SECONDS)
+        busy, past = _busy_seconds(pids) - before, time.monotonic() - began
+        calm = calm + 1 if busy < QUIET_SHARE * past else 0
+    return session.run(**inputs)
+
+
+def _busy_seconds(pids: Iterable[int]) -> float:
+    """Seconds that these processes have computed; where the system does not tell, 0, and a pause long enough."""
+    try:
+        tasks = [task for pid in pids for task in Path(f"/proc/{pid}/task").iterdir()]
+        return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+    except OSError:
+        time.sleep(1.0)
+        return 0.0
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers depend on besides the code."""
+    cpu = platform.processor()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        cpu = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass  # not Linux on x86: the platform module's word stands
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "kernels": kernels.variant(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "system": platform.platform(),
+        "mpc_runtime": mpc.__version__,
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+class Output:
+    """Rows printed as a table while they come, and appended to a file of JSON lines for `benchmarks.report`."""
+
+    def __init__(
+        self, section: str, path: str | None, columns: Sequence[tuple[str, str, Callable[[Any], str]]]
+    ) -> None:
+        self.section, self.path, self.columns = section, path, columns
+        self._write({"section": "machine", **machine()})
+        self._line([title for _, title, _ in columns])
+
+    def row(self, row: Mapping[str, Any]) -> None:
+        self._write({"section": self.section, **row})
+        self._line([show(row[key]) if row.get(key) is not None else "" for key, _, show in self.columns])
+
+    def _write(self, record: Mapping[str, Any]) -> None:
+        if self.path:
+            with Path(self.path).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+
+    def _line(self, cells: Sequence[str]) -> None:
+        first, *rest = cells
+        print(f"{first:16}" + "".join(f"{cell:>11}" for cell in rest), flush=True)
+
+
+def seconds(value: float) -> str:
+    return f"{value:.4g} s" if value >= 1 else f"{1000 * value:.3g} ms"
+
+
+def size(value: int) -> str:
+    return f"{value / 1e6:.4g} MB"
+
+
+COLUMNS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+    ("name", "", str),
+    ("online", "online", seconds),
+    ("offline", "offline", seconds),
+    ("total", "total", seconds),
+    ("sustained", "sustained", seconds),
+    ("rounds", "rounds", str),
+    ("planned_rounds", "planned", str),
+    ("online_bytes", "online", size),
+    ("planned_online_bytes", "planned", size),
+    ("offline_bytes", "offline", size),
+    ("planned_offline_bytes", "planned", size),
+    ("memory", "memory", size),
+    ("planned_memory", "planned", size),
+    ("max_error", "max error", "{:.1e}".format),
+    ("wrong", "wrong", str),
+)
+
+
+def arguments(description: str | None, names: Sequence[str]) -> argparse.Namespace:
+    """The options that all benchmarks of workloads share."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", default=list(names), help=f"some of {', '.join(names)}; default all")
+    parser.add_argument("--runs", type=int, default=5, help="timed runs of each, after one that warms up")
+    parser.add_argument("--out", help="append JSON lines to this file")
+    given = parser.parse_args()
+    if unknown := [name for name in given.names if name not in names]:
+        sys.exit(f"unknown workload {', '.join(unknown)}; expected some of {', '.join(names)}")
+    return given
+
+
+def measure_all(section: str, works: Iterable[Workload], runs: int, out: str | None) -> None:
+    """Measures and prints one workload after the other."""
+    output = Output(section, out, COLUMNS)
+    for work in works:
+        output.row(asdict(measure(work, runs)))
