@@ -387,9 +387,10 @@ class Node:
             self.answer(route, body)
 
     def close(self) -> None:
-        """Closes all sockets; a farewell has `LINGER_MS` to leave."""
-        for link in self.links.values():
-            link.close()
+        """Closes all sockets; a farewell has `LINGER_MS` to leave. Closing again does nothing."""
+        while self.links:
+            self.links.popitem()[1].close()
         if self._router is not None:
             self._router.close()
+            self._router = None
         self.context.term()
