@@ -1,7 +1,7 @@
 """Gates in bulk, in real processes: `python -m benchmarks.gates [NAME ...]`.
 
-10^6 ReLU (with truncation and without), 10^6 products, a matrix product of two fresh secrets, comparisons by their width.
-`measure.py` says what the columns are.
+10^6 ReLU (with truncation and without), 10^6 products, a matrix product of two fresh secrets, comparisons by their
+width. `measure.py` says what the columns are.
 """
 
 from __future__ import annotations

@@ -1,20 +1,25 @@
 """Kernels beside what this machine can do at best, in the same run: `python benchmarks/kernels.py [SECTION ...]`.
 
-Each row is a rate and its ratio to a yardstick that was measured a moment before: memcpy, a bare cipher loop. Rates are
-the best of a few repetitions; the yardstick and the kernel work on the same number of bytes, which fit in the L2 cache.
+Each row is a rate and its ratio to a yardstick that was measured a moment before: NumPy's float64 product on one thread,
+memcpy, a bare cipher loop. Rates are the best of a few repetitions; memcpy, the cipher and the kernels beside them work
+on the same number of bytes, which fit in the L2 cache.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
+for _library in ("OPENBLAS", "OMP", "MKL", "VECLIB"):  # the yardstick of products is one thread; read at import
+    os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
 
-from mpc_runtime import kernels
+import numpy as np  # noqa: E402
+
+from mpc_runtime import kernels  # noqa: E402
 
 WORDS = 1 << 15  # 256 KiB
 WIDTHS = (1, 8, 31, 32, 48, 63, 64)
@@ -160,7 +165,55 @@ def tables(variant: str) -> Iterator[Row]:
         yield Row(name, variant, n / used / 1e6, "M/s", yardstick, best / used)
 
 
+PRODUCTS = [(256, 256, 256), (512, 512, 512), (1024, 1024, 1024), (2048, 2048, 2048)]  # m, k, n
+LAYERS = [(128, 256, 100), (128, 100, 10), (1, 256, 100), (1000, 100, 1)]
+CONVOLUTIONS = [  # name, images, channels, size, outputs, kernel, stride, padding
+    ("LeNet 1, batch 1", 1, 1, 28, 16, 5, 1, 0),
+    ("LeNet 2, batch 1", 1, 16, 12, 16, 5, 1, 0),
+    ("LeNet 1, batch 128", 128, 1, 28, 16, 5, 1, 0),
+    ("LeNet 2, batch 128", 128, 16, 12, 16, 5, 1, 0),
+    ("ResNet-18 conv1", 1, 3, 224, 64, 7, 2, 3),
+    ("ResNet-18 layer1", 1, 64, 56, 64, 3, 1, 1),
+    ("ResNet-18 layer2 down", 1, 64, 56, 128, 3, 2, 1),
+    ("ResNet-18 layer2", 1, 128, 28, 128, 3, 1, 1),
+    ("ResNet-18 layer3", 1, 256, 14, 256, 3, 1, 1),
+    ("ResNet-18 layer4", 1, 512, 7, 512, 3, 1, 1),
+]
+
+
+def products(variant: str) -> Iterator[Row]:
+    """Matrix products beside NumPy's in float64 on one thread, of the same shape."""
+    for m, k, n in PRODUCTS + LAYERS:
+        a, b, out = random_words(m * k).reshape(m, k), random_words(k * n).reshape(k, n), np.empty((m, n), np.uint64)
+        x, y, z = np.random.rand(m, k), np.random.rand(k, n), np.empty((m, n))
+        t, best = seconds(partial(kernels.matmul, a, b, out)), seconds(partial(np.matmul, x, y, out=z))
+        yield Row(f"matmul {m}x{k}x{n}", variant, m * k * n / t / 1e9, "GMAC/s", "float64 matmul", best / t)
+
+
+def convolutions(variant: str) -> Iterator[Row]:
+    """Convolutions beside this ring's own 512^3 product."""
+    side = 512
+    a, b, c = (
+        random_words(side**2).reshape(side, side),
+        random_words(side**2).reshape(side, side),
+        np.empty((side, side), np.uint64),
+    )
+    for name, images, channels, size, outs, kernel, stride, pad in CONVOLUTIONS:
+        x = random_words(images * channels * size**2).reshape(images, channels, size, size)
+        w = random_words(outs * channels * kernel**2).reshape(outs, channels, kernel, kernel)
+        side_out = (size + 2 * pad - kernel) // stride + 1
+        out = np.empty((images, outs, side_out, side_out), np.uint64)
+        work = partial(kernels.conv2d, x, w, (stride, stride), (pad,) * 4, out=out)
+        rate, best = (
+            out.size * channels * kernel**2 / seconds(work),
+            side**3 / seconds(partial(kernels.matmul, a, b, c)),
+        )
+        yield Row(name, variant, rate / 1e9, "GMAC/s", "matmul 512^3", rate / best)
+
+
 SECTIONS: dict[str, Callable[[], Iterator[Row]]] = {
+    "products": partial(on_each_variant, products),
+    "convolutions": partial(on_each_variant, convolutions),
     "streams": streams,
     "packing": packing,
     "comparison": partial(on_each_variant, comparison),

@@ -1,19 +1,19 @@
 """One workload in real processes on this machine, and what the numbers are.
 
-online: `session.stats.online_seconds`, from the arrival of all submissions at a party to the departure of its outputs, the
-slower party counting; the dealer had finished ahead and all processes were quiet when the run began. Median of the runs.
+online: `session.stats.online_seconds`, from the arrival of all submissions at a party to the departure of its outputs,
+the slower party counting; the dealer had finished ahead and all processes were quiet when the run began. Median.
 
-offline: `session.stats.offline_seconds`, the dealer's work for that run and what the parties computed before its input came,
-with nothing else running. Median.
+offline: `session.stats.offline_seconds`, the dealer's work for that run and what the parties computed before its input
+came, with nothing else running. Median.
 
 total: online + offline of the same run, one after the other, as if nothing overlapped. Median.
 
-sustained: wall time of one run when runs follow each other at once, dealer, both parties and all roles sharing the cores,
-after the dealer's lead has been used up: every run then waits for its own dealing. It includes checking, encoding and sharing
-of the inputs and decoding of the outputs, which `total` (as the peers' times) does not.
+sustained: wall time of one run when runs follow each other at once, dealer, both parties and all roles sharing the
+cores, after the dealer's lead has been used up, so that every run waits for the dealing of one. It includes checking,
+encoding and sharing of the inputs and decoding of the outputs, which `total` (as the peers' times) does not.
 
-memory: the largest resident size of a party's process, in the sustained session, whose dealer is held back by the default
-window; in the other one the window is opened so that whole records fit.
+memory: the largest resident size of a party's process, in the sustained session, whose dealer is held back by the
+default window; in the other one the window is opened so that whole records fit.
 """
 
 from __future__ import annotations
@@ -115,8 +115,8 @@ def measure(work: Workload, runs: int) -> Measured:
 def online(
     work: Workload, program: mpc.Program, runs: int, seen_by: SeenBy = lambda _, addresses: addresses
 ) -> tuple[list[mpc.Stats], float, float, int]:
-    """Runs with quiet before each, after one that warms up: their stats, the seconds of `provide`, the largest error of any
-    run and the number of clearly wrong elements."""
+    """Runs with quiet before each, after one that warms up: their stats, the seconds of `provide`, the largest error of
+    any run and the number of clearly wrong elements."""
     window = max(WINDOW_BYTES, (RECORDS_AHEAD + 1) * program.cost.offline_bytes)
     stats, error, bad = [], 0.0, 0
     with launch_plan(program.plan, prepare_feed, window=window, seen_by=seen_by) as session:
@@ -202,12 +202,14 @@ def machine() -> dict[str, Any]:
     }
 
 
+Column = tuple[str, str, Callable[[Any], str]]
+"""A key of the rows, its title, and how its value is shown."""
+
+
 class Output:
     """Rows printed as a table while they come, and appended to a file of JSON lines for `benchmarks.report`."""
 
-    def __init__(
-        self, section: str, path: str | None, columns: Sequence[tuple[str, str, Callable[[Any], str]]]
-    ) -> None:
+    def __init__(self, section: str, path: str | None, columns: Sequence[Column]) -> None:
         self.section, self.path, self.columns = section, path, columns
         self._write({"section": "machine", **machine()})
         self._line([title for _, title, _ in columns])
@@ -223,7 +225,7 @@ class Output:
 
     def _line(self, cells: Sequence[str]) -> None:
         first, *rest = cells
-        print(f"{first:16}" + "".join(f"{cell:>11}" for cell in rest), flush=True)
+        print(f"{first:16}" + "".join(f"{cell:>12}" for cell in rest), flush=True)
 
 
 def seconds(value: float) -> str:
@@ -234,7 +236,7 @@ def size(value: int) -> str:
     return f"{value / 1e6:.4g} MB"
 
 
-COLUMNS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+COLUMNS: tuple[Column, ...] = (
     ("name", "", str),
     ("online", "online", seconds),
     ("offline", "offline", seconds),

@@ -3,9 +3,8 @@
     with Relay(round_trip=0.04, rate=100e6) as relay:
         session = launch_plan(plan, prepare_feed, seen_by=relay.between_parties)
 
-Each direction between p0 and p1 is one wire of `rate` bits a second, shared by the connections that use it, with
-`round_trip / 2` from its far end: a byte that enters at t leaves at max(t, when the wire was free) + its own time + half a
-round trip. The kernel's queue discipline `netem` would need privileges. Roles and dealer reach the parties directly, so
+Each direction between p0 and p1 is one wire of `rate` bits a second, shared by the connections that use it, and half a
+round trip long: a byte that enters at t leaves at max(t, when the wire was free) + its own time + `round_trip` / 2. The kernel's queue discipline `netem` would need privileges. Roles and dealer reach the parties directly, so
 only the online phase is slowed. On its own: `python -m benchmarks.relay --round-trip 0.04 --rate 1e8 p0=HOST:PORT …`.
 """
 

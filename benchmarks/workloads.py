@@ -1,8 +1,8 @@
 """What is measured: models as `.ppml` text, their inputs with fixed seeds, and what they mean in float64.
 
 The peers get the same numbers (`secrets`) and are held to the same `reference`, so this file needs NumPy only: it is
-imported in their environments too. Where the peers take one secret tensor that nobody owns, ours is the sum of two roles'
-inputs: a value of one role alone would be computed by that role's own client, and nothing would be measured.
+imported in their environments too. Where the peers take one secret tensor that nobody owns, ours is the sum of two
+roles' inputs: a value of one role alone would be computed by that role's own client, and nothing would be measured.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Workload:
     """One row of a table.
 
     source: the model. inputs, params: by name, within the declared ranges. result: the output that is checked, against
-    `reference` (None: the model's own float64 meaning). secrets: operands that a peer is given as shares, by the name of
-    `operation`'s argument. elements: what a rate counts.
+    `reference` (None: the model's own float64 meaning). secrets: operands that a peer is given as shares, in the order
+    of `operation`'s arguments. elements: what a rate counts.
     """
 
     name: str
@@ -63,7 +63,7 @@ def _uniform(random: np.random.Generator, bound: float, shape: tuple[int, ...]) 
     return np.round(random.uniform(-bound, bound, shape) * 2**16) / 2**16
 
 
-# -- gates --------------------------------------------------------------------------------------------------------------
+# -- gates ------------------------------------------------------------------------------------------------------------
 
 
 def _two(name: str, shape: tuple[int, ...], bound: float, expression: str) -> tuple[str, Array, Array]:
@@ -137,7 +137,7 @@ def _maxpool() -> Workload:
     return Workload("maxpool", what, source, {"a": a, "b": b}, "c", _pool(x), {}, "maxpool", {"x": x}, x.size)
 
 
-# -- models -------------------------------------------------------------------------------------------------------------
+# -- models -----------------------------------------------------------------------------------------------------------
 
 LENET = """model lenet
 role client, modeller
