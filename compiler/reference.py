@@ -23,6 +23,13 @@ def evaluate(graph: Graph, inputs: Arrays, params: Arrays) -> dict[str, Array]:
     `inputs` and `params` are by key; the value of an array role is stacked along its first axis. Raises KeyError for a
     missing key and ValueError for a wrong shape.
     """
+    leaf = leaf_values(graph, inputs, params)
+    results = evaluate_values([output.value for output in graph.outputs], leaf, graph.precision)
+    return {output.name: result for output, result in zip(graph.outputs, results, strict=True)}
+
+
+def leaf_values(graph: Graph, inputs: Arrays, params: Arrays) -> Callable[[Leaf], Array]:
+    """The array of each leaf of the graph: what is provided, and what an owner prepares from it."""
     prepared: dict[int, Array] = {}
 
     def leaf(op: Leaf) -> Array:
@@ -33,8 +40,7 @@ def evaluate(graph: Graph, inputs: Arrays, params: Arrays) -> dict[str, Array]:
             prepared[op.index] = evaluate_values([preparation], leaf, graph.precision)[0]
         return prepared[op.index]
 
-    results = evaluate_values([output.value for output in graph.outputs], leaf, graph.precision)
-    return {output.name: result for output, result in zip(graph.outputs, results, strict=True)}
+    return leaf
 
 
 def provided(op: Leaf, inputs: Arrays, params: Arrays) -> Array:

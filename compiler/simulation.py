@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from compiler.graph import Graph, Leaf, Value
-from compiler.reference import evaluate, evaluate_values, provided
+from compiler.graph import Graph, Value
+from compiler.reference import evaluate, evaluate_values, leaf_values
 from mpc_runtime.client import check_tensors, encode_feeds, tensors_of
 from mpc_runtime.errors import InputError
 from mpc_runtime.fixed_point import decode
@@ -82,7 +82,7 @@ def _encoded(plan: Plan, inputs: Mapping[str, Any], params: Mapping[str, Any]) -
             missing = [t for t in tensors if t.name not in values]
             problems += [f"{t.name}: missing; expected shape {list(t.shape)}" for t in missing]
             present = [t for t in tensors if t.name in values]
-            found, wrong = check_tensors(plan, present, {t.name: _of_member(role, t, values[t.name]) for t in present})
+            found, wrong = check_tensors(plan, present, {t.name: _of_member(t, values[t.name]) for t in present})
             checked.update(found)
             problems += wrong
             if not problems:
@@ -94,23 +94,19 @@ def _encoded(plan: Plan, inputs: Mapping[str, Any], params: Mapping[str, Any]) -
     return out
 
 
-def _of_member(role: str, tensor: Tensor, value: Any) -> Any:
+def _of_member(tensor: Tensor, value: Any) -> Any:
     """A member's part of the stacked value of an array role."""
     array = np.asarray(value)
-    if role.endswith("]") and array.ndim == len(tensor.shape) + 1:
-        return array[int(role[role.rindex("[") + 1 : -1])]
-    return value
+    if tensor.member < 0 or array.ndim != len(tensor.shape) + 1 or tensor.member >= array.shape[0]:
+        return value
+    return array[tensor.member]
 
 
 def _violations(graph: Graph, inputs: Mapping[str, Any], params: Mapping[str, Any]) -> list[Violation]:
     values = [v for v in graph.values() if not v.is_constant]
-    arrays = evaluate_values(values, lambda op: _leaf(op, inputs, params), graph.precision)
+    arrays = evaluate_values(values, leaf_values(graph, inputs, params), graph.precision)
     found = [_violation(graph, value, array) for value, array in zip(values, arrays, strict=True)]
     return sorted((v for v in found if v is not None), key=lambda v: v.line)
-
-
-def _leaf(op: Leaf, inputs: Mapping[str, Any], params: Mapping[str, Any]) -> Array:
-    return provided(op, inputs, params)
 
 
 def _violation(graph: Graph, value: Value, array: Array) -> Violation | None:

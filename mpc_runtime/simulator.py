@@ -43,6 +43,8 @@ class Simulator:
         t = self.types[register]
         if t.domain is Domain.WORDS and t.bits < 64:
             value = value & np.uint64((1 << t.bits) - 1)
+        elif t.domain is Domain.BITS:
+            value = value.astype(np.uint8, copy=False)  # a feed of bits comes in words
         self.values[register] = value
 
     def mask(self, register: int) -> Array:
