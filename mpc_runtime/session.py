@@ -54,7 +54,7 @@ class Session:
         self._provided = processes is None or not self._tensors("setup")  # of a cluster, perhaps by another process
         self._ended = ""
         tensors = (*plan.inputs, *plan.params)
-        self._stacked = frozenset(t.name for t in tensors if t.role.endswith("]")) if processes else frozenset()
+        self._stacked = frozenset(t.name for t in tensors if t.member >= 0) if processes else frozenset()
 
     # -- what users call ------------------------------------------------------------------------------------------
 
@@ -121,6 +121,11 @@ class Session:
                 self.on_batch(len(done), batches.runs)
         self.stats = replace(total, seconds=time.perf_counter() - began)
         return batches.join(done)
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """The processes of a local session by name, for monitoring."""
+        return dict(self._processes.pids()) if self._processes else {}
 
     def close(self) -> None:
         """Ends the session; a local session's processes end with it."""
