@@ -26,6 +26,7 @@ MPCC = Path(sys.executable).with_name("mpcc")  # of the environment that runs th
 MODEL, WEIGHTS = HERE / "digits.ppml", HERE / "digits.safetensors"
 BATCH = 120
 SECONDS_TO_END = 10
+EXIT_INTERRUPTED = 130  # as a shell counts Ctrl-C
 
 
 def main() -> None:
@@ -81,7 +82,7 @@ def serving(folder: Path, *commands: str) -> Iterator[None]:
             with log.open("ab") as file:
                 servers.append(subprocess.Popen([MPCC, *command.split()], cwd=folder, stdout=file, stderr=file))
         yield
-    except BaseException:
+    except SystemExit:
         print(log.read_text(), file=sys.stderr)
         raise
     finally:
@@ -116,4 +117,7 @@ def print_table(predicted: np.ndarray, labels: np.ndarray) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
