@@ -4,8 +4,9 @@
         session = launch_plan(plan, prepare_feed, seen_by=relay.between_parties)
 
 Each direction between p0 and p1 is one wire of `rate` bits a second, shared by the connections that use it, and half a
-round trip long: a byte that enters at t leaves at max(t, when the wire was free) + its own time + `round_trip` / 2. The kernel's queue discipline `netem` would need privileges. Roles and dealer reach the parties directly, so
-only the online phase is slowed. On its own: `python -m benchmarks.relay --round-trip 0.04 --rate 1e8 p0=HOST:PORT …`.
+round trip long: a byte that enters at t leaves at max(t, when the wire was free) + its own time + `round_trip` / 2. The
+kernel's queue discipline `netem` would need privileges. Roles and dealer reach the parties directly, so only the online
+phase is slowed. On its own: `python -m benchmarks.relay --round-trip 0.04 --rate 1e8 p0=HOST:PORT p1=HOST:PORT`.
 """
 
 from __future__ import annotations
