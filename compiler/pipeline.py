@@ -148,7 +148,9 @@ def _tensor(graph: Graph, leaf: Value) -> Tensor:
     assert isinstance(op, (Input, Param))
     allowed = leaf.declared or graph.precision.format_range(leaf.kind)
     dims = tuple(name or "" for name in op.dims) or ("",) * len(leaf.shape)
-    return Tensor(op.key, op.role, leaf.kind.value, leaf.shape, dims, float(allowed.lo), float(allowed.hi), op.public)
+    member = op.index_path[0] if op.index_path else -1
+    lo, hi = float(allowed.lo), float(allowed.hi)
+    return Tensor(op.key, op.role, leaf.kind.value, leaf.shape, dims, lo, hi, op.public, member)
 
 
 def _feeds(graph: Graph, assigned: Assigned) -> tuple[Feed, ...]:

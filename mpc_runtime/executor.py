@@ -23,7 +23,7 @@ from .gates import Gate, Input, Open, Planes, Product, Reveal, Samples, Secret, 
 from .gates import Constant as ConstantGate
 from .gates.base import PURPOSE_SHARE, stream
 from .plan import Plan, Procedure
-from .registers import BLOCK, Form, Register
+from .registers import BLOCK, Form, Register, wrapping
 from .transport.channel import Channel, Source
 
 Array = np.ndarray
@@ -88,7 +88,8 @@ class PartyExecutor:
     def setup(self, keys: ExecutionKeys, material: Source, feeds: Mapping[str, Array]) -> dict[tuple[str, str], Array]:
         """Open the parameters under the masks of a setup record. feeds: this party's share of each setup feed."""
         run = _Run(self, "setup", keys, material)
-        outputs = run.execute(feeds)
+        with wrapping():
+            outputs = run.execute(feeds)
         keep = self._programs["run"].foreign
         self._kept = {r: run.values[r] for r in keep}
         self._kept_masks = {r: np.asarray(run.mask(r), order="C") for r in keep if self.plan.registers[r].form is Form.WIRE}
@@ -99,7 +100,8 @@ class PartyExecutor:
     def prepare(self, keys: ExecutionKeys, material: Source) -> None:
         """Everything of the next run that needs no input: products of masks with the parameters."""
         run = _Run(self, "run", keys, material)
-        run.compute_ahead()
+        with wrapping():
+            run.compute_ahead()
         self._prepared = run
 
     def run(self, keys: ExecutionKeys, material: Source, feeds: Mapping[str, Array]) -> dict[tuple[str, str], Array]:
@@ -108,10 +110,11 @@ class PartyExecutor:
         Raises PeerError when the peer or the dealer is gone, late or sends a wrong length; the execution is then burnt.
         """
         run, self._prepared = self._prepared, None
-        if run is None or run.keys != keys:
-            run = _Run(self, "run", keys, material)
-            run.compute_ahead()
-        return run.execute(feeds)
+        with wrapping():
+            if run is None or run.keys != keys:
+                run = _Run(self, "run", keys, material)
+                run.compute_ahead()
+            return run.execute(feeds)
 
 
 class _Program:

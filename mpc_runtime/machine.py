@@ -132,7 +132,3 @@ def _end_with_stdin() -> None:
     while os.read(0, 4096):
         continue
     os._exit(0)
-
-
-if __name__ == "__main__":
-    main()

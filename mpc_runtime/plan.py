@@ -37,7 +37,10 @@ _HEADER = struct.Struct("<8sIQ")
 
 @dataclass(frozen=True)
 class Tensor:
-    """An input or parameter as its owner gives it. dims: the name of the dim of each axis, or ""."""
+    """An input or parameter as its owner gives it. dims: the name of the dim of each axis, or "".
+
+    member: the owner's place in an array role whose members' tensors are stacked along a new first axis, else -1.
+    """
 
     name: str
     role: str
@@ -47,6 +50,7 @@ class Tensor:
     lo: float
     hi: float
     public: bool
+    member: int = -1
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -30,6 +31,16 @@ SeenBy = Callable[[str, Mapping[str, str]], Mapping[str, str]]
 END_SECONDS = 2.0
 DEALER_NICE = 10  # dealing ahead gives way to the online phase where they share cores
 STDERR_SHOWN = 2000  # characters of a dead child's last words
+
+
+@dataclass(frozen=True)
+class Death:
+    """How a child ended, and the last that it wrote to standard error."""
+
+    name: str
+    how: str
+    killed: bool
+    words: str
 
 
 class Processes:
@@ -76,27 +87,20 @@ class Processes:
 
     def check(self) -> None:
         """Raises PeerError when a child has ended."""
-        for name, child in self._children.items():
-            if child.poll() is not None:
-                raise PeerError(self.obituary(0.5), self.killed() or name)
+        if deaths := self.deaths(0.0):
+            raise PeerError(f"{deaths[0].name} {deaths[0].how}: {deaths[0].words or 'without a word'}", deaths[0].name)
 
-    def obituary(self, seconds: float) -> str:
-        """How the children died that have died, waiting a little for it; empty when all live."""
+    def deaths(self, seconds: float) -> list[Death]:
+        """The children that have ended, those killed first; waits up to `seconds` for one."""
         until = time.monotonic() + seconds
         while time.monotonic() < until and all(c.poll() is None for c in self._children.values()):
             time.sleep(0.01)
-        lines = []
+        deaths = []
         for name, child in self._children.items():
-            if (code := child.poll()) is None:
-                continue
-            how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-            words = self._last_words(name)
-            lines.append(f"{name} {how}" + (f": {words}" if words else ""))
-        return "\n".join(lines)
-
-    def killed(self) -> str:
-        """The first child that was ended by a signal, or an empty string."""
-        return next((name for name, child in self._children.items() if (child.poll() or 0) < 0), "")
+            if (code := child.poll()) is not None:
+                how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+                deaths.append(Death(name, how, code < 0, self._last_words(name)))
+        return sorted(deaths, key=lambda death: not death.killed)
 
     def close(self) -> None:
         """Ends all children, by force those that do not end by themselves."""
@@ -122,7 +126,7 @@ class Processes:
         package = str(Path(__file__).resolve().parent.parent)
         path = os.pathsep.join(p for p in (package, os.environ.get("PYTHONPATH", "")) if p)
         return subprocess.Popen(
-            [sys.executable, "-m", "mpc_runtime.machine"],
+            [sys.executable, "-c", "from mpc_runtime.machine import main; main()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr[name],

@@ -10,6 +10,13 @@ from dataclasses import dataclass
 from enum import Enum
 from math import prod
 
+import numpy as np
+
+
+def wrapping() -> np.errstate:
+    """A context for ring arithmetic: it wraps on purpose, and NumPy would say so for every scalar."""
+    return np.errstate(over="ignore")
+
 
 class Form(str, Enum):
     """How a value is held (PROTOCOLS section 0)."""

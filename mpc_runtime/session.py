@@ -251,12 +251,14 @@ class Session:
                     if link.failure is not None and link.failure not in witnesses:
                         witnesses.append(link.failure)
             time.sleep(0.02)
-        obituary = self._processes.obituary(0.5) if self._processes else ""
-        killed = self._processes.killed() if self._processes else ""
-        best = next((w for w in witnesses if w.op and (not killed or w.peer == killed)), witnesses[-1])
-        peer = killed or best.peer
-        text = f"{best}\n{obituary}" if obituary and obituary not in str(best) else str(best)
-        return PeerError(text, peer, best.op)
+        deaths = self._processes.deaths(0.5) if self._processes else []
+        killed = next((death for death in deaths if death.killed), None)
+        if killed is not None:
+            best = next((w for w in witnesses if w.op and w.peer == killed.name), witnesses[-1])
+            return PeerError(f"{best}\n{killed.name} {killed.how}", killed.name, best.op)
+        best = next((w for w in witnesses if w.op), witnesses[-1])
+        words = next((d.words for d in deaths if d.name == best.peer and str(best) not in d.words), "")
+        return PeerError(f"{best}\n{words}" if words else str(best), best.peer, best.op)
 
 
 def launch_plan(

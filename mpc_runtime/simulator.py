@@ -13,7 +13,7 @@ import numpy as np
 from .dealer.executor import Record
 from .gates import Constant, Input, Reveal
 from .plan import Plan
-from .registers import Domain
+from .registers import Domain, wrapping
 from .transport.channel import Buffer
 
 Array = np.ndarray
@@ -72,7 +72,8 @@ class Simulator:
             elif isinstance(gate, Reveal):
                 outputs[gate.result_name] = self.values[gate.x]
             else:
-                gate.meaning(self)
+                with wrapping():
+                    gate.meaning(self)
             if watch is not None:
                 for register in gate.outs:
                     watch(i, register)

@@ -44,8 +44,8 @@ def encoded(plan: Plan, stage: str, values: Mapping[str, Any], params: Mapping[s
             for t in tensors_of(plan, role, s):
                 if t.name in given:
                     array = np.asarray(given[t.name])
-                    if role.endswith("]"):
-                        array = array[int(role[role.index("[") + 1 : -1])]
+                    if t.member >= 0:
+                        array = array[t.member]
                     tensors[t.name] = check(t.name, array, t.kind, t.shape, t.lo, t.hi, 16)
         feeds, problems = encode_feeds(plan, role, stage, tensors, prepare_feed)
         assert not problems, problems

@@ -13,7 +13,7 @@ from ..gates import Constant as ConstantGate
 from ..gates import Planes, Reveal, Secret, Words
 from ..gates.base import PURPOSE_SHARE, stream
 from ..plan import Plan, Procedure
-from ..registers import BLOCK
+from ..registers import BLOCK, wrapping
 from ..transport.channel import Sink
 
 Array = np.ndarray
@@ -105,7 +105,8 @@ class Record:
             if isinstance(op.gate, Reveal):
                 continue
             self.elements = op.gate.elements(self.types)
-            op.gate.deal(self)  # type: ignore[arg-type]
+            with wrapping():
+                op.gate.deal(self)  # type: ignore[arg-type]
             if last_uses is not None:
                 for register in last_uses.get(i, ()):
                     self.masks.pop(register, None)

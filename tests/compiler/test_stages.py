@@ -1,0 +1,84 @@
+"""Every stage prints, and the print is a golden file: a change in it is a change in what machines do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+import mpc_runtime as mpc
+from compiler.expand.layouts import LAN, WAN, cheapest, cost, layout
+
+MODEL = """model small
+role client, modeller
+dim batch = 2
+input image : [batch, 1, 6, 6] from client in [0, 1]
+layer conv = conv2d(3, kernel=3)
+layer norm = batchnorm()
+layer fc = dense(4)
+weights from modeller in [-1, 1]
+features = image |> conv |> norm |> relu |> maxpool2d(2)
+logits = features |> flatten |> fc
+output probabilities = softmax(logits) to client
+output best = argmax(logits, axis=1) to client
+"""
+
+
+@pytest.mark.parametrize("stage", ["ast", "graph", "oplist", "plan"])
+def test_prints(stage: str, golden: Callable[[str, str], None]) -> None:
+    golden(f"small.{stage}.txt", mpc.compile(text=MODEL).emit(stage))
+
+
+def test_the_same_source_gives_the_same_bytes() -> None:
+    first, second = (mpc.compile(text=MODEL).plan for _ in range(2))
+    assert first.to_bytes() == second.to_bytes()
+    assert first.hash == second.hash != mpc.compile(text=MODEL, dims={"batch": 3}).plan.hash
+
+
+def test_a_saved_plan_is_the_plan(tmp_path) -> None:
+    program = mpc.compile(text=MODEL)
+    program.save(tmp_path / "small.plan")
+    loaded = mpc.load(tmp_path / "small.plan")
+    assert loaded.plan.to_bytes() == program.plan.to_bytes()
+    assert loaded.plan.procedures == program.plan.procedures
+    assert loaded.cost == program.cost
+    assert loaded.emit("graph") == program.emit("graph")
+
+
+def test_the_hash_is_of_what_machines_do_and_not_of_names_of_files() -> None:
+    commented = "# a comment\n" + MODEL
+    assert mpc.compile(text=commented).plan.hash == mpc.compile(text=MODEL).plan.hash
+
+
+@pytest.mark.parametrize("cut", [0, 7, 12, 100, -1])
+def test_a_damaged_plan_is_refused(tmp_path, cut: int) -> None:
+    path = tmp_path / "broken.plan"
+    path.write_bytes(mpc.compile(text=MODEL).plan.to_bytes()[:cut])
+    with pytest.raises(mpc.CompileError, match=r"broken\.plan: .*mpcc compile|compile it again"):
+        mpc.load(path)
+
+
+def test_another_format_is_refused_with_both_named(tmp_path) -> None:
+    data = bytearray(mpc.compile(text=MODEL).plan.to_bytes())
+    data[8] = 99
+    (tmp_path / "new.plan").write_bytes(data)
+    with pytest.raises(mpc.CompileError, match="format 99.*reads format 1"):
+        mpc.load(tmp_path / "new.plan")
+
+
+def test_layouts_are_those_of_the_published_table() -> None:
+    """PROTOCOLS section 3.2: offline bytes and online bits of the cheapest layouts."""
+    published = {
+        (15, 2): (8.0, 8), (23, 2): (19.5, 10), (31, 2): (37.0, 12), (39, 2): (64.5, 14), (47, 2): (104, 16),
+        (63, 2): (235.5, 18), (15, 3): (4.6, 17), (31, 3): (12.5, 29), (63, 3): (36.1, 49),
+    }  # fmt: skip
+    for (width, rounds), (offline, online) in published.items():
+        found = cheapest(width, rounds)
+        assert found is not None and found.rounds == rounds and sum(found.widths) == width
+        bits, opened = cost(found.widths, found.tree)
+        assert abs(bits / 8 - offline) < 0.06 and opened == online
+
+
+def test_fewer_rounds_on_a_slow_network_for_few_elements() -> None:
+    assert layout(31, 100, WAN).rounds == layout(31, 10**6, LAN).rounds == 2
+    assert layout(63, 10**6, WAN).rounds > 2
