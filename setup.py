@@ -65,10 +65,12 @@ def extension(name: str) -> Extension:
 def extensions() -> list[Extension]:
     """One extension for each .pyx file; a .pyx without a line in C_SOURCES, or a line without its .pyx, is an error."""
     found = {path.stem for path in KERNELS.glob("*.pyx")}
-    if unknown := found - C_SOURCES.keys():
-        raise SystemExit(f"setup.py: {sorted(unknown)} have no line in C_SOURCES; add one, an empty list if no C is needed")
-    if missing := C_SOURCES.keys() - found:
-        print(f"setup.py: no .pyx yet for {sorted(missing)}", file=sys.stderr)
+    if odd := found ^ C_SOURCES.keys():
+        raise SystemExit(
+            f"setup.py: {sorted(odd)}: expected a .pyx and a line in C_SOURCES for each, found one of the two"
+        )
+    if unknown := ONLY - found:
+        raise SystemExit(f"setup.py: MPC_EXTENSIONS names {sorted(unknown)}; expected some of {sorted(found)}")
     return [extension(name) for name in sorted(found) if not ONLY or name in ONLY]
 
 

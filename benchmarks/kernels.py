@@ -1,8 +1,8 @@
 """Kernels beside what this machine can do at best, in the same run: `python benchmarks/kernels.py [SECTION ...]`.
 
-Each row is a rate and its ratio to a yardstick that was measured a moment before: NumPy's float64 product on one thread,
-memcpy, a bare cipher loop. Rates are the best of a few repetitions; memcpy, the cipher and the kernels beside them work
-on the same number of bytes, which fit in the L2 cache.
+Each row is a rate and its ratio to a yardstick that was measured at the same time: NumPy's float64 product on one
+thread, memcpy, a bare cipher loop. Rates are the best of a few repetitions; memcpy, the cipher and the kernels beside
+them work on the same number of bytes, which fit in the L2 cache.
 """
 
 from __future__ import annotations
@@ -39,18 +39,26 @@ class Row:
     ratio: float
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """The least time that one call of `work` takes."""
-    begin = time.perf_counter()
-    work()
-    calls = max(1, round(SHORTEST / (time.perf_counter() - begin)))
-    best = float("inf")
+def side_by_side(*works: Callable[[], object]) -> list[float]:
+    """The least processor time that one call of each takes; they take turns, so that a slow moment hits all of them."""
+    calls = []
+    for work in works:
+        begin = time.thread_time()
+        work()
+        calls.append(max(1, round(SHORTEST / max(time.thread_time() - begin, 1e-6))))
+    best = [float("inf")] * len(works)
     for _ in range(REPETITIONS):
-        begin = time.perf_counter()
-        for _ in range(calls):
-            work()
-        best = min(best, (time.perf_counter() - begin) / calls)
+        for i, work in enumerate(works):
+            begin = time.thread_time()
+            for _ in range(calls[i]):
+                work()
+            best[i] = min(best[i], (time.thread_time() - begin) / calls[i])
     return best
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """The least processor time that one call of `work` takes."""
+    return side_by_side(work)[0]
 
 
 def random_words(n: int) -> np.ndarray:
@@ -186,7 +194,7 @@ def products(variant: str) -> Iterator[Row]:
     for m, k, n in PRODUCTS + LAYERS:
         a, b, out = random_words(m * k).reshape(m, k), random_words(k * n).reshape(k, n), np.empty((m, n), np.uint64)
         x, y, z = np.random.rand(m, k), np.random.rand(k, n), np.empty((m, n))
-        t, best = seconds(partial(kernels.matmul, a, b, out)), seconds(partial(np.matmul, x, y, out=z))
+        t, best = side_by_side(partial(kernels.matmul, a, b, out), partial(np.matmul, x, y, out=z))
         yield Row(f"matmul {m}x{k}x{n}", variant, m * k * n / t / 1e9, "GMAC/s", "float64 matmul", best / t)
 
 
