@@ -81,7 +81,8 @@ def run(
             server = Party(plan, int(config.name[1]), node, config.window)
         server.serve()
     except PeerError as error:
-        node.farewell(error.peer, error.op, str(error))
+        doing = server.doing if server else "the start"
+        node.farewell(error.peer, error.op or doing or "between executions", str(error))
         raise
     except KeyboardInterrupt:
         node.farewell("", "", f"{config.name} was stopped")

@@ -28,7 +28,7 @@ __all__ = ["Processes", "SeenBy"]
 
 SeenBy = Callable[[str, Mapping[str, str]], Mapping[str, str]]
 
-END_SECONDS = 2.0
+END_SECONDS = 1.5
 DEALER_NICE = 10  # dealing ahead gives way to the online phase where they share cores
 STDERR_SHOWN = 2000  # characters of a dead child's last words
 

@@ -71,14 +71,13 @@ def run(
         echo_json({"results": plain(results), "stats": {**stats.to_dict(), "per_op": None}})
         return
     show_results(results, written)
-    click.echo(f"\n{stats}" if sys.stdout.isatty() else f"{stats}", err=bool(written) is False and not sys.stdout.isatty())
+    click.echo(str(stats), err=True)
 
 
 def run_rows(session: Session, values: dict[str, Any]) -> dict[str, Any]:
     """One run, or as many as the rows along the dim `batch` take, with a progress bar on a terminal."""
     size = dict(session.plan.dims).get(BATCH)
-    tensors = [t for t in session.plan.inputs if t.name in values and BATCH in t.dims]
-    if size is None or not tensors or not all(t.name in values for t in session.plan.inputs if BATCH in t.dims and t.name):
+    if size is None or not any(t.name in values and BATCH in t.dims for t in session.plan.inputs):
         return session.run(**values)
     with _progress(session):
         return session.run_batches(**values)
@@ -100,7 +99,12 @@ def _progress(session: Session) -> Iterator[None]:
 
 
 def _simulate(
-    program: Program, values: dict[str, Any], weights: dict[str, Any], rename: dict[str, str], outputs: tuple[str, ...], as_json: bool
+    program: Program,
+    values: dict[str, Any],
+    weights: dict[str, Any],
+    rename: dict[str, str],
+    outputs: tuple[str, ...],
+    as_json: bool,
 ) -> None:
     from mpc_runtime.values import parameters
 
