@@ -160,8 +160,8 @@ class Combine(Gate):
         out = np.empty((hats.shape[0], self._shape()[2], 8), np.uint64)
         for start, n in tiles(size):
             blocks = slice(start // BLOCK, -(-(start + n) // BLOCK))
-            monomials = p.secret(0, secrets[0], start, n) if secrets else None
-            out[blocks] = kernels.combine_eval(
+            monomials = p.secret(0, secrets[0], start, n) if secrets and not p.seeded else None
+            kernels.combine_eval(
                 hats[blocks],
                 self.nodes,
                 self.fan_in,
@@ -170,6 +170,10 @@ class Combine(Gate):
                 monomials,
                 None if singles is None else singles[blocks],
                 p.party,
+                out=out[blocks],
+                prg=p.prg if secrets and p.seeded else None,
+                stream=stream(PURPOSE_SHARE, p.op),
+                start=start,
             )
         p[self.y] = out
 
