@@ -1,0 +1,194 @@
+"""The command line as users meet it: exit codes, messages without tracebacks, files in and out, five terminals."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MODEL = """model credit
+role bank, bureau
+dim  batch = 2
+input x : [batch, 3] from bank   in [-4, 4]
+param w : [3, 1]     from bureau in [-4, 4]
+output score = x @ w to bank
+"""
+BAD = MODEL.replace("x @ w", "x @ v").replace("dim  batch", "dmi  batch")
+W = np.array([[1.0], [-2.0], [0.5]])
+X = np.linspace(-4, 4, 15).reshape(5, 3)
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-c", "from compiler.cli import main; main()", *map(str, arguments)]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+def mpcc(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        command(*arguments), cwd=folder, env=environment(), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "credit.ppml").write_text(MODEL)
+    (tmp_path / "bad.ppml").write_text(BAD)
+    np.save(tmp_path / "w.npy", W)
+    np.savez(tmp_path / "weights.npz", w=W)
+    np.save(tmp_path / "x.npy", X)
+    return tmp_path
+
+
+def test_help_lists_every_command_and_version_says_what_counts(folder: Path) -> None:
+    text = mpcc(folder, "--help").stdout
+    for name in "check compile explain run init-cluster keygen dealer party provide submit bench doctor".split():
+        assert name in text
+        assert mpcc(folder, name, "--help").returncode == 0 if name in ("run", "party") else True
+    assert "plan format 1, kernels" in mpcc(folder, "--version").stdout
+
+
+def test_check_and_exit_codes(folder: Path) -> None:
+    good, bad = mpcc(folder, "check", "credit.ppml"), mpcc(folder, "check", "bad.ppml")
+    assert (good.returncode, good.stdout) == (0, "credit.ppml: ok (batch = 2)\n")
+    assert bad.returncode == 1
+    assert "bad.ppml:3:1: error:" in bad.stderr
+    assert mpcc(folder, "check").returncode == 2
+    assert "Did you mean 'check'?" in mpcc(folder, "chekc").stderr
+    assert mpcc(folder, "check", "none.ppml").stderr.startswith("error: none.ppml: cannot be read")
+    found = mpcc(folder, "check", "--json", "bad.ppml")
+    assert found.returncode == 1
+    assert json.loads(found.stdout)[0]["line"] == 3
+
+
+def test_a_plan_stands_wherever_a_file_does(folder: Path) -> None:
+    assert mpcc(folder, "compile", "credit.ppml", "--dim", "batch=3").returncode == 0
+    explained = json.loads(mpcc(folder, "explain", "--json", "credit.plan").stdout)
+    assert explained["dims"] == {"batch": 3}
+    assert explained["cost"]["online_bytes"] > 0
+    assert any("score" in sentence for sentence in explained["leakage"])
+    again = mpcc(folder, "compile", "credit.plan", "--dim", "batch=4")
+    assert again.returncode == 2
+    assert "its sizes and its network are fixed" in again.stderr
+    (folder / "broken.plan").write_bytes((folder / "credit.plan").read_bytes()[:40])
+    assert "the plan is damaged" in mpcc(folder, "explain", "broken.plan").stderr
+
+
+@pytest.mark.parametrize("weights", [["weights.npz"], ["w=w.npy"]])
+def test_run_on_any_number_of_rows(folder: Path, weights: list[str]) -> None:
+    arguments = [part for w in weights for part in ("--param", w)]
+    done = mpcc(folder, "run", "credit.ppml", *arguments, "--input", "x=x.npy", "--output", "score=out.csv", "--json")
+    assert done.returncode == 0, done.stderr
+    assert np.allclose(json.loads(done.stdout)["results"]["score"], X @ W, atol=1e-3)
+    assert np.allclose(np.loadtxt(folder / "out.csv", delimiter=",", ndmin=2), X @ W, atol=1e-3)
+
+
+def test_run_says_what_is_wrong_before_anything_runs(folder: Path) -> None:
+    np.save(folder / "far.npy", X * 10)
+    far = mpcc(folder, "run", "credit.ppml", "--param", "weights.npz", "--input", "x=far.npy")
+    assert far.returncode == 1
+    assert "x[0, 0]: expected a value in [-4, 4], found -40" in far.stderr
+    other = mpcc(folder, "run", "credit.ppml", "--param", "weights.npz", "--input", "x=x.npy", "--output", "s=o.npy")
+    assert "no such output; the plan has score" in other.stderr
+    assert mpcc(folder, "run", "credit.ppml", "--input", "x").returncode == 2
+
+
+def free_port() -> int:
+    """The first of three neighbouring ports that are free now."""
+    while True:
+        with ExitStack() as stack:
+            sockets = [stack.enter_context(socket.socket()) for _ in range(3)]
+            sockets[0].bind(("127.0.0.1", 0))
+            first: int = sockets[0].getsockname()[1]
+            try:
+                for i in (1, 2):
+                    sockets[i].bind(("127.0.0.1", first + i))
+            except OSError:
+                continue
+            return first
+
+
+@pytest.fixture
+def servers(folder: Path) -> Iterator[dict[str, subprocess.Popen[str]]]:
+    port = free_port()
+    made = mpcc(folder, "init-cluster", "credit.ppml", "--port", port)
+    assert "mpcc party 0 credit.ppml" in made.stdout
+    started = {}
+    for name, words in (("dealer", ["dealer"]), ("p0", ["party", "0"]), ("p1", ["party", "1"])):
+        log = (folder / f"{name}.log").open("w")
+        started[name] = subprocess.Popen(command(*words, "credit.ppml"), cwd=folder, env=environment(), stderr=log, text=True)
+        log.close()
+    yield started
+    for process in started.values():
+        process.kill()
+        process.wait()
+
+
+def test_five_terminals(folder: Path, servers: dict[str, subprocess.Popen[str]]) -> None:
+    given = mpcc(folder, "provide", "credit.ppml", "--param", "weights.npz")
+    assert (given.returncode, given.stdout) == (0, "p0 and p1 hold the parameters of bureau\n"), given.stderr
+    for _ in range(2):
+        done = mpcc(folder, "submit", "credit.ppml", "--input", "x=x.npy", "--output", "score=score.npy")
+        assert done.returncode == 0, done.stderr
+        assert np.allclose(np.load(folder / "score.npy"), X @ W, atol=1e-3)
+
+    other = mpcc(folder, "submit", "credit.ppml", "--dim", "batch=3", "--input", "x=x.npy")
+    assert other.returncode == 1
+    assert "start both from the same plan" in other.stderr
+    wrong_key = mpcc(folder, "submit", "credit.ppml", "--key", "p0.key", "--input", "x=x.npy")
+    assert "does not list" in wrong_key.stderr
+    busy = mpcc(folder, "party", "1", "credit.ppml")
+    assert busy.returncode == 1
+    assert "cluster.toml:8: p1's address" in busy.stderr
+    assert mpcc(folder, "doctor", "credit.ppml", "--cluster", "cluster.toml").returncode == 0
+
+    servers["p1"].send_signal(signal.SIGTERM)
+    began = time.monotonic()
+    codes = {name: process.wait(10) for name, process in servers.items()}
+    assert time.monotonic() - began < 10
+    assert codes == {"p1": 130, "p0": 1, "dealer": 1}
+    for name in ("p0", "dealer"):
+        assert "p1 was stopped" in (folder / f"{name}.log").read_text()
+
+
+def test_keygen_writes_the_secret_and_prints_the_public_half(folder: Path) -> None:
+    from mpc_runtime.cluster import load_key
+
+    made = mpcc(folder, "keygen", "client")
+    assert made.stdout.strip() == load_key(folder / "client.key").public
+    assert mpcc(folder, "keygen", "client").returncode == 1
+
+
+def test_interrupting_run_ends_everything(folder: Path) -> None:
+    np.save(folder / "many.npy", np.zeros((20_000, 3)))
+    process = subprocess.Popen(
+        command("run", "credit.ppml", "--param", "weights.npz", "--input", "x=many.npy"),
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    time.sleep(2.5)
+    assert process.poll() is None
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert "interrupted" in errors
+    assert "Traceback" not in errors
