@@ -1,0 +1,200 @@
+"""Plans made by hand, an op at a time: for tests of gates, which need no compiler.
+
+b = Builder()
+x = b.wire((3,), bits=8)                             # an input "in0", opened
+y = b.emit(Truncate, bits=16, shift=2, width=7, x=x)
+t = trace(b.plan(receiver=1), b.feeds(in0=words))
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+
+from compiler.schedule import schedule
+from mpc_runtime.gates import Combine, Constant, Gate, Input, Leaf, Mul, Open, ToBit, Unmask
+from mpc_runtime.gates.comparison import leaf_planes
+from mpc_runtime.plan import Op, Origin, Plan, Procedure
+from mpc_runtime.registers import Domain, Form, Register
+
+Array = np.ndarray
+WORDS, BITS, PLANES = Domain.WORDS, Domain.BITS, Domain.PLANES
+
+
+class Builder:
+    """An op-list under construction. `stage` is the procedure that gets the ops emitted from now on."""
+
+    def __init__(self) -> None:
+        self.registers: list[Register] = []
+        self.ops: dict[str, list[tuple[Gate, Origin]]] = {"setup": [], "run": []}
+        self.constants: list[Array] = []
+        self.values: dict[str, dict[str, Array]] = {"setup": {}, "run": {}}
+        self.stage = "run"
+
+    def emit(
+        self,
+        cls: type[Gate],
+        shape: tuple[int, ...],
+        /,
+        bits: int = 1,
+        domain: Domain = WORDS,
+        planes: int = 1,
+        **attributes: Any,
+    ) -> int:
+        """A gate with one result, whose form follows from its operands' forms."""
+        (out,) = (f.name for f in fields(cls) if f.type in ("Out", "Outs"))  # type: ignore[arg-type]
+        many = next(f.type for f in fields(cls) if f.name == out) == "Outs"  # type: ignore[arg-type]
+        count = len(attributes["thresholds"]) if many else 1
+        first = len(self.registers)
+        made = tuple(range(first, first + count))
+        blank = Register(tuple(shape), Form.SHARED, domain, bits, 0, planes)
+        self.registers.extend(blank for _ in made)
+        gate = cls(**attributes, **{out: made if many else first})
+        for register in made:
+            self.registers[register] = replace(blank, form=gate.result(register, self.registers))
+        for register in gate.ins:
+            t = self.registers[register]
+            assert t.domain is not WORDS or t.bits >= min(64, gate.demand(register, self.registers)), (
+                gate,
+                register,
+                t,
+            )
+        self.ops[self.stage].append((gate, Origin("", 0, 0)))
+        return first
+
+    # -- values in a form ----------------------------------------------------------------------------------------------
+
+    def input(self, value: Array, bits: int = 64, public: bool = False) -> int:
+        """Shares of an array: uint64 words, uint8 bits."""
+        domain = WORDS if value.dtype == np.uint64 else BITS
+        return self._input(value, value.shape, bits if domain is WORDS else 1, domain, 1, public)
+
+    def planes(self, value: Array, n: int) -> int:
+        """Shares of bit planes uint64[blocks, P, 8] of n elements."""
+        return self._input(value, (n,), 1, PLANES, value.shape[1], False)
+
+    def _input(self, value: Array, shape: tuple[int, ...], bits: int, domain: Domain, planes: int, public: bool) -> int:
+        name = f"in{len(self.registers)}"
+        self.values[self.stage][name] = value
+        return self.emit(Input, shape, bits, domain, planes, feed=name, public=public)
+
+    def constant(self, value: Array) -> int:
+        self.constants.append(value)
+        domain = WORDS if value.dtype == np.uint64 else BITS
+        return self.emit(Constant, value.shape, 64 if domain is WORDS else 1, domain, index=len(self.constants) - 1)
+
+    def open(self, register: int) -> int:
+        t = self.registers[register]
+        return self.emit(Open, t.shape, t.bits, t.domain, t.planes, x=register)
+
+    def unmask(self, register: int) -> int:
+        t = self.registers[register]
+        return self.emit(Unmask, t.shape, t.bits, t.domain, t.planes, x=register)
+
+    def wire(self, value: Array, bits: int = 64) -> int:
+        return self.open(self.input(value, bits))
+
+    def form(self, form: Form, value: Array, bits: int = 64) -> int:
+        """A register that holds the value in this form. Offsets stem from a product with one, for bits from a root."""
+        if form is Form.CONSTANT:
+            return self.constant(value)
+        if form is Form.PUBLIC:
+            return self.input(value, bits, public=True)
+        shared = self.input(value, bits)
+        if form is Form.SHARED:
+            return shared
+        wire = self.open(shared)
+        if form is Form.WIRE:
+            return wire
+        if value.dtype == np.uint64:
+            one = self.wire(np.ones(value.shape, np.uint64), bits)
+            offset = self.emit(Mul, value.shape, bits, x=wire, y=one)
+            return offset if form is Form.OFFSET else self.open(offset)
+        bare = self.emit(ToBit, value.shape, 1, BITS, width=0, threshold=0, root=self._as_planes(value), x=wire)
+        assert self.registers[bare].form is Form.BARE
+        return bare if form is Form.BARE else self.unmask(bare)
+
+    def _as_planes(self, value: Array) -> int:
+        from mpc_runtime.kernels import bits_to_planes
+
+        planes = bits_to_planes(np.ascontiguousarray(value).reshape(-1))
+        root = self._input(planes, value.shape, 1, PLANES, 1, False)
+        return self.open(root)
+
+    # -- the plan ------------------------------------------------------------------------------------------------------
+
+    def plan(self, receiver: int | None = None) -> Plan:
+        """receiver: the party that is sent all corrections; None leaves it to the scheduler."""
+        procedures = []
+        for name in ("setup", "run"):
+            procedure, _ = schedule(name, self.ops[name], self.registers)
+            if receiver is not None:
+                ops = tuple(Op(op.gate, receiver) for op in procedure.ops)
+                procedure = Procedure(name, ops, procedure.rounds)
+            procedures.append(procedure)
+        return Plan(
+            name="by_hand",
+            version="test",
+            options=(),
+            roles=(),
+            dims=(),
+            inputs=(),
+            params=(),
+            feeds=(),
+            results=(),
+            registers=tuple(self.registers),
+            procedures=tuple(procedures),
+            leakage=(),
+            constants=tuple(self.constants),
+        )
+
+
+def compare(
+    b: Builder,
+    x: int,
+    width: int,
+    low_bit: int,
+    widths: tuple[int, ...],
+    tree: tuple[int, ...],
+    kind: str,
+    thresholds: tuple[int, ...] = (0,),
+) -> list[int]:
+    """Masked bits [x >= T], or [x = T] for kind "eq", of a masked x: leaves, tree, top bits."""
+    shape = b.registers[x].shape
+    nodes = len(widths)
+    first = b.emit(
+        Leaf,
+        shape,
+        1,
+        PLANES,
+        leaf_planes(nodes, kind),
+        width=width,
+        low_bit=low_bit,
+        widths=widths,
+        kind=kind,
+        thresholds=thresholds,
+        x=x,
+    )
+    bits = []
+    for i, threshold in enumerate(thresholds):
+        root, left, leaf = b.open(first + i), nodes, True
+        for fan_in in tree:
+            before, left = left, -(-left // fan_in)
+            joined = b.emit(
+                Combine,
+                shape,
+                1,
+                PLANES,
+                leaf_planes(left, kind),
+                nodes=before,
+                fan_in=fan_in,
+                kind=kind,
+                leaf=leaf,
+                x=root,
+            )
+            root, leaf = b.open(joined), False
+        top = (width, threshold) if kind == "lt" else (0, 0)
+        bits.append(b.emit(ToBit, shape, 1, BITS, width=top[0], threshold=top[1], root=root, x=x))
+    return bits

@@ -1,0 +1,292 @@
+"""Stand-ins for `Prg`, so that a test can choose the words of a stream, enumerate them, or keep a record of their use.
+
+    with stand_in({key: Scripted(key, {...})}): ...     # whoever asks for a Prg under `key` gets the stand-in
+
+The kernels read a real Prg's state in C. Inside `stand_in` those that take one are replaced by their definition in terms of
+`words`, `planes` and `fill`, wherever they are handed a stand-in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+
+from mpc_runtime import kernels
+
+Array = np.ndarray
+U = np.uint64
+BLOCK = 512
+REAL = kernels.Prg
+
+
+class Streams:
+    """The readings of a `Prg` in terms of two: `words`, and `planes` (bits of elements, bit-sliced)."""
+
+    def words(self, stream: int, n: int, start: int = 0) -> Array:
+        raise AssertionError(f"no words of stream {stream:x}")
+
+    def planes(self, stream: int, n: int, planes: int, start_block: int = 0) -> Array:
+        raise AssertionError(f"no planes of stream {stream:x}")
+
+    def fill(self, stream: int, out: Array, offset: int = 0) -> None:
+        first, size = offset // 8, -(-(offset + out.nbytes) // 8) - offset // 8
+        text = self.words(stream, size, first).astype("<u8").tobytes()
+        out.reshape(-1).view(np.uint8)[:] = np.frombuffer(text, np.uint8)[offset % 8 : offset % 8 + out.nbytes]
+
+    def add_words(self, stream: int, x: Array, out: Array | None = None, start: int = 0) -> Array:
+        return np.add(x, self.words(stream, x.size, start).reshape(x.shape), out=out)
+
+    def sub_words(self, stream: int, x: Array, out: Array | None = None, start: int = 0) -> Array:
+        return np.subtract(x, self.words(stream, x.size, start).reshape(x.shape), out=out)
+
+    def pads(self, stream: int, unit: str, first: int, n: int, width: int) -> None:
+        """Told of every message that a kernel pads: `n` units (words, blocks of planes, bytes) from `first` on."""
+
+
+class Real(Streams):
+    """The stream of a key; what other stand-ins fall back to."""
+
+    def __init__(self, key: bytes) -> None:
+        self.prg = REAL(key)
+
+    def words(self, stream: int, n: int, start: int = 0) -> Array:
+        return self.prg.words(stream, n, start)
+
+    def planes(self, stream: int, n: int, planes: int, start_block: int = 0) -> Array:
+        out = np.empty((-(-n // BLOCK), planes, 8), U)
+        self.prg.fill(stream, out, start_block * planes * 64)
+        return out
+
+    def fill(self, stream: int, out: Array, offset: int = 0) -> None:
+        self.prg.fill(stream, out, offset)
+
+
+class Scripted(Real):
+    """The stream of a key but for those that are given: uint64[n] of words or uint64[blocks, planes, 8] of planes."""
+
+    def __init__(self, key: bytes, scripts: Mapping[int, Array]) -> None:
+        super().__init__(key)
+        self.scripts = scripts
+
+    def words(self, stream: int, n: int, start: int = 0) -> Array:
+        if stream not in self.scripts:
+            return super().words(stream, n, start)
+        return self.scripts[stream][start : start + n].copy()
+
+    def planes(self, stream: int, n: int, planes: int, start_block: int = 0) -> Array:
+        if stream not in self.scripts:
+            return super().planes(stream, n, planes, start_block)
+        return self.scripts[stream][start_block : start_block + -(-n // BLOCK)].copy()
+
+
+def bit_planes(columns: Array) -> Array:
+    """Planes uint64[blocks, P, 8] of bits [n, P]."""
+    parts = [kernels.bits_to_planes(np.ascontiguousarray(column, np.uint8)) for column in columns.T]
+    return np.ascontiguousarray(np.concatenate(parts, axis=1))
+
+
+def plane_bits(planes: Array, n: int) -> Array:
+    """Bits uint8[n, P] of planes."""
+    return np.stack(
+        [kernels.planes_to_bits(np.ascontiguousarray(planes), n, p) for p in range(planes.shape[1])], axis=1
+    )
+
+
+# -- the kernels that take a Prg, by their definitions -----------------------------------------------------------------
+
+
+def _mask_pack(
+    prg: Streams, stream: int, x: Array, bits: int, masked: Array, packed: Array, mask: Any = None, start: int = 0
+) -> None:
+    prg.pads(stream, "words", start, x.size, bits)
+    words = prg.words(stream, x.size, start).reshape(x.shape)
+    if mask is not None:
+        mask[...] = words
+    masked[...] = x + words
+    kernels.pack(np.ascontiguousarray(masked), bits, packed)
+
+
+def _share_pack(prg: Streams, stream: int, secret: Array, bits: int, packed: Array, start: int = 0) -> None:
+    prg.pads(stream, "words", start, secret.size, bits)
+    kernels.pack(secret - prg.words(stream, secret.size, start).reshape(secret.shape), bits, packed)
+
+
+def _planes_mask_pack(
+    prg: Streams, stream: int, planes: Array, n: int, masked: Array, packed: Array, start_block: int = 0
+) -> None:
+    prg.pads(stream, "blocks", start_block, planes.shape[0], planes.shape[1])
+    masked[...] = planes ^ prg.planes(stream, n, planes.shape[1], start_block)
+    kernels.planes_pack(np.ascontiguousarray(masked), n, packed)
+
+
+def _planes_share_pack(prg: Streams, stream: int, secret: Array, n: int, packed: Array, start_block: int = 0) -> None:
+    prg.pads(stream, "blocks", start_block, secret.shape[0], secret.shape[1])
+    kernels.planes_pack(secret ^ prg.planes(stream, n, secret.shape[1], start_block), n, packed)
+
+
+def _planes_fill(prg: Streams, stream: int, n: int, planes: int, start_block: int = 0) -> Array:
+    return prg.planes(stream, n, planes, start_block)
+
+
+def _table_deal(
+    prg: Streams,
+    real: Callable[..., None],
+    r: Array,
+    s: int,
+    t: int,
+    coef: Array,
+    lv: int,
+    stream: int,
+    packed: Array,
+    offset: int,
+) -> None:
+    """Another stream's correction, with that stream added again, is the table; less the stand-in's stream."""
+    prg.pads(stream, "bytes", offset, packed.size, lv)
+    other, other_stream, own_stream = REAL(bytes(16)), np.empty_like(packed), np.empty_like(packed)
+    real(r, s, t, coef, lv, other, stream, packed, offset)
+    other.fill(stream, other_stream, offset) if offset % 8 == 0 else Real(bytes(16)).fill(stream, other_stream, offset)
+    prg.fill(stream, own_stream, offset)
+    n = packed.size * 8 // lv
+    entries = [kernels.unpack(a, n, lv) for a in (packed, other_stream, own_stream)]
+    packed[:] = kernels.pack(entries[0] + entries[1] - entries[2], lv)
+
+
+@contextmanager
+def stand_in(prgs: Mapping[bytes, Streams]) -> Iterator[None]:
+    """Hand these out for their keys, and teach the kernels to work with them."""
+    plain: dict[str, Callable[..., Any]] = {
+        name: getattr(kernels, name)
+        for name in (
+            "mask_pack",
+            "share_pack",
+            "planes_mask_pack",
+            "planes_share_pack",
+            "planes_fill",
+            "table_deal",
+            "table_eval",
+            "leaf_read",
+            "combine_eval",
+            "select_eval",
+        )
+    }
+
+    def first_is_prg(name: str, definition: Callable[..., Any]) -> Callable[..., Any]:
+        def call(prg: Any, *args: Any, **named: Any) -> Any:
+            return (definition if isinstance(prg, Streams) else plain[name])(prg, *args, **named)
+
+        return call
+
+    def make(key: bytes, **named: Any) -> Any:
+        return prgs[bytes(key)] if bytes(key) in prgs else REAL(key, **named)
+
+    def table_deal(
+        r: Array, s: int, t: int, coef: Array, lv: int, prg: Any, stream: int, out: Array, offset: int = 0
+    ) -> None:
+        if isinstance(prg, Streams):
+            _table_deal(prg, plain["table_deal"], r, s, t, coef, lv, stream, out, offset)
+        else:
+            plain["table_deal"](r, s, t, coef, lv, prg, stream, out, offset)
+
+    def table_eval(
+        c: Array,
+        s: int,
+        t: int,
+        weights: Array,
+        lv: int,
+        tables: Any,
+        prg: Any = None,
+        stream: int = 0,
+        offset: int = 0,
+        out: Any = None,
+    ) -> Array:
+        if tables is None and isinstance(prg, Streams):
+            tables, prg = np.empty((c.size << s) * lv // 8, np.uint8), prg
+            prg.fill(stream, tables, offset)
+        if isinstance(prg, Streams):
+            prg = None
+        return plain["table_eval"](c, s, t, weights, lv, tables, prg, stream, offset, out)
+
+    def leaf_read(
+        c: Array,
+        t: int,
+        widths: Any,
+        tables: Any,
+        party: int,
+        kind: str = "lt",
+        out: Any = None,
+        *,
+        prg: Any = None,
+        stream: int = 0,
+        start: int = 0,
+    ) -> Array:
+        if isinstance(prg, Streams):
+            if tables is None:
+                tables = prg.planes(stream, c.size, kernels.table_planes(widths), start // BLOCK)
+            prg = None
+        return plain["leaf_read"](c, t, widths, tables, party, kind, out, prg=prg, stream=stream, start=start)
+
+    def combine_eval(
+        hats: Array,
+        q: int,
+        g: int,
+        kind: str,
+        leaf: bool,
+        monomials: Any,
+        singles: Any,
+        party: int,
+        out: Any = None,
+        *,
+        prg: Any = None,
+        stream: int = 0,
+        start: int = 0,
+    ) -> Array:
+        if isinstance(prg, Streams):
+            planes = kernels.combine_planes(q, g, kind, leaf)[1]
+            if monomials is None and planes:
+                monomials = prg.planes(stream, hats.shape[0] * BLOCK, planes, start // BLOCK)
+            prg = None
+        return plain["combine_eval"](
+            hats, q, g, kind, leaf, monomials, singles, party, out, prg=prg, stream=stream, start=start
+        )
+
+    def select_eval(
+        c: Array,
+        d: Array,
+        l: int,
+        f: int,
+        off: int,
+        lo: int,
+        party: int,
+        *four: Any,
+        out: Any = None,
+        prg: Any = None,
+        start: int = 0,
+    ) -> Array:
+        four, out = (four[:4], four[4]) if len(four) > 4 else (four, out)
+        if isinstance(prg, Streams):
+            narrow = lo > l - f
+            four = tuple(prg.words(s, c.size, start) if slot < 2 or narrow else None for slot, s in enumerate(four))
+            prg = None
+        return plain["select_eval"](c, d, l, f, off, lo, party, *four, out, prg=prg, start=start)
+
+    replaced = {
+        "Prg": make,
+        "mask_pack": first_is_prg("mask_pack", _mask_pack),
+        "share_pack": first_is_prg("share_pack", _share_pack),
+        "planes_mask_pack": first_is_prg("planes_mask_pack", _planes_mask_pack),
+        "planes_share_pack": first_is_prg("planes_share_pack", _planes_share_pack),
+        "planes_fill": first_is_prg("planes_fill", _planes_fill),
+        "table_deal": table_deal,
+        "table_eval": table_eval,
+        "leaf_read": leaf_read,
+        "combine_eval": combine_eval,
+        "select_eval": select_eval,
+    }
+    with ExitStack() as stack:
+        for name, function in replaced.items():
+            stack.enter_context(patch.object(kernels, name, function))
+        yield

@@ -1,0 +1,225 @@
+"""A whole plan in one process, with every register kept: what each party held, what the dealer knew, what it means.
+
+t = trace(plan, {"run": {"x": words}})
+t.value(register)            # rebuilt from both parties' shares and the dealer's masks and offsets
+t.assert_exact()             # ... equals the gates' ring meaning, in every register of the plan
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+
+from mpc_runtime import kernels
+from mpc_runtime.dealer.executor import DealerExecutor
+from mpc_runtime.executor import ExecutionKeys, PartyExecutor, Stats, _Run
+from mpc_runtime.gates import Gate, Input
+from mpc_runtime.plan import Plan, Procedure
+from mpc_runtime.registers import Domain, Form, Register, wrapping
+from mpc_runtime.simulator import Simulator
+from mpc_runtime.transport.memory import channel_pair, material_pipe
+
+Array = np.ndarray
+U = np.uint64
+STAGES = ("setup", "run")
+KEYS = {
+    stage: (bytes([0x10 + i]) * 16, bytes([0x20 + i]) * 16, bytes([0x30 + i]) * 16) for i, stage in enumerate(STAGES)
+}
+"""stage -> (material key of p0, of p1, key between the parties)."""
+
+
+@dataclass
+class Trace:
+    """values, masks: by party and register, as the party held them. received: (op, bytes) of a party, in its order."""
+
+    plan: Plan
+    simulator: Simulator
+    values: tuple[dict[int, Array], dict[int, Array]] = field(default_factory=lambda: ({}, {}))
+    masks: tuple[dict[int, Array], dict[int, Array]] = field(default_factory=lambda: ({}, {}))
+    sent: dict[str, tuple[list[bytes], list[bytes]]] = field(default_factory=dict)
+    corrections: dict[str, tuple[list[tuple[int, bytes]], list[tuple[int, bytes]]]] = field(default_factory=dict)
+    dealt: dict[str, int] = field(default_factory=dict)
+    stats: dict[str, list[Stats]] = field(default_factory=dict)
+    outputs: list[dict[tuple[str, str], Array]] = field(default_factory=list)
+    results: dict[str, Array] = field(default_factory=dict)
+
+    def value(self, register: int) -> Array:
+        """The value that the parties hold between them, reduced to the register's ring."""
+        t = self.plan.registers[register]
+        a, b = (self.values[i][register] for i in (0, 1))
+        mask = self.simulator.mask(register)
+        with wrapping():
+            return self._rebuilt(register, t, a, b, mask)
+
+    def _rebuilt(self, register: int, t: Register, a: Array, b: Array, mask: Array) -> Array:
+        if t.form.additive:
+            return self._clean(register, self._add(register, self._add(register, a, b), mask))
+        assert np.array_equal(self._clean(register, a), self._clean(register, b)), (
+            "the parties disagree on a public value"
+        )
+        if t.form is Form.WIRE:
+            own = self._add(register, *(m[register] for m in self.masks))
+            assert np.array_equal(self._clean(register, own), self._clean(register, mask)), (
+                "the mask is not the sum of shares"
+            )
+        return self._clean(
+            register, a - mask if t.domain is Domain.WORDS and t.form.masked else self._add(register, a, mask)
+        )
+
+    def meaning(self, register: int) -> Array:
+        return self._clean(register, self.simulator.values[register])
+
+    def assert_exact(self) -> None:
+        """Every register of both procedures means what the parties hold."""
+        for procedure in self.plan.procedures:
+            for i, op in enumerate(procedure.ops):
+                for register in op.gate.outs:
+                    got, expected = self.value(register), self.meaning(register)
+                    assert got.shape == expected.shape, (procedure.name, i, op.gate, got.shape, expected.shape)
+                    assert np.array_equal(got, expected), (procedure.name, i, op.gate)
+
+    def _add(self, register: int, a: Array, b: Array) -> Array:
+        return a + b if self.plan.registers[register].domain is Domain.WORDS else a ^ b
+
+    def _clean(self, register: int, a: Array) -> Array:
+        """Only what counts: words mod 2^bits, bits of the elements that there are ([n, planes] for planes)."""
+        t = self.plan.registers[register]
+        if t.domain is Domain.WORDS:
+            return a if t.bits == 64 else a & U((1 << t.bits) - 1)
+        if t.domain is Domain.BITS:
+            return a & np.uint8(1)
+        assert a.shape == (-(-t.size // 512), t.planes, 8), a.shape
+        return np.stack([kernels.planes_to_bits(np.ascontiguousarray(a), t.size, p) for p in range(t.planes)], axis=1)
+
+
+def trace(
+    plan: Plan,
+    feeds: Mapping[str, Mapping[str, Array]],
+    keys: Mapping[str, tuple[bytes, bytes, bytes]] = KEYS,
+    seed: int = 0,
+    prepare: bool = False,
+    observe: bool = True,
+) -> Trace:
+    """Run every procedure. feeds: stage -> feed -> ring elements (bits as 0 and 1; planes as planes).
+
+    Shares of inputs are random 64-bit words whatever the ring. prepare: let the parties work ahead, as a session does.
+    observe: keep registers and compare with the simulator; without it only messages, counts and outputs are kept.
+    """
+    simulator = Simulator(plan, {stage: k[:2] for stage, k in keys.items()})
+    out = Trace(plan, simulator)
+    random = np.random.default_rng(seed)
+    channels = channel_pair(20.0)
+    dealer = DealerExecutor(plan)
+    parties = [PartyExecutor(plan, i, channels[i]) for i in (0, 1)]
+
+    free = _Run._free
+
+    def keep(run: _Run, i: int) -> None:
+        for register in run.program.gates[i].outs:
+            out.values[run.party][register] = np.array(run.values[register])
+            if plan.registers[register].form is Form.WIRE:
+                remember, run._remember = run._remember, False
+                out.masks[run.party][register] = np.array(run.mask(register))
+                run._remember = remember
+        free(run, i)
+
+    with patch.object(_Run, "_free", keep if observe else free):
+        for stage in STAGES:
+            procedure = plan.procedure(stage)
+            shares = split(plan, procedure, feeds.get(stage, {}), random)
+            out.sent[stage], out.corrections[stage] = ([], []), ([], [])
+            pipes = [material_pipe(20.0) for _ in (0, 1)]
+            deal = dealer.setup if stage == "setup" else dealer.run
+            out.dealt[stage] = deal(keys[stage][:2], (pipes[0][0], pipes[1][0]))
+            out.outputs = _parties(out, stage, parties, channels, pipes, keys[stage], shares, prepare)
+            out.stats[stage] = [p.last for p in parties]
+            if observe:
+                out.results = simulator.execute(stage, feeds.get(stage, {}))
+    return out
+
+
+class _RecordingChannel:
+    def __init__(self, channel: Any, sent: list[bytes]) -> None:
+        self.channel, self.messages = channel, sent
+
+    def send(self, buffer: Any) -> None:
+        self.messages.append(bytes(buffer))
+        self.channel.send(buffer)
+
+    def recv(self, nbytes: int, at: object) -> memoryview:
+        return self.channel.recv(nbytes, at)  # type: ignore[no-any-return]
+
+
+class _RecordingSource:
+    def __init__(self, source: Any, read: list[tuple[int, bytes]]) -> None:
+        self.source, self.pieces = source, read
+
+    def read(self, nbytes: int, at: Any) -> memoryview:
+        piece = self.source.read(nbytes, at)
+        self.pieces.append((at.op, bytes(piece)))
+        return piece  # type: ignore[no-any-return]
+
+
+def _parties(
+    out: Trace,
+    stage: str,
+    parties: list[PartyExecutor],
+    channels: Any,
+    pipes: Any,
+    keys: tuple[bytes, bytes, bytes],
+    shares: tuple[dict[str, Array], dict[str, Array]],
+    prepare: bool,
+) -> list[dict[tuple[str, str], Array]]:
+    outputs: list[dict[tuple[str, str], Array]] = [{}, {}]
+    errors: list[BaseException] = []
+
+    def work(i: int) -> None:
+        party = parties[i]
+        party.channel = _RecordingChannel(channels[i], out.sent[stage][i])
+        material = _RecordingSource(pipes[i][1], out.corrections[stage][i])
+        execution = ExecutionKeys(keys[i], keys[2])
+        try:
+            if stage == "setup":
+                outputs[i] = party.setup(execution, material, shares[i])
+                return
+            if prepare:
+                party.prepare(execution, material)
+            outputs[i] = party.run(execution, material, shares[i])
+        except BaseException as e:
+            errors.append(e)
+            channels[i].close(str(e))
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+    return outputs
+
+
+def split(
+    plan: Plan, procedure: Procedure, feeds: Mapping[str, Array], random: np.random.Generator
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Both parties' shares of the inputs of a procedure."""
+    shares: tuple[dict[str, Array], dict[str, Array]] = ({}, {})
+    for op in procedure.ops:
+        gate: Gate = op.gate
+        if not isinstance(gate, Input):
+            continue
+        x = feeds[gate.feed]
+        words = x.dtype == np.uint64
+        first = np.asarray(random.integers(0, 1 << 64 if words else 2, x.shape, x.dtype))
+        if gate.public:
+            shares[0][gate.feed] = shares[1][gate.feed] = x
+        elif plan.registers[gate.y].domain is Domain.WORDS:
+            shares[0][gate.feed], shares[1][gate.feed] = first, np.subtract(x, first)
+        else:
+            shares[0][gate.feed], shares[1][gate.feed] = first, x ^ first
+    return shares
