@@ -172,7 +172,7 @@ def _lenet(batch: int) -> Workload:
         params[f"{layer}.weight"] = _uniform(random, bound, shape)
         params[f"{layer}.bias"] = _uniform(random, bound, shape[:1])
     x = np.abs(_uniform(_random(f"lenet{batch}"), 1, (batch, 1, 28, 28)))
-    x_name = {"x": x, **{key.replace(".", "_"): value for key, value in params.items()}}
+    secrets = {"x": x} | {name: p.T if name.startswith("fc") else p for name, p in params.items()}
     return Workload(
         f"lenet_b{batch}",
         f"LeNet to its logits, batch {batch}, weights in [-0.5, 0.5]",
@@ -182,7 +182,7 @@ def _lenet(batch: int) -> Workload:
         _lenet_reference(x, params),
         params,
         "lenet",
-        x_name,
+        secrets,
         batch,
     )
 
