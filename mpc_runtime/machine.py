@@ -18,16 +18,15 @@ from dataclasses import dataclass
 
 from .dealer.server import Dealer
 from .errors import Error, InputError, PeerError
+from .limits import TIMEOUT_SECONDS, WINDOW_BYTES
 from .party import Party
 from .plan import FORMAT, Plan
 from .transport.curve import KeyPair
 from .transport.node import Hello, Node
 
-__all__ = ["SERVERS", "TIMEOUT_SECONDS", "WINDOW_BYTES", "MachineConfig", "run"]
+__all__ = ["SERVERS", "MachineConfig", "run"]
 
 SERVERS = ("p0", "p1", "dealer")
-TIMEOUT_SECONDS = 60.0
-WINDOW_BYTES = 64 << 20
 EXIT_ERROR, EXIT_INTERRUPTED = 1, 130
 
 
@@ -35,8 +34,9 @@ EXIT_ERROR, EXIT_INTERRUPTED = 1, 130
 class MachineConfig:
     """What one server needs to know besides the plan.
 
-    address: where it listens. server_keys: public keys of p0, p1 and the dealer. roles: public key -> role, of those who
-    may connect to a party. wait_seconds: how long to wait for the other servers at the start (None: as long as it takes).
+    address: where it listens. server_keys: public keys of p0, p1 and the dealer. roles: public key -> role, of those
+    who may connect to a party. wait_seconds: how long to wait for the other servers at the start (None: as long as it
+    takes).
     """
 
     name: str
@@ -96,7 +96,9 @@ def run(
 
 
 def main() -> None:
-    """The launched process: configuration, plan and addresses on standard input, the address bound on standard output."""
+    """The launched process: configuration, plan and addresses on standard input, the address bound on standard
+    output.
+    """
     stdin, stdout = sys.stdin.buffer, sys.stdout
     given = json.loads(stdin.readline())
     plan = Plan.from_bytes(stdin.read(given["plan_bytes"]))

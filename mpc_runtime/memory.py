@@ -1,72 +1,98 @@
-"""A party's memory, counted from the plan: the live registers, the masks beside them, and the interpreter's own."""
+"""A party's memory, counted from the plan: what is live while each op runs, the material that waits, and the process itself.
+
+The count follows the executor: a view shares the array it shows, party 0's shares of a bare masked value are that value, and
+the products of masks that are computed ahead wait as long as their op does.
+"""
 
 from __future__ import annotations
 
-from .gates import Add, Concat, LinearMap, Open, Product, Select, Square, Unmask
-from .gates.linear import Broadcast, Reshape, Slice, Transpose
-from .plan import Plan
-from .registers import Form
+from collections.abc import Iterator
 
-BASE = 56 << 20
+from .gates import Gate, Leaf, Open, Product, Select, Square, Table, ToBit, Truncate, Unmask
+from .gates.linear import Broadcast, Reshape, Slice, Transpose
+from .limits import RECORDS_AHEAD, WINDOW_BYTES
+from .plan import Plan, Procedure
+from .registers import Domain, Form
+
+BASE = 48_000_000
 """Resident bytes of an idle party: interpreter, NumPy, kernels, transport (measured on Linux, CPython 3.11)."""
 
+IN_FLIGHT = 8_000_000
+"""Messages that are being sent and received, with their encrypted copies (executor: WINDOW messages of MESSAGE bytes)."""
+
 VIEWS = (Reshape, Transpose, Slice, Broadcast)
+FLATTENING = (Leaf, Open, Select, Square, Table, ToBit, Truncate)
+"""Gates that work on flat arrays: an operand that is not contiguous is copied."""
 
 
 def peak_memory(plan: Plan) -> int:
-    """Bytes that a party's process holds at most during a run."""
-    types = plan.registers
+    """Bytes that a party's process holds at most during a run, with the default window of material."""
     run = plan.procedure("run")
+    material = sum(op.gate.material_bytes(plan.registers) for op in run.ops if op.gate.secrets(plan.registers))
+    waiting = min(WINDOW_BYTES, RECORDS_AHEAD * material // 2)
+    opened = sum(plan.registers[op.gate.y].wire_bytes for op in run.ops if isinstance(op.gate, Open))
+    return BASE + _kept(plan, run) + max(_live(plan, run)) + waiting + min(IN_FLIGHT, 2 * opened)
+
+
+def _kept(plan: Plan, run: Procedure) -> int:
+    """What `setup` left: masked values, with their masks and the operands made of them."""
+    types = plan.registers
     made = {r for op in run.ops for r in op.gate.outs}
     foreign = {r for op in run.ops for r in op.gate.ins} - made
-    kept = sum(types[r].memory_bytes * (3 if types[r].form is Form.WIRE else 1) for r in foreign)
+    return sum(types[r].memory_bytes * (3 if types[r].form is Form.WIRE else 1) for r in foreign)
+
+
+def _live(plan: Plan, run: Procedure) -> Iterator[int]:
+    """Bytes of arrays while each op runs."""
+    types = plan.registers
+    shown = _shown(plan, run)
+    last: dict[int, int] = {}
     order = list(run.order)
-    last = {r: n for n, i in enumerate(order) for r in (*run.ops[i].gate.ins, *run.ops[i].gate.outs)}
-    owner = _owners(plan)
-    last_of_owner: dict[int, int] = {}
-    for r, n in last.items():
-        last_of_owner[owner.get(r, r)] = max(last_of_owner.get(owner.get(r, r), 0), n)
-    ahead = {
-        i: types[op.gate.z].memory_bytes
-        for i, op in enumerate(run.ops)
-        if isinstance(op.gate, Product) and ({op.gate.x, op.gate.y} & foreign) and types[op.gate.x].form.masked
-        and types[op.gate.y].form.masked
-    }
-    live = sum(ahead.values())
-    peak = live
+    for n, i in enumerate(order):
+        for r in (*run.ops[i].gate.ins, *run.ops[i].gate.outs):
+            last[shown.get(r, r)] = n
+    made = {r for op in run.ops for r in op.gate.outs}
+    waiting = {i: types[op.gate.z].memory_bytes for i, op in enumerate(run.ops) if _computed_ahead(plan, op.gate, made)}
     held: dict[int, int] = {}
+    ahead = sum(waiting.values())
+    yield ahead
     for n, i in enumerate(order):
         gate = run.ops[i].gate
+        ahead -= waiting.get(i, 0)
         for r in gate.outs:
-            if owner.get(r, r) == r and i not in ahead:
+            if shown.get(r, r) == r:
                 held[r] = types[r].memory_bytes
-        now = live + sum(held.values()) + _temporary(plan, gate)
-        peak = max(peak, now)
-        for r in [r for r in held if last_of_owner[r] <= n]:
+        yield ahead + sum(held.values()) + _temporary(plan, gate, shown)
+        for r in [r for r in held if last[r] <= n]:
             del held[r]
-        if i in ahead:
-            live -= ahead[i]
-            held[gate.outs[0]] = ahead[i]
-    return BASE + kept + peak
 
 
-def _owners(plan: Plan) -> dict[int, int]:
-    """The register whose array a view shows."""
-    owner: dict[int, int] = {}
-    for op in plan.procedure("run").ops:
+def _computed_ahead(plan: Plan, gate: Gate, made: set[int]) -> bool:
+    types = plan.registers
+    if not isinstance(gate, Product):
+        return False
+    masked = types[gate.x].form.masked and types[gate.y].form.masked
+    return masked and not {gate.x, gate.y} <= made
+
+
+def _shown(plan: Plan, run: Procedure) -> dict[int, int]:
+    """register -> the register whose array it shows."""
+    shown: dict[int, int] = {}
+    for op in run.ops:
         gate = op.gate
-        if isinstance(gate, VIEWS):
-            owner[gate.y] = owner.get(gate.x, gate.x)
-    return owner
+        bare = isinstance(gate, Unmask) and plan.registers[gate.x].form is Form.BARE
+        if bare or isinstance(gate, VIEWS):
+            shown[gate.outs[0]] = shown.get(gate.ins[0], gate.ins[0])
+    return shown
 
 
-def _temporary(plan: Plan, gate: object) -> int:
-    """What an op holds beside its operands and results."""
+def _temporary(plan: Plan, gate: Gate, shown: dict[int, int]) -> int:
+    """What an op holds beside its operands and results: masks, and copies of operands that are not contiguous."""
     types = plan.registers
     if isinstance(gate, (Product, Square, Unmask)):
         return sum(types[r].memory_bytes for r in gate.ins if types[r].form is Form.WIRE)
-    if isinstance(gate, Select):
-        return types[gate.x].memory_bytes
-    if isinstance(gate, (Open, LinearMap, Add, Concat)):
-        return 0
+    if isinstance(gate, FLATTENING):
+        copies = sum(types[r].memory_bytes for r in gate.ins if r in shown)
+        planes = sum(2 * types[r].size // 8 for r in gate.outs if types[r].domain is Domain.BITS)
+        return copies + planes
     return 0

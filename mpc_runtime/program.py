@@ -18,7 +18,7 @@ import numpy as np
 
 from .cost import Cost, cost
 from .errors import CompileError, Error, InputError
-from .machine import TIMEOUT_SECONDS, WINDOW_BYTES
+from .limits import TIMEOUT_SECONDS, WINDOW_BYTES
 from .plan import Feed, Plan
 from .session import Session, connect_plan, launch_plan
 

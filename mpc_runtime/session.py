@@ -22,7 +22,7 @@ from .batches import Batches
 from .client import Answer, Prepare, RoleClient, check_tensors, encode_feeds, tensors_of
 from .cluster import key_path, load_cluster, load_key
 from .errors import Error, InputError, PeerError
-from .machine import TIMEOUT_SECONDS, WINDOW_BYTES
+from .limits import TIMEOUT_SECONDS, WINDOW_BYTES
 from .party import roles_of
 from .plan import CHECK_PREFIX, Plan, Tensor
 from .processes import Processes, SeenBy
@@ -67,8 +67,9 @@ class Session:
     ) -> None:
         """Gives the parameters of this session's roles to the parties: a file (`.safetensors .npz`) or name -> array.
 
-        rename: {"0": "conv1"} reads `0.weight` as `conv1.weight`. strict: a name that the plan does not have is an error.
-        Giving them again replaces them. Raises InputError with every missing, unknown, wrongly shaped or wrong value.
+        rename: {"0": "conv1"} reads `0.weight` as `conv1.weight`. strict: a name that the plan does not have is an
+        error. Giving them again replaces them. Raises InputError with every missing, unknown, wrongly shaped or wrong
+        value.
         """
         self._check_open()
         tensors = self._tensors("setup")
@@ -97,8 +98,8 @@ class Session:
         return self._results(answers)
 
     def run_batches(self, **inputs: Any) -> dict[str, Array]:
-        """As `run`, with any number of rows along the dim `batch`: as many runs as are needed, the last one filled up by
-        repeating its last row, and the results cut to the rows given."""
+        """As `run`, with any number of rows along the dim `batch`: as many runs as are needed, the last one filled up
+        by repeating its last row, and the results cut to the rows given."""
         self._check_ready()
         began = time.perf_counter()
         tensors = self._tensors("run")
@@ -140,7 +141,9 @@ class Session:
     def __enter__(self) -> Session:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     # -- checking and encoding ------------------------------------------------------------------------------------
@@ -170,7 +173,9 @@ class Session:
                 values[role][name] = part
         checked = {}
         for role, own in values.items():
-            checked[role], wrong = check_tensors(self.plan, [t for t in tensors if t.role == role and t.name in own], own)
+            checked[role], wrong = check_tensors(
+                self.plan, [t for t in tensors if t.role == role and t.name in own], own
+            )
             problems += wrong
         _refuse(problems, f"wrong {what}s")
         return checked
@@ -272,7 +277,8 @@ def launch_plan(
     """Starts a dealer and both parties as processes on this machine, and a session that plays all roles of the plan.
 
     timeout: seconds that a machine may take to answer (ten times as many while it computes). window: bytes of material
-    that the dealer may be ahead of each party. seen_by: as of `Processes`. Raises PeerError when a process does not start.
+    that the dealer may be ahead of each party. seen_by: as of `Processes`. Raises PeerError when a process does not
+    start.
     """
     roles = list(plan.roles)
     processes = Processes(plan, roles, timeout, window, seen_by)

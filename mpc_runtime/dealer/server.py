@@ -1,8 +1,8 @@
 """The dealer's process: seeds at the start of a session, then records of material, ahead of the parties.
 
-It hears two things: `setup` from p0 (new parameters: deal a setup record, and from then on runs for its masks) and `credit`
-from both parties (what they have read). A run that it is dealing when new parameters come is abandoned; the parties pass
-over what has left. It is never sent an input, a share or an opened value.
+It hears two things: `setup` from p0 (new parameters: deal a setup record, and from then on runs for its masks) and
+`credit` from both parties (what they have read). A run that it is dealing when new parameters come is abandoned; the
+parties pass over what has left. It is never sent an input, a share or an opened value.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import time
 
 from ..errors import PeerError
 from ..keys import SEED_BYTES, SeedChain
+from ..limits import RECORDS_AHEAD
 from ..plan import Plan
 from ..transport.node import Message, Node
-from ..transport.zmq import RECORDS_AHEAD, MaterialSink
+from ..transport.zmq import MaterialSink
 from .executor import DealerExecutor
 
 __all__ = ["Dealer"]

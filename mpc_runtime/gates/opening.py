@@ -200,7 +200,7 @@ class Unmask(Gate):
         t = p.types[self.x]
         x = p[self.x]
         if t.form is Form.BARE:
-            p[self.y] = x if p.party == 0 else np.zeros_like(x)
+            p[self.y] = x if p.party == 0 else np.broadcast_to(x.dtype.type(0), x.shape)
         elif t.domain is Domain.WORDS:
             mask = p.mask(self.x)
             p[self.y] = x - mask if p.party == 0 else np.negative(mask)

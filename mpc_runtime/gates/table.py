@@ -35,7 +35,7 @@ SAMPLE_TILE = 1 << 12
 """Elements at a time: a tile of 64-entry tables is about a megabyte."""
 
 DEGREE = 6
-"""Degree of the polynomials by which the dealer evaluates F within a cell: their error is below 2^-32 on every curve that is
+"""Degree of the polynomials by which the dealer evaluates F within a cell: their error is below 2^-31 on every curve that is
 sampled (a cell is short beside the distance to the nearest pole), far below a table's last place of 2^-22."""
 
 

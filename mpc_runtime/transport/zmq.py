@@ -1,8 +1,9 @@
 """A plan's byte streams over ZeroMQ: the channel between the parties, and the material from the dealer.
 
-Material travels as records. A record is a control message `record` (procedure, index), data messages, and a control message
-`dealt` (seconds, bytes). A party takes records in order of their index and drops what it passes over: a dropped record is
-burnt. The dealer may be ahead by `window` bytes per party and `RECORDS_AHEAD` records; parties grant new credit as they read.
+Material travels as records. A record is a control message `record` (procedure, index), data messages, and a control
+message `dealt` (seconds, bytes). A party takes records in order of their index and drops what it passes over: a
+dropped record is burnt. The dealer may be ahead by `window` bytes per party and `RECORDS_AHEAD` records; parties
+grant new credit as they read.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ __all__ = ["MaterialSink", "MaterialSource", "PeerChannel"]
 
 PATIENCE = 10  # a peer may compute this many times the timeout before it answers; its death is noticed long before
 COALESCE_BYTES = 1 << 19  # small writes of material are gathered into frames of about this size
-RECORDS_AHEAD = 8
 CREDIT_SHARE = 4  # credit is granted again when this fraction of the window has been read
+
 
 def _await(node: Node, link: Link, at: object) -> Message | list[zmq.Frame]:
     """The next thing that the server at the other end of `link` says."""
