@@ -1,4 +1,4 @@
-"""What README.md tells a newcomer to type works as it stands there."""
+"""What README.md tells a newcomer to type works as it stands there; the pages' links lead somewhere."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import mpc_runtime as mpc
+from compiler.cli.main import COMMANDS
 from examples.digits.demo import three_free_ports
 
 TOP = Path(__file__).parents[2]
@@ -75,3 +76,8 @@ def test_five_terminals(tmp_path):
 def test_links_lead_somewhere(page):
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_every_command_is_in_the_manual():
+    manual = (TOP / "docs" / "cli.md").read_text()
+    assert [name for name in COMMANDS if f"`mpcc {name}" not in manual] == []
