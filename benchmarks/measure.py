@@ -35,11 +35,10 @@ import numpy as np
 import mpc_runtime as mpc
 from benchmarks.workloads import Workload, wrong
 from mpc_runtime import kernels
-from mpc_runtime.machine import WINDOW_BYTES
+from mpc_runtime.limits import RECORDS_AHEAD, WINDOW_BYTES
 from mpc_runtime.processes import SeenBy
 from mpc_runtime.program import prepare_feed
 from mpc_runtime.session import Session, launch_plan
-from mpc_runtime.transport.zmq import RECORDS_AHEAD
 
 __all__ = ["Measured", "Output", "arguments", "check", "compiled", "machine", "measure", "online", "run_quietly"]
 
@@ -225,7 +224,7 @@ class Output:
 
     def _line(self, cells: Sequence[str]) -> None:
         first, *rest = cells
-        print(f"{first:16}" + "".join(f"{cell:>12}" for cell in rest), flush=True)
+        print(f"{first:16}" + "".join(f"{cell:>12}" if len(cell) < 12 else f"{cell:>24}" for cell in rest), flush=True)
 
 
 def seconds(value: float) -> str:

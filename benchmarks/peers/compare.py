@@ -1,9 +1,9 @@
 """Ours and the peers on the same numbers, in the same run: `python -m benchmarks.peers.compare [NAME ...]`.
 
-The peers' seconds are from shared inputs to shared outputs, their triples included. Beside them stand our `online` (from
-shared inputs to shared outputs too, the dealer having finished ahead) and `total` (online and the dealer's work, one
-after the other): see `benchmarks/measure.py`. Ratios are ours to the fastest peer of the row. What comes in as parameters
-(weights) our plan opens once a session, under masks that serve every run; the peers mask them anew in each run.
+The peers' seconds are from shared inputs to shared outputs, their triples included. Beside them stand our `online`
+(from shared inputs to shared outputs too, the dealer having finished ahead) and `total` (online and the dealer's work,
+one after the other): see `benchmarks/measure.py`. Ratios are ours to the fastest peer of the row. What comes in as
+parameters (weights) our plan opens once a session, under masks that serve every run; the peers mask them in each run.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """SecretFlow SPU in its own environment, protocol semi2k: two processes, brpc on loopback.
 
 Its triples come from party 0 (TrustedFirstParty), who thus knows all of them: less than our setting, but the only one
-that the wheel offers. Ring of 64 bits, 18 fraction bits, default sigmoid: the defaults. Prints a JSON line per workload:
-seconds from shared inputs to shared outputs, triples included, the slower party counting; no sharing, compiling or
-revealing.
+that the wheel offers. Ring of 64 bits, 18 fraction bits, default sigmoid: the defaults. Prints a JSON line per
+workload: seconds from shared inputs to shared outputs, triples included, the slower party counting; no sharing,
+compiling or revealing.
 """
 
 from __future__ import annotations
