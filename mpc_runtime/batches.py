@@ -18,7 +18,9 @@ BATCH = "batch"
 
 
 class Batches:
-    """The rows of `inputs` along the dim `batch`. stacked: names whose arrays have a leading axis of an array role's members."""
+    """The rows of `inputs` along the dim `batch`. stacked: names whose arrays have a first axis of an array role's
+    members.
+    """
 
     def __init__(
         self,
@@ -64,7 +66,7 @@ class Batches:
         ]
 
     def __iter__(self) -> Iterator[dict[str, Array]]:
-        """The inputs of each run; the last row is repeated where rows are missing, so every value stays in its range."""
+        """The inputs of each run; the last row is repeated where rows are missing, so that ranges hold."""
         for start in range(0, self.rows, self._size):
             rows = np.minimum(np.arange(start, start + self._size), self.rows - 1)
             yield {

@@ -44,7 +44,9 @@ def tensors_of(plan: Plan, role: str, stage: str) -> tuple[Tensor, ...]:
     return tuple(t for t in (plan.params if stage == "setup" else plan.inputs) if t.role == role)
 
 
-def check_tensors(plan: Plan, tensors: Sequence[Tensor], values: Mapping[str, Any]) -> tuple[dict[str, Array], list[str]]:
+def check_tensors(
+    plan: Plan, tensors: Sequence[Tensor], values: Mapping[str, Any]
+) -> tuple[dict[str, Array], list[str]]:
     """The values by name, checked against shape, kind and range; and all that is wrong with them, a line each."""
     scales = {f.source: f.scale for f in plan.feeds if f.source}
     checked: dict[str, Array] = {}
@@ -53,7 +55,7 @@ def check_tensors(plan: Plan, tensors: Sequence[Tensor], values: Mapping[str, An
         try:
             scale = scales.get(t.name, _default_scale(plan))
             checked[t.name] = check(t.name, values[t.name], t.kind, t.shape, t.lo, t.hi, scale)
-        except InputError as error:
+        except InputError as error:  # noqa: PERF203  # all problems are wanted
             problems.append(str(error))
     return checked, problems
 
@@ -68,11 +70,13 @@ def encode_feeds(
         try:
             array = prepare(plan, feed, checked) if feed.expression else checked[feed.source]
             encoded[feed.name] = encode(array, feed.scale)
-        except InputError as error:
+        except InputError as error:  # noqa: PERF203
             problems.append(str(error))
         except KeyError as error:  # a run's expression that reads parameters
-            problems.append(f"{error.args[0]}: needed by {feed.name}; provide the parameters in this session too")
-    return encoded, problems
+            problems.append(
+                f"{error.args[0]}: an input is prepared with it; provide the parameters in this session too"
+            )
+    return encoded, list(dict.fromkeys(problems))  # one promise may be broken on the way to several feeds
 
 
 def _default_scale(plan: Plan) -> int:

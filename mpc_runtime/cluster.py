@@ -1,4 +1,5 @@
-"""`cluster.toml`: where the servers of a deployment are, and whose public keys may connect. Secret keys are files of their own.
+"""`cluster.toml`: where the servers of a deployment are, and whose public keys may connect. Secret keys are files of
+their own.
 
     [p0]                                    # and [p1], [dealer]
     address = "127.0.0.1:7100"
@@ -7,8 +8,8 @@
     [roles]
     client = ["…", "…"]                     # one key per machine that may speak for the role
 
-A key file holds one secret key and is readable by its owner only. Names that do not stand in a file (`--key`) are looked
-for beside it: `p0.key`, `client.key`.
+A key file holds one secret key and is readable by its owner only. Names that do not stand in a file (`--key`) are
+looked for beside it: `p0.key`, `client.key`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from .transport.node import check_loopback
 if sys.version_info >= (3, 11):
     import tomllib
 else:
-    import tomli as tomllib
+    import tomli as tomllib  # type: ignore[import-not-found,unused-ignore]
 
 __all__ = ["Cluster", "key_path", "load_cluster", "load_key", "save_key", "write_cluster"]
 
@@ -69,7 +70,7 @@ class Cluster:
             raise InputError(f"{self.path}: no role {name!r}; it has {', '.join(self.roles) or 'none'}")
         if keys.public not in known:
             raise InputError(
-                f"{self.path}: the key given for {name} has the public half {keys.public}, which the file does not list; "
+                f"{self.path}: the key for {name} has the public half {keys.public}, which the file does not list; "
                 f"add it to {f'[{name}] key' if name in SERVERS else f'[roles] {name}'}, or use --key"
             )
 
@@ -112,7 +113,10 @@ def write_cluster(path: str | Path, roles: Sequence[str], first_port: int = FIRS
             raise InputError(f"{file}: exists already; remove it, or write the cluster somewhere else")
     path.parent.mkdir(parents=True, exist_ok=True)
     keys = {name: KeyPair.generate() for name in files}
-    lines = ["# Addresses and public keys only: the same file for every machine. Secret keys are in the .key files.", ""]
+    lines = [
+        "# Addresses and public keys only: the same file for every machine. Secret keys are in the .key files.",
+        "",
+    ]
     for i, name in enumerate(SERVERS):
         lines += [f"[{name}]", f'address = "127.0.0.1:{first_port + i}"', f'key = "{keys[name].public}"', ""]
     lines += ["[roles]", *(f'"{role}" = ["{keys[role].public}"]' for role in roles)]
@@ -137,7 +141,7 @@ def save_key(path: Path, keys: KeyPair) -> None:
         file.write(f"{KEY_HEADING}\n{keys.secret}\n")
 
 
-def load_key(path: str | Path) -> KeyPair:
+def load_key(path: str | os.PathLike[str]) -> KeyPair:
     """Reads a key file; InputError when it is missing, no key, or readable by others."""
     path = Path(path)
     try:
@@ -178,7 +182,7 @@ def _table(path: Path, data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 def _text(path: Path, table: Mapping[str, Any], name: str, entry: str) -> str:
     value = table.get(entry)
     if not isinstance(value, str):
-        raise InputError(f"{path}: [{name}]: expected {entry} = \"…\"")
+        raise InputError(f'{path}: [{name}]: expected {entry} = "…"')
     return value
 
 
@@ -197,5 +201,7 @@ def _refuse_shared(path: Path, servers: Mapping[str, str], roles: Mapping[str, S
     owners: dict[str, str] = {}
     for name, key in [*servers.items(), *((role, key) for role, keys in roles.items() for key in keys)]:
         if key in owners:
-            raise InputError(f"{path}: {name} and {owners[key]} have the same key; make another with `mpcc keygen {name}`")
+            raise InputError(
+                f"{path}: {name} and {owners[key]} have the same key; make another with `mpcc keygen {name}`"
+            )
         owners[key] = name

@@ -1,7 +1,7 @@
 """Numbers as ring elements: fixed point in two's complement mod 2^64, whole numbers, bits.
 
-`encode` is where an owner's contract `in [lo, hi]` is checked, before anything is shared; `decode` is its inverse on what
-the roles rebuild. Leaves sharing and packing to `sharing.py`.
+`encode` is where an owner's contract `in [lo, hi]` is checked, before anything is shared; `decode` is its inverse on
+what the roles rebuild. Leaves sharing and packing to `sharing.py`.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ RESULT_TYPES = {"fixed": np.float64, "int": np.int64, "bit": np.bool_}
 def check(name: str, values: Any, kind: str, shape: tuple[int, ...], lo: float, hi: float, scale: int) -> Array:
     """The values as an array of `shape`: float64 for "fixed", int64 for "int" and "bit".
 
-    Raises InputError, naming the tensor, what was expected and the first bad index, for another shape, a type that is no
-    number, NaN and infinity, fractions where whole numbers are expected, and values that are outside [lo, hi] after
+    Raises InputError, naming the tensor, what was expected and the first bad index, for another shape, a type that is
+    no number, NaN and infinity, fractions where whole numbers are expected, and values that are outside [lo, hi] after
     rounding to `scale` fraction bits (so a float32 0.1 is inside [0, 0.1]).
     """
     array = np.asarray(values)
@@ -70,7 +70,8 @@ def decode(words: Array, bits: int, scale: int, kind: str) -> Array:
     signed = (words << np.uint64(spare)).view(np.int64) >> spare if spare else words.view(np.int64)
     if kind == "int":
         return signed >> scale if scale else signed
-    return np.ldexp(signed.astype(np.float64), -scale)
+    numbers: Array = np.ldexp(signed.astype(np.float64), -scale)
+    return numbers
 
 
 def first_index(bad: Array) -> str:

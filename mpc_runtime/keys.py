@@ -22,7 +22,9 @@ def _kdf(key: bytes, *parts: str) -> bytes:
 
 
 class SeedChain:
-    """The seeds that a party has in common with the dealer. Only the next one is held: earlier ones cannot be had again."""
+    """The seeds that a party has in common with the dealer. Only the next one is held: earlier ones cannot be had
+    again.
+    """
 
     def __init__(self, seed: bytes, plan_hash: str) -> None:
         self._seed = seed

@@ -7,8 +7,9 @@
     p0   <-> p1       the openings of the execution
     both  -> roles    result, then stats
 
-p0 decides, so both parties take the same submissions in the same order, whichever way they arrived. A run begins when each
-role that feeds it or learns from it has a submission at both. One thread and one loop; arithmetic is the executor's.
+p0 decides, so both parties take the same submissions in the same order, whichever way they arrived. A run begins when
+each role that feeds it or learns from it has a submission at both. One thread and one loop; arithmetic is the
+executor's.
 """
 
 from __future__ import annotations
@@ -80,7 +81,9 @@ class Party:
         """The execution in progress, for messages."""
 
     def serve(self) -> None:
-        """Runs until a machine is gone (PeerError), the material does not fit (MaterialError) or the process is stopped."""
+        """Runs until a machine is gone (PeerError), the material does not fit (MaterialError) or the process is
+        stopped.
+        """
         self._exchange_secrets()
         while True:
             busy = self._take_submissions() | self._take_controls()
@@ -173,8 +176,14 @@ class Party:
         """p1 follows a `begin`; the submissions it names are here, since p1 has said so."""
         procedure, index, ids = body["procedure"], body["index"], body["ids"]
         known = procedure in self._roles and tuple(ids) == self._roles[procedure]
-        if not known or index < self._lowest(procedure) or any(i not in self._held[procedure, r] for r, i in ids.items()):
-            raise PeerError(f"{self.peer} began {procedure} {index}, which does not fit what {self.peer} was told", self.peer)
+        if (
+            not known
+            or index < self._lowest(procedure)
+            or any(i not in self._held[procedure, r] for r, i in ids.items())
+        ):
+            raise PeerError(
+                f"{self.peer} began {procedure} {index}, which does not fit what {self.peer} was told", self.peer
+            )
         self._execute(procedure, index, ids)
 
     def _lowest(self, procedure: str) -> int:
@@ -230,8 +239,8 @@ class Party:
         for role, submission in submissions.items():
             names = [r.name for r in self.plan.results_of(role)] if procedure == "run" else []
             if procedure == "run":
-                body = {"kind": "result", "id": ids[role], "names": names}
-                self.node.answer(submission.route, body, *(outputs[name, role] for name in names))
+                result = {"kind": "result", "id": ids[role], "names": names}
+                self.node.answer(submission.route, result, *(outputs[name, role] for name in names))
         online_seconds = time.perf_counter() - began
         dealt = self.material.finish(self.doing)
         stats = self._stats(online_seconds, float(dealt["seconds"]) + prepare_seconds)
@@ -239,7 +248,7 @@ class Party:
             self._setup_ids, self._setup_stats = ids, stats
         else:
             for role, submission in submissions.items():
-                body = {"kind": "stats", "id": ids[role], **stats, "setup": self._setup_stats}
+                body: dict[str, Any] = {"kind": "stats", "id": ids[role], **stats, "setup": self._setup_stats}
                 self.node.answer(submission.route, body, *self._op_stats())
         self._forget(procedure, ids)
         self._free_since = time.perf_counter()
@@ -253,8 +262,8 @@ class Party:
         return ExecutionKeys(material, pair_key(self._pair, self.plan.hash, procedure, index))
 
     def _prepare(self) -> None:
-        """Does now what the next run needs no input for; only after the dealer has announced that run, so that its index
-        cannot become a setup's."""
+        """Does now what the next run needs no input for; only after the dealer has announced that run, so that its
+        index cannot become a setup's."""
         index = self._chain.next
         keys = self._keys("run", index)
         began = time.perf_counter()

@@ -56,7 +56,10 @@ class Processes:
         self.server_keys = {name: pair.public for name, pair in keys.items()}
         self.role_keys = {role: KeyPair.generate() for role in roles}
         self.addresses: dict[str, str] = {}
-        self._stderr: dict[str, IO[bytes]] = {name: tempfile.TemporaryFile() for name in SERVERS}
+        self._stderr: dict[str, IO[bytes]] = {
+            name: tempfile.TemporaryFile()  # noqa: SIM115
+            for name in SERVERS
+        }
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         plan_bytes = plan.to_bytes()
         try:
@@ -115,7 +118,7 @@ class Processes:
         for child in self._children.values():
             try:
                 child.wait(max(0.0, until - time.monotonic()))
-            except subprocess.TimeoutExpired:
+            except subprocess.TimeoutExpired:  # noqa: PERF203
                 child.kill()
                 child.wait()
         for file in self._stderr.values():
@@ -166,4 +169,5 @@ class Processes:
         file = self._stderr[name].fileno()
         size = os.fstat(file).st_size
         start = max(0, size - STDERR_SHOWN)
-        return os.pread(file, size - start, start).decode(errors="replace").strip()  # the child shares our file position
+        end = os.pread(file, size - start, start)  # not read(): the child shares our position in the file
+        return end.decode(errors="replace").strip()

@@ -52,10 +52,9 @@ def split(feeds: Sequence[Feed], values: Mapping[str, Array]) -> tuple[Array, Ar
     sizes = payload_sizes(feeds)
     payloads = np.empty(sizes[0], np.uint8), np.empty(sizes[1], np.uint8)
     at = [0, 0]
-    prg = None
+    seed = os.urandom(SEED_BYTES)
+    prg = kernels.Prg(seed)
     if any(not f.public for f in feeds):
-        seed = os.urandom(SEED_BYTES)
-        prg = kernels.Prg(seed)
         payloads[0][:SEED_BYTES] = np.frombuffer(seed, np.uint8)
         at[0] = SEED_BYTES
     for stream, feed in enumerate(feeds):
@@ -111,10 +110,7 @@ def rebuild(result: Result, payload0: Buffer, payload1: Buffer) -> Array:
                 f"p{party} sent {data.size} bytes for {result.name}, where the plan has {expected}", f"p{party}"
             )
         shares.append(_unpack(result, data))
-    if result.domain is Domain.WORDS:
-        words = shares[0] + shares[1]
-    else:
-        words = (shares[0] ^ shares[1]).astype(np.uint64)
+    words = shares[0] + shares[1] if result.domain is Domain.WORDS else (shares[0] ^ shares[1]).astype(np.uint64)
     return decode(words, result.bits, result.scale, result.kind).reshape(result.shape)
 
 
@@ -128,5 +124,5 @@ def _pack_clear(feed: Feed, x: Array, packed: Array) -> None:
 def _unpack(tensor: Feed | Result, data: Array) -> Array:
     n = prod(tensor.shape)
     if tensor.domain is Domain.WORDS:
-        return kernels.unpack(data, n, tensor.bits)
-    return kernels.planes_to_bits(kernels.planes_unpack(data, n, 1), n)
+        return kernels.unpack(data.data, n, tensor.bits)
+    return kernels.planes_to_bits(kernels.planes_unpack(data.data, n, 1), n)

@@ -102,16 +102,14 @@ def run_stats(plan: Plan, reports: Sequence[Message], client_bytes: int, seconds
 
 
 def _per_op(plan: Plan, reports: Sequence[Message]) -> tuple[OpStats, ...]:
-    sent = sum(np.frombuffer(r.payload[0], np.int64) for r in reports)
-    material = sum(np.frombuffer(r.payload[1], np.int64) for r in reports)
-    seconds = np.maximum(*(np.frombuffer(r.payload[2], np.float64) for r in reports))
+    sent = np.sum([np.frombuffer(r.payload[0], np.int64) for r in reports], axis=0)
+    material = np.sum([np.frombuffer(r.payload[1], np.int64) for r in reports], axis=0)
+    seconds = np.max([np.frombuffer(r.payload[2], np.float64) for r in reports], axis=0)
     rows = []
     for op, instruction in enumerate(plan.procedure("run").ops):
         origin = plan.origin("run", op)
         gate = type(instruction.gate).__name__.lower()
-        rows.append(
-            OpStats(op, origin.label, origin.line, gate, int(sent[op]), int(material[op]), float(seconds[op]))
-        )
+        rows.append(OpStats(op, origin.label, origin.line, gate, int(sent[op]), int(material[op]), float(seconds[op])))
     return tuple(rows)
 
 

@@ -91,7 +91,9 @@ def _images(path: Path) -> Array:
             pixels = np.asarray(image.convert("L" if gray else "RGB"), np.float64) / 255
         arrays.append(pixels[None] if gray else pixels.transpose(2, 0, 1))
         if arrays[-1].shape != arrays[0].shape:
-            raise InputError(f"{file}: expected the shape of {files[0].name}, {arrays[0].shape}, found {arrays[-1].shape}")
+            raise InputError(
+                f"{file}: expected the shape of {files[0].name}, {arrays[0].shape}, found {arrays[-1].shape}"
+            )
     return np.stack(arrays)
 
 
@@ -106,7 +108,7 @@ def write(path: str | Path, arrays: Mapping[str, Array]) -> None:
         if suffix == ".npy":
             np.save(path, one)
         elif suffix == ".npz":
-            np.savez(path, **arrays)
+            np.savez(path, **dict(arrays))  # type: ignore[arg-type]  # NumPy's own flag is among the keywords
         elif suffix == ".csv":
             table = np.asarray(one).reshape(len(one) if one.ndim else 1, -1)
             np.savetxt(path, table, delimiter=",", fmt="%.17g" if one.dtype.kind == "f" else "%d")
@@ -123,8 +125,8 @@ def write(path: str | Path, arrays: Mapping[str, Array]) -> None:
 def parameters(
     weights: str | Path | Mapping[str, Any], rename: Mapping[str, str], known: Iterable[str], *, strict: bool
 ) -> dict[str, Any]:
-    """Parameters from a file or a mapping, with the leading parts of their names mended: {"0": "conv1"} makes `0.weight`
-    `conv1.weight`. With strict=False unknown names are left out."""
+    """Parameters from a file or a mapping, with the leading parts of their names mended: {"0": "conv1"} makes
+    `0.weight` `conv1.weight`. With strict=False unknown names are left out."""
     given = dict(weights) if isinstance(weights, Mapping) else dict(read_many(weights))
     mended: dict[str, Any] = {}
     for name, value in given.items():

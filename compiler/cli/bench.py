@@ -1,4 +1,4 @@
-"""`mpcc bench`: how fast this machine's kernels are, against NumPy and memory where that says something, and a round."""
+"""`mpcc bench`: how fast this machine's kernels are, against NumPy and memory where that says something."""
 
 from __future__ import annotations
 

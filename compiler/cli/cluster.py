@@ -10,7 +10,9 @@ import click
 from compiler.cli.options import load_program, program_options
 
 
-@click.command("init-cluster", help="Write a cluster.toml for this machine and a key for each server and each role of FILE.")
+@click.command(
+    "init-cluster", help="Write a cluster.toml for this machine, and a key for each server and role of FILE."
+)
 @program_options
 @click.option("-o", "--output", default="cluster.toml", show_default=True, type=click.Path(path_type=Path))
 @click.option("--port", default=7100, show_default=True, help="p0's port; p1 and the dealer have the next two.")
@@ -51,7 +53,7 @@ def _server_options(command: click.decorators.FC) -> click.decorators.FC:
     for option in (
         click.option("--window", default=64, show_default=True, help="MB of material that the dealer may be ahead."),
         click.option("--timeout", default=60.0, show_default=True, help="Seconds that a machine may take to answer."),
-        click.option("--key", type=click.Path(path_type=Path), help="Secret key file  [default: NAME.key beside the cluster]"),
+        click.option("--key", type=click.Path(path_type=Path), help="Secret key file  [default: NAME.key beside it]"),
         click.option("--cluster", default="cluster.toml", show_default=True, type=click.Path(path_type=Path)),
     ):
         command = option(command)

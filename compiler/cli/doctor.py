@@ -30,7 +30,7 @@ class Finding:
     help: str = ""
 
 
-@click.command(help="Look at this installation and, with --cluster, at a deployment. Exit code 1 if something is wrong.")
+@click.command(help="Look at this installation and, with --cluster, at a deployment. Exit code 1 if one is bad.")
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option("--cluster", type=click.Path(path_type=Path), help="The cluster.toml to look at.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")

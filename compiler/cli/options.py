@@ -22,10 +22,9 @@ PLAN_MAGIC = b"PPMLPLAN"
 
 def program_options(command: F) -> F:
     """FILE, --dim and --network: what `load_program` takes."""
-    command = click.option("--network", metavar="NET", help="lan, wan or rtt=40ms,bandwidth=100Mbps  [default: lan]")(command)
-    command = click.option("--dim", "dims", multiple=True, metavar="NAME=N", help="A size in the place of the file's; repeats.")(
-        command
-    )
+    network = click.option("--network", metavar="NET", help="lan, wan or rtt=40ms,bandwidth=100Mbps  [default: lan]")
+    dims = click.option("--dim", "dims", multiple=True, metavar="NAME=N", help="Overrides a size of FILE; repeats.")
+    command = dims(network(command))
     return click.argument("file", type=click.Path(path_type=Path))(command)
 
 
@@ -41,7 +40,7 @@ def load_program(file: Path, dims: Sequence[str], network: str | None) -> Progra
         raise InputError(f"{file}: cannot be read: {error.strerror}") from None
     if compiled:
         if dims or network:
-            raise click.UsageError(f"{file} is a compiled plan: its sizes and its network are fixed. Give the .ppml file.")
+            raise click.UsageError(f"{file} is a compiled plan: its sizes and its network are fixed. Give the .ppml.")
         return load(file)
     sizes = {}
     for name, value in pairs(dims, "--dim").items():
@@ -97,18 +96,15 @@ def read_parameters(options: Sequence[str]) -> dict[str, np.ndarray[Any, Any]]:
 
 def write_results(results: Mapping[str, np.ndarray[Any, Any]], options: Sequence[str]) -> list[str]:
     """--output NAME=FILE, or FILE for all that no other option names. Returns the names that were written."""
-    from mpc_runtime.errors import InputError
     from mpc_runtime.values import write
 
+    check_outputs(options, list(results))
     written: list[str] = []
-    whole = [option for option in options if "=" not in option]
     for name, path in pairs([option for option in options if "=" in option], "--output").items():
-        if name not in results:
-            raise InputError(f"--output {name}: no such output; the plan has {', '.join(results) or 'none for this role'}")
         write(path, {name: results[name]})
         written.append(name)
     rest = {name: value for name, value in results.items() if name not in written}
-    for path in whole:
+    for path in [option for option in options if "=" not in option]:
         write(path, rest)
         written += rest
     return written
@@ -120,7 +116,8 @@ def check_outputs(options: Sequence[str], names: Sequence[str]) -> None:
 
     for name in pairs([option for option in options if "=" in option], "--output"):
         if name not in names:
-            raise InputError(f"--output {name}: no such output; the plan has {', '.join(names) or 'none for this role'}")
+            known = ", ".join(names) or "none for this role"
+            raise InputError(f"--output {name}: no such output; the plan has {known}")
 
 
 def show_results(results: Mapping[str, np.ndarray[Any, Any]], written: Sequence[str]) -> None:

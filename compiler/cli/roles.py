@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def _role_options(command: click.decorators.FC) -> click.decorators.FC:
     for option in (
         click.option("--timeout", default=60.0, show_default=True, help="Seconds that a party may take to answer."),
-        click.option("--key", type=click.Path(path_type=Path), help="Secret key file  [default: ROLE.key beside the cluster]"),
+        click.option("--key", type=click.Path(path_type=Path), help="Secret key file  [default: ROLE.key beside it]"),
         click.option("--cluster", default="cluster.toml", show_default=True, type=click.Path(path_type=Path)),
         click.option("--role", help="Which role we are; may be left out when only one can be meant."),
     ):
@@ -39,7 +39,9 @@ def _role_options(command: click.decorators.FC) -> click.decorators.FC:
 @click.command(help="Give the parameters of a role to the parties. They stay until other ones are given.")
 @program_options
 @click.option("--param", "params", multiple=True, required=True, metavar="[NAME=]FILE", help="Weights; repeats.")
-@click.option("--rename", "renames", multiple=True, metavar="OLD=NEW", help="Mends the leading part of parameters' names.")
+@click.option(
+    "--rename", "renames", multiple=True, metavar="OLD=NEW", help="Mends the leading part of parameters' names."
+)
 @click.option("--lenient", is_flag=True, help="Leave parameters that the role does not have in the file.")
 @_role_options
 def provide(
@@ -63,10 +65,12 @@ def provide(
     click.echo(f"p0 and p1 hold the parameters of {role}")
 
 
-@click.command(help="Give the inputs of a role to the parties, wait for the other roles and the run, and get its results.")
+@click.command(help="Give the inputs of a role to the parties, wait for the other roles, and get its results.")
 @program_options
 @click.option("--input", "inputs", multiple=True, metavar="NAME=FILE", help="An input, any number of rows; repeats.")
-@click.option("--output", "outputs", multiple=True, metavar="[NAME=]FILE", help="Where a result goes; else it is printed.")
+@click.option(
+    "--output", "outputs", multiple=True, metavar="[NAME=]FILE", help="Where a result goes; else it is printed."
+)
 @click.option("--json", "as_json", is_flag=True, help="Results and statistics as JSON.")
 @_role_options
 def submit(

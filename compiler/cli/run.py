@@ -1,4 +1,4 @@
-"""`mpcc run`: a dealer, two parties and all roles on this machine; or the same integers in one process (`--simulate`)."""
+"""`mpcc run`: a dealer, two parties and all roles on this machine; or the same integers in one process."""
 
 from __future__ import annotations
 
@@ -32,11 +32,17 @@ BATCH = "batch"
 
 @click.command(help="Run FILE with a dealer, both parties and all roles as processes of this machine.")
 @program_options
-@click.option("--param", "params", multiple=True, metavar="[NAME=]FILE", help="A weights file, or one parameter; repeats.")
-@click.option("--rename", "renames", multiple=True, metavar="OLD=NEW", help="Mends the leading part of parameters' names.")
+@click.option(
+    "--param", "params", multiple=True, metavar="[NAME=]FILE", help="A weights file, or one parameter; repeats."
+)
+@click.option(
+    "--rename", "renames", multiple=True, metavar="OLD=NEW", help="Mends the leading part of parameters' names."
+)
 @click.option("--lenient", is_flag=True, help="Leave parameters that the model does not have in the file.")
 @click.option("--input", "inputs", multiple=True, metavar="NAME=FILE", help="An input, any number of rows; repeats.")
-@click.option("--output", "outputs", multiple=True, metavar="[NAME=]FILE", help="Where a result goes; else it is printed.")
+@click.option(
+    "--output", "outputs", multiple=True, metavar="[NAME=]FILE", help="Where a result goes; else it is printed."
+)
 @click.option("--simulate", is_flag=True, help="One process, no parties, beside float64; reports values out of range.")
 @click.option("--timeout", default=60.0, show_default=True, help="Seconds that a machine may take to answer.")
 @click.option("--json", "as_json", is_flag=True, help="Results and statistics as JSON.")
@@ -57,7 +63,7 @@ def run(
     check_outputs(outputs, [r.name for r in program.plan.results])
     values, weights = read_inputs(inputs), read_parameters(params)
     if simulate:
-        _simulate(program, values, weights, pairs(renames, "--rename"), outputs, as_json)
+        _simulate(program, values, weights, pairs(renames, "--rename"), lenient, outputs, as_json)
         return
     from mpc_runtime.program import launch
 
@@ -103,16 +109,28 @@ def _simulate(
     values: dict[str, Any],
     weights: dict[str, Any],
     rename: dict[str, str],
+    lenient: bool,
     outputs: tuple[str, ...],
     as_json: bool,
 ) -> None:
     from mpc_runtime.values import parameters
 
-    given = parameters(weights, rename, [t.name for t in program.plan.params], strict=True)
-    report = program.simulate(inputs=values, params=given)  # type: ignore[attr-defined]
-    written = write_results(report.results, outputs)
+    given = parameters(weights, rename, [t.name for t in program.plan.params], strict=not lenient)
+    simulation = program.simulate(inputs=values, params=given)
+    written = write_results(simulation.results, outputs)
     if as_json:
-        echo_json({"results": plain(report.results), "report": str(report)})
+        echo_json(
+            {
+                "results": plain(simulation.results),
+                "errors": simulation.errors,
+                "violations": [violation.__dict__ for violation in simulation.violations],
+            }
+        )
         return
-    show_results(report.results, written)
-    click.echo(str(report))
+    show_results(simulation.results, written)
+    for name, error in simulation.errors.items():
+        click.echo(f"{name}: at most {error:.3g} from float64")
+    for violation in simulation.violations:
+        click.echo(str(violation))
+    if not simulation.violations:
+        click.echo("every value stays in its range")

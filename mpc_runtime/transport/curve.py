@@ -1,8 +1,8 @@
 """Keys of machines and roles, and who may connect: CURVE (Curve25519) on every socket, checked by a ZAP gatekeeper.
 
-A key pair is two Z85 strings of 40 characters, as ZeroMQ writes them. The gatekeeper answers ZeroMQ's question "may this
-public key connect?" (ZAP, RFC 27) with the name that belongs to the key; the name then travels with every message of the
-connection, so no machine can speak under another's name. Leaves files and configuration to `cluster.py`.
+A key pair is two Z85 strings of 40 characters, as ZeroMQ writes them. The gatekeeper answers ZeroMQ's question "may
+this public key connect?" (ZAP, RFC 27) with the name that belongs to the key; the name then travels with every
+message of the connection, so no machine can speak under another's name. Leaves files and configuration to `cluster.py`.
 """
 
 from __future__ import annotations

@@ -11,6 +11,8 @@ import threading
 import time
 from collections import deque
 
+import numpy as np
+
 from ..errors import PeerError
 from .channel import Buffer
 
@@ -21,7 +23,7 @@ DEADLINE_SECONDS = 60.0
 
 def as_bytes(buffer: Buffer) -> memoryview:
     """The buffer as flat bytes, without a copy; it must be contiguous."""
-    view = memoryview(buffer)
+    view = buffer.data if isinstance(buffer, np.ndarray) else memoryview(buffer)
     if not view.nbytes:
         return memoryview(b"")
     return view if view.format == "B" and view.ndim == 1 else view.cast("B")
@@ -55,7 +57,9 @@ class _Queue:
                     raise PeerError(f"{self.sender} is gone while we wait at {at}: {self.closed}", self.sender, str(at))
                 if not self.changed.wait(until - time.monotonic()):
                     raise PeerError(
-                        f"{self.sender} sent nothing for {self.deadline:g} s while we wait at {at}", self.sender, str(at)
+                        f"{self.sender} sent nothing for {self.deadline:g} s while we wait at {at}",
+                        self.sender,
+                        str(at),
                     )
             return self.messages.popleft()
 

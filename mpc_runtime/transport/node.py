@@ -4,12 +4,13 @@
     whoever wants to hear from a server opens a `Link` to it (DEALER): all that the server says arrives there, in order
 
 So a machine that waits for one other reads one socket, whatever clients send meanwhile. A link starts with a hello that
-carries protocol version, plan format and plan hash; nothing else is taken from a machine before its hello was checked. The
-name of a sender is the one that belongs to its CURVE key (`curve.py`), never one that it writes itself.
+carries protocol version, plan format and plan hash; nothing else is taken from a machine before its hello was
+checked. The name of a sender is the one that belongs to its CURVE key (`curve.py`), never one that it writes itself.
 
-A message is either *control* (a JSON object, with payload frames behind it) or *data* (a buffer of known length). A dead
-machine is noticed by its closed connection, a stopped one by ZeroMQ's heartbeats, both within `DEATH_SECONDS`. Leaves the
-meaning of messages to the machines (`party.py`, `dealer/server.py`, `client.py`) and a plan's byte streams to `zmq.py`.
+A message is either *control* (a JSON object, with payload frames behind it) or *data* (a buffer of known length). A
+dead machine is noticed by its closed connection, a stopped one by ZeroMQ's heartbeats, both within `DEATH_SECONDS`.
+Leaves the meaning of messages to the machines (`party.py`, `dealer/server.py`, `client.py`) and a plan's byte streams
+to `zmq.py`.
 """
 
 from __future__ import annotations
@@ -249,7 +250,7 @@ class Node:
             router.bind(address)
         except zmq.ZMQError as error:
             router.close(linger=0)
-            reason = "is in use" if error.errno == zmq.EADDRINUSE else f"cannot be listened at: {zmq.strerror(error.errno)}"
+            reason = "is in use" if error.errno == zmq.EADDRINUSE else f"cannot be listened at: {error.strerror}"
             raise InputError(f"{self.hello.name}'s address {address.removeprefix('tcp://')} {reason}") from None
         self._router = router
         self._machines = frozenset(machines.values())
@@ -262,9 +263,7 @@ class Node:
         self.links[name] = link
         return link
 
-    def meet(
-        self, machines: Iterable[str], seconds: float | None, alive: Callable[[], None] = lambda: None
-    ) -> None:
+    def meet(self, machines: Iterable[str], seconds: float | None, alive: Callable[[], None] = lambda: None) -> None:
         """Waits until these servers have welcomed us and, if we listen, have said hello; `PeerError` after `seconds`.
 
         alive: called now and then; may raise what else it knows of the servers.
@@ -272,9 +271,7 @@ class Node:
         names = tuple(machines)
         until = None if seconds is None else time.monotonic() + seconds
         while True:
-            missing = [
-                n for n in names if not (self.links[n].welcomed and (self._router is None or n in self.routes))
-            ]
+            missing = [n for n in names if not (self.links[n].welcomed and (self._router is None or n in self.routes))]
             if not missing:
                 return
             self.wait(names, listen=True, seconds=0.25)
@@ -313,7 +310,7 @@ class Node:
 
     def answer(self, route: bytes, body: Mapping[str, Any], *payload: Buffer) -> bool:
         """Sends a control message the way back to whoever has asked; False when it is not there any more."""
-        frames = [route, CONTROL, json.dumps(body).encode(), *map(as_bytes, payload)]
+        frames: list[Any] = [route, CONTROL, json.dumps(body).encode(), *map(as_bytes, payload)]
         try:
             self._serving().send_multipart(frames, copy=False)
         except zmq.ZMQError:
@@ -381,7 +378,9 @@ class Node:
     # -- leaving --------------------------------------------------------------------------------------------------
 
     def farewell(self, peer: str, op: str, message: str) -> None:
-        """Tells all who are connected why this machine ends: who is to blame (itself, if `peer` is empty), and where."""
+        """Tells all who are connected why this machine ends: who is to blame (itself, if `peer` is empty), and
+        where.
+        """
         body = {"kind": "failed", "peer": peer or self.hello.name, "op": op, "message": message}
         for route in [*self.routes.values(), *self.guests]:
             self.answer(route, body)

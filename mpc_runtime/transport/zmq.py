@@ -52,7 +52,7 @@ def _joined(frames: list[zmq.Frame]) -> memoryview:
     for frame in frames:
         out[start : start + len(frame)] = frame.buffer
         start += len(frame)
-    return memoryview(out)
+    return out.data
 
 
 class PeerChannel:
@@ -147,7 +147,7 @@ class MaterialSource:
             out[filled : filled + step] = self._rest[:step]
             self._rest = self._rest[step:]
             filled += step
-        return memoryview(out)
+        return out.data
 
     def finish(self, at: object) -> dict[str, Any]:
         """The dealer's summary (`seconds`, `bytes`) at the end of the record; what was read is credited."""

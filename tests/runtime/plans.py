@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from mpc_runtime.gates import Input, MatMul, Materialize, Open, Reveal, Unmask
+from mpc_runtime.gates import Input, Materialize, MatMul, Open, Reveal, Unmask
 from mpc_runtime.plan import Feed, Op, Origin, Plan, Procedure, Result, Round, Tensor
 from mpc_runtime.registers import Domain, Form, Register
 
 
 def linear(batch: int = 2, wide: int = 3, out: int = 4, *, chain: int = 0, name: str = "linear") -> Plan:
-    """x [batch, wide] of a client times w [wide, out] of a modeller, whole numbers; `chain` more rounds open the result."""
+    """x [batch, wide] of a client times w [wide, out] of a modeller, whole numbers; `chain` more rounds open the
+    result.
+    """
     registers = [
         Register((wide, out), Form.SHARED),
         Register((wide, out), Form.WIRE),
@@ -29,7 +31,15 @@ def linear(batch: int = 2, wide: int = 3, out: int = 4, *, chain: int = 0, name:
         before, last = (len(ops) - 1,), wire + 1
     ops.append(Op(Reveal("y", ("client",), 64, last), 0))
     rounds.append(Round((*before, len(ops) - 1), (), ()))
-    feed = {"domain": Domain.WORDS, "bits": 64, "scale": 0, "public": False, "expression": "", "lo": -1000.0, "hi": 1000.0}
+    feed = {
+        "domain": Domain.WORDS,
+        "bits": 64,
+        "scale": 0,
+        "public": False,
+        "expression": "",
+        "lo": -1000.0,
+        "hi": 1000.0,
+    }
     return Plan(
         name=name,
         version="test",

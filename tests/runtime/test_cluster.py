@@ -76,7 +76,7 @@ def test_a_key_is_one_name_only(written: Path) -> None:
 
 
 def test_a_key_that_the_file_does_not_list(written: Path) -> None:
-    with pytest.raises(InputError, match="the key given for client has the public half"):
+    with pytest.raises(InputError, match="the key for client has the public half"):
         load_cluster(written).check_key("client", KeyPair.generate())
     with pytest.raises(InputError, match="no role 'nobody'"):
         load_cluster(written).check_key("nobody", KeyPair.generate())

@@ -1,4 +1,6 @@
-"""Every kind of model, through dealer and both parties: the float reference is the outside truth, the wire is counted."""
+"""Every kind of model, through dealer and both parties: the float reference is the outside truth, the wire is
+counted.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Sessions through real processes: results, what is refused before anything is shared, and what happens when one dies."""
+"""Sessions through real processes: results, what is refused before anything is shared, and what happens when one
+dies.
+"""
 
 from __future__ import annotations
 
@@ -108,7 +110,7 @@ def test_new_parameters_replace_the_old(session: Session) -> None:
 
 
 def test_a_run_before_the_parameters_says_so() -> None:
-    with launch() as session, pytest.raises(InputError, match="the parameters have not been provided.*with w"):
+    with launch() as session, pytest.raises(InputError, match=r"the parameters have not been provided.*with w"):
         session.run(x=X)
     with pytest.raises(Error, match="the session is closed"):
         session.run(x=X)

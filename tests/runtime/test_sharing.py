@@ -32,7 +32,8 @@ def test_shares_add_up(specs: list[tuple[int, int, bool, Domain]], seed: int) ->
     made = [feed(f"f{i}", (n,), bits, public=public, domain=d) for i, (n, bits, public, d) in enumerate(specs)]
     random = np.random.default_rng(seed)
     values = {
-        f.name: random.integers(0, 2 if f.domain is Domain.BITS else 2**64, f.shape, np.uint64, endpoint=False) for f in made
+        f.name: random.integers(0, 2 if f.domain is Domain.BITS else 2**64, f.shape, np.uint64, endpoint=False)
+        for f in made
     }
     payloads = split(made, values)
     assert tuple(p.size for p in payloads) == payload_sizes(made)

@@ -28,7 +28,7 @@ def test_messages_arrive_whole_and_in_order() -> None:
 def test_another_length_is_the_peers_fault() -> None:
     p0, p1 = channel_pair()
     p1.send(b"four")
-    with pytest.raises(PeerError, match="p1 sent 4 bytes at relu, where the plan has 5") as caught:
+    with pytest.raises(PeerError, match=r"p1 sent 4 bytes at relu, where the plan has 5") as caught:
         p0.recv(5, "relu")
     assert (caught.value.peer, caught.value.op) == ("p1", "relu")
     assert isinstance(caught.value, Error)
@@ -36,7 +36,7 @@ def test_another_length_is_the_peers_fault() -> None:
 
 def test_a_deadline_names_the_peer_and_the_op() -> None:
     _, p1 = channel_pair(deadline=0.02)
-    with pytest.raises(PeerError, match="p0 sent nothing for 0.02 s while we wait at conv1"):
+    with pytest.raises(PeerError, match=r"p0 sent nothing for 0\.02 s while we wait at conv1"):
         p1.recv(1, "conv1")
 
 

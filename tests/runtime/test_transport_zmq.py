@@ -126,7 +126,7 @@ def test_an_unknown_key_and_a_wrong_server_key_get_nowhere() -> None:
             stranger = Node(Hello("client", "plan", 1), KeyPair.generate(), 1.0)
             try:
                 stranger.connect("p0", server.address, server_key)
-                with pytest.raises(PeerError, match="does not accept our key|no answer from p0"):
+                with pytest.raises(PeerError, match=r"does not accept our key|no answer from p0"):
                     stranger.meet(["p0"], 1.0)
             finally:
                 stranger.close()

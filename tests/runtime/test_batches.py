@@ -1,0 +1,52 @@
+"""Rows cut into batches and joined again are the rows; what cannot be joined is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from plans import linear
+
+from mpc_runtime.batches import Batches
+from mpc_runtime.errors import InputError
+
+
+@settings(max_examples=30, deadline=None)
+@given(size=st.integers(1, 5), rows=st.integers(1, 12))
+def test_cut_and_joined_is_the_same(size: int, rows: int) -> None:
+    plan = linear(batch=size)
+    x = np.random.default_rng(rows).normal(size=(rows, 3))
+    batches = Batches(plan, plan.inputs, plan.results, {"x": x}, frozenset())
+    parts = list(batches)
+    assert len(parts) == batches.runs == -(-rows // size)
+    assert all(part["x"].shape == (size, 3) for part in parts)
+    assert all((part["x"][:, None] == x).all(-1).any(1).all() for part in parts)  # only rows that were given
+    assert (batches.join([{"y": part["x"]} for part in parts])["y"] == x).all()
+    assert batches.tensors(plan.inputs)[0].shape == (rows, 3)
+
+
+def test_a_stack_of_members_is_cut_behind_its_first_axis() -> None:
+    plan = linear(batch=2)
+    x = np.arange(2 * 3 * 3).reshape(2, 3, 3)
+    parts = list(Batches(plan, plan.inputs, plan.results, {"x": x}, frozenset({"x"})))
+    assert [part["x"].shape for part in parts] == [(2, 2, 3), (2, 2, 3)]
+    assert (parts[1]["x"][:, 0] == x[:, 2]).all()
+
+
+def test_results_without_a_batch_are_refused_for_several_runs() -> None:
+    from dataclasses import replace
+
+    plan = linear(batch=2)
+    sums = [replace(plan.results[0], dims=("", ""))]
+    with pytest.raises(InputError, match="output y has no dim `batch`"):
+        Batches(plan, plan.inputs, sums, {"x": np.zeros((3, 3))}, frozenset())
+    Batches(plan, plan.inputs, sums, {"x": np.zeros((2, 3))}, frozenset())
+
+
+def test_a_plan_without_batch_is_told_to_run() -> None:
+    from dataclasses import replace
+
+    plan = replace(linear(batch=2), dims=())
+    with pytest.raises(InputError, match="use run"):
+        Batches(plan, plan.inputs, plan.results, {"x": np.zeros((2, 3))}, frozenset())
