@@ -1,0 +1,79 @@
+"""Who may import whom: `dsl` nobody, `compiler` the language and the runtime's descriptions, `mpc_runtime` neither.
+
+Parties and dealer thereby run without the compiler. What only type checkers read (`if TYPE_CHECKING:`) does not count.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+TOP = Path(__file__).parents[1]
+OURS = ("dsl", "compiler", "mpc_runtime")
+DESCRIPTIONS = {
+    "plan",
+    "gates",
+    "registers",
+    "fixed_point",
+    "errors",
+    "simulator",
+    "version",
+}  # of the runtime, for the compiler
+DRIVERS = ("compiler/cli/", "compiler/simulation.py")  # run whole programs, so they use the API and its clients
+FACADE = "mpc_runtime/program.py"  # may import the compiler inside functions
+
+
+def imports(folder: str, *, inside_functions: bool) -> Iterator[tuple[str, str]]:
+    """(file, absolute name of a module of ours that it imports)."""
+    for path in sorted((TOP / folder).rglob("*.py")):
+        file = str(path.relative_to(TOP))
+        package = list(path.relative_to(TOP).parent.parts)
+        for node in _run_time(ast.parse(path.read_text()), inside_functions):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            else:
+                base = package[: len(package) - node.level + 1] if node.level else []
+                module = ".".join([*base, *filter(None, [node.module])])
+                names = [f"{module}.{alias.name}" for alias in node.names]
+            yield from ((file, name) for name in names if name.split(".")[0] in OURS)
+
+
+def _run_time(node: ast.AST, inside_functions: bool) -> Iterator[ast.Import | ast.ImportFrom]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and getattr(child.test, "id", "") == "TYPE_CHECKING":
+            continue
+        if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)) and not inside_functions:
+            continue
+        if isinstance(child, (ast.Import, ast.ImportFrom)):
+            yield child
+        yield from _run_time(child, inside_functions)
+
+
+def test_the_language_stands_alone():
+    assert [found for found in imports("dsl", inside_functions=True) if not found[1].startswith("dsl")] == []
+
+
+def test_the_compiler_knows_the_runtime_by_its_descriptions_only():
+    found = [
+        (file, name)
+        for file, name in imports("compiler", inside_functions=True)
+        if name.startswith("mpc_runtime") and not file.startswith(DRIVERS)
+    ]
+    assert found
+    assert [(file, name) for file, name in found if name.split(".")[1] not in DESCRIPTIONS] == []
+
+
+def test_the_runtime_knows_neither_language_nor_compiler():
+    others = ("dsl", "compiler")
+    assert [f for f in imports("mpc_runtime", inside_functions=False) if f[1].startswith(others)] == []
+    inside = {file for file, name in imports("mpc_runtime", inside_functions=True) if name.startswith(others)}
+    assert inside <= {FACADE}
+
+
+def test_a_party_and_a_dealer_load_no_compiler():
+    code = "import sys, mpc_runtime.machine, mpc_runtime.party, mpc_runtime.dealer; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=TOP, capture_output=True, text=True, check=True).stdout
+    assert [name for name in loaded.split() if name.split(".")[0] in ("dsl", "compiler", "lark", "click")] == []
