@@ -54,7 +54,8 @@ def check_tensors(
     for t in tensors:
         try:
             scale = scales.get(t.name, _default_scale(plan))
-            checked[t.name] = check(t.name, values[t.name], t.kind, t.shape, t.lo, t.hi, scale)
+            label = f"{t.name} of {t.role}" if t.role.endswith("]") else t.name
+            checked[t.name] = check(label, values[t.name], t.kind, t.shape, t.lo, t.hi, scale)
         except InputError as error:  # noqa: PERF203  # all problems are wanted
             problems.append(str(error))
     return checked, problems
