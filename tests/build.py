@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from compiler.schedule import schedule
-from mpc_runtime.gates import Combine, Constant, Gate, Input, Leaf, Mul, Open, ToBit, Unmask
+from mpc_runtime.gates import Combine, Constant, Gate, Input, Leaf, Mul, Open, Reveal, ToBit, Unmask
 from mpc_runtime.gates.comparison import leaf_planes
 from mpc_runtime.plan import Op, Origin, Plan, Procedure
 from mpc_runtime.registers import Domain, Form, Register
@@ -63,6 +63,10 @@ class Builder:
             )
         self.ops[self.stage].append((gate, Origin("", 0, 0)))
         return first
+
+    def reveal(self, register: int, roles: tuple[str, ...], bits: int, name: str = "y") -> None:
+        """Send a register of true shares to roles."""
+        self.ops["run"].append((Reveal(name, roles, bits, register), Origin("", 0, 0)))  # type: ignore[arg-type]
 
     # -- values in a form ----------------------------------------------------------------------------------------------
 

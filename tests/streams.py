@@ -1,6 +1,6 @@
 """Stand-ins for `Prg`, so that a test can choose the words of a stream, enumerate them, or keep a record of their use.
 
-    with stand_in({key: Scripted(key, {...})}): ...     # whoever asks for a Prg under `key` gets the stand-in
+    with stand_in({key: Scripted(key, {...})}): ...  # whoever asks for a Prg under `key` gets the stand-in
 
 The kernels read a real Prg's state in C. Inside `stand_in` those that take one are replaced by their definition in terms of
 `words`, `planes` and `fill`, wherever they are handed a stand-in.

@@ -8,7 +8,7 @@ t.assert_exact()             # ... equals the gates' ring meaning, in every regi
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from unittest.mock import patch
@@ -101,18 +101,18 @@ def trace(
     plan: Plan,
     feeds: Mapping[str, Mapping[str, Array]],
     keys: Mapping[str, tuple[bytes, bytes, bytes]] = KEYS,
-    seed: int = 0,
+    seed: int | Divide = 0,
     prepare: bool = False,
     observe: bool = True,
 ) -> Trace:
     """Run every procedure. feeds: stage -> feed -> ring elements (bits as 0 and 1; planes as planes).
 
-    Shares of inputs are random 64-bit words whatever the ring. prepare: let the parties work ahead, as a session does.
+    seed: of the shares of inputs, or a way to make them. prepare: let the parties work ahead, as a session does.
     observe: keep registers and compare with the simulator; without it only messages, counts and outputs are kept.
     """
     simulator = Simulator(plan, {stage: k[:2] for stage, k in keys.items()})
     out = Trace(plan, simulator)
-    random = np.random.default_rng(seed)
+    divide = random_shares(seed) if isinstance(seed, int) else seed
     channels = channel_pair(20.0)
     dealer = DealerExecutor(plan)
     parties = [PartyExecutor(plan, i, channels[i]) for i in (0, 1)]
@@ -131,7 +131,7 @@ def trace(
     with patch.object(_Run, "_free", keep if observe else free):
         for stage in STAGES:
             procedure = plan.procedure(stage)
-            shares = split(plan, procedure, feeds.get(stage, {}), random)
+            shares = split(plan, procedure, feeds.get(stage, {}), divide)
             out.sent[stage], out.corrections[stage] = ([], []), ([], [])
             pipes = [material_pipe(20.0) for _ in (0, 1)]
             deal = dealer.setup if stage == "setup" else dealer.run
@@ -204,8 +204,22 @@ def _parties(
     return outputs
 
 
+Divide = Callable[[str, int, Array], Array]
+"""(feed, register, value) -> the share of party 0."""
+
+
+def random_shares(seed: int) -> Divide:
+    """Random 64-bit words whatever the ring, random bits."""
+    random = np.random.default_rng(seed)
+
+    def divide(feed: str, register: int, x: Array) -> Array:
+        return np.asarray(random.integers(0, 1 << 64 if x.dtype == np.uint64 else 2, x.shape, x.dtype))
+
+    return divide
+
+
 def split(
-    plan: Plan, procedure: Procedure, feeds: Mapping[str, Array], random: np.random.Generator
+    plan: Plan, procedure: Procedure, feeds: Mapping[str, Array], divide: Divide
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """Both parties' shares of the inputs of a procedure."""
     shares: tuple[dict[str, Array], dict[str, Array]] = ({}, {})
@@ -214,12 +228,10 @@ def split(
         if not isinstance(gate, Input):
             continue
         x = feeds[gate.feed]
-        words = x.dtype == np.uint64
-        first = np.asarray(random.integers(0, 1 << 64 if words else 2, x.shape, x.dtype))
         if gate.public:
             shares[0][gate.feed] = shares[1][gate.feed] = x
-        elif plan.registers[gate.y].domain is Domain.WORDS:
-            shares[0][gate.feed], shares[1][gate.feed] = first, np.subtract(x, first)
-        else:
-            shares[0][gate.feed], shares[1][gate.feed] = first, x ^ first
+            continue
+        first = divide(gate.feed, gate.y, x)
+        words = plan.registers[gate.y].domain is Domain.WORDS
+        shares[0][gate.feed], shares[1][gate.feed] = first, np.subtract(x, first) if words else x ^ first
     return shares

@@ -1,4 +1,4 @@
-"""Values change their form and keep their number; results leave re-randomised; messages are as long as the plan says."""
+"""Values change their form and keep their number; results leave re-randomised; messages have the plan's length."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mpc_runtime import kernels
-from mpc_runtime.gates import FromPublic, Materialize, Reveal
-from mpc_runtime.plan import Op, Procedure
+from mpc_runtime.gates import FromPublic, Materialize
 from mpc_runtime.registers import Form
 from tests.build import BITS, PLANES, Builder
 from tests.gates.values import few, forced_wire, some_words
@@ -124,17 +123,8 @@ def test_results_rebuild_and_say_nothing_more(bits: int, n: int) -> None:
     x = some_words((n,), 64, 3)
     b = Builder()
     shared = b.input(x, 64)
-    plan = b.plan()
-    run = plan.procedure("run")
-    reveal = Op(Reveal("y", ("alice", "bob"), bits, shared), 0)
-    last = type(run.rounds[-1])((*run.rounds[-1].before, len(run.ops)), (), ())
-    plan = type(plan)(
-        **{
-            **{name: getattr(plan, name) for name in plan.__dataclass_fields__},
-            "procedures": (plan.procedure("setup"), Procedure("run", (*run.ops, reveal), (*run.rounds[:-1], last))),
-        }
-    )
-    t = trace(plan, b.values)
+    b.reveal(shared, ("alice", "bob"), bits)
+    t = trace(b.plan(), b.values)
     shares = {role: [kernels.unpack(t.outputs[i]["y", role], n, bits) for i in (0, 1)] for role in ("alice", "bob")}
     for pair in shares.values():
         assert np.array_equal((pair[0] + pair[1]) & U((1 << bits) - 1), x & U((1 << bits) - 1))

@@ -20,7 +20,7 @@ SCALE = 16
 
 @dataclass(frozen=True)
 class Case:
-    """A function on [low, high) and its error: that of the table, and h 2^-13 |F'| for weights by 12 bits of the place."""
+    """A function on [low, high) and its error: that of the table, and h 2^-13 |F'| for weights by 12 bits of place."""
 
     name: str
     function: Callable[[Array], Array]

@@ -1,0 +1,391 @@
+"""A party's whole view is exactly uniform for every secret, and broken variants of the gates are told apart.
+
+The protocols are those of PROTOCOLS section 0's list (`views` explains the enumeration); each runs as p0's view and as p1's,
+with the corrections going to either party, and its results are compared with their meaning in the same run.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from mpc_runtime import kernels
+from mpc_runtime.gates import (
+    Add,
+    BitToWord,
+    Combine,
+    Conv2d,
+    Materialize,
+    MatMul,
+    Mul,
+    Open,
+    Select,
+    Square,
+    Table,
+    ToBit,
+    ToPlanes,
+    Truncate,
+    Xor,
+)
+from mpc_runtime.gates.base import (
+    PURPOSE_MASK,
+    PURPOSE_OUTPUT,
+    Array,
+    DealerContext,
+    PartyContext,
+    Types,
+    low,
+    stream,
+    tiles,
+)
+from tests.build import BITS, PLANES, Builder, compare
+from tests.security.views import NOISE, Protocol, is_uniform, view
+from tests.streams import Scripted, stand_in
+from tests.trace import KEYS, trace
+
+U = np.uint64
+Secrets = list[tuple[int, ...]]
+
+
+def ring(l: int) -> Secrets:
+    """All values of a ring of l bits."""
+    return [(z,) for z in range(-(1 << (l - 1)), 1 << (l - 1))]
+
+
+def some(*choices: tuple[int, ...]) -> Secrets:
+    return list(itertools.product(*choices))
+
+
+def same(b: Builder, register: int) -> tuple[int, ...]:
+    return b.registers[register].shape
+
+
+# -- the protocols -----------------------------------------------------------------------------------------------------
+
+
+def order(
+    l: int, k: int, low_bit: int, widths: tuple[int, ...], tree: tuple[int, ...], thresholds: tuple[int, ...] = (0,)
+) -> Protocol:
+    def protocol(b: Builder, z: Array) -> None:
+        compare(b, b.wire(z, l), k, low_bit, widths, tree, "lt", thresholds)
+
+    return protocol
+
+
+def equality(b: Builder, z: Array) -> None:
+    compare(b, b.wire(z, 4), 4, 0, (2, 2), (2,), "eq")
+
+
+def conjunction(b: Builder, x: Array, y: Array) -> None:
+    """And of two opened bits, then of the result with the first: a masked bit without free shares joins one with them."""
+    p, q = (b.wire(a.astype(np.uint8)) for a in (x, y))
+    shape = same(b, p)
+    root = b.emit(ToPlanes, shape, 1, PLANES, 2, xs=(p, q))
+    both = b.open(b.emit(Combine, shape, 1, PLANES, 1, nodes=2, fan_in=2, kind="eq", leaf=False, x=root))
+    bit = b.emit(ToBit, shape, 1, BITS, width=0, threshold=0, root=both, x=p)
+    root = b.emit(ToPlanes, shape, 1, PLANES, 2, xs=(bit, p))
+    b.open(b.emit(Combine, shape, 1, PLANES, 1, nodes=2, fan_in=2, kind="eq", leaf=False, x=root))
+
+
+def relu(materialized: bool, lo: int, shift: int = 1) -> Protocol:
+    """ReLU with truncation, opened for the next layer: the offset absorbed, or shipped so that the mask has shares."""
+
+    def protocol(b: Builder, z: Array) -> None:
+        x = b.wire(z, 3)
+        (d,) = compare(b, x, 3, 0, (2,), (), "lt")
+        y = b.emit(Select, same(b, x), lo, shift=shift, width=2, d=d, x=x)
+        if materialized:
+            y = b.emit(Materialize, same(b, x), lo, x=y)
+        b.open(y)
+
+    return protocol
+
+
+def forward_and_backward(b: Builder, z: Array, g: Array) -> None:
+    """One masked bit selects twice: y = d z and, later, d g."""
+    x = b.wire(z, 2)
+    (d,) = compare(b, x, 2, 0, (1,), (), "lt")
+    b.open(b.emit(Select, same(b, x), 2, shift=0, width=0, d=d, x=x))
+    other = b.wire(g, 2)
+    b.open(b.emit(Select, same(b, x), 2, shift=0, width=0, d=d, x=other))
+
+
+def truncation(lo: int) -> Protocol:
+    def protocol(b: Builder, z: Array) -> None:
+        x = b.wire(z, 4)
+        b.open(b.emit(Truncate, same(b, x), lo, shift=1, width=3, x=x))
+
+    return protocol
+
+
+def residual(b: Builder, z: Array) -> None:
+    """One X^ used by a truncation and, unmasked, added to its result."""
+    x = b.wire(z, 4)
+    y = b.emit(Truncate, same(b, x), 4, shift=1, width=3, x=x)
+    b.open(b.emit(Add, same(b, x), 4, negative=False, x=y, y=b.unmask(x)))
+
+
+def weights_reused(cls: type[Mul | MatMul | Conv2d]) -> Protocol:
+    """W^ opened once, two queries: the absorbed products are all that hides. Every assignment is a product of its own."""
+
+    def protocol(b: Builder, w: Array, x: Array, y: Array) -> None:
+        n = w.size
+        shape = {Mul: (n,), MatMul: (n, 1, 1), Conv2d: (1, n, 1, 1)}[cls]
+        kernel = (n, 1, 1, 1) if cls is Conv2d else shape
+        named = {"stride": (1, 1), "padding": (0, 0, 0, 0), "dilation": (1, 1), "groups": n} if cls is Conv2d else {}
+        wire = b.wire(w.reshape(kernel), 3)
+        for query in (x, y):
+            b.open(b.emit(cls, shape, 3, x=b.wire(query.reshape(shape), 3), y=wire, **named))
+
+    return protocol
+
+
+def square(b: Builder, x: Array) -> None:
+    wire = b.wire(x, 4)
+    b.open(b.emit(Square, same(b, wire), 4, x=wire))
+
+
+def maximum(b: Builder, x: Array, y: Array) -> None:
+    """max(x, y) = y + [x >= y] (x - y): the difference of two masked values is masked, and not opened again."""
+    p, q = b.wire(x, 3), b.wire(y, 3)
+    shape = same(b, p)
+    gap = b.emit(Add, shape, 3, negative=True, x=p, y=q)
+    (d,) = compare(b, gap, 3, 0, (2,), (), "lt")
+    chosen = b.emit(Select, shape, 3, shift=0, width=0, d=d, x=gap)
+    b.open(b.emit(Add, shape, 3, negative=False, x=chosen, y=b.unmask(q)))
+
+
+def counted(b: Builder, x: Array, y: Array) -> None:
+    """Two bits and their exclusive or as numbers, added and opened."""
+    p, q = (b.wire(a.astype(np.uint8)) for a in (x, y))
+    shape = same(b, p)
+    numbers = [b.emit(BitToWord, shape, 3, d=bit) for bit in (p, b.emit(Xor, shape, 1, BITS, x=p, y=q))]
+    b.open(b.emit(Add, shape, 3, negative=False, x=numbers[0], y=numbers[1]))
+
+
+def shipped_bit(b: Builder, x: Array) -> None:
+    """A bit without shares of its mask, as true shares, opened again."""
+    wire = b.wire(x, 3)
+    (d,) = compare(b, wire, 3, 0, (1, 1), (2,), "lt")
+    b.open(b.emit(Materialize, same(b, wire), 1, BITS, x=b.unmask(d)))
+
+
+def table_and_flag(b: Builder, x: Array) -> None:
+    """A sample table and a comparison on the same wire, then the looked up value opened; rings of 32 bits by their quotient."""
+    wire = b.wire(x, 3)
+    y = b.emit(
+        Table, same(b, wire), 32, function="sigmoid", input_scale=0, origin=4, nodes_log=1, cell_log=2, table_scale=8,
+        weight_scale=8, points=2, index_bits=2, entry_bits=32, x=wire,
+    )  # fmt: skip
+    b.open(y)
+    compare(b, wire, 3, 1, (1,), (), "lt")
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    protocol: Protocol
+    secrets: Secrets
+    kept: int = 0
+
+
+BIT = (0, 1)
+CASES = [
+    Case("order, digits 2+1", order(4, 4, 0, (1, 2), (2,)), ring(4)),
+    Case("order, one 3-ary node", order(4, 4, 0, (1, 1, 1), (3,)), ring(4)),
+    Case("order, two levels", order(4, 4, 0, (1, 1, 1), (2, 2)), ring(4)[::5]),
+    Case("order, k < l, t = 1", order(5, 4, 1, (1, 1), (2,)), ring(4)),
+    Case("two thresholds on one mask", order(4, 4, 1, (1, 1), (2,), (-2, 3)), ring(3)),
+    Case("equality", equality, ring(4)),
+    Case("conjunction of bits", conjunction, some(BIT, BIT)),
+    Case("relu with truncation, offset absorbed", relu(False, 3), ring(2)),
+    Case("relu with truncation, mask shared", relu(True, 2), ring(2)),
+    Case("relu without truncation", relu(False, 3, shift=0), ring(3)),
+    Case("a bit forward and backward", forward_and_backward, some((-2, 0, 1), (-1, 1))),
+    Case("truncation into the same ring", truncation(4), ring(3)),
+    Case("truncation into a larger ring", truncation(6), ring(3)),
+    Case("truncation into a smaller ring", truncation(2), ring(4)),
+    Case("truncation and residual", residual, ring(3)),
+    Case("weights of two products", weights_reused(Mul), some((0, 3, 6), (1, 5), (0, 7))),
+    Case("weights of two matrix products", weights_reused(MatMul), some((0, 3, 6), (1, 5), (0, 7))),
+    Case("weights of two convolutions", weights_reused(Conv2d), some((0, 6), (1, 5), (0, 7))),
+    Case("square", square, ring(4)),
+    Case("maximum of two masked values", maximum, [(-2, 1), (1, -2), (0, 0), (1, 1), (-1, -2)]),
+    Case("bits as numbers", counted, some(BIT, BIT)),
+    Case("a shipped bit", shipped_bit, ring(3)),
+    Case("table and flag on one mask", table_and_flag, ring(3), kept=2),
+]
+
+
+@pytest.mark.parametrize("receiver", [0, 1])
+@pytest.mark.parametrize("who", [0, 1])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_view_is_uniform_for_every_secret(case: Case, who: int, receiver: int) -> None:
+    """Exactly: each of the 2^width views belongs to one assignment of the peer's pads."""
+    for secret in case.secrets:
+        for top in (False, True) if case.kept else (False,):
+            seen, width, bits, t = view(case.protocol, secret, who, receiver, case.kept, top)
+            assert width == bits, "a party is sent something that no word of the peer's stream pads, or a pad is unused"
+            assert is_uniform(seen, width), secret
+        if secret in case.secrets[:2]:
+            t.assert_exact()
+
+
+# -- what must be caught -----------------------------------------------------------------------------------------------
+
+
+class WithPadsOf:
+    """Open under the mask of another opening, `other`."""
+
+    other: int
+
+    def pack(self, p: PartyContext, x: Array, masked: Array, start: int, n: int, out: Array) -> None:
+        own, p.op = p.op, self.other
+        super().pack(p, x, masked, start, n, out)  # type: ignore[misc]
+        p.op = own
+
+
+@dataclass(frozen=True)
+class SecondUse(WithPadsOf, Open):
+    other: int
+
+
+@dataclass(frozen=True)
+class Unreduced(Open):
+    """x + (mask mod 2^l) sent in two bits more than the ring has, without reducing it first."""
+
+    def segments(self, types: Types) -> list[tuple[int, int, int]]:
+        return [(start, n, kernels.packed_size(n, types[self.y].bits + 2)) for start, n in tiles(types[self.y].size)]
+
+    def pack(self, p: PartyContext, x: Array, masked: Array, start: int, n: int, out: Array) -> None:
+        l = p.types[self.y].bits
+        piece = slice(start, start + n)
+        masked[piece] = low(x[piece], l + 1) + low(p.prg.words(stream(PURPOSE_MASK, p.op), n, start), l)
+        kernels.pack(masked[piece], l + 2, out)
+
+    def absorb(self, p: PartyContext, masked: Array, start: int, n: int, received: Array) -> None:
+        kernels.unpack_add(received, p.types[self.y].bits + 2, masked[start : start + n])
+
+
+@dataclass(frozen=True)
+class Unmasked(Open):
+    """The share itself."""
+
+    def pack(self, p: PartyContext, x: Array, masked: Array, start: int, n: int, out: Array) -> None:
+        masked[start : start + n] = x[start : start + n]
+        kernels.pack(masked[start : start + n], p.types[self.y].bits, out)
+
+
+@dataclass(frozen=True)
+class ClearCorrection(BitToWord):
+    """The dealer sends the mask of the bit as it is."""
+
+    def deal(self, d: DealerContext) -> None:
+        super().deal(_Clear(d))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class PadOfAnOpening(BitToWord):
+    """The dealer pads its correction with the words that mask the opening `other`: one word, two purposes."""
+
+    other: int
+
+    def deal(self, d: DealerContext) -> None:
+        super().deal(_OfMask(d, self.other))  # type: ignore[arg-type]
+
+
+class _Clear:
+    def __init__(self, d: DealerContext) -> None:
+        self.d = d
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.d, name)
+
+    def __getitem__(self, register: int) -> Array | None:
+        return self.d[register]
+
+    def __setitem__(self, register: int, value: Array | None) -> None:
+        self.d[register] = value
+
+    def share(self, slot: int, spec: object, start: int, value: Array) -> None:
+        self.d.send(kernels.pack(value, spec.bits))  # type: ignore[attr-defined]
+
+
+class _OfMask(_Clear):
+    def __init__(self, d: DealerContext, other: int) -> None:
+        super().__init__(d)
+        self.other = other
+
+    def share(self, slot: int, spec: object, start: int, value: Array) -> None:
+        pad = self.d.prgs[1 - self.d.receiver].words(stream(PURPOSE_MASK, self.other), value.size, start)
+        self.d.send(kernels.pack(value - pad, spec.bits))  # type: ignore[attr-defined]
+
+
+def mask_used_twice(b: Builder, x: Array, y: Array) -> None:
+    """The inputs are ops 0 and 1, so the openings are ops 2 and 3."""
+    p, q = b.input(x, 3), b.input(y, 3)
+    b.open(p)
+    b.emit(SecondUse, same(b, q), 3, x=q, other=2)
+
+
+def with_open(cls: type[Open]) -> Protocol:
+    def protocol(b: Builder, x: Array, y: Array) -> None:
+        p = b.input(x, 3)
+        b.emit(cls, same(b, p), 3, x=p)
+        b.wire(y, 3)
+
+    return protocol
+
+
+def clear_correction(b: Builder, x: Array, y: Array) -> None:
+    bit = b.wire((x & U(1)).astype(np.uint8))
+    b.emit(ClearCorrection, same(b, bit), 2, d=bit)
+    b.wire(y, 3)
+
+
+def pad_of_an_opening(b: Builder, x: Array, y: Array) -> None:
+    """Ops 0 and 1 are the inputs, 2 and 3 the openings; the number's correction takes the words that mask y."""
+    p, q = b.input((x & U(1)).astype(np.uint8)), b.input(y, 3)
+    bit = b.open(p)
+    b.open(q)
+    b.emit(PadOfAnOpening, same(b, bit), 3, d=bit, other=3)
+
+
+BROKEN = {
+    "one mask for two values": mask_used_twice,
+    "a message that is not reduced": with_open(Unreduced),
+    "a share without a mask": with_open(Unmasked),
+    "a correction without a pad": clear_correction,
+    "one pad for an opening and a correction": pad_of_an_opening,
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_protocols_are_told_apart(name: str) -> None:
+    """For some party the views of two secrets have different distributions."""
+    told = []
+    for who, receiver in itertools.product((0, 1), (0, 1)):
+        views = set()
+        for secret in ((0, 0), (1, 0), (0, 1), (3, 5)):
+            seen, width, _, _ = view(BROKEN[name], secret, who, receiver)
+            views.add(tuple(np.bincount(seen.astype(np.int64), minlength=1 << width)))
+        told.append(len(views) > 1)
+    assert any(told)
+
+
+@pytest.mark.parametrize("l", [1, 5])
+def test_a_result_tells_its_receiver_nothing_but_itself(l: int) -> None:
+    """PROTOCOLS section 7: over all words of the pair's stream, the two shares of a result take every value with its sum."""
+    n = 1 << l
+    for own in (0, 1, 17):
+        b = Builder()
+        b.reveal(b.input(np.full(n, 9, U)), ("alice",), l)
+        pads = {stream(PURPOSE_OUTPUT, 1): np.arange(n, dtype=U) | (NOISE << U(l))}
+        with stand_in({KEYS["run"][2]: Scripted(KEYS["run"][2], pads)}):
+            t = trace(b.plan(), b.values, seed=lambda feed, register, x, own=own: np.full(x.shape, own, U))  # type: ignore[misc]
+        first, second = (kernels.unpack(t.outputs[i]["y", "alice"], n, l) for i in (0, 1))
+        assert sorted(first) == list(range(n))
+        assert np.array_equal(low(first + second, l), np.full(n, 9 % n, U))
