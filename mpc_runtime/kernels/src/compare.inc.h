@@ -252,16 +252,17 @@ static void combine_deal(const uint64_t *masks, size_t nb, const mpc_level_shape
  * ^ sum[2T + 1]. The full monomial is absent; `single` is the share of x's mask on a leaf level. */
 INLINE void eval_fold(vec hat, vec e, const vec *kappa, int step, int count, int leaf, vec single, int first, vec *sum,
                       const uint64_t **monomials) {
-    const uint64_t *next = *monomials - (leaf ? 8 : 0);
+    ptrdiff_t at = leaf ? -8 : 0;
     const int last = (1 << (count - 1)) - 1;
-    for (int T = 0; T <= last; T++, next += 16) {
-        vec even = leaf && T == 0 ? single : load(next), odd = T == last ? splat(0) : load(next + 8);
+    for (int T = 0; T <= last; T++, at += 16) {
+        vec even = leaf && T == 0 ? single : load(*monomials + at);
+        vec odd = T == last ? splat(0) : load(*monomials + at + 8);
         even = and_xor(hat, kappa[(2 * T) << step], even);
         odd = and_xor(hat, kappa[(2 * T + 1) << step], odd);
         if (!first) even ^= sum[2 * T], odd ^= sum[2 * T + 1];
         sum[T] = and_xor(e, even, odd);
     }
-    *monomials = next - 8;
+    *monomials += at - 8;
 }
 
 INLINE const uint64_t *eval_group(const uint64_t *hats, group at, int kind, int leaf, const uint64_t *monomials,
