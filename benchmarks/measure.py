@@ -40,7 +40,21 @@ from mpc_runtime.processes import SeenBy
 from mpc_runtime.program import prepare_feed
 from mpc_runtime.session import Session, launch_plan
 
-__all__ = ["Measured", "Output", "arguments", "check", "compiled", "machine", "measure", "online", "run_quietly"]
+__all__ = [
+    "Column",
+    "Measured",
+    "Output",
+    "arguments",
+    "busy_seconds",
+    "check",
+    "compiled",
+    "measure",
+    "measure_all",
+    "online",
+    "run_quietly",
+    "seconds",
+    "size",
+]
 
 QUIET_SECONDS = 0.01  # no process of a session computes for this long: nobody is preparing anything
 QUIET_SHARE = 0.05  # of one core: heartbeats and I/O threads are no work
@@ -157,21 +171,24 @@ def check(work: Workload, program: mpc.Program, result: Mapping[str, np.ndarray]
     return float(np.abs(found - reference).max()), wrong(found, reference)
 
 
-def run_quietly(session: Session, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """One run, begun when neither the dealer nor a party has anything left to do."""
+def run_quietly(
+    session: Session, inputs: Mapping[str, Any], at_start: Callable[[], None] = lambda: None
+) -> dict[str, np.ndarray]:
+    """One run, begun when neither the dealer nor a party has anything left to do. at_start: called just before it."""
     assert session._processes is not None
     pids = list(session._processes.pids().values())
     until = time.monotonic() + QUIET_AT_MOST
     calm = 0
     while calm < 3 and time.monotonic() < until:
-        before, began = _busy_seconds(pids), time.monotonic()
+        before, began = busy_seconds(pids), time.monotonic()
         time.sleep(QUIET_SECONDS)
-        busy, past = _busy_seconds(pids) - before, time.monotonic() - began
+        busy, past = busy_seconds(pids) - before, time.monotonic() - began
         calm = calm + 1 if busy < QUIET_SHARE * past else 0
+    at_start()
     return session.run(**inputs)
 
 
-def _busy_seconds(pids: Iterable[int]) -> float:
+def busy_seconds(pids: Iterable[int]) -> float:
     """Seconds that these processes have computed; where the system does not tell, 0, and a pause long enough."""
     try:
         tasks = [task for pid in pids for task in Path(f"/proc/{pid}/task").iterdir()]
