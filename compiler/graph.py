@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compiler.interval import BITS, UNKNOWN, Interval
+from compiler.interval import BITS, UNKNOWN, Interval, number
 
 if TYPE_CHECKING:
     from dsl.ast import Span
@@ -80,6 +80,12 @@ class Precision:
     @property
     def step(self) -> float:
         return 2.0**-self.frac
+
+    def holds(self, kind: Kind) -> str:
+        """`fixed(bits=64, frac=16) holds |v| < 1073741824`, for messages."""
+        if kind is Kind.INT:
+            return f"an int holds |v| < {number(INT_LIMIT)}"
+        return f"fixed(bits={self.bits}, frac={self.frac}) holds |v| < {number(self.limit)}"
 
     def format_range(self, kind: Kind) -> Interval:
         """All that a value of this kind can hold."""

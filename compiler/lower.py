@@ -18,7 +18,7 @@ from compiler.lowering.definitions import check_names, define
 from compiler.lowering.layers import Home, parameters
 from compiler.lowering.precision import precision
 from compiler.lowering.problems import POISON, Problem, Reporter
-from compiler.lowering.readings import described, interval_at, operand, size_at, tensor
+from compiler.lowering.readings import contract_at, described, operand, size_at, tensor
 from compiler.lowering.roles import declare_roles, is_array, members, receivers
 from compiler.lowering.scope import Category, RoleGroup, Scope
 from compiler.lowering.weights import Plan, layer_names, plan
@@ -113,14 +113,18 @@ class Lowering:
     # -- before and after the statements -------------------------------------------------------------------------------
 
     def _weights(self) -> Plan:
-        """Whose the layers' parameters are; errors outside the `weights` statements are left to the run itself."""
+        """Whose the layers' parameters are, and the number format, which holds for all of the file.
+
+        Errors outside the `weights` statements are left to the run itself.
+        """
         silent = Context(self.model.source, Reporter(self.model.filename))
         first = Lowering(self.model, silent, self.overrides)
         first.places, first.scope = {}, Scope(used=self.context.used)
         for statement in self.model.statements:
-            if isinstance(statement, (ast.Role, ast.Dim, ast.Const, ast.Def)):
+            if isinstance(statement, (ast.Role, ast.Dim, ast.Const, ast.Def, ast.Precision)):
                 with silent.reporter.catching():
                     first._statement(statement)
+        self.context.precision = silent.precision
         return plan(self.context, self.model, first.scope, self.places)
 
     def _check_overrides(self) -> None:
@@ -179,7 +183,9 @@ class Lowering:
         if self.format is not None:
             note = (self.format[1], "the first one")
             raise Problem(statement.span, "a second `precision`: a model has one number format", "remove one", note)
-        self.format = precision(self.context, statement, self.scope), statement.span
+        found = precision(self.context, statement, self.scope)
+        self.format = found or Precision(), statement.span
+        self.context.precision = found
 
     def _const(self, statement: ast.Const) -> None:
         meaning = expressions.evaluate(self.context, statement.value, self.scope)
@@ -221,13 +227,14 @@ class Lowering:
         """The value of an input or param: one leaf, or the stacked leaves of an array role's members."""
         name = statement.name
         sizes = [size_at(self.context, each, self.scope) for each in statement.type.dims]
-        limits = interval_at(self.context, statement.range, self.scope)
+        kind = Kind(statement.type.kind)
+        limits = contract_at(self.context, statement.range, kind, self.scope)
         owners = members(self.context, statement.role, self.scope)
         shape = tuple(size for size in sizes if size is not None)
         if not owners or len(shape) < len(sizes) or (limits is None and statement.range is not None):
             return POISON
         dims = tuple(self._dim_name(each) for each in statement.type.dims)
-        kind, array = Kind(statement.type.kind), is_array(statement.role, self.scope)
+        array = is_array(statement.role, self.scope)
         leaf = Input if isinstance(statement, ast.Input) else Param
         leaves = []
         for member, role in enumerate(owners):

@@ -6,11 +6,14 @@ rounded to the nearest step first. Ranges are not checked here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
+from compiler.formula import formula
 from compiler.graph import Array, Graph, Input, Leaf, Precision, Prepared, Value, topological
+from compiler.interval import Interval
 from compiler.ops.elementwise import Comparison
 from compiler.ops.rules import show
 
@@ -58,7 +61,7 @@ def provided(op: Leaf, inputs: Arrays, params: Arrays) -> Array:
 
 
 class BrokenPromise(ValueError):
-    """A prepared number lies outside what the model promises: the message names the value, the range and the index."""
+    """A prepared number lies outside what the model promises: what it is, where, and what its owner can do."""
 
 
 def prepare_value(value: Value, leaf: Callable[[Leaf], Array], precision: Precision) -> Array:
@@ -69,15 +72,38 @@ def prepare_value(value: Value, leaf: Callable[[Leaf], Array], precision: Precis
     promised = [below for below in topological([value]) if below.declared is not None and below is not value]
     arrays = evaluate_values([*promised, value], leaf, precision)
     for node, array in zip([*promised, value], arrays, strict=True):
-        allowed = (node.declared or precision.format_range(node.kind)).widened(precision.step / 2)
-        wrong = ~((array >= allowed.lo) & (array <= allowed.hi))
+        allowed = node.declared or precision.format_range(node.kind)
+        wider = allowed.widened(precision.step / 2)
+        wrong = ~((array >= wider.lo) & (array <= wider.hi))
         if wrong.any():
-            index = tuple(int(axis) for axis in np.argwhere(wrong)[0])
-            raise BrokenPromise(
-                f"{node.name or value.name or 'a prepared value'} is expected in {node.declared or allowed},"
-                f" found {array[index]} at {show(index)}"
-            )
+            raise BrokenPromise(_broken(node, allowed, array, wrong))
     return arrays[-1]
+
+
+def _broken(value: Value, allowed: Interval, array: Array, wrong: Array) -> str:
+    """The message, in the form of those about the tensors that an owner provides."""
+    index = tuple(int(axis) for axis in np.argwhere(wrong)[0])
+    more = f" (and {wrong.sum() - 1} more)" if wrong.sum() > 1 else ""
+    made, found = formula(value), float(array[index])
+    called = value.name or f"({made})"
+    where = f"{called}{show(index) if index else ''}"
+    what = f"; {called} is {made}" if value.name and value.args else ""
+    remedy = _remedy(value, allowed, array)
+    return f"{where}: expected a value in {allowed}, found {found:g}{more}{what}; {remedy}"
+
+
+def _remedy(value: Value, allowed: Interval, array: Array) -> str:
+    """What to do about numbers that were found outside."""
+    if not np.isfinite(array).all():
+        return "is there a division by zero, or a root or logarithm of a negative number?"
+    if value.declared is None:
+        return "the number format holds no more: scale the values down"
+    wide = allowed.hull(Interval(math.floor(array.min()), math.ceil(array.max())))
+    layer, dot, _ = (value.name or "").partition(".")
+    if dot:  # what a layer makes of its parameters has a path; the names of an author have none
+        (role,) = value.owners
+        return f"declare a wider range, `weights {layer} from {role} in {wide}`, or retrain"
+    return f"let the model promise {wide}, or provide other values"
 
 
 def evaluate_values(

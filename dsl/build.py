@@ -28,6 +28,7 @@ KINDS = ("fixed", "int", "bit")
 OPERATORS = {operator.value: operator for operator in Operator}
 
 Rule = Callable[["Builder", Tree[Token], Span], Any]
+Link = Callable[["Builder", Tree[Token], ast.Expression], ast.Expression]  # what stands on the left is built already
 
 
 class Builder:
@@ -58,8 +59,20 @@ class Builder:
             )
             return ast.Number(span, 0)
         self._depth += 1
-        node = RULES[tree.data](self, tree, span)
+        node = self._chain(tree) if tree.data in LINKS else RULES[tree.data](self, tree, span)
         self._depth -= 1
+        return node
+
+    def _chain(self, tree: Tree[Token]) -> ast.Expression:
+        """`a + b + c` and `x |> f |> g`, from the left and without recursion: a chain is long, not deep."""
+        links: list[Tree[Token]] = []
+        left: Any = tree
+        while left.data in LINKS:
+            links.append(left)
+            left = left.children[0]
+        node: ast.Expression = self(left)
+        for link in reversed(links):
+            node = LINKS[link.data](self, link, node)
         return node
 
     def all(self, trees: Iterable[Any]) -> tuple[Any, ...]:
@@ -111,14 +124,14 @@ def _unary(build: Builder, tree: Tree[Token], span: Span) -> ast.Unary:
     return ast.Unary(span, Operator.NEG if token == "-" else Operator.NOT, build(operand))
 
 
-def _binary(build: Builder, tree: Tree[Token], span: Span) -> ast.Binary:
-    left, token, right = tree.children
+def _binary(build: Builder, tree: Tree[Token], left: ast.Expression) -> ast.Binary:
+    _, token, right = tree.children
     place = span_of(cast(Token, token))
-    return ast.Binary(span, OPERATORS[str(token)], build(left), build(right), place)
+    return ast.Binary(_span(tree), OPERATORS[str(token)], left, build(right), place)
 
 
-def _pipe(build: Builder, tree: Tree[Token], span: Span) -> ast.Pipe:
-    left, right = build.all(tree.children)
+def _pipe(build: Builder, tree: Tree[Token], left: ast.Expression) -> ast.Pipe:
+    right = build(tree.children[1])
     called = right.function if isinstance(right, ast.Call) else right
     if not isinstance(called, ast.Name | ast.Index | ast.Attribute):
         build.refuse(
@@ -126,7 +139,7 @@ def _pipe(build: Builder, tree: Tree[Token], span: Span) -> ast.Pipe:
             "on the right of `|>` stands a function, a `def` or a layer",
             "`x |> f` is `f(x)`, and `x |> f(a)` is `f(x, a)`",
         )
-    return ast.Pipe(span, left, right)
+    return ast.Pipe(_span(tree), left, right)
 
 
 def _call(build: Builder, tree: Tree[Token], span: Span) -> ast.Call:
@@ -313,6 +326,8 @@ def _train(build: Builder, tree: Tree[Token], span: Span) -> ast.Train:
     return ast.Train(span, build.all(tree.children))
 
 
+LINKS: dict[str, Link] = {"binary": _binary, "pipe": _pipe}
+
 RULES: dict[str, Rule] = {
     "name": _name,
     "number": _number,
@@ -320,8 +335,6 @@ RULES: dict[str, Rule] = {
     "boolean": _boolean,
     "list": _list,
     "unary": _unary,
-    "binary": _binary,
-    "pipe": _pipe,
     "call": _call,
     "named": _named,
     "index": _index,

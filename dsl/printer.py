@@ -22,10 +22,18 @@ INDENT = "  "
 
 def dump(node: Node) -> str:
     """The tree as indented text: the field's name, the node's class, its plain fields, and line:column."""
-    return "\n".join(_dump(node, "", 0)) + "\n"
+    lines: list[str] = []
+    pending = [(node, "", 0)]
+    while pending:  # without recursion: a chain of operators may be long
+        each, label, depth = pending.pop()
+        head, below = _dump(each)
+        lines.append(f"{INDENT * depth}{label}{head}")
+        pending += [(child, name, depth + 1) for name, child in reversed(below)]
+    return "\n".join(lines) + "\n"
 
 
-def _dump(node: Node, label: str, depth: int) -> Iterator[str]:
+def _dump(node: Node) -> tuple[str, list[tuple[str, Node]]]:
+    """The line of one node, and the labelled nodes below it."""
     plain, below = [], []
     for entry in fields(node):
         value = getattr(node, entry.name)
@@ -35,10 +43,8 @@ def _dump(node: Node, label: str, depth: int) -> Iterator[str]:
             below += [(f"{entry.name}[{place}]: ", each) for place, each in enumerate(value)]
         elif entry.compare and value is not None:
             plain.append(_plain(entry.name, value))
-    head = " ".join([f"{label}{type(node).__name__}", *plain])
-    yield f"{INDENT * depth}{head}  @{node.span.line}:{node.span.column}"
-    for name, each in below:
-        yield from _dump(each, name, depth + 1)
+    head = " ".join([type(node).__name__, *plain])
+    return f"{head}  @{node.span.line}:{node.span.column}", below
 
 
 def _plain(name: str, value: object) -> str:
@@ -183,10 +189,8 @@ def _text(expression: Node) -> tuple[str, int]:
             level = PRECEDENCE[operator]
             sign = "-" if operator is Operator.NEG else "not "
             return sign + _expression(operand, level), level
-        case ast.Binary(operator=operator, left=left, right=right):
-            return _binary(operator, left, right), PRECEDENCE[operator]
-        case ast.Pipe(left=left, right=right):
-            return f"{_expression(left, PIPE)} |> {_expression(right, OR)}", PIPE
+        case ast.Binary() | ast.Pipe():
+            return _chain(expression)
         case ast.Call(function=function, arguments=arguments):
             return f"{_expression(function, POSTFIX)}({', '.join(map(_argument, arguments))})", POSTFIX
         case ast.Index(value=value, subscripts=subscripts):
@@ -196,13 +200,30 @@ def _text(expression: Node) -> tuple[str, int]:
     raise TypeError(f"{type(expression).__name__} is not an expression")
 
 
-def _binary(operator: Operator, left: Node, right: Node) -> str:
-    level = PRECEDENCE[operator]
-    if operator is Operator.POW:
-        return f"{_expression(left, POSTFIX)} ** {_expression(right, SIGN)}"  # groups to the right; `x ** -1` is fine
+def _chain(expression: ast.Binary | ast.Pipe) -> tuple[str, int]:
+    """`a + b + c` and `x |> f |> g` from the left, without recursion: they may be long."""
+    links: list[ast.Binary | ast.Pipe] = []
+    left: ast.Expression = expression
+    while isinstance(left, ast.Binary | ast.Pipe):
+        links.append(left)
+        left = left.left
+    text, level = _text(left)
+    for link in reversed(links):
+        sign = "|>" if isinstance(link, ast.Pipe) else link.operator.value
+        least_left, least_right = _least(link)
+        text = f"{text if level >= least_left else f'({text})'} {sign} {_expression(link.right, least_right)}"
+        level = PIPE if isinstance(link, ast.Pipe) else PRECEDENCE[link.operator]
+    return text, level
+
+
+def _least(link: ast.Binary | ast.Pipe) -> tuple[int, int]:
+    """How tightly the operands on the left and on the right must hold to stand without brackets."""
+    level = PIPE if isinstance(link, ast.Pipe) else PRECEDENCE[link.operator]
+    if level == POWER:
+        return POSTFIX, SIGN  # groups to the right; `x ** -1` is fine
     if level == COMPARE:
-        return f"{_expression(left, SUM)} {operator.value} {_expression(right, SUM)}"  # comparisons do not chain
-    return f"{_expression(left, level)} {operator.value} {_expression(right, level + 1)}"
+        return SUM, SUM  # comparisons do not chain
+    return level, level + 1
 
 
 def _argument(argument: ast.Argument) -> str:

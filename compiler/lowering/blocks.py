@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from compiler.graph import OpError, Value, apply, declare
 from compiler.lowering import calls, expressions
 from compiler.lowering.context import Context
-from compiler.lowering.definitions import Definition
+from compiler.lowering.definitions import Definition, check_body
 from compiler.lowering.layers import BlockInstance, Home, Instance, InstanceArray, LayerInstance, Provider
 from compiler.lowering.problems import POISON, Poison, Problem
 from compiler.lowering.readings import interval_at, operand, tensor, whole_at
@@ -246,6 +246,11 @@ def _loop(context: Context, statement: ast.For, frame: Frame) -> None:
         _poison(statement.body, frame.scope)
         frame.scope.unbind(statement.name)
         return
+    if start >= stop:
+        if isinstance(statement.start, ast.Number) and isinstance(statement.stop, ast.Number):
+            help = "a loop stops before its second number: `0..4` is 0, 1, 2, 3"
+            context.reporter.warn(statement.start.span.to(statement.stop.span), "this loop makes no turn", help)
+        check_body(statement.body, {statement.name.id}, frame.scope, context.reporter)
     inside = replace(frame, loops=frame.loops + 1)
     for turn in range(start, stop):
         frame.scope.bind(statement.name, Category.INDEX, turn)

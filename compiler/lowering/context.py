@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from compiler.graph import OpError, Value
+from compiler.graph import OpError, Precision, Value
 from compiler.lowering.numbers import public
 from compiler.lowering.problems import Note, Problem, Reporter
 from dsl.ast import Node, Span
@@ -28,6 +28,7 @@ class Context:
     reporter: Reporter
     used: set[Span] = field(default_factory=set)
     declared: dict[Span, tuple[str, str]] = field(default_factory=dict)
+    precision: Precision | None = Precision()  # the file's number format; None where its statement is wrong
     steps: int = 0
 
     def declare(self, span: Span, word: str, name: str) -> None:

@@ -15,7 +15,7 @@ from compiler.ops import FUNCTIONS, LAYERS
 from dsl import ast
 from dsl.ast import Span
 
-__all__ = ["Definition", "check_names", "define"]
+__all__ = ["Definition", "check_body", "check_names", "define"]
 
 
 @dataclass(frozen=True)
@@ -53,17 +53,18 @@ def check_names(definition: Definition, reporter: Reporter) -> None:
         if formal.default is not None:
             _check_expression(formal.default, local, scope, reporter)
         local.add(formal.name.id)
-    _check_body(definition.node.body, local, scope, reporter)
+    check_body(definition.node.body, local, scope, reporter)
     _check_expression(definition.node.result, local, scope, reporter)
 
 
-def _check_body(body: tuple[ast.Block, ...], local: set[str], scope: Scope, reporter: Reporter) -> None:
+def check_body(body: tuple[ast.Block, ...], local: set[str], scope: Scope, reporter: Reporter) -> None:
+    """Report the names in a body that is not run which neither `scope` nor `local` knows; `local` gains those it binds."""
     for statement in body:
         if isinstance(statement, ast.For):
             _check_expression(statement.start, local, scope, reporter)
             _check_expression(statement.stop, local, scope, reporter)
             inside = local | {statement.name.id}
-            _check_body(statement.body, inside, scope, reporter)
+            check_body(statement.body, inside, scope, reporter)
             local |= inside - {statement.name.id}
         elif isinstance(statement, ast.Layer):
             if statement.target.index is not None:
@@ -85,20 +86,25 @@ def _check_expression(expression: ast.Expression, local: set[str], scope: Scope,
             reporter.error(scope.unknown(name, functions=[*local, *(built_in if called else ())]))
 
 
-def _uses(node: ast.Node, called: bool = False) -> Iterator[tuple[ast.Name, bool]]:
+def _uses(node: ast.Node) -> Iterator[tuple[ast.Name, bool]]:
     """The names that an expression refers to (not those of arguments and attributes), and whether each is called."""
+    pending = [(node, False)]
+    while pending:
+        each, called = pending.pop()
+        if isinstance(each, ast.Name):
+            yield each, called
+        pending += reversed(list(_below(each)))
+
+
+def _below(node: ast.Node) -> Iterator[tuple[ast.Node, bool]]:
     match node:
-        case ast.Name():
-            yield node, called
         case ast.Call():
-            yield from _uses(node.function, called=True)
-            for argument in node.arguments:
-                yield from _uses(argument.value)
+            yield node.function, True
+            yield from ((argument.value, False) for argument in node.arguments)
         case ast.Pipe():
-            yield from _uses(node.left)
-            yield from _uses(node.right, called=True)
+            yield node.left, False
+            yield node.right, True
         case ast.Attribute():
-            yield from _uses(node.value)
+            yield node.value, False
         case _:
-            for below in ast.children(node):
-                yield from _uses(below)
+            yield from ((each, False) for each in ast.children(node))

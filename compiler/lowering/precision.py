@@ -14,18 +14,20 @@ __all__ = ["precision"]
 DEFAULT_FRAC = {64: 16, 32: 10}  # by ring bits; these are the rings there are
 
 
-def precision(context: Context, statement: ast.Precision, scope: Scope) -> Precision:
-    """The format that the statement asks for; the default after a reported error."""
+def precision(context: Context, statement: ast.Precision, scope: Scope) -> Precision | None:
+    """The format that the statement asks for; None after a reported error."""
     bits = _given(context, statement.bits, scope, "`bits`", 64)
     if bits is None:
-        return Precision()
+        return None
     if bits not in DEFAULT_FRAC:
         message = f"a number has 64 or 32 bits, found bits={bits}"
         context.reporter.error(Problem(_place(statement.bits, statement), message, "write `bits=64` or `bits=32`"))
-        return Precision()
+        return None
     frac = _given(context, statement.frac, scope, "`frac`", DEFAULT_FRAC[bits])
     most = (bits - 3) // 2
-    if frac is not None and not 1 <= frac <= most:
+    if frac is None:
+        return None
+    if not 1 <= frac <= most:
         context.reporter.error(
             Problem(
                 _place(statement.frac, statement),
@@ -33,8 +35,8 @@ def precision(context: Context, statement: ast.Precision, scope: Scope) -> Preci
                 "a product holds twice as many, and |v| < 2^(bits-2-2*frac) is what remains for values",
             )
         )
-        return Precision()
-    return Precision(bits, DEFAULT_FRAC[bits] if frac is None else frac)
+        return None
+    return Precision(bits, frac)
 
 
 def _given(context: Context, expression: ast.Expression | None, scope: Scope, what: str, default: int) -> int | None:

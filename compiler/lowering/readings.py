@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from compiler.graph import Value, Visibility
+from compiler.graph import Kind, Value, Visibility
 from compiler.interval import Interval, number
 from compiler.lowering import expressions
 from compiler.lowering.context import Context
@@ -15,7 +15,7 @@ from compiler.lowering.scope import Category, Scope, listing
 from dsl import ast
 from dsl.ast import Span
 
-__all__ = ["Operand", "described", "interval_at", "operand", "origin", "size_at", "tensor", "whole_at"]
+__all__ = ["Operand", "contract_at", "described", "interval_at", "operand", "origin", "size_at", "tensor", "whole_at"]
 
 Operand = Number | Table | Value
 
@@ -111,6 +111,19 @@ def interval_at(context: Context, limits: ast.Range | None, scope: Scope) -> Int
         )
         return None
     return Interval(lo, hi)
+
+
+def contract_at(context: Context, limits: ast.Range | None, kind: Kind, scope: Scope) -> Interval | None:
+    """The range of what an owner provides, which a number of its kind can hold; else as `interval_at`."""
+    found = interval_at(context, limits, scope)
+    if found is None or limits is None or context.precision is None:
+        return found
+    if kind is not Kind.BIT and not context.precision.format_range(kind).contains(found):
+        message = f"this range is {found}, and {context.precision.holds(kind)}"
+        help = "declare a narrower range, and let the owner scale the values down before providing them"
+        context.reporter.error(Problem(limits.span, message, help))
+        return None
+    return found
 
 
 def _end_at(context: Context, expression: ast.Expression, scope: Scope) -> float | None:

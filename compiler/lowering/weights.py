@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from compiler.graph import Kind
 from compiler.lowering.context import Context
 from compiler.lowering.layers import Provider
 from compiler.lowering.problems import Problem
-from compiler.lowering.readings import interval_at
+from compiler.lowering.readings import contract_at
 from compiler.lowering.roles import is_array, members
 from compiler.lowering.scope import Scope
 from dsl import ast
@@ -82,7 +83,7 @@ def _layers(statements: tuple[ast.Statement, ...]) -> Iterator[ast.Layer]:
 
 
 def _provider(context: Context, statement: ast.Weights, scope: Scope) -> Provider:
-    limits = interval_at(context, statement.range, scope)
+    limits = contract_at(context, statement.range, Kind.FIXED, scope)
     try:
         owners = members(context, statement.role, scope)
     except Problem as problem:

@@ -6,7 +6,7 @@ The front end owns instances, key paths and sharing; a layer here is told its co
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from compiler.graph import OpError, Shape, Value, apply, constant, declare
@@ -155,14 +155,18 @@ def _batchnorm_params(config: Config, shape: Shape) -> tuple[LayerParam, ...]:
 def _batchnorm(config: Config, x: Value, params: Mapping[str, Value], declared: Interval | None) -> Value:
     """x * scale + shift. Scale and shift depend on one owner's values, who computes them before sharing."""
     deviation = apply(Sqrt(), build.add(params["running_var"], constant(float(config["eps"]))))
-    scale = _promised(build.div(params["weight"], deviation), declared)
-    shift = _promised(build.sub(params["bias"], build.mul(params["running_mean"], scale)), declared)
+    scale = _part("scale", build.div(params["weight"], deviation), params["weight"], declared)
+    shift = build.sub(params["bias"], build.mul(params["running_mean"], scale))
+    shift = _part("shift", shift, params["bias"], declared)
     per_channel = (1, -1, *(1,) * (x.rank - 2))
     return build.add(build.mul(x, build.reshape(scale, per_channel)), build.reshape(shift, per_channel))
 
 
-def _promised(value: Value, declared: Interval | None) -> Value:
-    return value if declared is None else declare(value, declared)
+def _part(word: str, value: Value, beside: Value, declared: Interval | None) -> Value:
+    """What the owner computes, promised and named as if it were a parameter `beside` another: `bn.scale`."""
+    path, dot, _ = (beside.name or "").rpartition(".")
+    name = f"{path}{dot}{word}"
+    return replace(value, name=name) if declared is None else declare(value, declared, name)
 
 
 # -- the table ---------------------------------------------------------------------------------------------------------

@@ -105,5 +105,5 @@ def _scaled(factors: Array, end: float) -> Array:
     """`factors * end` with 0 * inf = 0."""
     if np.isfinite(end):
         return factors * end
-    signs: Array = np.where(factors == 0, 0.0, np.sign(factors) * end)
+    signs: Array = np.multiply(np.sign(factors), end, out=np.zeros_like(factors), where=factors != 0)
     return signs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -37,8 +38,10 @@ class Reshape(Move):
     symbol: ClassVar[str] = "reshape"
 
     def moved(self, shape: Shape) -> Shape:
-        have, want = int(np.prod(shape, dtype=np.int64)), int(np.prod(self.shape, dtype=np.int64))
-        if have != want or min(self.shape, default=1) < 1:
+        have, want = math.prod(shape), math.prod(self.shape)
+        if min(self.shape, default=1) < 1:
+            raise OpError(_no_sizes(shape, self.shape), "one size may be -1: it takes what is left", "shape")
+        if have != want:
             raise OpError(
                 f"reshape expects as many elements before as after,"
                 f" found {show(shape)} ({have}) for {show(self.shape)} ({want})",
@@ -49,6 +52,17 @@ class Reshape(Move):
 
     def evaluate(self, *arrays: Array) -> Array:
         return arrays[0].reshape(self.shape)
+
+
+def _no_sizes(shape: Shape, wanted: Shape) -> str:
+    """Why `wanted`, which has sizes below 1, is no shape for the elements of `shape`."""
+    rest = [size for size in wanted if size != -1]
+    if min(rest, default=1) < 1 or len(rest) < len(wanted) - 1:
+        return f"reshape expects sizes from 1 on, at most one of them -1, found {show(wanted)}"
+    return (
+        f"reshape cannot fill {show(wanted)}: {math.prod(shape)} elements of {show(shape)}"
+        f" are not a multiple of {math.prod(rest)}"
+    )
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ def _move(layer: Value, scale: Value, movable: set[Value]) -> Value | None:
             if product in movable and _sole_owner(bias) == _sole_owner(scale):
                 moved = _move(product, scale, movable)
                 if moved is not None:
-                    shift = apply(Mul(), bias, scale, span=bias.span, name=bias.name)
+                    shift = apply(Mul(), bias, scale, span=bias.span)
                     return apply(Add(), moved, shift, span=layer.span, name=layer.name)
         return None
     if not isinstance(layer.op, Conv2d | MatMul) or _sole_owner(layer.args[1]) != _sole_owner(scale):
@@ -54,7 +54,7 @@ def _move(layer: Value, scale: Value, movable: set[Value]) -> Value | None:
     factor = _per_output(layer.op, weight, scale)
     if factor is None or x.owners == weight.owners:
         return None
-    return apply(layer.op, x, apply(Mul(), weight, factor, span=weight.span, name=weight.name), span=layer.span)
+    return apply(layer.op, x, apply(Mul(), weight, factor, span=weight.span), span=layer.span)
 
 
 def _per_output(op: Conv2d | MatMul, weight: Value, scale: Value) -> Value | None:
@@ -84,7 +84,7 @@ def _shifted(value: Value, args: tuple[Value, ...], movable: set[Value]) -> Valu
             continue
         for y, first in (inner.args, inner.args[::-1]):
             if _sole_owner(first) == owner != _sole_owner(y):
-                shift = apply(Add(), first, last, span=last.span, name=last.name)
+                shift = apply(Add(), first, last, span=last.span)
                 return _dressed(apply(Add(), y, shift), value)
     return None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from compiler.formula import formula
 from compiler.graph import Graph, Input, Leaf, Preparation, Prepared, Value, apply, rebuild, topological
 from compiler.ops.shapes import BroadcastTo, Concat, Move, Pad
 
@@ -22,7 +23,7 @@ def prepare(graph: Graph) -> Graph:
     for value in _needed(graph):
         if _is_prepared(value):
             new[value] = _leaf(value, len(preparations))
-            preparations.append(_preparation(value, len(preparations)))
+            preparations.append(_preparation(value))
         else:
             new[value] = rebuild(value, tuple(new[arg] for arg in value.args))
     outputs = tuple(replace(output, value=new[output.value]) for output in graph.outputs)
@@ -57,15 +58,16 @@ def _leaf(value: Value, index: int) -> Value:
     """The leaf in the place of `value`: its contract is the author's promise, its range what was derived."""
     (role,) = value.owners
     op = Prepared(value.kind, value.shape, role, not value.is_secret, index)
-    leaf = apply(op, span=value.span, name=_name(value, index))
+    leaf = apply(op, span=value.span, name=_name(value))
     return replace(leaf, range=value.range, declared=value.declared)
 
 
-def _preparation(value: Value, index: int) -> Preparation:
+def _preparation(value: Value) -> Preparation:
     (role,) = value.owners
     stage = RUN if any(isinstance(below.op, Input) for below in topological([value])) else SETUP
-    return Preparation(role, value, _name(value, index), stage)
+    return Preparation(role, value, _name(value), stage)
 
 
-def _name(value: Value, index: int) -> str:
-    return value.name or f"prepared{index}"
+def _name(value: Value) -> str:
+    """The author's name for the value, or else the author's expression."""
+    return value.name or formula(value)

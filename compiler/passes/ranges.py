@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from compiler.graph import INT_LIMIT, Graph, Input, Kind, Owned, Param, Precision, Prepared, Value, topological
-from compiler.interval import UNKNOWN, Interval, number
+from compiler.graph import INT_LIMIT, Graph, Kind, Owned, Prepared, Value, topological
+from compiler.interval import UNKNOWN, Interval
 from compiler.ops.activations import Reciprocal
 from compiler.ops.elementwise import Div
 from compiler.passes.report import called, report
@@ -69,33 +69,18 @@ def _cut(derived: Interval, whole: Interval) -> Interval:
     return derived.intersect(whole) or whole
 
 
-def _holds(value: Value, precision: Precision) -> str:
-    """`fixed(bits=64, frac=16) holds |v| < 1073741824`."""
-    if value.kind is Kind.INT:
-        return f"an int holds |v| < {number(INT_LIMIT)}"
-    return f"fixed(bits={precision.bits}, frac={precision.frac}) holds |v| < {number(precision.limit)}"
-
-
 def _certain(graph: Graph, value: Value, proved: Interval) -> Diagnostic:
     return report(
         graph,
         value,
-        f"{called(value)} overflows: it always lies in {proved}, and {_holds(value, graph.precision)}",
+        f"{called(value)} overflows: it always lies in {proved}, and {graph.precision.holds(value.kind)}",
         "scale the values down, or correct the declared ranges",
     )
 
 
 def _overflow(graph: Graph, value: Value, proved: Interval) -> Diagnostic:
-    holds = _holds(value, graph.precision)
+    holds = graph.precision.holds(value.kind)
     if proved.is_finite:
-        if isinstance(value.op, Input | Param):
-            return report(
-                graph,
-                value,
-                f"{called(value)} is declared in {proved}, and {holds}",
-                "declare a narrower range, and scale the values down where they are wider",
-                "warning",
-            )
         limit = INT_LIMIT if value.kind is Kind.INT else graph.precision.limit
         bits = math.ceil(math.log2(proved.magnitude / limit) or 1)
         return report(
@@ -132,7 +117,7 @@ def _undeclared(graph: Graph, leaves: list[Value]) -> list[Diagnostic]:
         report(
             graph,
             group[0],
-            f"the range of {_names(group)} is not declared: {_holds(group[0], graph.precision)},"
+            f"the range of {_names(group)} is not declared: {graph.precision.holds(group[0].kind)},"
             " and comparisons are as wide as that",
             "declare it: `… in [lo, hi]`",
             "warning",

@@ -232,6 +232,50 @@ def test_independent_errors_come_together_and_their_followers_do_not() -> None:
     ]
 
 
+def test_names_in_a_body_that_never_runs_are_checked() -> None:
+    found = errors(
+        """
+        input x : [2] from client
+        def f(x) { return rleu(x) + nothing }
+        for i in 0..0 {
+            for j in i..3 { h = x + j + unknwon }
+            k = h |> relo
+        }
+        output x to client
+        """
+    )
+    assert [(each.line, each.message.split("`")[1]) for each in found] == [
+        (3, "rleu"),
+        (3, "nothing"),
+        (5, "unknwon"),
+        (6, "relo"),
+    ]
+
+
+def test_a_loop_without_a_turn_is_warned_of_when_it_never_makes_one() -> None:
+    body = "input x : [1] from client y = x for i in 0..2 { for j in 0..i { y = y + j } } for i in 3..1 { y = y * 2 }"
+    assert [each.message for each in warnings(f"{body} output y to client", "model m role client ")] == [
+        "this loop makes no turn"
+    ]
+
+
+def test_a_range_wider_than_the_format_is_an_error_where_it_stands() -> None:
+    found = errors(
+        """
+        input x : [2] from client in [0, 1e12]
+        input n : int[2] from client in [0, 2 ** 30]
+        input b : [2] from client in [0, 2 ** 20]
+        layer f = dense(1)
+        weights from modeller in [-1e10, 1]
+        output y = f(unsqueeze(x + n + b, 0)) to client
+        precision fixed(bits=64, frac=22)
+        """
+    )
+    assert [each.line for each in found] == [2, 3, 4, 6]
+    assert found[0].message == "this range is [0, 1000000000000], and fixed(bits=64, frac=22) holds |v| < 262144"
+    assert found[1].message == "this range is [0, 1073741824], and an int holds |v| < 1073741824"
+
+
 def test_a_mistake_in_a_loop_or_definition_is_one_error() -> None:
     found = errors(
         """

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from dsl import ast, parse
 from dsl.ast import Operator
 from dsl.errors import SourceErrors
-from dsl.printer import dump
+from dsl.printer import dump, unparse
 
 EVERYTHING = (Path(__file__).parent / "everything.ppml").read_text(encoding="utf-8")
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*/*.ppml"))
@@ -181,9 +181,16 @@ def test_what_does_not_matter(change: Callable[[str], str]) -> None:
 
 def test_deep_nesting_is_refused_and_not_overflowed() -> None:
     assert parse("model m y = " + "(" * 1000 + "a" + ")" * 1000)
-    for deep in ("-" * 2000 + "a", "f(" * 1000 + ")" * 1000, "a" + " + a" * 1000, "x" + " |> f" * 1000):
+    for deep in ("-" * 2000 + "a", "f(" * 1000 + ")" * 1000, "a + (" * 1000 + "a" + ")" * 1000):
         with pytest.raises(SourceErrors, match="150 levels"):
             value(deep)
+
+
+def test_a_chain_is_not_nesting() -> None:
+    for long in ("a" + " + a" * 1000, "x" + " |> f(2)" * 1000, "a" + " * b + c" * 1000):
+        model = parse(f"model m y = {long}")
+        assert unparse(model) == f"model m\ny = {long}\n"
+        assert dump(model).count("\n") > 1000
 
 
 def test_long_files_parse() -> None:
