@@ -110,7 +110,13 @@ class Session:
         done: list[dict[str, Array]] = []
         total = Stats()
         for batch in batches:
-            encoded = self._encode("run", self._check(tensors, batch, "input"))
+            try:
+                encoded = self._encode("run", self._check(tensors, batch, "input"))
+            except InputError:  # of a prepared value: what has been submitted is still computed
+                with self._blaming():
+                    while waiting:
+                        self._wait(waiting.popleft())
+                raise
             with self._blaming():
                 waiting.append(self._submit(encoded))
                 while len(waiting) >= BATCHES_AHEAD:

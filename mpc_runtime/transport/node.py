@@ -331,7 +331,13 @@ class Node:
             route, rest = frames[0].bytes, frames[1:]
             if not rest or not _is_control(rest):
                 continue  # only control messages come this way; there is no one to blame that we could name to a user
-            message = _parse(str(rest[0].get("User-Id")), route, rest)
+            try:
+                message = _parse(str(rest[0].get("User-Id")), route, rest)
+            except PeerError as error:
+                if error.peer in self._machines:
+                    raise
+                self.answer(route, {"kind": "refused", "message": str(error)})
+                continue
             if message.kind == "hello":
                 self._greet(message)
             elif self.guests.get(route) == message.sender or self.routes.get(message.sender) == route:

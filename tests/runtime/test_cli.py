@@ -5,20 +5,17 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pytest
+from terminal import command, environment, free_port, mpcc, started
 
 from compiler.cli.main import COMMANDS
 
-ROOT = Path(__file__).resolve().parents[2]
 MODEL = """model credit
 role bank, bureau
 dim  batch = 2
@@ -29,22 +26,6 @@ output score = x @ w to bank
 BAD = MODEL.replace("x @ w", "x @ v").replace("dim  batch", "dmi  batch")
 W = np.array([[1.0], [-2.0], [0.5]])
 X = np.linspace(-4, 4, 15).reshape(5, 3)
-
-
-def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-c", "from compiler.cli import main; main()", *map(str, arguments)]
-
-
-def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT)}
-
-
-def mpcc(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        command(*arguments), cwd=folder, env=environment(), capture_output=True, text=True, timeout=60, check=False
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    return done
 
 
 @pytest.fixture
@@ -120,37 +101,12 @@ def test_simulation_stands_beside_float64(folder: Path) -> None:
     assert found["violations"] == []
 
 
-def free_port() -> int:
-    """The first of three neighbouring ports that are free now."""
-    while True:
-        with ExitStack() as stack:
-            sockets = [stack.enter_context(socket.socket()) for _ in range(3)]
-            sockets[0].bind(("127.0.0.1", 0))
-            first: int = sockets[0].getsockname()[1]
-            try:
-                for i in (1, 2):
-                    sockets[i].bind(("127.0.0.1", first + i))
-            except OSError:
-                continue
-            return first
-
-
 @pytest.fixture
 def servers(folder: Path) -> Iterator[dict[str, subprocess.Popen[str]]]:
-    port = free_port()
-    made = mpcc(folder, "init-cluster", "credit.ppml", "--port", port)
+    made = mpcc(folder, "init-cluster", "credit.ppml", "--port", free_port())
     assert "mpcc party 0 credit.ppml" in made.stdout
-    started = {}
-    for name, words in (("dealer", ["dealer"]), ("p0", ["party", "0"]), ("p1", ["party", "1"])):
-        log = (folder / f"{name}.log").open("w")
-        started[name] = subprocess.Popen(
-            command(*words, "credit.ppml"), cwd=folder, env=environment(), stderr=log, text=True
-        )
-        log.close()
-    yield started
-    for process in started.values():
-        process.kill()
-        process.wait()
+    with started(folder, "credit.ppml") as processes:
+        yield processes
 
 
 def test_five_terminals(folder: Path, servers: dict[str, subprocess.Popen[str]]) -> None:
