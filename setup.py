@@ -27,7 +27,7 @@ PACK = ["pack.c", "pack_widths.c", "pack_portable.c", "pack_avx2.c", "pack_avx51
 
 # Extension module -> its hand-written C files in src/. cpu.c is added to each.
 C_SOURCES: dict[str, list[str]] = {
-    "_linear": ["linear.c", "linear_portable.c", "linear_avx2.c", "linear_avx512.c"],
+    "_linear": ["linear.c", "linear_portable.c", "linear_avx2.c", "linear_avx512.c", "linear_neon.c"],
     "_prg": AES,
     "_pack": PACK,
     "_compare": ["compare_portable.c", "compare_avx2.c", "compare_avx512.c", "compare.c"],

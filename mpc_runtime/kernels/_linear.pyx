@@ -89,7 +89,7 @@ cdef Py_ssize_t _stride(cnp.ndarray array, int axis):
 
 
 cdef object _target(object out, object a, object b, bint direct, int sign):
-    """The array that the kernel writes: `out`, or a copy of it where out is laid out otherwise or overlaps an operand."""
+    """The array that the kernel writes: `out`, or a copy of it if that is laid out otherwise or overlaps an operand."""
     if direct and not np.may_share_memory(out, a) and not np.may_share_memory(out, b):
         return out
     return np.ascontiguousarray(out).copy() if sign else np.empty(out.shape, np.uint64)
@@ -210,7 +210,8 @@ def conv2d(x, w, stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1), Py_ssize_
     cdef Py_ssize_t top, bottom, left, right, channels, outs, high, wide
     cdef int failed
     if image.ndim != 4 or kernel.ndim != 4:
-        raise ValueError(f"conv2d: expected x [N, C, H, W] and w [O, C/groups, kh, kw], found shapes {x.shape} and {w.shape}")
+        raise ValueError("conv2d: expected x [N, C, H, W] and w [O, C/groups, kh, kw], "
+                         f"found shapes {x.shape} and {w.shape}")
     top, bottom, left, right = padding
     args.stride_h, args.stride_w = _positive_pair(stride, "stride")
     args.dilation_h, args.dilation_w = _positive_pair(dilation, "dilation")

@@ -9,8 +9,9 @@
 
 static const mpc_linear_variant *const VARIANTS[MPC_LEVELS] = {
     [MPC_PORTABLE] = &mpc_linear_portable,
-    [MPC_NEON] = &mpc_linear_portable, /* scalar multiply-add: Advanced SIMD has no 64-bit multiplication */
-#if MPC_X86
+#if MPC_ARM
+    [MPC_NEON] = &mpc_linear_neon,
+#elif MPC_X86
     [MPC_AVX2] = &mpc_linear_avx2,
     [MPC_AVX512] = &mpc_linear_avx512,
 #endif
@@ -21,7 +22,7 @@ enum { MAX_THREADS = 64, ALIGNMENT = 64 };
 /* Products below this per thread are not worth the start of one (some 20 us, 10^6 multiplications). */
 static const double WORTH_A_THREAD = 4e6;
 
-/* ---- the packing buffers of each thread, kept until it ends: a call on a small matrix must not pay for pages ----- */
+/* ---- the packing buffers of each thread, kept until it ends: a call on a small matrix must not pay for pages --- */
 
 static pthread_key_t workspace_key;
 static pthread_once_t workspace_once = PTHREAD_ONCE_INIT;
@@ -40,7 +41,7 @@ static uint64_t *workspace(void) {
     return words;
 }
 
-/* ---- threads --------------------------------------------------------------------------------------------------- */
+/* ---- threads ------------------------------------------------------------------------------------------------- */
 
 typedef struct job {
     const mpc_linear_variant *variant;
@@ -96,17 +97,18 @@ static size_t cut(size_t total, size_t unit, size_t parts, size_t part) {
     return at < total ? at : total;
 }
 
-/* ---- matrix product ---------------------------------------------------------------------------------------------- */
+/* ---- matrix product -------------------------------------------------------------------------------------------- */
 
 /* One item of the batch, or the part of it that falls to this thread: rows or columns, whichever there are more of. */
 static void run_item(const job *j, mpc_matmul_args g, size_t parts, size_t part, uint64_t *work) {
+    const size_t unit = j->variant->columns;
     if (g.m > g.n) {
-        const size_t from = cut(g.m, j->variant->columns, parts, part), to = cut(g.m, j->variant->columns, parts, part + 1);
+        const size_t from = cut(g.m, unit, parts, part), to = cut(g.m, unit, parts, part + 1);
         g.a += (ptrdiff_t)from * g.a_row;
         g.c += (ptrdiff_t)from * g.c_row;
         g.m = to - from;
     } else {
-        const size_t from = cut(g.n, j->variant->columns, parts, part), to = cut(g.n, j->variant->columns, parts, part + 1);
+        const size_t from = cut(g.n, unit, parts, part), to = cut(g.n, unit, parts, part + 1);
         g.b += (ptrdiff_t)from * g.b_col;
         g.c += from;
         g.n = to - from;
@@ -152,7 +154,7 @@ int mpc_matmul(const mpc_matmul_args *args, const mpc_batch *batch, int threads)
     return run_parts(model, parts_for(products, threads, pieces));
 }
 
-/* ---- convolution --------------------------------------------------------------------------------------------------- */
+/* ---- convolution ------------------------------------------------------------------------------------------------- */
 
 static void run_conv2d(job *j, uint64_t *work) {
     const mpc_conv_args *g = j->conv;
@@ -163,8 +165,8 @@ static void run_conv2d(job *j, uint64_t *work) {
 
 int mpc_conv2d(const mpc_conv_args *args, int threads) {
     const size_t rows = args->images * args->out_h;
-    const double products =
-        (double)(rows * args->out_w) * (double)(args->groups * args->outs) * (double)(args->ins * args->k_h * args->k_w);
+    const double products = (double)(rows * args->out_w) * (double)(args->groups * args->outs) *
+                            (double)(args->ins * args->k_h * args->k_w);
     const job model = {.variant = VARIANTS[mpc_level()], .conv = args, .run = run_conv2d};
     return run_parts(model, parts_for(products, threads, rows));
 }

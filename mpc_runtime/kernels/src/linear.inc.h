@@ -16,21 +16,24 @@
 #include "linear.h"
 
 #define INLINE static inline __attribute__((always_inline))
+
+/* An unrolled loop, its bound known to the compiler. */
 #if defined(__clang__)
-#define UNROLL _Pragma("clang loop unroll(full)")
+#define EACH(i, bound) _Pragma("clang loop unroll(full)") for (int i = 0; i < (int)(bound); i++)
 #else
-#define UNROLL _Pragma("GCC unroll 8")
+#define EACH(i, bound) _Pragma("GCC unroll 8") for (int i = 0; i < (int)(bound); i++)
 #endif
 
 enum {
     COLS = VECS * LANES,
-    DEPTH = 256,                        /* 48 KiB for a panel of 24 columns; 192 to 384 are within 10 % */
-    BLOCK_ROWS = 16 * ROWS,             /* 256 KiB at ROWS = 8 */
-    BLOCK_COLS = COLS * (1536 / COLS),  /* 3 MiB; smaller blocks repack the left operand too often */
-    STRETCH = 8 * COLS,                 /* columns packed together */
+    LINE = 8,                          /* words of a cache line */
+    DEPTH = 256,                       /* 48 KiB for a panel of 24 columns; 192 to 384 are within 10 % */
+    BLOCK_ROWS = 16 * ROWS,            /* 256 KiB at ROWS = 8 */
+    BLOCK_COLS = COLS * (1536 / COLS), /* 3 MiB; smaller blocks repack the left operand too often */
+    STRETCH = 8 * COLS,                /* columns packed together */
     PLAIN_DEPTH = 1024,
-    WIDE_VECS = 16 / LHS_WORDS / 2,     /* tile of one row, in vectors */
-    WIDE_DEPTH = 16,                    /* rows of b streamed together: as many as hardware prefetchers follow */
+    WIDE_VECS = 16 / LHS_WORDS / 2, /* tile of one row, in vectors */
+    WIDE_DEPTH = 16,                /* rows of b streamed together: as many as hardware prefetchers follow */
     MOST_VECS = WIDE_VECS > VECS ? WIDE_VECS : VECS,
     LEFT_WORDS = 2 * BLOCK_ROWS * DEPTH * LHS_WORDS, /* a convolution keeps all its weights there if they fit */
     RIGHT_WORDS = BLOCK_COLS * DEPTH,
@@ -45,42 +48,44 @@ INLINE size_t even_block(size_t total, size_t limit) {
     return blocks ? (total + blocks - 1) / blocks : 1;
 }
 
+INLINE vec merge(vec old, vec sum, int sign) { return sign > 0 ? add(old, sum) : sub(old, sum); }
+
 /* ---- register tile ------------------------------------------------------------------------------------------- */
 
 /* c[rows, vecs*LANES] (op)= a[rows, depth] @ b[depth, vecs*LANES], depth > 0; `edge` masks the last vector of each row.
  * Packed: a holds ROWS elements per step, b COLS. Plain: elements a_row, a_col and rows b_row apart, where they lie. */
 INLINE void tile(const int rows, const int vecs, const int packed, size_t depth, const uint64_t *a, ptrdiff_t a_row,
-                 ptrdiff_t a_col, const uint64_t *b, ptrdiff_t b_row, uint64_t *c, ptrdiff_t c_row, mask edge, int sign) {
+                 ptrdiff_t a_col, const uint64_t *b, ptrdiff_t b_row, uint64_t *c, ptrdiff_t c_row, mask edge,
+                 int sign) {
     acc sums[ROWS][MOST_VECS];
     if (packed) /* the result is next needed after the whole depth: fetch it meanwhile */
-        UNROLL for (int i = 0; i < rows; i++)
-            UNROLL for (int v = 0; v < vecs; v += 8 / LANES ? 8 / LANES : 1) __builtin_prefetch(c + i * c_row + v * LANES, 1);
-    UNROLL for (int i = 0; i < rows; i++)
-        UNROLL for (int v = 0; v < vecs; v++) sums[i][v] = acc_zero();
+        EACH(i, rows)
+            EACH(line, (vecs * LANES + LINE - 1) / LINE) __builtin_prefetch(c + i * c_row + line * LINE, 1);
+    EACH(i, rows)
+        EACH(v, vecs) sums[i][v] = acc_zero();
     do {
         vec right[MOST_VECS];
-        UNROLL for (int v = 0; v < vecs; v++)
-            right[v] = !packed && v == vecs - 1 ? load_part(b + v * LANES, edge) : load(b + v * LANES);
-        UNROLL for (int i = 0; i < rows; i++) {
+        EACH(v, vecs) right[v] = !packed && v == vecs - 1 ? load_part(b + v * LANES, edge) : load(b + v * LANES);
+        EACH(i, rows) {
             const lhs left = packed ? lhs_packed(a + i) : lhs_plain(a + i * a_row);
-            UNROLL for (int v = 0; v < vecs; v++) sums[i][v] = acc_mac(sums[i][v], left, right[v]);
+            EACH(v, vecs) sums[i][v] = acc_mac(sums[i][v], left, right[v]);
         }
         a += packed ? ROWS * LHS_WORDS : a_col;
         b += packed ? COLS : b_row;
     } while (--depth > 0); /* a loop that may run zero times costs GCC 12 a copy of every sum in each step */
-    UNROLL for (int i = 0; i < rows; i++)
-        UNROLL for (int v = 0; v < vecs; v++) {
+    EACH(i, rows)
+        EACH(v, vecs) {
             uint64_t *at = c + i * c_row + v * LANES;
             const vec sum = acc_total(sums[i][v]);
             if (v == vecs - 1)
-                store_part(at, edge, sign == 0 ? sum : sign > 0 ? add(load_part(at, edge), sum) : sub(load_part(at, edge), sum));
+                store_part(at, edge, sign == 0 ? sum : merge(load_part(at, edge), sum, sign));
             else
-                store(at, sign == 0 ? sum : sign > 0 ? add(load(at), sum) : sub(load(at), sum));
+                store(at, sign == 0 ? sum : merge(load(at), sum, sign));
         }
 }
 
 /* The tile for any number of rows <= ROWS and columns <= COLS: one unrolled copy for each shape. */
-#define TILE(R, V, packed) \
+#define TILE(R, V, packed)                                                                                             \
     case (R) * 8 + (V): tile(R, V, packed, depth, a, a_row, a_col, b, b_row, c, c_row, edge, sign); return;
 #define TILE_ROW_1(R, packed) TILE(R, 1, packed)
 #define TILE_ROW_2(R, packed) TILE_ROW_1(R, packed) TILE(R, 2, packed)
@@ -125,8 +130,8 @@ INLINE void panel_tile(left_operand left, size_t first, size_t rows, size_t cols
     if (left.packed)
         packed_tile(rows, cols, depth, left.words + first * depth * LHS_WORDS, right, c, c_row, sign);
     else
-        plain_tile(rows, cols, depth, left.words + (ptrdiff_t)first * left.row, left.row, left.col, right, COLS, c, c_row,
-                   sign);
+        plain_tile(rows, cols, depth, left.words + (ptrdiff_t)first * left.row, left.row, left.col, right, COLS, c,
+                   c_row, sign);
 }
 
 /* ---- packing ------------------------------------------------------------------------------------------------- */
@@ -141,7 +146,7 @@ static left_operand pack_left(size_t rows, size_t depth, left_operand a, uint64_
         const uint64_t *row[ROWS];
         for (size_t r = 0; r < ROWS; r++) row[r] = a.words + (ptrdiff_t)(i + (r < here ? r : 0)) * a.row;
         for (size_t p = 0; p < depth; p++, to += ROWS * LHS_WORDS) {
-            UNROLL for (size_t r = 0; r < ROWS; r++) {
+            EACH(r, ROWS) {
                 const uint64_t word = row[r][(ptrdiff_t)p * a.col];
                 to[r] = word;
                 if (LHS_WORDS == 2) to[ROWS + r] = swap_halves(word);
@@ -169,8 +174,8 @@ static void pack_panel(size_t depth, size_t cols, const uint64_t *b, ptrdiff_t b
         for (size_t p = 0; p < depth; p++) to[p * COLS + j] = 0;
 }
 
-/* Panels of COLS columns. Rows that lie contiguous are read a stretch of several panels at a time: a panel's width alone
- * would touch every page of b again for each panel. */
+/* Panels of COLS columns. Rows that lie contiguous are read a stretch of several panels at a time: by a panel's width
+ * alone, every page of b would be touched again for each panel. */
 static void pack_right(size_t depth, size_t cols, const uint64_t *b, ptrdiff_t b_row, ptrdiff_t b_col, uint64_t *to) {
     if (b_col != 1) {
         for (size_t j = 0; j < cols; j += COLS)
@@ -209,11 +214,13 @@ INLINE void combine_row(uint64_t *to, const uint64_t *from, size_t count, int si
     for (size_t t = 0; t < count; t += LANES) {
         const mask here = mask_of(min_size(LANES, count - t));
         const vec sum = load_part(from + t, here);
-        store_part(to + t, here, sign == 0 ? sum : sign > 0 ? add(load_part(to + t, here), sum) : sub(load_part(to + t, here), sum));
+        store_part(to + t, here, sign == 0 ? sum : merge(load_part(to + t, here), sum, sign));
     }
 }
 
-INLINE uint64_t combine(uint64_t old, uint64_t sum, int sign) { return sign == 0 ? sum : sign > 0 ? old + sum : old - sum; }
+INLINE uint64_t combine(uint64_t old, uint64_t sum, int sign) {
+    return sign == 0 ? sum : sign > 0 ? old + sum : old - sum;
+}
 
 /* to (op)= x . y, both contiguous. */
 INLINE void dot(size_t k, const uint64_t *x, const uint64_t *y, uint64_t *to, int sign) {
@@ -226,7 +233,8 @@ INLINE void dot(size_t k, const uint64_t *x, const uint64_t *y, uint64_t *to, in
 static void row_times_columns(const mpc_matmul_args *g, const uint64_t *restrict x) {
     size_t j = 0;
     for (; j + 4 <= g->n; j += 4) {
-        const uint64_t *y0 = g->b + (ptrdiff_t)j * g->b_col, *y1 = y0 + g->b_col, *y2 = y1 + g->b_col, *y3 = y2 + g->b_col;
+        const uint64_t *y0 = g->b + (ptrdiff_t)j * g->b_col, *y1 = y0 + g->b_col, *y2 = y1 + g->b_col,
+                       *y3 = y2 + g->b_col;
         uint64_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
         for (size_t p = 0; p < g->k; p++) {
             s0 += x[p] * y0[p];
@@ -252,7 +260,8 @@ static void skinny(const mpc_matmul_args *g) {
             for (size_t i = 0; i < g->m; i += ROWS)
                 plain_tile(min_size(ROWS, g->m - i), min_size(COLS, g->n - j), depth,
                            g->a + (ptrdiff_t)i * g->a_row + (ptrdiff_t)p * g->a_col, g->a_row, g->a_col,
-                           g->b + (ptrdiff_t)p * g->b_row + j, g->b_row, g->c + (ptrdiff_t)i * g->c_row + j, g->c_row, sign);
+                           g->b + (ptrdiff_t)p * g->b_row + j, g->b_row, g->c + (ptrdiff_t)i * g->c_row + j, g->c_row,
+                           sign);
     }
 }
 
@@ -265,7 +274,8 @@ static void blocked(const mpc_matmul_args *g, uint64_t *work) {
         for (size_t p = 0; p < g->k; p += depth_block) {
             const size_t depth = min_size(depth_block, g->k - p);
             const int sign = p > 0 && g->sign == 0 ? 1 : g->sign;
-            pack_right(depth, cols, g->b + (ptrdiff_t)p * g->b_row + (ptrdiff_t)j0 * g->b_col, g->b_row, g->b_col, right);
+            pack_right(depth, cols, g->b + (ptrdiff_t)p * g->b_row + (ptrdiff_t)j0 * g->b_col, g->b_row, g->b_col,
+                       right);
             for (size_t i0 = 0; i0 < g->m; i0 += BLOCK_ROWS) {
                 const size_t rows = min_size(BLOCK_ROWS, g->m - i0);
                 left_operand a = {g->a + (ptrdiff_t)i0 * g->a_row + (ptrdiff_t)p * g->a_col, g->a_row, g->a_col, 0};

@@ -39,8 +39,7 @@ OP lhs lhs_packed(const uint64_t *p) { return (lhs){broadcast(p), broadcast(p + 
 OP lhs lhs_plain(const uint64_t *p) { return (lhs){broadcast(p), _mm256_shuffle_epi32(broadcast(p), 0xb1)}; }
 OP acc acc_zero(void) { return (acc){_mm256_setzero_si256(), _mm256_setzero_si256()}; }
 OP acc acc_mac(acc c, lhs a, vec b) {
-    return (acc){add(c.low, _mm256_mul_epu32(a.plain, b)),
-                 _mm256_add_epi32(c.cross, _mm256_mullo_epi32(a.swapped, b))};
+    return (acc){add(c.low, _mm256_mul_epu32(a.plain, b)), _mm256_add_epi32(c.cross, _mm256_mullo_epi32(a.swapped, b))};
 }
 OP vec acc_total(acc c) {
     const vec both = _mm256_add_epi32(c.cross, _mm256_shuffle_epi32(c.cross, 0xb1));

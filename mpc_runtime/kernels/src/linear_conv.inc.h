@@ -5,9 +5,9 @@
 
 /* A run is a stretch of positions of one panel in one output row. */
 typedef struct {
-    size_t first, count;    /* columns of the panel */
-    const uint64_t *image;  /* channel 0 of the group */
-    ptrdiff_t y, x;         /* where its first patch starts in the image; may lie in the padding */
+    size_t first, count;   /* columns of the panel */
+    const uint64_t *image; /* channel 0 of the group */
+    ptrdiff_t y, x;        /* where its first patch starts in the image; may lie in the padding */
 } run;
 
 INLINE size_t find_runs(const mpc_conv_args *g, const uint64_t *x, size_t from, size_t cols, run *runs) {
@@ -26,7 +26,8 @@ INLINE size_t find_runs(const mpc_conv_args *g, const uint64_t *x, size_t from, 
 }
 
 /* to[t] = row[x + t*stride] where that lies in [0, width), else 0. */
-INLINE void copy_patch_row(uint64_t *to, const uint64_t *row, ptrdiff_t x, size_t stride, ptrdiff_t width, size_t count) {
+INLINE void copy_patch_row(uint64_t *to, const uint64_t *row, ptrdiff_t x, size_t stride, ptrdiff_t width,
+                           size_t count) {
     size_t t = 0;
     for (; t < count && x < 0; t++, x += (ptrdiff_t)stride) to[t] = 0;
     if (stride == 1) {
@@ -44,21 +45,24 @@ static void find_offsets(const mpc_conv_args *g, size_t first, size_t depth, ptr
     const size_t window = g->k_h * g->k_w;
     for (size_t p = first; p < first + depth; p++) {
         const size_t ky = p % window / g->k_w, kx = p % g->k_w;
-        *offsets++ = (ptrdiff_t)(p / window) * g->x_channel + (ptrdiff_t)(ky * g->dilation_h * g->in_w + kx * g->dilation_w);
+        *offsets++ =
+            (ptrdiff_t)(p / window) * g->x_channel + (ptrdiff_t)(ky * g->dilation_h * g->in_w + kx * g->dilation_w);
     }
 }
 
 /* A run of up to `vecs` vectors whose patches lie wholly in the image. */
-INLINE void pack_inner_run(const int vecs, const uint64_t *from, const ptrdiff_t *offsets, size_t depth, mask edge, uint64_t *to) {
+INLINE void pack_inner_run(const int vecs, const uint64_t *from, const ptrdiff_t *offsets, size_t depth, mask edge,
+                           uint64_t *to) {
     for (size_t p = 0; p < depth; p++, to += COLS) {
         const uint64_t *at = from + offsets[p];
-        UNROLL for (int v = 0; v < vecs - 1; v++) store(to + v * LANES, load(at + v * LANES));
+        EACH(v, vecs - 1) store(to + v * LANES, load(at + v * LANES));
         store_part(to + (vecs - 1) * LANES, edge, load_part(at + (vecs - 1) * LANES, edge));
     }
 }
 
 /* Rows [first, first+depth) of the patch matrix for one run, COLS apart in `to`. */
-INLINE void pack_run(const mpc_conv_args *g, const run *r, size_t first, size_t depth, const ptrdiff_t *offsets, uint64_t *to) {
+INLINE void pack_run(const mpc_conv_args *g, const run *r, size_t first, size_t depth, const ptrdiff_t *offsets,
+                     uint64_t *to) {
     const ptrdiff_t wide = (ptrdiff_t)g->in_w, high = (ptrdiff_t)g->in_h;
     const ptrdiff_t last_x = r->x + (ptrdiff_t)((r->count - 1) * g->stride_w + (g->k_w - 1) * g->dilation_w);
     const ptrdiff_t last_y = r->y + (ptrdiff_t)((g->k_h - 1) * g->dilation_h);
@@ -89,7 +93,6 @@ INLINE void pack_run(const mpc_conv_args *g, const run *r, size_t first, size_t 
 /* Fetches what the panel that starts at `from` reads first: the image rows that the panel before has not touched. They
  * lie a plane apart for each channel, where no hardware prefetcher finds them (LeNet's second layer: 16 -> 25 G/s). */
 static void prefetch_patches(const mpc_conv_args *g, const uint64_t *x, size_t first, size_t depth, size_t from) {
-    enum { LINE = 8 };
     const size_t positions = g->images * g->out_h * g->out_w, window = g->k_h * g->k_w;
     if (from >= positions) return;
     run runs[COLS];
@@ -109,8 +112,8 @@ static void prefetch_patches(const mpc_conv_args *g, const uint64_t *x, size_t f
     }
 }
 
-static void pack_patches(const mpc_conv_args *g, const uint64_t *x, size_t first, size_t depth, const ptrdiff_t *offsets,
-                         size_t from, size_t cols, uint64_t *to) {
+static void pack_patches(const mpc_conv_args *g, const uint64_t *x, size_t first, size_t depth,
+                         const ptrdiff_t *offsets, size_t from, size_t cols, uint64_t *to) {
     run runs[COLS];
     const size_t found = find_runs(g, x, from, cols, runs);
     for (size_t i = 0; i < found; i++) pack_run(g, &runs[i], first, depth, offsets, to + runs[i].first);
@@ -130,7 +133,7 @@ static void conv_tile(const mpc_conv_args *g, left_operand left, size_t first, s
         uint64_t *at = out + image * image_words + position;
         /* The tile of these rows in the next panel: its lines are a plane apart (LeNet's first layer: 16 -> 24 G/s). */
         for (size_t i = 0; i < rows; i++)
-            for (size_t v = COLS; v < 2 * COLS; v += 8) __builtin_prefetch(at + i * plane + v, 1);
+            for (size_t v = COLS; v < 2 * COLS; v += LINE) __builtin_prefetch(at + i * plane + v, 1);
         panel_tile(left, first, rows, cols, depth, right, at, (ptrdiff_t)plane, sign);
         return;
     }
@@ -144,7 +147,7 @@ static void conv_tile(const mpc_conv_args *g, left_operand left, size_t first, s
     }
 }
 
-/* ---- few outputs in a group (a depthwise convolution has one): patches would be packed to be used once ------------ */
+/* ---- few outputs in a group (a depthwise convolution has one): patches would be packed to be used once ---------- */
 
 static size_t padded_width(const mpc_conv_args *g) { return (g->out_w - 1) + (g->k_w - 1) * g->dilation_w + 1; }
 static size_t padded_height(const mpc_conv_args *g) {
@@ -170,28 +173,26 @@ static void pad_planes(const mpc_conv_args *g, const uint64_t *x, uint64_t *to) 
 }
 
 /* `vecs` vectors of one output row. */
-INLINE void direct_tile(const mpc_conv_args *g, const int vecs, const uint64_t *padded, const uint64_t *w, uint64_t *out,
-                        mask edge) {
+INLINE void direct_tile(const mpc_conv_args *g, const int vecs, const uint64_t *padded, const uint64_t *w,
+                        uint64_t *out, mask edge) {
     const size_t wide = padded_width(g), plane = wide * padded_height(g);
     acc sums[VECS];
-    UNROLL for (int v = 0; v < vecs; v++) sums[v] = acc_zero();
+    EACH(v, vecs) sums[v] = acc_zero();
     for (size_t c = 0; c < g->ins; c++)
         for (size_t ky = 0; ky < g->k_h; ky++) {
             const uint64_t *from = padded + c * plane + ky * g->dilation_h * wide;
             for (size_t kx = 0; kx < g->k_w; kx++, w++, from += g->dilation_w) {
                 const lhs weight = lhs_plain(w);
-                UNROLL for (int v = 0; v < vecs; v++)
+                EACH(v, vecs)
                     sums[v] = acc_mac(sums[v], weight,
                                       v == vecs - 1 ? load_part(from + v * LANES, edge) : load(from + v * LANES));
             }
         }
-    UNROLL for (int v = 0; v < vecs; v++) {
+    EACH(v, vecs) {
         uint64_t *at = out + v * LANES;
-        vec sum = acc_total(sums[v]);
+        const vec sum = acc_total(sums[v]);
         const mask here = v == vecs - 1 ? edge : mask_of(LANES);
-        if (g->sign > 0) sum = add(load_part(at, here), sum);
-        if (g->sign < 0) sum = sub(load_part(at, here), sum);
-        store_part(at, here, sum);
+        store_part(at, here, g->sign == 0 ? sum : merge(load_part(at, here), sum, g->sign));
     }
 }
 
@@ -204,7 +205,8 @@ static void conv2d_direct(const mpc_conv_args *g, size_t group, size_t from, siz
             pad_planes(g, g->x + (ptrdiff_t)image * g->x_image + (ptrdiff_t)(group * g->ins) * g->x_channel, padded);
         for (size_t o = 0; o < g->outs; o++) {
             uint64_t *out = g->out + ((image * g->groups + group) * g->outs + o) * plane + y * g->out_w;
-            const uint64_t *w = g->w + (group * g->outs + o) * inner, *patch = padded + y * g->stride_h * padded_width(g);
+            const uint64_t *w = g->w + (group * g->outs + o) * inner,
+                           *patch = padded + y * g->stride_h * padded_width(g);
             size_t x = 0;
             for (; x + COLS <= g->out_w; x += COLS) direct_tile(g, VECS, patch + x, w, out + x, mask_of(LANES));
             for (; x < g->out_w; x += LANES)
@@ -213,21 +215,21 @@ static void conv2d_direct(const mpc_conv_args *g, size_t group, size_t from, siz
     }
 }
 
-/* ---- the general case -------------------------------------------------------------------------------------------- */
+/* ---- the general case ------------------------------------------------------------------------------------------ */
 
 /* Weights [outs, depth] times the packed patches of columns [from, from+cols). */
 INLINE void conv_block(const mpc_conv_args *g, left_operand left, size_t outs, size_t depth, const uint64_t *right,
                        uint64_t *out, size_t from, size_t cols, int sign) {
     for (size_t j = 0; j < cols; j += COLS)
         for (size_t i = 0; i < outs; i += ROWS)
-            conv_tile(g, left, i, min_size(ROWS, outs - i), depth, right + j * depth, out, from + j, min_size(COLS, cols - j),
-                      sign);
+            conv_tile(g, left, i, min_size(ROWS, outs - i), depth, right + j * depth, out, from + j,
+                      min_size(COLS, cols - j), sign);
 }
 
-/* Weights few enough to stay packed in the second-level cache: a panel of patches is used as soon as it is packed, out of
- * the first-level cache. */
-static void conv2d_resident(const mpc_conv_args *g, const uint64_t *x, const uint64_t *w, uint64_t *out, size_t from, size_t to,
-                            uint64_t *work) {
+/* Weights few enough to stay packed in the second-level cache: a panel of patches is used as soon as it is packed, out
+ * of the first-level cache. */
+static void conv2d_resident(const mpc_conv_args *g, const uint64_t *x, const uint64_t *w, uint64_t *out, size_t from,
+                            size_t to, uint64_t *work) {
     uint64_t *left = work, *right = work + LEFT_WORDS;
     ptrdiff_t *offsets = (ptrdiff_t *)(right + RIGHT_WORDS);
     const size_t inner = g->ins * g->k_h * g->k_w, depth_block = even_block(inner, DEPTH);
@@ -246,8 +248,8 @@ static void conv2d_resident(const mpc_conv_args *g, const uint64_t *x, const uin
 }
 
 /* More weights than that: they are packed again for each block of columns, unless panels are few. */
-static void conv2d_blocked(const mpc_conv_args *g, const uint64_t *x, const uint64_t *w, uint64_t *out, size_t from, size_t to,
-                           uint64_t *work) {
+static void conv2d_blocked(const mpc_conv_args *g, const uint64_t *x, const uint64_t *w, uint64_t *out, size_t from,
+                           size_t to, uint64_t *work) {
     uint64_t *left = work, *right = work + LEFT_WORDS;
     ptrdiff_t *offsets = (ptrdiff_t *)(right + RIGHT_WORDS);
     const size_t inner = g->ins * g->k_h * g->k_w, plane = g->out_h * g->out_w, depth_block = even_block(inner, DEPTH);
