@@ -18,7 +18,8 @@ from .fixed_point import check, encode
 from .plan import FORMAT, Feed, Plan, Tensor
 from .sharing import rebuild, split
 from .transport.curve import KeyPair
-from .transport.node import Hello, Message, Node
+from .transport.link import Message
+from .transport.node import Hello, Node
 
 __all__ = ["Answer", "Prepare", "RoleClient", "check_tensors", "encode_feeds", "tensors_of"]
 

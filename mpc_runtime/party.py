@@ -30,7 +30,8 @@ from .executor import ExecutionKeys, PartyExecutor
 from .keys import SEED_BYTES, SeedChain, pair_key, pair_secret
 from .plan import Plan
 from .sharing import gather, payload_sizes
-from .transport.node import Message, Node
+from .transport.link import Message
+from .transport.node import Node
 from .transport.zmq import MaterialSource, PeerChannel
 
 __all__ = ["Party", "roles_of"]

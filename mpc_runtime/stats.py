@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .plan import Plan
-from .transport.node import Message
+from .transport.link import Message
 
 __all__ = ["OpStats", "Stats", "run_stats"]
 

@@ -14,7 +14,8 @@ from ..errors import PeerError
 from ..keys import SEED_BYTES, SeedChain
 from ..limits import RECORDS_AHEAD
 from ..plan import Plan
-from ..transport.node import Message, Node
+from ..transport.link import Message
+from ..transport.node import Node
 from ..transport.zmq import MaterialSink
 from .executor import DealerExecutor
 

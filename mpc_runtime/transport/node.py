@@ -7,8 +7,6 @@ So a machine that waits for one other reads one socket, whatever clients send me
 carries protocol version, plan format and plan hash; nothing else is taken from a machine before its hello was
 checked. The name of a sender is the one that belongs to its CURVE key (`curve.py`), never one that it writes itself.
 
-A message is either *control* (a JSON object, with payload frames behind it) or *data* (a buffer of known length). A
-dead machine is noticed by its closed connection, a stopped one by ZeroMQ's heartbeats, both within `DEATH_SECONDS`.
 Leaves the meaning of messages to the machines (`party.py`, `dealer/server.py`, `client.py`) and a plan's byte streams
 to `zmq.py`.
 """
@@ -16,10 +14,9 @@ to `zmq.py`.
 from __future__ import annotations
 
 import json
-import struct
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,24 +25,15 @@ import zmq
 from ..errors import InputError, PeerError
 from .channel import Buffer
 from .curve import Gatekeeper, KeyPair
+from .link import CONTROL, Link, Message, configure, is_control, parse, receive
 from .memory import as_bytes
 
-__all__ = ["DEATH_SECONDS", "Hello", "Link", "Message", "Node", "check_loopback"]
+__all__ = ["Hello", "Node", "check_loopback"]
 
 PROTOCOL_VERSION = 1
-HEARTBEAT_MS = 1000
-SILENCE_MS = 4500  # no heartbeat for so long: the connection is given up
-DEATH_SECONDS = (HEARTBEAT_MS + SILENCE_MS) / 1000 + 1  # the promise to users is 10 s
-GLANCE_MS = 200  # how often a machine that waits for another looks whether all are alive
-LINGER_MS = 500  # for a farewell on the way out
 FRAME_BYTES = 1 << 20  # larger messages go in frames: CURVE at 1 MiB a frame moved 580 MB/s each way, unsplit 310
 COPIED_BYTES = 1 << 16  # below this a copy costs less than to keep track of the buffer
-CONTROL = b"\0"  # the first frame of a control message; a data message of several frames starts with FRAME_BYTES bytes
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-
-_LINK_EVENTS = zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_AUTH
-
-Frames = list[zmq.Frame]
 
 
 @dataclass(frozen=True)
@@ -77,35 +65,6 @@ class Hello:
         }
 
 
-@dataclass(frozen=True)
-class Message:
-    """A control message: who sent it (by key), the way back, and what it says."""
-
-    sender: str
-    route: bytes
-    body: dict[str, Any]
-    payload: Sequence[memoryview] = ()
-
-    @property
-    def kind(self) -> str:
-        return str(self.body.get("kind"))
-
-
-def _is_control(frames: Frames) -> bool:
-    return len(frames) > 1 and frames[0].bytes == CONTROL if len(frames[0]) == len(CONTROL) else False
-
-
-def _parse(sender: str, route: bytes, frames: Frames) -> Message:
-    """The control message in these frames; anything malformed is the sender's fault."""
-    try:
-        body = json.loads(frames[1].bytes)
-        if not isinstance(body, dict):
-            raise ValueError("no object")
-    except ValueError as error:
-        raise PeerError(f"{sender} sent a control message that cannot be read: {error}", sender) from None
-    return Message(sender, route, body, [frame.buffer for frame in frames[2:]])
-
-
 def check_loopback(address: str, where: str) -> str:
     """`host:port` as a ZeroMQ address; `InputError` (with `where` it was written) unless it is on this machine."""
     host, _, port = address.removeprefix("tcp://").rpartition(":")
@@ -116,103 +75,6 @@ def check_loopback(address: str, where: str) -> str:
             f"{where}: {address} is not on this machine; other hosts come in a later version, use 127.0.0.1:{port}"
         )
     return f"tcp://{'127.0.0.1' if host == 'localhost' else host}:{port}"
-
-
-def _receive(socket: zmq.Socket[bytes], flags: int = zmq.NOBLOCK) -> Frames | None:
-    """All frames of one message, or None: when none has arrived, or (flags=0) does within the socket's timeout."""
-    try:
-        frames = [socket.recv(flags, copy=False)]
-    except zmq.Again:
-        return None
-    while frames[-1].more:
-        frames.append(socket.recv(copy=False))
-    return frames
-
-
-def _configure(socket: zmq.Socket[bytes], keys: KeyPair, address: str) -> None:
-    socket.ipv6 = "[" in address
-    socket.linger = LINGER_MS
-    socket.sndhwm = socket.rcvhwm = 0  # lengths are known from the plan; material is held back by credits (zmq.py)
-    socket.curve_publickey, socket.curve_secretkey = keys.public.encode(), keys.secret.encode()
-    socket.heartbeat_ivl, socket.heartbeat_timeout, socket.heartbeat_ttl = HEARTBEAT_MS, SILENCE_MS, SILENCE_MS
-
-
-class Link:
-    """A connection that this machine has made: what the server at the other end says arrives here, in order."""
-
-    def __init__(self, context: zmq.Context[Any], name: str, address: str, keys: KeyPair, server_key: str) -> None:
-        self.name = name
-        self.address = address
-        self.welcomed = False
-        self.failure: PeerError | None = None
-        self.socket = context.socket(zmq.DEALER)
-        _configure(self.socket, keys, address)
-        self.socket.rcvtimeo = GLANCE_MS
-        self.socket.curve_serverkey = server_key.encode()
-        self.socket.reconnect_ivl, self.socket.reconnect_ivl_max = 50, 1000
-        self.monitor = self.socket.get_monitor_socket(_LINK_EVENTS)
-        self.socket.connect(address)
-
-    def say(self, body: Mapping[str, Any], *payload: Buffer) -> None:
-        """Sends a control message to the server."""
-        self.socket.send_multipart([CONTROL, json.dumps(body).encode(), *map(as_bytes, payload)], copy=False)
-
-    def next(self, *, wait: bool = False) -> Message | Frames | None:
-        """The next control message, or the frames of the next data message; None when nothing has arrived.
-
-        wait: sleep for up to GLANCE_MS first. For one socket that is quicker than a poll of several.
-        Farewells are kept for `check` and not handed on.
-        """
-        while (frames := _receive(self.socket, 0 if wait and self.failure is None else zmq.NOBLOCK)) is not None:
-            if not _is_control(frames):
-                return frames
-            message = _parse(self.name, b"", frames)
-            if message.kind == "refused":
-                self.failure = self.failure or PeerError(str(message.body.get("message")), self.name)
-            elif message.kind == "failed":
-                self.failure = self.failure or _relayed(self.name, message.body)
-            else:
-                return message
-        return None
-
-    def greeted(self) -> bool:
-        """Whether the server has welcomed us; its welcome is the first thing that it says."""
-        if not self.welcomed and (frames := _receive(self.socket)) is not None:
-            message = _parse(self.name, b"", frames)
-            self.welcomed = message.kind == "welcome"
-            if not self.welcomed:
-                self.failure = PeerError(str(message.body.get("message", f"{self.name} did not welcome us")), self.name)
-        return self.welcomed
-
-    def check(self, at: object, *, drain: bool = False) -> None:
-        """Raises what has happened to the server at the other end, if anything has.
-
-        `drain`: look for a farewell among what has arrived (its cause is the better error), dropping the rest.
-        """
-        while self.failure is None and self.monitor.poll(0):
-            (event,) = struct.unpack_from("=H", self.monitor.recv_multipart()[0])
-            if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
-                self.failure = PeerError(f"{self.name} at {self.address} does not accept our key", self.name)
-            elif self.welcomed:
-                gone = f"{self.name} is gone: its connection to {self.address} was lost"
-                while drain and self.next() is not None:
-                    pass
-                self.failure = self.failure or PeerError(gone, self.name)
-        if self.failure is not None:
-            where = f" (at {at})" if str(at) and not self.failure.op else ""
-            raise PeerError(f"{self.failure}{where}", self.failure.peer, self.failure.op or str(at))
-
-    def close(self) -> None:
-        self.socket.disable_monitor()
-        self.monitor.close(linger=0)
-        self.socket.close()
-
-
-def _relayed(reporter: str, body: Mapping[str, Any]) -> PeerError:
-    """The error that another machine ended with; the culprit it names keeps the blame."""
-    peer, op = str(body.get("peer") or reporter), str(body.get("op") or "")
-    text = str(body.get("message"))
-    return PeerError(text if peer == reporter else f"{text} [reported by {reporter}]", peer, op)
 
 
 @dataclass
@@ -243,7 +105,7 @@ class Node:
         """Binds `address` (a `*` port is chosen by the system; see `self.address`) for these keys -> names only."""
         Gatekeeper(self.context, {**roles, **machines})
         router = self.context.socket(zmq.ROUTER)
-        _configure(router, self.keys, address)
+        configure(router, self.keys, address)
         router.curve_server = True
         router.zap_domain = b"mpc"
         router.router_mandatory = True
@@ -303,7 +165,7 @@ class Node:
             router.send(view[start : start + FRAME_BYTES], zmq.SNDMORE, copy=False)
             start += FRAME_BYTES
         last = view[start:] if start else view
-        router.send(last, copy=last.nbytes < COPIED_BYTES)
+        router.send(last, 0, copy=last.nbytes < COPIED_BYTES)
 
     def say(self, machine: str, body: Mapping[str, Any], *payload: Buffer) -> None:
         """Sends a control message to a server that has said hello."""
@@ -327,12 +189,12 @@ class Node:
     def _from_router(self) -> Message | None:
         if self._router is None:
             return None
-        while (frames := _receive(self._router)) is not None:
+        while (frames := receive(self._router)) is not None:
             route, rest = frames[0].bytes, frames[1:]
-            if not rest or not _is_control(rest):
+            if not rest or not is_control(rest):
                 continue  # only control messages come this way; there is no one to blame that we could name to a user
             try:
-                message = _parse(str(rest[0].get("User-Id")), route, rest)
+                message = parse(str(rest[0].get("User-Id")), route, rest)
             except PeerError as error:
                 if error.peer in self._machines:
                     raise

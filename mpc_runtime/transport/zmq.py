@@ -18,8 +18,9 @@ import zmq
 
 from ..errors import MaterialError, PeerError
 from .channel import Buffer
+from .link import Link, Message
 from .memory import as_bytes
-from .node import Link, Message, Node
+from .node import Node
 
 __all__ = ["MaterialSink", "MaterialSource", "PeerChannel"]
 
