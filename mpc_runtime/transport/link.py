@@ -1,8 +1,8 @@
 """Messages on a socket, and the connection that a machine makes to hear from a server.
 
 A message is either *control* (a JSON object, with payload frames behind it) or *data* (a buffer of known length). A
-dead server is noticed by its closed connection, a stopped one by ZeroMQ's heartbeats, both within `DEATH_SECONDS`. Who is
-linked to whom is `node.py`'s business.
+dead server is noticed by its closed connection, a stopped one by ZeroMQ's heartbeats, both within `DEATH_SECONDS`. Who
+is linked to whom is `node.py`'s business.
 """
 
 from __future__ import annotations

@@ -83,6 +83,23 @@ def test_machines_of_one_role_take_turns(folder: Path) -> None:
         assert np.allclose(answers[name], [x - W] * 3, atol=1e-3)
 
 
+def test_a_client_that_dies_after_submitting_harms_nobody(folder: Path) -> None:
+    program = mpc.compile(folder / "meeting.ppml")
+    cluster = folder / "cluster.toml"
+    lost = mpc.connect(cluster, program, role="bank")
+    (client,) = lost._clients.values()
+    client.submit("run", {"x": np.full(3, 3 << 16, np.uint64)})
+    lost.close()
+    with mpc.connect(cluster, program, role="bureau") as bureau:
+        bureau.provide({"w": W})
+        assert np.allclose(bureau.run(y=np.ones(3))["z"], 3 + W, atol=1e-3)
+        with mpc.connect(cluster, program, role="bank", key=folder / "bank2.key") as bank:
+            waiting = threading.Thread(target=bureau.run, kwargs={"y": np.ones(3)})
+            waiting.start()
+            assert np.allclose(bank.run(x=np.zeros(3))["z"], W, atol=1e-3)
+            waiting.join(60)
+
+
 def test_a_role_that_does_not_exist_and_values_of_others(folder: Path) -> None:
     program = mpc.compile(folder / "meeting.ppml")
     with pytest.raises(mpc.InputError, match="the plan has no role 'shop'; it has bank, bureau"):
