@@ -1,8 +1,8 @@
 """Where the time of a run goes, op by op: `python -m benchmarks.breakdown NAME [--runs N]`.
 
-The parties' seconds come from real processes with the dealer ahead (`stats.per_op`: the slower party, its waiting for the
-other included), the dealer's from the same plan dealt in this process into sinks that drop what they get. Seconds of CPU
-are those of whole processes, I/O threads included.
+The parties' seconds come from real processes with the dealer ahead (`stats.per_op`: the slower party, its waiting for
+the other included), the dealer's from the same plan dealt in this process into sinks that drop what they get. Seconds
+of CPU are those of whole processes, I/O threads included.
 """
 
 from __future__ import annotations

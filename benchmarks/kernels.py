@@ -7,11 +7,12 @@ them work on the same number of bytes, which fit in the L2 cache.
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 
 for _library in ("OPENBLAS", "OMP", "MKL", "VECLIB"):  # the yardstick of products is one thread; read at import
@@ -230,17 +231,24 @@ SECTIONS: dict[str, Callable[[], Iterator[Row]]] = {
 }
 
 
-def main(names: list[str]) -> None:
+def main() -> None:
     """Print the rows of the named sections, of all if none is named."""
-    if unknown := set(names) - SECTIONS.keys():
-        raise SystemExit(f"unknown section {', '.join(sorted(unknown))}; expected some of {', '.join(SECTIONS)}")
-    for section in names or SECTIONS:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sections", nargs="*", default=list(SECTIONS), help=f"some of {', '.join(SECTIONS)}")
+    parser.add_argument("--out", help="append JSON lines to this file")
+    given = parser.parse_args()
+    if unknown := set(given.sections) - SECTIONS.keys():
+        parser.error(f"unknown section {', '.join(sorted(unknown))}; expected some of {', '.join(SECTIONS)}")
+    for section in given.sections:
         for row in SECTIONS[section]():
             print(
                 f"{row.name:26}{row.variant:10}{row.rate:10.2f} {row.unit:8}{row.ratio:6.2f} of {row.yardstick}",
                 flush=True,
             )
+            if given.out:
+                with open(given.out, "a", encoding="utf-8") as file:
+                    file.write(json.dumps({"section": "kernels", "part": section, **asdict(row)}) + "\n")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

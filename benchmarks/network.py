@@ -1,7 +1,7 @@
 """What a network costs, by the delaying relay: `python -m benchmarks.network [NAME ...] [--link ROUND_TRIP,RATE ...]`.
 
 For each workload and link: the online seconds beside `rounds x half a round trip + bytes / rate + the compute`. The
-compute is the online time of the same plan without a relay. `rounds` is what the plan says, beside the count of the run.
+compute is the online time of the same plan without a relay. `rounds` is what the plan says beside the run's count.
 A plan is compiled for each link: fewer rounds or fewer bytes are the better choice depending on it.
 """
 
