@@ -1,15 +1,16 @@
 """Stand-ins for `Prg`, so that a test can choose the words of a stream, enumerate them, or keep a record of their use.
 
-    with stand_in({key: Scripted(key, {...})}): ...  # whoever asks for a Prg under `key` gets the stand-in
+    with stand_in({key: Scripted(key, {...})}): ...  # a Prg that is asked for under `key` is the stand-in
 
-The kernels read a real Prg's state in C. Inside `stand_in` those that take one are replaced by their definition in terms of
-`words`, `planes` and `fill`, wherever they are handed a stand-in.
+The kernels read a real Prg's state in C. Inside `stand_in` those that take one are replaced by their definition in
+terms of `words`, `planes` and `fill`, wherever they are handed a stand-in.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
@@ -21,6 +22,19 @@ Array = np.ndarray
 U = np.uint64
 BLOCK = 512
 REAL = kernels.Prg
+
+
+@dataclass(frozen=True)
+class Pad:
+    """A message or a piece of one: n elements of `width` bits, padded by bytes [first, last) of a stream."""
+
+    stream: int
+    opening: bool
+    first: int
+    last: int
+    n: int
+    width: int
+    message: bytes
 
 
 class Streams:
@@ -43,8 +57,8 @@ class Streams:
     def sub_words(self, stream: int, x: Array, out: Array | None = None, start: int = 0) -> Array:
         return np.subtract(x, self.words(stream, x.size, start).reshape(x.shape), out=out)
 
-    def pads(self, stream: int, unit: str, first: int, n: int, width: int) -> None:
-        """Told of every message that a kernel pads: `n` units (words, blocks of planes, bytes) from `first` on."""
+    def pads(self, use: Pad) -> None:
+        """Told of every message that a kernel pads with words of this key."""
 
 
 class Real(Streams):
@@ -102,30 +116,32 @@ def plane_bits(planes: Array, n: int) -> Array:
 def _mask_pack(
     prg: Streams, stream: int, x: Array, bits: int, masked: Array, packed: Array, mask: Any = None, start: int = 0
 ) -> None:
-    prg.pads(stream, "words", start, x.size, bits)
     words = prg.words(stream, x.size, start).reshape(x.shape)
     if mask is not None:
         mask[...] = words
     masked[...] = x + words
     kernels.pack(np.ascontiguousarray(masked), bits, packed)
+    prg.pads(Pad(stream, True, 8 * start, 8 * (start + x.size), x.size, bits, packed.tobytes()))
 
 
 def _share_pack(prg: Streams, stream: int, secret: Array, bits: int, packed: Array, start: int = 0) -> None:
-    prg.pads(stream, "words", start, secret.size, bits)
     kernels.pack(secret - prg.words(stream, secret.size, start).reshape(secret.shape), bits, packed)
+    prg.pads(Pad(stream, False, 8 * start, 8 * (start + secret.size), secret.size, bits, packed.tobytes()))
 
 
 def _planes_mask_pack(
     prg: Streams, stream: int, planes: Array, n: int, masked: Array, packed: Array, start_block: int = 0
 ) -> None:
-    prg.pads(stream, "blocks", start_block, planes.shape[0], planes.shape[1])
     masked[...] = planes ^ prg.planes(stream, n, planes.shape[1], start_block)
     kernels.planes_pack(np.ascontiguousarray(masked), n, packed)
+    first, last = (64 * planes.shape[1] * b for b in (start_block, start_block + planes.shape[0]))
+    prg.pads(Pad(stream, True, first, last, n, planes.shape[1], packed.tobytes()))
 
 
 def _planes_share_pack(prg: Streams, stream: int, secret: Array, n: int, packed: Array, start_block: int = 0) -> None:
-    prg.pads(stream, "blocks", start_block, secret.shape[0], secret.shape[1])
     kernels.planes_pack(secret ^ prg.planes(stream, n, secret.shape[1], start_block), n, packed)
+    first, last = (64 * secret.shape[1] * b for b in (start_block, start_block + secret.shape[0]))
+    prg.pads(Pad(stream, False, first, last, n, secret.shape[1], packed.tobytes()))
 
 
 def _planes_fill(prg: Streams, stream: int, n: int, planes: int, start_block: int = 0) -> Array:
@@ -145,14 +161,14 @@ def _table_deal(
     offset: int,
 ) -> None:
     """Another stream's correction, with that stream added again, is the table; less the stand-in's stream."""
-    prg.pads(stream, "bytes", offset, packed.size, lv)
     other, other_stream, own_stream = REAL(bytes(16)), np.empty_like(packed), np.empty_like(packed)
     real(r, s, t, coef, lv, other, stream, packed, offset)
-    other.fill(stream, other_stream, offset) if offset % 8 == 0 else Real(bytes(16)).fill(stream, other_stream, offset)
+    other.fill(stream, other_stream, offset)
     prg.fill(stream, own_stream, offset)
     n = packed.size * 8 // lv
     entries = [kernels.unpack(a, n, lv) for a in (packed, other_stream, own_stream)]
     packed[:] = kernels.pack(entries[0] + entries[1] - entries[2], lv)
+    prg.pads(Pad(stream, False, offset, offset + packed.size, r.size, lv << s, packed.tobytes()))
 
 
 @contextmanager

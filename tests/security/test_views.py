@@ -1,7 +1,7 @@
 """A party's whole view is exactly uniform for every secret, and broken variants of the gates are told apart.
 
-The protocols are those of PROTOCOLS section 0's list (`views` explains the enumeration); each runs as p0's view and as p1's,
-with the corrections going to either party, and its results are compared with their meaning in the same run.
+The protocols are those of PROTOCOLS section 0's list (`views` explains the enumeration); each runs as p0's view and as
+p1's, with the corrections going to either party, and its results are compared with their meaning in the same run.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from mpc_runtime.gates import (
     Materialize,
     MatMul,
     Mul,
-    Open,
     Select,
     Square,
     Table,
@@ -31,17 +30,13 @@ from mpc_runtime.gates import (
     Xor,
 )
 from mpc_runtime.gates.base import (
-    PURPOSE_MASK,
     PURPOSE_OUTPUT,
     Array,
-    DealerContext,
-    PartyContext,
-    Types,
     low,
     stream,
-    tiles,
 )
 from tests.build import BITS, PLANES, Builder, compare
+from tests.security.broken import BROKEN
 from tests.security.views import NOISE, Protocol, is_uniform, view
 from tests.streams import Scripted, stand_in
 from tests.trace import KEYS, trace
@@ -80,7 +75,7 @@ def equality(b: Builder, z: Array) -> None:
 
 
 def conjunction(b: Builder, x: Array, y: Array) -> None:
-    """And of two opened bits, then of the result with the first: a masked bit without free shares joins one with them."""
+    """And of two opened bits, then of the result with the first: a bare bit and a wire in one node."""
     p, q = (b.wire(a.astype(np.uint8)) for a in (x, y))
     shape = same(b, p)
     root = b.emit(ToPlanes, shape, 1, PLANES, 2, xs=(p, q))
@@ -129,7 +124,7 @@ def residual(b: Builder, z: Array) -> None:
 
 
 def weights_reused(cls: type[Mul | MatMul | Conv2d]) -> Protocol:
-    """W^ opened once, two queries: the absorbed products are all that hides. Every assignment is a product of its own."""
+    """W^ opened once, two queries: the absorbed products are all that hides. Each assignment is its own product."""
 
     def protocol(b: Builder, w: Array, x: Array, y: Array) -> None:
         n = w.size
@@ -159,7 +154,7 @@ def maximum(b: Builder, x: Array, y: Array) -> None:
 
 
 def counted(b: Builder, x: Array, y: Array) -> None:
-    """Two bits and their exclusive or as numbers, added and opened."""
+    """A bit and the exclusive or of two as numbers, added and opened."""
     p, q = (b.wire(a.astype(np.uint8)) for a in (x, y))
     shape = same(b, p)
     numbers = [b.emit(BitToWord, shape, 3, d=bit) for bit in (p, b.emit(Xor, shape, 1, BITS, x=p, y=q))]
@@ -174,7 +169,7 @@ def shipped_bit(b: Builder, x: Array) -> None:
 
 
 def table_and_flag(b: Builder, x: Array) -> None:
-    """A sample table and a comparison on the same wire, then the looked up value opened; rings of 32 bits by their quotient."""
+    """A sample table and a comparison on one wire, then the value opened; rings of 32 bits by a few of their bits."""
     wire = b.wire(x, 3)
     y = b.emit(
         Table, same(b, wire), 32, function="sigmoid", input_scale=0, origin=4, nodes_log=1, cell_log=2, table_scale=8,
@@ -234,135 +229,6 @@ def test_view_is_uniform_for_every_secret(case: Case, who: int, receiver: int) -
             t.assert_exact()
 
 
-# -- what must be caught -----------------------------------------------------------------------------------------------
-
-
-class WithPadsOf:
-    """Open under the mask of another opening, `other`."""
-
-    other: int
-
-    def pack(self, p: PartyContext, x: Array, masked: Array, start: int, n: int, out: Array) -> None:
-        own, p.op = p.op, self.other
-        super().pack(p, x, masked, start, n, out)  # type: ignore[misc]
-        p.op = own
-
-
-@dataclass(frozen=True)
-class SecondUse(WithPadsOf, Open):
-    other: int
-
-
-@dataclass(frozen=True)
-class Unreduced(Open):
-    """x + (mask mod 2^l) sent in two bits more than the ring has, without reducing it first."""
-
-    def segments(self, types: Types) -> list[tuple[int, int, int]]:
-        return [(start, n, kernels.packed_size(n, types[self.y].bits + 2)) for start, n in tiles(types[self.y].size)]
-
-    def pack(self, p: PartyContext, x: Array, masked: Array, start: int, n: int, out: Array) -> None:
-        l = p.types[self.y].bits
-        piece = slice(start, start + n)
-        masked[piece] = low(x[piece], l + 1) + low(p.prg.words(stream(PURPOSE_MASK, p.op), n, start), l)
-        kernels.pack(masked[piece], l + 2, out)
-
-    def absorb(self, p: PartyContext, masked: Array, start: int, n: int, received: Array) -> None:
-        kernels.unpack_add(received, p.types[self.y].bits + 2, masked[start : start + n])
-
-
-@dataclass(frozen=True)
-class Unmasked(Open):
-    """The share itself."""
-
-    def pack(self, p: PartyContext, x: Array, masked: Array, start: int, n: int, out: Array) -> None:
-        masked[start : start + n] = x[start : start + n]
-        kernels.pack(masked[start : start + n], p.types[self.y].bits, out)
-
-
-@dataclass(frozen=True)
-class ClearCorrection(BitToWord):
-    """The dealer sends the mask of the bit as it is."""
-
-    def deal(self, d: DealerContext) -> None:
-        super().deal(_Clear(d))  # type: ignore[arg-type]
-
-
-@dataclass(frozen=True)
-class PadOfAnOpening(BitToWord):
-    """The dealer pads its correction with the words that mask the opening `other`: one word, two purposes."""
-
-    other: int
-
-    def deal(self, d: DealerContext) -> None:
-        super().deal(_OfMask(d, self.other))  # type: ignore[arg-type]
-
-
-class _Clear:
-    def __init__(self, d: DealerContext) -> None:
-        self.d = d
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self.d, name)
-
-    def __getitem__(self, register: int) -> Array | None:
-        return self.d[register]
-
-    def __setitem__(self, register: int, value: Array | None) -> None:
-        self.d[register] = value
-
-    def share(self, slot: int, spec: object, start: int, value: Array) -> None:
-        self.d.send(kernels.pack(value, spec.bits))  # type: ignore[attr-defined]
-
-
-class _OfMask(_Clear):
-    def __init__(self, d: DealerContext, other: int) -> None:
-        super().__init__(d)
-        self.other = other
-
-    def share(self, slot: int, spec: object, start: int, value: Array) -> None:
-        pad = self.d.prgs[1 - self.d.receiver].words(stream(PURPOSE_MASK, self.other), value.size, start)
-        self.d.send(kernels.pack(value - pad, spec.bits))  # type: ignore[attr-defined]
-
-
-def mask_used_twice(b: Builder, x: Array, y: Array) -> None:
-    """The inputs are ops 0 and 1, so the openings are ops 2 and 3."""
-    p, q = b.input(x, 3), b.input(y, 3)
-    b.open(p)
-    b.emit(SecondUse, same(b, q), 3, x=q, other=2)
-
-
-def with_open(cls: type[Open]) -> Protocol:
-    def protocol(b: Builder, x: Array, y: Array) -> None:
-        p = b.input(x, 3)
-        b.emit(cls, same(b, p), 3, x=p)
-        b.wire(y, 3)
-
-    return protocol
-
-
-def clear_correction(b: Builder, x: Array, y: Array) -> None:
-    bit = b.wire((x & U(1)).astype(np.uint8))
-    b.emit(ClearCorrection, same(b, bit), 2, d=bit)
-    b.wire(y, 3)
-
-
-def pad_of_an_opening(b: Builder, x: Array, y: Array) -> None:
-    """Ops 0 and 1 are the inputs, 2 and 3 the openings; the number's correction takes the words that mask y."""
-    p, q = b.input((x & U(1)).astype(np.uint8)), b.input(y, 3)
-    bit = b.open(p)
-    b.open(q)
-    b.emit(PadOfAnOpening, same(b, bit), 3, d=bit, other=3)
-
-
-BROKEN = {
-    "one mask for two values": mask_used_twice,
-    "a message that is not reduced": with_open(Unreduced),
-    "a share without a mask": with_open(Unmasked),
-    "a correction without a pad": clear_correction,
-    "one pad for an opening and a correction": pad_of_an_opening,
-}
-
-
 @pytest.mark.parametrize("name", BROKEN)
 def test_broken_protocols_are_told_apart(name: str) -> None:
     """For some party the views of two secrets have different distributions."""
@@ -378,7 +244,7 @@ def test_broken_protocols_are_told_apart(name: str) -> None:
 
 @pytest.mark.parametrize("l", [1, 5])
 def test_a_result_tells_its_receiver_nothing_but_itself(l: int) -> None:
-    """PROTOCOLS section 7: over all words of the pair's stream, the two shares of a result take every value with its sum."""
+    """PROTOCOLS section 7: over all words of the pair's stream, the shares take every value with the result's sum."""
     n = 1 << l
     for own in (0, 1, 17):
         b = Builder()

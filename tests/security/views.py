@@ -1,8 +1,8 @@
-"""A party's view by exhaustion: the real gates run once on a tensor whose elements are all assignments of the peer's words.
+"""A party's view by exhaustion: one run of the real gates, on tensors whose elements are all assignments.
 
-What a party sees is what the peer and the dealer send it. By the lemma of PROTOCOLS section 0 the map from the pads of the
-peer's stream to that view is a bijection, whatever the secrets. Here element i of every tensor belongs to assignment i: the
-peer's streams hold the bits of i (each stream its own), the observer's streams and input shares are constants.
+What a party sees is what the peer and the dealer send it. By the lemma of PROTOCOLS section 0 the map from the pads of
+the peer's stream to that view is a bijection, whatever the secrets. Here element i of every tensor belongs to
+assignment i: the peer's streams hold the bits of i (each stream its own), the observer's streams and input shares are constants.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Protocol = Callable[..., None]
 
 
 class Enumerated(Streams):
-    """Streams that take all values: places[stream] = (first bit, bits), of the element's number. Samples hold `kept` bits."""
+    """Streams that take all values: places[stream] = (first bit, bits) of the element's number; samples have `kept`."""
 
     def __init__(
         self, places: Mapping[int, tuple[int, int]], entry_bits: int = 0, kept: int = 0, top: bool = False
