@@ -46,8 +46,12 @@ def feeds_of(program: Program, inputs: Mapping[str, Array], params: Mapping[str,
 
 
 def all_models() -> list[tuple[str, str]]:
-    """(name, text) of the zoo, and of a few whole networks at small sizes."""
-    return [*sources(), *NETWORKS.items()]
+    """(name, text) of the zoo, and of a few whole networks at small sizes; an expression of two kinds has two names."""
+    named: dict[str, str] = {}
+    for name, text in (*sources(), *NETWORKS.items()):
+        kind = text.splitlines()[2].partition(" : ")[2].partition(" from")[0]
+        named[name if name not in named else f"{name} of {kind}"] = text
+    return list(named.items())
 
 
 NETWORKS = {

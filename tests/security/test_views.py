@@ -208,7 +208,7 @@ CASES = [
     Case("weights of two matrix products", weights_reused(MatMul), some((0, 3, 6), (1, 5), (0, 7))),
     Case("weights of two convolutions", weights_reused(Conv2d), some((0, 6), (1, 5), (0, 7))),
     Case("square", square, ring(4)),
-    Case("maximum of two masked values", maximum, [(-2, 1), (1, -2), (0, 0), (1, 1), (-1, -2)]),
+    Case("maximum of two masked values", maximum, [(-2, 1), (1, -2), (0, 0)]),
     Case("bits as numbers", counted, some(BIT, BIT)),
     Case("a shipped bit", shipped_bit, ring(3)),
     Case("table and flag on one mask", table_and_flag, ring(3), kept=2),

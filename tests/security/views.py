@@ -2,7 +2,7 @@
 
 What a party sees is what the peer and the dealer send it. By the lemma of PROTOCOLS section 0 the map from the pads of
 the peer's stream to that view is a bijection, whatever the secrets. Here element i of every tensor belongs to
-assignment i: the peer's streams hold the bits of i (each stream its own), the observer's streams and input shares are constants.
+assignment i: the peer's streams hold the bits of i (each its own), the observer's streams and input shares are fixed.
 """
 
 from __future__ import annotations
