@@ -1,26 +1,25 @@
 """A party's side of a plan: one loop over the op-list.
 
-The executor owns registers, counts and the order of work; gates do the arithmetic, the channel and the material source (see
-`transport.channel`) do the waiting. It opens no socket, file or thread.
+The executor owns registers, counts and the order of work; gates do the arithmetic, the channel and the material source
+(see `transport.channel`) do the waiting. It opens no socket, file or thread.
 
-A round's openings are sent as one stream of pieces, grouped into messages of at most MESSAGE bytes; both parties derive the
-grouping from the plan. At most WINDOW messages are sent ahead of what has been received, so that neither side ever holds more
-than a few messages of the other's.
+A round's openings are sent as one stream of pieces, grouped into messages of at most MESSAGE bytes; both parties derive
+the grouping from the plan. At most WINDOW messages are sent ahead of what has been received, so that neither side ever
+holds more than a few messages of the other's.
 """
 
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from . import kernels
-from .gates import Gate, Input, Open, Planes, Product, Reveal, Samples, Secret, Words
 from .gates import Constant as ConstantGate
+from .gates import Gate, Input, Open, Planes, Product, Reveal, Samples, Secret, Words
 from .gates.base import PURPOSE_SHARE, stream
 from .plan import Plan, Procedure
 from .registers import BLOCK, Form, Register, wrapping
@@ -29,7 +28,7 @@ from .transport.channel import Channel, Source
 Array = np.ndarray
 
 MESSAGE = 1 << 19
-"""Bytes of one message at most: large enough that its cost is that of its bytes, small enough to overlap its sending."""
+"""Bytes of one message at most: its cost is that of its bytes, and it is small enough to overlap its sending."""
 
 WINDOW = 6
 """Messages sent ahead of what has been received in the same round."""
@@ -58,7 +57,7 @@ class Stats:
     op_sent: Counter[int] = field(default_factory=Counter)
     op_received: Counter[int] = field(default_factory=Counter)
     op_material: Counter[int] = field(default_factory=Counter)
-    op_seconds: Counter[int] = field(default_factory=Counter)
+    op_seconds: dict[int, float] = field(default_factory=lambda: defaultdict(float))
 
 
 class Where:
@@ -92,7 +91,8 @@ class PartyExecutor:
             outputs = run.execute(feeds)
         keep = self._programs["run"].foreign
         self._kept = {r: run.values[r] for r in keep}
-        self._kept_masks = {r: np.asarray(run.mask(r), order="C") for r in keep if self.plan.registers[r].form is Form.WIRE}
+        wires = [r for r in keep if self.plan.registers[r].form is Form.WIRE]
+        self._kept_masks = {r: np.asarray(run.mask(r), order="C") for r in wires}
         self._kept_affine = {}
         self._prepared = None
         return outputs
@@ -127,23 +127,18 @@ class _Program:
         self.rounds = procedure.rounds
         self.producer = {r: i for i, gate in enumerate(self.gates) for r in gate.outs}
         self.foreign = sorted({r for gate in self.gates for r in gate.ins} - set(self.producer))
-        self.specs = [gate.secrets(types) for gate in self.gates]
-        self.messages = [_messages([(i, self.gates[i]) for i in r.opens], types) for r in procedure.rounds]
-        self.ahead = [i for i, gate in enumerate(self.gates) if isinstance(gate, Product) and self._known(gate, types)]
+        self.opens = {i: gate for i, gate in enumerate(self.gates) if isinstance(gate, Open)}
+        self.messages = [_messages({i: self.opens[i] for i in r.opens}, types) for r in procedure.rounds]
+        self.ahead = list(self._ahead(types))
         self.free_after = self._last_uses()
 
-    def _known(self, gate: Product, types: tuple[Register, ...]) -> int | None:
-        """The operand that comes from an earlier procedure, where both are masked."""
-        if not (types[gate.x].form.masked and types[gate.y].form.masked):
-            return None
-        return next((r for r in (gate.y, gate.x) if r not in self.producer), None)
-
-    def known(self, i: int, types: tuple[Register, ...]) -> int:
-        gate = self.gates[i]
-        assert isinstance(gate, Product)
-        register = self._known(gate, types)
-        assert register is not None
-        return register
+    def _ahead(self, types: tuple[Register, ...]) -> Iterator[tuple[int, Product, int]]:
+        """(op, gate, known operand) of products of masked values of which one comes from an earlier procedure."""
+        for i, gate in enumerate(self.gates):
+            if isinstance(gate, Product) and types[gate.x].form.masked and types[gate.y].form.masked:
+                known = [r for r in (gate.y, gate.x) if r not in self.producer]
+                if known:
+                    yield i, gate, known[0]
 
     def _last_uses(self) -> dict[int, list[int]]:
         """Registers that nothing reads after an op. A mask is rebuilt from the openings, so it needs no register."""
@@ -167,11 +162,10 @@ class _Piece:
     size: int
 
 
-def _messages(opens: list[tuple[int, Gate]], types: tuple[Register, ...]) -> list[tuple[int, list[_Piece]]]:
+def _messages(opens: Mapping[int, Open], types: tuple[Register, ...]) -> list[tuple[int, list[_Piece]]]:
     """The pieces of a round's openings in messages: (bytes, pieces)."""
     out: list[tuple[int, list[_Piece]]] = []
-    for op, gate in opens:
-        assert isinstance(gate, Open)
+    for op, gate in opens.items():
         for start, n, size in gate.segments(types):
             if not out or out[-1][0] + size > MESSAGE:
                 out.append((0, []))
@@ -220,7 +214,7 @@ class _Run:
         op = self.program.producer[register]
         saved = self.op, self._remember
         self.op, self._remember = op, False
-        value = self.program.gates[op].mask(self)  # type: ignore[arg-type]
+        value = self.program.gates[op].mask(self)
         self.op, self._remember = saved
         if self._remember:
             self._masks[register] = value
@@ -243,7 +237,7 @@ class _Run:
     def take_ahead(self) -> tuple[int, Array] | None:
         return self._ahead.pop(self.op, None)
 
-    def secret(self, slot: int, spec: Secret, start: int, n: int) -> Array | None:
+    def secret(self, slot: int, spec: Secret, start: int, n: int) -> Array:
         """Elements [start, start + n) of this op's secret. Slots of one tile are asked for in order."""
         if self.seeded:
             pad = stream(PURPOSE_SHARE, self.op, slot)
@@ -262,7 +256,7 @@ class _Run:
             return None
         return np.frombuffer(self._receive(spec.size(n)), np.uint8)
 
-    def _receive(self, size: int) -> Any:
+    def _receive(self, size: int) -> memoryview:
         self.stats.material_bytes += size
         self.stats.op_material[self.op] += size
         return self.material.read(size, Where(self.plan, self.procedure, self.op))
@@ -270,12 +264,9 @@ class _Run:
     # -- the loop ------------------------------------------------------------------------------------------------------
 
     def compute_ahead(self) -> None:
-        for i in self.program.ahead:
-            gate = self.program.gates[i]
-            assert isinstance(gate, Product)
-            known = self.program.known(i, self.types)
+        for i, gate, known in self.program.ahead:
             self.op = i
-            self._ahead[i] = known, gate.ahead(self, known == gate.y)  # type: ignore[arg-type]
+            self._ahead[i] = known, gate.ahead(self, known == gate.y)
 
     def execute(self, feeds: Mapping[str, Array]) -> dict[tuple[str, str], Array]:
         begin = time.perf_counter()
@@ -302,9 +293,9 @@ class _Run:
         elif isinstance(gate, ConstantGate):
             self.values[gate.y] = self.plan.constants[gate.index]
         elif isinstance(gate, Reveal):
-            outputs.update(gate.messages(self, pair))  # type: ignore[arg-type]
+            outputs.update(gate.messages(self, pair))
         else:
-            gate.evaluate(self)  # type: ignore[arg-type]
+            gate.evaluate(self)
         self.stats.op_seconds[i] += time.perf_counter() - begin
         self._free(i)
 
@@ -334,11 +325,9 @@ class _Run:
         for size, pieces in messages[received:]:
             self._absorb(size, pieces, buffers)
         for i in opens:
-            gate = self.program.gates[i]
-            assert isinstance(gate, Open)
             self.op = i
             _, masked = buffers.pop(i)
-            gate.end(self, masked)  # type: ignore[arg-type]
+            self.program.opens[i].end(self, masked)
             self._free(i)
         self.stats.op_seconds[first] += time.perf_counter() - begin
 
@@ -346,13 +335,12 @@ class _Run:
         message = np.empty(size, np.uint8)
         at = 0
         for piece in pieces:
-            gate = self.program.gates[piece.op]
-            assert isinstance(gate, Open)
+            gate = self.program.opens[piece.op]
             self.op = piece.op
             if piece.op not in buffers:
-                buffers[piece.op] = gate.begin(self)  # type: ignore[arg-type]
+                buffers[piece.op] = gate.begin(self)
             x, masked = buffers[piece.op]
-            gate.pack(self, x, masked, piece.start, piece.n, message[at : at + piece.size])  # type: ignore[arg-type]
+            gate.pack(self, x, masked, piece.start, piece.n, message[at : at + piece.size])
             self.stats.op_sent[piece.op] += piece.size
             at += piece.size
         self.stats.sent_bytes += size
@@ -362,18 +350,17 @@ class _Run:
         message = np.frombuffer(self.channel.recv(size, Where(self.plan, self.procedure, pieces[0].op)), np.uint8)
         at = 0
         for piece in pieces:
-            gate = self.program.gates[piece.op]
-            assert isinstance(gate, Open)
             self.op = piece.op
-            gate.absorb(self, buffers[piece.op][1], piece.start, piece.n, message[at : at + piece.size])  # type: ignore[arg-type]
+            gate, (_, masked) = self.program.opens[piece.op], buffers[piece.op]
+            gate.absorb(self, masked, piece.start, piece.n, message[at : at + piece.size])
             self.stats.op_received[piece.op] += piece.size
             at += piece.size
         self.stats.received_bytes += size
 
     def _free(self, i: int) -> None:
+        if self.procedure == "setup":
+            return
         for register in self.program.free_after.get(i, ()):
-            if self.procedure == "setup":
-                continue
             self.values.pop(register, None)
             self._masks.pop(register, None)
             self._affine.pop(register, None)

@@ -1,7 +1,8 @@
 """The dealer's side of a plan: the same op-list, read on masks.
 
-No interaction and no input: from the two keys of an execution it derives the masks and writes, op after op, the corrections
-that one of the parties is sent. It opens no socket, file or thread; a sink (see `transport.channel`) may hold it back.
+No interaction and no input: from the two keys of an execution it derives the masks and writes, op after op, the
+corrections that one of the parties is sent. It opens no socket, file or thread; a sink (see `transport.channel`) may
+hold it back.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class DealerExecutor:
 
 
 class Record:
-    """One execution: the DealerContext of the gates. `masks` holds masks and offsets by register (None stands for 0)."""
+    """One execution: the DealerContext of the gates. `masks` has masks and offsets by register (None stands for 0)."""
 
     def __init__(
         self,
@@ -63,6 +64,7 @@ class Record:
         self.masks: dict[int, Array | None] = dict(kept)
         self.op = 0
         self.receiver = 0
+        self.elements = 0
         self.written = 0
         self._constants: dict[int, Array] = {}
 
@@ -71,6 +73,12 @@ class Record:
 
     def __setitem__(self, register: int, value: Array | None) -> None:
         self.masks[register] = value
+
+    def mask(self, register: int) -> Array:
+        """The mask of a masked value, which is never absent."""
+        mask = self.masks[register]
+        assert mask is not None, f"register {register} has no mask"
+        return mask
 
     def constant(self, register: int) -> Array:
         """A constant of the plan, which the dealer knows too."""
@@ -106,7 +114,7 @@ class Record:
                 continue
             self.elements = op.gate.elements(self.types)
             with wrapping():
-                op.gate.deal(self)  # type: ignore[arg-type]
+                op.gate.deal(self)
             if last_uses is not None:
                 for register in last_uses.get(i, ()):
                     self.masks.pop(register, None)

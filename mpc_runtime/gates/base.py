@@ -1,7 +1,7 @@
 """What a gate is.
 
-A gate is one instruction of the op-list: a frozen dataclass whose fields are register numbers (annotated `In`, `Ins`, `Out`,
-`Outs`) and public attributes. Its readings stand side by side in its class:
+A gate is one instruction of the op-list: a frozen dataclass whose fields are register numbers (annotated `In`, `Ins`,
+`Out`, `Outs`) and public attributes. Its readings stand side by side in its class:
 
     secrets     the correlated randomness it needs, as a specification (what the cost report and the executor read)
     deal        the dealer's side: from masks to that randomness and to the masks or offsets of its results
@@ -18,8 +18,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from functools import cache
-from typing import TYPE_CHECKING, NewType, Protocol
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 
@@ -28,13 +28,13 @@ from ..registers import TILE, Form, Register
 if TYPE_CHECKING:
     from ..kernels import Prg
 
-In = NewType("In", int)
-Out = NewType("Out", int)
-Ins = tuple[In, ...]
-Outs = tuple[Out, ...]
+In: TypeAlias = int
+Out: TypeAlias = int
+Ins: TypeAlias = tuple[int, ...]
+Outs: TypeAlias = tuple[int, ...]
 
 Types = Sequence[Register]
-Array = np.ndarray
+Array: TypeAlias = np.ndarray
 
 PURPOSE_MASK = 1
 """Stream purpose of free masks (the pad words of openings)."""
@@ -45,13 +45,13 @@ PURPOSE_OUTPUT = 3
 
 
 def stream(purpose: int, op: int, slot: int = 0) -> int:
-    """Upper half of the counter block: purpose (8 bits), op number (40), slot within the op (16). PROTOCOLS section 9."""
+    """Upper half of the counter block: purpose (8 bits), op (40), slot within the op (16). PROTOCOLS section 9."""
     return purpose << 56 | op << 16 | slot
 
 
 @dataclass(frozen=True)
 class Words:
-    """`per` words of `bits` bits for every element, dependent on masks; one party expands its half, the other is sent it."""
+    """A word of `bits` bits for every element: one party expands its half, the other is sent it."""
 
     bits: int
 
@@ -87,11 +87,15 @@ class PartyContext(Protocol):
     """What a party's executor lends to a gate."""
 
     party: int
-    types: Types
     prg: Prg
     op: int
-    seeded: bool
-    """Whether this party expands its half of the op's secrets from its stream (kernels may fuse that), or is sent it."""
+
+    @property
+    def types(self) -> Types: ...
+    @property
+    def seeded(self) -> bool:
+        """Whether this party expands its half of the op's secrets from its stream (kernels may fuse that)."""
+        ...
 
     def __getitem__(self, register: int) -> Array: ...
     def __setitem__(self, register: int, value: Array) -> None: ...
@@ -99,7 +103,15 @@ class PartyContext(Protocol):
         """This party's share of the mask of a WIRE, in the register's shape."""
         ...
 
-    def secret(self, slot: int, spec: Secret, start: int, n: int) -> Array | None:
+    def affine(self, register: int) -> Array:
+        """(party == 0) X - [mask] of a WIRE."""
+        ...
+
+    def take_ahead(self) -> tuple[int, Array] | None:
+        """What `Product.ahead` made for this op, with the operand that was known; None where nothing was."""
+        ...
+
+    def secret(self, slot: int, spec: Secret, start: int, n: int) -> Array:
         """This party's share of elements [start, start + n) of secret `slot`, as words or planes."""
         ...
 
@@ -109,15 +121,24 @@ class PartyContext(Protocol):
 
 
 class DealerContext(Protocol):
-    """What the dealer's executor lends to a gate: masks and offsets by register (None stands for 0), and a way to share."""
+    """What the dealer's executor lends to a gate: masks and offsets by register (None stands for 0), a way to share."""
 
-    types: Types
     prgs: tuple[Prg, Prg]
     op: int
     receiver: int
 
+    @property
+    def types(self) -> Types: ...
     def __getitem__(self, register: int) -> Array | None: ...
     def __setitem__(self, register: int, value: Array | None) -> None: ...
+    def mask(self, register: int) -> Array:
+        """The mask of a masked value, which is never absent."""
+        ...
+
+    def constant(self, register: int) -> Array:
+        """A constant of the plan, which the dealer knows too."""
+        ...
+
     def share(self, slot: int, spec: Secret, start: int, value: Array) -> None:
         """Share elements of secret `slot`: the half of one party is its stream, the other is sent the correction."""
         ...
@@ -130,8 +151,8 @@ class DealerContext(Protocol):
 class MeaningContext(Protocol):
     """Plain values of registers, and the masks of wires (the rounding of a truncation depends on them)."""
 
-    types: Types
-
+    @property
+    def types(self) -> Types: ...
     def __getitem__(self, register: int) -> Array: ...
     def __setitem__(self, register: int, value: Array) -> None: ...
     def mask(self, register: int) -> Array: ...
@@ -143,6 +164,11 @@ def tiles(n: int) -> Iterator[tuple[int, int]]:
         yield start, min(TILE, n - start)
 
 
+def flat(x: Array) -> Array:
+    """The elements in C order, as one contiguous axis: what kernels take."""
+    return np.ascontiguousarray(x).reshape(-1)
+
+
 def low(x: Array, bits: int) -> Array:
     """x mod 2^bits."""
     return x if bits == 64 else x & np.uint64((1 << bits) - 1)
@@ -151,19 +177,26 @@ def low(x: Array, bits: int) -> Array:
 def signed(x: Array, bits: int) -> Array:
     """The two's complement integers of ring elements, as int64."""
     shift = np.uint64(64 - bits)
-    return (x << shift).view(np.int64) >> shift.astype(np.int64)
+    y: Array = (x << shift).view(np.int64) >> shift.astype(np.int64)
+    return y
 
 
+@dataclass(frozen=True)
 class Gate:
     """Base of all gates. Subclasses are frozen dataclasses."""
 
-    @property
+    @cached_property
     def ins(self) -> tuple[int, ...]:
-        return tuple(r for name, many in _registers(type(self))[0] for r in _as_tuple(getattr(self, name), many))
+        return self._registers("In", "Ins")
 
-    @property
+    @cached_property
     def outs(self) -> tuple[int, ...]:
-        return tuple(r for name, many in _registers(type(self))[1] for r in _as_tuple(getattr(self, name), many))
+        return self._registers("Out", "Outs")
+
+    def _registers(self, *annotations: str) -> tuple[int, ...]:
+        """The registers in the fields that are annotated so, in the order of the fields."""
+        held: list[int | tuple[int, ...]] = [getattr(self, f.name) for f in fields(self) if f.type in annotations]
+        return tuple(r for value in held for r in (value if isinstance(value, tuple) else (value,)))
 
     def secrets(self, types: Types) -> tuple[Secret, ...]:
         """The dependent secrets, slot by slot, for the elements that `elements` counts."""
@@ -206,15 +239,3 @@ class Gate:
         """Bytes of corrections, all to one party."""
         n = self.elements(types)
         return sum(spec.size(n) for spec in self.secrets(types))
-
-
-def _as_tuple(value: int | tuple[int, ...], many: bool) -> tuple[int, ...]:
-    return value if many else (value,)  # type: ignore[return-value]
-
-
-@cache
-def _registers(cls: type[Gate]) -> tuple[tuple[tuple[str, bool], ...], tuple[tuple[str, bool], ...]]:
-    """((operand field, is a tuple), ...), ((result field, is a tuple), ...) of a gate class, from its annotations."""
-    ins = tuple((f.name, f.type == "Ins") for f in fields(cls) if f.type in ("In", "Ins"))
-    outs = tuple((f.name, f.type == "Outs") for f in fields(cls) if f.type in ("Out", "Outs"))
-    return ins, outs

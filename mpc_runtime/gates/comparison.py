@@ -2,14 +2,15 @@
 
     [z >= 0] = 1 xor c_{k-1} xor r_{k-1} xor [c mod 2^(k-1) < r mod 2^(k-1)]       for c = z + r, |z| < 2^(k-1)
 
-`Leaf` reads, for each digit of the public c, shares of [c_j < r_j] and [c_j = r_j] out of the dealer's tables; `Combine` is
-one level of the tree that joins digits; every level is followed by an `Open`; `ToBit` adds the top bits. All of it is
-bit-sliced: a register of planes holds P bits for each element (see `registers.Domain`).
+`Leaf` reads, for each digit of the public c, shares of [c_j < r_j] and [c_j = r_j] out of the dealer's tables;
+`Combine` is one level of the tree that joins digits; every level is followed by an `Open`; `ToBit` adds the top bits.
+All of it is bit-sliced: a register of planes holds P bits for each element (see `registers.Domain`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -29,20 +30,24 @@ from .base import (
     Planes,
     Secret,
     Types,
+    flat,
     low,
     stream,
     tiles,
 )
 
+Kind: TypeAlias = Literal["lt", "eq"]
+"""Order or equality."""
 
-def leaf_planes(digits: int, kind: str) -> int:
+
+def leaf_planes(digits: int, kind: Kind) -> int:
     """Bits that the leaves of one comparison open for each element."""
     return 2 * digits - 1 if kind == "lt" else digits
 
 
 @dataclass(frozen=True)
 class Leaf(Gate):
-    """Shares of the digit comparisons of x - threshold with 0, for each threshold; one set of tables serves all of them.
+    """Shares of the digit comparisons of x - threshold with 0, for each threshold; one set of tables serves them all.
 
     widths: bits of the digits, low to high, of bits [low_bit, width - 1) of the masked value.
     kind:   "lt" for order, "eq" for equality.
@@ -51,7 +56,7 @@ class Leaf(Gate):
     width: int
     low_bit: int
     widths: tuple[int, ...]
-    kind: str
+    kind: Kind
     thresholds: tuple[int, ...]
     x: In
     ys: Outs
@@ -66,7 +71,7 @@ class Leaf(Gate):
         return types[self.x].size
 
     def deal(self, d: DealerContext) -> None:
-        r = np.ascontiguousarray(d[self.x]).reshape(-1)
+        r = flat(d.mask(self.x))
         (spec,) = self.secrets(d.types)
         for start, n in tiles(r.size):
             d.share(0, spec, start, kernels.leaf_deal(r[start : start + n], self.low_bit, self.widths))
@@ -74,26 +79,33 @@ class Leaf(Gate):
             d[y] = None
 
     def evaluate(self, p: PartyContext) -> None:
-        c = np.ascontiguousarray(p[self.x]).reshape(-1)
+        c = flat(p[self.x])
         (spec,) = self.secrets(p.types)
         planes = leaf_planes(len(self.widths), self.kind)
         results = [np.empty((-(-c.size // BLOCK), planes, 8), np.uint64) for _ in self.ys]
         for start, n in tiles(c.size):
             tables = None if p.seeded else p.secret(0, spec, start, n)
-            seed = {"prg": p.prg, "stream": stream(PURPOSE_SHARE, p.op), "start": start} if p.seeded else {}
             blocks = slice(start // BLOCK, -(-(start + n) // BLOCK))
             for threshold, result in zip(self.thresholds, results, strict=True):
-                shifted = c[start : start + n] - np.uint64(threshold % (1 << 64)) if threshold else c[start : start + n]
                 kernels.leaf_read(
-                    shifted, self.low_bit, self.widths, tables, p.party, self.kind, out=result[blocks], **seed
+                    _minus(c[start : start + n], threshold),
+                    self.low_bit,
+                    self.widths,
+                    tables,
+                    p.party,
+                    self.kind,
+                    out=result[blocks],
+                    prg=p.prg if p.seeded else None,
+                    stream=stream(PURPOSE_SHARE, p.op),
+                    start=start,
                 )
         for y, result in zip(self.ys, results, strict=True):
             p[y] = result
 
     def meaning(self, s: MeaningContext) -> None:
         bits = s.types[self.x].bits
-        r = np.ascontiguousarray(s.mask(self.x)).reshape(-1)
-        c = low(np.ascontiguousarray(s[self.x]).reshape(-1) + r, bits)
+        r = flat(s.mask(self.x))
+        c = low(flat(s[self.x]) + r, bits)
         for threshold, y in zip(self.thresholds, self.ys, strict=True):
             shifted = c - np.uint64(threshold % (1 << 64))
             columns, at = [], self.low_bit
@@ -117,7 +129,7 @@ class Combine(Gate):
 
     nodes: int
     fan_in: int
-    kind: str
+    kind: Kind
     leaf: bool
     x: In
     y: Out
@@ -139,7 +151,7 @@ class Combine(Gate):
         return (Planes(monomials),) if monomials else ()
 
     def deal(self, d: DealerContext) -> None:
-        masks = d[self.x]
+        masks = d.mask(self.x)
         secrets = self.secrets(d.types)
         size = d.types[self.y].size
         offset = np.empty((masks.shape[0], self._shape()[2], 8), np.uint64)
@@ -203,7 +215,7 @@ class Combine(Gate):
 
 @dataclass(frozen=True)
 class ToBit(Gate):
-    """One masked bit per element from the root of a comparison; `width` > 0 adds the top bits and gives [x >= threshold]."""
+    """One masked bit per element from the root of a comparison; a `width` adds the top bits: [x >= threshold]."""
 
     width: int
     threshold: int
@@ -219,24 +231,20 @@ class ToBit(Gate):
 
     def deal(self, d: DealerContext) -> None:
         t = d.types[self.y]
-        d[self.y] = self._bits(d[self.root], d[self.x], 0, t.size, np.uint8(0)).reshape(t.shape)
+        d[self.y] = self._bits(d.mask(self.root), d.mask(self.x), 0, t.size, np.uint8(0)).reshape(t.shape)
 
     def evaluate(self, p: PartyContext) -> None:
         t = p.types[self.y]
         p[self.y] = self._bits(p[self.root], p[self.x], self.threshold, t.size, np.uint8(1)).reshape(t.shape)
 
-    def _bits(self, root: Array, words: Array | None, threshold: int, size: int, flip: np.uint8) -> Array:
+    def _bits(self, root: Array, words: Array, threshold: int, size: int, flip: np.uint8) -> Array:
         """The root's bits, and with a width: xor the top bit of words - threshold, xor flip."""
         out = np.empty(size, np.uint8)
-        if self.width:
-            words = np.ascontiguousarray(words).reshape(-1)
+        words = flat(words)
         for start, n in tiles(size):
             planes = root[start // BLOCK : -(-(start + n) // BLOCK)]
             if self.width:
-                shifted = words[start : start + n]
-                if threshold:
-                    shifted = shifted - np.uint64(threshold % (1 << 64))
-                planes = planes ^ kernels.word_bit(shifted, self.width - 1)
+                planes = planes ^ kernels.word_bit(_minus(words[start : start + n], threshold), self.width - 1)
             out[start : start + n] = kernels.planes_to_bits(planes, n)
         return out ^ flip if self.width and flip else out
 
@@ -264,11 +272,11 @@ class ToPlanes(Gate):
         return 1
 
     def _join(self, parts: list[Array]) -> Array:
-        flat = [kernels.bits_to_planes(np.ascontiguousarray(a).reshape(-1)) for a in parts]
-        return np.ascontiguousarray(np.concatenate(flat, axis=1))
+        planes = [kernels.bits_to_planes(flat(a)) for a in parts]
+        return np.ascontiguousarray(np.concatenate(planes, axis=1))
 
     def deal(self, d: DealerContext) -> None:
-        d[self.y] = self._join([d[x] for x in self.xs])
+        d[self.y] = self._join([d.mask(x) for x in self.xs])
 
     def evaluate(self, p: PartyContext) -> None:
         p[self.y] = self._join([p[x] for x in self.xs])
@@ -284,10 +292,16 @@ def to_planes(columns: list[Array]) -> Array:
 
 
 def _bit(words: Array, position: int) -> Array:
-    return ((words >> np.uint64(position)) & np.uint64(1)).astype(np.uint8)
+    bit: Array = ((words >> np.uint64(position)) & np.uint64(1)).astype(np.uint8)
+    return bit
 
 
-def _split(x: Array, nodes: int, kind: str) -> tuple[list[Array], list[Array | None]]:
+def _minus(words: Array, threshold: int) -> Array:
+    """words - threshold, without a copy where that is nothing."""
+    return words - np.uint64(threshold % (1 << 64)) if threshold else words
+
+
+def _split(x: Array, nodes: int, kind: Kind) -> tuple[list[Array], list[Array | None]]:
     """The less-than and equality planes of each node, lowest first."""
     if kind == "eq":
         return [], [x[:, j] for j in range(nodes)]

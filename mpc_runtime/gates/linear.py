@@ -1,8 +1,8 @@
 """Linear maps with public coefficients: local at the parties and at the dealer.
 
-The same function is applied to shares, to masked values, to masks and to offsets; only a public summand is treated apart
-(party 0 adds it to shares, both parties to a masked value, the dealer to nothing). PROTOCOLS section 0, "Who knows a
-public number".
+The same function is applied to shares, to masked values, to masks and to offsets; only a public summand is treated
+apart (party 0 adds it to shares, both parties to a masked value, the dealer to nothing). PROTOCOLS section 0, "Who
+knows a public number".
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Transpose(LinearMap):
     y: Out
 
     def apply(self, a: Array) -> Array:
-        return a.transpose(self.axes)
+        return np.transpose(a, self.axes)
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,8 @@ class Slice(LinearMap):
             slice(start, None if stop < 0 else stop, step)
             for start, stop, step in zip(self.starts, self.stops, self.steps, strict=True)
         )
-        return a[index]
+        part: Array = a[index]
+        return part
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,8 @@ class Sum(LinearMap):
     y: Out
 
     def apply(self, a: Array) -> Array:
-        return a.sum(axis=self.axes, keepdims=True, dtype=np.uint64)
+        total: Array = a.sum(axis=self.axes, keepdims=True, dtype=np.uint64)
+        return total
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,9 @@ class WindowSum(LinearMap):
 
     def apply(self, a: Array) -> Array:
         windows = np.lib.stride_tricks.sliding_window_view(a, self.kernel, axis=(-2, -1))
-        return windows[..., :: self.stride[0], :: self.stride[1], :, :].sum(axis=(-2, -1), dtype=np.uint64)
+        kept = windows[..., :: self.stride[0], :: self.stride[1], :, :]
+        total: Array = kept.sum(axis=(-2, -1), dtype=np.uint64)
+        return total
 
 
 @dataclass(frozen=True)
@@ -142,7 +146,8 @@ class Scale(LinearMap):
     y: Out
 
     def apply(self, a: Array) -> Array:
-        return a * np.uint64(self.factor % (1 << 64))
+        y: Array = a * np.uint64(self.factor % (1 << 64))
+        return y
 
 
 @dataclass(frozen=True)
@@ -192,7 +197,8 @@ class Add(Gate):
     z: Out
 
     def combine(self, a: Array, b: Array) -> Array:
-        return a - b if self.negative else a + b
+        z: Array = a - b if self.negative else a + b
+        return z
 
     def result(self, out: int, types: Types) -> Form:
         return joint_form(types, (self.x, self.y))

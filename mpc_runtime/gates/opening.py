@@ -26,6 +26,7 @@ from .base import (
     Secret,
     Types,
     Words,
+    flat,
     low,
     stream,
     tiles,
@@ -60,7 +61,7 @@ class Constant(Gate):
 
 @dataclass(frozen=True)
 class Open(Gate):
-    """X = x + p0 + p1 for free masks p_i: one message each way. An offset of x is absorbed: the mask is p0 + p1 - offset."""
+    """X = x + p0 + p1 for free masks p_i: one message each way. An offset of x is absorbed: mask = p0 + p1 - offset."""
 
     x: In
     y: Out
@@ -81,9 +82,9 @@ class Open(Gate):
         t = p.types[self.y]
         x = p[self.x]
         if t.domain is Domain.BITS:
-            x = kernels.bits_to_planes(np.ascontiguousarray(x).reshape(-1))
+            x = kernels.bits_to_planes(flat(x))
         elif t.domain is Domain.WORDS:
-            x = np.ascontiguousarray(x).reshape(-1)
+            x = flat(x)
         return x, np.empty_like(x)
 
     def pack(self, p: PartyContext, x: Array, masked: Array, start: int, n: int, out: Array) -> None:
@@ -151,9 +152,9 @@ class Materialize(Gate):
         offset = d[self.x]
         assert offset is not None, "materialize of a value without an offset"
         if t.domain is Domain.BITS:
-            offset = kernels.bits_to_planes(np.ascontiguousarray(offset).reshape(-1))
+            offset = kernels.bits_to_planes(flat(offset))
         elif t.domain is Domain.WORDS:
-            offset = np.ascontiguousarray(np.broadcast_to(offset, t.shape)).reshape(-1)
+            offset = flat(np.broadcast_to(offset, t.shape))
         for start, n in tiles(t.size):
             piece = slice(start, start + n) if t.domain is Domain.WORDS else _blocks(start, n)
             d.share(0, spec, start, offset[piece])
@@ -169,7 +170,7 @@ class Materialize(Gate):
                 out[start : start + n] += p.secret(0, spec, start, n)
             p[self.y] = out.reshape(t.shape)
             return
-        planes = kernels.bits_to_planes(np.ascontiguousarray(x).reshape(-1)) if t.domain is Domain.BITS else x.copy()
+        planes = kernels.bits_to_planes(flat(x)) if t.domain is Domain.BITS else x.copy()
         for start, n in tiles(t.size):
             planes[_blocks(start, n)] ^= p.secret(0, spec, start, n)
         p[self.y] = planes if t.domain is Domain.PLANES else kernels.planes_to_bits(planes, t.size).reshape(t.shape)
@@ -180,7 +181,10 @@ class Materialize(Gate):
 
 @dataclass(frozen=True)
 class Unmask(Gate):
-    """Shares of a masked value: party 0 takes X. With shares of the mask they are true shares, else the mask is the offset."""
+    """Shares of a masked value: party 0 takes X.
+
+    With shares of the mask they are true shares, else the mask is the offset.
+    """
 
     x: In
     y: Out
@@ -232,7 +236,7 @@ class FromPublic(Gate):
 
 @dataclass(frozen=True)
 class Reveal(Gate):
-    """Send a result to roles: re-randomised under a key that only the two parties share, reduced to the register's ring."""
+    """Send a result to roles: re-randomised under a key that only the two parties share, reduced to `bits` bits."""
 
     result_name: str
     roles: tuple[str, ...]
@@ -254,7 +258,7 @@ class Reveal(Gate):
     def messages(self, p: PartyContext, pair: kernels.Prg) -> dict[tuple[str, str], Array]:
         """What this party sends: (result, role) -> packed words or bits. z0 = -z1, fresh for every role."""
         t = p.types[self.x]
-        x = np.ascontiguousarray(p[self.x]).reshape(-1)
+        x = flat(p[self.x])
         out = {}
         for slot, role in enumerate(self.roles):
             pad = stream(PURPOSE_OUTPUT, p.op, slot)

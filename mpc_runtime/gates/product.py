@@ -3,9 +3,9 @@
     z = f(x, y),  X = x + lx,  Y = y + ly public:      Z_i = f(X, V_i) - f([lx]_i, Y),   V_i = (i == 0) Y - [ly]_i
     Z_0 + Z_1 = f(x, y) - f(lx, ly)                    the last term is the offset, which only the dealer knows
 
-Online this is one product of the plaintext's size per party: V_i is kept for as long as Y, and f([lx]_i, Y) does not depend
-on the data, so that it is computed before the input arrives where Y comes from `setup`. With a public operand the product is
-local on shares (or, the operand being a constant of the plan, on masked values and masks).
+Online this is one product of the plaintext's size per party: V_i is kept for as long as Y, and f([lx]_i, Y) does not
+depend on the data, so that it is computed before the input arrives where Y comes from `setup`. With a public operand
+the product is local on shares (or, the operand being a constant of the plan, on masked values and masks).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 from .. import kernels
 from ..registers import Form
-from .base import Array, DealerContext, Gate, In, MeaningContext, Out, PartyContext, Types
+from .base import Array, DealerContext, Gate, In, MeaningContext, Out, PartyContext, Types, flat
 
 
 class Product(Gate):
@@ -54,21 +54,22 @@ class Product(Gate):
 
     def deal(self, d: DealerContext) -> None:
         if self._secret(d.types):
-            d[self.z] = self.product(_required(d[self.x]), _required(d[self.y]))
+            d[self.z] = self.product(d.mask(self.x), d.mask(self.y))
             return
-        secret = self.y if d.types[self.x].form is Form.CONSTANT else self.x
-        if d[secret] is None:
+        constant_x = d.types[self.x].form is Form.CONSTANT
+        secret = d[self.y] if constant_x else d[self.x]
+        if secret is None:
             d[self.z] = None
-        elif secret == self.x:
-            d[self.z] = self.product(_required(d[self.x]), d.constant(self.y))
+        elif constant_x:
+            d[self.z] = self.product(d.constant(self.x), secret)
         else:
-            d[self.z] = self.product(d.constant(self.x), _required(d[self.y]))
+            d[self.z] = self.product(secret, d.constant(self.y))
 
     def ahead(self, p: PartyContext, y_known: bool) -> Array:
-        """The part that needs no opened value of the run: -f([lx]_i, Y), or -f(X, [ly]_i) where X is the known operand."""
-        if y_known:
-            return np.negative(self.product(p.mask(self.x), p[self.y]))
-        return np.negative(self.product(p[self.x], p.mask(self.y)))
+        """The part that needs no opened value of the run: -f([lx]_i, Y), or -f(X, [ly]_i) where X is known."""
+        x, y = (p.mask(self.x), p[self.y]) if y_known else (p[self.x], p.mask(self.y))
+        part: Array = np.negative(self.product(x, y))
+        return part
 
     def evaluate(self, p: PartyContext) -> None:
         if not self._secret(p.types):
@@ -91,11 +92,6 @@ class Product(Gate):
 
     def meaning(self, s: MeaningContext) -> None:
         s[self.z] = self.product(s[self.x], s[self.y])
-
-
-def _required(a: Array | None) -> Array:
-    assert a is not None, "the mask of an operand is missing"
-    return a
 
 
 @dataclass(frozen=True)
@@ -135,10 +131,14 @@ class Mul(Product):
     z: Out
 
     def product(self, a: Array, b: Array, out: Array | None = None, sign: int = 0) -> Array:
-        z = a * b
+        z: Array = a * b
         if out is None:
             return z
-        return np.add(out, z, out=out) if sign > 0 else np.subtract(out, z, out=out)
+        if sign > 0:
+            out += z
+        else:
+            out -= z
+        return out
 
     def evaluate(self, p: PartyContext) -> None:
         shape = p.types[self.z].shape
@@ -147,7 +147,7 @@ class Mul(Product):
             super().evaluate(p)
             return
         p.take_ahead()
-        xh, ax, yh, ay = (_flat(a) for a in (p[self.x], p.mask(self.x), p[self.y], p.mask(self.y)))
+        xh, ax, yh, ay = (flat(a) for a in (p[self.x], p.mask(self.x), p[self.y], p.mask(self.y)))
         p[self.z] = kernels.mul_eval(xh, ax, yh, ay, p.party).reshape(shape)
 
 
@@ -165,16 +165,12 @@ class Square(Gate):
         return True
 
     def deal(self, d: DealerContext) -> None:
-        mask = _required(d[self.x])
+        mask = d.mask(self.x)
         d[self.y] = mask * mask
 
     def evaluate(self, p: PartyContext) -> None:
-        y = kernels.square_eval(_flat(p[self.x]), _flat(p.mask(self.x)), p.party)
+        y = kernels.square_eval(flat(p[self.x]), flat(p.mask(self.x)), p.party)
         p[self.y] = y.reshape(p.types[self.y].shape)
 
     def meaning(self, s: MeaningContext) -> None:
         s[self.y] = s[self.x] * s[self.x]
-
-
-def _flat(a: Array) -> Array:
-    return np.ascontiguousarray(a).reshape(-1)

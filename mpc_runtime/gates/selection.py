@@ -27,6 +27,7 @@ from .base import (
     Secret,
     Types,
     Words,
+    flat,
     stream,
     tiles,
 )
@@ -35,7 +36,7 @@ from .truncation import narrow_bits, offset_of, truncated
 
 @dataclass(frozen=True)
 class Select(Gate):
-    """y = d * floor(x / 2^shift) for a masked bit d and a masked x of one shape (`width` signed bits when shift > 0)."""
+    """y = d * floor(x / 2^shift) for a masked bit d and a masked x of one shape (of `width` signed bits if shifted)."""
 
     shift: int
     width: int
@@ -58,36 +59,38 @@ class Select(Gate):
 
     def deal(self, d: DealerContext) -> None:
         l, lo = d.types[self.x].bits, d.types[self.y].bits
-        r = np.ascontiguousarray(d[self.x]).reshape(-1)
-        delta = np.ascontiguousarray(d[self.d]).reshape(-1)
+        r = flat(d.mask(self.x))
+        delta = flat(d.mask(self.d))
         offset = np.empty_like(r)
         secrets = self.secrets(d.types)
         for start, n in tiles(r.size):
             piece = slice(start, start + n)
-            offset[piece], k10, *narrow = kernels.select_deal(r[piece], delta[piece], l, self.shift, lo)
-            values = [delta[piece].astype(np.uint64), k10, *narrow]
-            for slot, spec in enumerate(secrets):
-                d.share(slot, spec, start, values[slot])
+            offset[piece], k10, n0, n1 = kernels.select_deal(r[piece], delta[piece], l, self.shift, lo)
+            values = [v for v in (delta[piece].astype(np.uint64), k10, n0, n1) if v is not None]
+            for slot, (spec, value) in enumerate(zip(secrets, values, strict=True)):
+                d.share(slot, spec, start, value)
         d[self.y] = offset.reshape(d.types[self.y].shape)
 
     def evaluate(self, p: PartyContext) -> None:
         l, lo = p.types[self.x].bits, p.types[self.y].bits
-        c = np.ascontiguousarray(p[self.x]).reshape(-1)
-        bit = np.ascontiguousarray(p[self.d]).reshape(-1)
+        c = flat(p[self.x])
+        bit = flat(p[self.d])
         out = np.empty_like(c)
         secrets = self.secrets(p.types)
+        truncation = l, self.shift, offset_of(l), lo
         for start, n in tiles(c.size):
             piece = slice(start, start + n)
-            truncation = (l, self.shift, offset_of(l), lo)
             if p.seeded:
-                streams = [stream(PURPOSE_SHARE, p.op, slot) for slot in range(4)]
+                delta, k10, n0, n1 = (stream(PURPOSE_SHARE, p.op, slot) for slot in range(4))
                 kernels.select_eval(
-                    c[piece], bit[piece], *truncation, p.party, *streams, out[piece], prg=p.prg, start=start
+                    c[piece], bit[piece], *truncation, p.party, delta, k10, n0, n1, out[piece], prg=p.prg, start=start
                 )
                 continue
             shares = [p.secret(slot, spec, start, n) for slot, spec in enumerate(secrets)]
-            shares += [None] * (4 - len(shares))
-            kernels.select_eval(c[piece], bit[piece], *truncation, p.party, *shares, out[piece])
+            narrow = [*shares[2:], None, None]
+            kernels.select_eval(
+                c[piece], bit[piece], *truncation, p.party, shares[0], shares[1], narrow[0], narrow[1], out[piece]
+            )
         p[self.y] = out.reshape(p.types[self.y].shape)
 
     def meaning(self, s: MeaningContext) -> None:
@@ -111,14 +114,14 @@ class BitToWord(Gate):
         return (Words(types[self.y].bits),)
 
     def deal(self, d: DealerContext) -> None:
-        delta = np.ascontiguousarray(d[self.d]).reshape(-1)
+        delta = flat(d.mask(self.d))
         (spec,) = self.secrets(d.types)
         for start, n in tiles(delta.size):
             d.share(0, spec, start, delta[start : start + n].astype(np.uint64))
         d[self.y] = None
 
     def evaluate(self, p: PartyContext) -> None:
-        bit = np.ascontiguousarray(p[self.d]).reshape(-1)
+        bit = flat(p[self.d])
         out = np.empty(bit.size, np.uint64)
         (spec,) = self.secrets(p.types)
         for start, n in tiles(bit.size):

@@ -1,8 +1,8 @@
 """Smooth functions by one-time shifted sample tables. PROTOCOLS section 4.1.
 
-c = x + r is public. The dealer, who knows r, shares the samples of F at the grid nodes of the *public* coordinate; the parties
-interpolate between the nodes around c with public weights: linear in the shares, no round, no product of shares.
-The weights are whole numbers, computed exactly: a unit of disagreement would multiply a uniformly random share.
+c = x + r is public. The dealer, who knows r, shares the samples of F at the grid nodes of the *public* coordinate; the
+parties interpolate between the nodes around c with public weights: linear in the shares, no round, no product of
+shares. The weights are whole numbers, computed exactly: a unit of disagreement would multiply a uniformly random share.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from .base import (
     Samples,
     Secret,
     Types,
+    flat,
     low,
     stream,
 )
@@ -35,8 +36,8 @@ SAMPLE_TILE = 1 << 12
 """Elements at a time: a tile of 64-entry tables is about a megabyte."""
 
 DEGREE = 6
-"""Degree of the polynomials by which the dealer evaluates F within a cell: their error is below 2^-31 on every curve that is
-sampled (a cell is short beside the distance to the nearest pole), far below a table's last place of 2^-22."""
+"""Degree of the polynomials by which the dealer evaluates F within a cell: their error is below 2^-31 on every curve
+that is sampled (a cell is short beside the distance to the nearest pole), far below a table's last place of 2^-22."""
 
 
 def _sigmoid(x: Array) -> Array:
@@ -55,8 +56,8 @@ FUNCTIONS: dict[str, Callable[[Array], Array]] = {
 class Table(Gate):
     """y = F(x) at scale table_scale + weight_scale, for x in its domain.
 
-    The domain is [-origin, -origin + 2^(nodes_log + cell_log)) in units of 2^-input_scale, with points/2 cells of margin at
-    either end. entry_bits bounds the ring of the result.
+    The domain is [-origin, -origin + 2^(nodes_log + cell_log)) in units of 2^-input_scale, with points/2 cells of
+    margin at either end. entry_bits bounds the ring of the result.
     """
 
     function: str
@@ -75,12 +76,16 @@ class Table(Gate):
     def demand(self, register: int, types: Types) -> int:
         return self.nodes_log + self.cell_log
 
+    @property
+    def samples(self) -> Samples:
+        return Samples(1 << self.nodes_log, self.entry_bits)
+
     def secrets(self, types: Types) -> tuple[Secret, ...]:
-        return (Samples(1 << self.nodes_log, self.entry_bits),)
+        return (self.samples,)
 
     def coordinate(self, a: Array) -> Array:
         """The element's place in the domain, which starts at 0."""
-        return low(np.ascontiguousarray(a).reshape(-1) + np.uint64(self.origin % (1 << 64)), 64)
+        return low(flat(a) + np.uint64(self.origin % (1 << 64)), 64)
 
     def coefficients(self) -> Array:
         """Polynomials of 2^table_scale F on each cell, [cells, DEGREE + 1], in the place within the cell."""
@@ -128,11 +133,10 @@ class Table(Gate):
         )
 
     def deal(self, d: DealerContext) -> None:
-        r = np.ascontiguousarray(d[self.x]).reshape(-1)
-        (spec,) = self.secrets(d.types)
+        r = flat(d.mask(self.x))
         seeded = d.prgs[1 - d.receiver]
         for start, n in self._tiles(r.size):
-            packed = np.empty(spec.size(n), np.uint8)
+            packed = np.empty(self.samples.size(n), np.uint8)
             self._deal(seeded, d.op, r[start : start + n], start, packed)
             d.send(packed)
         d[self.y] = None
@@ -140,17 +144,16 @@ class Table(Gate):
     def evaluate(self, p: PartyContext) -> None:
         c = self.coordinate(p[self.x])
         out = np.empty_like(c)
-        (spec,) = self.secrets(p.types)
         for start, n in self._tiles(c.size):
-            packed = p.samples(0, spec, start, n)
+            packed = p.samples(0, self.samples, start, n)
             out[start : start + n] = self._eval(c[start : start + n], packed, p.prg, p.op, start)
         p[self.y] = out.reshape(p.types[self.y].shape)
 
     def meaning(self, s: MeaningContext) -> None:
-        r = np.ascontiguousarray(s.mask(self.x)).reshape(-1)
+        r = flat(s.mask(self.x))
         c = self.coordinate(s[self.x] + s.mask(self.x))
         any_prg = kernels.Prg(bytes(16))
-        packed = np.empty(self.secrets(s.types)[0].size(r.size), np.uint8)
+        packed = np.empty(self.samples.size(r.size), np.uint8)
         self._deal(any_prg, 0, r, 0, packed)
         value = self._eval(c, packed, any_prg, 0, 0) + self._eval(c, None, any_prg, 0, 0)
         s[self.y] = value.reshape(s.types[self.y].shape)

@@ -1,7 +1,8 @@
 """Division by a power of two without a catastrophic case. PROTOCOLS section 2b.
 
     c = z + r public, off = 2^(l-2):   c+ = c + off,  m = msb(c+),  c' = c+ mod 2^(l-1)
-    floor(z / 2^f) + u = A + U_m,      A = (c' >> f) + m 2^(l-1-f) - (off >> f),  u in {0, 1}, P(u = 1) = (z mod 2^f) / 2^f
+    floor(z / 2^f) + u = A + U_m,      A = (c' >> f) + m 2^(l-1-f) - (off >> f)
+    u in {0, 1},                       P(u = 1) = (z mod 2^f) / 2^f
 
 U_0 is absorbed (the result's offset); the narrow difference U_1 - U_0 is shipped.
 """
@@ -25,6 +26,7 @@ from .base import (
     Secret,
     Types,
     Words,
+    flat,
     low,
     signed,
     tiles,
@@ -43,7 +45,7 @@ def offset_of(bits: int) -> int:
 
 @dataclass(frozen=True)
 class Truncate(Gate):
-    """y = floor(x / 2^shift) or one more, for a masked x of `width` signed bits; without a shift it moves x to another ring."""
+    """y = floor(x / 2^shift) or one more, for a masked x of `width` signed bits; a shift of 0 changes x's ring."""
 
     shift: int
     width: int
@@ -62,18 +64,18 @@ class Truncate(Gate):
 
     def deal(self, d: DealerContext) -> None:
         l, lo = d.types[self.x].bits, d.types[self.y].bits
-        r = np.ascontiguousarray(d[self.x]).reshape(-1)
+        r = flat(d.mask(self.x))
         offset = np.empty_like(r)
         secrets = self.secrets(d.types)
         for start, n in tiles(r.size):
             offset[start : start + n], narrow = kernels.trunc_deal(r[start : start + n], l, self.shift, lo)
-            if secrets:
+            if narrow is not None:
                 d.share(0, secrets[0], start, narrow)
         d[self.y] = offset.reshape(d.types[self.y].shape)
 
     def evaluate(self, p: PartyContext) -> None:
         l, lo = p.types[self.x].bits, p.types[self.y].bits
-        c = np.ascontiguousarray(p[self.x]).reshape(-1)
+        c = flat(p[self.x])
         out = np.empty_like(c)
         secrets = self.secrets(p.types)
         for start, n in tiles(c.size):
@@ -88,6 +90,6 @@ class Truncate(Gate):
 
 def truncated(z: Array, mask: Array, bits: int, shift: int) -> Array:
     """floor((z + 2^f - 1 - (c mod 2^f)) / 2^f) for c = z + mask: the publicly dithered rounding of section 0."""
-    low_part = (1 << shift) - 1
-    dither = low_part - low(z + mask, bits).astype(np.uint64) % np.uint64(1 << shift) if shift < 64 else 0
-    return ((signed(z, bits) + dither.astype(np.int64)) >> np.int64(shift)).view(np.uint64)
+    dither = np.uint64((1 << shift) - 1) - low(low(z + mask, bits), shift)
+    y: Array = ((signed(z, bits) + dither.astype(np.int64)) >> np.int64(shift)).view(np.uint64)
+    return y

@@ -1,8 +1,7 @@
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import Buffer
 
-from mpc_runtime.kernels._prg import Prg
+from mpc_runtime.kernels._prg import Buffer, Prg
 
 Bytes = NDArray[np.uint8]
 Words = NDArray[np.uint64]

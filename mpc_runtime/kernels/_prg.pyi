@@ -2,9 +2,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import Buffer
 
 Words = NDArray[np.uint64]
+Buffer = bytes | bytearray | memoryview | NDArray[np.uint8]
 
 __all__ = ["Prg", "prg_implementations"]
 
