@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from tests.machines import encoded
 from tests.zoo import HEAD, data, sources
 
 Array = np.ndarray
+EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,12 @@ def feeds_of(program: Program, inputs: Mapping[str, Array], params: Mapping[str,
 
 
 def all_models() -> list[tuple[str, str]]:
-    """(name, text) of the zoo, and of a few whole networks at small sizes; an expression of two kinds has two names."""
+    """(name, text) of the zoo, small networks and the examples; an expression of two kinds has two names."""
     named: dict[str, str] = {}
-    for name, text in (*sources(), *NETWORKS.items()):
+    examples = [
+        (f"examples/{path.stem}", path.read_text(encoding="utf-8")) for path in sorted(EXAMPLES.glob("*/*.ppml"))
+    ]
+    for name, text in (*sources(), *NETWORKS.items(), *examples):
         kind = text.splitlines()[2].partition(" : ")[2].partition(" from")[0]
         named[name if name not in named else f"{name} of {kind}"] = text
     return list(named.items())
