@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mpc_runtime.gates import Combine, ToBit, ToPlanes
-from tests.build import BITS, PLANES, Builder, compare
 from tests.gates.values import few, forced_wire, signed, some_words, to_words
+from tests.plans_by_hand import BITS, PLANES, Builder, compare
 from tests.streams import bit_planes, plane_bits
-from tests.trace import trace
+from tests.traced import trace
 
 Array = np.ndarray
 U = np.uint64

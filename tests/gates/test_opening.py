@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from mpc_runtime import kernels
 from mpc_runtime.gates import FromPublic, Materialize
 from mpc_runtime.registers import Form
-from tests.build import BITS, PLANES, Builder
 from tests.gates.values import few, forced_wire, some_words
+from tests.plans_by_hand import BITS, PLANES, Builder
 from tests.streams import bit_planes
-from tests.trace import trace
+from tests.traced import trace
 
 Array = np.ndarray
 U = np.uint64

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from mpc_runtime.gates import Conv2d, MatMul, Mul, Square
 from mpc_runtime.registers import Form
-from tests.build import Builder
 from tests.gates.values import few, forced_wire, integers, some_words
-from tests.trace import trace
+from tests.plans_by_hand import Builder
+from tests.traced import trace
 
 Array = np.ndarray
 U = np.uint64

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mpc_runtime.gates import Truncate
-from tests.build import Builder
 from tests.gates.values import few, forced_wire, signed, some_words, to_words
-from tests.trace import trace
+from tests.plans_by_hand import Builder
+from tests.traced import trace
 
 Array = np.ndarray
 U = np.uint64

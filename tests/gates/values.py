@@ -11,9 +11,9 @@ from hypothesis import settings
 from mpc_runtime.gates import Open
 from mpc_runtime.gates.base import PURPOSE_MASK, stream
 from mpc_runtime.registers import Domain
-from tests.build import Builder
+from tests.plans_by_hand import Builder
 from tests.streams import Scripted, Streams, bit_planes, stand_in
-from tests.trace import KEYS
+from tests.traced import KEYS
 
 Array = np.ndarray
 U = np.uint64

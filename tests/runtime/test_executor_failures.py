@@ -15,7 +15,7 @@ from mpc_runtime.plan import Plan
 from mpc_runtime.sharing import rebuild, result_size
 from mpc_runtime.transport.memory import channel_pair, material_pipe
 from tests.models_in_memory import all_models, model
-from tests.trace import KEYS, random_shares, split
+from tests.traced import KEYS, random_shares, split
 
 NAME = "relu(x * z)"
 TEXT = dict(all_models())[NAME]

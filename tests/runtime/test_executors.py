@@ -14,7 +14,7 @@ from mpc_runtime.plan import Plan
 from mpc_runtime.registers import Domain
 from mpc_runtime.sharing import rebuild
 from tests.models_in_memory import all_models, model
-from tests.trace import KEYS, Trace, trace
+from tests.traced import KEYS, Trace, trace
 
 MODELS = dict(all_models())
 WHOLE = [

@@ -20,7 +20,7 @@ from mpc_runtime.gates.base import PURPOSE_MASK, PURPOSE_OUTPUT, PURPOSE_SHARE, 
 from mpc_runtime.plan import Plan, Procedure
 from mpc_runtime.registers import Domain
 from tests.streams import Pad, Real, stand_in
-from tests.trace import KEYS, STAGES, Trace, trace
+from tests.traced import KEYS, STAGES, Trace, trace
 
 Array = np.ndarray
 U = np.uint64

@@ -10,7 +10,7 @@ import numpy as np
 from mpc_runtime import kernels
 from mpc_runtime.gates import BitToWord, Open
 from mpc_runtime.gates.base import PURPOSE_MASK, Array, DealerContext, PartyContext, Types, low, stream, tiles
-from tests.build import Builder
+from tests.plans_by_hand import Builder
 
 U = np.uint64
 

@@ -14,7 +14,7 @@ import pytest
 from mpc_runtime import compile
 from mpc_runtime.plan import Plan
 from tests.models_in_memory import feeds_of
-from tests.trace import Trace, trace
+from tests.traced import Trace, trace
 
 Array = np.ndarray
 MODEL = """

@@ -35,11 +35,11 @@ from mpc_runtime.gates.base import (
     low,
     stream,
 )
-from tests.build import BITS, PLANES, Builder, compare
+from tests.plans_by_hand import BITS, PLANES, Builder, compare
 from tests.security.broken import BROKEN
 from tests.security.views import NOISE, Protocol, is_uniform, view
 from tests.streams import Scripted, stand_in
-from tests.trace import KEYS, trace
+from tests.traced import KEYS, trace
 
 U = np.uint64
 Secrets = list[tuple[int, ...]]

@@ -16,9 +16,9 @@ from mpc_runtime.gates import Open, Planes, Samples, Words
 from mpc_runtime.gates.base import PURPOSE_MASK, PURPOSE_SHARE, stream
 from mpc_runtime.plan import Plan
 from mpc_runtime.registers import Domain
-from tests.build import Builder
+from tests.plans_by_hand import Builder
 from tests.streams import Streams, bit_planes, plane_bits, stand_in
-from tests.trace import KEYS, Trace, trace
+from tests.traced import KEYS, Trace, trace
 
 Array = np.ndarray
 U = np.uint64

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from mpc_runtime.gates import Table
-from tests.build import Builder
 from tests.gates.values import forced_wire, signed, to_words
-from tests.trace import trace
+from tests.plans_by_hand import Builder
+from tests.traced import trace
 
 Array = np.ndarray
 U = np.uint64

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from mpc_runtime.gates import Add, Broadcast, Concat, Pad, Reshape, Scale, Slice, Sum, Transpose, WindowSum, Xor
 from mpc_runtime.registers import Form
-from tests.build import BITS, Builder
 from tests.gates.values import few, integers, some_words
-from tests.trace import trace
+from tests.plans_by_hand import BITS, Builder
+from tests.traced import trace
 
 Array = np.ndarray
 U = np.uint64
