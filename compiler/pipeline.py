@@ -11,6 +11,7 @@ from compiler.assign import Assigned, assign
 from compiler.checked import with_checks
 from compiler.expand import Expanded, expand
 from compiler.expand.layouts import LAN, WAN, Network
+from compiler.expand.rounding import with_rounding
 from compiler.graph import Graph, Input, Kind, Owned, Param, Prepared, Value
 from compiler.lower import ModelErrors, lower
 from compiler.manifest import manifest
@@ -43,7 +44,7 @@ def compile_source(
     tree = parse(text, filename)
     lowered, warnings = _lower(tree, dims or {})
     graph, more = passes.run(with_checks(lowered) if checked else lowered)
-    expanded = expand(graph, link, feed_name, lambda value: _origin(value))
+    expanded = expand(with_rounding(graph), link, feed_name, lambda value: _origin(value))
     setup_feeds = {feed_name(leaf) for leaf in _leaves(graph) if _stage(graph, leaf) == "setup"}
     assigned = assign(expanded, setup_feeds)
     plan = _plan(graph, expanded, assigned, {"network": network, "checked": "yes" if checked else "no"})
@@ -194,5 +195,3 @@ def _with_dims(result: Result, graph: Graph) -> Result:
     named = {size: dim for dim, size in graph.dims.items() if dim == "batch"}
     dims = tuple(named.get(n, "") if axis == 0 else "" for axis, n in enumerate(result.shape))
     return replace(result, dims=dims)
-
-

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from . import kernels
-from .gates import Constant as ConstantGate
+from .constants import constant_registers
 from .gates import Gate, Input, Open, Planes, Product, Reveal, Samples, Secret, Words
 from .gates.base import PURPOSE_SHARE, stream
 from .plan import Plan, Procedure
@@ -78,6 +78,7 @@ class PartyExecutor:
     def __init__(self, plan: Plan, party: int, channel: Channel) -> None:
         self.plan, self.party, self.channel = plan, party, channel
         self.last = Stats()
+        self._constants = constant_registers(plan)
         self._programs = {p.name: _Program(plan, p) for p in plan.procedures}
         self._kept: dict[int, Array] = {}
         self._kept_masks: dict[int, Array] = {}
@@ -121,7 +122,7 @@ class _Program:
     """What the executor derives from a procedure once: operands, last uses, messages of each round."""
 
     def __init__(self, plan: Plan, procedure: Procedure) -> None:
-        types = plan.registers
+        types = self.types = plan.registers
         self.gates: list[Gate] = [op.gate for op in procedure.ops]
         self.receivers = [op.receiver for op in procedure.ops]
         self.rounds = procedure.rounds
@@ -146,7 +147,7 @@ class _Program:
         last: dict[int, int] = {}
         for i in order:
             for register in (*self.gates[i].ins, *self.gates[i].outs):
-                if register in self.producer:
+                if register in self.producer and self.types[register].form is not Form.CONSTANT:
                     last[register] = i
         out: dict[int, list[int]] = {}
         for register, i in last.items():
@@ -192,7 +193,7 @@ class _Run:
         self.executor = executor
         self.stats = Stats()
         first = procedure == "setup"
-        self.values: dict[int, Array] = {} if first else dict(executor._kept)
+        self.values: dict[int, Array] = executor._constants | ({} if first else executor._kept)
         self._masks: dict[int, Array] = {} if first else dict(executor._kept_masks)
         self._affine: dict[int, Array] = {}
         self._ahead: dict[int, tuple[int, Array]] = {}
@@ -290,11 +291,9 @@ class _Run:
         begin = time.perf_counter()
         if isinstance(gate, Input):
             self.values[gate.y] = feeds[gate.feed]
-        elif isinstance(gate, ConstantGate):
-            self.values[gate.y] = self.plan.constants[gate.index]
         elif isinstance(gate, Reveal):
             outputs.update(gate.messages(self, pair))
-        else:
+        elif gate.outs and self.types[gate.outs[0]].form is not Form.CONSTANT:
             gate.evaluate(self)
         self.stats.op_seconds[i] += time.perf_counter() - begin
         self._free(i)
@@ -364,4 +363,3 @@ class _Run:
             self.values.pop(register, None)
             self._masks.pop(register, None)
             self._affine.pop(register, None)
-

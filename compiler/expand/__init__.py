@@ -31,8 +31,13 @@ class Expanded:
     results: list[Result]
 
 
-def expand(graph: Graph, network: Network, feed_name: Callable[[Value], str], label: Callable[[Value], Origin]) -> Expanded:
-    """Gates for every value that an output needs. feed_name: what a leaf's feed is called; label: where a value comes from."""
+def expand(
+    graph: Graph, network: Network, feed_name: Callable[[Value], str], label: Callable[[Value], Origin]
+) -> Expanded:
+    """Gates for every value that an output needs.
+
+    feed_name: what a leaf's feed is called. label: where a value comes from.
+    """
     emitter = Emitter(graph.precision)
     x = Expansion(emitter, Bits(emitter, network), network)
     for value in graph.values():
@@ -78,9 +83,7 @@ def _revealed(x: Expansion, name: str, roles: tuple[str, ...], h: Held, value: V
     """Send a value at the format's precision: bits below it would tell more than the result."""
     if value.kind is Kind.BIT:
         if h.array is not None:
-            shared = x.e.emit(
-                gates.FromPublic, h.shape, SHARE, domain=Domain.BITS, x=x.e.bit_constant(h.array)
-            )
+            shared = x.e.emit(gates.FromPublic, h.shape, SHARE, domain=Domain.BITS, x=x.e.bit_constant(h.array))
         else:
             shared = h.bits[SHARE] if SHARE in h.bits else x.e.unmask(x.e.bit(h))
         _reveal(x, name, roles, 1, shared)
@@ -96,5 +99,5 @@ def _revealed(x: Expansion, name: str, roles: tuple[str, ...], h: Held, value: V
 
 
 def _reveal(x: Expansion, name: str, roles: tuple[str, ...], bits: int, register: int) -> None:
-    gate = gates.Reveal(name, roles, bits, register)  # type: ignore[arg-type]
+    gate = gates.Reveal(name, roles, bits, register)
     x.e.ops.append((gate, x.e.origin))

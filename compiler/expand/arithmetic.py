@@ -6,7 +6,8 @@ a public factor is encoded with as many fraction bits as the range leaves, so th
 
 from __future__ import annotations
 
-from math import ceil, log2
+from collections.abc import Callable
+from math import ceil, floor, log2
 from typing import Any
 
 import numpy as np
@@ -58,14 +59,24 @@ def mul(x: Expansion, value: Value, a: Held, b: Held) -> Held:
 
 def by_constant(x: Expansion, value: Value, a: Held, factor: Array) -> Held:
     """a * factor, elementwise with broadcasting."""
+    a, factor = _normalised(x, a, factor)
     whole, g, scale = encoded_factor(x, a, factor, 1, value.range)
-    if whole.size == 1 and value.shape == a.shape:
-        register, _ = x.e.any(a, scale)
-        return x.e.held(value, x.e.scaled(register, int(whole.reshape(-1)[0])), scale + g)
     register, _ = x.e.any(a, scale)
+    if whole.size == 1 and value.shape == a.shape:
+        return x.e.held(value, x.e.scaled(register, int(whole.reshape(-1)[0])), scale + g)
     constant = x.e.constant(whole, g)
     out = x.e.emit(gates.Mul, value.shape, x.e.mode(register), scale=scale + g, x=register, y=constant)
     return x.e.held(value, out, scale + g)
+
+
+def _normalised(x: Expansion, a: Held, factor: Array) -> tuple[Held, Array]:
+    """a * 2^-j and factor * 2^j, so that a small factor keeps its leading bits: a power of two moves only the point."""
+    largest = float(np.abs(factor).max(initial=0.0)) if factor.dtype.kind == "f" else 1.0
+    if not 0.0 < largest < 0.5:
+        return a, factor
+    j = floor(-log2(largest))
+    words = {(x.e.mode(r), s + j): r for s in x.e.scales(a)[:1] for r in (x.e.any(a, s)[0],)}
+    return Held(Kind.FIXED, a.shape, a.range * Interval(2.0**-j, 2.0**-j), words), factor * 2.0**j
 
 
 def encoded_factor(x: Expansion, a: Held, factor: Array, terms: int, result: Interval) -> tuple[Array, int, int]:
@@ -75,43 +86,48 @@ def encoded_factor(x: Expansion, a: Held, factor: Array, terms: int, result: Int
     room; the other operand is truncated first if it must be.
     """
     if factor.dtype.kind in "ib":
-        return np.asarray(factor, np.int64), 0, x.e.scale(a)
+        return np.asarray(factor, np.int64), 0, _roomy(x, a, result)
     exact = next((g for g in range(25) if np.array_equal(np.rint(factor * 2.0**g), factor * 2.0**g)), None)
     magnitude = max(1.0, min(a.range.magnitude, x.e.precision.limit) * terms)
     needed = exact if exact is not None else x.e.frac + GUARD_BITS + ceil(log2(magnitude))
+    largest = float(np.abs(factor).max(initial=0.0))
+    most = min(MAX_FACTOR_SCALE, 61 - max(0, ceil(log2(largest)) if largest > 0 else 0))
     for scale in dict.fromkeys((x.e.scale(a), x.e.plain(a))):
-        room = MAX_WIDTH - width(result, scale) - 1
-        largest = float(np.abs(factor).max(initial=0.0))
-        room = min(room, MAX_FACTOR_SCALE, 61 - max(0, ceil(log2(largest)) if largest > 0 else 0))
+        room = min(most, MAX_WIDTH - width(result, scale, most=64) - 1)
         if room >= needed or scale == x.e.plain(a):
             g = max(0, min(needed, room))
             return np.rint(factor * 2.0**g).astype(np.int64), g, scale
     raise AssertionError("the plain scale is always tried")
 
 
-def product(x: Expansion, value: Value, a: Held, b: Held, cls: type[Gate], **attributes: Any) -> Held:
-    """A bilinear gate of two values of a run."""
-    sa, sb = (min(x.e.scale(h), x.e.plain(h)) if x.e.scale(h) <= x.e.plain(h) else x.e.plain(h) for h in (a, b))
+def _roomy(x: Expansion, a: Held, result: Interval) -> int:
+    """The finest scale held at which a result has room."""
+    scale = x.e.scale(a)
+    return scale if width(result, scale, most=64) <= MAX_WIDTH else x.e.plain(a)
+
+
+def product(
+    x: Expansion, value: Value, a: Held, b: Held, cls: type[Gate], fine: int | None = None, **attributes: Any
+) -> Held:
+    """A bilinear gate of two values of a run, at their plain scales; `fine` is a finer one for b."""
+    sa, sb = (min(x.e.scale(h), x.e.plain(h)) for h in (a, b))
+    sb = sb if fine is None else fine
     for first, second, s1, s2 in ((a, b, sa, sb), (b, a, sb, sa)):
-        if x.e.has(second, PUBLIC, s2):
-            public = x.e._existing(second, PUBLIC, s2)
-            other = x.e._existing(first, PUBLIC, s1) if x.e.has(first, PUBLIC, s1) else x.e.share(first, s1)[0]
-            left, right = (other, public) if first is a else (public, other)
-            assert left is not None and right is not None and other is not None
-            mode = x.e.mode(other)
-            out = x.e.emit(cls, value.shape, mode, scale=sa + sb, **attributes, **_operands(left, right))
-            return x.e.held(value, out, sa + sb)
+        public = x.e.existing(second, PUBLIC, s2)
+        if public is None:
+            continue
+        other = x.e.existing(first, PUBLIC, s1)
+        other = x.e.share(first, s1)[0] if other is None else other
+        left, right = (other, public) if first is a else (public, other)
+        out = x.e.emit(cls, value.shape, x.e.mode(other), scale=sa + sb, **attributes, x=left, y=right)
+        return x.e.held(value, out, sa + sb)
     left, right = x.e.wire(a, sa)[0], x.e.wire(b, sb)[0]
-    out = x.e.emit(cls, value.shape, SHARE, scale=sa + sb, **attributes, **_operands(left, right))
+    out = x.e.emit(cls, value.shape, SHARE, scale=sa + sb, **attributes, x=left, y=right)
     return x.e.held(value, out, sa + sb)
 
 
-def _operands(left: int, right: int) -> dict[str, int]:
-    return {"x": left, "y": right}
-
-
 def square(x: Expansion, value: Value, a: Held) -> Held:
-    scale = min(x.e.scale(a), x.e.plain(a)) if x.e.scale(a) <= x.e.plain(a) else x.e.plain(a)
+    scale = min(x.e.scale(a), x.e.plain(a))
     register = x.e.emit(gates.Square, value.shape, SHARE, scale=2 * scale, x=x.e.wire(a, scale)[0])
     return x.e.held(value, register, 2 * scale)
 
@@ -144,9 +160,7 @@ def conv2d(x: Expansion, value: Value, a: Held, w: Held) -> Held:
     )
 
 
-def _bilinear(
-    x: Expansion, value: Value, a: Held, b: Held, terms: int, cls: type[Gate], **attributes: Any
-) -> Held:
+def _bilinear(x: Expansion, value: Value, a: Held, b: Held, terms: int, cls: type[Gate], **attributes: Any) -> Held:
     if not (a.constant or b.constant):
         return product(x, value, a, b, cls, **attributes)
     secret, array = (b, a.array) if a.constant else (a, b.array)
@@ -155,7 +169,7 @@ def _bilinear(
     register, _ = x.e.any(secret, scale)
     constant = x.e.constant(whole, g)
     left, right = (constant, register) if a.constant else (register, constant)
-    out = x.e.emit(cls, value.shape, x.e.mode(register), scale=scale + g, **attributes, **_operands(left, right))
+    out = x.e.emit(cls, value.shape, x.e.mode(register), scale=scale + g, **attributes, x=left, y=right)
     return x.e.held(value, out, scale + g)
 
 
@@ -163,6 +177,11 @@ def _as_matrix(x: Expansion, h: Held, shape: tuple[int, ...]) -> Held:
     if h.array is not None:
         return Held(h.kind, shape, h.range, array=h.array.reshape(shape))
     return reshaped(x, h, shape)
+
+
+def typed(value: Value, shape: tuple[int, ...], range_: Interval) -> Value:
+    """A fixed-point value of another shape and range, in the place of `value`."""
+    return Value(value.op, (), Kind.FIXED, shape, value.visibility, range_)
 
 
 def _like(value: Value, shape: tuple[int, ...]) -> Value:
@@ -178,44 +197,51 @@ def reshaped(x: Expansion, h: Held, shape: tuple[int, ...]) -> Held:
 def sum_(x: Expansion, value: Value, a: Held) -> Held:
     op = value.op
     assert isinstance(op, ops.Sum)
-    register, scale = x.e.any(a)
-    return x.e.held(value, x.e.reshape(x.e.sum(register, op.axes), value.shape), scale)
+    total = summed(x, a, op.count(a.shape), lambda register: x.e.sum(register, op.axes), value.shape)
+    return Held(value.kind, value.shape, value.range, total.words)
+
+
+def summed(x: Expansion, a: Held, count: int, add_up: Callable[[int], int], shape: tuple[int, ...]) -> Held:
+    """`count` elements added up to one, at the finest scale held at which the total has room."""
+    reach = a.range.times(count)
+    scale = x.e.scale(a) if width(reach, x.e.scale(a), most=64) <= MAX_WIDTH else x.e.plain(a)
+    register, _ = x.e.any(a, scale)
+    total = x.e.reshape(add_up(register), shape)
+    return Held(a.kind, shape, reach, {(x.e.mode(total), scale): total})
 
 
 def mean(x: Expansion, value: Value, a: Held) -> Held:
     """The sum, times 1/n as a constant with a scale of its own."""
     op = value.op
     assert isinstance(op, ops.Mean)
-    count = op.count(a.shape)
-    register, scale = x.e.any(a)
-    total = Held(a.kind, value.shape, a.range * Interval(count, count))
-    summed = x.e.reshape(x.e.sum(register, op.axes), value.shape)
-    total.words[x.e.mode(summed), scale] = summed
-    return by_constant(x, value, total, np.float64(1.0 / count).reshape(()))
+    return _averaged(x, value, a, op.count(a.shape), lambda register: x.e.sum(register, op.axes))
+
+
+def _averaged(x: Expansion, value: Value, a: Held, count: int, add_up: Callable[[int], int]) -> Held:
+    """The sum of `count` elements over `count`; where the sum has no room, the mean of shares of the elements."""
+    factor = np.array(1.0 / count)
+    if width(a.range.times(count), x.e.plain(a), most=64) <= MAX_WIDTH:
+        return by_constant(x, value, summed(x, a, count, add_up, value.shape), factor)
+    part = by_constant(x, typed(value, a.shape, a.range * Interval(1.0 / count, 1.0 / count)), a, factor)
+    total = summed(x, part, count, add_up, value.shape)
+    return Held(value.kind, value.shape, value.range, total.words)
 
 
 def avgpool2d(x: Expansion, value: Value, a: Held) -> Held:
     op = value.op
     assert isinstance(op, ops.AvgPool2d)
-    register, scale = x.e.any(a)
-    h, w = op.padding
-    if h or w:
-        shape = (*a.shape[:-2], a.shape[-2] + 2 * h, a.shape[-1] + 2 * w)
-        widths = ((0, 0),) * (len(a.shape) - 2) + ((h, h), (w, w))
-        register = x.e.emit(gates.Pad, shape, x.e.mode(register), scale=scale, widths=widths, x=register)
-    count = op.kernel[0] * op.kernel[1]
-    summed = x.e.emit(
-        gates.WindowSum,
-        value.shape,
-        x.e.mode(register),
-        scale=scale,
-        kernel=tuple(op.kernel),
-        stride=tuple(op.stride),
-        x=register,
-    )
-    total = Held(a.kind, value.shape, a.range.hull(Interval(0, 0)) * Interval(count, count))
-    total.words[x.e.mode(summed), scale] = summed
-    return by_constant(x, value, total, np.float64(1.0 / count).reshape(()))
+    kernel, stride, (h, w) = tuple(op.kernel), tuple(op.stride), op.padding
+    padded = (*a.shape[:-2], a.shape[-2] + 2 * h, a.shape[-1] + 2 * w)
+    widths = ((0, 0),) * (len(a.shape) - 2) + ((h, h), (w, w))
+
+    def add_up(register: int) -> int:
+        mode, scale = x.e.mode(register), x.e.drafts[register].scale
+        if h or w:
+            register = x.e.emit(gates.Pad, padded, mode, scale=scale, widths=widths, x=register)
+        return x.e.emit(gates.WindowSum, value.shape, mode, scale=scale, kernel=kernel, stride=stride, x=register)
+
+    around = Held(a.kind, a.shape, a.range.hull(Interval(0, 0)), a.words, base=a.base, view=a.view)
+    return _averaged(x, value, around, kernel[0] * kernel[1], add_up)
 
 
 def to_int(x: Expansion, value: Value, a: Held) -> Held:

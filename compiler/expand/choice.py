@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from compiler import ops
-from compiler.expand.arithmetic import encoded_factor
+from compiler.expand.arithmetic import add, by_constant, typed
 from compiler.expand.context import Expansion, Handler, exact_kind
-from compiler.expand.emitter import MAX_WIDTH, WIRE, Held, width
+from compiler.expand.emitter import MAX_WIDTH, SHARE, WIRE, Held, width
 from compiler.graph import Kind, Value
 from compiler.interval import Interval
 from mpc_runtime import gates
@@ -110,10 +110,10 @@ def where(x: Expansion, value: Value, d: Held, a: Held, b: Held) -> Held:
     if a.constant and b.constant:
         assert a.array is not None and b.array is not None
         scale = x.e.frac if value.kind is Kind.FIXED else 0
-        step, base = x.e.encoded(np.subtract(a.array, b.array, dtype=np.result_type(a.array, b.array)), scale), b
+        step = x.e.encoded(np.subtract(a.array, b.array, dtype=np.result_type(a.array, b.array)), scale)
         number = x.e.broadcast(x.bits.number(bit), value.shape)
         chosen = x.e.emit(gates.Mul, value.shape, x.e.mode(number), scale=scale, x=number, y=step)
-        return x.e.held(value, x.e.add(chosen, x.e.encoded(base.array, scale)), scale)
+        return x.e.held(value, x.e.add(chosen, x.e.encoded(b.array, scale)), scale)
     (left, right), scale = x.wires(a, b)
     chosen = x.bits.select(bit, x.e.sub(left, right), scale)
     return x.e.held(value, x.e.broadcast(x.e.add(chosen, right), value.shape), scale)
@@ -186,7 +186,7 @@ def _clipped(x: Expansion, value: Value, a: Held, lo: float, hi: float) -> Held:
     wire, scale = x.e.wire(a)
     shift = max(0, scale - x.e.plain(a))
     bounds = [b for b in (lo, hi) if np.isfinite(b) and a.range.lo < b < a.range.hi]
-    if hi <= a.range.lo or lo >= a.range.hi:
+    if hi <= a.range.lo or lo >= min(hi, a.range.hi):
         only = hi if hi <= a.range.lo else lo
         return Held(value.kind, value.shape, value.range, array=np.full(value.shape, only, value.kind.dtype))
     if not bounds:
@@ -210,20 +210,19 @@ def _clipped(x: Expansion, value: Value, a: Held, lo: float, hi: float) -> Held:
 
 
 def leaky_relu(x: Expansion, value: Value, a: Held) -> Held:
-    """slope a + (1 - slope) relu(a)."""
+    """slope a + (1 - slope) relu(a), each part with as fine a factor as its own range leaves room for."""
     op = value.op
     assert isinstance(op, ops.LeakyRelu)
     scale = x.e.plain(a) if a.kind is Kind.FIXED else x.e.scale(a)
     wire, scale = x.e.wire(a, scale)
     bit = x.bits.positive(wire, a.range, scale, exact=exact_kind(a))
-    kept = Held(a.kind, a.shape, a.range, {("share", scale): x.bits.select(bit, wire, scale)})
-    parts = []
-    for h, factor in ((a, op.slope), (kept, 1.0 - op.slope)):
-        whole, g, at = encoded_factor(x, h, np.array(factor), 1, a.range)
-        parts.append((x.e.scaled(x.e.any(h, at)[0], int(whole)), at + g))
-    top = max(s for _, s in parts)
-    left, right = (x.e.scaled(r, 1 << (top - s)) for r, s in parts)
-    return x.e.held(value, x.e.add(left, right), top)
+    above = Interval(0.0, max(a.range.hi, 0.0))
+    kept = Held(a.kind, a.shape, above, {(SHARE, scale): x.bits.select(bit, wire, scale)})
+    parts = [
+        by_constant(x, typed(value, h.shape, h.range * Interval(factor, factor)), h, np.array(factor))
+        for h, factor in ((a, op.slope), (kept, 1.0 - op.slope))
+    ]
+    return add(x, value, *parts)
 
 
 # -- reductions and pooling --------------------------------------------------------------------------------------------
@@ -309,6 +308,8 @@ def argmax(x: Expansion, value: Value, a: Held) -> Held:
     wire, scale = x.stored(a)
     axis = op.axis % len(a.shape)
     n = a.shape[axis]
+    if n == 1:
+        return Held(value.kind, value.shape, value.range, array=np.zeros(value.shape, np.int64))
     shape = tuple(n if i == axis else 1 for i in range(len(a.shape)))
     index: int = x.e.constant(np.arange(n).reshape(shape), 0)
     difference = a.range - a.range
@@ -375,4 +376,3 @@ HANDLERS: dict[type, Handler] = {
     ops.MaxPool2d: maxpool2d,
     ops.ArgMax: argmax,
 }
-

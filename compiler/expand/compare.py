@@ -8,7 +8,7 @@ from compiler.expand.emitter import SHARE, WIRE, Emitter, width
 from compiler.expand.layouts import Layout, Network, layout
 from compiler.interval import Interval
 from mpc_runtime import gates
-from mpc_runtime.gates.comparison import leaf_planes
+from mpc_runtime.gates.comparison import Kind, leaf_planes
 from mpc_runtime.registers import Domain
 
 
@@ -48,9 +48,7 @@ class Bits:
         if len(bits) == 1:
             return bits[0]
         shape = self.e.shape(bits[0])
-        root = self.e.emit(
-            gates.ToPlanes, shape, WIRE, domain=Domain.PLANES, planes=len(bits), xs=tuple(bits)
-        )
+        root = self.e.emit(gates.ToPlanes, shape, WIRE, domain=Domain.PLANES, planes=len(bits), xs=tuple(bits))
         nodes = len(bits)
         while nodes > 1:
             fan_in = min(nodes, 4)
@@ -85,7 +83,7 @@ class Bits:
         return size
 
     def _compare(
-        self, wire: int, thresholds: tuple[int, ...], k: int, low_bit: int, digits: Layout, kind: str
+        self, wire: int, thresholds: tuple[int, ...], k: int, low_bit: int, digits: Layout, kind: Kind
     ) -> list[int]:
         """Masked planes of the roots of the comparisons."""
         roots = []
@@ -98,19 +96,19 @@ class Bits:
         return roots
 
     def _leaf(
-        self, wire: int, thresholds: tuple[int, ...], k: int, low_bit: int, digits: Layout, kind: str
+        self, wire: int, thresholds: tuple[int, ...], k: int, low_bit: int, digits: Layout, kind: Kind
     ) -> list[int]:
         planes = leaf_planes(len(digits.widths), kind)
         key = (wire, thresholds, k, low_bit, digits, kind)
         if key not in self._leaves:
             shape = self.e.shape(wire)
             ys = [self.e.register(shape, SHARE, domain=Domain.PLANES, planes=planes) for _ in thresholds]
-            gate = gates.Leaf(k, low_bit, digits.widths, kind, thresholds, wire, tuple(ys))  # type: ignore[arg-type]
+            gate = gates.Leaf(k, low_bit, digits.widths, kind, thresholds, wire, tuple(ys))
             self.e.ops.append((gate, self.e.origin))
             self._leaves[key] = ys
         return self._leaves[key]
 
-    def _combine(self, root: int, nodes: int, fan_in: int, kind: str, leaf: bool) -> tuple[int, int]:
+    def _combine(self, root: int, nodes: int, fan_in: int, kind: Kind, leaf: bool) -> tuple[int, int]:
         """One level and its opening: (register, nodes left)."""
         left = -(-nodes // fan_in)
         joined = self.e.emit(

@@ -32,8 +32,9 @@ class Expansion:
         if h.array is not None:
             return self.e.encoded(h.array, scale)
         for mode in (prefer, WIRE, PUBLIC, SHARE):
-            if self.e.has(h, mode, scale):
-                return self.e._existing(h, mode, scale)  # type: ignore[return-value]
+            register = self.e.existing(h, mode, scale)
+            if register is not None:
+                return register
         return self.e.wire(h, scale)[0] if prefer == WIRE else self.e.share(h, scale)[0]
 
     def common_scale(self, *tensors: Held) -> int:
@@ -45,7 +46,7 @@ class Expansion:
     def wires(self, *tensors: Held) -> tuple[list[int], int]:
         """Masked values (or constants) of all tensors at one scale."""
         scale = self.common_scale(*tensors)
-        return [self.e.encoded(h.array, scale) if h.array is not None else self.e.wire(h, scale)[0] for h in tensors], scale
+        return [self.e.wire(h, scale)[0] if h.array is None else self.e.encoded(h.array, scale) for h in tensors], scale
 
     def stored(self, h: Held) -> tuple[int, int]:
         """(masked value, scale) of the number as it is stored: at the format's scale."""

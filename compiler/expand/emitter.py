@@ -116,11 +116,11 @@ class Emitter:
         **attributes: Any,
     ) -> int:
         """A gate with one result; the same gate on the same registers is emitted once."""
-        key = (cls, tuple(attributes.items()))
+        key = (cls, scale, tuple(attributes.items()))
         if key in self._memo:
             return self._memo[key]
         register = self.register(shape, mode, scale, domain, planes)
-        result = next(f.name for f in fields(cls) if f.type == "Out")  # type: ignore[arg-type]
+        result = next(f.name for f in fields(cls) if f.type == "Out")
         self.ops.append((cls(**attributes, **{result: register}), self.origin))
         self._memo[key] = register
         return register
@@ -148,9 +148,7 @@ class Emitter:
         if key not in self._constants:
             index = len(self.constants)
             self.constants.append(bits)
-            self._constants[key] = self.emit(
-                gates.Constant, bits.shape, CONSTANT, domain=Domain.BITS, index=index
-            )
+            self._constants[key] = self.emit(gates.Constant, bits.shape, CONSTANT, domain=Domain.BITS, index=index)
         return self._constants[key]
 
     def mode(self, register: int) -> str:
@@ -192,20 +190,20 @@ class Emitter:
         """(register, scale) of the masked value if there is one, else of shares (or of a public value)."""
         scale = self.scale(h) if scale is None else scale
         for mode in (WIRE, PUBLIC, SHARE):
-            found = self._existing(h, mode, scale)
+            found = self.existing(h, mode, scale)
             if found is not None:
                 return found, scale
         return self._form(h, SHARE, scale), scale
 
     def has(self, h: Held, mode: str, scale: int) -> bool:
-        return self._existing(h, mode, scale) is not None
+        return self.existing(h, mode, scale) is not None
 
-    def _existing(self, h: Held, mode: str, scale: int) -> int | None:
+    def existing(self, h: Held, mode: str, scale: int) -> int | None:
         """The register of a form that costs no opening: it is there, or a view or an upscaling of what is there."""
         if (mode, scale) in h.words:
             return h.words[mode, scale]
         if h.base is not None and h.view is not None:
-            below = self._existing(h.base, mode, scale)
+            below = self.existing(h.base, mode, scale)
             if below is not None:
                 h.words[mode, scale] = h.view(below)
                 return h.words[mode, scale]
@@ -220,7 +218,7 @@ class Emitter:
         return None
 
     def _form(self, h: Held, mode: str, scale: int) -> int:
-        found = self._existing(h, mode, scale)
+        found = self.existing(h, mode, scale)
         if found is not None:
             return found
         if h.base is not None and h.view is not None:
@@ -252,7 +250,7 @@ class Emitter:
 
     def _converted(self, h: Held, mode: str, scale: int) -> int:
         """From shares to masked, from masked to shares, from public to either."""
-        public = self._existing(h, PUBLIC, scale)
+        public = self.existing(h, PUBLIC, scale)
         if mode == SHARE and public is not None:
             return self.emit(gates.FromPublic, h.shape, SHARE, scale=scale, x=public)
         if mode == WIRE:
@@ -315,15 +313,12 @@ class Emitter:
 
     def slice(self, register: int, starts: Shape, steps: Shape, counts: Shape) -> int:
         whole = all(
-            s == 0 and d == 1 and c == n
-            for s, d, c, n in zip(starts, steps, counts, self.shape(register), strict=True)
+            s == 0 and d == 1 and c == n for s, d, c, n in zip(starts, steps, counts, self.shape(register), strict=True)
         )
         if whole:
             return register
         stops = tuple(s + d * c for s, d, c in zip(starts, steps, counts, strict=True))
-        return self._move(
-            gates.Slice, register, tuple(counts), starts=tuple(starts), stops=stops, steps=tuple(steps)
-        )
+        return self._move(gates.Slice, register, tuple(counts), starts=tuple(starts), stops=stops, steps=tuple(steps))
 
     def slice_axis(self, register: int, axis: int, start: int, step: int, count: int) -> int:
         """`count` elements of one axis."""

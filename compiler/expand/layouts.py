@@ -1,7 +1,7 @@
-"""Layouts of a comparison: into how many digits the compared bits are cut and how they are joined. PROTOCOLS section 3.2.
+"""Layouts of a comparison: how many digits the compared bits are cut into, and how they are joined. PROTOCOLS 3.2.
 
-Few rounds want large digits (tables of 2^m - 1 bits for a digit of m bits) and one wide node (about 3 * 2^(g-1) bits for g
-children); an extra round makes both small. `layout` weighs rounds against bytes on the given network.
+Few rounds want large digits (tables of 2^m - 1 bits for a digit of m bits) and one wide node (about 3 * 2^(g-1) bits
+for g children); an extra round makes both small. `layout` weighs rounds against bytes on the given network.
 """
 
 from __future__ import annotations

@@ -12,10 +12,11 @@ from math import ceil, floor, inf, log, log2
 import numpy as np
 
 from compiler import ops
+from compiler.expand import arithmetic
 from compiler.expand.arithmetic import by_constant, product
 from compiler.expand.choice import tournament
 from compiler.expand.context import Expansion, Handler
-from compiler.expand.emitter import MAX_WIDTH, SHARE, Held, width
+from compiler.expand.emitter import MAX_WIDTH, SHARE, WIRE, Held, width
 from compiler.graph import Kind, Value
 from compiler.interval import Interval
 from mpc_runtime import gates
@@ -65,13 +66,15 @@ def _exponential(x: Expansion, value: Value, a: Held) -> Held:
     if a.range.hi <= 0.01:
         return curve(x, value, a, EXP)
     top = log(x.e.precision.limit)
-    within = Held(a.kind, a.shape, Interval(min(a.range.lo, 0.0), min(a.range.hi, top)), a.words, base=a.base, view=a.view)
+    within = Held(
+        a.kind, a.shape, Interval(min(a.range.lo, 0.0), min(a.range.hi, top)), a.words, base=a.base, view=a.view
+    )
     return curve(x, value, within, GENERAL_EXP)
 
 
 def curve(x: Expansion, value: Value, a: Held, c: Curve) -> Held:
     """F(a) at the format's scale, tails included."""
-    wire, scale = _fine_wire(x, a, -c.cell_log + 2)
+    wire, scale = _fine_wire(x, a, INDEX_BITS + 1 - c.cell_log)
     lo, hi = max(a.range.lo, c.below), min(a.range.hi, c.above)
     low_tail, high_tail = a.range.lo < c.below, a.range.hi > c.above
     step = 2.0**c.cell_log
@@ -144,8 +147,8 @@ def _tails(
 NORMAL_NODES_LOG, NORMAL_POINTS = 5, 6
 """The table of 1/u on [1, 2): 32 nodes over [0.75, 2.75), error 2^-22 (PROTOCOLS section 4.1)."""
 
-TABLE_BITS = 48
-"""Ring of the samples of 1/u, at scale 40."""
+TABLE_BITS, TABLE_SCALE = 48, 40
+"""Ring and scale of the samples of 1/u."""
 
 MANTISSA_SCALE = 20
 """Fraction bits of 1/u after its truncation."""
@@ -159,56 +162,111 @@ def div(x: Expansion, value: Value, a: Held, b: Held) -> Held:
     if b.constant:
         assert b.array is not None
         return by_constant(x, value, a, 1.0 / np.asarray(b.array, np.float64))
-    inverted = inverse(x, _fixed(value, b.shape, b.range.reciprocal()), b)
-    if a.constant:
-        assert a.array is not None
-        return by_constant(x, value, inverted, np.asarray(a.array))
-    return product(x, value, a, inverted, gates.Mul)
+    return quotient(x, value, a, b)
+
+
+def mul(x: Expansion, value: Value, a: Held, b: Held) -> Held:
+    """A product, but a * (1 / b) is the quotient: 1 / b alone would be rounded to the format first."""
+    for left, other in ((0, b), (1, a)):
+        inverted = value.args[left]
+        if isinstance(inverted.op, ops.Reciprocal):
+            return quotient(x, value, other, x.held[inverted.args[0]])
+    return arithmetic.mul(x, value, a, b)
 
 
 def _fixed(value: Value, shape: tuple[int, ...], range_: Interval) -> Value:
     return Value(value.op, (), Kind.FIXED, shape, value.visibility, range_)
 
 
-def inverse(x: Expansion, value: Value, b: Held) -> Held:
-    """1/b for b of any sign; 0 for b = 0."""
+@dataclass(frozen=True)
+class Normal:
+    """A divisor b as sign(b) 2^(e - scale) u with u in [1, 2) and 2^e <= |b| < 2^(e+1) in units of 2^-scale.
+
+    inverse: the masked 1/u, at scale 40. signs: the bits that know e and the sign. low, top: the least and greatest e.
+    """
+
+    inverse: int
+    signs: Signs
+    scale: int
+    low: int
+    top: int
+
+    def weights(self) -> list[int]:
+        """2^(top - e) for each e: what 1/u is multiplied by, at a scale of top - scale more bits."""
+        return [2 ** (self.top - j) for j in range(self.low, self.top + 1)]
+
+
+def normalise(x: Expansion, b: Held) -> Normal:
+    """Scale b into [1, 2) by the bits [b >= 2^j], and look 1/u up. A divisor of 0 gives signs that choose nothing."""
     scale = max(x.e.plain(b), x.e.frac)
     x.e.wire(b, x.e.plain(b))
     wire, _ = x.e.wire(b, scale)
     top = width(b.range, scale) - 2
     normal = max(top, INDEX_BITS + NORMAL_NODES_LOG)
-    positive, negative = b.range.hi > 0, b.range.lo < 0
     low = _lowest_exponent(b.range, scale, top)
-    mantissa = min(MANTISSA_SCALE, MAX_WIDTH - 3 - (top - low))
-    signs = _Signs(x, wire, low, top, positive, negative)
+    signs = Signs(x, wire, low, top, b.range.hi > 0, b.range.lo < 0)
     unit = signs.weighted(wire, [2 ** (normal - j) for j in range(low, top + 1)], scale)
-    table = x.e.open(
-        x.e.emit(
-            gates.Table,
-            value.shape,
-            SHARE,
-            scale=mantissa + 20,
-            function="reciprocal",
-            input_scale=normal,
-            origin=-(3 << (normal - 2)),
-            nodes_log=NORMAL_NODES_LOG,
-            cell_log=normal + 1 - NORMAL_NODES_LOG,
-            table_scale=22,
-            weight_scale=18,
-            points=NORMAL_POINTS,
-            index_bits=min(INDEX_BITS, normal + 1 - NORMAL_NODES_LOG),
-            entry_bits=TABLE_BITS,
-            x=x.e.open(unit),
-        )
+    samples = x.e.emit(
+        gates.Table,
+        b.shape,
+        SHARE,
+        scale=TABLE_SCALE,
+        function="reciprocal",
+        input_scale=normal,
+        origin=-(3 << (normal - 2)),
+        nodes_log=NORMAL_NODES_LOG,
+        cell_log=normal + 1 - NORMAL_NODES_LOG,
+        table_scale=TABLE_SCALE - 18,
+        weight_scale=18,
+        points=NORMAL_POINTS,
+        index_bits=min(INDEX_BITS, normal + 1 - NORMAL_NODES_LOG),
+        entry_bits=TABLE_BITS,
+        x=x.e.open(unit),
     )
-    out_scale = mantissa + top - scale
-    weights = [2 ** (top - j) for j in range(low, top + 1)]
-    out = signs.weighted(table, weights, out_scale, shift=40 - mantissa)
-    bounded = Held(Kind.FIXED, value.shape, value.range)
+    return Normal(x.e.open(samples), signs, scale, low, top)
+
+
+def inverse(x: Expansion, value: Value, b: Held) -> Held:
+    """1/b for b of any sign; 0 for b = 0."""
+    n = normalise(x, b)
+    mantissa = min(MANTISSA_SCALE, MAX_WIDTH - 3 - (n.top - n.low))
+    out_scale = mantissa + n.top - n.scale
+    out = n.signs.weighted(n.inverse, n.weights(), out_scale, TABLE_SCALE - mantissa, TABLE_BITS - 1)
     if out_scale < x.e.frac:
         out, out_scale = x.e.scaled(out, 1 << (x.e.frac - out_scale)), x.e.frac
-    bounded.words[x.e.mode(out), out_scale] = out
-    return bounded
+    return Held(Kind.FIXED, value.shape, value.range, {(x.e.mode(out), out_scale): out})
+
+
+def quotient(x: Expansion, value: Value, a: Held, b: Held) -> Held:
+    """a / b = (a / u) 2^(scale - e): the product is made before 2^-e, so that nothing is lost where b is large."""
+    n = normalise(x, b)
+    sa = x.e.frac if a.constant else min(x.e.scale(a), x.e.plain(a))
+    mantissa = min(MANTISSA_SCALE, MAX_WIDTH - 1 - width(a.range, sa))
+    shift = TABLE_SCALE - mantissa
+    shares = x.e.emit(gates.Truncate, b.shape, SHARE, scale=mantissa, shift=shift, width=TABLE_BITS - 1, x=n.inverse)
+    unit = x.e.open(shares)
+    if a.array is not None:
+        constant = x.e.encoded(np.asarray(a.array, np.float64), sa)
+        scaled = x.e.emit(gates.Mul, value.shape, WIRE, scale=sa + mantissa, x=unit, y=constant)
+    else:
+        held = Held(Kind.FIXED, b.shape, Interval(0.0, 1.0), {(WIRE, mantissa): unit})
+        product_ = product(x, _fixed(value, value.shape, a.range), a, held, gates.Mul, fine=mantissa)
+        scaled = x.e.wire(product_)[0]
+    kept = _kept_bits(value.range, sa + n.top - n.scale, mantissa)
+    k = width(a.range, sa + mantissa)
+    out_scale = sa + kept + n.top - n.scale
+    out = n.signs.weighted(scaled, n.weights(), out_scale, mantissa - kept, k)
+    if out_scale < x.e.frac:
+        out, out_scale = x.e.scaled(out, 1 << (x.e.frac - out_scale)), x.e.frac
+    return Held(Kind.FIXED, value.shape, value.range, {(x.e.mode(out), out_scale): out})
+
+
+def _kept_bits(range_: Interval, scale: int, mantissa: int) -> int:
+    """How many of the mantissa's bits the result keeps below `scale` (fewer than none: low bits of a go) to have room."""
+    kept = mantissa
+    while kept > -scale and width(range_, scale + kept, most=64) > MAX_WIDTH:
+        kept -= 1
+    return kept
 
 
 def _lowest_exponent(range_: Interval, scale: int, top: int) -> int:
@@ -218,7 +276,7 @@ def _lowest_exponent(range_: Interval, scale: int, top: int) -> int:
     return max(0, min(low, top), top - (MAX_WIDTH - 3 - 12))
 
 
-class _Signs:
+class Signs:
     """The bits [b >= 2^j] (and, for negative b, [b >= 1 - 2^j]) for j = low .. top, as factors of a weighted sum.
 
     weighted(y, w) = w_e sign(b) y for 2^e <= |b| < 2^(e+1): with t_j = [b >= 2^j], n_j = [b <= -2^j] it is
@@ -237,8 +295,8 @@ class _Signs:
         self.up, self.down = flags[: len(ups)], flags[len(ups) :]
         self.first = first
 
-    def weighted(self, y: int, weights: list[int], scale: int, shift: int = 0) -> int:
-        """Shares of the weighted sum for a masked y (truncated by `shift` first)."""
+    def weighted(self, y: int, weights: list[int], scale: int, shift: int = 0, k: int = 0) -> int:
+        """Shares of the weighted sum for a masked y, truncated by `shift` first (then of k signed bits)."""
         x = self.x
         steps = [w - v for v, w in zip([0, *weights], weights, strict=False)]
         steps = steps[self.first - self.low :]
@@ -248,26 +306,26 @@ class _Signs:
         base -= sum(steps) if self.down else 0
         out: int | None = None
         if base:
-            out = x.e.scaled(self._plain(y, scale, shift), base)
+            out = x.e.scaled(self._plain(y, scale, shift, k), base)
         flags, factors = [*self.up, *self.down], [*(steps if self.up else []), *(steps if self.down else [])]
         if flags:
-            part = self._chosen(y, flags, factors, scale, shift)
+            part = self._chosen(y, flags, factors, scale, shift, k)
             out = part if out is None else x.e.add(out, part)
         assert out is not None
         return out
 
-    def _plain(self, y: int, scale: int, shift: int) -> int:
+    def _plain(self, y: int, scale: int, shift: int, k: int) -> int:
         x = self.x
         if not shift:
             return x.e.unmask(y)
-        return x.e.emit(gates.Truncate, x.e.shape(y), SHARE, scale=scale, shift=shift, width=TABLE_BITS - 1, x=y)
+        return x.e.emit(gates.Truncate, x.e.shape(y), SHARE, scale=scale, shift=shift, width=k, x=y)
 
-    def _chosen(self, y: int, flags: list[int], factors: list[int], scale: int, shift: int) -> int:
+    def _chosen(self, y: int, flags: list[int], factors: list[int], scale: int, shift: int, k: int) -> int:
         """sum_j factor_j flag_j y, with all the selections as one gate along a new first axis."""
         x = self.x
         shape = x.e.shape(y)
-        stacked = x.e.concat([x.e.reshape(flag, (1, *shape)) for flag in flags], 0)
-        chosen = x.bits.select(stacked, y, scale, shift, TABLE_BITS - 1)
+        stacked = x.e.concat([x.e.reshape(x.e.broadcast(flag, shape), (1, *shape)) for flag in flags], 0)
+        chosen = x.bits.select(stacked, y, scale, shift, k)
         column = np.array(factors, dtype=object).reshape(len(factors), *(1,) * len(shape))
         words = (column % (1 << 64)).astype(np.uint64).view(np.int64)
         constant = x.e.constant(words, 0)
@@ -304,5 +362,6 @@ HANDLERS: dict[type, Handler] = {
     ops.Exp: exp,
     ops.Reciprocal: reciprocal,
     ops.Div: div,
+    ops.Mul: mul,
     ops.Softmax: softmax,
 }

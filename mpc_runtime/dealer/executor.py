@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import kernels
+from ..constants import constant_registers
 from ..gates import Constant as ConstantGate
 from ..gates import Planes, Reveal, Secret, Words
 from ..gates.base import PURPOSE_SHARE, stream
@@ -66,7 +67,7 @@ class Record:
         self.receiver = 0
         self.elements = 0
         self.written = 0
-        self._constants: dict[int, Array] = {}
+        self._constants = constant_registers(plan)
 
     def __getitem__(self, register: int) -> Array | None:
         return self.masks[register]
@@ -107,7 +108,6 @@ class Record:
             op = self.procedure.ops[i]
             self.op, self.receiver = i, op.receiver
             if isinstance(op.gate, ConstantGate):
-                self._constants[op.gate.y] = self.plan.constants[op.gate.index]
                 self.masks[op.gate.y] = None
                 continue
             if isinstance(op.gate, Reveal):

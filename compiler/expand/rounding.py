@@ -1,0 +1,63 @@
+"""Ranges of what is stored: the ranges of the exact values, and what rounding adds to them.
+
+A truncation adds up to one step, an encoded leaf half a step, a smooth function 2^-12 of its result (LANGUAGE.md, "Types and
+numbers"). Later ops multiply that up, so it is carried through their range rules; only the widths of registers and comparisons
+use it, not what the author is shown. PROTOCOLS section 2b, "range analysis adds that ulp".
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from compiler import ops
+from compiler.graph import Graph, Kind, Owned, Value
+from compiler.interval import Interval
+
+SMOOTH_ERROR = 2.0**-12
+"""Of max(1, |result|): the contract of smooth functions."""
+
+SMOOTH = (ops.Sigmoid, ops.Tanh, ops.Exp, ops.Softmax, ops.Reciprocal, ops.Div)
+EXACT = (ops.Reshape, ops.Transpose, ops.BroadcastTo, ops.Slice, ops.Concat, ops.Pad, ops.Neg, ops.ToInt, ops.ToFixed)
+CONSTANT_ERROR = 2
+"""Steps that a product with a constant may be off: its truncation and the constant's encoding."""
+
+
+def with_rounding(graph: Graph) -> Graph:
+    """The graph with every range wide enough for the stored numbers, inside the format."""
+    new: dict[Value, Value] = {}
+    for value in graph.values():
+        if value.is_constant:
+            new[value] = value
+            continue
+        args = tuple(new[a] for a in value.args)
+        new[value] = replace(value, args=args, range=_stored(graph, value, args))
+    outputs = tuple(replace(output, value=new[output.value]) for output in graph.outputs)
+    return replace(graph, outputs=outputs)
+
+
+def _stored(graph: Graph, value: Value, args: tuple[Value, ...]) -> Interval:
+    if value.kind is not Kind.FIXED and all(a.kind is not Kind.FIXED for a in args):
+        return value.range
+    step = graph.precision.step
+    whole = graph.precision.format_range(value.kind)
+    if isinstance(value.op, Owned):
+        return _inside(value.range.widened(step / 2), whole)
+    derived = value.op.interval(*args)
+    if value.declared is not None:
+        slack = max(step * CONSTANT_ERROR, SMOOTH_ERROR * value.declared.magnitude)
+        derived = derived.intersect(value.declared.widened(slack)) or value.declared
+    if value.kind is Kind.FIXED:
+        derived = derived.widened(_error(value, derived, step))
+    return _inside(derived, whole)
+
+
+def _error(value: Value, derived: Interval, step: float) -> float:
+    if isinstance(value.op, EXACT):
+        return 0.0
+    if isinstance(value.op, SMOOTH):
+        return SMOOTH_ERROR * max(1.0, derived.magnitude) if derived.is_finite else 0.0
+    return step * CONSTANT_ERROR
+
+
+def _inside(range_: Interval, whole: Interval) -> Interval:
+    return range_.intersect(whole) or whole
