@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from compiler.graph import Constant, Value
 from compiler.interval import number
-from compiler.ops.elementwise import ToFixed, ToInt
+from compiler.ops.elementwise import Square, ToFixed, ToInt
 from compiler.ops.shapes import BroadcastTo, Reshape, Slice
 
 __all__ = ["formula"]
@@ -19,7 +19,7 @@ SILENT = (Reshape, BroadcastTo, ToFixed, ToInt)  # what an author rarely writes
 
 # How tightly the operators hold, loosest first; a call holds tightest.
 TIGHTNESS = {"or": 1, "and": 2, "not": 3, "+": 5, "-": 5, "*": 6, "/": 6, "@": 6, "unary -": 7}
-COMPARISON, TIGHTEST = 4, 9
+COMPARISON, POWER, TIGHTEST = 4, 8, 9
 
 
 def formula(value: Value, longest: int = LONGEST) -> str:
@@ -43,6 +43,8 @@ def _written(value: Value, room: int, below: bool = True) -> tuple[str, int]:
         return _written(value.args[0], room)
     if isinstance(value.op, Slice):
         return f"{_bracketed(value.args[0], room, TIGHTEST)}[…]", TIGHTEST
+    if isinstance(value.op, Square):
+        return f"{_bracketed(value.args[0], room, TIGHTEST)} ** 2", POWER
     symbol = str(getattr(value.op, "symbol", value.op.name.lower()))
     sign = symbol.replace("`", "")
     if sign == symbol:  # a function

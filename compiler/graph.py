@@ -9,6 +9,7 @@ wording around an `OpError` belong to the front end.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -26,6 +27,8 @@ Shape = tuple[int, ...]
 Array = np.ndarray[Any, Any]
 
 INT_LIMIT = 2.0**30  # an `int` holds |v| below this (LANGUAGE.md, "Types and numbers")
+MAX_ELEMENTS = 2**31  # of a tensor: a share of it takes 16 GiB in each party
+MAX_FOLDED = 2**27  # elements of a constant: 1 GiB in the compiler and in the plan
 FOLD_LIMIT = 2.0**62  # whole constants beyond this would wrap in int64 while they are folded
 
 
@@ -134,7 +137,7 @@ class Value:
     @property
     def size(self) -> int:
         """The number of elements."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
     @property
     def rank(self) -> int:
@@ -265,9 +268,12 @@ def apply(
     `declared`.
     """
     kind, shape = op.infer(*args)
+    if math.prod(shape) > MAX_ELEMENTS:
+        sizes = ", ".join(map(str, shape))
+        raise OpError(f"a tensor [{sizes}] has more elements than any machine holds", "use smaller sizes", "shape")
     derived = op.interval(*args)
     if args and all(arg.is_constant for arg in args):
-        return _declared_constant(_fold(op, args, kind, derived, span, name), declared)
+        return _declared_constant(_fold(op, args, kind, shape, derived, span, name), declared)
     value = Value(
         op=op,
         args=args,
@@ -318,10 +324,19 @@ def _visibility(op: TensorOp, args: tuple[Value, ...]) -> Visibility:
 
 
 def _fold(
-    op: TensorOp, args: tuple[Value, ...], kind: Kind, derived: Interval, span: Span | None, name: str | None
+    op: TensorOp,
+    args: tuple[Value, ...],
+    kind: Kind,
+    shape: Shape,
+    derived: Interval,
+    span: Span | None,
+    name: str | None,
 ) -> Value:
     if kind is Kind.INT and derived.magnitude > FOLD_LIMIT:
         raise OpError("the whole number is too large to compute", f"whole numbers are below 2^{62} here")
+    if math.prod(shape) > MAX_FOLDED:
+        sizes = ", ".join(map(str, shape))
+        raise OpError(f"a constant [{sizes}] is too large to compile", "let a role provide it as a `param`", "shape")
     with np.errstate(all="ignore"):
         array = np.asarray(op.evaluate(*(arg.array for arg in args)))
     return constant(array.astype(kind.dtype, copy=False), span=span, name=name)

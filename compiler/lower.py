@@ -240,7 +240,7 @@ class Lowering:
         for member, role in enumerate(owners):
             path = (member,) if array else ()
             op = leaf(kind, shape, role, statement.public, name.id, path, dims)
-            leaves.append(self._declared(op, name, statement.range, limits))
+            leaves.append(self._declared(op, statement, limits))
         if isinstance(statement, ast.Input):
             self.inputs += leaves
         else:
@@ -250,11 +250,12 @@ class Lowering:
         stacked = self.context.made(name.span, name.span, lambda: stack(*leaves))
         return blocks.named(stacked, name.id) if isinstance(stacked, Value) else stacked
 
-    def _declared(self, op: Input | Param, name: ast.Name, place: ast.Range | None, limits: Interval | None) -> Value:
+    def _declared(self, op: Input | Param, statement: ast.Input | ast.Param, limits: Interval | None) -> Value:
+        name, place = statement.name, statement.range
         try:
             return apply(op, span=name.span, name=name.id, declared=limits)
         except OpError as error:
-            span = name.span if place is None else place.span
+            span = statement.type.span if place is None or error.arg == "shape" else place.span
             raise Problem(span, error.message, error.help) from None
 
     def _dim_name(self, size: ast.Expression) -> str | None:

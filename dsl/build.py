@@ -39,6 +39,7 @@ class Builder:
         self.filename = filename
         self.problems: list[Diagnostic] = []
         self._depth = 0
+        self._too_deep = False  # one message is enough
 
     def model(self, tree: Tree[Token]) -> ast.Model:
         """The tree of the whole file."""
@@ -52,11 +53,13 @@ class Builder:
             return None
         span = _span(tree)
         if self._depth > MAX_NESTING:
-            self.refuse(
-                span,
-                f"this is nested more than {MAX_NESTING} levels deep",
-                "give a part of it a name of its own: `part = …`",
-            )
+            if not self._too_deep:
+                self.refuse(
+                    span,
+                    f"this is nested more than {MAX_NESTING} levels deep",
+                    "give a part of it a name of its own: `part = …`",
+                )
+            self._too_deep = True
             return ast.Number(span, 0)
         self._depth += 1
         node = self._chain(tree) if tree.data in LINKS else RULES[tree.data](self, tree, span)
@@ -265,6 +268,7 @@ def _precision(build: Builder, tree: Tree[Token], span: Span) -> ast.Precision:
             given[word] = argument.value
         else:
             build.refuse(argument.span, "`fixed` takes `bits=` and `frac=`, by name", help)
+            break
     return ast.Precision(span, given.get("bits"), given.get("frac"))
 
 

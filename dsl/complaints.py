@@ -6,6 +6,7 @@ the last one always does, with what the grammar would have taken.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,6 +16,7 @@ from lark import Token
 from dsl import grammar
 from dsl.ast import Span
 from dsl.errors import Diagnostic, closest
+from dsl.habits import WORDS
 from dsl.scan import STARTERS, behind, same_line, span_of
 
 __all__ = ["Trouble", "complain"]
@@ -85,23 +87,6 @@ INFIX = frozenset({"OR", "AND", "COMPARE", "PLUS", "MINUS", "STAR", "SLASH", "AT
 POSTFIX = frozenset({"LPAR", "LSQB", "DOT"})
 ATOMS = frozenset({"NAME", "NUMBER", "STRING", "TRUE", "FALSE"})
 
-# Words of other languages at the start of a statement, and what stands for them here.
-FOREIGN = {
-    "if": "there is no `if`: `where(bit, a, b)` chooses element by element",
-    "else": "there is no `else`: `where(bit, a, b)` chooses element by element",
-    "while": "there is no `while`: `for i in 0..4 { … }` is unrolled when the model is compiled",
-    "let": "a value needs no keyword: `NAME = EXPR`",
-    "var": "a value needs no keyword: `NAME = EXPR`",
-    "val": "a value needs no keyword: `NAME = EXPR`",
-    "print": "only `output NAME = EXPR to ROLE` shows a value, to that role",
-    "import": "a model is one file: there is nothing to import",
-    "class": "a block of layers is a `def`",
-    "func": "a block is `def NAME(x) { … return EXPR }`",
-    "function": "a block is `def NAME(x) { … return EXPR }`",
-    "fn": "a block is `def NAME(x) { … return EXPR }`",
-    "result": "a result is `output NAME = EXPR to ROLE`",
-}
-
 
 def complain(trouble: Trouble) -> Diagnostic:
     """The diagnostic for a place at which the parser could not go on."""
@@ -117,6 +102,10 @@ def complain(trouble: Trouble) -> Diagnostic:
 def _no_model(trouble: Trouble) -> Complaint | None:
     if trouble.at or trouble.expected != {"MODEL"}:
         return None
+    if str(trouble.found) in WORDS:
+        return Complaint(
+            span_of(trouble.found), f"`{trouble.found}` is no statement of this language", WORDS[trouble.found]
+        )
     later = [token for token in trouble.tokens if token.type == "MODEL"]
     misspelt = trouble.found.type == "NAME" and closest(str(trouble.found), {"model"})
     help = "move the `model` line above everything else" if later else "write `model` and a name as the first line"
@@ -133,6 +122,8 @@ def _misplaced(trouble: Trouble) -> Complaint | None:
     if found.type not in STARTERS or not trouble.complete:
         return None
     place = span_of(found)
+    if trouble.tokens[trouble.at + 1].type == "EQUAL":
+        return _reserved(found)
     if found.type == "MODEL":
         return Complaint(place, "a file holds one model, and this is another", "put it into a file of its own")
     if trouble.expected & {"RBRACE"} and not trouble.expected & {"LAYER", "INPUT"} and trouble.block is not None:
@@ -181,6 +172,8 @@ def _keyword_as_name(trouble: Trouble) -> Complaint | None:
     found, before = trouble.found, trouble.before
     if before.type in STARTERS and found.type == "EQUAL" and "NAME" in trouble.expected:
         return _reserved(before)
+    if _is_keyword(found) and trouble.tokens[min(trouble.at + 1, len(trouble.tokens) - 1)].type == "EQUAL":
+        return _reserved(found)
     if not _is_keyword(found) or "NAME" not in trouble.expected or not same_line(before, found):
         return None
     if trouble.expected <= {"NAME", "FROM", "RPAR"}:
@@ -191,9 +184,11 @@ def _keyword_as_name(trouble: Trouble) -> Complaint | None:
 
 
 def _reserved(token: Token) -> Complaint:
-    return Complaint(
-        span_of(token), f"`{token}` is a keyword, and cannot be a name", f"choose another name, `{token}_` for example"
-    )
+    help = {
+        "DIM": "an argument that names an axis is called `axis`; for a name of your own, choose `dim_` for example",
+        "PUBLIC": "`public` stands behind the role: `input NAME : [SIZES] from ROLE public`",
+    }.get(token.type, f"choose another name, `{token}_` for example")
+    return Complaint(span_of(token), f"`{token}` is a keyword, and cannot be a name", help)
 
 
 def _bare(trouble: Trouble) -> Complaint | None:
@@ -205,8 +200,8 @@ def _bare(trouble: Trouble) -> Complaint | None:
         return None
     if same_line(earlier, name) and earlier.type in ATOMS | {"RPAR", "RSQB"}:
         return _side_by_side(trouble, earlier, name)
-    if str(name) in FOREIGN:
-        return Complaint(span_of(name), f"`{name}` is no statement of this language", FOREIGN[str(name)])
+    if str(name) in WORDS:
+        return Complaint(span_of(name), f"`{name}` is no statement of this language", WORDS[str(name)])
     keyword = closest(str(name), {each.lower() for each in STARTERS})
     if keyword is not None and found.type == "NAME" and same_line(name, found):
         return Complaint(span_of(name), f"`{name}` starts no statement", f"did you mean `{keyword}`?")
@@ -214,6 +209,11 @@ def _bare(trouble: Trouble) -> Complaint | None:
         return Complaint(
             span_of(found), f"there is no `{found}=`", f"write `{name} = {name} {found} …`: a name can be bound again"
         )
+    following = trouble.tokens[min(trouble.at + 1, len(trouble.tokens) - 1)]
+    if found.type == "COLON" and following.type == "EQUAL" and found.end_pos == following.start_pos:
+        return Complaint(span_of(found).to(span_of(following)), "there is no `:=`", f"write `{name} = …`")
+    if found == "==":
+        return Complaint(span_of(found), "`==` compares, and starts no value", f"to bind the name, write `{name} = …`")
     if found.type == "COLON":
         help = f"write `input {name} : …` or `param {name} : …`"
         return Complaint(span_of(name), f"expected `=` after `{name}`, found `:`", help)
@@ -251,13 +251,17 @@ def _number(trouble: Trouble) -> Complaint | None:
             return Complaint(place.to(span_of(found)), f"`{dotted}.{found}` is no number", "a number has one point")
         return Complaint(place, f"`{dotted}.` lacks a digit behind the point", f"write `{dotted}.0`")
     if before.type == "NAME" and dotted.type == "NUMBER" and dotted.end_pos == before.start_pos:
-        place = span_of(dotted).to(span_of(before))
-        return Complaint(
-            place,
-            f"`{dotted}{before}` is neither a number nor a name",
-            f"a name starts with a letter; to multiply, write `{dotted} * {before}`",
-        )
+        return _glued(dotted, before)
     return None
+
+
+def _glued(number: Token, name: Token) -> Complaint:
+    """A name directly behind a number: `3abc`, `0x10`, `1_000`."""
+    place, text = span_of(number).to(span_of(name)), f"{number}{name}"
+    if re.fullmatch(r"\d[\d_]*|0[xXbBoO]\w+", text):
+        return Complaint(place, f"`{text}` is no number", "a number is written like `1000`, `0.5` or `1e-3`")
+    help = f"a name starts with a letter; to multiply, write `{number} * {name}`"
+    return Complaint(place, f"`{text}` is neither a number nor a name", help)
 
 
 def _equal_sign(trouble: Trouble) -> Complaint | None:
@@ -286,6 +290,11 @@ def _missing_operator(trouble: Trouble) -> Complaint | None:
 
 
 def _side_by_side(trouble: Trouble, left: Token, right: Token) -> Complaint:
+    foreign = next((each for each in (left, right) if str(each) in WORDS), None)
+    if foreign is not None:
+        return Complaint(span_of(foreign), f"`{foreign}` is no word of this language", WORDS[foreign])
+    if left.type == "NUMBER" and right.type == "NAME" and left.end_pos == right.start_pos:
+        return _glued(left, right)
     if trouble.tokens[trouble.start].type == "ROLE":
         return Complaint(span_of(right), f"expected a comma before {_shown(right)}", "write `role alice, bob`")
     if left.type == "NUMBER":

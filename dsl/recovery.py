@@ -147,8 +147,9 @@ def _cut(trouble: Trouble) -> tuple[int, int, str | None]:
     tokens, at, start = trouble.tokens, trouble.at, trouble.start
     last = len(tokens) - 1
     if at == 0:
-        meant = trouble.found.type == "NAME" and not binds(tokens, 1)  # `modle lenet`, or the name alone
-        return 0, min(_starts(tokens[1:-1]) or [len(tokens) - 2]) + 1 if meant else 0, "MODEL"
+        if trouble.found.type == "NAME" and not binds(tokens, 1):  # `modle lenet`, or the name alone
+            return 0, min(_starts(tokens[1:-1]) or [len(tokens) - 2]) + 1, "MODEL"
+        return 0, min(_starts(tokens[:-1]) or [len(tokens) - 1]), "MODEL"
     if trouble.found.type == "RBRACE" and "RETURN" in trouble.expected:
         return at, at, "RETURN"
     following = [each for each in _starts(tokens[:last]) if each > at]

@@ -17,6 +17,7 @@ from lark import Token, UnexpectedCharacters
 from dsl import grammar
 from dsl.ast import Span
 from dsl.errors import Diagnostic
+from dsl.habits import COMMENTS, HABITS
 
 __all__ = ["BLOCKS", "MAX_PROBLEMS", "STARTERS", "Scanned", "begins", "behind", "binds", "same_line", "scan", "span_of"]
 
@@ -49,7 +50,10 @@ BLOCKS = {
 }
 NAMING = STARTERS - {"RETURN", "PRECISION", "TRAIN"}  # behind these a `NAME =` still belongs to their statement
 
+LOOP = "a loop is a statement: `for i in 0..4 { … }`"
 ENDINGS = frozenset({"NAME", "NUMBER", "STRING", "TRUE", "FALSE", "RPAR", "RSQB", "RBRACE"})  # of an expression
+
+CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")  # what no editor writes into a text
 
 PARTNERS = {"LPAR": "RPAR", "LSQB": "RSQB", "LBRACE": "RBRACE"}
 CLOSERS = {closer: opener for opener, closer in PARTNERS.items()}
@@ -90,6 +94,8 @@ def begins(tokens: list[Token], at: int) -> bool:
     before = tokens[at - 1] if at else None
     kind = tokens[at].type
     if kind in STARTERS:
+        if binds(tokens, at + 1) and before is not None and before.type in ("COMMA", "LPAR"):
+            return False  # `dim=1` among arguments: the author takes a keyword for a name
         return not (kind == "WEIGHTS" and before is not None and before.type == "OUTPUT")
     if kind != "NAME":
         return False
@@ -108,39 +114,21 @@ def scan(text: str, filename: str) -> Scanned:
     scanned = Scanned([])
     scanned.tokens = _tokens(text, filename, scanned)
     if len(scanned.problems) < MAX_PROBLEMS:
+        scanned.tokens = _braced(scanned.tokens, filename, scanned)
         _Balance(filename, scanned).run()
     return scanned
 
 
 # Characters ---------------------------------------------------------------------------------------------------------
 
-# What people write instead of what is meant: a pattern, the message, and what to do.
-HABITS = (
-    (r"&&?", "`{}` is no operator here", "write `and`"),
-    (r"\|\|", "`{}` is no operator here", "write `or`"),
-    (r"\|", "`|` is no operator here", "write `|>` to pass a value on, or `or` for bits"),
-    (r"[!~¬]", "`{}` is no operator here", "write `not`"),
-    (r"\^", "`^` is no operator here", "write `**` for a power"),
-    (r"%", "`%` is no operator here", "there is no remainder; sizes are computed with `+ - * /`"),
-    (r";", "a statement needs no `;` at its end", "delete it"),
-    (r"\\", "a line needs no `\\` at its end: line breaks have no meaning", "delete it"),
-    (r"[−–—]", "`{}` is not the minus sign of a keyboard", "write `-`"),
-    (r"[×·∙⋅]", "`{}` is no operator here", "write `*`"),
-    (r"÷", "`÷` is no operator here", "write `/`"),
-    (r"≤", "`≤` is no operator here", "write `<=`"),
-    (r"≥", "`≥` is no operator here", "write `>=`"),
-    (r"≠", "`≠` is no operator here", "write `!=`"),
-    (r"…", "`…` is one character", "write three points: `...`"),
-    (r"'[^'\n]*'", "a string stands in double quotes", "write `\"` instead of `'`"),
-    (r"“[^”\n]*”", "a string stands in straight quotes", 'write `"` on both sides'),
-    (r'"[^"\n]*', 'this string has no closing `"`', "a string ends in the line where it starts"),
-)
-
 
 def _tokens(text: str, filename: str, scanned: Scanned) -> list[Token]:
     """The tokens, after blanking out whatever is none."""
     if text.startswith("\ufeff"):  # a byte order mark, as some editors write it
         text = " " + text[1:]
+    if _is_no_text(text, filename, scanned):
+        return []
+    text = _without_comments(text, filename, scanned)
     while len(scanned.problems) < MAX_PROBLEMS:
         tokens, stray = _lex(text)
         if stray is None:
@@ -153,6 +141,40 @@ def _tokens(text: str, filename: str, scanned: Scanned) -> list[Token]:
         scanned.mended.append(start)
         text = text[:start] + _filler(text[start:end]) + text[end:]
     return []
+
+
+def _is_no_text(text: str, filename: str, scanned: Scanned) -> bool:
+    """Whether the text holds control characters; the first one is reported, and nothing else is worth a word."""
+    found = CONTROL.search(text)
+    if found is None:
+        return False
+    message = f"this is no text: here stands the control character U+{ord(found.group()):04X}"
+    place = _place(text, found.start(), found.end())
+    scanned.problems.append(Diagnostic.at(place, message, file=filename, help="is it a `.ppml` file?"))
+    scanned.mended.append(0)
+    return True
+
+
+def _without_comments(text: str, filename: str, scanned: Scanned) -> str:
+    """The text with blanks for the comments of other languages."""
+    for found in list(COMMENTS.finditer(text)):
+        foreign = next((name for name in ("text", "block", "line") if found[name] is not None), None)
+        if foreign is None:
+            continue
+        start, end = found.span(foreign)
+        sign = {"text": found["sign"], "block": "/* … */", "line": "//"}[foreign]
+        first = end if "\n" not in text[start:end] else text.index("\n", start)
+        message = f"there is no `{sign}`"
+        help = "a comment starts with `#`" + ", in each of its lines" * ("\n" in text[start:end])
+        scanned.problems.append(Diagnostic.at(_place(text, start, first), message, file=filename, help=help))
+        text = text[:start] + re.sub(r"[^\n]", " ", text[start:end]) + text[end:]
+    return text
+
+
+def _place(text: str, start: int, end: int) -> Span:
+    """The place of a piece of one line of the text."""
+    line, column = text.count("\n", 0, start) + 1, start - text.rfind("\n", 0, start)
+    return Span(start, end, line, column, line, column + end - start)
 
 
 def _lex(text: str) -> tuple[list[Token], UnexpectedCharacters | None]:
@@ -185,9 +207,41 @@ def _stray(text: str, at: int) -> tuple[int, int, str, str | None]:
         end = re.compile(r"\w+").match(text, start).end()  # type: ignore[union-attr]
         return start, end, f"`{text[start:end]}` is no name", "a name holds the letters a to z, digits and `_`"
     code = f"U+{ord(text[at]):04X}"
-    if unicodedata.category(text[at]) in ("Zs", "Cf", "Cc"):
+    if unicodedata.category(text[at]) in ("Zs", "Cf"):
         return at, at + 1, f"an invisible character stands here ({code})", "replace it by a blank"
     return at, at + 1, f"`{text[at]}` ({code}) means nothing in this language", None
+
+
+# Blocks of Python ---------------------------------------------------------------------------------------------------
+
+
+def _braced(tokens: list[Token], filename: str, scanned: Scanned) -> list[Token]:
+    """The tokens with braces for blocks that start with a colon and end with their indentation."""
+    out: list[Token] = []
+    blocks: list[int | None] = []  # of each block: the column of its keyword where a colon opened it, None for a brace
+    header: Token | None = None
+    depth = 0  # of brackets that are open
+    for at, token in enumerate(tokens):
+        if begins(tokens, at) and (depth <= 0 or token.type in STARTERS):
+            depth = 0
+            header = token if token.type in BLOCKS else None
+            while blocks and not same_line(tokens[at - 1], token) and (token.column or 0) <= (blocks[-1] or 0):
+                blocks.pop()
+                out.append(Token.new_borrow_pos("RBRACE", "}", tokens[at - 1]))
+        depth += (token.type in ("LPAR", "LSQB")) - (token.type in ("RPAR", "RSQB"))
+        if token.type == "LBRACE":
+            blocks.append(None)
+            header = None
+        elif token.type == "RBRACE" and blocks:
+            blocks.pop()
+        elif header is not None and token.type == "COLON" and depth == 0:
+            message, help = f"expected `{{` after the header of this `{header}`, found `:`", "a block is `{ … }`"
+            scanned.problems.append(Diagnostic.at(span_of(token), message, file=filename, help=help))
+            scanned.mended.append(token.start_pos or 0)
+            blocks.append(header.column or 0)
+            header, token = None, Token.new_borrow_pos("LBRACE", "{", token)
+        out.append(token)
+    return out + [Token.new_borrow_pos("RBRACE", "}", tokens[-1]) for column in blocks if column is not None]
 
 
 # Brackets -----------------------------------------------------------------------------------------------------------
@@ -230,6 +284,9 @@ class _Balance:
 
     def _statement(self, token: Token) -> None:
         """A statement starts: round and square brackets before it end here, and so may a block."""
+        inside = self.open and self.open[-1][0].type != "LBRACE"
+        if inside and token.type == "FOR" and same_line(self.out[-1], token):
+            self._problem(span_of(token), "there is no `for` inside an expression", LOOP, token)
         for bracket in self._unclosed(("LPAR", "LSQB")):
             self._close(bracket, "the next statement starts here", token)
         while self.missing > 0 and self.open and not self._holds(token):

@@ -251,6 +251,7 @@ def _loop(context: Context, statement: ast.For, frame: Frame) -> None:
             help = "a loop stops before its second number: `0..4` is 0, 1, 2, 3"
             context.reporter.warn(statement.start.span.to(statement.stop.span), "this loop makes no turn", help)
         check_body(statement.body, {statement.name.id}, frame.scope, context.reporter)
+    context.step(statement.start.span.to(statement.stop.span), max(stop - start, 1))
     inside = replace(frame, loops=frame.loops + 1)
     for turn in range(start, stop):
         frame.scope.bind(statement.name, Category.INDEX, turn)

@@ -28,7 +28,7 @@ class Context:
     reporter: Reporter
     used: set[Span] = field(default_factory=set)
     declared: dict[Span, tuple[str, str]] = field(default_factory=dict)
-    precision: Precision | None = Precision()  # the file's number format; None where its statement is wrong
+    precision: Precision | None = field(default_factory=Precision)  # the file's number format; None where its statement is wrong
     steps: int = 0
 
     def declare(self, span: Span, word: str, name: str) -> None:
@@ -39,10 +39,10 @@ class Context:
         """What the author wrote there."""
         return self.source[node.span.start : node.span.end]
 
-    def step(self, span: Span) -> None:
-        """Count one unrolled statement at `span`."""
+    def step(self, span: Span, ahead: int = 1) -> None:
+        """Count one unrolled statement at `span`, the first of `ahead` that will follow at least."""
         self.steps += 1
-        if self.steps > MAX_STEPS:
+        if self.steps + ahead - 1 > MAX_STEPS:
             self.reporter.error(
                 Problem(
                     span, f"the model unrolls to more than {MAX_STEPS} statements", "use fewer turns, or whole tensors"

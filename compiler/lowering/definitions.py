@@ -33,7 +33,8 @@ class Definition:
 
     def scope(self, used: set[Span]) -> Scope:
         """A fresh scope for one use."""
-        return Scope(outer=self.outer, later=self.places, hidden=frozenset(self.places) - self.outer.keys(), used=used)
+        hidden = frozenset(self.places) - self.outer.keys()
+        return Scope(outer=self.outer, later=self.places, hidden=hidden, used=used, itself=self.name)
 
 
 def define(node: ast.Def, scope: Scope, places: Mapping[str, Span]) -> Definition:
@@ -58,7 +59,7 @@ def check_names(definition: Definition, reporter: Reporter) -> None:
 
 
 def check_body(body: tuple[ast.Block, ...], local: set[str], scope: Scope, reporter: Reporter) -> None:
-    """Report the names in a body that is not run which neither `scope` nor `local` knows; `local` gains those it binds."""
+    """Report the names that neither `scope` nor `local` knows in a body that is not run; `local` gains what it binds."""
     for statement in body:
         if isinstance(statement, ast.For):
             _check_expression(statement.start, local, scope, reporter)

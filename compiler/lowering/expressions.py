@@ -11,6 +11,7 @@ from types import EllipsisType
 
 from compiler.lowering import calls
 from compiler.lowering.context import Context
+from compiler.lowering.foreign import counterpart
 from compiler.lowering.layers import BlockInstance, InstanceArray, LayerInstance, attribute, item
 from compiler.lowering.numbers import NUMBERS, NumberError, Table, arithmetic, entries, power, public, real, whole
 from compiler.lowering.problems import POISON, Problem
@@ -22,6 +23,7 @@ from dsl.ast import Operator, Span
 
 __all__ = ["evaluate"]
 
+LISTS = "tensors are joined without a list, `concat(a, b, axis=1)` or `stack(a, b)`; no size or index can be secret"
 EXACT = frozenset(Operator) - {Operator.AND, Operator.OR, Operator.NOT, Operator.MATMUL, Operator.NEG, Operator.POW}
 
 
@@ -80,7 +82,7 @@ def _list(context: Context, expression: ast.List, scope: Scope) -> object:
         row = entries(each)
         if row is None and not isinstance(operand(each, place.span), NUMBERS):
             found = f"a list holds numbers known at compile time, found {described(each)}"
-            raise Problem(place.span, found, "`stack` and `concat` join tensors; no size or index can be secret")
+            raise Problem(place.span, found, LISTS)
         rows.append(each if row is None else row)
     table = tuple(rows)
     if len({_shape(row) for row in table}) > 1:
@@ -220,5 +222,8 @@ def _attribute(context: Context, expression: ast.Attribute, scope: Scope) -> obj
     value = operand(meaning, expression.value.span)
     if name.id == "shape":
         return tensor(value).shape if not isinstance(value, NUMBERS) else ()
-    help = f"write `transpose({owner})`" if name.id == "T" else f"its sizes are `{owner}.shape`"
+    meant = "transpose" if name.id == "T" else counterpart(name.id)
+    help = f"its sizes are `{owner}.shape`"
+    if meant in FUNCTIONS:
+        help = f"write `{meant}({owner}{', …' * (len(FUNCTIONS[meant].parameters) > 1)})`"
     raise Problem(name.span, f"a value has no attribute `{name.id}`", help)

@@ -12,6 +12,7 @@ from compiler.lowering.layers import BlockInstance, InstanceArray, LayerInstance
 from compiler.lowering.numbers import NUMBERS, Number, Table, as_constant, describe_number, real, whole
 from compiler.lowering.problems import POISON, Note, Problem
 from compiler.lowering.scope import Category, Scope, listing
+from compiler.ops import FUNCTIONS
 from dsl import ast
 from dsl.ast import Span
 
@@ -79,10 +80,12 @@ def whole_at(context: Context, expression: ast.Expression, scope: Scope, what: s
 def _not_whole(meaning: object, expression: ast.Expression, what: str) -> Problem:
     if isinstance(meaning, Value) and not meaning.is_constant:
         help = "use a number, a const, a dim or a loop index"
-        if what == "an index":
+        if what == "an index" and FUNCTIONS["gather"].build is not None:
             help += "; `gather` selects by a tensor"
         return Problem(expression.span, f"{what} must be known at compile time, found {described(meaning)}", help)
-    return Problem(expression.span, f"{what} is a whole number, found {described(meaning)}")
+    near = real(meaning)
+    written = f"write `{int(near)}`, without point and exponent" if near is not None and near == int(near) else None
+    return Problem(expression.span, f"{what} is a whole number, found {described(meaning)}", written)
 
 
 def size_at(context: Context, expression: ast.Expression, scope: Scope) -> int | None:

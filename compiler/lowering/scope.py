@@ -7,10 +7,11 @@ and earlier defs; its parameters are values. Built-in functions live apart and a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from compiler.lowering.foreign import foreign_help
 from compiler.lowering.problems import Note, Problem
 from dsl import ast
 from dsl.ast import Span
@@ -74,11 +75,14 @@ class Scope:
     hidden: frozenset[str] = frozenset()
     used: set[Span] = field(default_factory=set)
     names: dict[str, Binding] = field(default_factory=dict)
+    itself: str = ""  # of a def: its own name
 
     def bind(self, name: ast.Name, category: Category, meaning: object) -> Binding:
         """Declare `name`. Raises Problem when it is taken by something that cannot be bound again."""
         before = self.names.get(name.id)
         if before is not None and not (before.category is Category.VALUE and category is Category.VALUE):
+            if category is Category.VALUE and before.category in (Category.INPUT, Category.PARAM):
+                self.names[name.id] = Binding(name.id, category, meaning, name.span)  # one message, and no followers
             raise Problem(
                 name.span,
                 f"`{name.id}` is already {before.category.value}",
@@ -97,7 +101,7 @@ class Scope:
         """What the name stands for here, without taking it for used."""
         return self.names.get(name) or self.outer.get(name)
 
-    def lookup(self, name: ast.Name, *, functions: Iterable[str] = ()) -> Binding:
+    def lookup(self, name: ast.Name, *, functions: Collection[str] = ()) -> Binding:
         """What the name stands for here. Raises Problem for an unknown one, with the closest known one.
 
         `functions` are the built-in names that could have been meant in this place.
@@ -135,9 +139,12 @@ class Scope:
         """What a `def` that stands here sees of the file."""
         return {name: each for name, each in self.names.items() if each.category in SEEN_BY_DEFS}
 
-    def unknown(self, name: ast.Name, *, functions: Iterable[str] = ()) -> Problem:
+    def unknown(self, name: ast.Name, *, functions: Collection[str] = ()) -> Problem:
         """The error for a name that is not known here."""
         message = f"unknown name `{name.id}`"
+        if name.id == self.itself:
+            repeat = "it is expanded where it is used; a loop, `for i in 0..4 { … }`, repeats"
+            return Problem(name.span, f"the def `{name.id}` cannot use itself", repeat)
         if name.id in self.hidden:
             return Problem(
                 name.span,
@@ -153,8 +160,10 @@ class Scope:
                 *self._declared_below(name.id),
             )
         bound = [*self.outer.values(), *self.names.values()]
-        known = [each.name for each in bound if each.category in OPERANDS or functions]
-        return Problem(name.span, message, did_you_mean(name.id, [*known, *functions]))
+        fitting = OPERANDS | {Category.DEF} if functions else OPERANDS
+        known = [*(each.name for each in bound if each.category in fitting), *functions]
+        help = None if name.id in known else foreign_help(name.id, known)
+        return Problem(name.span, message, help or did_you_mean(name.id, known))
 
     def _declared_below(self, name: str) -> tuple[Note, ...]:
         return ((self.later[name], "it is declared here"),) if name in self.later else ()

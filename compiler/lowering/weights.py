@@ -6,7 +6,7 @@ statements are read before everything else, in a scope that holds the file's rol
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from compiler.graph import Kind
@@ -15,7 +15,7 @@ from compiler.lowering.layers import Provider
 from compiler.lowering.problems import Problem
 from compiler.lowering.readings import contract_at
 from compiler.lowering.roles import is_array, members
-from compiler.lowering.scope import Scope
+from compiler.lowering.scope import Scope, listing
 from dsl import ast
 from dsl.ast import Span
 from dsl.errors import did_you_mean
@@ -116,6 +116,10 @@ def _set_rest(context: Context, found: Plan, entry: tuple[Provider, Span], state
     )
 
 
+def _have(layers: Collection[str]) -> str:
+    return f"the layers are {listing(layers)}" if layers else "the model has no layers"
+
+
 def _set_named(
     context: Context,
     found: Plan,
@@ -135,4 +139,6 @@ def _set_named(
         help = "`weights` names the layers of the file; a `param` names its own role"
         context.reporter.error(Problem(name.span, message, help, (places[name.id], "it is declared here")))
     else:
-        context.reporter.error(Problem(name.span, f"unknown layer `{name.id}`", did_you_mean(name.id, layers)))
+        context.reporter.error(
+            Problem(name.span, f"unknown layer `{name.id}`", did_you_mean(name.id, layers) or _have(layers))
+        )

@@ -35,12 +35,16 @@ class LayerParam:
 
 @dataclass(frozen=True)
 class Layer:
-    """A kind of layer. `params` gives the parameters that an input of a shape needs; both None: not supported yet."""
+    """A kind of layer. `check` refuses wrong arguments, `params` gives the parameters that an input of a shape needs.
+
+    Without `params` and `build` it is not supported yet.
+    """
 
     name: str
     parameters: tuple[Parameter, ...] = ()
     params: Callable[[Config, Shape], tuple[LayerParam, ...]] | None = None
     build: Callable[[Config, Value, Mapping[str, Value], Interval | None], Value] | None = None
+    check: Callable[[Config], None] = lambda config: None
 
     @property
     def signature(self) -> str:
@@ -50,7 +54,9 @@ class Layer:
         """The arguments of `layer NAME = kind(…)`, bound and converted; raises OpError."""
         if self.build is None:
             raise OpError(f"the layer `{self.name}` is not supported yet")
-        return bind(self.name, self.parameters, positional, named)[1]
+        config = bind(self.name, self.parameters, positional, named)[1]
+        self.check(config)
+        return config
 
     def parameters_for(self, config: Config, shape: Shape) -> tuple[LayerParam, ...]:
         """The parameters at the first application, on an input of `shape`; raises OpError when it does not fit."""
@@ -75,6 +81,10 @@ class Layer:
 # -- dense -------------------------------------------------------------------------------------------------------------
 
 
+def _check_dense(config: Config) -> None:
+    _at_least("dense", config, units=1)
+
+
 def _dense_params(config: Config, shape: Shape) -> tuple[LayerParam, ...]:
     if len(shape) not in (2, 3):
         raise OpError(
@@ -82,9 +92,8 @@ def _dense_params(config: Config, shape: Shape) -> tuple[LayerParam, ...]:
             "put `flatten` before the dense layer",
             0,
         )
-    units = _positive("dense", "units", config["units"])
-    weight = LayerParam("weight", (units, shape[-1]))
-    return (weight, LayerParam("bias", (units,))) if config["bias"] else (weight,)
+    weight = LayerParam("weight", (config["units"], shape[-1]))
+    return (weight, LayerParam("bias", (config["units"],))) if config["bias"] else (weight,)
 
 
 def _dense(config: Config, x: Value, params: Mapping[str, Value], declared: Interval | None) -> Value:
@@ -95,6 +104,14 @@ def _dense(config: Config, x: Value, params: Mapping[str, Value], declared: Inte
 # -- conv2d ------------------------------------------------------------------------------------------------------------
 
 
+def _check_conv2d(config: Config) -> None:
+    _at_least("conv2d", config, out=1, kernel=1, stride=1, padding=0, dilation=1, groups=1)
+    if config["out"] % config["groups"]:
+        message = f"conv2d expects groups that divide its channels, found {config['groups']} for {config['out']}"
+        raise OpError(message, "choose groups that divide both `out` and the channels of what flows in", "groups")
+    _sides(config["padding"], config["kernel"], config["stride"], config["dilation"])
+
+
 def _conv2d_params(config: Config, shape: Shape) -> tuple[LayerParam, ...]:
     if len(shape) != 4:
         raise OpError(
@@ -102,9 +119,8 @@ def _conv2d_params(config: Config, shape: Shape) -> tuple[LayerParam, ...]:
             "`reshape` or `unsqueeze` makes the four axes",
             0,
         )
-    out, groups = _positive("conv2d", "out", config["out"]), _positive("conv2d", "groups", config["groups"])
-    kernel = _positive_pair("conv2d", "kernel", config["kernel"])
-    if shape[1] % groups or out % groups:
+    out, groups, kernel = config["out"], config["groups"], config["kernel"]
+    if shape[1] % groups:
         raise OpError(
             f"conv2d expects channels that {groups} groups divide, found {shape[1]} in and {out} out",
             "choose groups that divide both",
@@ -114,8 +130,7 @@ def _conv2d_params(config: Config, shape: Shape) -> tuple[LayerParam, ...]:
 
 
 def _conv2d(config: Config, x: Value, params: Mapping[str, Value], declared: Interval | None) -> Value:
-    stride = _positive_pair("conv2d", "stride", config["stride"])
-    dilation = _positive_pair("conv2d", "dilation", config["dilation"])
+    stride, dilation = config["stride"], config["dilation"]
     padding = _sides(config["padding"], config["kernel"], stride, dilation)
     product = apply(Conv2d(stride, padding, dilation, config["groups"]), x, params["weight"])
     if not config["bias"]:
@@ -141,6 +156,12 @@ def _sides(
 
 
 # -- batchnorm ---------------------------------------------------------------------------------------------------------
+
+
+def _check_batchnorm(config: Config) -> None:
+    if not 0 <= config["eps"] < 1:
+        help = "batchnorm takes no number of channels: its form is `batchnorm(eps=1e-5)`"
+        raise OpError(f"`eps` of batchnorm expects a small number from 0 on, found {config['eps']:g}", help, "eps")
 
 
 def _batchnorm_params(config: Config, shape: Shape) -> tuple[LayerParam, ...]:
@@ -172,16 +193,13 @@ def _part(word: str, value: Value, beside: Value, declared: Interval | None) -> 
 # -- the table ---------------------------------------------------------------------------------------------------------
 
 
-def _positive(layer: str, name: str, value: int) -> int:
-    if value < 1:
-        raise OpError(f"`{name}` of {layer} expects at least 1, found {value}", arg=name)
-    return value
-
-
-def _positive_pair(layer: str, name: str, pair: tuple[int, int]) -> tuple[int, int]:
-    if min(pair) < 1:
-        raise OpError(f"`{name}` of {layer} expects at least 1, found {show(pair)}", arg=name)
-    return pair
+def _at_least(layer: str, config: Config, **least: int) -> None:
+    """Refuse arguments below their least value; an option that is text is none of them."""
+    for name, smallest in least.items():
+        given = config[name]
+        if not isinstance(given, str) and (min(given) if isinstance(given, tuple) else given) < smallest:
+            found = show(given) if isinstance(given, tuple) else given
+            raise OpError(f"`{name}` of {layer} expects at least {smallest}, found {found}", arg=name)
 
 
 BIAS = Parameter("bias", Takes.FLAG, True)
@@ -196,9 +214,11 @@ CONV2D = (
 )
 
 _SUPPORTED = (
-    Layer("dense", (Parameter("units", Takes.WHOLE, MISSING), BIAS), _dense_params, _dense),
-    Layer("conv2d", CONV2D, _conv2d_params, _conv2d),
-    Layer("batchnorm", (Parameter("eps", Takes.NUMBER, 1e-5),), _batchnorm_params, _batchnorm),
+    Layer("dense", (Parameter("units", Takes.WHOLE, MISSING), BIAS), _dense_params, _dense, _check_dense),
+    Layer("conv2d", CONV2D, _conv2d_params, _conv2d, _check_conv2d),
+    Layer(
+        "batchnorm", (Parameter("eps", Takes.NUMBER, 1e-5, "1e-5"),), _batchnorm_params, _batchnorm, _check_batchnorm
+    ),
 )
 _LATER = ("conv1d", "conv_transpose2d", "layernorm", "embedding", "attention")
 

@@ -122,7 +122,7 @@ class Conv2d(TensorOp):
                 raise OpError(
                     f"conv2d's kernel reaches over {reach} in {('height', 'width')[axis]},"
                     f" found {size[axis]}{f' with padding {pad}' * (pad > 0)}",
-                    "use a smaller kernel or more padding",
+                    "use a smaller kernel or more padding; in `conv2d(out, kernel)` stand no input channels",
                     0,
                 )
             found.append((size[axis] + pad - reach) // self.stride[axis] + 1)

@@ -33,12 +33,14 @@ class Pool2d(TensorOp):
                 "`reshape` or `unsqueeze` makes the four axes",
                 0,
             )
-        if min(*self.kernel, *self.stride) < 1 or min(self.padding) < 0:
-            raise OpError(f"{self.symbol} expects a window and stride of at least 1 and no negative padding")
+        for name, pair, least in (("k", self.kernel, 1), ("stride", self.stride, 1), ("padding", self.padding, 0)):
+            if min(pair) < least:
+                raise OpError(f"`{name}` of {self.symbol} expects at least {least}, found {show(pair)}", arg=name)
         if any(2 * pad > size for pad, size in zip(self.padding, self.kernel, strict=True)):
             raise OpError(
                 f"{self.symbol} expects at most half the window as padding,"
-                f" found padding {show(self.padding)} for a window {show(self.kernel)}"
+                f" found padding {show(self.padding)} for a window {show(self.kernel)}",
+                arg="padding",
             )
         return expect_kind(self.symbol, args, self.kinds), (*x.shape[:2], *self.output_size(x.shape))
 

@@ -79,7 +79,7 @@ def bind(
     by_name = {parameter.name: parameter for parameter in parameters[1 if variadic else 0 :]}
     found: dict[str, Any] = {}
     for position, (parameter, argument) in enumerate(zip(slots, positional, strict=False)):
-        found[parameter.name] = convert(name, parameter, argument, position)
+        found[parameter.name] = convert(name, parameter, argument, position, usage)
     for key, argument in named.items():
         if key not in by_name:
             close = difflib.get_close_matches(key, by_name, 1)
@@ -87,7 +87,7 @@ def bind(
             raise OpError(f"{name} has no argument `{key}`", f"{hint}its form is `{usage}`", key)
         if key in found:
             raise OpError(f"{name} gets its argument `{key}` twice", f"its form is `{usage}`", key)
-        found[key] = convert(name, by_name[key], argument, key)
+        found[key] = convert(name, by_name[key], argument, key, usage)
     for key, parameter in by_name.items():
         if key in found:
             continue
@@ -98,14 +98,15 @@ def bind(
     return values, found
 
 
-def convert(name: str, parameter: Parameter, argument: Any, where: int | str) -> Any:
+def convert(name: str, parameter: Parameter, argument: Any, where: int | str, usage: str | None = None) -> Any:
     """One argument as its parameter takes it."""
     if parameter.takes in (Takes.VALUE, Takes.VALUES):
         return argument if isinstance(argument, Value) else constant(_plain(name, parameter, argument, where))
     plain = _plain(name, parameter, argument, where)
     found = _accepted(parameter.takes, plain)
     if found is MISSING:
-        raise OpError(f"`{parameter.name}` of {name} expects {parameter.takes.value}, found {_shown(plain)}", arg=where)
+        message = f"`{parameter.name}` of {name} expects {parameter.takes.value}, found {_shown(plain)}"
+        raise OpError(message, usage and f"its form is `{usage}`", where)
     return found
 
 

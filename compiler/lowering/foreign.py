@@ -1,0 +1,90 @@
+"""What PyTorch, NumPy and Keras call the things of this language: help for whoever writes their names."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from compiler.ops import FUNCTIONS, LAYERS
+
+__all__ = ["counterpart", "foreign_help"]
+
+# Their names, in small letters and without underscores, and ours.
+SAME = {
+    "linear": "dense",
+    "fc": "dense",
+    "fullyconnected": "dense",
+    "conv": "conv2d",
+    "convolution": "conv2d",
+    "convtranspose2d": "conv_transpose2d",
+    "conv2dtranspose": "conv_transpose2d",
+    "batchnorm1d": "batchnorm",
+    "batchnorm2d": "batchnorm",
+    "batchnormalization": "batchnorm",
+    "layernormalization": "layernorm",
+    "multiheadattention": "attention",
+    "maxpool": "maxpool2d",
+    "maxpooling2d": "maxpool2d",
+    "avgpool": "avgpool2d",
+    "averagepool": "avgpool2d",
+    "averagepooling2d": "avgpool2d",
+    "adaptiveavgpool2d": "global_avgpool2d",
+    "globalaveragepool": "global_avgpool2d",
+    "globalaveragepooling2d": "global_avgpool2d",
+    "view": "reshape",
+    "permute": "transpose",
+    "cat": "concat",
+    "concatenate": "concat",
+    "clamp": "clip",
+    "mm": "matmul",
+    "bmm": "matmul",
+    "dot": "matmul",
+    "swish": "silu",
+    "expand": "broadcast_to",
+    "expanddims": "unsqueeze",
+    "amax": "max",
+    "amin": "min",
+    "ln": "log",
+    "take": "gather",
+}
+
+MODULES = "functions and layers have no module: `relu(x)`, `layer f = dense(10)`"
+HINTS = {
+    "torch": MODULES,
+    "nn": MODULES,
+    "F": MODULES,
+    "np": MODULES,
+    "numpy": MODULES,
+    "tf": MODULES,
+    "keras": MODULES,
+    "math": MODULES,
+    "self": "there are no objects: a layer stands alone, `layer conv1 = conv2d(16, 5)`",
+    "None": "what is not needed is left out; `unsqueeze(x, axis)` adds an axis",
+    "True": "write `true`",
+    "False": "write `false`",
+    "len": "the sizes of a value are `x.shape`, the first one is `x.shape[0]`",
+    "pow": "write `x ** 2`",
+    "add": "write `a + b`",
+    "mul": "write `a * b`",
+    "range": "a loop counts by `for i in 0..4 { … }`",
+}
+
+
+def counterpart(name: str) -> str | None:
+    """Our name for theirs: `reshape` for `view`; the same for a function or layer that both call alike."""
+    plain = name.replace("_", "").lower()
+    ours = {each.replace("_", ""): each for each in (*FUNCTIONS, *LAYERS)}
+    return SAME.get(plain) or ours.get(plain)
+
+
+def foreign_help(name: str, candidates: Collection[str]) -> str | None:
+    """What to do about a name of theirs that is unknown here; `candidates` are the names that would fit."""
+    if name in HINTS:
+        return HINTS[name]
+    meant = counterpart(name)
+    if meant is None:
+        return None
+    if meant in candidates:
+        return f"did you mean `{meant}`?"
+    if meant in LAYERS:
+        return f"here it is a layer: declare `layer f = {meant}(…)`, and apply it: `x |> f`"
+    return f"here it is a function: `{meant}(…)`"
