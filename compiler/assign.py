@@ -5,12 +5,13 @@
     rings       from the results backwards, every register gets the bits that its readers demand
     forms       where true shares or shares of a mask are needed later, `Materialize` ships the offset first
 
-Each is one walk over the op-list, in this order: forms need rings (they decide what is shipped), rings need only live gates.
+Each is one walk over the op-list, in this order: forms need rings (they decide what is shipped), rings need live gates.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from compiler.expand import Expanded
 from compiler.expand.emitter import CONSTANT, PUBLIC, SHARE, WIRE
@@ -107,7 +108,7 @@ def _forms(ops: list[tuple[Gate, Origin]], types: list[Register]) -> tuple[list[
             if form is Form.OFFSET and out in wanted:
                 types.append(replace(types[out], form=Form.SHARED))
                 renamed[out] = len(types) - 1
-                out_ops.append((Materialize(out, renamed[out]), origin))  # type: ignore[arg-type]
+                out_ops.append((Materialize(out, renamed[out]), origin))
     return out_ops, types
 
 
@@ -121,13 +122,13 @@ def _linear(gate: Gate, types: list[Register]) -> bool:
 
 
 def _renamed(gate: Gate, renamed: dict[int, int]) -> Gate:
-    changes = {}
-    for f in fields(gate):  # type: ignore[arg-type]
+    changes: dict[str, Any] = {}
+    for f in fields(gate):
         if f.type == "In" and getattr(gate, f.name) in renamed:
             changes[f.name] = renamed[getattr(gate, f.name)]
         elif f.type == "Ins" and any(r in renamed for r in getattr(gate, f.name)):
             changes[f.name] = tuple(renamed.get(r, r) for r in getattr(gate, f.name))
-    return replace(gate, **changes) if changes else gate  # type: ignore[type-var]
+    return replace(gate, **changes) if changes else gate
 
 
 def _stages(ops: list[tuple[Gate, Origin]], setup_feeds: set[str]) -> set[int]:
@@ -173,14 +174,13 @@ def _renumbered(types: list[Register], setup: list[tuple[Gate, Origin]], run: li
 
     def move(op: tuple[Gate, Origin]) -> tuple[Gate, Origin]:
         gate, origin = op
-        changes = {}
-        for f in fields(gate):  # type: ignore[arg-type]
+        changes: dict[str, Any] = {}
+        for f in fields(gate):
             if f.type in ("In", "Out"):
                 changes[f.name] = order[getattr(gate, f.name)]
             elif f.type in ("Ins", "Outs"):
                 changes[f.name] = tuple(order[r] for r in getattr(gate, f.name))
-        return replace(gate, **changes), origin  # type: ignore[type-var]
+        return replace(gate, **changes), origin
 
     registers = [types[old] for old in order]
     return Assigned(registers, [move(op) for op in setup], [move(op) for op in run])
-

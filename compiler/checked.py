@@ -1,7 +1,7 @@
 """`checked=True`: the author's promises `x = EXPR in [lo, hi]` are checked in every run, and a broken one is an error.
 
-Each promise becomes one bit, revealed to everybody who gets a result: whether all elements of the value, computed without the
-promise, lie within it. It costs two comparisons an element, and it reveals that bit, so it must be asked for.
+Each promise becomes one bit, revealed to everybody who gets a result: whether all elements of the value, computed
+without the promise, lie within it. It costs two comparisons an element and reveals that bit, so it must be asked for.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ ROUNDING = 2.0**-10
 def with_checks(graph: Graph) -> Graph:
     """The graph with an output for each promise."""
     roles = tuple(dict.fromkeys(role for output in graph.outputs for role in output.roles))
-    promised = [v for v in graph.values() if v.declared is not None and not isinstance(v.op, Leaf) and not v.is_constant]
+    computed = [v for v in graph.values() if not isinstance(v.op, Leaf) and not v.is_constant]
+    promised = [v for v in computed if v.declared is not None]
     outputs = [_check(value, roles, number) for number, value in enumerate(promised)]
     return replace(graph, outputs=(*graph.outputs, *outputs))
 

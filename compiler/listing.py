@@ -56,7 +56,8 @@ def _gates(plan: Plan, procedure: Procedure) -> Iterator[str]:
         gate = op.gate
         results = ", ".join(f"%{r} : {_type(plan.registers[r])}" for r in gate.outs)
         operands = ", ".join(f"%{r}" for r in gate.ins)
-        text = f"{i:>3}  {results + ' = ' if results else ''}{type(gate).__name__.lower()}({operands}){_attributes(gate)}"
+        made = f"{results} = " if results else ""
+        text = f"{i:>3}  {made}{type(gate).__name__.lower()}({operands}){_attributes(gate)}"
         size = gate.material_bytes(plan.registers) if gate.secrets(plan.registers) else 0
         if size:
             text += f"  [{size} B to p{op.receiver}]"
@@ -74,11 +75,7 @@ def _type(t: Register) -> str:
 
 
 def _attributes(gate: Gate) -> str:
-    shown = [
-        f"{f.name}={getattr(gate, f.name)}"
-        for f in fields(gate)  # type: ignore[arg-type]
-        if f.type not in ("In", "Ins", "Out", "Outs")
-    ]
+    shown = [f"{f.name}={getattr(gate, f.name)}" for f in fields(gate) if f.type not in ("In", "Ins", "Out", "Outs")]
     return f" {{{', '.join(shown)}}}" if shown else ""
 
 

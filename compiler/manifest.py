@@ -1,11 +1,13 @@
-"""The leakage manifest: what is revealed to whom, read off the plan's instructions, so that it cannot say less than happens."""
+"""The leakage manifest: what is revealed to whom, read off the plan's instructions, so that it can omit nothing."""
 
 from __future__ import annotations
 
 from mpc_runtime.gates import Input, Reveal, Select, Truncate
 from mpc_runtime.plan import Plan
 
-DITHER = "values are rounded with public dither: who receives an output and works with a party can narrow its last bit down"
+DITHER = (
+    "values are rounded with public dither: who receives an output and works with a party can narrow its last bit down"
+)
 
 
 def manifest(plan: Plan) -> tuple[str, ...]:

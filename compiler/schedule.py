@@ -1,7 +1,7 @@
 """Order and rounds of an op-list.
 
-A round opens everything that is ready for it; what its openings do not need is done while their messages travel. The parties
-that are sent corrections take turns, so that both of the dealer's links carry about half.
+A round opens everything that is ready for it; what its openings do not need is done while their messages travel. The
+parties that are sent corrections take turns, so that both of the dealer's links carry about half.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""`mpcc run --simulate`: the plan's ring meaning in one process, beside float64, with every value that leaves its range.
+"""`mpcc run --simulate`: the plan's ring meaning in one process, beside float64, and every value out of its range.
 
-A plain run cannot see a broken promise: a value outside its range gives a wrong number, not an error. Here all values are in
-clear, so it can be seen; for the author's own data on the author's own machine.
+A plain run cannot see a broken promise: a value outside its range gives a wrong number, not an error. Here all values
+are in clear, so it can be seen; for the author's own data on the author's own machine.
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@
     with mpc.launch(program) as session:
         session.provide("lenet.safetensors")
         result = session.run(image=x)
+
+`Program` says what a model costs and reveals; `Session` runs it.
 """
 
 from .cost import Cost, OpCost

@@ -48,8 +48,8 @@ class OpCost:
 class Cost:
     """Of one `run` (and, with the prefix `setup_`, of the opening of the parameters once a session).
 
-    rounds: message exchanges between p0 and p1. online_bytes: payload p0 to p1 plus p1 to p0. offline_bytes: corrections from
-    the dealer to p0 and to p1. client_bytes: what roles send and get. peak_memory: bytes of a party's process.
+    rounds: message exchanges between p0 and p1. online_bytes: payload p0 to p1 plus p1 to p0. offline_bytes:
+    corrections from the dealer to p0 and to p1. client_bytes: what roles send and get. peak_memory: bytes of a party.
     """
 
     rounds: int
@@ -141,17 +141,16 @@ def _table(c: Cost) -> list[str]:
                 (str(op.line), name, str(op.rounds), human(op.online_bytes), human(op.offline_bytes), op.protocol)
             )
     rows.append(("", "one run", str(c.rounds), human(c.online_bytes), human(c.offline_bytes), ""))
-    rows.append(
-        ("", "setup, once", str(c.setup_rounds), human(c.setup_online_bytes), human(c.setup_offline_bytes), "")
-    )
+    rows.append(("", "setup, once", str(c.setup_rounds), human(c.setup_online_bytes), human(c.setup_offline_bytes), ""))
     widths = [max(len(row[i]) for row in rows) for i in range(6)]
     left = (False, True, False, False, False, True)
-    lines = [
-        "  ".join(cell.ljust(w) if side else cell.rjust(w) for cell, w, side in zip(row, widths, left, strict=True)).rstrip()
-        for row in rows
-    ]
+    lines = ["  ".join(map(_aligned, row, widths, left)).rstrip() for row in rows]
     lines.append(f"roles send and get {human(c.client_bytes)}; a party needs {human(c.peak_memory)} of memory")
     return lines
+
+
+def _aligned(cell: str, width: int, left: bool) -> str:
+    return cell.ljust(width) if left else cell.rjust(width)
 
 
 def human(n: int) -> str:

@@ -65,7 +65,7 @@ def encode(values: Array, scale: int) -> Array:
 def decode(words: Array, bits: int, scale: int, kind: str) -> Array:
     """Numbers from ring elements mod 2^bits: float64 for "fixed", int64 for "int", bool for "bit"."""
     if kind == "bit":
-        return (words & np.uint64(1)).astype(np.bool_)
+        return np.asarray(words & np.uint64(1), np.bool_)
     spare = 64 - bits
     signed = (words << np.uint64(spare)).view(np.int64) >> spare if spare else words.view(np.int64)
     if kind == "int":

@@ -4,7 +4,7 @@ TIMEOUT_SECONDS = 60.0
 """How long a machine waits for another that is alive; a dead one is noticed within seconds."""
 
 WINDOW_BYTES = 64 << 20
-"""Material that may wait at a party: several batches of a small model, and no more memory than a large one needs anyway."""
+"""Material that may wait at a party: batches of a small model, and no more memory than a large one needs anyway."""
 
 RECORDS_AHEAD = 8
 """Records that the dealer may be ahead: enough that a burst of single queries never waits for it."""

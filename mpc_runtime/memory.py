@@ -1,7 +1,7 @@
-"""A party's memory, counted from the plan: what is live while each op runs, the material that waits, and the process itself.
+"""A party's memory, counted from the plan: what is live while each op runs, the material that waits, the process.
 
-The count follows the executor: a view shares the array it shows, party 0's shares of a bare masked value are that value, and
-the products of masks that are computed ahead wait as long as their op does.
+The count follows the executor: a view shares the array it shows, party 0's shares of a bare masked value are that
+value, and the products of masks that are computed ahead wait as long as their op does.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ BASE = 48_000_000
 """Resident bytes of an idle party: interpreter, NumPy, kernels, transport (measured on Linux, CPython 3.11)."""
 
 IN_FLIGHT = 8_000_000
-"""Messages that are being sent and received, with their encrypted copies (executor: WINDOW messages of MESSAGE bytes)."""
+"""Messages on their way out and in, with their encrypted copies (executor: WINDOW messages of MESSAGE bytes)."""
 
 VIEWS = (Reshape, Transpose, Slice, Broadcast)
 FLATTENING = (Leaf, Open, Select, Square, Table, ToBit, Truncate)
@@ -52,13 +52,13 @@ def _live(plan: Plan, run: Procedure) -> Iterator[int]:
         for r in (*run.ops[i].gate.ins, *run.ops[i].gate.outs):
             last[shown.get(r, r)] = n
     made = {r for op in run.ops for r in op.gate.outs}
-    waiting = {i: types[op.gate.z].memory_bytes for i, op in enumerate(run.ops) if _computed_ahead(plan, op.gate, made)}
+    waiting = {i: _computed_ahead(plan, op.gate, made) for i, op in enumerate(run.ops)}
     held: dict[int, int] = {}
     ahead = sum(waiting.values())
     yield ahead
     for n, i in enumerate(order):
         gate = run.ops[i].gate
-        ahead -= waiting.get(i, 0)
+        ahead -= waiting[i]
         for r in gate.outs:
             if shown.get(r, r) == r:
                 held[r] = types[r].memory_bytes
@@ -67,12 +67,13 @@ def _live(plan: Plan, run: Procedure) -> Iterator[int]:
             del held[r]
 
 
-def _computed_ahead(plan: Plan, gate: Gate, made: set[int]) -> bool:
+def _computed_ahead(plan: Plan, gate: Gate, made: set[int]) -> int:
+    """Bytes of what an op computes before the input arrives: a product with what `setup` left."""
     types = plan.registers
-    if not isinstance(gate, Product):
-        return False
+    if not isinstance(gate, Product) or {gate.x, gate.y} <= made:
+        return 0
     masked = types[gate.x].form.masked and types[gate.y].form.masked
-    return masked and not {gate.x, gate.y} <= made
+    return types[gate.z].memory_bytes if masked else 0
 
 
 def _shown(plan: Plan, run: Procedure) -> dict[int, int]:

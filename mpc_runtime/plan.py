@@ -4,16 +4,17 @@ Frozen dataclasses of integers, strings and tuples, and arrays of encoded consta
 
     MAGIC | format (u32) | length (u64) | canonical JSON | constants, little-endian | debug JSON (source text and spans)
 
-and its hash is SHA-256 over all of that but the debug part, so that the same source, options and version give the same hash.
-This module stores and checks plans; what gates mean is theirs, and how a plan is made is the compiler's.
+and its hash is SHA-256 over all of that but the debug part, so that the same source, options and version give the same
+hash. This module stores and checks plans; what gates mean is theirs, and how a plan is made is the compiler's.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -29,7 +30,7 @@ FORMAT = 1
 """Plan format: raised whenever a plan's bytes would mean something else."""
 
 CHECK_PREFIX = "checked: "
-"""Results with this prefix are promises that a plan compiled as `checked` holds: the session raises where one is false."""
+"""Results with this prefix are promises of a plan compiled as `checked`: the session raises where one is false."""
 
 MAGIC = b"PPMLPLAN"
 _HEADER = struct.Struct("<8sIQ")
@@ -198,11 +199,11 @@ class Plan:
         debug = {"origins": _plain(self.origins), "source": self.source, "filename": self.filename}
         return self._body() + json.dumps(debug, sort_keys=True, separators=(",", ":")).encode()
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         Path(path).write_bytes(self.to_bytes())
 
     @staticmethod
-    def load(path: str | Path) -> Plan:
+    def load(path: str | os.PathLike[str]) -> Plan:
         """Raises CompileError when the file is not a plan of this format, naming both formats."""
         try:
             data = Path(path).read_bytes()
@@ -213,10 +214,12 @@ class Plan:
     @staticmethod
     def from_bytes(data: bytes, name: str = "plan") -> Plan:
         if len(data) < _HEADER.size or data[:8] != MAGIC:
-            raise CompileError(f"{name}: not a plan (it does not start with {MAGIC.decode()}); make one with `mpcc compile`")
+            found = f"it does not start with {MAGIC.decode()}"
+            raise CompileError(f"{name}: not a plan ({found}); make one with `mpcc compile`")
         _, version, length = _HEADER.unpack_from(data)
         if version != FORMAT:
-            raise CompileError(f"{name}: plan format {version}, but this version reads format {FORMAT}; compile it again")
+            formats = f"plan format {version}, but this version reads format {FORMAT}"
+            raise CompileError(f"{name}: {formats}; compile it again")
         try:
             return _from_bytes(data, length)
         except (ValueError, KeyError, TypeError, IndexError) as e:
@@ -225,22 +228,17 @@ class Plan:
 
 def _from_bytes(data: bytes, length: int) -> Plan:
     at = _HEADER.size + length
-    head = json.loads(data[_HEADER.size : at])
+    head: dict[str, Any] = json.loads(data[_HEADER.size : at])
     constants = []
     for dtype, shape in head.pop("constants"):
         count = int(np.prod(shape))
         constants.append(np.frombuffer(data, dtype, count, at).reshape(shape))
         at += count * np.dtype(dtype).itemsize
     debug = json.loads(data[at:])
-    parsers = {
-        "inputs": Tensor,
-        "params": Tensor,
-        "feeds": Feed,
-        "results": Result,
-        "registers": Register,
-        "procedures": Procedure,
-    }
-    values = {k: tuple(_record(parsers[k], r) for r in v) if k in parsers else _tuples(v) for k, v in head.items()}
+    values: dict[str, Any] = {key: _tuples(value) for key, value in head.items()}
+    for key, cls in _RECORDS.items():
+        values[key] = tuple(_record(cls, row) for row in head[key])
+    values["procedures"] = tuple(_procedure(*row) for row in head["procedures"])
     return Plan(
         **values,
         constants=tuple(constants),
@@ -250,20 +248,36 @@ def _from_bytes(data: bytes, length: int) -> Plan:
     )
 
 
-_SPECIAL = {"form": Form, "domain": Domain, "lo": float.fromhex, "hi": float.fromhex}
+_RECORDS: dict[str, type[Any]] = {
+    "inputs": Tensor,
+    "params": Tensor,
+    "feeds": Feed,
+    "results": Result,
+    "registers": Register,
+}
+"""Fields of a plan that are tuples of flat records."""
+
+_SPECIAL: dict[str, Callable[[str], Any]] = {
+    "form": Form,
+    "domain": Domain,
+    "lo": float.fromhex,
+    "hi": float.fromhex,
+}
+"""Fields of records that JSON cannot hold as they are."""
 
 
-def _record(cls: type, row: list[Any]) -> Any:
+def _record(cls: type[Any], row: list[Any]) -> Any:
     """A dataclass from its fields in order."""
-    if cls is Procedure:
-        name, ops, rounds = row
-        return Procedure(
-            name,
-            tuple(Op(GATES[kind](*_tuples(values)), receiver) for (kind, *values), receiver in ops),
-            tuple(Round(*_tuples(r)) for r in rounds),
-        )
-    names = [f.name for f in fields(cls)]
-    return cls(**{n: _SPECIAL.get(n, _tuples)(v) for n, v in zip(names, row, strict=True)})
+    named = zip((f.name for f in fields(cls)), row, strict=True)
+    return cls(*(_SPECIAL[name](value) if name in _SPECIAL else _tuples(value) for name, value in named))
+
+
+def _procedure(name: str, ops: list[Any], rounds: list[Any]) -> Procedure:
+    return Procedure(
+        name,
+        tuple(Op(GATES[kind](*_tuples(values)), receiver) for (kind, *values), receiver in ops),
+        tuple(Round(*_tuples(r)) for r in rounds),
+    )
 
 
 def _tuples(value: Any) -> Any:
@@ -273,7 +287,7 @@ def _tuples(value: Any) -> Any:
 def _plain(value: Any) -> Any:
     """JSON data: records as lists of their fields, gates with their name in front, floats in hexadecimal."""
     if isinstance(value, Gate):
-        return [type(value).__name__, *(_plain(getattr(value, f.name)) for f in fields(value))]  # type: ignore[arg-type]
+        return [type(value).__name__, *(_plain(getattr(value, f.name)) for f in fields(value))]
     if isinstance(value, (Form, Domain)):
         return value.value
     if isinstance(value, float):

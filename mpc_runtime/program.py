@@ -1,7 +1,7 @@
 """The facade: a compiled program, how it is made, and what can be asked of it.
 
-Parties and dealer run without the compiler; only `compile`, `reference` and a client's preparation need the source's meaning,
-and they import the compiler when they are called.
+Parties and dealer run without the compiler; only `compile`, `reference` and a client's preparation need the source's
+meaning, and they import the compiler when they are called.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ class Program:
         """What is revealed to whom, one sentence each, read off the plan's instructions."""
         return self.plan.leakage
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write the plan file that every machine of a deployment is given."""
         self.plan.save(path)
 
     def reference(self, inputs: Mapping[str, Any] | None = None, params: Any = None) -> dict[str, Array]:
         """The plaintext meaning in float64: result name -> array.
 
-        inputs, params: by name; params may be the path of a weights file. Raises InputError for a missing or misshapen one.
+        inputs, params: by name; params may be the path of a weights file. Raises InputError for a missing or wrong one.
         """
         from compiler.reference import evaluate
 
@@ -111,9 +111,9 @@ def compile(
 ) -> Program:
     """Compile a `.ppml` file, or `text`.
 
-    dims: sizes in the place of the file's defaults. network: "lan", "wan" or "rtt=40ms,bandwidth=100Mbps"; it decides between
-    fewer rounds and fewer bytes. checked: reveal, for each promise `x = EXPR in [lo, hi]`, whether it holds, and raise where it
-    does not. Raises CompileError with all `diagnostics`.
+    dims: sizes in the place of the file's defaults. network: "lan", "wan" or "rtt=40ms,bandwidth=100Mbps"; it decides
+    between fewer rounds and fewer bytes. checked: reveal, for each promise `x = EXPR in [lo, hi]`, whether it holds,
+    and raise where it does not. Raises CompileError with all `diagnostics`.
     """
     if (path is None) == (text is None):
         raise InputError("compile expects either a path or text=")
@@ -141,8 +141,9 @@ def connect(
 ) -> Session:
     """A session for one role of servers that are running, those of a cluster.toml.
 
-    key: the role's secret key file; `ROLE.key` beside the cluster.toml if none is given. timeout: seconds a party may take
-    to answer. Raises InputError for a wrong file, role or key, PeerError for parties that are not there or have another plan.
+    key: the role's secret key file; `ROLE.key` beside the cluster.toml if none is given. timeout: seconds a party may
+    take to answer. Raises InputError for a wrong file, role or key, PeerError for parties that are not there or have
+    another plan.
     """
     return connect_plan(Path(cluster), program.plan, prepare_feed, role=role, key=key, timeout=timeout)
 
@@ -155,7 +156,7 @@ def load(path: str | os.PathLike[str]) -> Program:
 def launch(program: Program, *, timeout: float = TIMEOUT_SECONDS, window: int = WINDOW_BYTES) -> Session:
     """A session on this machine: dealer and both parties as processes, all roles played by the caller.
 
-    timeout: seconds that a machine waits for another. window: bytes of material that the dealer may be ahead of a party.
+    timeout: seconds that a machine waits for another. window: bytes that the dealer may be ahead of a party.
     """
     return launch_plan(program.plan, prepare_feed, timeout=timeout, window=window)
 
@@ -217,4 +218,3 @@ def _expression(text: str) -> Any:
 
         _EXPRESSIONS[text] = from_plain(json.loads(text))
     return _EXPRESSIONS[text]
-

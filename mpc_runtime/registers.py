@@ -1,7 +1,7 @@
 """Registers: the static types of what an op-list computes.
 
-Every value of a plan lives in a register whose shape, ring and form are known before anything runs, so that every machine
-knows the length of every message and takes no shape or type from the wire. This module only describes; gates compute.
+Every value of a plan lives in a register whose shape, ring and form are known before anything runs, so that every
+machine knows the length of every message and takes no shape or type from the wire. Here types are only described.
 """
 
 from __future__ import annotations

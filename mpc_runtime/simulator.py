@@ -1,7 +1,7 @@
 """The ring meaning of a plan in one process, bit for bit what the parties would reconstruct under the same keys.
 
-Every gate's `meaning` is evaluated on plain ring elements; the dealer's side runs beside it, because the publicly dithered
-rounding of a truncation depends on the mask. The oracle of the gates' tests and of `mpcc run --simulate`.
+Every gate's `meaning` is evaluated on plain ring elements; the dealer's side runs beside it, because the publicly
+dithered rounding of a truncation depends on the mask. The oracle of the gates' tests and of `mpcc run --simulate`.
 """
 
 from __future__ import annotations

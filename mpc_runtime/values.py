@@ -7,6 +7,7 @@ Pillow. Checking values against what the plan declares is `fixed_point.py`'s.
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ WRITABLE = ".npy .npz .csv .safetensors"
 STAYS_HOME = "num_batches_tracked"  # PyTorch saves it with a batchnorm; no model uses it
 
 
-def read(path: str | Path) -> Array:
+def read(path: str | os.PathLike[str]) -> Array:
     """The one array in a file; InputError when the file holds several, or cannot be read."""
     arrays = read_many(path)
     if len(arrays) != 1:
@@ -33,7 +34,7 @@ def read(path: str | Path) -> Array:
     return next(iter(arrays.values()))
 
 
-def read_many(path: str | Path) -> dict[str, Array]:
+def read_many(path: str | os.PathLike[str]) -> dict[str, Array]:
     """All arrays in a file by name; a file of one array gives it the file's own name."""
     path = Path(path)
     if not path.exists():
