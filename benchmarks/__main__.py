@@ -1,4 +1,4 @@
-"""Everything, one after the other: `python -m benchmarks --out measured.jsonl`, then `python -m benchmarks.report` on it.
+"""All benchmarks, one by one: `python -m benchmarks --out measured.jsonl`, then `python -m benchmarks.report` on it.
 
 About a quarter of an hour on two cores; leave the machine alone meanwhile. The peers are installed if they are not yet.
 """

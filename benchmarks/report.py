@@ -1,7 +1,7 @@
 """Tables and plots of `docs/performance.md` from measured rows: `python -m benchmarks.report FILE.jsonl ...`.
 
-The page keeps its words; what stands between `<!-- measured: NAME -->` and `<!-- end -->` is replaced by the table of that
-name. A row that was measured again replaces the older one. The plots are `docs/performance-*.svg`.
+The page keeps its words; what stands between `<!-- measured: NAME -->` and `<!-- end -->` is replaced by the table of
+that name. A row that was measured again replaces the older one. The plots are `docs/performance-*.svg`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def read(paths: Iterable[str]) -> dict[str, list[Row]]:
     return sections
 
 
-# -- cells --------------------------------------------------------------------------------------------------------------
+# -- cells ------------------------------------------------------------------------------------------------------------
 
 
 def seconds(value: float | None) -> str:
@@ -61,7 +61,7 @@ def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-# -- tables -------------------------------------------------------------------------------------------------------------
+# -- tables -----------------------------------------------------------------------------------------------------------
 
 
 def machine(rows: Sequence[Row]) -> str:
