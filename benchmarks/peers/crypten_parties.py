@@ -111,7 +111,7 @@ def main() -> None:
             seen.setdefault(name, {})[rank] = seconds
             if len(seen[name]) == PARTIES:
                 slower = [max(times) for times in zip(*seen[name].values(), strict=True)]
-                reference = make(name).reference
+                reference = make(name).peer_reference
                 found = np.asarray(found, np.float64).reshape(reference.shape)
                 row = {
                     "name": name,

@@ -130,14 +130,14 @@ def measure(name: str, repetitions: int, io: Any, pipes: list[Connection]) -> di
         share = libspu.Share()
         share.meta, share.share_chunks = meta, chunks
         outputs.append(share)
-    found = np.asarray(io.reconstruct(outputs), np.float64).reshape(work.reference.shape)
+    found = np.asarray(io.reconstruct(outputs), np.float64).reshape(work.peer_reference.shape)
     slower = [max(times) for times in zip(*(seconds for seconds, _ in answers), strict=True)]
     return {
         "name": name,
         "seconds": median(slower),
         "all_seconds": slower,
-        "max_error": float(np.abs(found - work.reference).max()),
-        "wrong": wrong(found, work.reference),
+        "max_error": float(np.abs(found - work.peer_reference).max()),
+        "wrong": wrong(found, work.peer_reference),
     }
 
 
