@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 
 import numpy as np
 import pytest
@@ -29,14 +30,18 @@ WHOLE = [
 ]
 
 
+@cache
+def usual_run(name: str) -> Trace:
+    m = model(name, MODELS[name])
+    return trace(m.program.plan, m.feeds, prepare=True)
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_parties_hold_what_the_simulator_computes(name: str) -> None:
     """Every register of the plan, not only the results; and the results as their roles rebuild them."""
-    m = model(name, MODELS[name])
-    plan = m.program.plan
-    t = trace(plan, m.feeds, prepare=True)
+    t = usual_run(name)
     t.assert_exact()
-    for result in plan.results:
+    for result in t.plan.results:
         for role in result.roles:
             both = [out[result.name, role] for out in t.outputs]
             meant = t.results[result.name].reshape(result.shape).astype(np.uint64)
@@ -85,7 +90,7 @@ def test_every_kernel_variant_sends_the_same_bytes(name: str) -> None:
 @pytest.mark.parametrize("tile", [512, 1024])
 def test_tiles_do_not_change_the_numbers(name: str, tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
     m = model(name, MODELS[name])
-    usual = trace(m.program.plan, m.feeds)
+    usual = usual_run(name)
     for module in (registers, base, opening):
         monkeypatch.setattr(module, "TILE", tile)
     monkeypatch.setattr(table, "SAMPLE_TILE", 8)
@@ -97,7 +102,7 @@ def test_tiles_do_not_change_the_numbers(name: str, tile: int, monkeypatch: pyte
 def test_many_messages_a_round(name: str, window: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rounds that do not fit one message: the same bytes in more pieces, the peer's taken in on the way."""
     m = model(name, MODELS[name])
-    usual = trace(m.program.plan, m.feeds)
+    usual = usual_run(name)
     for module in (registers, base, opening):
         monkeypatch.setattr(module, "TILE", 512)
     monkeypatch.setattr(executor, "MESSAGE", 700)
@@ -141,7 +146,7 @@ def test_cost_of_each_op_is_what_it_moves(name: str) -> None:
     """To the byte, by source line: what the parties sent and were sent, and what lay on the channels."""
     m = model(name, MODELS[name])
     plan, cost = m.program.plan, m.program.cost
-    t = trace(plan, m.feeds, observe=False)
+    t = usual_run(name)
     for stage in ("setup", "run"):
         found = counted(plan, t, stage)
         said = [(op.label, op.line, op.online_bytes, op.offline_bytes) for op in cost.per_op if op.procedure == stage]

@@ -108,9 +108,15 @@ def places(plan: Plan, who: int, kept: int) -> tuple[dict[int, tuple[int, int]],
 
 
 def view(
-    protocol: Protocol, secret: Sequence[int], who: int, receiver: int, kept: int = 0, top: bool = False
+    protocol: Protocol,
+    secret: Sequence[int],
+    who: int,
+    receiver: int,
+    kept: int = 0,
+    top: bool = False,
+    observe: bool = False,
 ) -> tuple[Array, int, int, Trace]:
-    """(what `who` sees under each assignment, its bits, the bits of randomness, the run)."""
+    """(what `who` sees under each assignment, its bits, those of randomness, the run, which `observe` lets compare)."""
     plan = _build(protocol, secret, 8).plan(receiver)
     bits = places(plan, who, kept)[1]
     assert bits <= MOST_BITS, f"{bits} bits are too many to enumerate"
@@ -134,7 +140,7 @@ def view(
         return np.subtract(x, own) if x.dtype == U else x ^ own
 
     with stand_in(streams):
-        t = trace(plan, b.values, seed=divide)
+        t = trace(plan, b.values, seed=divide, observe=observe)
     seen, width = _received(plan, t, who, kept, top)
     return seen, width, bits, t
 
