@@ -40,7 +40,7 @@ class Bits:
     def equal_zero(self, wire: int, k: int) -> int:
         """Masked bits [x = 0] of a masked x of k signed bits."""
         digits = layout(k, self._size(wire), self.network, "eq")
-        (root,) = self._compare(wire, (0,), k + 1, 0, digits, "eq")
+        (root,) = self._compare(wire, (0,), k, 0, digits, "eq")
         return self._bit(root, wire, 0, 0)
 
     def all(self, bits: list[int]) -> int:
