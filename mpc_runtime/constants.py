@@ -1,4 +1,4 @@
-"""The constant registers of a plan: its arrays, and what linear gates make of them. Everybody knows them, at any time."""
+"""The constant registers of a plan: its arrays, and what linear gates make of them, known to everybody at any time."""
 
 from __future__ import annotations
 
@@ -23,14 +23,12 @@ def constant_registers(plan: Plan) -> dict[int, Array]:
                 context.values[gate.y] = plan.constants[gate.index]
             elif gate.outs and all(plan.registers[r].form is Form.CONSTANT for r in gate.outs):
                 with wrapping():
-                    gate.evaluate(context)  # type: ignore[arg-type]
+                    gate.meaning(context)
     return context.values
 
 
 class _Constants:
-    """As much of a PartyContext as gates on constants need; party 0, because it is the one that adds what is public."""
-
-    party = 0
+    """The MeaningContext of gates on constants, which have no masks."""
 
     def __init__(self, types: Sequence[Register]) -> None:
         self.types = types
@@ -41,3 +39,6 @@ class _Constants:
 
     def __setitem__(self, register: int, value: Array) -> None:
         self.values[register] = value
+
+    def mask(self, register: int) -> Array:
+        return np.zeros_like(self.values[register])

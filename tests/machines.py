@@ -1,12 +1,15 @@
 """All machines of a plan inside one process: dealer first, then both parties on two threads over the in-memory channel.
 
-    outputs, stats = run_plan(plan, inputs, params)
+    run = run_plan(plan, inputs, params)
+    run.results["y"], run.stats["run"], run.dealt["setup"]
+
+Keys are fixed, so that a run can be repeated.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +22,8 @@ from mpc_runtime.fixed_point import check
 from mpc_runtime.plan import Plan
 from mpc_runtime.program import prepare_feed
 from mpc_runtime.sharing import gather, rebuild, split
-from mpc_runtime.transport.memory import channel_pair, material_pipe
+from mpc_runtime.transport.channel import Source
+from mpc_runtime.transport.memory import MemoryChannel, channel_pair, material_pipe
 
 Array = np.ndarray
 KEYS = bytes(range(16)), bytes(range(16, 32))
@@ -35,8 +39,12 @@ class Run:
     dealt: dict[str, int] = field(default_factory=dict)
 
 
-def encoded(plan: Plan, stage: str, values: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, dict[str, Array]]:
-    """role -> feed name -> ring elements."""
+Feeds = dict[str, dict[str, Array]]
+"""role -> feed name -> ring elements."""
+
+
+def encoded(plan: Plan, stage: str, values: Mapping[str, Any], params: Mapping[str, Any]) -> Feeds:
+    """What every role shares at a stage."""
     out = {}
     for role in plan.roles:
         tensors = {}
@@ -60,7 +68,7 @@ def run_plan(plan: Plan, inputs: Mapping[str, Any], params: Mapping[str, Any] | 
     parties = [PartyExecutor(plan, i, channels[i]) for i in (0, 1)]
     done = Run({}, parties)
     for stage, index in (("setup", 0), ("run", 1)):
-        keys = tuple(bytes([index]) + k[1:] for k in KEYS)
+        keys = bytes([index]) + KEYS[0][1:], bytes([index]) + KEYS[1][1:]
         pipes = [material_pipe() for _ in (0, 1)]
         deal = dealer.setup if stage == "setup" else dealer.run
         done.dealt[stage] = deal(keys, (pipes[0][0], pipes[1][0]))
@@ -69,25 +77,7 @@ def run_plan(plan: Plan, inputs: Mapping[str, Any], params: Mapping[str, Any] | 
             declared = plan.feeds_of(role, stage)
             for i, payload in enumerate(split(declared, feeds)):
                 shares[i].update(gather(declared, i, payload, role))
-        outputs: list[Any] = [None, None]
-        errors: list[BaseException] = []
-
-        def work(i: int, stage: str = stage, keys: Any = keys, pipes: Any = pipes, shares: Any = shares, outputs: Any = outputs, errors: Any = errors) -> None:
-            try:
-                execution = ExecutionKeys(keys[i], b"pairpairpairpair")
-                step = parties[i].setup if stage == "setup" else parties[i].run
-                outputs[i] = step(execution, pipes[i][1], shares[i])
-            except BaseException as e:
-                errors.append(e)
-                channels[i].close(str(e))
-
-        threads = [threading.Thread(target=work, args=(i,)) for i in (0, 1)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(60)
-        if errors:
-            raise errors[0]
+        outputs = _both(parties, channels, stage, keys, (pipes[0][1], pipes[1][1]), shares)
         done.stats[stage] = [p.last for p in parties]
         if stage == "run":
             for result in plan.results:
@@ -96,3 +86,33 @@ def run_plan(plan: Plan, inputs: Mapping[str, Any], params: Mapping[str, Any] | 
                         result, outputs[0][result.name, role], outputs[1][result.name, role]
                     )
     return done
+
+
+def _both(
+    parties: Sequence[PartyExecutor],
+    channels: Sequence[MemoryChannel],
+    stage: str,
+    keys: Sequence[bytes],
+    material: Sequence[Source],
+    shares: Sequence[dict[str, Array]],
+) -> list[dict[tuple[str, str], Array]]:
+    """A stage at both parties, each on its thread: what they send to the roles."""
+    outputs: list[dict[tuple[str, str], Array]] = [{}, {}]
+    errors: list[BaseException] = []
+
+    def work(i: int) -> None:
+        try:
+            step = parties[i].setup if stage == "setup" else parties[i].run
+            outputs[i] = step(ExecutionKeys(keys[i], b"pairpairpairpair"), material[i], shares[i])
+        except BaseException as e:
+            errors.append(e)
+            channels[i].close(str(e))
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    if errors:
+        raise errors[0]
+    return outputs

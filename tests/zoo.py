@@ -24,12 +24,13 @@ EXPRESSIONS = {
     FIXED: (
         "x * z", "x + z", "x - 2 * z", "-(x + z)", "relu(x + z)", "relu(x * z)", "relu6(x * z)", "leaky_relu(x + z)",
         "maximum(x, z)", "minimum(x, z)", "abs(x + z)", "clip(x + z, -1, 2)", "clip(x * z, -20, 2)", "sign(x + z)",
-        "sigmoid(x + z)", "sigmoid(x * z)", "tanh(x + z)", "exp(-abs(x * z))", "softmax(x + z)", "softmax(x * z, axis=0)",
-        "x * z * 0.001", "(x + z) / 3", "mean(x * z)", "mean(x + z, axis=0)", "sum(x * z, axis=1)", "max(x + z, axis=1)",
-        "min(x + z)", "argmax(x + z, axis=1)", "where(x > z, x, z)", "where(x > z, 1.5, -2)", "square(x + z)",
-        "x >= z", "x < z", "x == z", "(x > z) and (x + z > 0.5) or not (z < 0)", "x / (z + 5)", "reciprocal(z + x + 9)",
-        "x / (z + x + 8.5)", "1 / (x - 5 - abs(z))", "(x + z)[1:3, ::-2]", "transpose(x + z)", "concat(x, z, axis=1)",
-        "stack(x, x + z)", "pad(x + z, [[1, 0], [0, 2]], value=1)", "reshape(x * z, [7, 5])", "(x + z) @ transpose(x - z)",
+        "sigmoid(x + z)", "sigmoid(x * z)", "tanh(x + z)", "exp(-abs(x * z))", "softmax(x + z)",
+        "softmax(x * z, axis=0)", "x * z * 0.001", "(x + z) / 3", "mean(x * z)", "mean(x + z, axis=0)",
+        "sum(x * z, axis=1)", "max(x + z, axis=1)", "min(x + z)", "argmax(x + z, axis=1)", "where(x > z, x, z)",
+        "where(x > z, 1.5, -2)", "square(x + z)", "x >= z", "x < z", "x == z",
+        "(x > z) and (x + z > 0.5) or not (z < 0)", "x / (z + 5)", "reciprocal(z + x + 9)", "x / (z + x + 8.5)",
+        "1 / (x - 5 - abs(z))", "(x + z)[1:3, ::-2]", "transpose(x + z)", "concat(x, z, axis=1)", "stack(x, x + z)",
+        "pad(x + z, [[1, 0], [0, 2]], value=1)", "reshape(x * z, [7, 5])", "(x + z) @ transpose(x - z)",
         "(x + z) @ [[1], [2], [0.5], [0], [-1], [3], [0.1]]", "x + x * z + 1", "dropout(x + z, 0.5)",
         "broadcast_to((x + z)[0], [3, 7])",
     ),
@@ -38,14 +39,17 @@ EXPRESSIONS = {
         "x @ transpose(z)", "abs(x * z)", "clip(x + z, -5, 5)", "sign(x - z)", "x == z", "minimum(x, z)", "sum(x * z)",
         "where(x > z, 1, 0)", "x + z > 3", "maximum(x + z, 0)",
     ),
-    SCALAR: ("x + z", "x * z", "relu(x * z)", "sigmoid(x + z)", "x > z", "where(x > z, x, z)", "x * z * 0.3", "x / (z + 6)"),
+    SCALAR: (
+        "x + z", "x * z", "relu(x * z)", "sigmoid(x + z)", "x > z", "where(x > z, x, z)", "x * z * 0.3", "x / (z + 6)",
+    ),
     MIXED: (
         "x * t", "x @ transpose(t)", "relu(x + t)", "x + t * 2", "g and h", "g or not h", "where(g, x, t)", "g + h",
         "sum(g * x)", "(x > t) and g", "transpose(w)", "where(t > 1, x, 0)", "concat(x, t, axis=0)",
     ),
     IMAGE: (
-        "maxpool2d(x, 2)", "maxpool2d(x, 3, stride=2, padding=1)", "avgpool2d(x, 2)", "avgpool2d(x, 3, stride=2, padding=1)",
-        "global_avgpool2d(x)", "max(x)", "mean(x, axis=[2, 3])", "x[0, :, ::2]", "argmax(x, axis=3)", "flatten(x)",
+        "maxpool2d(x, 2)", "maxpool2d(x, 3, stride=2, padding=1)", "avgpool2d(x, 2)",
+        "avgpool2d(x, 3, stride=2, padding=1)", "global_avgpool2d(x)", "max(x)", "mean(x, axis=[2, 3])",
+        "x[0, :, ::2]", "argmax(x, axis=3)", "flatten(x)",
     ),
 }  # fmt: skip
 

@@ -1,7 +1,8 @@
 """Sums, products, matrix products and convolutions. PROTOCOLS section 1 and section 12.
 
-Products of two secrets are made of masked values at their plain scale and stand at twice that scale until they are truncated;
-a public factor is encoded with as many fraction bits as the range leaves, so that `x * 0.001` is as exact as `x * 1`.
+Products of two secrets are made of masked values at their plain scale and stand at twice that scale until they are
+truncated; a public factor is encoded with as many fraction bits as the range leaves, so that `x * 0.001` is as exact as
+`x * 1`.
 """
 
 from __future__ import annotations
@@ -82,8 +83,8 @@ def _normalised(x: Expansion, a: Held, factor: Array) -> tuple[Held, Array]:
 def encoded_factor(x: Expansion, a: Held, factor: Array, terms: int, result: Interval) -> tuple[Array, int, int]:
     """(whole numbers, their fraction bits, scale of the other operand) for a public factor of `a`.
 
-    terms: how many products one result sums. The error of the encoding stays below a step of the result if the range leaves
-    room; the other operand is truncated first if it must be.
+    terms: how many products one result sums. The error of the encoding stays below a step of the result if the range
+    leaves room; the other operand is truncated first if it must be.
     """
     if factor.dtype.kind in "ib":
         return np.asarray(factor, np.int64), 0, _roomy(x, a, result)

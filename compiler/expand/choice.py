@@ -1,7 +1,7 @@
 """Comparisons, conditions and everything that chooses: relu, max, clip, where, pooling. PROTOCOLS sections 3.4 and 3.5.
 
-A choice works at the scale at which its operand is held: on a product it compares and truncates in one go. Comparisons that
-the author wrote compare what is stored, exactly; in a choice, bits below the stored precision may be ignored.
+A choice works at the scale at which its operand is held: on a product it compares and truncates in one go. Comparisons
+that the author wrote compare what is stored, exactly; in a choice, bits below the stored precision may be ignored.
 """
 
 from __future__ import annotations
@@ -182,7 +182,7 @@ def relu6(x: Expansion, value: Value, a: Held) -> Held:
 
 
 def _clipped(x: Expansion, value: Value, a: Held, lo: float, hi: float) -> Held:
-    """lo + [a >= lo](a - lo) - [a >= hi](a - hi): two flags from one set of tables; a bound outside the range drops out."""
+    """lo + [a >= lo](a - lo) - [a >= hi](a - hi): two flags of one set of tables, none for a bound out of range."""
     wire, scale = x.e.wire(a)
     shift = max(0, scale - x.e.plain(a))
     bounds = [b for b in (lo, hi) if np.isfinite(b) and a.range.lo < b < a.range.hi]

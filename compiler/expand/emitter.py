@@ -1,8 +1,8 @@
 """Emitting gates: registers, the forms in which a tensor is held, and how one form is made from another.
 
-A tensor of the graph is `Held` in one or more forms: shares or a masked value, at one or more scales. The expansion of an op
-asks for the form it needs (`wire`, `share`, `bits`), and the emitter makes it from what is there, once. So a value is opened
-once whoever uses it, and a sum of products is truncated once, when somebody first needs it at its plain scale.
+A tensor of the graph is `Held` in one or more forms: shares or a masked value, at one or more scales. The expansion of
+an op asks for the form it needs (`wire`, `share`, `bits`), and the emitter makes it from what is there, once. So a
+value is opened once whoever uses it, and a sum of products is truncated once, when its plain scale is first needed.
 
 Rings and the forms that depend on later uses (whether shares of a mask are held, whether an offset is materialized) are
 assigned afterwards, by `compiler.assign`.
@@ -40,8 +40,8 @@ SLACK = 2.0**-10
 class Held:
     """The forms in which a tensor exists. words: (mode, scale) -> register; bits: mode -> register.
 
-    array: its elements if the compiler knows them. base, view: the tensor of which this one is a view, and the op on registers
-    that makes it.
+    array: its elements if the compiler knows them. base, view: the tensor of which this one is a view, and the op on
+    registers that makes it.
     """
 
     kind: Kind

@@ -1,8 +1,8 @@
 """Ranges of what is stored: the ranges of the exact values, and what rounding adds to them.
 
-A truncation adds up to one step, an encoded leaf half a step, a smooth function 2^-12 of its result (LANGUAGE.md, "Types and
-numbers"). Later ops multiply that up, so it is carried through their range rules; only the widths of registers and comparisons
-use it, not what the author is shown. PROTOCOLS section 2b, "range analysis adds that ulp".
+A truncation adds up to one step, an encoded leaf half a step, a smooth function 2^-12 of its result (LANGUAGE.md,
+"Types and numbers"). Later ops multiply that up, so it is carried through their range rules; only the widths of
+registers and comparisons use it, not what the author is shown. PROTOCOLS section 2b, "range analysis adds that ulp".
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Smooth functions by shifted sample tables, reciprocals by normalisation. PROTOCOLS section 4.
 
-A function is sampled on the part of its domain that the operand's range needs. Where the range goes beyond the table, two
-masked bits tell the table from its tails. The reciprocal first scales its operand into [1, 2) by the bits [x >= 2^j].
+A function is sampled on the part of its domain that the operand's range needs. Where the range goes beyond the table,
+two masked bits tell the table from its tails. The reciprocal first scales its operand into [1, 2) by bits [x >= 2^j].
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ INDEX_BITS = 12
 
 @dataclass(frozen=True)
 class Curve:
-    """How a function is sampled. cell_log: log2 of the grid step; below, above: where its tails are constant (to 2^-17).
+    """How a function is sampled.
 
+    cell_log: log2 of the grid step. below, above: where its tails are constant (to 2^-17).
     peak: the largest value that the table holds (after `lift` is added), which fixes its scales.
     """
 
@@ -262,7 +263,7 @@ def quotient(x: Expansion, value: Value, a: Held, b: Held) -> Held:
 
 
 def _kept_bits(range_: Interval, scale: int, mantissa: int) -> int:
-    """How many of the mantissa's bits the result keeps below `scale` (fewer than none: low bits of a go) to have room."""
+    """How many of the mantissa's bits the result keeps below `scale` to have room (below 0: low bits of a go)."""
     kept = mantissa
     while kept > -scale and width(range_, scale + kept, most=64) > MAX_WIDTH:
         kept -= 1
