@@ -28,7 +28,7 @@ lint: $(VENV)/installed-for-development
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/cython-lint mpc_runtime
+	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint mpc_runtime
 
 bench: $(VENV)/installed
 	$(BIN)/mpcc bench

@@ -62,7 +62,7 @@ def test_another_format_is_refused_with_both_named(tmp_path) -> None:
     data = bytearray(mpc.compile(text=MODEL).plan.to_bytes())
     data[8] = 99
     (tmp_path / "new.plan").write_bytes(data)
-    with pytest.raises(mpc.CompileError, match="format 99.*reads format 1"):
+    with pytest.raises(mpc.CompileError, match=r"format 99.*reads format 1"):
         mpc.load(tmp_path / "new.plan")
 
 
