@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 
 from compiler.formula import formula
-from compiler.graph import Array, Graph, Input, Leaf, Precision, Prepared, Value, topological
+from compiler.graph import Array, Graph, Input, Leaf, Param, Precision, Prepared, Value, topological
 from compiler.interval import Interval
 from compiler.ops.elementwise import Comparison
 from compiler.ops.rules import show
@@ -48,12 +48,13 @@ def leaf_values(graph: Graph, inputs: Arrays, params: Arrays) -> Callable[[Leaf]
 
 def provided(op: Leaf, inputs: Arrays, params: Arrays) -> Array:
     """The array of an Input or Param, in the plaintext type of its kind."""
+    assert isinstance(op, (Input, Param))
     source, what = (inputs, "input") if isinstance(op, Input) else (params, "parameter")
-    key: str = op.key  # type: ignore[attr-defined]  # leaves are Input and Param here
+    key = op.key
     if key not in source:
         raise KeyError(f"the {what} {key!r} is missing; expected {show(op.shape)}")
     array = np.asarray(source[key])
-    for position in op.index_path:  # type: ignore[attr-defined]
+    for position in op.index_path:
         array = array[position]
     if array.shape != op.shape:
         raise ValueError(f"the {what} {key!r} expects {show(op.shape)}, found {show(array.shape)}")

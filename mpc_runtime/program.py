@@ -25,6 +25,7 @@ from .session import Session, connect_plan, launch_plan
 if TYPE_CHECKING:
     from compiler.pipeline import Stages
     from compiler.simulation import Simulation
+    from dsl.errors import Diagnostic
 
 Array = np.ndarray
 
@@ -39,8 +40,8 @@ class Program:
     """
 
     plan: Plan
-    warnings: tuple[Any, ...] = ()
-    _stages: Any = field(default=None, repr=False)
+    warnings: tuple[Diagnostic, ...] = ()
+    _stages: Stages | None = field(default=None, repr=False)
 
     @cached_property
     def cost(self) -> Cost:
@@ -96,9 +97,11 @@ class Program:
     @property
     def stages(self) -> Stages:
         """The compiler's stages; a loaded plan compiles its own source text again."""
-        if self._stages is None:
-            object.__setattr__(self, "_stages", _recompiled(self.plan))
-        return self._stages  # type: ignore[no-any-return]
+        stages = self._stages
+        if stages is None:
+            stages = _recompiled(self.plan)
+            object.__setattr__(self, "_stages", stages)
+        return stages
 
 
 def compile(

@@ -24,6 +24,7 @@ def check(file: Path, dims: tuple[str, ...], network: str | None, as_json: bool)
         sizes = ", ".join(f"{name} = {size}" for name, size in program.plan.dims)
         click.echo(f"{file}: ok" + (f" ({sizes})" if sizes else ""))
         return 0
+    diagnostics: tuple[Any, ...]
     try:
         diagnostics, wrong = load_program(file, dims, network).warnings, 0
     except CompileError as error:
