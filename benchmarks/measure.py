@@ -249,7 +249,7 @@ def seconds(value: float) -> str:
 
 
 def size(value: int) -> str:
-    return f"{value / 1e6:.4g} MB"
+    return f"{value / 1e6:.4g} MB" if value >= 1e6 else f"{value / 1e3:.4g} kB"
 
 
 COLUMNS: tuple[Column, ...] = (

@@ -45,7 +45,7 @@ def seconds(value: float | None) -> str:
 
 
 def megabytes(value: float) -> str:
-    return f"{value / 1e6:.3g} MB" if value >= 1e5 else f"{value / 1e3:.3g} kB"
+    return f"{value / 1e6:.3g} MB" if value >= 1e6 else f"{value / 1e3:.3g} kB"
 
 
 def ratio(value: float | None) -> str:

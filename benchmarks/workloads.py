@@ -127,7 +127,7 @@ def _matmul(n: int) -> Workload:
 
 def _less(bits: int) -> Workload:
     """a < b in whole numbers: the comparison is of a difference of `bits` bits, and nothing else."""
-    random, bound = _random(f"less{bits}"), 1 << (bits - 2)
+    random, bound = _random(f"less{bits}"), 1 << (bits - 1)
     source = (
         f"model less{bits}\nrole alice, bob\n"
         f"input a : int[{MILLION}] from alice in [0, {bound - 1}]\n"
@@ -135,7 +135,7 @@ def _less(bits: int) -> Workload:
         "output c = a < b to alice\n"
     )
     a, b = random.integers(0, bound, (2, MILLION))
-    what = f"10^6 comparisons of {bits - 1}-bit differences"
+    what = f"10^6 comparisons, differences of {bits} bits"
     return Workload(f"less_b{bits}", what, source, {"a": a, "b": b}, "c", (a < b) * 1.0, elements=MILLION)
 
 
