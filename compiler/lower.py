@@ -39,13 +39,16 @@ class ModelErrors(SourceErrors):
         self.graph = graph
 
 
-def lower(model: ast.Model, dims: Mapping[str, int] | None = None) -> tuple[Graph, list[Diagnostic]]:
+def lower(
+    model: ast.Model, dims: Mapping[str, int] | None = None, lost: frozenset[str] = frozenset()
+) -> tuple[Graph, list[Diagnostic]]:
     """The graph of a model, with `dims` in the place of their defaults, and the warnings.
 
-    Raises ModelErrors with every independent error of the file.
+    `lost` is the names in statements that could not be read (`dsl.errors.SyntaxErrors`): what may depend on one of
+    them is no error. Raises ModelErrors with every independent error of the file.
     """
     context = Context(model.source, Reporter(model.filename))
-    lowering = Lowering(model, context, dict(dims or {}))
+    lowering = Lowering(model, context, dict(dims or {}), lost)
     try:
         lowering.run()
     except Overgrown:
@@ -69,6 +72,7 @@ class Lowering:
     model: ast.Model
     context: Context
     overrides: dict[str, int]
+    lost: frozenset[str]
     scope: Scope = field(init=False)
     home: Home = field(init=False)
     weights: Plan = field(init=False)
@@ -82,15 +86,17 @@ class Lowering:
     def run(self) -> None:
         """Run every statement; errors are in the context's reporter."""
         self.places = dict(_places(self.model.statements))
-        self.scope = Scope(later=self.places, used=self.context.used)
+        self.scope = Scope(later=self.places, used=self.context.used, lost=self.lost)
         self.weights = self._weights()
         self.home = Home("", self.weights.provider)
-        self._check_overrides()
+        if not self.lost:
+            self._check_overrides()
         for statement in self.model.statements:
             with self.context.reporter.catching():
                 self._statement(statement)
-        self.weights.check(self.context, layer_names(self.model))
-        self._check_outputs()
+        if not self.lost:
+            self.weights.check(self.context, layer_names(self.model))
+            self._check_outputs()
 
     def graph(self) -> Graph:
         """The graph; complete only without errors."""
@@ -118,13 +124,13 @@ class Lowering:
         Errors outside the `weights` statements are left to the run itself.
         """
         silent = Context(self.model.source, Reporter(self.model.filename))
-        first = Lowering(self.model, silent, self.overrides)
-        first.places, first.scope = {}, Scope(used=self.context.used)
+        first = Lowering(self.model, silent, self.overrides, self.lost)
+        first.places, first.scope = {}, Scope(used=self.context.used, lost=self.lost)
         for statement in self.model.statements:
             if isinstance(statement, (ast.Role, ast.Dim, ast.Const, ast.Def, ast.Precision)):
                 with silent.reporter.catching():
                     first._statement(statement)
-        self.context.precision = silent.precision
+        self.context.precision = None if self.lost else silent.precision
         return plan(self.context, self.model, first.scope, self.places)
 
     def _check_overrides(self) -> None:

@@ -18,7 +18,7 @@ from compiler.manifest import manifest
 from compiler.ops.serial import to_plain
 from compiler.schedule import schedule
 from dsl import ast, parse
-from dsl.errors import Diagnostic, SourceErrors
+from dsl.errors import Diagnostic, SourceErrors, SyntaxErrors
 from mpc_runtime.errors import InputError
 from mpc_runtime.gates import Input as InputGate
 from mpc_runtime.plan import Feed, Origin, Plan, Result, Tensor
@@ -41,7 +41,7 @@ def compile_source(
 ) -> Stages:
     """Raises SourceErrors with all errors (of the text alone when it cannot be read), InputError for a bad option."""
     link = parse_network(network)
-    tree = parse(text, filename)
+    tree = _parse(text, filename, dims or {})
     lowered, warnings = _lower(tree, dims or {})
     graph, more = passes.run(with_checks(lowered) if checked else lowered)
     expanded = expand(with_rounding(graph), link, feed_name, lambda value: _origin(value))
@@ -51,10 +51,26 @@ def compile_source(
     return Stages(tree, lowered, graph, plan, (*warnings, *more))
 
 
-def _lower(tree: ast.Model, dims: Mapping[str, int]) -> tuple[Graph, list[Diagnostic]]:
+def _parse(text: str, filename: str, dims: Mapping[str, int]) -> ast.Model:
+    """The syntax tree; syntax errors come together with the errors of what could be read."""
+    try:
+        return parse(text, filename)
+    except SyntaxErrors as found:
+        errors = list(found.diagnostics)
+        try:
+            if found.rest is not None:
+                _lower(found.rest, dims, found.lost)
+        except SourceErrors as behind:
+            errors += behind.diagnostics
+        raise SourceErrors(errors, text) from None
+
+
+def _lower(
+    tree: ast.Model, dims: Mapping[str, int], lost: frozenset[str] = frozenset()
+) -> tuple[Graph, list[Diagnostic]]:
     """The lowered graph; errors come together with those that the passes find in what could be lowered."""
     try:
-        return lower(tree, dims)
+        return lower(tree, dims, lost)
     except ModelErrors as found:
         errors = list(found.diagnostics)
         try:

@@ -32,12 +32,13 @@ Link = Callable[["Builder", Tree[Token], ast.Expression], ast.Expression]  # wha
 
 
 class Builder:
-    """Builds one file's syntax tree; `problems` fills with what it had to refuse."""
+    """Builds one file's syntax tree; `problems` and `refused` fill with what it had to refuse, and where."""
 
     def __init__(self, source: str, filename: str) -> None:
         self.source = source
         self.filename = filename
         self.problems: list[Diagnostic] = []
+        self.refused: list[Span] = []
         self._depth = 0
         self._too_deep = False  # one message is enough
 
@@ -85,6 +86,7 @@ class Builder:
     def refuse(self, span: Span, message: str, help: str | None = None, *notes: tuple[Span, str]) -> None:
         """Note an error at `span`, with second places where they stand in other lines."""
         notes = tuple(note for note in notes if note[0].line != span.line)
+        self.refused.append(span)
         self.problems.append(Diagnostic.at(span, message, file=self.filename, help=help, notes=notes))
 
 

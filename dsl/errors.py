@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from dsl.ast import Span
+from dsl.ast import Model, Span
 
-__all__ = ["Diagnostic", "Severity", "SourceErrors", "closest", "did_you_mean", "render"]
+__all__ = ["Diagnostic", "Severity", "SourceErrors", "SyntaxErrors", "closest", "did_you_mean", "render"]
 
 Severity = Literal["error", "warning"]
 
@@ -80,6 +80,25 @@ class SourceErrors(Exception):
 
     def __str__(self) -> str:
         return render(self.diagnostics, self.source)
+
+
+class SyntaxErrors(SourceErrors):
+    """What is wrong with the grammar of a text, and what could be read of it all the same, for the checks behind.
+
+    `rest` is the statements without fault, None where nothing can be said of them. `lost` is the names that the others
+    may have bound: what hangs on one of these is no error of its own.
+    """
+
+    def __init__(
+        self,
+        diagnostics: Iterable[Diagnostic],
+        source: str,
+        rest: Model | None = None,
+        lost: frozenset[str] = frozenset(),
+    ) -> None:
+        super().__init__(diagnostics, source)
+        self.rest = rest
+        self.lost = lost
 
 
 def closest(name: str, candidates: Iterable[str]) -> str | None:

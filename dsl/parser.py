@@ -7,7 +7,7 @@ there is something to parse: lark takes longer to import than the rest of a prog
 from __future__ import annotations
 
 from dsl.ast import Model
-from dsl.errors import SourceErrors
+from dsl.errors import SyntaxErrors
 
 __all__ = ["parse"]
 
@@ -15,10 +15,10 @@ __all__ = ["parse"]
 def parse(text: str, filename: str = "<text>") -> Model:
     """The syntax tree of a `.ppml` text; `filename` is what messages call it.
 
-    Raises `SourceErrors` with every syntax error found, in the order of the text.
+    Raises `SyntaxErrors` with every syntax error found, in the order of the text, and the statements without one.
     """
     from dsl.build import Builder
-    from dsl.recovery import derive
+    from dsl.recovery import derive, without_faults
     from dsl.scan import MAX_PROBLEMS, scan
 
     scanned = scan(text, filename)
@@ -26,6 +26,9 @@ def parse(text: str, filename: str = "<text>") -> Model:
     tree = derive(scanned, filename)
     model = builder.model(tree) if tree is not None else None
     problems = scanned.problems + builder.problems
-    if problems or model is None:
-        raise SourceErrors(problems[:MAX_PROBLEMS], text)
-    return model
+    if model is not None and not problems:
+        return model
+    rest, lost = None, frozenset[str]()
+    if model is not None and len(problems) < MAX_PROBLEMS and not scanned.unsure:
+        rest, lost = without_faults(model, scanned, builder.refused)
+    raise SyntaxErrors(problems[:MAX_PROBLEMS], text, rest, lost)

@@ -7,15 +7,18 @@ around it keeps its place. Starting again costs a few milliseconds per error, an
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from lark import Token, Tree, UnexpectedToken
 
 from dsl import grammar
+from dsl.ast import Model, Span, Statement
 from dsl.complaints import Trouble, complain
 from dsl.scan import BLOCKS, MAX_PROBLEMS, Scanned, begins, binds, same_line
 
-__all__ = ["derive"]
+__all__ = ["derive", "without_faults"]
 
 MAX_ATTEMPTS = 3 * MAX_PROBLEMS  # a statement that the scanner mended is taken out without a word, so more than those
 
@@ -40,11 +43,45 @@ def derive(scanned: Scanned, filename: str) -> Tree[Token] | None:
             return tree
         trouble = _trouble(tokens, stuck, filename)
         start, end, stub = _cut(trouble)
+        scanned.cuts.append((_position(trouble.tokens[start]), _position(trouble.tokens[end]) + (start == end)))
+        scanned.unsure |= trouble.at == 0
         if not _mended(trouble, start, end, scanned.mended):
             scanned.problems.append(complain(trouble))
         rest = tokens[end:] if trouble.at else _without_model(tokens[end:])
         tokens = tokens[:start] + _stub(stub, trouble.tokens[start]) + rest
     return None
+
+
+def without_faults(model: Model, scanned: Scanned, refused: list[Span]) -> tuple[Model, frozenset[str]]:
+    """The statements that nothing was wrong with, and what the others may have bound."""
+    faults = [*scanned.cuts, *((at, at + 1) for at in scanned.mended), *((each.start, each.end) for each in refused)]
+    whole: list[Statement] = []
+    for statement in model.statements:
+        span = statement.span
+        if any(start <= span.end and span.start <= end for start, end in faults):
+            faults.append((span.start, span.end))
+        else:
+            whole.append(statement)
+    lost = frozenset(name for start, end in faults for name in _bound(scanned.tokens, start, end))
+    return replace(model, statements=tuple(whole)), lost
+
+
+def _bound(tokens: list[Token], start: int, end: int) -> Iterator[str]:
+    """The names from one place of the text to another that may have been bound there: those before a `=` or `:`.
+
+    Without such a sign it may have been any name, but for the roles.
+    """
+    words = [token for token in tokens if start <= _position(token) < end]
+    signs = [at for at, token in enumerate(words) if token.type in ("EQUAL", "COLON")]
+    head = signs[0] if signs else len(words)
+    for at, word in enumerate(words):
+        before = words[at - 1].type if at else None
+        if (at < head and before not in ("FROM", "TO")) or at + 1 in signs or before == "LAYER":
+            yield str(word)
+
+
+def _position(token: Token) -> int:
+    return token.start_pos or 0
 
 
 def _parse(tokens: list[Token]) -> tuple[Tree[Token] | None, int]:

@@ -61,11 +61,16 @@ CLOSERS = {closer: opener for opener, closer in PARTNERS.items()}
 
 @dataclass
 class Scanned:
-    """Tokens that balance, what was wrong with the text, and where (the statements there are not judged again)."""
+    """Tokens that balance, what was wrong with the text, and where (the statements there are not judged again).
+
+    `cuts` is what the parser had to leave out. `unsure` says that blocks may start or end elsewhere than they seem to.
+    """
 
     tokens: list[Token]
     problems: list[Diagnostic] = field(default_factory=list)
     mended: list[int] = field(default_factory=list)
+    cuts: list[tuple[int, int]] = field(default_factory=list)
+    unsure: bool = False
 
 
 def span_of(token: Token) -> Span:
@@ -238,6 +243,7 @@ def _braced(tokens: list[Token], filename: str, scanned: Scanned) -> list[Token]
             message, help = f"expected `{{` after the header of this `{header}`, found `:`", "a block is `{ … }`"
             scanned.problems.append(Diagnostic.at(span_of(token), message, file=filename, help=help))
             scanned.mended.append(token.start_pos or 0)
+            scanned.unsure = True
             blocks.append(header.column or 0)
             header, token = None, Token.new_borrow_pos("LBRACE", "{", token)
         out.append(token)
@@ -360,6 +366,7 @@ class _Balance:
         self, place: Span, message: str, help: str, near: Token, notes: list[tuple[Span, str]] | None = None
     ) -> None:
         self.scanned.mended.append(near.start_pos or 0)
+        self.scanned.unsure |= near.type in ("LBRACE", "RBRACE") or "{" in message
         if place.line not in {problem.line for problem in self.scanned.problems}:  # a string left open eats brackets
             found = Diagnostic.at(place, message, file=self.filename, help=help, notes=notes or ())
             self.scanned.problems.append(found)

@@ -118,6 +118,8 @@ def _bind_item(target: ast.Ref, index: int | None, instance: Instance | Poison, 
     if binding is None or not isinstance(binding.meaning, InstanceArray):
         binding = scope.bind(name, Category.LAYER, InstanceArray(name.id))
     array = binding.meaning
+    if array is POISON:
+        return
     assert isinstance(array, InstanceArray)
     if index is None:
         array.broken = True
@@ -182,6 +184,8 @@ def _kind(context: Context, expression: ast.Expression, scope: Scope) -> Layer |
         raise Problem(callee.span, f"`{name}` is a function, which owns no parameters", f"apply it: `x |> {name}`")
     elif binding is None:
         raise scope.unknown(callee, functions=LAYERS)
+    elif binding.meaning is POISON:
+        return None
     elif binding.category is not Category.DEF:
         raise Problem(
             callee.span,

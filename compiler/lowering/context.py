@@ -28,7 +28,9 @@ class Context:
     reporter: Reporter
     used: set[Span] = field(default_factory=set)
     declared: dict[Span, tuple[str, str]] = field(default_factory=dict)
-    precision: Precision | None = field(default_factory=Precision)  # the file's number format; None where its statement is wrong
+    precision: Precision | None = field(
+        default_factory=Precision
+    )  # the file's number format; None where its statement is wrong
     steps: int = 0
 
     def declare(self, span: Span, word: str, name: str) -> None:

@@ -26,6 +26,7 @@ class Definition:
     outer: Mapping[str, Binding]
     places: Mapping[str, Span]
     has_layers: bool
+    lost: frozenset[str]
 
     @property
     def name(self) -> str:
@@ -34,13 +35,13 @@ class Definition:
     def scope(self, used: set[Span]) -> Scope:
         """A fresh scope for one use."""
         hidden = frozenset(self.places) - self.outer.keys()
-        return Scope(outer=self.outer, later=self.places, hidden=hidden, used=used, itself=self.name)
+        return Scope(outer=self.outer, later=self.places, hidden=hidden, used=used, itself=self.name, lost=self.lost)
 
 
 def define(node: ast.Def, scope: Scope, places: Mapping[str, Span]) -> Definition:
     """The definition of `node`, which stands where `scope` is; `places` is where the file declares its names."""
     has_layers = any(isinstance(each, ast.Layer) for each in ast.walk(node))
-    return Definition(node, scope.seen_by_def(), places, has_layers)
+    return Definition(node, scope.seen_by_def(), places, has_layers, scope.lost)
 
 
 def check_names(definition: Definition, reporter: Reporter) -> None:
@@ -59,7 +60,7 @@ def check_names(definition: Definition, reporter: Reporter) -> None:
 
 
 def check_body(body: tuple[ast.Block, ...], local: set[str], scope: Scope, reporter: Reporter) -> None:
-    """Report the names that neither `scope` nor `local` knows in a body that is not run; `local` gains what it binds."""
+    """Report the names that neither `scope` nor `local` knows in a body that is not run; `local` gains its own."""
     for statement in body:
         if isinstance(statement, ast.For):
             _check_expression(statement.start, local, scope, reporter)

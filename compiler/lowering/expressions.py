@@ -215,7 +215,12 @@ def _attribute(context: Context, expression: ast.Attribute, scope: Scope) -> obj
         return POISON
     name, owner = expression.name, context.text(expression.value)
     if isinstance(meaning, (LayerInstance, BlockInstance)):
-        return attribute(context, meaning, name, owner)
+        try:
+            return attribute(context, meaning, name, owner)
+        except Problem:
+            if scope.lost:  # the first application may stand in a statement that cannot be read
+                return POISON
+            raise
     if isinstance(meaning, InstanceArray):
         first = f"{owner}[{min(meaning.items, default=0)}]"
         raise Problem(expression.value.span, f"`{owner}` is several layers", f"choose one: `{first}.{name.id}`")

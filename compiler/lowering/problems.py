@@ -18,6 +18,7 @@ __all__ = ["POISON", "Note", "Poison", "Problem", "Reporter"]
 
 Note = tuple[Span, str]
 
+MAX_DIAGNOSTICS = 100  # errors, and warnings: nobody reads more of them at once
 MAX_TRACE = 3  # uses of `def`s, the innermost first, that a message shows
 
 
@@ -53,16 +54,16 @@ class Reporter:
     _places: set[tuple[Severity, Span]] = field(default_factory=set)
 
     def error(self, problem: Problem) -> None:
-        """Keep the problem, unless its place has one already."""
-        if self._is_new("error", problem.span):
+        """Keep the problem, unless its place has one already or there are too many."""
+        if self._is_new("error", problem.span) and len(self.errors) < MAX_DIAGNOSTICS:
             notes = (*problem.notes, *reversed(self.trace[-MAX_TRACE:]))
             self.errors.append(
                 Diagnostic.at(problem.span, problem.message, file=self.file, help=problem.help, notes=notes)
             )
 
     def warn(self, span: Span, message: str, help: str | None = None) -> None:
-        """Keep the warning, unless its place has one already."""
-        if self._is_new("warning", span):
+        """Keep the warning, unless its place has one already or there are too many."""
+        if self._is_new("warning", span) and len(self.warnings) < MAX_DIAGNOSTICS:
             self.warnings.append(Diagnostic.at(span, message, file=self.file, help=help, severity="warning"))
 
     @contextmanager

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from compiler.lowering.foreign import foreign_help
-from compiler.lowering.problems import Note, Problem
+from compiler.lowering.problems import POISON, Note, Problem
 from dsl import ast
 from dsl.ast import Span
 from dsl.errors import did_you_mean
@@ -61,6 +61,10 @@ class Binding:
     span: Span
 
 
+# What a statement that cannot be read may have bound.
+UNREADABLE = Binding("", Category.VALUE, POISON, Span(0, 0, 1, 1, 1, 1))
+
+
 @dataclass
 class Scope:
     """The names of one file or of one use of a `def`.
@@ -76,9 +80,12 @@ class Scope:
     used: set[Span] = field(default_factory=set)
     names: dict[str, Binding] = field(default_factory=dict)
     itself: str = ""  # of a def: its own name
+    lost: frozenset[str] = frozenset()  # what statements that cannot be read may have bound: it stands for POISON
 
     def bind(self, name: ast.Name, category: Category, meaning: object) -> Binding:
         """Declare `name`. Raises Problem when it is taken by something that cannot be bound again."""
+        if name.id in self.lost:
+            return Binding(name.id, category, POISON, name.span)
         before = self.names.get(name.id)
         if before is not None and not (before.category is Category.VALUE and category is Category.VALUE):
             if category is Category.VALUE and before.category in (Category.INPUT, Category.PARAM):
@@ -95,11 +102,14 @@ class Scope:
 
     def unbind(self, name: ast.Name) -> None:
         """Forget a loop's index behind its loop."""
-        del self.names[name.id]
+        self.names.pop(name.id, None)
 
     def find(self, name: str) -> Binding | None:
-        """What the name stands for here, without taking it for used."""
-        return self.names.get(name) or self.outer.get(name)
+        """What the name stands for here, without taking it for used; with lost statements, nothing is unknown."""
+        if name in self.lost:
+            return UNREADABLE
+        found = self.names.get(name) or self.outer.get(name)
+        return UNREADABLE if found is None and self.lost else found
 
     def lookup(self, name: ast.Name, *, functions: Collection[str] = ()) -> Binding:
         """What the name stands for here. Raises Problem for an unknown one, with the closest known one.
@@ -125,7 +135,7 @@ class Scope:
             if name.id in ("p0", "p1", "dealer"):
                 help = "the compute parties and the dealer own nothing and learn nothing; name a role"
             raise Problem(name.span, f"no role `{name.id}` is declared", help, *self._declared_below(name.id))
-        if binding.category is not Category.ROLE:
+        if binding.category is not Category.ROLE and binding.meaning is not POISON:
             raise Problem(
                 name.span,
                 f"expected a role, found `{name.id}`, which is {binding.category.value}",

@@ -62,7 +62,7 @@ def plan(context: Context, model: ast.Model, scope: Scope, places: Mapping[str, 
             if not statement.names:
                 _set_rest(context, found, entry, statement)
             for name in statement.names:
-                _set_named(context, found, name, entry, layers, places)
+                _set_named(context, found, name, entry, layers, places, scope.lost)
     return found
 
 
@@ -127,6 +127,7 @@ def _set_named(
     entry: tuple[Provider, Span],
     layers: Mapping[str, Span],
     places: Mapping[str, Span],
+    lost: frozenset[str],
 ) -> None:
     if name.id in layers and name.id not in found.named:
         found.named[name.id] = entry
@@ -134,6 +135,8 @@ def _set_named(
         before = (found.named[name.id][1], "by this statement")
         message = f"the weights of `{name.id}` are provided twice"
         context.reporter.error(Problem(name.span, message, "take the name out of one of the two", before))
+    elif lost:
+        pass  # its layer may stand in a statement that cannot be read
     elif name.id in places:
         message = f"`{name.id}` is not a layer"
         help = "`weights` names the layers of the file; a `param` names its own role"

@@ -60,7 +60,7 @@ def axis_of(name: str, axis: int, rank: int) -> int:
     """`axis` counted from the front."""
     if not -rank <= axis < rank:
         have = f"axes are {-rank} to {rank - 1}" if rank else "the value is a scalar, without axes"
-        raise OpError(f"{name} has no axis {axis}: {have}", "give an axis of the value", 0)
+        raise OpError(f"{name} has no axis {axis}: {have}", "give an axis of the value", "axis")
     return axis % rank
 
 
