@@ -168,6 +168,14 @@ def _no_return(trouble: Trouble) -> Complaint | None:
 # Words ---------------------------------------------------------------------------------------------------------------
 
 
+def _public(trouble: Trouble) -> Complaint | None:
+    found = trouble.found
+    if found.type != "PUBLIC" or trouble.tokens[trouble.at + 1].type == "EQUAL":
+        return None
+    help = "it is written `from ROLE public in [LO, HI]`"
+    return Complaint(span_of(found), "`public` stands directly behind the role", help)
+
+
 def _keyword_as_name(trouble: Trouble) -> Complaint | None:
     found, before = trouble.found, trouble.before
     if before.type in STARTERS and found.type == "EQUAL" and "NAME" in trouble.expected:
@@ -186,7 +194,6 @@ def _keyword_as_name(trouble: Trouble) -> Complaint | None:
 def _reserved(token: Token) -> Complaint:
     help = {
         "DIM": "an argument that names an axis is called `axis`; for a name of your own, choose `dim_` for example",
-        "PUBLIC": "`public` stands behind the role: `input NAME : [SIZES] from ROLE public`",
     }.get(token.type, f"choose another name, `{token}_` for example")
     return Complaint(span_of(token), f"`{token}` is a keyword, and cannot be a name", help)
 
@@ -329,6 +336,8 @@ def _signless(trouble: Trouble) -> Complaint | None:
         return Complaint(span_of(found), "`not` binds looser than this operator", "write `(not x)` in brackets")
     if found.type == "LBRACE":
         return Complaint(span_of(found), "expected a value, found `{`", "a list is written `[a, b]`")
+    if found.type == "RSQB" and before.type == "LSQB" and trouble.tokens[trouble.at - 2].type == "IN":
+        return Complaint(span_of(found), "expected the two ends of the range", "a range is written `in [lo, hi]`")
     if found.type == "RSQB" and before.type == "LSQB":
         return Complaint(span_of(found), "expected an index between the brackets", "all of an axis is `[:]`")
     if found.type in CLOSING and before.type == "COMMA":
@@ -417,6 +426,7 @@ def _elsewhere(trouble: Trouble, token: Token, label: str) -> tuple[tuple[Span, 
 RULES: tuple[Callable[[Trouble], Complaint | None], ...] = (
     _no_model,
     _number,
+    _public,
     _keyword_as_name,
     _misplaced,
     _after_return,

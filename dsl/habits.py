@@ -26,6 +26,7 @@ HABITS = (
     (r"≤", "`≤` is no operator here", "write `<=`"),
     (r"≥", "`≥` is no operator here", "write `>=`"),
     (r"≠", "`≠` is no operator here", "write `!=`"),
+    (r"[→➜⟶▷▶]", "`{}` is no operator here", "write `|>` to pass a value on"),
     (r"…", "`…` is one character", "write three points: `...`"),
     (r"'[^'\n]*'", "a string stands in double quotes", "write `\"` instead of `'`"),
     (r"“[^”\n]*”", "a string stands in straight quotes", 'write `"` on both sides'),

@@ -181,6 +181,8 @@ def _compiled(text: str, filename: str, dims: dict[str, int], network: str, chec
         return compile_source(text, filename, dims, network, checked)
     except SourceErrors as e:
         raise CompileError(render(e.diagnostics, text), e.diagnostics) from None
+    except MemoryError:
+        raise CompileError(f"{filename}: compiling takes more memory than there is; use smaller sizes") from None
 
 
 def _recompiled(plan: Plan) -> Stages:

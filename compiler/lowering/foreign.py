@@ -65,6 +65,12 @@ HINTS = {
     "pow": "write `x ** 2`",
     "add": "write `a + b`",
     "mul": "write `a * b`",
+    "Sequential": "layers are passed through one by one: `x |> conv1 |> relu |> fc1`",
+    "sequential": "layers are passed through one by one: `x |> conv1 |> relu |> fc1`",
+    "cross_entropy": "a loss stands in a `train { … }` block",
+    "mse": "a loss stands in a `train { … }` block",
+    "sgd": "an optimizer stands in a `train { … }` block",
+    "adam": "an optimizer stands in a `train { … }` block",
     "range": "a loop counts by `for i in 0..4 { … }`",
 }
 

@@ -27,11 +27,9 @@ def declare_roles(context: Context, statement: ast.Role, scope: Scope) -> None:
 def _group(context: Context, ref: ast.Ref, scope: Scope) -> object:
     name = ref.name.id
     if name in MACHINES:
-        raise Problem(
-            ref.name.span,
-            f"no role is called `{name}`",
-            "p0, p1 and the dealer are always there and own nothing; name the owner of the data",
-        )
+        help = "p0, p1 and the dealer are always there and own nothing; name the owner of the data"
+        context.reporter.error(Problem(ref.name.span, f"no role is called `{name}`", help))
+        return POISON
     if ref.index is None:
         return RoleGroup(name, None)
     count = whole_at(context, ref.index, scope, "the number of members of a role")

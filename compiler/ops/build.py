@@ -332,7 +332,7 @@ def _positions(item: Index, axis: int, shape: Shape) -> tuple[int, int, int]:
     if not -size <= item < size:
         raise OpError(
             f"index {item} is out of range for axis {axis} of {show(shape)}",
-            "use 0" if size == 1 else f"use 0 to {size - 1}",
+            "use 0" if size == 1 else f"use {-size} to {size - 1}",
             0,
         )
     return item % size, 1, 1

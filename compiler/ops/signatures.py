@@ -100,6 +100,9 @@ def bind(
 
 def convert(name: str, parameter: Parameter, argument: Any, where: int | str, usage: str | None = None) -> Any:
     """One argument as its parameter takes it."""
+    if isinstance(argument, str) and parameter.takes in (Takes.VALUE, Takes.VALUES):
+        help = 'the only text is an option: `padding="same"`'
+        raise OpError(f"`{parameter.name}` of {name} expects a value, found {_shown(argument)}", help, where)
     if parameter.takes in (Takes.VALUE, Takes.VALUES):
         return argument if isinstance(argument, Value) else constant(_plain(name, parameter, argument, where))
     plain = _plain(name, parameter, argument, where)
