@@ -107,7 +107,7 @@ class RoleClient:
         self.role = role
         self.node = Node(Hello(role, plan.hash, FORMAT), keys, timeout)
         self._early: dict[str, list[Message]] = {party: [] for party in PARTIES}
-        self._sent: dict[str, int] = {}
+        self._sent: dict[str, tuple[str, int]] = {}  # what has no answer yet: id -> stage, bytes
         try:
             for party in PARTIES:
                 self.node.connect(party, addresses[party], server_keys[party])
@@ -123,7 +123,7 @@ class RoleClient:
         payloads = split(self.plan.feeds_of(self.role, stage), encoded)
         for party, payload in zip(PARTIES, payloads, strict=True):
             self.node.links[party].say({"kind": "submit", "stage": stage, "id": number}, payload)
-        self._sent[number] = sum(p.size for p in payloads)
+        self._sent[number] = stage, sum(p.size for p in payloads)
         return number
 
     def wait_held(self, number: str) -> None:
@@ -141,7 +141,7 @@ class RoleClient:
         for party, message in zip(PARTIES, messages, strict=True):
             if message.body["names"] != names or len(message.payload) != len(names):
                 raise PeerError(f"{party} sent results {message.body['names']}, where the plan has {names}", party)
-        moved = self._sent.pop(number) + sum(len(p) for m in messages for p in m.payload)
+        moved = self._sent.pop(number)[1] + sum(len(p) for m in messages for p in m.payload)
         values = {r.name: rebuild(r, messages[0].payload[i], messages[1].payload[i]) for i, r in enumerate(results)}
         return Answer(values, reports, moved)
 
@@ -165,4 +165,9 @@ class RoleClient:
                 early.append(item)
 
     def close(self) -> None:
+        """Takes back what has not been answered, and leaves. Closing again does nothing."""
+        for number, (stage, _) in self._sent.items():
+            for link in self.node.links.values():
+                link.say({"kind": "withdraw", "stage": stage, "id": number})
+        self._sent = {}
         self.node.close()

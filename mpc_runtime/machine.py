@@ -16,11 +16,13 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from .allocator import keep_memory
 from .dealer.server import Dealer
 from .errors import Error, InputError, PeerError
 from .limits import TIMEOUT_SECONDS, WINDOW_BYTES
 from .party import Party
 from .plan import FORMAT, Plan
+from .submissions import client_limits
 from .transport.curve import KeyPair
 from .transport.node import Hello, Node
 
@@ -61,13 +63,17 @@ def run(
 
     addresses: from the address that this server listens at, those of all servers. ready: called when all have met.
     """
+    keep_memory()
     others = [name for name in SERVERS if name != config.name]
     node = Node(Hello(config.name, plan.hash, FORMAT), config.keys, config.timeout)
     server: Party | Dealer | None = None
     try:
         machines = {config.server_keys[name]: name for name in others}
         try:
-            node.listen(config.address, machines, {} if config.name == "dealer" else config.roles)
+            if config.name == "dealer":
+                node.listen(config.address, machines, {})
+            else:
+                node.listen(config.address, machines, config.roles, client_limits(plan, int(config.name[1])))
         except InputError as error:
             raise InputError(f"{config.origin}: {error}" if config.origin else str(error)) from None
         where = addresses(node.address)

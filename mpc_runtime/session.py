@@ -23,10 +23,10 @@ from .client import Answer, Prepare, RoleClient, check_tensors, encode_feeds, te
 from .cluster import key_path, load_cluster, load_key
 from .errors import Error, InputError, PeerError
 from .limits import TIMEOUT_SECONDS, WINDOW_BYTES
-from .party import roles_of
 from .plan import CHECK_PREFIX, Plan, Tensor
 from .processes import Processes, SeenBy
 from .stats import Stats, run_stats
+from .submissions import roles_of
 from .values import match_names, parameters
 
 __all__ = ["Session", "connect_plan", "launch_plan"]

@@ -1,17 +1,27 @@
-"""What a session's last call did, in the words of `Program.cost` (DESIGN.md, "The embedding API")."""
+"""What a session's last call did, in the words of `Program.cost`: what a party reports of an execution, and what a
+session makes of both parties' reports.
+"""
 
 from __future__ import annotations
 
+import resource
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .plan import Plan
-from .transport.link import Message
 
-__all__ = ["OpStats", "Stats", "run_stats"]
+if TYPE_CHECKING:
+    from . import executor
+    from .transport.link import Message
+
+__all__ = ["OpStats", "Stats", "op_report", "report", "run_stats"]
+
+Array = np.ndarray
 
 
 @dataclass(frozen=True)
@@ -78,6 +88,38 @@ class Stats:
             ("all together", f"{self.seconds:.4f} s", ""),
         ]
         return "\n".join(f"{name:<14}{value:>12}   {note}".rstrip() for name, value, note in rows)
+
+
+def report(last: executor.Stats, online_seconds: float, offline_seconds: float) -> dict[str, Any]:
+    """What a party tells the roles of an execution."""
+    return {
+        "rounds": last.rounds,
+        "sent_bytes": last.sent_bytes,
+        "material_bytes": last.material_bytes,
+        "online_seconds": online_seconds,
+        "offline_seconds": offline_seconds,
+        "peak_memory": _peak_memory(),
+    }
+
+
+def op_report(last: executor.Stats, n_ops: int) -> tuple[Array, Array, Array]:
+    """The same of each op: bytes sent, bytes of material, seconds."""
+    ops = range(n_ops)
+    return (
+        np.array([last.op_sent[i] for i in ops], np.int64),
+        np.array([last.op_material[i] for i in ops], np.int64),
+        np.array([last.op_seconds[i] for i in ops], np.float64),
+    )
+
+
+def _peak_memory() -> int:
+    """Bytes of memory that this process has had at most."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")  # Linux: ru_maxrss begins with the parent's peak
+        return next(int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak << 10
 
 
 def run_stats(plan: Plan, reports: Sequence[Message], client_bytes: int, seconds: float) -> Stats:

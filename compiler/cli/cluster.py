@@ -18,7 +18,7 @@ from compiler.cli.options import load_program, program_options
 @click.option("--port", default=7100, show_default=True, help="p0's port; p1 and the dealer have the next two.")
 def init_cluster(file: Path, dims: tuple[str, ...], network: str | None, output: Path, port: int) -> None:
     from mpc_runtime.cluster import write_cluster
-    from mpc_runtime.party import roles_of
+    from mpc_runtime.submissions import roles_of
 
     plan = load_program(file, dims, network).plan
     for written in write_cluster(output, plan.roles, port):

@@ -103,7 +103,7 @@ def submit(
 
 
 def _only_role(plan: Plan, stage: str) -> str:
-    from mpc_runtime.party import roles_of
+    from mpc_runtime.submissions import roles_of
 
     roles = roles_of(plan, stage)
     if len(roles) != 1:

@@ -26,6 +26,7 @@ HEARTBEAT_MS = 1000
 SILENCE_MS = 4500  # no heartbeat for so long: the connection is given up
 DEATH_SECONDS = (HEARTBEAT_MS + SILENCE_MS) / 1000 + 1  # the promise to users is 10 s
 GLANCE_MS = 200  # how often a machine that waits for another looks whether all are alive
+BODY_BYTES = 4 << 20  # JSON of a message between machines: grows with the number of roles and results
 LINGER_MS = 500  # for a farewell on the way out
 CONTROL = b"\0"  # the first frame of a control message; a data message of several frames starts with a longer one
 
@@ -53,13 +54,16 @@ def is_control(frames: Frames) -> bool:
     return len(frames) > 1 and len(frames[0]) == len(CONTROL) and frames[0].bytes == CONTROL
 
 
-def parse(sender: str, route: bytes, frames: Frames) -> Message:
-    """The control message in these frames; anything malformed is the sender's fault."""
+def parse(sender: str, route: bytes, frames: Frames, most: int = BODY_BYTES) -> Message:
+    """The control message in these frames, with a body of `most` bytes at most; PeerError, the sender's fault, when it
+    is malformed."""
     try:
+        if len(frames[1]) > most:
+            raise ValueError(f"{len(frames[1])} bytes, where at most {most} are expected")
         body = json.loads(frames[1].bytes)
         if not isinstance(body, dict):
             raise ValueError("no object")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PeerError(f"{sender} sent a control message that cannot be read: {error}", sender) from None
     return Message(sender, route, body, [frame.buffer for frame in frames[2:]])
 
@@ -108,7 +112,7 @@ class Link:
         """The next control message, or the frames of the next data message; None when nothing has arrived.
 
         wait: sleep for up to GLANCE_MS first. For one socket that is quicker than a poll of several.
-        Farewells are kept for `check` and not handed on.
+        Farewells are kept for `check`, and neither they nor probes are handed on.
         """
         while (frames := receive(self.socket, 0 if wait and self.failure is None else zmq.NOBLOCK)) is not None:
             if not is_control(frames):
@@ -118,7 +122,7 @@ class Link:
                 self.failure = self.failure or PeerError(str(message.body.get("message")), self.name)
             elif message.kind == "failed":
                 self.failure = self.failure or _relayed(self.name, message.body)
-            else:
+            elif message.kind != "probe":
                 return message
         return None
 

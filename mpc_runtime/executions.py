@@ -1,0 +1,155 @@
+"""One party's executions, one after the other: agrees on the session's secrets, derives keys, computes, answers.
+
+What is executed when is `party.py`'s decision, and the arithmetic the executor's. This is where they meet the sockets:
+the dealer's records, the other party's openings, the results that leave for the roles.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from .errors import MaterialError, PeerError
+from .executor import ExecutionKeys, PartyExecutor
+from .keys import SEED_BYTES, SeedChain, pair_key, pair_secret
+from .plan import Plan
+from .sharing import gather
+from .stats import op_report, report
+from .submissions import Submission
+from .transport.link import Message
+from .transport.node import Node
+from .transport.zmq import MaterialSource, PeerChannel
+
+__all__ = ["Executions"]
+
+Array = np.ndarray
+
+
+class Executions:
+    """Of party `number` on a node that has met the other party and the dealer."""
+
+    def __init__(self, plan: Plan, number: int, node: Node, window: int) -> None:
+        self.plan = plan
+        self.number = number
+        self.node = node
+        self.peer = f"p{1 - number}"
+        self.channel = PeerChannel(node, self.peer)
+        self.material = MaterialSource(node, window)
+        self.executor = PartyExecutor(plan, number, self.channel)
+        self.doing = ""
+        """The execution in progress, for messages."""
+        self.free_since = time.perf_counter()
+        """When the last execution ended."""
+        self._setup_report: dict[str, Any] = {}
+        self._prepared: tuple[int, ExecutionKeys, float] | None = None
+        self._chain: SeedChain
+        self._pair: bytes
+
+    # -- secrets --------------------------------------------------------------------------------------------------
+
+    def exchange_secrets(self) -> None:
+        """At the start of a session: a key with the other party, and the dealer's seed."""
+        mine = os.urandom(SEED_BYTES)
+        self.node.say(self.peer, {"kind": "contribution"}, mine)
+        theirs = self._expect(self.peer, "contribution")
+        self._pair = pair_secret(*((mine, theirs) if self.number == 0 else (theirs, mine)))
+        self._chain = SeedChain(self._expect("dealer", "seed"), self.plan.hash)
+
+    def _expect(self, machine: str, kind: str) -> bytes:
+        """The payload of this machine's first message, SEED_BYTES long."""
+        link = self.node.links[machine]
+        deadline = time.monotonic() + self.node.timeout
+        while (item := link.next()) is None:
+            self.node.check("the start")
+            if time.monotonic() > deadline:
+                raise PeerError(f"{machine} sent no {kind} for {self.node.timeout:g} s", machine, "the start")
+            self.node.wait((machine,), listen=False, seconds=1.0)
+        if not isinstance(item, Message) or item.kind != kind or [len(p) for p in item.payload] != [SEED_BYTES]:
+            raise PeerError(f"{machine} sent something else than its {kind}", machine, "the start")
+        return bytes(item.payload[0])
+
+    def _keys(self, procedure: str, index: int) -> ExecutionKeys:
+        try:
+            material = self._chain.take(index, procedure)
+        except ValueError as error:
+            raise MaterialError(str(error)) from None
+        return ExecutionKeys(material, pair_key(self._pair, self.plan.hash, procedure, index))
+
+    # -- which record is next -------------------------------------------------------------------------------------
+
+    def next_setup(self) -> int:
+        """The index of the dealer's next setup record, which it has been asked for."""
+        return self.material.next_setup("setup")
+
+    def lowest(self, procedure: str) -> int:
+        """The lowest index that this party can still use for the procedure."""
+        return self._prepared[0] if self._prepared and procedure == "run" else self._chain.next
+
+    @property
+    def prepared(self) -> bool:
+        """Whether what the next run needs no input for is done."""
+        return self._prepared is not None
+
+    def prepare(self) -> bool:
+        """Does now what the next run needs no input for; False while the dealer has not announced that run, whose
+        index might still become a setup's."""
+        index = self._chain.next
+        if self.material.announced_run() != index:
+            return False
+        keys = self._keys("run", index)
+        began = time.perf_counter()
+        self.executor.prepare(keys, self.material)
+        self._prepared = index, keys, time.perf_counter() - began
+        return True
+
+    # -- executions -----------------------------------------------------------------------------------------------
+
+    def execute(
+        self, procedure: str, index: int, ids: Mapping[str, str], submissions: Mapping[str, Submission]
+    ) -> None:
+        """From the submissions of all roles that have a part to what leaves for them."""
+        self.doing = f"{procedure} {index}"
+        began = max([self.free_since, *(s.arrived for s in submissions.values())])
+        prepare_seconds = 0.0
+        if self._prepared and procedure == "run" and self._prepared[0] == index:
+            _, keys, prepare_seconds = self._prepared
+        else:
+            keys = self._keys(procedure, index)
+        self._prepared = None
+        feeds: dict[str, Array] = {}
+        for role, submission in submissions.items():
+            feeds |= gather(self.plan.feeds_of(role, procedure), self.number, submission.payload, role)
+        self.material.open(procedure, index, self.doing)
+        execute = self.executor.setup if procedure == "setup" else self.executor.run
+        outputs = execute(keys, self.material, feeds)
+        if procedure == "run":
+            self._send_results(ids, submissions, outputs)
+        online_seconds = time.perf_counter() - began
+        dealt = self.material.finish(self.doing)
+        told = report(self.executor.last, online_seconds, float(dealt["seconds"]) + prepare_seconds)
+        if procedure == "setup":
+            self._setup_report = told
+        else:
+            self._send_reports(ids, submissions, told)
+        self.free_since = time.perf_counter()
+        self.doing = ""
+
+    def _send_results(
+        self, ids: Mapping[str, str], submissions: Mapping[str, Submission], outputs: Mapping[tuple[str, str], Array]
+    ) -> None:
+        for role, submission in submissions.items():
+            names = [r.name for r in self.plan.results_of(role)]
+            body = {"kind": "result", "id": ids[role], "names": names}
+            self.node.reply(submission.route, role, body, *(outputs[name, role] for name in names))
+
+    def _send_reports(
+        self, ids: Mapping[str, str], submissions: Mapping[str, Submission], told: Mapping[str, Any]
+    ) -> None:
+        ops = op_report(self.executor.last, len(self.plan.procedure("run").ops))
+        for role, submission in submissions.items():
+            body = {"kind": "stats", "id": ids[role], **told, "setup": self._setup_report}
+            self.node.reply(submission.route, role, body, *ops)
