@@ -101,11 +101,12 @@ class RoleClient:
     ) -> None:
         """Connects and waits for both parties' welcome; PeerError after `timeout` seconds or with another plan.
 
-        alive: called while waiting; may raise what else is known of the parties.
+        alive: called while waiting, then and later; may raise what else is known of the servers.
         """
         self.plan = plan
         self.role = role
         self.node = Node(Hello(role, plan.hash, FORMAT), keys, timeout)
+        self._alive = alive
         self._early: dict[str, list[Message]] = {party: [] for party in PARTIES}
         self._sent: dict[str, tuple[str, int]] = {}  # what has no answer yet: id -> stage, bytes
         try:
@@ -157,6 +158,7 @@ class RoleClient:
             item = link.next(wait=True)
             if item is None:
                 self.node.check("")
+                self._alive()
             elif not isinstance(item, Message):
                 raise PeerError(f"{party} sent data where a message was expected", party)
             elif item.kind == kind and item.body.get("id") == number:

@@ -1,7 +1,7 @@
 """The embedding API's sessions: all roles of a plan on this machine (`launch`), or one role of a cluster (`connect`).
 
-A session checks everything before it shares anything, and in one message says all that is wrong. Reading files is
-`values.py`'s, one role's talk with the parties `client.py`'s, the servers of a local session `processes.py`'s.
+A session shares nothing before all of it has been checked (`given.py`). Reading files is `values.py`'s, one role's talk
+with the parties `client.py`'s, the servers of a local session `processes.py`'s, who is to blame `failures.py`'s.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from typing import Any
 import numpy as np
 
 from .batches import Batches
-from .client import Answer, Prepare, RoleClient, check_tensors, encode_feeds, tensors_of
+from .client import Answer, Prepare, RoleClient
 from .cluster import key_path, load_cluster, load_key
 from .errors import Error, InputError, PeerError
+from .failures import best_witness
+from .given import Given
 from .limits import TIMEOUT_SECONDS, WINDOW_BYTES
 from .plan import CHECK_PREFIX, Plan, Tensor
 from .processes import Processes, SeenBy
 from .stats import Stats, run_stats
-from .submissions import roles_of
-from .values import match_names, parameters
+from .values import parameters
 
 __all__ = ["Session", "connect_plan", "launch_plan"]
 
 Array = np.ndarray
-FAREWELL_SECONDS = 2.0  # for the survivors to say at which op another machine was missed
 BATCHES_AHEAD = 2  # one is computed while the next is encoded, shared and sent
 
 
@@ -48,13 +48,12 @@ class Session:
         self.on_batch: Callable[[int, int], None] = lambda done, total: None
         """Called by `run_batches` after each run: how many are done, of how many."""
         self._clients = dict(clients)
-        self._prepare = prepare
         self._processes = processes
+        self._given = Given(plan, tuple(clients), prepare, stacked=processes is not None)
         self._params: dict[str, dict[str, Array]] = {role: {} for role in clients}
-        self._provided = processes is None or not self._tensors("setup")  # of a cluster, perhaps by another process
+        elsewhere = processes is None  # parameters of a cluster may have been provided by another process
+        self._provided = elsewhere or not self._given.tensors("setup")
         self._ended = ""
-        tensors = (*plan.inputs, *plan.params)
-        self._stacked = frozenset(t.name for t in tensors if t.member >= 0) if processes else frozenset()
 
     # -- what users call ------------------------------------------------------------------------------------------
 
@@ -72,10 +71,10 @@ class Session:
         value.
         """
         self._check_open()
-        tensors = self._tensors("setup")
+        tensors = self._given.tensors("setup")
         given = parameters(weights, rename or {}, [t.name for t in tensors], strict=strict)
-        checked = self._check(tensors, given, "parameter")
-        encoded = self._encode("setup", checked)
+        checked = self._given.check(tensors, given, "parameter")
+        encoded = self._given.encode("setup", checked, self._params)
         with self._blaming():
             numbers = {role: self._clients[role].submit("setup", feeds) for role, feeds in encoded.items()}
             for role, number in numbers.items():
@@ -91,7 +90,7 @@ class Session:
         """
         self._check_ready()
         began = time.perf_counter()
-        encoded = self._encode("run", self._check(self._tensors("run"), inputs, "input"))
+        encoded = self._encoded(self._given.tensors("run"), inputs)
         with self._blaming():
             answers = self._wait(self._submit(encoded))
         self.stats = self._stats(answers, time.perf_counter() - began)
@@ -102,16 +101,16 @@ class Session:
         by repeating its last row, and the results cut to the rows given."""
         self._check_ready()
         began = time.perf_counter()
-        tensors = self._tensors("run")
+        tensors = self._given.tensors("run")
         results = tuple(r for r in self.plan.results if not r.name.startswith(CHECK_PREFIX))
-        batches = Batches(self.plan, tensors, results, inputs, self._stacked)
-        self._check(batches.tensors(tensors), inputs, "input")
+        batches = Batches(self.plan, tensors, results, inputs, self._given.stacked)
+        self._given.check(batches.tensors(tensors), inputs, "input")
         waiting: deque[dict[str, str]] = deque()
         done: list[dict[str, Array]] = []
         total = Stats()
         for batch in batches:
             try:
-                encoded = self._encode("run", self._check(tensors, batch, "input"))
+                encoded = self._encoded(tensors, batch)
             except InputError:  # of a prepared value: what has been submitted is still computed
                 with self._blaming():
                     while waiting:
@@ -152,51 +151,7 @@ class Session:
     ) -> None:
         self.close()
 
-    # -- checking and encoding ------------------------------------------------------------------------------------
-
-    def _tensors(self, stage: str) -> list[Tensor]:
-        return [t for role in self._clients for t in tensors_of(self.plan, role, stage)]
-
-    def _check(self, tensors: Sequence[Tensor], given: Mapping[str, Any], what: str) -> dict[str, dict[str, Array]]:
-        """role -> name -> checked array; one InputError says all that is wrong."""
-        shapes = {t.name: t.shape for t in tensors}
-        members = {name: [t.role for t in tensors if t.name == name] for name in shapes}
-        for name in self._stacked & shapes.keys():
-            shapes[name] = (len(members[name]), *shapes[name])
-        problems = match_names(given, shapes, what)
-        values: dict[str, dict[str, Any]] = {role: {} for role in self._clients}
-        for name in shapes:
-            if name not in given:
-                continue
-            if name not in self._stacked:
-                values[members[name][0]][name] = given[name]
-                continue
-            stack = np.asarray(given[name])
-            if stack.shape != shapes[name]:
-                problems.append(f"{name}: expected shape {list(shapes[name])}, found {list(stack.shape)}")
-                continue
-            for role, part in zip(members[name], stack, strict=True):
-                values[role][name] = part
-        checked = {}
-        for role, own in values.items():
-            checked[role], wrong = check_tensors(
-                self.plan, [t for t in tensors if t.role == role and t.name in own], own
-            )
-            problems += wrong
-        _refuse(problems, f"wrong {what}s")
-        return checked
-
-    def _encode(self, stage: str, checked: Mapping[str, Mapping[str, Array]]) -> dict[str, dict[str, Array]]:
-        """role -> feed -> ring elements, for every role that has a part in the stage."""
-        encoded = {}
-        problems: list[str] = []
-        for role in roles_of(self.plan, stage):
-            if role in self._clients:
-                known = {**self._params[role], **checked[role]}
-                encoded[role], wrong = encode_feeds(self.plan, role, stage, known, self._prepare)
-                problems += wrong
-        _refuse(problems, "values that the model does not allow")
-        return encoded
+    # -- runs -----------------------------------------------------------------------------------------------------
 
     def _check_open(self) -> None:
         if self._ended:
@@ -205,10 +160,11 @@ class Session:
     def _check_ready(self) -> None:
         self._check_open()
         if not self._provided:
-            names = ", ".join(t.name for t in self._tensors("setup"))
+            names = ", ".join(t.name for t in self._given.tensors("setup"))
             raise InputError(f"the parameters have not been provided: call provide first, with {names}")
 
-    # -- runs -----------------------------------------------------------------------------------------------------
+    def _encoded(self, tensors: Sequence[Tensor], inputs: Mapping[str, Any]) -> dict[str, dict[str, Array]]:
+        return self._given.encode("run", self._given.check(tensors, inputs, "input"), self._params)
 
     def _submit(self, encoded: Mapping[str, Mapping[str, Array]]) -> dict[str, str]:
         return {role: self._clients[role].submit("run", feeds) for role, feeds in encoded.items()}
@@ -241,7 +197,7 @@ class Session:
         try:
             yield
         except PeerError as error:
-            best = self._best_witness(error)
+            best = best_witness(error, self._clients.values(), self._processes)
             self._ended = f"the session has ended: {best}"
             self.close()
             raise best from None
@@ -249,27 +205,6 @@ class Session:
             self._ended = "the session has ended: it was interrupted"
             self.close()
             raise
-
-    def _best_witness(self, error: PeerError) -> PeerError:
-        """A party that outlived the dead machine knows at which op it was missed: gives it a moment to say so."""
-        until = time.monotonic() + FAREWELL_SECONDS
-        witnesses = [error]
-        while not any(w.op for w in witnesses) and time.monotonic() < until:
-            for client in self._clients.values():
-                for link in client.node.links.values():
-                    while link.failure is None and link.next() is not None:
-                        continue
-                    if link.failure is not None and link.failure not in witnesses:
-                        witnesses.append(link.failure)
-            time.sleep(0.02)
-        deaths = self._processes.deaths(0.5) if self._processes else []
-        killed = next((death for death in deaths if death.killed), None)
-        if killed is not None:
-            best = next((w for w in witnesses if w.op and w.peer == killed.name), witnesses[-1])
-            return PeerError(f"{best}\n{killed.name} {killed.how}", killed.name, best.op)
-        best = next((w for w in witnesses if w.op), witnesses[-1])
-        words = next((d.words for d in deaths if d.name == best.peer and str(best) not in d.words), "")
-        return PeerError(f"{best}\n{words}" if words else str(best), best.peer, best.op)
 
 
 def launch_plan(
@@ -326,10 +261,3 @@ def connect_plan(
     machines.check_key(role, keys)
     client = RoleClient(plan, role, keys, machines.addresses, machines.server_keys, timeout)
     return Session(plan, {role: client}, prepare)
-
-
-def _refuse(problems: Sequence[str], title: str) -> None:
-    if len(problems) == 1:
-        raise InputError(problems[0])
-    if problems:
-        raise InputError(f"{title}:\n" + "\n".join(f"  {problem}" for problem in problems))

@@ -34,6 +34,7 @@ PROTOCOL_VERSION = 1
 FRAME_BYTES = 1 << 20  # larger messages go in frames: CURVE at 1 MiB a frame moved 580 MB/s each way, unsplit 310
 COPIED_BYTES = 1 << 16  # below this a copy costs less than to keep track of the buffer
 CLIENT_BODY_BYTES = 4096  # JSON of a message to a server's ROUTER; hello, submit and withdraw take a few hundred
+CHOSEN_BY_US = b"\0"  # the first byte of a route that our ROUTER has made up, which it does not use again
 GUESTS_SWEPT = 64  # clients after which those that are gone are looked for
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
@@ -239,6 +240,8 @@ class Node:
         if route in self.guests:
             return
         refusal = self.hello.refusal(message.body)
+        if not route.startswith(CHOSEN_BY_US):
+            refusal = "a connection may not choose its own name: another could come back under it"
         if refusal:
             self.refuse(route, refusal)
             if machine:
