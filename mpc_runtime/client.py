@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -170,6 +171,7 @@ class RoleClient:
         """Takes back what has not been answered, and leaves. Closing again does nothing."""
         for number, (stage, _) in self._sent.items():
             for link in self.node.links.values():
-                link.say({"kind": "withdraw", "stage": stage, "id": number})
+                with suppress(PeerError):
+                    link.say({"kind": "withdraw", "stage": stage, "id": number})
         self._sent = {}
         self.node.close()

@@ -105,8 +105,13 @@ class Link:
         self.socket.connect(address)
 
     def say(self, body: Mapping[str, Any], *payload: Buffer) -> None:
-        """Sends a control message to the server."""
-        self.socket.send_multipart([CONTROL, json.dumps(body).encode(), *map(as_bytes, payload)], copy=False)
+        """Sends a control message to the server, or keeps it until the connection is there; PeerError when it has ended
+        for good."""
+        frames = [CONTROL, json.dumps(body).encode(), *map(as_bytes, payload)]
+        try:
+            self.socket.send_multipart(frames, zmq.NOBLOCK, copy=False)
+        except zmq.Again:
+            raise PeerError(f"{self.name} is gone: nothing can be sent to {self.address}", self.name) from None
 
     def next(self, *, wait: bool = False) -> Message | Frames | None:
         """The next control message, or the frames of the next data message; None when nothing has arrived.

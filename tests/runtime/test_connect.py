@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from terminal import free_port, mpcc, started
+from terminal import command, environment, free_port, mpcc, started
 
 import mpc_runtime as mpc
 
@@ -83,21 +84,25 @@ def test_machines_of_one_role_take_turns(folder: Path) -> None:
         assert np.allclose(answers[name], [x - W] * 3, atol=1e-3)
 
 
-def test_a_client_that_dies_after_submitting_harms_nobody(folder: Path) -> None:
+def test_a_client_that_is_killed_after_submitting_harms_nobody(folder: Path) -> None:
     program = mpc.compile(folder / "meeting.ppml")
     cluster = folder / "cluster.toml"
-    lost = mpc.connect(cluster, program, role="bank")
-    (client,) = lost._clients.values()
-    client.submit("run", {"x": np.full(3, 3 << 16, np.uint64)})
-    lost.close()
+    np.save(folder / "x.npy", np.full(3, 3.0))
+    words = command("submit", "meeting.ppml", "--role", "bank", "--input", "x=x.npy")
     with mpc.connect(cluster, program, role="bureau") as bureau:
         bureau.provide({"w": W})
-        assert np.allclose(bureau.run(y=np.ones(3))["z"], 3 + W, atol=1e-3)
+        lost = subprocess.Popen(words, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        with pytest.raises(subprocess.TimeoutExpired):
+            lost.communicate(timeout=2.0)  # it has submitted, and waits for the bureau
+        lost.kill()
+        lost.communicate()
         with mpc.connect(cluster, program, role="bank", key=folder / "bank2.key") as bank:
-            waiting = threading.Thread(target=bureau.run, kwargs={"y": np.ones(3)})
+            found: dict[str, np.ndarray] = {}
+            waiting = threading.Thread(target=lambda: found.update(bureau.run(y=np.ones(3))))
             waiting.start()
             assert np.allclose(bank.run(x=np.zeros(3))["z"], W, atol=1e-3)
             waiting.join(60)
+    assert np.allclose(found["z"], W, atol=1e-3)
 
 
 def test_a_role_that_does_not_exist_and_values_of_others(folder: Path) -> None:
