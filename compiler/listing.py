@@ -75,7 +75,7 @@ def _type(t: Register) -> str:
 
 
 def _attributes(gate: Gate) -> str:
-    shown = [f"{f.name}={getattr(gate, f.name)}" for f in fields(gate) if f.type not in ("In", "Ins", "Out", "Outs")]
+    shown = [f"{f.name}={getattr(gate, f.name)}" for f in fields(gate) if f.type not in ("In", "Ins", "Out", "Outs") and getattr(gate, f.name) != ""]
     return f" {{{', '.join(shown)}}}" if shown else ""
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -82,7 +82,7 @@ class PartyExecutor:
         self._programs = {p.name: _Program(plan, p) for p in plan.procedures}
         self._kept: dict[int, Array] = {}
         self._kept_masks: dict[int, Array] = {}
-        self._kept_affine: dict[int, Array] = {}
+        self._kept_operands: dict[tuple[str, int], Array] = {}
         self._prepared: _Run | None = None
 
     def setup(self, keys: ExecutionKeys, material: Source, feeds: Mapping[str, Array]) -> dict[tuple[str, str], Array]:
@@ -94,7 +94,7 @@ class PartyExecutor:
         self._kept = {r: run.values[r] for r in keep}
         wires = [r for r in keep if self.plan.registers[r].form is Form.WIRE]
         self._kept_masks = {r: np.asarray(run.mask(r), order="C") for r in wires}
-        self._kept_affine = {}
+        self._kept_operands = {}
         self._prepared = None
         return outputs
 
@@ -136,7 +136,7 @@ class _Program:
     def _ahead(self, types: tuple[Register, ...]) -> Iterator[tuple[int, Product, int]]:
         """(op, gate, known operand) of products of masked values of which one comes from an earlier procedure."""
         for i, gate in enumerate(self.gates):
-            if isinstance(gate, Product) and types[gate.x].form.masked and types[gate.y].form.masked:
+            if isinstance(gate, Product) and gate.splits_ahead(types):
                 known = [r for r in (gate.y, gate.x) if r not in self.producer]
                 if known:
                     yield i, gate, known[0]
@@ -195,7 +195,7 @@ class _Run:
         first = procedure == "setup"
         self.values: dict[int, Array] = executor._constants | ({} if first else executor._kept)
         self._masks: dict[int, Array] = {} if first else dict(executor._kept_masks)
-        self._affine: dict[int, Array] = {}
+        self._operands: dict[tuple[str, int], Array] = {}
         self._ahead: dict[int, tuple[int, Array]] = {}
         self._remember = False
 
@@ -223,12 +223,25 @@ class _Run:
 
     def affine(self, register: int) -> Array:
         """(party == 0) X - [mask]: kept across runs for what `setup` opened."""
-        kept = self.executor._kept_affine if register in self.executor._kept else self._affine
-        value = kept.get(register)
+
+        def make(hat: Array, mask: Array) -> Array:
+            return hat - mask if self.party == 0 else np.negative(mask)
+
+        return self._operand("affine", register, make)
+
+    def halved(self, register: int) -> Array:
+        """X - [mask] / 2 at party 0, X + [mask] at party 1: kept as `affine` is."""
+
+        def make(hat: Array, mask: Array) -> Array:
+            return hat - (mask >> np.uint64(1)) if self.party == 0 else hat + mask
+
+        return self._operand("halved", register, make)
+
+    def _operand(self, kind: str, register: int, make: Callable[[Array, Array], Array]) -> Array:
+        kept = self.executor._kept_operands if register in self.executor._kept else self._operands
+        value = kept.get((kind, register))
         if value is None:
-            mask = self.mask(register)
-            value = self.values[register] - mask if self.party == 0 else np.negative(mask)
-            kept[register] = value
+            value = kept[kind, register] = make(self.values[register], self.mask(register))
         return value
 
     @property
@@ -362,4 +375,5 @@ class _Run:
         for register in self.program.free_after.get(i, ()):
             self.values.pop(register, None)
             self._masks.pop(register, None)
-            self._affine.pop(register, None)
+            self._operands.pop(("affine", register), None)
+            self._operands.pop(("halved", register), None)

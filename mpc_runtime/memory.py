@@ -68,12 +68,10 @@ def _live(plan: Plan, run: Procedure) -> Iterator[int]:
 
 
 def _computed_ahead(plan: Plan, gate: Gate, made: set[int]) -> int:
-    """Bytes of what an op computes before the input arrives: a product with what `setup` left."""
-    types = plan.registers
-    if not isinstance(gate, Product) or {gate.x, gate.y} <= made:
+    """Bytes that a product's data-free part takes until its op, 0 where there is none."""
+    if not isinstance(gate, Product) or not gate.splits_ahead(plan.registers) or {gate.x, gate.y} <= made:
         return 0
-    masked = types[gate.x].form.masked and types[gate.y].form.masked
-    return types[gate.z].memory_bytes if masked else 0
+    return plan.registers[gate.z].memory_bytes
 
 
 def _shown(plan: Plan, run: Procedure) -> dict[int, int]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from .dealer.executor import Record
+from .dealer.executor import MaskShares, Record, kept_mask_shares
 from .gates import Constant, Input, Reveal
 from .plan import Plan
 from .registers import Domain, wrapping
@@ -35,6 +35,7 @@ class Simulator:
         self.keys = keys
         self.values: dict[int, Array] = {}
         self._masks: dict[int, Array | None] = {}
+        self._shares: MaskShares = ({}, {})
 
     def __getitem__(self, register: int) -> Array:
         return self.values[register]
@@ -58,9 +59,11 @@ class Simulator:
 
         watch(op, register) is called after each op for each of its results.
         """
-        record = Record(self.plan, procedure, self.keys[procedure], (_Nowhere(), _Nowhere()), self._masks)
+        record = Record(self.plan, procedure, self.keys[procedure], (_Nowhere(), _Nowhere()), self._masks, self._shares)
         record.deal(None)
         self._masks = record.masks
+        if procedure == "setup":
+            self._shares = kept_mask_shares(self.plan, record)
         ops = self.plan.procedure(procedure)
         outputs = {}
         for i in ops.order:

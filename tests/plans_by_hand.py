@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from compiler.schedule import schedule
-from mpc_runtime.gates import Combine, Constant, Gate, Input, Leaf, Mul, Open, Reveal, ToBit, Unmask
+from mpc_runtime.gates import Combine, Constant, Gate, Input, Leaf, Mul, Open, OpenEven, Reveal, ToBit, Unmask
 from mpc_runtime.gates.comparison import leaf_planes
 from mpc_runtime.plan import Op, Origin, Plan, Procedure
 from mpc_runtime.registers import Domain, Form, Register
@@ -92,6 +92,10 @@ class Builder:
     def open(self, register: int) -> int:
         t = self.registers[register]
         return self.emit(Open, t.shape, t.bits, t.domain, t.planes, x=register)
+
+    def even(self, value: Array, bits: int = 64) -> int:
+        """Twice the value, opened with an even mask at party 0."""
+        return self.emit(OpenEven, value.shape, bits, x=self.input(value, bits))
 
     def unmask(self, register: int) -> int:
         t = self.registers[register]

@@ -24,6 +24,10 @@ from mpc_runtime.gates import Gate
 GUARD_BITS = 3
 """Bits by which a constant factor's rounding stays below one step of the result."""
 
+PRODUCTS_PER_ELEMENT = 32
+"""Products that one opened element must save before a matrix product is halved: a bit more on the wire and its packing
+cost about as much as a dozen multiplications."""
+
 MAX_FACTOR_SCALE = 40
 """No constant is encoded finer than this: its error is far below anything else."""
 
@@ -122,9 +126,26 @@ def product(
         left, right = (other, public) if first is a else (public, other)
         out = x.e.emit(cls, value.shape, x.e.mode(other), scale=sa + sb, **attributes, x=left, y=right)
         return x.e.held(value, out, sa + sb)
-    left, right = x.e.wire(a, sa)[0], x.e.wire(b, sb)[0]
-    out = x.e.emit(cls, value.shape, SHARE, scale=sa + sb, **attributes, x=left, y=right)
+    half = _half(x, value, a, b, cls, sa, sb) if fine is None else {}
+    (left, sa), (right, sb) = x.e.wire_near(a, sa), x.e.wire_near(b, sb)
+    out = x.e.emit(cls, value.shape, SHARE, scale=sa + sb, **attributes, x=left, y=right, **half)
     return x.e.held(value, out, sa + sb)
+
+
+def _half(x: Expansion, value: Value, a: Held, b: Held, cls: type[Gate], sa: int, sb: int) -> dict[str, str]:
+    """{"half": the operand that is opened for a halved product}, or {} where that is not worth its bit.
+
+    It saves each party a product as large as the plaintext's, and opens the other operand and the result one bit wider.
+    """
+    if cls not in (gates.MatMul, gates.Conv2d) or width(value.range, sa + sb + 1, most=64) > MAX_WIDTH:
+        return {}
+    terms = a.shape[-1] if cls is gates.MatMul else int(np.prod(b.shape[1:]))
+    if terms * int(np.prod(value.shape)) < PRODUCTS_PER_ELEMENT * (a.size + int(np.prod(value.shape))):
+        return {}
+    for name, h, scale in (("y", b, sb), ("x", a, sa)):
+        if x.e.even_wire(h, scale) is not None:
+            return {"half": name}
+    return {}
 
 
 def square(x: Expansion, value: Value, a: Held) -> Held:

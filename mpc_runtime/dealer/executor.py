@@ -12,13 +12,14 @@ import numpy as np
 from .. import kernels
 from ..constants import constant_registers
 from ..gates import Constant as ConstantGate
-from ..gates import Planes, Reveal, Secret, Words
+from ..gates import Planes, Product, Reveal, Secret, Words
 from ..gates.base import PURPOSE_SHARE, stream
 from ..plan import Plan, Procedure
-from ..registers import BLOCK, wrapping
+from ..registers import BLOCK, Form, wrapping
 from ..transport.channel import Sink
 
 Array = np.ndarray
+MaskShares = tuple[dict[int, Array], dict[int, Array]]
 
 
 class DealerExecutor:
@@ -30,20 +31,66 @@ class DealerExecutor:
         self._kept: dict[int, Array | None] = {}
         run = plan.procedure("run")
         made = {r for op in run.ops for r in op.gate.outs}
+        self._kept_shares: MaskShares = ({}, {})
         self._keep = sorted({r for op in run.ops for r in op.gate.ins} - made)
 
     def setup(self, keys: tuple[bytes, bytes], sinks: tuple[Sink, Sink]) -> int:
         """Deal a setup record; returns the bytes of its corrections. keys: 16 bytes for p0, 16 bytes for p1."""
-        record = Record(self.plan, "setup", keys, sinks, {})
+        record = Record(self.plan, "setup", keys, sinks, {}, ({}, {}))
         record.deal(None)
         self._kept = {r: record.masks[r] for r in self._keep}
+        self._kept_shares = kept_mask_shares(self.plan, record)
         return record.written
 
     def run(self, keys: tuple[bytes, bytes], sinks: tuple[Sink, Sink]) -> int:
         """Deal a run for the masks of the last setup; returns the bytes of its corrections."""
-        record = Record(self.plan, "run", keys, sinks, self._kept)
+        record = Record(self.plan, "run", keys, sinks, self._kept, self._kept_shares)
         record.deal(self._uses["run"])
         return record.written
+
+
+def kept_mask_shares(plan: Plan, setup: Record) -> MaskShares:
+    """Both parties' shares of the masks that `setup` left, where a run's halved products ask for them."""
+    run = plan.procedure("run")
+    if not any(isinstance(op.gate, Product) and op.gate.half for op in run.ops):
+        return {}, {}
+    made = {r for op in run.ops for r in op.gate.outs}
+    foreign = {r for op in run.ops for r in op.gate.ins} - made
+    wires = sorted(r for r in foreign if plan.registers[r].form is Form.WIRE)
+    return {r: setup.mask_share(r, 0) for r in wires}, {r: setup.mask_share(r, 1) for r in wires}
+
+
+class MaskExpansion:
+    """A party's shares of the masks of wires, expanded as that party does: as much of its context as that needs."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        procedure: str,
+        party: int,
+        prg: kernels.Prg,
+        constants: dict[int, Array],
+        kept: dict[int, Array],
+    ) -> None:
+        self.types = plan.registers
+        self.party = party
+        self.prg = prg
+        self.op = 0
+        self._gates = [op.gate for op in plan.procedure(procedure).ops]
+        self._producer = {r: i for i, gate in enumerate(self._gates) for r in gate.outs}
+        self._constants = constants
+        self._kept = kept
+
+    def __getitem__(self, register: int) -> Array:
+        return self._constants[register]
+
+    def mask(self, register: int) -> Array:
+        if register in self._kept:
+            return self._kept[register]
+        saved, self.op = self.op, self._producer[register]
+        mask = self._gates[self.op].mask(self)  # type: ignore[arg-type]  # gates ask nothing more of it for a mask
+        self.op = saved
+        return mask
 
 
 class Record:
@@ -56,6 +103,7 @@ class Record:
         keys: tuple[bytes, bytes],
         sinks: tuple[Sink, Sink],
         kept: dict[int, Array | None],
+        kept_shares: MaskShares,
     ) -> None:
         self.plan = plan
         self.types = plan.registers
@@ -68,6 +116,10 @@ class Record:
         self.elements = 0
         self.written = 0
         self._constants = constant_registers(plan)
+        self._expansions = tuple(
+            MaskExpansion(plan, procedure, party, prg, self._constants, kept_shares[party])
+            for party, prg in enumerate(self.prgs)
+        )
 
     def __getitem__(self, register: int) -> Array | None:
         return self.masks[register]
@@ -80,6 +132,9 @@ class Record:
         mask = self.masks[register]
         assert mask is not None, f"register {register} has no mask"
         return mask
+
+    def mask_share(self, register: int, party: int) -> Array:
+        return self._expansions[party].mask(register)
 
     def constant(self, register: int) -> Array:
         """A constant of the plan, which the dealer knows too."""

@@ -16,7 +16,7 @@ from .linear import (
     WindowSum,
     Xor,
 )
-from .opening import Constant, FromPublic, Input, Materialize, Open, Reveal, Unmask
+from .opening import Constant, FromPublic, Input, Materialize, Open, OpenEven, Reveal, Unmask
 from .product import Conv2d, MatMul, Mul, Product, Square
 from .selection import BitToWord, Select
 from .table import Table
@@ -39,6 +39,7 @@ GATES: dict[str, type[Gate]] = {
         Materialize,
         Mul,
         Open,
+        OpenEven,
         Pad,
         Reshape,
         Reveal,
@@ -77,6 +78,7 @@ __all__ = [
     "Materialize",
     "Mul",
     "Open",
+    "OpenEven",
     "Pad",
     "Planes",
     "Product",

@@ -107,6 +107,10 @@ class PartyContext(Protocol):
         """(party == 0) X - [mask] of a WIRE."""
         ...
 
+    def halved(self, register: int) -> Array:
+        """Of a WIRE whose mask is even at party 0: X - [mask] / 2 there, X + [mask] at party 1."""
+        ...
+
     def take_ahead(self) -> tuple[int, Array] | None:
         """What `Product.ahead` made for this op, with the operand that was known; None where nothing was."""
         ...
@@ -133,6 +137,10 @@ class DealerContext(Protocol):
     def __setitem__(self, register: int, value: Array | None) -> None: ...
     def mask(self, register: int) -> Array:
         """The mask of a masked value, which is never absent."""
+        ...
+
+    def mask_share(self, register: int, party: int) -> Array:
+        """A party's share of the mask of a WIRE, as that party expands it."""
         ...
 
     def constant(self, register: int) -> Array:

@@ -134,6 +134,46 @@ class Open(Gate):
 
 
 @dataclass(frozen=True)
+class OpenEven(Open):
+    """2x, opened so that party 0's share of the mask is even: X = 2 (x_0 + p_0) + (2 x_1 + p_1).
+
+    One operand of a halved product. Party 0 sends x_0 + p_0, as it would to open x; the parties double it.
+    """
+
+    x: In
+    y: Out
+
+    def begin(self, p: PartyContext) -> tuple[Array, Array]:
+        x = flat(p[self.x])
+        if p.party == 1:
+            x = x << np.uint64(1)
+        return x, np.empty_like(x)
+
+    def absorb(self, p: PartyContext, masked: Array, start: int, n: int, received: Array) -> None:
+        piece = masked[start : start + n]
+        if p.party == 0:
+            np.left_shift(piece, np.uint64(1), out=piece)
+        else:
+            kernels.unpack_add(received, p.types[self.y].bits, piece)
+        kernels.unpack_add(received, p.types[self.y].bits, piece)
+
+    def mask(self, p: PartyContext) -> Array:
+        pads = super().mask(p)
+        return pads << np.uint64(1) if p.party == 0 else pads
+
+    def deal(self, d: DealerContext) -> None:
+        t = d.types[self.y]
+        words = free_mask(d.prgs[0], d.op, t) << np.uint64(1)
+        flat_ = words.reshape(-1)
+        d.prgs[1].add_words(stream(PURPOSE_MASK, d.op), flat_, out=flat_)
+        offset = d[self.x]
+        d[self.y] = low(words if offset is None else words - (offset << np.uint64(1)), t.bits)
+
+    def meaning(self, s: MeaningContext) -> None:
+        s[self.y] = s[self.x] << np.uint64(1)
+
+
+@dataclass(frozen=True)
 class Materialize(Gate):
     """True shares of a value whose shares miss an offset: the dealer ships shares of the offset."""
 

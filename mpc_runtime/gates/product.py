@@ -6,11 +6,19 @@
 Online this is one product of the plaintext's size per party: V_i is kept for as long as Y, and f([lx]_i, Y) does not
 depend on the data, so that it is computed before the input arrives where Y comes from `setup`. With a public operand
 the product is local on shares (or, the operand being a constant of the plan, on masked values and masks).
+
+**Halved.** Where party 0's share of ly is even, [ly]_0 = 2b (`OpenEven`), each party needs one product and no other, be the
+operands ever so fresh, because f(X, Y) = 2 f(X, Y) - f(X, Y) can be split between them (docs/decisions/010):
+
+    Z_0 = f(2X - [lx]_0, Y - b)          = 2 f(X, Y) - f(X, [ly]_0) - f([lx]_0, Y) + f([lx]_0, b)
+    Z_1 = f(-X - [lx]_1, Y + [ly]_1)     =  -f(X, Y) - f(X, [ly]_1) - f([lx]_1, Y) - f([lx]_1, [ly]_1)
+    Z_0 + Z_1 = f(x, y) - f([lx]_0 + 2 [lx]_1, b + [ly]_1)
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -25,6 +33,7 @@ class Product(Gate):
     x: In
     y: In
     z: Out
+    half: ClassVar[str] = ""
 
     def product(self, a: Array, b: Array, out: Array | None = None, sign: int = 0) -> Array:
         """f(a, b); with `out` and sign +1 or -1, out ± f(a, b) in place."""
@@ -32,6 +41,10 @@ class Product(Gate):
 
     def _secret(self, types: Types) -> bool:
         return types[self.x].form.masked and types[self.y].form.masked
+
+    def splits_ahead(self, types: Types) -> bool:
+        """Whether a part of the product needs one operand's masked value only (`ahead`)."""
+        return self._secret(types) and not self.half
 
     def result(self, out: int, types: Types) -> Form:
         if self._secret(types):
@@ -53,6 +66,9 @@ class Product(Gate):
         return types[self.z].form is Form.SHARED or Form.PUBLIC in (types[self.x].form, types[self.y].form)
 
     def deal(self, d: DealerContext) -> None:
+        if self.half:
+            d[self.z] = self._halved_offset(d)
+            return
         if self._secret(d.types):
             d[self.z] = self.product(d.mask(self.x), d.mask(self.y))
             return
@@ -65,6 +81,18 @@ class Product(Gate):
         else:
             d[self.z] = self.product(secret, d.constant(self.y))
 
+    def _halved_offset(self, d: DealerContext) -> Array:
+        other, even = (self.x, self.y) if self.half == "y" else (self.y, self.x)
+        a = d.mask_share(other, 0) + (d.mask_share(other, 1) << np.uint64(1))
+        b = (d.mask_share(even, 0) >> np.uint64(1)) + d.mask_share(even, 1)
+        return self.product(a, b) if self.half == "y" else self.product(b, a)
+
+    def _halved(self, p: PartyContext) -> Array:
+        other, even = (self.x, self.y) if self.half == "y" else (self.y, self.x)
+        hat, mask = p[other], p.mask(other)
+        a = (hat << np.uint64(1)) - mask if p.party == 0 else np.negative(hat + mask)
+        return self.product(a, p.halved(even)) if self.half == "y" else self.product(p.halved(even), a)
+
     def ahead(self, p: PartyContext, y_known: bool) -> Array:
         """The part that needs no opened value of the run: -f([lx]_i, Y), or -f(X, [ly]_i) where X is known."""
         x, y = (p.mask(self.x), p[self.y]) if y_known else (p[self.x], p.mask(self.y))
@@ -74,6 +102,9 @@ class Product(Gate):
     def evaluate(self, p: PartyContext) -> None:
         if not self._secret(p.types):
             p[self.z] = self.product(p[self.x], p[self.y])
+            return
+        if self.half:
+            p[self.z] = self._halved(p)
             return
         ahead = p.take_ahead()
         if ahead is not None:
@@ -96,11 +127,12 @@ class Product(Gate):
 
 @dataclass(frozen=True)
 class MatMul(Product):
-    """x @ y with NumPy's meaning for two or more axes."""
+    """x @ y with NumPy's meaning for two or more axes. half: the operand whose mask is even at party 0, or ""."""
 
     x: In
     y: In
     z: Out
+    half: str = ""  # type: ignore[misc]  # a class variable of Product, a field of those that can be halved
 
     def product(self, a: Array, b: Array, out: Array | None = None, sign: int = 0) -> Array:
         return kernels.matmul(a, b, out, sign)
@@ -117,6 +149,7 @@ class Conv2d(Product):
     x: In
     y: In
     z: Out
+    half: str = ""  # type: ignore[misc]  # as in MatMul
 
     def product(self, a: Array, b: Array, out: Array | None = None, sign: int = 0) -> Array:
         return kernels.conv2d(a, b, self.stride, self.padding, self.dilation, self.groups, out, sign)

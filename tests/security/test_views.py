@@ -123,6 +123,19 @@ def residual(b: Builder, z: Array) -> None:
     b.open(b.emit(Add, same(b, x), 4, negative=False, x=y, y=b.unmask(x)))
 
 
+def halved(half: str) -> Protocol:
+    """W^ or the queries opened even; both results are opened."""
+
+    def protocol(b: Builder, w: Array, x: Array) -> None:
+        shape = (w.size, 1, 1)
+        opened = {name: b.even if half == name else b.wire for name in "xy"}
+        wire = opened["y"](w.reshape(shape), 3)
+        query = opened["x"](x.reshape(shape), 3)
+        b.open(b.emit(MatMul, shape, 3, half=half, x=query, y=wire))
+
+    return protocol
+
+
 def weights_reused(cls: type[Mul | MatMul | Conv2d]) -> Protocol:
     """W^ opened once, two queries: the absorbed products are all that hides. Each assignment is its own product."""
 
@@ -207,6 +220,8 @@ CASES = [
     Case("weights of two products", weights_reused(Mul), some((0, 3, 6), (1, 5), (0, 7))),
     Case("weights of two matrix products", weights_reused(MatMul), some((0, 3, 6), (1, 5), (0, 7))),
     Case("weights of two convolutions", weights_reused(Conv2d), some((0, 6), (1, 5), (0, 7))),
+    Case("halved product, even weights", halved("y"), some((0, 3, 6), (1, 5, 7))),
+    Case("halved product, even query", halved("x"), some((0, 3, 6), (1, 5, 7))),
     Case("square", square, ring(4)),
     Case("maximum of two masked values", maximum, [(-2, 1), (1, -2), (0, 0)]),
     Case("bits as numbers", counted, some(BIT, BIT)),
