@@ -75,7 +75,9 @@ def _type(t: Register) -> str:
 
 
 def _attributes(gate: Gate) -> str:
-    shown = [f"{f.name}={getattr(gate, f.name)}" for f in fields(gate) if f.type not in ("In", "Ins", "Out", "Outs") and getattr(gate, f.name) != ""]
+    registers = ("In", "Ins", "Out", "Outs")
+    named = {f.name: getattr(gate, f.name) for f in fields(gate) if f.type not in registers}
+    shown = [f"{name}={value}" for name, value in named.items() if value != ""]
     return f" {{{', '.join(shown)}}}" if shown else ""
 
 

@@ -1,4 +1,4 @@
-"""The compiler on one page: each stage is a function of the one before, and each has a print (`mpcc compile --emit`)."""
+"""The compiler on one page: each stage is a function of the one before, and each prints (`mpcc compile --emit`)."""
 
 from __future__ import annotations
 

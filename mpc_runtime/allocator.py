@@ -1,8 +1,8 @@
 """How a server's process keeps its memory between ops.
 
-glibc gives large arrays back to the system as soon as they are freed, and every new one then costs a page fault for each 4 KiB:
-a third of a party's time for a product of a million elements (benchmarks/gates.py). A server runs the same op-list again and
-again, so it keeps what it has.
+glibc gives large arrays back to the system as soon as they are freed, and every new one then costs a page fault for
+each 4 KiB: a third of a party's time for a product of a million elements (benchmarks/gates.py). A server runs the same
+op-list again and again, so it keeps what it has.
 """
 
 from __future__ import annotations
@@ -26,4 +26,5 @@ def keep_memory() -> bool:
     except (OSError, AttributeError):
         return False  # another C library
     settings = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, _NEVER_TRIM), (_TOP_PAD, _GROW_BY))
-    return all([mallopt(parameter, value) for parameter, value in settings])
+    done = [mallopt(parameter, value) for parameter, value in settings]
+    return all(done)

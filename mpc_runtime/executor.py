@@ -225,7 +225,8 @@ class _Run:
         """(party == 0) X - [mask]: kept across runs for what `setup` opened."""
 
         def make(hat: Array, mask: Array) -> Array:
-            return hat - mask if self.party == 0 else np.negative(mask)
+            operand: Array = hat - mask if self.party == 0 else np.negative(mask)
+            return operand
 
         return self._operand("affine", register, make)
 
@@ -233,7 +234,8 @@ class _Run:
         """X - [mask] / 2 at party 0, X + [mask] at party 1: kept as `affine` is."""
 
         def make(hat: Array, mask: Array) -> Array:
-            return hat - (mask >> np.uint64(1)) if self.party == 0 else hat + mask
+            operand: Array = hat - (mask >> np.uint64(1)) if self.party == 0 else hat + mask
+            return operand
 
         return self._operand("halved", register, make)
 

@@ -126,9 +126,10 @@ def product(
         left, right = (other, public) if first is a else (public, other)
         out = x.e.emit(cls, value.shape, x.e.mode(other), scale=sa + sb, **attributes, x=left, y=right)
         return x.e.held(value, out, sa + sb)
-    half = _half(x, value, a, b, cls, sa, sb) if fine is None else {}
+    if fine is None:
+        attributes |= _half(x, value, a, b, cls, sa, sb)
     (left, sa), (right, sb) = x.e.wire_near(a, sa), x.e.wire_near(b, sb)
-    out = x.e.emit(cls, value.shape, SHARE, scale=sa + sb, **attributes, x=left, y=right, **half)
+    out = x.e.emit(cls, value.shape, SHARE, scale=sa + sb, **attributes, x=left, y=right)
     return x.e.held(value, out, sa + sb)
 
 

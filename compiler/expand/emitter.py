@@ -179,13 +179,13 @@ class Emitter:
         return self.frac if h.kind is Kind.FIXED else 0
 
     def wire(self, h: Held, scale: int | None = None) -> tuple[int, int]:
-        """(register, scale) of the masked value; at its lowest scale, or where it is opened, unless one is asked for."""
+        """(register, scale) of the masked value; at its lowest scale, or where it is opened, unless one is given."""
         if scale is None:
             return self.wire_near(h, self.scale(h))
         return self._form(h, WIRE, scale), scale
 
     def wire_near(self, h: Held, scale: int) -> tuple[int, int]:
-        """(register, scale) of the masked value at `scale`, or one bit finer where it is opened for a halved product."""
+        """(register, scale) of the masked value at `scale`, or a bit finer where it is opened for a halved product."""
         if not self.has(h, WIRE, scale):
             opened = self.existing(h, EVEN, scale + 1)
             if opened is not None:

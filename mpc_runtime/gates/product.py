@@ -7,8 +7,8 @@ Online this is one product of the plaintext's size per party: V_i is kept for as
 depend on the data, so that it is computed before the input arrives where Y comes from `setup`. With a public operand
 the product is local on shares (or, the operand being a constant of the plan, on masked values and masks).
 
-**Halved.** Where party 0's share of ly is even, [ly]_0 = 2b (`OpenEven`), each party needs one product and no other, be the
-operands ever so fresh, because f(X, Y) = 2 f(X, Y) - f(X, Y) can be split between them (docs/decisions/010):
+**Halved.** Where party 0's share of ly is even, [ly]_0 = 2b (`OpenEven`), each party needs one product and no other,
+be the operands ever so fresh, because f(X, Y) = 2 f(X, Y) - f(X, Y) can be split between them (docs/decisions/010):
 
     Z_0 = f(2X - [lx]_0, Y - b)          = 2 f(X, Y) - f(X, [ly]_0) - f([lx]_0, Y) + f([lx]_0, b)
     Z_1 = f(-X - [lx]_1, Y + [ly]_1)     =  -f(X, Y) - f(X, [ly]_1) - f([lx]_1, Y) - f([lx]_1, [ly]_1)

@@ -31,7 +31,7 @@ output y = x * q to b
 output z = x * q + 1 to a
 """
 PROGRAM = mpc.compile(text=MODEL)
-TIMEOUT = 4.0
+TIMEOUT = 3.0
 PARTIES = ("p0", "p1")
 
 
@@ -123,7 +123,7 @@ def test_halves_of_a_client_that_stays_are_dropped_in_time_and_it_is_told(sessio
             submit_to(odd, "p0", f"half {i}")
             submit_to(even, "p1", f"half {i} of others")
         for half, here, there in ((odd, "p0", "p1"), (even, "p1", "p0")):
-            with pytest.raises(PeerError, match=f"{there} got no such submission of a in 4 s, only {here} did"):
+            with pytest.raises(PeerError, match=f"{there} got no such submission of a in 3 s, only {here} did"):
                 half._next(here, "result", "")
     assert_runs(session)
 
