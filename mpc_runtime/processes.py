@@ -28,7 +28,8 @@ __all__ = ["Processes", "SeenBy"]
 
 SeenBy = Callable[[str, Mapping[str, str]], Mapping[str, str]]
 
-END_SECONDS = 1.5
+START_SECONDS = 1.5  # for a child that could not start to end
+END_SECONDS = 0.5  # for a child to see the end of its standard input, which it waits for, before it is killed
 DEALER_NICE = 10  # dealing ahead gives way to the online phase where they share cores
 STDERR_SHOWN = 2000  # characters of a dead child's last words
 
@@ -157,7 +158,7 @@ class Processes:
                     assert stdout is not None
                     line = stdout.readline()
                     if not line:
-                        self._children[key.data].wait(END_SECONDS)
+                        self._children[key.data].wait(START_SECONDS)
                         raise PeerError(f"{key.data} did not start: {self._last_words(key.data)}", key.data)
                     self.addresses[key.data] = json.loads(line)["address"]
                     selector.unregister(stdout)

@@ -1,12 +1,8 @@
-"""What the tests of the examples share: the mark `slow`, and MNIST where this machine has it."""
+"""What the tests of the examples share: MNIST, where this machine has it."""
 
 from __future__ import annotations
 
 import pytest
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", 'slow: takes more than a few seconds; leave it out with -m "not slow"')
 
 
 @pytest.fixture(scope="session")

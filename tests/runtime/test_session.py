@@ -149,6 +149,7 @@ def test_a_killed_machine_is_named_with_the_op_and_nothing_is_left(victim: str) 
             session.run(x=X)
 
 
+@pytest.mark.slow
 def test_a_machine_that_stops_without_dying_is_noticed() -> None:
     with launch(chain=2000) as session:
         session.provide({"w": W})
