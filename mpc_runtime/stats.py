@@ -155,9 +155,9 @@ def _per_op(plan: Plan, reports: Sequence[Message]) -> tuple[OpStats, ...]:
     return tuple(rows)
 
 
-def _bytes(n: int) -> str:
+def _bytes(n: float) -> str:
     for unit in ("B", "KB", "MB"):
         if n < 10_000:
             return f"{n} {unit}" if unit == "B" else f"{n:,.1f} {unit}"
-        n = n / 1000  # type: ignore[assignment]
+        n = n / 1000
     return f"{n:,.1f} GB"
