@@ -10,6 +10,7 @@ from .gates import Combine, Conv2d, Leaf, MatMul, Mul, Open, Reveal, Select, Squ
 from .memory import peak_memory
 from .plan import Plan, Procedure
 from .sharing import payload_sizes, result_size
+from .units import human
 
 PROTOCOLS = {
     Leaf: "digit tables",
@@ -151,14 +152,3 @@ def _table(c: Cost) -> list[str]:
 
 def _aligned(cell: str, width: int, left: bool) -> str:
     return cell.ljust(width) if left else cell.rjust(width)
-
-
-def human(n: int) -> str:
-    """Bytes for people: "1.5 MB" (powers of 1000)."""
-    if n < 10_000:
-        return f"{n:,} B"
-    value, unit = n / 1000, "kB"
-    for larger in ("MB", "GB"):
-        if value >= 1000:
-            value, unit = value / 1000, larger
-    return f"{value:,.1f} {unit}"

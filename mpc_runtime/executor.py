@@ -20,7 +20,7 @@ import numpy as np
 from . import kernels
 from .constants import constant_registers
 from .gates import Gate, Input, Open, Planes, Product, Reveal, Samples, Secret, Words
-from .gates.base import PURPOSE_SHARE, stream
+from .gates.base import PURPOSE_MASK, PURPOSE_SHARE, flat, stream
 from .plan import Plan, Procedure
 from .registers import BLOCK, Form, Register, wrapping
 from .transport.channel import Channel, Source
@@ -220,6 +220,12 @@ class _Run:
         if self._remember:
             self._masks[register] = value
         return value
+
+    def mask_words(self, register: int, start: int, n: int) -> Array:
+        op = self.program.producer.get(register)
+        if register not in self._masks and op is not None and type(self.program.gates[op]) is Open:
+            return self.prg.words(stream(PURPOSE_MASK, op), n, start)
+        return flat(self.mask(register))[start : start + n]
 
     def affine(self, register: int) -> Array:
         """(party == 0) X - [mask]: kept across runs for what `setup` opened."""

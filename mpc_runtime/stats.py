@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .plan import Plan
+from .units import human
 
 if TYPE_CHECKING:
     from . import executor
@@ -79,10 +80,10 @@ class Stats:
         rows = [
             ("runs", f"{self.runs}", ""),
             ("rounds", f"{self.rounds}", f"setup {self.setup_rounds}"),
-            ("online", _bytes(self.online_bytes), f"setup {_bytes(self.setup_online_bytes)}"),
-            ("offline", _bytes(self.offline_bytes), f"setup {_bytes(self.setup_offline_bytes)}"),
-            ("roles", _bytes(self.client_bytes), ""),
-            ("memory", _bytes(self.peak_memory), "of a party, at most"),
+            ("online", human(self.online_bytes), f"setup {human(self.setup_online_bytes)}"),
+            ("offline", human(self.offline_bytes), f"setup {human(self.setup_offline_bytes)}"),
+            ("roles", human(self.client_bytes), ""),
+            ("memory", human(self.peak_memory), "of a party, at most"),
             ("online time", f"{self.online_seconds:.4f} s", ""),
             ("offline time", f"{self.offline_seconds:.4f} s", ""),
             ("all together", f"{self.seconds:.4f} s", ""),
@@ -153,11 +154,3 @@ def _per_op(plan: Plan, reports: Sequence[Message]) -> tuple[OpStats, ...]:
         gate = type(instruction.gate).__name__.lower()
         rows.append(OpStats(op, origin.label, origin.line, gate, int(sent[op]), int(material[op]), float(seconds[op])))
     return tuple(rows)
-
-
-def _bytes(n: float) -> str:
-    for unit in ("B", "KB", "MB"):
-        if n < 10_000:
-            return f"{n} {unit}" if unit == "B" else f"{n:,.1f} {unit}"
-        n = n / 1000
-    return f"{n:,.1f} GB"

@@ -89,7 +89,7 @@ def explain(file: Path, dims: tuple[str, ...], network: str | None, as_json: boo
 
 
 def _summary(program: Program) -> str:
-    from mpc_runtime.cost import human
+    from mpc_runtime.units import human
 
     cost = program.cost
     return (

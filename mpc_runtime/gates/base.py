@@ -103,6 +103,10 @@ class PartyContext(Protocol):
         """This party's share of the mask of a WIRE, in the register's shape."""
         ...
 
+    def mask_words(self, register: int, start: int, n: int) -> Array:
+        """Elements [start, start + n) of that share, flat; expanded for the occasion where that is possible."""
+        ...
+
     def affine(self, register: int) -> Array:
         """(party == 0) X - [mask] of a WIRE."""
         ...

@@ -24,7 +24,7 @@ import numpy as np
 
 from .. import kernels
 from ..registers import Form
-from .base import Array, DealerContext, Gate, In, MeaningContext, Out, PartyContext, Types, flat
+from .base import Array, DealerContext, Gate, In, MeaningContext, Out, PartyContext, Types, flat, tiles
 
 
 class Product(Gate):
@@ -180,8 +180,13 @@ class Mul(Product):
             super().evaluate(p)
             return
         p.take_ahead()
-        xh, ax, yh, ay = (flat(a) for a in (p[self.x], p.mask(self.x), p[self.y], p.mask(self.y)))
-        p[self.z] = kernels.mul_eval(xh, ax, yh, ay, p.party).reshape(shape)
+        xh, yh = flat(p[self.x]), flat(p[self.y])
+        out = np.empty_like(xh)
+        for start, n in tiles(out.size):
+            piece = slice(start, start + n)
+            ax, ay = p.mask_words(self.x, start, n), p.mask_words(self.y, start, n)
+            kernels.mul_eval(xh[piece], ax, yh[piece], ay, p.party, out[piece])
+        p[self.z] = out.reshape(shape)
 
 
 @dataclass(frozen=True)
@@ -202,8 +207,12 @@ class Square(Gate):
         d[self.y] = mask * mask
 
     def evaluate(self, p: PartyContext) -> None:
-        y = kernels.square_eval(flat(p[self.x]), flat(p.mask(self.x)), p.party)
-        p[self.y] = y.reshape(p.types[self.y].shape)
+        hat = flat(p[self.x])
+        out = np.empty_like(hat)
+        for start, n in tiles(out.size):
+            piece = slice(start, start + n)
+            kernels.square_eval(hat[piece], p.mask_words(self.x, start, n), p.party, out[piece])
+        p[self.y] = out.reshape(p.types[self.y].shape)
 
     def meaning(self, s: MeaningContext) -> None:
         s[self.y] = s[self.x] * s[self.x]
