@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,6 +23,7 @@ from .gates import Gate, Input, Open, Planes, Product, Reveal, Samples, Secret, 
 from .gates.base import PURPOSE_MASK, PURPOSE_SHARE, flat, stream
 from .plan import Plan, Procedure
 from .registers import BLOCK, Form, Register, wrapping
+from .storage import overwritable
 from .transport.channel import Channel, Source
 
 Array = np.ndarray
@@ -85,8 +86,11 @@ class PartyExecutor:
         self._kept_operands: dict[tuple[str, int], Array] = {}
         self._prepared: _Run | None = None
 
-    def setup(self, keys: ExecutionKeys, material: Source, feeds: Mapping[str, Array]) -> dict[tuple[str, str], Array]:
-        """Open the parameters under the masks of a setup record. feeds: this party's share of each setup feed."""
+    def setup(self, keys: ExecutionKeys, material: Source, feeds: MutableMapping[str, Array]) -> Outputs:
+        """Open the parameters under the masks of a setup record.
+
+        feeds: this party's share of each setup feed, taken out as they are used.
+        """
         run = _Run(self, "setup", keys, material)
         with wrapping():
             outputs = run.execute(feeds)
@@ -105,8 +109,8 @@ class PartyExecutor:
             run.compute_ahead()
         self._prepared = run
 
-    def run(self, keys: ExecutionKeys, material: Source, feeds: Mapping[str, Array]) -> dict[tuple[str, str], Array]:
-        """One batch. Returns what this party sends: (result, role) -> packed bytes.
+    def run(self, keys: ExecutionKeys, material: Source, feeds: MutableMapping[str, Array]) -> Outputs:
+        """One batch; feeds as in `setup`. Returns what this party sends: (result, role) -> packed bytes.
 
         Raises PeerError when the peer or the dealer is gone, late or sends a wrong length; the execution is then burnt.
         """
@@ -132,6 +136,7 @@ class _Program:
         self.messages = [_messages({i: self.opens[i] for i in r.opens}, types) for r in procedure.rounds]
         self.ahead = list(self._ahead(types))
         self.free_after = self._last_uses()
+        self.overwritable = {} if procedure.name == "setup" else overwritable(procedure, types)
 
     def _ahead(self, types: tuple[Register, ...]) -> Iterator[tuple[int, Product, int]]:
         """(op, gate, known operand) of products of masked values of which one comes from an earlier procedure."""
@@ -256,6 +261,9 @@ class _Run:
     def seeded(self) -> bool:
         return self.program.receivers[self.op] != self.party
 
+    def may_overwrite(self, register: int) -> bool:
+        return register in self.program.overwritable.get(self.op, ())
+
     def take_ahead(self) -> tuple[int, Array] | None:
         return self._ahead.pop(self.op, None)
 
@@ -290,10 +298,10 @@ class _Run:
             self.op = i
             self._ahead[i] = known, gate.ahead(self, known == gate.y)
 
-    def execute(self, feeds: Mapping[str, Array]) -> dict[tuple[str, str], Array]:
+    def execute(self, feeds: MutableMapping[str, Array]) -> Outputs:
         begin = time.perf_counter()
         self._remember = True
-        outputs: dict[tuple[str, str], Array] = {}
+        outputs: Outputs = {}
         pair = kernels.Prg(self.keys.pair)
         for r, messages in zip(self.program.rounds, self.program.messages, strict=True):
             for i in r.before:
@@ -304,14 +312,12 @@ class _Run:
         self.executor.last = self.stats
         return outputs
 
-    def _local(
-        self, i: int, feeds: Mapping[str, Array], pair: kernels.Prg, outputs: dict[tuple[str, str], Array]
-    ) -> None:
+    def _local(self, i: int, feeds: MutableMapping[str, Array], pair: kernels.Prg, outputs: Outputs) -> None:
         gate = self.program.gates[i]
         self.op = i
         begin = time.perf_counter()
         if isinstance(gate, Input):
-            self.values[gate.y] = feeds[gate.feed]
+            self.values[gate.y] = feeds.pop(gate.feed)
         elif isinstance(gate, Reveal):
             outputs.update(gate.messages(self, pair))
         elif gate.outs and self.types[gate.outs[0]].form is not Form.CONSTANT:
@@ -324,9 +330,9 @@ class _Run:
         opens: tuple[int, ...],
         overlap: tuple[int, ...],
         messages: list[tuple[int, list[_Piece]]],
-        feeds: Mapping[str, Array],
+        feeds: MutableMapping[str, Array],
         pair: kernels.Prg,
-        outputs: dict[tuple[str, str], Array],
+        outputs: Outputs,
     ) -> None:
         begin = time.perf_counter()
         buffers: dict[int, tuple[Array, Array]] = {}

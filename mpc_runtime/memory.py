@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .gates import Gate, Leaf, Open, Product, Select, Square, Table, ToBit, Truncate, Unmask
+from .gates import Conv2d, Gate, Leaf, MatMul, Open, Product, Select, Square, Table, ToBit, Truncate, Unmask
 from .gates.linear import Broadcast, Reshape, Slice, Transpose
 from .limits import RECORDS_AHEAD, WINDOW_BYTES
 from .plan import Plan, Procedure
@@ -19,6 +19,9 @@ BASE = 48_000_000
 
 IN_FLIGHT = 8_000_000
 """Messages on their way out and in, with their encrypted copies (executor: WINDOW messages of MESSAGE bytes)."""
+
+HEAP = 1.1
+"""What the heap holds for each live byte: holes, less the arrays that ops write over (counted here as if they were new)."""
 
 VIEWS = (Reshape, Transpose, Slice, Broadcast)
 FLATTENING = (Leaf, Open, Select, Square, Table, ToBit, Truncate)
@@ -31,7 +34,8 @@ def peak_memory(plan: Plan) -> int:
     material = sum(op.gate.material_bytes(plan.registers) for op in run.ops if op.gate.secrets(plan.registers))
     waiting = min(WINDOW_BYTES, RECORDS_AHEAD * material // 2)
     opened = sum(plan.registers[op.gate.y].wire_bytes for op in run.ops if isinstance(op.gate, Open))
-    return BASE + _kept(plan, run) + max(_live(plan, run)) + waiting + min(IN_FLIGHT, 2 * opened)
+    live = int(HEAP * max(_live(plan, run)))
+    return BASE + _kept(plan, run) + live + waiting + min(IN_FLIGHT, 2 * opened)
 
 
 def _kept(plan: Plan, run: Procedure) -> int:
@@ -88,7 +92,10 @@ def _shown(plan: Plan, run: Procedure) -> dict[int, int]:
 def _temporary(plan: Plan, gate: Gate, shown: dict[int, int]) -> int:
     """What an op holds beside its operands and results: masks, and copies of operands that are not contiguous."""
     types = plan.registers
-    if isinstance(gate, (Product, Square, Unmask)):
+    if isinstance(gate, (MatMul, Conv2d)):
+        masks_and_operands = 2 if gate.half else 1
+        return masks_and_operands * sum(types[r].memory_bytes for r in gate.ins if types[r].form is Form.WIRE)
+    if isinstance(gate, Unmask):
         return sum(types[r].memory_bytes for r in gate.ins if types[r].form is Form.WIRE)
     if isinstance(gate, FLATTENING):
         copies = sum(types[r].memory_bytes for r in gate.ins if r in shown)

@@ -227,6 +227,8 @@ class Add(Gate):
             p[self.z] = np.broadcast_to(a, shape)
         elif shares and not p.types[self.x].form.additive:
             p[self.z] = np.broadcast_to(np.negative(b) if self.negative else b, shape)
+        elif p.may_overwrite(self.x) and a.shape == shape and a.flags.writeable:
+            p[self.z] = np.subtract(a, b, out=a) if self.negative else np.add(a, b, out=a)
         else:
             p[self.z] = self.combine(a, b)
 

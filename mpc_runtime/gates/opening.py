@@ -85,7 +85,7 @@ class Open(Gate):
             x = kernels.bits_to_planes(flat(x))
         elif t.domain is Domain.WORDS:
             x = flat(x)
-        return x, np.empty_like(x)
+        return x, x if p.may_overwrite(self.x) and x.flags.writeable else np.empty_like(x)
 
     def pack(self, p: PartyContext, x: Array, masked: Array, start: int, n: int, out: Array) -> None:
         """Mask and pack elements [start, start + n) of this party's share."""

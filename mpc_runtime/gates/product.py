@@ -90,13 +90,19 @@ class Product(Gate):
     def _halved(self, p: PartyContext) -> Array:
         other, even = (self.x, self.y) if self.half == "y" else (self.y, self.x)
         hat, mask = p[other], p.mask(other)
-        a = (hat << np.uint64(1)) - mask if p.party == 0 else np.negative(hat + mask)
+        if p.party == 0:
+            a = hat << np.uint64(1)
+            a -= mask
+        else:
+            a = hat + mask
+            np.negative(a, out=a)
         return self.product(a, p.halved(even)) if self.half == "y" else self.product(p.halved(even), a)
 
     def ahead(self, p: PartyContext, y_known: bool) -> Array:
         """The part that needs no opened value of the run: -f([lx]_i, Y), or -f(X, [ly]_i) where X is known."""
         x, y = (p.mask(self.x), p[self.y]) if y_known else (p[self.x], p.mask(self.y))
-        part: Array = np.negative(self.product(x, y))
+        part = self.product(x, y)
+        np.negative(part, out=part)
         return part
 
     def evaluate(self, p: PartyContext) -> None:

@@ -1,0 +1,96 @@
+"""Which arrays a party may write over: the buffer reuse of a plan, decided before anything runs.
+
+Views and some sums show the array of an operand. Registers that may show one array form a group; an op may write over
+an operand when nothing reads any register of its group afterwards. The executor lends this to gates (`may_overwrite`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .gates import (
+    Add,
+    BitToWord,
+    Combine,
+    Concat,
+    Gate,
+    Leaf,
+    Materialize,
+    Open,
+    Pad,
+    Product,
+    Scale,
+    Select,
+    Square,
+    Sum,
+    Table,
+    ToBit,
+    ToPlanes,
+    Truncate,
+    WindowSum,
+)
+from .plan import Procedure
+from .registers import Register
+
+FRESH = (
+    BitToWord,
+    Combine,
+    Concat,
+    Leaf,
+    Materialize,
+    Open,
+    Pad,
+    Product,
+    Scale,
+    Select,
+    Square,
+    Sum,
+    Table,
+    ToBit,
+    ToPlanes,
+    Truncate,
+    WindowSum,
+)
+"""Gates whose results are arrays of their own. What is not named here may show its operands."""
+
+
+def overwritable(procedure: Procedure, types: Sequence[Register]) -> dict[int, frozenset[int]]:
+    """op -> the operands that it may write over.
+
+    Feeds, constants and what an earlier procedure left are never written over.
+    """
+    gates = [op.gate for op in procedure.ops]
+    group: dict[int, int] = {}
+    for gate in gates:
+        if not _is_fresh(gate, types):
+            for register in (*gate.outs, *gate.ins):
+                _join(group, (*gate.outs, *gate.ins)[0], register)
+    order = list(procedure.order)
+    last = {_root(group, r): place for place, i in enumerate(order) for r in (*gates[i].ins, *gates[i].outs)}
+    made = {r for gate in gates if gate.ins for r in gate.outs}
+    given = {_root(group, r) for gate in gates for r in (*gate.ins, *gate.outs) if r not in made}
+    out = {}
+    for place, i in enumerate(order):
+        roots = {r: _root(group, r) for r in gates[i].ins}
+        mine = [r for r, root in roots.items() if last[root] == place and root not in given]
+        alone = frozenset(r for r in mine if list(roots.values()).count(roots[r]) == 1)
+        if alone:
+            out[i] = alone
+    return out
+
+
+def _is_fresh(gate: Gate, types: Sequence[Register]) -> bool:
+    if isinstance(gate, Add):
+        x, y = types[gate.x].form, types[gate.y].form
+        return (x.additive and y.additive) or (x.masked and y.masked)
+    return isinstance(gate, FRESH)
+
+
+def _root(group: dict[int, int], register: int) -> int:
+    while group.get(register, register) != register:
+        register = group[register]
+    return register
+
+
+def _join(group: dict[int, int], a: int, b: int) -> None:
+    group[_root(group, b)] = _root(group, a)
