@@ -28,6 +28,9 @@ from .transport.channel import Channel, Source
 
 Array = np.ndarray
 
+Outputs = dict[tuple[str, str], np.ndarray]
+"""(result, role) -> what a party sends."""
+
 MESSAGE = 1 << 19
 """Bytes of one message at most: its cost is that of its bytes, and it is small enough to overlap its sending."""
 

@@ -21,7 +21,7 @@ IN_FLIGHT = 8_000_000
 """Messages on their way out and in, with their encrypted copies (executor: WINDOW messages of MESSAGE bytes)."""
 
 HEAP = 1.1
-"""What the heap holds for each live byte: holes, less the arrays that ops write over (counted here as if they were new)."""
+"""What the heap holds for each live byte: holes, less the arrays that ops write over (counted here as new ones)."""
 
 VIEWS = (Reshape, Transpose, Slice, Broadcast)
 FLATTENING = (Leaf, Open, Select, Square, Table, ToBit, Truncate)
