@@ -16,6 +16,7 @@ from compiler.graph import Graph, Input, Kind, Owned, Param, Prepared, Value
 from compiler.lower import ModelErrors, lower
 from compiler.manifest import manifest
 from compiler.ops.serial import to_plain
+from compiler.rows import BATCH, row_axes
 from compiler.schedule import schedule
 from dsl import ast, parse
 from dsl.errors import Diagnostic, SourceErrors, SyntaxErrors
@@ -47,7 +48,8 @@ def compile_source(
     expanded = expand(with_rounding(graph), link, feed_name, lambda value: _origin(value))
     setup_feeds = {feed_name(leaf) for leaf in _leaves(graph) if _stage(graph, leaf) == "setup"}
     assigned = assign(expanded, setup_feeds)
-    plan = _plan(graph, expanded, assigned, {"network": network, "checked": "yes" if checked else "no"})
+    results = _results(expanded, lowered)
+    plan = _plan(graph, results, expanded, assigned, {"network": network, "checked": "yes" if checked else "no"})
     return Stages(tree, lowered, graph, plan, (*warnings, *more))
 
 
@@ -134,10 +136,11 @@ def _stage(graph: Graph, leaf: Value) -> str:
     return "setup" if isinstance(leaf.op, Param) else "run"
 
 
-def _plan(graph: Graph, expanded: Expanded, assigned: Assigned, options: Mapping[str, str]) -> Plan:
+def _plan(
+    graph: Graph, results: tuple[Result, ...], expanded: Expanded, assigned: Assigned, options: Mapping[str, str]
+) -> Plan:
     setup, setup_origins = schedule("setup", assigned.setup, assigned.registers)
     run, run_origins = schedule("run", assigned.run, assigned.registers)
-    results = tuple(_with_dims(result, graph) for result in expanded.results)
     feeds = _feeds(graph, assigned)
     plan = Plan(
         name=graph.name,
@@ -206,8 +209,12 @@ def _feeds(graph: Graph, assigned: Assigned) -> tuple[Feed, ...]:
     return tuple(feeds)
 
 
-def _with_dims(result: Result, graph: Graph) -> Result:
-    """The name of the dim of each axis, where its size is that of exactly one dim of the inputs' first axes."""
-    named = {size: dim for dim, size in graph.dims.items() if dim == "batch"}
-    dims = tuple(named.get(n, "") if axis == 0 else "" for axis, n in enumerate(result.shape))
-    return replace(result, dims=dims)
+def _results(expanded: Expanded, lowered: Graph) -> tuple[Result, ...]:
+    """The results, with the name of the dim `batch` at the axis of its rows where a result has them."""
+    axes = row_axes(output.value for output in lowered.outputs)
+    found = {output.name: axis for output, axis in zip(lowered.outputs, axes, strict=True)}
+
+    def dims(result: Result) -> tuple[str, ...]:
+        return tuple(BATCH if axis == found.get(result.name) else "" for axis in range(len(result.shape)))
+
+    return tuple(replace(result, dims=dims(result)) for result in expanded.results)

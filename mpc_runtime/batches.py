@@ -35,10 +35,11 @@ class Batches:
         self._axes = {t.name: t.dims.index(BATCH) + (t.name in stacked) for t in tensors if BATCH in t.dims}
         self._result_axes = {r.name: r.dims.index(BATCH) if BATCH in r.dims else None for r in results}
         self.rows = self._count()
-        if self.rows > self._size and (fixed := [n for n, axis in self._result_axes.items() if axis is None]):
+        if self.rows != self._size and (whole := [n for n, axis in self._result_axes.items() if axis is None]):
             raise InputError(
-                f"output {fixed[0]} has no dim `{BATCH}`, so its values for several batches cannot be put together; "
-                f"use run with {self._size} rows at a time"
+                f"output {whole[0]} is not computed row by row along the dim `{BATCH}`, so it takes exactly the "
+                f"{self._size} rows that the plan is for, found {self.rows}; compile with {BATCH}={self.rows}, or give "
+                f"{self._size} rows"
             )
 
     @property

@@ -34,13 +34,14 @@ def test_a_stack_of_members_is_cut_behind_its_first_axis() -> None:
     assert (parts[1]["x"][:, 0] == x[:, 2]).all()
 
 
-def test_results_without_a_batch_are_refused_for_several_runs() -> None:
+def test_results_in_which_rows_meet_take_a_whole_batch() -> None:
     from dataclasses import replace
 
     plan = linear(batch=2)
     sums = [replace(plan.results[0], dims=("", ""))]
-    with pytest.raises(InputError, match="output y has no dim `batch`"):
-        Batches(plan, plan.inputs, sums, {"x": np.zeros((3, 3))}, frozenset())
+    for rows in (1, 3):  # filled up, or several runs
+        with pytest.raises(InputError, match="output y is not computed row by row"):
+            Batches(plan, plan.inputs, sums, {"x": np.zeros((rows, 3))}, frozenset())
     Batches(plan, plan.inputs, sums, {"x": np.zeros((2, 3))}, frozenset())
 
 
