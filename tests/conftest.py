@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-
 # A shell starts background jobs with SIGINT ignored, and every child inherits it: the tests of Ctrl-C need it back.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from compiler.graph import OpError
+from compiler.graph import OpError, Value
 from compiler.lowering import blocks, expressions
 from compiler.lowering.context import Context
 from compiler.lowering.definitions import Definition
@@ -20,7 +20,9 @@ from compiler.lowering.problems import POISON, Problem
 from compiler.lowering.readings import operand, origin, tensor
 from compiler.lowering.scope import Category, Scope
 from compiler.ops import FUNCTIONS, LAYERS, Function, Layer, Parameter, Takes
+from compiler.ops.rules import show
 from compiler.ops.signatures import bind
+from compiler.rows import BATCH
 from dsl import ast
 from dsl.ast import Span
 from dsl.errors import did_you_mean
@@ -158,8 +160,18 @@ def _apply_function(
         raise Problem(place, error.message, error.help) from None
     places.pop(0, None)  # what does not fit in what flows in is said at the function
     notes = dict.fromkeys(note for each in given for note in origin(each.meaning, each.expression, scope))
+    if function.name == "argmax" and rest.get("axis") is None:
+        _warn_of_all_rows(context, callee, rest["x"], scope)
     make = partial(function.build, *values, **rest)
     return context.made(span, callee.span, make, notes, places)
+
+
+def _warn_of_all_rows(context: Context, callee: ast.Expression, value: object, scope: Scope) -> None:
+    """argmax without an axis is over the rows of `batch` too, which is seldom meant."""
+    batch = scope.find(BATCH)
+    if batch is not None and isinstance(value, Value) and value.rank > 1 and value.shape[0] == batch.meaning:
+        message = f"argmax without an axis gives one place among all {value.size} elements of {show(value.shape)}"
+        context.reporter.warn(callee.span, message, f"`argmax(axis={value.rank - 1})` gives one for each row")
 
 
 def options(

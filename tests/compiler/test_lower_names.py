@@ -193,6 +193,21 @@ def test_unused_declarations_are_warned_of() -> None:
     assert all(each.severity == "warning" for each in warnings(body))
 
 
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("argmax(x)", "argmax without an axis gives one place among all 12 elements of [4, 3]"),
+        ("x |> argmax", "argmax without an axis gives one place among all 12 elements of [4, 3]"),
+        ("argmax(x, axis=1)", None),
+        ("argmax(x[0])", None),
+        ("argmax(transpose(x))", None),
+    ],
+)
+def test_argmax_over_all_rows_of_a_batch_is_warned_of(expression: str, message: str | None) -> None:
+    body = f"dim batch = 4 input x : [batch, 3] from client output y = {expression} to client"
+    assert [each.message for each in warnings(body, "model m role client ")] == ([message] if message else [])
+
+
 def test_a_model_that_uses_everything_has_no_warnings() -> None:
     body = """
         def f(x, n) { layer fc = dense(n) h = x |> fc return h }
