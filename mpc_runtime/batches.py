@@ -34,7 +34,10 @@ class Batches:
         self._inputs = {name: np.asarray(value) for name, value in inputs.items()}
         self._axes = {t.name: t.dims.index(BATCH) + (t.name in stacked) for t in tensors if BATCH in t.dims}
         self._result_axes = {r.name: r.dims.index(BATCH) if BATCH in r.dims else None for r in results}
+        self._ranks = {t.name: len(t.shape) + (t.name in stacked) for t in tensors}
         self.rows = self._count()
+        if not self.rows:
+            raise InputError("expected at least one row, found none")
         if self.rows != self._size and (whole := [n for n, axis in self._result_axes.items() if axis is None]):
             raise InputError(
                 f"output {whole[0]} is not computed row by row along the dim `{BATCH}`, so it takes exactly the "
@@ -51,7 +54,7 @@ class Batches:
         counts = {
             name: self._inputs[name].shape[axis]
             for name, axis in self._axes.items()
-            if name in self._inputs and self._inputs[name].ndim > axis
+            if name in self._inputs and self._inputs[name].ndim == self._ranks[name]
         }
         if not self._size or not self._axes:
             raise InputError(f"the plan has no input along a dim `{BATCH}`; use run")

@@ -32,7 +32,7 @@ Array = np.ndarray
 __all__ = ["Program", "compile", "connect", "launch", "load", "prepare_feed"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Program:
     """A compiled model.
 
@@ -42,6 +42,15 @@ class Program:
     plan: Plan
     warnings: tuple[Diagnostic, ...] = ()
     _stages: Stages | None = field(default=None, repr=False)
+
+    def __repr__(self) -> str:
+        plan = self.plan
+        inputs = dict.fromkeys(f"{t.name} {list(t.shape)}" for t in plan.inputs)  # an array role's are alike
+        outputs = (f"{r.name} {list(r.shape)}" for r in plan.results)
+        return (
+            f"<Program {plan.name}, plan {plan.hash[:16]}: inputs {', '.join(inputs) or 'none'}; "
+            f"{len(plan.params)} parameters; outputs {', '.join(outputs)}>"
+        )
 
     @cached_property
     def cost(self) -> Cost:
@@ -161,6 +170,8 @@ def launch(program: Program, *, timeout: float = TIMEOUT_SECONDS, window: int = 
 
     timeout: seconds that a machine waits for another. window: bytes that the dealer may be ahead of a party.
     """
+    if not isinstance(program, Program):
+        raise InputError(f"launch expects a Program, as compile and load make it, found {program!r}")
     return launch_plan(program.plan, prepare_feed, timeout=timeout, window=window)
 
 

@@ -52,7 +52,8 @@ def _read(path: Path) -> dict[str, Array]:
     if path.is_dir() or suffix in IMAGES:
         return {path.stem: _images(path)}
     if suffix == ".npy":
-        return {path.stem: np.load(path, allow_pickle=False)}
+        with path.open("rb") as file:
+            return {path.stem: np.lib.format.read_array(file, allow_pickle=False)}
     if suffix == ".npz":
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 from pathlib import Path
 
@@ -29,10 +30,10 @@ def init_cluster(file: Path, dims: tuple[str, ...], network: str | None, output:
     for server in ("dealer", "party 0", "party 1"):
         click.echo(f"  mpcc {server} {file}{same}{where}")
     for role in roles_of(plan, "setup"):
-        click.echo(f"  mpcc provide {file}{same}{where} --role '{role}' --param WEIGHTS")
+        click.echo(f"  mpcc provide {file}{same}{where} --role {shlex.quote(role)} --param WEIGHTS")
     for role in roles_of(plan, "run"):
         inputs = "".join(f" --input {t.name}=FILE" for t in plan.inputs if t.role == role)
-        click.echo(f"  mpcc submit {file}{same}{where} --role '{role}'{inputs}")
+        click.echo(f"  mpcc submit {file}{same}{where} --role {shlex.quote(role)}{inputs}")
 
 
 @click.command(help="Make a key pair: the secret half in NAME.key, the public half on standard output.")

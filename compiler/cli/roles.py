@@ -92,6 +92,8 @@ def submit(
     check_outputs(outputs, [r.name for r in program.plan.results_of(role)])
     values = read_inputs(inputs)
     with connect(cluster, program, role=role, key=key, timeout=timeout) as session:
+        if others := _others(program.plan, role):
+            click.echo(f"the run begins when {others}", err=True)
         results = run_rows(session, values)
         stats = session.stats
     written = write_results(results, outputs)
@@ -100,6 +102,14 @@ def submit(
         return
     show_results(results, written)
     click.echo(str(stats), err=True)
+
+
+def _others(plan: Plan, role: str) -> str:
+    """What a run needs of other roles, who may not have come yet."""
+    from mpc_runtime.submissions import roles_of
+
+    runs = [each for each in roles_of(plan, "run") if each != role]
+    return f"{' and '.join(runs)} {'has' if len(runs) == 1 else 'have'} submitted too" if runs else ""
 
 
 def _only_role(plan: Plan, stage: str) -> str:

@@ -51,3 +51,16 @@ def test_a_plan_without_batch_is_told_to_run() -> None:
     plan = replace(linear(batch=2), dims=())
     with pytest.raises(InputError, match="use run"):
         Batches(plan, plan.inputs, plan.results, {"x": np.zeros((2, 3))}, frozenset())
+
+
+@pytest.mark.parametrize(("shape", "rows"), [((3,), 2), ((4, 5, 3), 2), ((5, 3), 5)])
+def test_rows_are_counted_where_the_rank_fits(shape: tuple[int, ...], rows: int) -> None:
+    plan = linear(batch=2)
+    batches = Batches(plan, plan.inputs, plan.results, {"x": np.zeros(shape)}, frozenset())
+    assert batches.rows == rows  # a wrong rank is compared with the declared shape
+
+
+def test_no_rows_are_refused() -> None:
+    plan = linear(batch=2)
+    with pytest.raises(InputError, match="at least one row"):
+        Batches(plan, plan.inputs, plan.results, {"x": np.zeros((0, 3))}, frozenset())

@@ -95,7 +95,7 @@ def test_a_client_that_is_killed_after_submitting_harms_nobody(folder: Path) -> 
         with pytest.raises(subprocess.TimeoutExpired):
             lost.communicate(timeout=2.0)  # it has submitted, and waits for the bureau
         lost.kill()
-        lost.communicate()
+        assert b"the run begins when bureau has submitted too" in lost.communicate()[1]
         with mpc.connect(cluster, program, role="bank", key=folder / "bank2.key") as bank:
             found: dict[str, np.ndarray] = {}
             waiting = threading.Thread(target=lambda: found.update(bureau.run(y=np.ones(3))))
