@@ -5,6 +5,7 @@ dies.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -143,7 +144,8 @@ def test_a_killed_machine_is_named_with_the_op_and_nothing_is_left(victim: str) 
         assert time.monotonic() - died[0] < DEATH_SECONDS
         assert caught.value.peer == victim
         if victim != "dealer":  # the dealer may be missed between two executions
-            assert "linear.ppml:3" in caught.value.op
+            between = re.fullmatch(r"run \d+", caught.value.op)  # on a busy machine the run had not begun
+            assert between or "linear.ppml:3" in caught.value.op
         assert all(map(gone, pids.values()))
         with pytest.raises(Error, match="the session has ended"):
             session.run(x=X)
