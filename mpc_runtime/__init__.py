@@ -7,15 +7,21 @@
         session.provide("lenet.safetensors")
         result = session.run(image=x)
 
-`Program` says what a model costs and reveals; `Session` runs it.
+`Program` says what a model costs and reveals; `Session` runs it. What sessions need (sockets, processes) is imported
+when the first one is asked for.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from .cost import Cost, OpCost
 from .errors import CompileError, Error, InputError, MaterialError, PeerError
 from .program import Program, compile, connect, launch, load
-from .session import Session
-from .stats import Stats
 from .version import VERSION as __version__
+
+if TYPE_CHECKING:
+    from .session import Session
+    from .stats import Stats
 
 __all__ = [
     "CompileError",
@@ -34,3 +40,12 @@ __all__ = [
     "launch",
     "load",
 ]
+
+_LATER = {"Session": "session", "Stats": "stats"}
+
+
+def __getattr__(name: str) -> Any:
+    """`Session` and `Stats`, when they are asked for."""
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_LATER[name]}", __name__), name)

@@ -20,12 +20,13 @@ from .cost import Cost, cost
 from .errors import CompileError, Error, InputError
 from .limits import TIMEOUT_SECONDS, WINDOW_BYTES
 from .plan import Feed, Plan
-from .session import Session, connect_plan, launch_plan
 
 if TYPE_CHECKING:
     from compiler.pipeline import Stages
     from compiler.simulation import Simulation
     from dsl.errors import Diagnostic
+
+    from .session import Session
 
 Array = np.ndarray
 
@@ -157,6 +158,8 @@ def connect(
     take to answer. Raises InputError for a wrong file, role or key, PeerError for parties that are not there or have
     another plan.
     """
+    from .session import connect_plan
+
     return connect_plan(Path(cluster), program.plan, prepare_feed, role=role, key=key, timeout=timeout)
 
 
@@ -172,6 +175,8 @@ def launch(program: Program, *, timeout: float = TIMEOUT_SECONDS, window: int = 
     """
     if not isinstance(program, Program):
         raise InputError(f"launch expects a Program, as compile and load make it, found {program!r}")
+    from .session import launch_plan
+
     return launch_plan(program.plan, prepare_feed, timeout=timeout, window=window)
 
 
