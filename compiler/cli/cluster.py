@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from compiler.cli.options import load_program, program_options
+from compiler.cli.options import is_checked, load_program, program_options
 
 
 @click.command(
@@ -24,7 +24,11 @@ def init_cluster(file: Path, dims: tuple[str, ...], network: str | None, output:
     plan = load_program(file, dims, network).plan
     for written in write_cluster(output, plan.roles, port):
         click.echo(f"wrote {written}")
-    same = "".join(f" --dim {text}" for text in dims) + (f" --network {network}" if network else "")
+    same = (
+        "".join(f" --dim {text}" for text in dims)
+        + (f" --network {network}" if network else "")
+        + (" --checked" if is_checked() else "")
+    )
     where = "" if str(output) == "cluster.toml" else f" --cluster {output}"
     click.echo("\nNow, each in its own terminal:\n")
     for server in ("dealer", "party 0", "party 1"):

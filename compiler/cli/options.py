@@ -18,14 +18,27 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 SHOWN_ELEMENTS = 40  # of a result that is printed
 PLAN_MAGIC = b"PPMLPLAN"
+CHECKED = "compiler.cli.checked"
 
 
 def program_options(command: F) -> F:
-    """FILE, --dim and --network: what `load_program` takes."""
+    """FILE, --dim, --network and --checked: what `load_program` takes (the last by way of the command's context)."""
+    checked = click.option(
+        "--checked",
+        is_flag=True,
+        expose_value=False,
+        callback=_remember_checked,
+        help="Check promised ranges (`x = … in [lo, hi]`) in every run; reveals whether they hold.",
+    )
     network = click.option("--network", metavar="NET", help="lan, wan or rtt=40ms,bandwidth=100Mbps  [default: lan]")
     dims = click.option("--dim", "dims", multiple=True, metavar="NAME=N", help="Overrides a size of FILE; repeats.")
-    command = dims(network(command))
+    command = dims(network(checked(command)))
     return click.argument("file", type=click.Path(path_type=Path))(command)
+
+
+def _remember_checked(context: click.Context, parameter: click.Parameter, value: bool) -> bool:
+    context.meta[CHECKED] = value
+    return value
 
 
 def load_program(file: Path, dims: Sequence[str], network: str | None) -> Program:
@@ -39,17 +52,22 @@ def load_program(file: Path, dims: Sequence[str], network: str | None) -> Progra
     except OSError as error:
         raise InputError(f"{file}: cannot be read: {error.strerror}") from None
     if compiled:
-        if dims or network:
-            raise click.UsageError(f"{file} is a compiled plan: its sizes and its network are fixed. Give the .ppml.")
+        if dims or network or is_checked():
+            raise click.UsageError(f"{file} is a compiled plan: its sizes and options are fixed. Give the .ppml.")
         return load(file)
     sizes = {}
     for name, value in pairs(dims, "--dim").items():
         if not value.isdigit() or int(value) < 1:
             raise click.BadParameter(f"expected a whole number from 1, found {value!r}", param_hint="--dim")
         sizes[name] = int(value)
-    program = compile(file, dims=sizes, network=network or "lan")
+    program = compile(file, dims=sizes, network=network or "lan", checked=is_checked())
     show_warnings(program)
     return program
+
+
+def is_checked() -> bool:
+    """Whether the command in progress was given --checked."""
+    return bool(click.get_current_context().meta.get(CHECKED, False))
 
 
 def show_warnings(program: Program) -> None:

@@ -1,0 +1,35 @@
+"""Plans compiled as `checked`: a broken promise is seen, a kept one is not a nuisance, and neither without asking."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from machines import run_plan
+
+import mpc_runtime as mpc
+from mpc_runtime.plan import CHECK_PREFIX
+
+MODEL = """model promise
+role a, b
+input x : [3] from a in [-2, 2]
+input z : [3] from b in [-2, 2]
+y = x * z in [-1, 1]
+output q = sigmoid(y) to a
+"""
+
+
+@pytest.mark.parametrize(("z", "kept"), [([0.5, -0.25, 2], True), ([2, 0, 0.1], False), ([0.5, -0.5, -4 / 3], True)])
+def test_one_bit_says_whether_the_promise_holds(z: list[float], kept: bool) -> None:
+    program = mpc.compile(text=MODEL, checked=True)
+    results = run_plan(program.plan, {"x": [2, 2, 0.5], "z": z}).results
+    checks = {name: bool(value) for name, value in results.items() if name.startswith(CHECK_PREFIX)}
+    assert checks == {f"{CHECK_PREFIX}y (line 5) in [-1, 1]": kept}
+    if kept:
+        assert np.allclose(results["q"], program.reference({"x": [2, 2, 0.5], "z": z})["q"], atol=1e-3)
+
+
+def test_the_bit_stands_in_the_manifest_and_only_there_where_it_was_asked_for() -> None:
+    assert any("checked: y" in line for line in mpc.compile(text=MODEL, checked=True).leakage)
+    plain = mpc.compile(text=MODEL)
+    assert not any("checked" in line for line in plain.leakage)
+    assert plain.plan.hash != mpc.compile(text=MODEL, checked=True).plan.hash
