@@ -14,7 +14,7 @@ from .limits import RECORDS_AHEAD, WINDOW_BYTES
 from .plan import Plan, Procedure
 from .registers import Domain, Form
 
-BASE = 48_000_000
+BASE = 43_000_000
 """Resident bytes of an idle party: interpreter, NumPy, kernels, transport (measured on Linux, CPython 3.11)."""
 
 IN_FLIGHT = 8_000_000
