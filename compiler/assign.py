@@ -76,7 +76,9 @@ def _rings(expanded: Expanded, ops: list[tuple[Gate, Origin]]) -> list[Register]
         for register in gate.ins:
             t = types[register]
             if t.domain is Domain.WORDS:
-                types[register] = replace(t, bits=max(t.bits, min(64, gate.demand(register, types)), 1))
+                types[register] = replace(
+                    t, bits=max(t.bits, min(64, max(gate.demand(register, types), gate.preference(register, types))), 1)
+                )
     return types
 
 

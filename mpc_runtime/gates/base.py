@@ -230,6 +230,10 @@ class Gate:
         """Ring bits that operand `register` must have, given the rings of the results."""
         return max(types[out].bits for out in self.outs)
 
+    def preference(self, register: int, types: Types) -> int:
+        """Ring bits beyond `demand` at which the gate is cheaper; 1 where it does not care."""
+        return 1
+
     def wants_mask(self, register: int, types: Types) -> bool:
         """Whether parties need shares of this masked operand's mask (so its opening may not absorb an offset)."""
         return False

@@ -33,6 +33,11 @@ from .base import (
 )
 from .truncation import narrow_bits, offset_of, truncated
 
+MATERIAL_BITS = 224
+"""Most bits of material for one element, with a true share of the result: three words of the result's ring and two
+narrow ones, as PROTOCOLS 3.4 has them for 64-bit words. A result in a much wider ring than x would need wider narrow
+words; x is opened in a few bits more instead."""
+
 
 @dataclass(frozen=True)
 class Select(Gate):
@@ -51,6 +56,12 @@ class Select(Gate):
         if register == self.d:
             return 1
         return max(self.width + 1, self.shift + 2) if self.shift else types[self.y].bits
+
+    def preference(self, register: int, types: Types) -> int:
+        if register == self.d or not self.shift:
+            return 1
+        least = -(-(5 * types[self.y].bits + 2 * self.shift - MATERIAL_BITS) // 2)
+        return max(1, min(least, 64))
 
     def secrets(self, types: Types) -> tuple[Secret, ...]:
         lo = types[self.y].bits

@@ -8,6 +8,7 @@ import pytest
 
 import mpc_runtime as mpc
 from compiler.expand.layouts import LAN, WAN, cheapest, cost, layout
+from mpc_runtime.gates import Open
 
 MODEL = """model small
 role client, modeller
@@ -82,3 +83,24 @@ def test_layouts_are_those_of_the_published_table() -> None:
 def test_fewer_rounds_on_a_slow_network_for_few_elements() -> None:
     assert layout(31, 100, WAN).rounds == layout(31, 10**6, LAN).rounds == 2
     assert layout(63, 10**6, WAN).rounds > 2
+
+
+@pytest.mark.parametrize("weight", [8, 16, 20])
+def test_a_relu_of_31_bits_costs_what_the_protocol_derives(weight: int) -> None:
+    """PROTOCOLS section 3.4: at most 17.5 bytes a direction, both openings included, and 65 bytes of material."""
+    text = f"""model wide
+    role client, modeller
+    input x : [64, 100] from client in [-16, 16]
+    layer fc1 = dense(128)
+    layer fc2 = dense(10)
+    weights from modeller in [-{weight}, {weight}]
+    h = x |> fc1 |> relu
+    output y = h |> fc2 to client
+    """
+    program = mpc.compile(text=text)
+    elements = 64 * 128
+    (relu,) = (row for row in program.cost.per_op if row.label == "relu")
+    assert relu.offline_bytes <= 65 * elements
+    opened = [op.gate for op in program.plan.procedure("run").ops if isinstance(op.gate, Open)]
+    sizes = [program.plan.registers[g.y].wire_bytes for g in opened if program.plan.registers[g.y].size == elements]
+    assert sum(sizes) <= 17.5 * elements
