@@ -67,7 +67,7 @@ def test_a_plan_stands_wherever_a_file_does(folder: Path) -> None:
     assert any("score" in sentence for sentence in explained["leakage"])
     again = mpcc(folder, "compile", "credit.plan", "--dim", "batch=4")
     assert again.returncode == 2
-    assert "its sizes and its network are fixed" in again.stderr
+    assert "its sizes and options are fixed" in again.stderr
     (folder / "broken.plan").write_bytes((folder / "credit.plan").read_bytes()[:40])
     assert "the plan is damaged" in mpcc(folder, "explain", "broken.plan").stderr
 
