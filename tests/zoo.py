@@ -12,7 +12,11 @@ MODELS = Path(__file__).parent / "models"
 HEAD = "model zoo\nrole a, b\n"
 FIXED = HEAD + "input x : [5, 7] from a in [-4, 4]\ninput z : [5, 7] from b in [-4, 4]\n"
 WHOLE = HEAD + "input x : int[4, 5] from a in [-1000, 1000]\ninput z : int[4, 5] from b in [-1000, 1000]\n"
-SCALAR = HEAD + "input x : [] from a in [-4, 4]\ninput z : [] from b in [-4, 4]\n"
+SCALAR = (
+    HEAD
+    + "input x : [] from a in [-4, 4]\ninput z : [] from b in [-4, 4]\n"
+    + "param p : [] from a in [-4, 4]\nparam q : [] from b in [-4, 4]\ns = x * q\n"
+)
 MIXED = (
     HEAD
     + "input x : [4, 5] from a in [-4, 4]\ninput t : [4, 5] from b public in [-4, 4]\n"
@@ -41,6 +45,7 @@ EXPRESSIONS = {
     ),
     SCALAR: (
         "x + z", "x * z", "relu(x * z)", "sigmoid(x + z)", "x > z", "where(x > z, x, z)", "x * z * 0.3", "x / (z + 6)",
+        "p * z + q * x", "relu(p * q + x)",
     ),
     MIXED: (
         "x * t", "x @ transpose(t)", "relu(x + t)", "x + t * 2", "g and h", "g or not h", "where(g, x, t)", "g + h",

@@ -101,7 +101,7 @@ class Product(Gate):
     def ahead(self, p: PartyContext, y_known: bool) -> Array:
         """The part that needs no opened value of the run: -f([lx]_i, Y), or -f(X, [ly]_i) where X is known."""
         x, y = (p.mask(self.x), p[self.y]) if y_known else (p[self.x], p.mask(self.y))
-        part = self.product(x, y)
+        part = np.asarray(self.product(x, y))  # the product of scalars is no array
         np.negative(part, out=part)
         return part
 
