@@ -15,7 +15,21 @@ from typing import Any
 
 from compiler.expand import Expanded
 from compiler.expand.emitter import CONSTANT, PUBLIC, SHARE, WIRE
-from mpc_runtime.gates import Add, Concat, Constant, Gate, Input, LinearMap, Materialize, Product, Reveal, Xor
+from mpc_runtime.gates import (
+    Add,
+    Concat,
+    Constant,
+    Gate,
+    Input,
+    LinearMap,
+    Materialize,
+    Open,
+    Product,
+    Reveal,
+    Table,
+    Unmask,
+    Xor,
+)
 from mpc_runtime.gates.linear import Broadcast
 from mpc_runtime.plan import Origin
 from mpc_runtime.registers import Domain, Form, Register
@@ -72,14 +86,29 @@ def _rings(expanded: Expanded, ops: list[tuple[Gate, Origin]]) -> list[Register]
         Register(d.shape, _FORMS[d.mode], d.domain, 1 if d.domain is not Domain.WORDS else 0, d.scale, d.planes)
         for d in expanded.drafts
     ]
+    most = _most_bits(ops)
     for gate, _ in reversed(ops):
         for register in gate.ins:
             t = types[register]
             if t.domain is Domain.WORDS:
-                types[register] = replace(
-                    t, bits=max(t.bits, min(64, max(gate.demand(register, types), gate.preference(register, types))), 1)
-                )
+                demand = min(64, gate.demand(register, types))
+                assert demand <= most.get(register, 64), f"{gate} asks more of register {register} than it can have"
+                wished = min(gate.preference(register, types), most.get(register, 64))
+                types[register] = replace(t, bits=max(t.bits, demand, wished, 1))
     return types
+
+
+def _most_bits(ops: list[tuple[Gate, Origin]]) -> dict[int, int]:
+    """Forwards: the widest ring that a register can have, where it is below 64 bits: samples are stored in fewer."""
+    most: dict[int, int] = {}
+    for gate, _ in ops:
+        if isinstance(gate, Table):
+            most[gate.y] = gate.entry_bits
+        elif isinstance(gate, (Open, Unmask, Materialize, LinearMap, Add, Concat)):
+            least = min((most[r] for r in gate.ins if r in most), default=64)
+            if least < 64:
+                most |= dict.fromkeys(gate.outs, least)
+    return most
 
 
 def _forms(ops: list[tuple[Gate, Origin]], types: list[Register]) -> tuple[list[tuple[Gate, Origin]], list[Register]]:

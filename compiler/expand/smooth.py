@@ -253,7 +253,9 @@ def quotient(x: Expansion, value: Value, a: Held, b: Held) -> Held:
         held = Held(Kind.FIXED, b.shape, Interval(0.0, 1.0), {(WIRE, mantissa): unit})
         product_ = product(x, _fixed(value, value.shape, a.range), a, held, gates.Mul, fine=mantissa)
         scaled = x.e.wire(product_)[0]
-    kept = _kept_bits(value.range, sa + n.top - n.scale, mantissa)
+    largest = a.range.magnitude * 2.0 ** (n.scale - n.low)  # |b| is at least 2^low steps, or 0
+    reach = value.range.intersect(Interval(-largest, largest)) or value.range
+    kept = _kept_bits(reach, sa + n.top - n.scale, mantissa)
     k = width(a.range, sa + mantissa)
     out_scale = sa + kept + n.top - n.scale
     out = n.signs.weighted(scaled, n.weights(), out_scale, mantissa - kept, k)

@@ -30,6 +30,26 @@ def test_private_result_is_the_plaintext_one_and_costs_what_was_said(name: str, 
     _counted(program, run)
 
 
+@pytest.mark.parametrize(
+    ("lo", "hi"), [(-1, 1000), (-30000, 30000), (0, 2**29), (0.01, 1000), (-4, -0.25), (0.5, 0.75)]
+)
+def test_reciprocals_over_wide_ranges(lo: float, hi: float) -> None:
+    """Powers of two and their neighbours, of both signs: relative error 2^-12 (or two steps)."""
+    step = 2.0**-16
+    powers = 2.0 ** np.arange(-10, 15)
+    x = np.concatenate([powers, powers - step, powers + step])
+    x = np.concatenate([x, -x])
+    x = x[(x >= lo) & (x <= hi)]
+    first = f"input x : [{x.size}] from a in [{lo}, {hi}]\n"
+    head = f"model wide\nrole a, b\n{first}input z : [{x.size}] from b in [0, {step}]\n"
+    program = mpc.compile(text=head + "t = x + z\noutput y = 1 / t to a\noutput w = 3 / t to b\n")
+    results = run_plan(program.plan, {"x": x, "z": np.zeros(x.size)}).results
+    for name, numerator in (("y", 1.0), ("w", 3.0)):
+        expected = numerator / x
+        allowed = np.maximum(2.0**-12 * np.maximum(1, np.abs(expected)), 2 * step)
+        assert (np.abs(results[name] - expected) <= allowed).all(), name
+
+
 def _counted(program: mpc.Program, run: object) -> None:
     cost, stats, dealt = program.cost, run.stats, run.dealt  # type: ignore[attr-defined]
     for stage, prefix in (("setup", "setup_"), ("run", "")):
