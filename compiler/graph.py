@@ -302,21 +302,6 @@ def declare(value: Value, declared: Interval, name: str | None = None) -> Value:
     return replace(value, range=both, declared=promise, name=name or value.name)
 
 
-def located(value: Value, span: Span | None, name: str | None = None) -> Value:
-    """`value`, and all below it that has no place yet, with `span`; the name goes to `value` alone."""
-    new: dict[Value, Value] = {}
-
-    def visit(old: Value) -> Value:
-        if old.span is not None:
-            return old
-        if old not in new:
-            new[old] = replace(old, args=tuple(map(visit, old.args)), span=span)
-        return new[old]
-
-    found = visit(value)
-    return found if name is None else replace(found, name=name)
-
-
 def _visibility(op: TensorOp, args: tuple[Value, ...]) -> Visibility:
     if isinstance(op, Owned):
         return Visibility.PUBLIC if op.public else Visibility.SECRET

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from .errors import CompileError, Error
-from .gates import GATES, Gate, Input, Open, Reveal
+from .gates import GATES, Gate
 from .registers import Domain, Form, Register
 
 FORMAT = 1
@@ -297,16 +297,3 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "__dataclass_fields__"):
         return [_plain(getattr(value, f.name)) for f in fields(value)]
     return value
-
-
-def input_registers(procedure: Procedure) -> dict[str, int]:
-    """Register of each feed of a procedure."""
-    return {op.gate.feed: op.gate.y for op in procedure.ops if isinstance(op.gate, Input)}
-
-
-def reveals(procedure: Procedure) -> list[int]:
-    return [i for i, op in enumerate(procedure.ops) if isinstance(op.gate, Reveal)]
-
-
-def opens(procedure: Procedure) -> list[int]:
-    return [i for i, op in enumerate(procedure.ops) if isinstance(op.gate, Open)]

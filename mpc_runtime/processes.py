@@ -30,6 +30,7 @@ SeenBy = Callable[[str, Mapping[str, str]], Mapping[str, str]]
 
 START_SECONDS = 1.5  # for a child that could not start to end
 END_SECONDS = 0.5  # for a child to see the end of its standard input, which it waits for, before it is killed
+KILL_SECONDS = 10.0  # that the system may take to end a killed child; a moment on all but a stuck machine
 DEALER_NICE = 10  # dealing ahead gives way to the online phase where they share cores
 STDERR_SHOWN = 2000  # characters of a dead child's last words
 
@@ -121,7 +122,7 @@ class Processes:
                 child.wait(max(0.0, until - time.monotonic()))
             except subprocess.TimeoutExpired:  # noqa: PERF203
                 child.kill()
-                child.wait()
+                child.wait(KILL_SECONDS)
         for file in self._stderr.values():
             file.close()
 

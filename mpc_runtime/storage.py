@@ -8,48 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .gates import (
-    Add,
-    BitToWord,
-    Combine,
-    Concat,
-    Gate,
-    Leaf,
-    Materialize,
-    Open,
-    Pad,
-    Product,
-    Scale,
-    Select,
-    Square,
-    Sum,
-    Table,
-    ToBit,
-    ToPlanes,
-    Truncate,
-    WindowSum,
-)
+from . import gates
+from .gates import Gate
 from .plan import Procedure
 from .registers import Register
 
 FRESH = (
-    BitToWord,
-    Combine,
-    Concat,
-    Leaf,
-    Materialize,
-    Open,
-    Pad,
-    Product,
-    Scale,
-    Select,
-    Square,
-    Sum,
-    Table,
-    ToBit,
-    ToPlanes,
-    Truncate,
-    WindowSum,
+    gates.BitToWord,
+    gates.Combine,
+    gates.Concat,
+    gates.Leaf,
+    gates.Materialize,
+    gates.Open,
+    gates.Pad,
+    gates.Product,
+    gates.Scale,
+    gates.Select,
+    gates.Square,
+    gates.Sum,
+    gates.Table,
+    gates.ToBit,
+    gates.ToPlanes,
+    gates.Truncate,
+    gates.WindowSum,
 )
 """Gates whose results are arrays of their own. What is not named here may show its operands."""
 
@@ -59,19 +40,19 @@ def overwritable(procedure: Procedure, types: Sequence[Register]) -> dict[int, f
 
     Feeds, constants and what an earlier procedure left are never written over.
     """
-    gates = [op.gate for op in procedure.ops]
+    ops = [op.gate for op in procedure.ops]
     group: dict[int, int] = {}
-    for gate in gates:
+    for gate in ops:
         if not _is_fresh(gate, types):
             for register in (*gate.outs, *gate.ins):
                 _join(group, (*gate.outs, *gate.ins)[0], register)
     order = list(procedure.order)
-    last = {_root(group, r): place for place, i in enumerate(order) for r in (*gates[i].ins, *gates[i].outs)}
-    made = {r for gate in gates if gate.ins for r in gate.outs}
-    given = {_root(group, r) for gate in gates for r in (*gate.ins, *gate.outs) if r not in made}
+    last = {_root(group, r): place for place, i in enumerate(order) for r in (*ops[i].ins, *ops[i].outs)}
+    made = {r for gate in ops if gate.ins for r in gate.outs}
+    given = {_root(group, r) for gate in ops for r in (*gate.ins, *gate.outs) if r not in made}
     out = {}
     for place, i in enumerate(order):
-        roots = {r: _root(group, r) for r in gates[i].ins}
+        roots = {r: _root(group, r) for r in ops[i].ins}
         mine = [r for r, root in roots.items() if last[root] == place and root not in given]
         alone = frozenset(r for r in mine if list(roots.values()).count(roots[r]) == 1)
         if alone:
@@ -80,7 +61,7 @@ def overwritable(procedure: Procedure, types: Sequence[Register]) -> dict[int, f
 
 
 def _is_fresh(gate: Gate, types: Sequence[Register]) -> bool:
-    if isinstance(gate, Add):
+    if isinstance(gate, gates.Add):
         x, y = types[gate.x].form, types[gate.y].form
         return (x.additive and y.additive) or (x.masked and y.masked)
     return isinstance(gate, FRESH)

@@ -17,7 +17,7 @@ Array = np.ndarray
 
 @dataclass
 class Expansion:
-    """One model's expansion. uses: how many ops and outputs read each value."""
+    """One model's expansion. held: the forms of the values expanded so far."""
 
     e: Emitter
     bits: Bits
