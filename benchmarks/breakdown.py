@@ -54,7 +54,8 @@ def dealer_seconds(program: mpc.Program, runs: int) -> dict[Key, float]:
     executor.setup((os.urandom(16), os.urandom(16)), sinks)
     seen: dict[int, list[float]] = defaultdict(list)
     for _ in range(runs):
-        record = _TimedRecord(plan, "run", (os.urandom(16), os.urandom(16)), sinks, executor._kept)
+        keys = os.urandom(16), os.urandom(16)
+        record = _TimedRecord(plan, "run", keys, sinks, executor._kept, executor._kept_shares)
         record.deal(executor._uses["run"])
         record.op = -1  # the last op ends here
         for op, seconds in record.seconds.items():
