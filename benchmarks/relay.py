@@ -95,14 +95,21 @@ def _listen(target: tuple[str, int], there: Wire, back: Wire) -> int:
     return int(server.getsockname()[1])
 
 
+def _party(name: str) -> str:
+    """The party whose address this is the name of, "p0" or "p0.stream"; empty for another machine's."""
+    party = name.partition(".")[0]
+    return party if party in ("p0", "p1") else ""
+
+
 def _serve(targets: Mapping[str, str], round_trip: float, rate: float) -> None:
     """Writes the addresses to use, as JSON, and relays until standard input ends."""
-    wires = {name: Wire(round_trip / 2, rate) for name in targets}
-    opposite = {"p0": "p1", "p1": "p0", ECHO: ECHO}
+    to = {machine: Wire(round_trip / 2, rate) for machine in ("p0", "p1", "")}
+    opposite = {"p0": "p1", "p1": "p0", "": ""}
     addresses = {}
     for name, address in targets.items():
         host, _, port = address.removeprefix("tcp://").rpartition(":")
-        port = _listen((host, int(port)), wires[name], wires[opposite[name]])
+        party = _party(name)
+        port = _listen((host, int(port)), to[party], to[opposite[party]])
         addresses[name] = f"tcp://127.0.0.1:{port}"
     print(json.dumps(addresses), flush=True)
     while os.read(0, 4096):
@@ -120,10 +127,11 @@ class Relay:
     def between_parties(self, server: str, addresses: Mapping[str, str]) -> Mapping[str, str]:
         """The `seen_by` of `launch_plan`: p0 and p1 reach each other through the relay."""
         if not self._addresses:
-            self.start({name: addresses[name] for name in ("p0", "p1")})
-        if server not in ("p0", "p1"):
-            return addresses
-        return {**addresses, **{name: self._addresses[name] for name in ("p0", "p1") if name != server}}
+            self.start({name: address for name, address in addresses.items() if _party(name)})
+        return {
+            name: self._addresses[name] if _party(server) and _party(name) and _party(name) != server else address
+            for name, address in addresses.items()
+        }
 
     def start(self, targets: Mapping[str, str]) -> Mapping[str, str]:
         """Starts relaying to these addresses; the ones to use instead."""

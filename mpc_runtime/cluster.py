@@ -4,6 +4,7 @@ their own.
     [p0]                                    # and [p1], [dealer]
     address = "127.0.0.1:7100"
     key = "…"                               # public key, 40 characters
+    stream = "127.0.0.1:7110"               # optional: the port on which it sends data to the other servers
 
     [roles]
     client = ["…", "…"]                     # one key per machine that may speak for the role
@@ -26,7 +27,7 @@ from zmq.utils import z85
 from .errors import InputError
 from .machine import SERVERS, MachineConfig
 from .transport.curve import Z85_KEY_LENGTH, KeyPair
-from .transport.node import check_loopback
+from .transport.node import check_loopback, stream_of
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -43,7 +44,8 @@ KEY_HEADING = "# secret CURVE key; keep it to its machine"
 class Cluster:
     """What a cluster.toml says: ZeroMQ addresses and public keys of the servers, public keys of the roles.
 
-    origins: where each server's address stands ("cluster.toml:4").
+    origins: where each server's address stands ("cluster.toml:4"). streams: second addresses, of servers that have one
+    in the file.
     """
 
     path: Path
@@ -51,13 +53,26 @@ class Cluster:
     origins: Mapping[str, str]
     server_keys: Mapping[str, str]
     roles: Mapping[str, tuple[str, ...]]
+    streams: Mapping[str, str]
+
+    def seen(self) -> dict[str, str]:
+        """All addresses in the file, second ones under the name of `stream_of`."""
+        return {**self.addresses, **{stream_of(name): address for name, address in self.streams.items()}}
 
     def machine(self, name: str, keys: KeyPair, timeout: float, window: int) -> MachineConfig:
         """The configuration of one of its servers; InputError when the key is not the one in the file."""
         self.check_key(name, keys)
         allowed = {key: role for role, keys_ in self.roles.items() for key in keys_}
         return MachineConfig(
-            name, keys, self.addresses[name], self.server_keys, allowed, timeout, window, origin=self.origins[name]
+            name,
+            keys,
+            self.addresses[name],
+            self.server_keys,
+            allowed,
+            timeout,
+            window,
+            stream=self.streams.get(name, ""),
+            origin=self.origins[name],
         )
 
     def check_key(self, name: str, keys: KeyPair) -> None:
@@ -87,13 +102,15 @@ def load_cluster(path: str | Path) -> Cluster:
         raise InputError(f"{path}: {error}") from None
     if unknown := sorted(data.keys() - {*SERVERS, "roles"}):
         raise InputError(f"{path}: unknown table [{unknown[0]}]; expected [p0], [p1], [dealer] and [roles]")
-    addresses, keys, origins = {}, {}, {}
+    addresses, streams, keys, origins = {}, {}, {}, {}
     for name in SERVERS:
         table = _table(path, data, name)
-        if unknown := sorted(table.keys() - {"address", "key"}):
-            raise InputError(f"{path}: [{name}] has {unknown[0]!r}; expected address and key")
+        if unknown := sorted(table.keys() - {"address", "stream", "key"}):
+            raise InputError(f"{path}: [{name}] has {unknown[0]!r}; expected address, key and, if you like, stream")
         origins[name] = f"{path}:{_line(text, name, 'address')}"
         addresses[name] = check_loopback(_text(path, table, name, "address"), origins[name])
+        if "stream" in table:
+            streams[name] = check_loopback(_text(path, table, name, "stream"), f"{path}:{_line(text, name, 'stream')}")
         keys[name] = _public_key(path, _text(path, table, name, "key"), f"[{name}] key")
     roles = {}
     for role, listed in _table(path, data, "roles").items():
@@ -101,7 +118,7 @@ def load_cluster(path: str | Path) -> Cluster:
             raise InputError(f'{path}: [roles] {role}: expected a list of public keys, ["…"]')
         roles[role] = tuple(_public_key(path, key, f"[roles] {role}") for key in listed)
     _refuse_shared(path, keys, roles)
-    return Cluster(path, addresses, origins, keys, roles)
+    return Cluster(path, addresses, origins, keys, roles, streams)
 
 
 def write_cluster(path: str | Path, roles: Sequence[str], first_port: int = FIRST_PORT) -> list[Path]:

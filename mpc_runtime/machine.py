@@ -24,7 +24,7 @@ from .party import Party
 from .plan import FORMAT, Plan
 from .submissions import client_limits
 from .transport.curve import KeyPair
-from .transport.node import Hello, Node
+from .transport.node import Hello, Node, stream_of
 
 __all__ = ["SERVERS", "MachineConfig", "run"]
 
@@ -36,9 +36,9 @@ EXIT_ERROR, EXIT_INTERRUPTED = 1, 130
 class MachineConfig:
     """What one server needs to know besides the plan.
 
-    address: where it listens. server_keys: public keys of p0, p1 and the dealer. roles: public key -> role, of those
-    who may connect to a party. wait_seconds: how long to wait for the other servers at the start (None: as long as it
-    takes).
+    address: where it listens; stream: its second address, another port of the same host if empty. server_keys: public
+    keys of p0, p1 and the dealer. roles: public key -> role, of those who may connect to a party.
+    wait_seconds: how long to wait for the other servers at the start (None: as long as it takes).
     """
 
     name: str
@@ -49,6 +49,7 @@ class MachineConfig:
     timeout: float = TIMEOUT_SECONDS
     window: int = WINDOW_BYTES
     wait_seconds: float | None = None
+    stream: str = ""
     origin: str = ""
     """Where the address was written, for messages."""
 
@@ -56,12 +57,13 @@ class MachineConfig:
 def run(
     plan: Plan,
     config: MachineConfig,
-    addresses: Callable[[str], Mapping[str, str]],
+    addresses: Callable[[str, str], Mapping[str, str]],
     ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Serves until an error, which is raised here after all who are connected were told.
 
-    addresses: from the address that this server listens at, those of all servers. ready: called when all have met.
+    addresses: from the addresses that this server listens at, first and second, those of all servers, the second ones
+    under the name of `stream_of` where they are known. ready: called when all have met.
     """
     keep_memory()
     others = [name for name in SERVERS if name != config.name]
@@ -71,14 +73,15 @@ def run(
         machines = {config.server_keys[name]: name for name in others}
         try:
             if config.name == "dealer":
-                node.listen(config.address, machines, {})
+                node.listen(config.address, machines, {}, stream=config.stream)
             else:
-                node.listen(config.address, machines, config.roles, client_limits(plan, int(config.name[1])))
+                limits = client_limits(plan, int(config.name[1]))
+                node.listen(config.address, machines, config.roles, limits, config.stream)
         except InputError as error:
             raise InputError(f"{config.origin}: {error}" if config.origin else str(error)) from None
-        where = addresses(node.address)
+        where = addresses(node.address, node.stream_address)
         for name in others:
-            node.connect(name, where[name], config.server_keys[name])
+            node.connect(name, where[name], config.server_keys[name], where.get(stream_of(name), ""))
         node.meet(others, config.wait_seconds)
         ready()
         if config.name == "dealer":
@@ -102,7 +105,7 @@ def run(
 
 
 def main() -> None:
-    """The launched process: configuration, plan and addresses on standard input, the address bound on standard
+    """The launched process: configuration, plan and addresses on standard input, the addresses bound on standard
     output.
     """
     stdin, stdout = sys.stdin.buffer, sys.stdout
@@ -119,8 +122,8 @@ def main() -> None:
         wait_seconds=given["timeout"],
     )
 
-    def addresses(own: str) -> Mapping[str, str]:
-        print(json.dumps({"address": own}), file=stdout, flush=True)
+    def addresses(own: str, stream: str) -> Mapping[str, str]:
+        print(json.dumps({config.name: own, stream_of(config.name): stream}), file=stdout, flush=True)
         line = stdin.readline()
         if not line:
             os._exit(EXIT_ERROR)  # the parent has gone already

@@ -153,7 +153,7 @@ class Processes:
             for name, child in self._children.items():
                 assert child.stdout is not None
                 selector.register(child.stdout, selectors.EVENT_READ, name)
-            while len(self.addresses) < len(SERVERS):
+            while missing := [name for name in SERVERS if name not in self.addresses]:
                 for key, _ in selector.select(max(0.0, deadline - time.monotonic())):
                     stdout = self._children[key.data].stdout
                     assert stdout is not None
@@ -161,10 +161,9 @@ class Processes:
                     if not line:
                         self._children[key.data].wait(START_SECONDS)
                         raise PeerError(f"{key.data} did not start: {self._last_words(key.data)}", key.data)
-                    self.addresses[key.data] = json.loads(line)["address"]
+                    self.addresses.update(json.loads(line))
                     selector.unregister(stdout)
                 if time.monotonic() > deadline:
-                    missing = [name for name in SERVERS if name not in self.addresses]
                     raise PeerError(f"{missing[0]} did not start in time", missing[0])
 
     def _last_words(self, name: str) -> str:

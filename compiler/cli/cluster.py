@@ -116,10 +116,11 @@ def _serve(
     config = machines.machine(name, keys, timeout, window << 20)
     others = " and ".join(other for other in SERVERS if other != name)
 
-    def addresses(own: str) -> dict[str, str]:
-        at, what = own.removeprefix("tcp://"), f"plan {plan.name} {plan.hash[:16]}"
+    def addresses(own: str, stream: str) -> dict[str, str]:
+        at = f"{own.removeprefix('tcp://')} (data: port {stream.rpartition(':')[2]})"
+        what = f"plan {plan.name} {plan.hash[:16]}"
         click.echo(f"{name} listens at {at} with {what}; waiting for {others}", err=True)
-        return dict(machines.addresses)
+        return machines.seen()
 
     def stopped(*_: object) -> None:
         raise KeyboardInterrupt

@@ -89,7 +89,7 @@ def _deployment(path: Path, file: Path | None) -> Iterator[Finding]:
             yield Finding(f"key of {name}", True, str(key))
         except Error as error:
             yield Finding(f"key of {name}", False, str(error))
-    for name, address in cluster.addresses.items():
+    for name, address in [*cluster.addresses.items(), *cluster.streams.items()]:
         listens = _listens(address)
         command = "dealer" if name == "dealer" else f"party {name[1]}"
         yield Finding(

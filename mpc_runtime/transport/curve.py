@@ -1,8 +1,10 @@
-"""Keys of machines and roles, and who may connect: CURVE (Curve25519) on every socket, checked by a ZAP gatekeeper.
+"""Keys of machines and roles, and who may connect: CURVE (Curve25519), checked by a ZAP gatekeeper.
 
 A key pair is two Z85 strings of 40 characters, as ZeroMQ writes them. The gatekeeper answers ZeroMQ's question "may
 this public key connect?" (ZAP, RFC 27) with the name that belongs to the key; the name then travels with every
-message of the connection, so no machine can speak under another's name. Leaves files and configuration to `cluster.py`.
+message of the connection, so no machine can speak under another's name. A server's second socket (`sealed.py`) takes
+connections that show a ticket, which the server gave out over CURVE and which is good for one connection. Leaves files
+and configuration to `cluster.py`.
 """
 
 from __future__ import annotations
@@ -16,10 +18,12 @@ from zmq.utils import z85
 
 from ..errors import InputError
 
-__all__ = ["Gatekeeper", "KeyPair"]
+__all__ = ["TICKET_BYTES", "TICKET_USER", "Gatekeeper", "KeyPair", "stream_route"]
 
 _ZAP_ADDRESS = "inproc://zeromq.zap.01"
-_ZAP_FIELDS = 7  # version, request, domain, address, identity, mechanism, client key
+_ZAP_HEAD = 6  # version, request, domain, address, identity, mechanism; then the credentials: a key, or user and ticket
+TICKET_USER = b"ticket"
+TICKET_BYTES = 16
 Z85_KEY_LENGTH = 40
 
 
@@ -47,6 +51,11 @@ class KeyPair:
         return f"KeyPair(public={self.public!r})"  # a secret key belongs in no log
 
 
+def stream_route(ticket: bytes) -> bytes:
+    """The name under which the holder of a ticket connects, by which it is sent to."""
+    return b"\1" + ticket  # ZeroMQ reserves a first byte of 0
+
+
 class Gatekeeper:
     """Answers, in a thread of its own, which public keys may connect to this context's sockets.
 
@@ -56,11 +65,16 @@ class Gatekeeper:
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], names: Mapping[str, str]) -> None:
         """`names`: Z85 public key -> name of the machine or role. All other keys are refused."""
         self._names = {z85.decode(key.encode()): name.encode() for key, name in names.items()}
+        self._tickets: dict[bytes, bytes] = {}
         self._socket = context.socket(zmq.REP)
         self._socket.linger = 0
         self._socket.bind(_ZAP_ADDRESS)
         self._thread = threading.Thread(target=self._serve, name="gatekeeper", daemon=True)
         self._thread.start()
+
+    def admit(self, ticket: bytes, name: str) -> None:
+        """Lets in one connection that shows this ticket, in hexadecimal digits, under this name."""
+        self._tickets[ticket.hex().encode()] = name.encode()
 
     def _serve(self) -> None:
         try:
@@ -72,6 +86,12 @@ class Gatekeeper:
 
     def _answer(self, request: list[bytes]) -> list[bytes]:
         version, number = (*request, b"", b"")[:2]
-        if len(request) == _ZAP_FIELDS and request[5] == b"CURVE" and (name := self._names.get(request[6])):
+        mechanism, credentials = request[_ZAP_HEAD - 1 : _ZAP_HEAD], request[_ZAP_HEAD:]
+        name = None
+        if mechanism == [b"CURVE"] and len(credentials) == 1:
+            name = self._names.get(credentials[0])
+        elif mechanism == [b"PLAIN"] and len(credentials) == 2 and credentials[0] == TICKET_USER:
+            name = self._tickets.pop(credentials[1], None)
+        if name:
             return [version, number, b"200", b"OK", name, b""]
-        return [version, number, b"400", b"key not in the allow-list", b"", b""]
+        return [version, number, b"400", b"not in the allow-list", b"", b""]

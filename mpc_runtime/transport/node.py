@@ -1,11 +1,17 @@
 """One machine's place in the network: what it listens to, what it is linked to, and who of them is still alive.
 
-    every server (p0, p1, dealer) has one ROUTER socket: others are answered, and sent to, through it
+    every server (p0, p1, dealer) has one ROUTER socket (CURVE): others talk to it, and clients are answered, through it
     whoever wants to hear from a server opens a `Link` to it (DEALER): all that the server says arrives there, in order
+    a server invites other servers to a second socket: what it says to them leaves there, sealed (`sealed.py`)
 
 So a machine that waits for one other reads one socket, whatever clients send meanwhile. A link starts with a hello that
 carries protocol version, plan format and plan hash; nothing else is taken from a machine before its hello was
 checked. The name of a sender is the one that belongs to its CURVE key (`curve.py`), never one that it writes itself.
+
+    p1 -> p0  hello                       CURVE
+    p0 -> p1  invitation, ticket, key     CURVE
+    p1 -> p0  an empty message            second socket, let in by the ticket
+    p0 -> p1  welcome, everything else    second socket, sealed under the key
 
 Leaves the meaning of messages to the machines (`party.py`, `dealer/server.py`, `client.py`) and a plan's byte streams
 to `zmq.py`.
@@ -14,9 +20,11 @@ to `zmq.py`.
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,16 +32,17 @@ import zmq
 
 from ..errors import InputError, PeerError
 from .channel import Buffer
-from .curve import Gatekeeper, KeyPair
-from .link import CONTROL, Link, Message, configure, is_control, parse, receive
+from .curve import TICKET_BYTES, Gatekeeper, KeyPair, stream_route
+from .link import CONTROL, Link, Message, configure, identify, is_control, parse, receive
 from .memory import as_bytes
+from .sealed import KEY_BYTES, Sealer
 
-__all__ = ["Hello", "Node", "check_loopback"]
+__all__ = ["Hello", "Node", "check_loopback", "stream_of"]
 
-PROTOCOL_VERSION = 1
-FRAME_BYTES = 1 << 20  # larger messages go in frames: CURVE at 1 MiB a frame moved 580 MB/s each way, unsplit 310
+PROTOCOL_VERSION = 2
 COPIED_BYTES = 1 << 16  # below this a copy costs less than to keep track of the buffer
 CLIENT_BODY_BYTES = 4096  # JSON of a message to a server's ROUTER; hello, submit and withdraw take a few hundred
+STREAM_LIMITS = 512, 8  # bytes of a message and messages that a server takes on its second socket: arrivals, heartbeats
 CHOSEN_BY_US = b"\0"  # the first byte of a route that our ROUTER has made up, which it does not use again
 GUESTS_SWEPT = 64  # clients after which those that are gone are looked for
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -80,6 +89,11 @@ def check_loopback(address: str, where: str) -> str:
     return f"tcp://{'127.0.0.1' if host == 'localhost' else host}:{port}"
 
 
+def stream_of(server: str) -> str:
+    """The name that a server's second address has in a mapping of addresses, beside its first one's: the server's."""
+    return f"{server}.stream"
+
+
 @dataclass
 class Node:
     """The sockets of one machine. Used from one thread; `close` it in the end."""
@@ -92,12 +106,19 @@ class Node:
     links: dict[str, Link] = field(default_factory=dict)
     routes: dict[str, bytes] = field(default_factory=dict)
     """Machine -> its way back through our ROUTER, after its hello."""
+    streams: dict[str, bytes] = field(default_factory=dict)
+    """Machine -> its route on our second socket, from when it has come there."""
     guests: dict[bytes, str] = field(default_factory=dict)
     """Ways back to the clients that have said hello -> their role; those that were refused "", and they are ignored."""
     address: str = ""
+    stream_address: str = ""
 
     def __post_init__(self) -> None:
         self._router: zmq.Socket[bytes] | None = None
+        self._stream: zmq.Socket[bytes] | None = None
+        self._gatekeeper: Gatekeeper | None = None
+        self._invited: dict[str, bytes] = {}  # machine -> the route that it will have on our second socket
+        self._sealers: dict[str, Sealer] = {}
         self._sweep_at = GUESTS_SWEPT
         self._machines: frozenset[str] = frozenset()
         self._early: deque[Message] = deque()  # clients' messages that came before the servers had met
@@ -111,32 +132,44 @@ class Node:
         machines: Mapping[str, str],
         roles: Mapping[str, str],
         limits: tuple[int, int] = (1 << 16, 16),
+        stream: str = "",
     ) -> None:
         """Binds `address` (a `*` port is chosen by the system; see `self.address`) for these keys -> names only.
 
         limits: bytes of a frame and number of messages that ZeroMQ takes for us from a connection while we compute. A
         larger frame ends its connection; behind more messages it stalls, and its heartbeats end it.
+        stream: the second address, for what we say to servers; another port of the first one's host if not given.
         """
-        Gatekeeper(self.context, {**roles, **machines})
-        router = self.context.socket(zmq.ROUTER)
-        configure(router, self.keys, address)
+        self._gatekeeper = Gatekeeper(self.context, {**roles, **machines})
+        self._machines = frozenset(machines.values())
+        self._router = router = self._server(address)
+        identify(router, self.keys)
         router.curve_server = True
-        router.zap_domain = b"mpc"
-        router.router_mandatory = True
         router.maxmsgsize, router.rcvhwm = limits
+        self.address = self._bind(router, address)
+        self._stream = self._server(address)
+        self._stream.plain_server = True
+        self._stream.maxmsgsize, self._stream.rcvhwm = STREAM_LIMITS
+        self.stream_address = self._bind(self._stream, stream or f"{self.address.rpartition(':')[0]}:*")
+
+    def _server(self, address: str) -> zmq.Socket[bytes]:
+        socket: zmq.Socket[bytes] = self.context.socket(zmq.ROUTER)
+        configure(socket, address)
+        socket.zap_domain = b"mpc"
+        socket.router_mandatory = True
+        return socket
+
+    def _bind(self, socket: zmq.Socket[bytes], address: str) -> str:
         try:
-            router.bind(address)
+            socket.bind(address)
         except zmq.ZMQError as error:
-            router.close(linger=0)
             reason = "is in use" if error.errno == zmq.EADDRINUSE else f"cannot be listened at: {error.strerror}"
             raise InputError(f"{self.hello.name}'s address {address.removeprefix('tcp://')} {reason}") from None
-        self._router = router
-        self._machines = frozenset(machines.values())
-        self.address = str(router.last_endpoint.decode())
+        return socket.get_string(zmq.LAST_ENDPOINT)
 
-    def connect(self, name: str, address: str, server_key: str) -> Link:
-        """Opens the link to a server and says hello; `meet` waits for the answer."""
-        link = Link(self.context, name, address, self.keys, server_key)
+    def connect(self, name: str, address: str, server_key: str, stream: str = "") -> Link:
+        """Opens the link to a server and says hello; `meet` waits for the answer. stream: as in `Link`."""
+        link = Link(self.context, name, address, self.keys, server_key, stream)
         link.say(self.hello.body())
         self.links[name] = link
         return link
@@ -149,12 +182,14 @@ class Node:
         names = tuple(machines)
         until = None if seconds is None else time.monotonic() + seconds
         while True:
-            missing = [n for n in names if not (self.links[n].welcomed and (self._router is None or n in self.routes))]
+            missing = [n for n in names if not (self.links[n].welcomed and (self._router is None or n in self.streams))]
             if not missing:
                 return
             self.wait(names, listen=True, seconds=0.25)
+            self._pollers.clear()  # links move to their second sockets
             while (message := self._from_router()) is not None:
                 self._early.append(message)
+            self._welcome_arrivals()
             for name in missing:
                 if not self.links[name].greeted():
                     self.links[name].check("the start")
@@ -168,24 +203,25 @@ class Node:
     # -- talking --------------------------------------------------------------------------------------------------
 
     def send(self, machine: str, buffer: Buffer) -> None:
-        """Sends a data message to a server that has said hello."""
-        view = as_bytes(buffer)
-        router = self._serving()
-        try:
-            router.send(self.routes[machine], zmq.SNDMORE)
-        except zmq.ZMQError:
-            raise PeerError(f"{machine} is gone: nothing can be sent to it", machine) from None
-        start = 0
-        while view.nbytes - start > FRAME_BYTES:
-            router.send(view[start : start + FRAME_BYTES], zmq.SNDMORE, copy=False)
-            start += FRAME_BYTES
-        last = view[start:] if start else view
-        router.send(last, 0, copy=last.nbytes < COPIED_BYTES)
+        """Sends a data message to a server that we have met. The buffer may be changed afterwards."""
+        self._send_sealed(machine, [as_bytes(buffer)])
 
     def say(self, machine: str, body: Mapping[str, Any], *payload: Buffer) -> None:
-        """Sends a control message to a server that has said hello."""
-        if not self.answer(self.routes[machine], body, *payload):
-            raise PeerError(f"{machine} is gone: nothing can be sent to it", machine)
+        """Sends a control message to a server that we have met."""
+        self._send_sealed(
+            machine, [memoryview(CONTROL), memoryview(json.dumps(body).encode()), *map(as_bytes, payload)]
+        )
+
+    def _send_sealed(self, machine: str, parts: Sequence[memoryview]) -> None:
+        socket = self._stream
+        if socket is None:
+            raise RuntimeError(f"{self.hello.name} does not listen")
+        try:
+            socket.send(self.streams[machine], zmq.SNDMORE)
+        except zmq.ZMQError:
+            raise PeerError(f"{machine} is gone: nothing can be sent to it", machine) from None
+        for frame, flags in self._sealers[machine].message(parts):
+            socket.send(frame, flags, copy=frame.nbytes < COPIED_BYTES)
 
     def answer(self, route: bytes, body: Mapping[str, Any], *payload: Buffer) -> bool:
         """Sends a control message the way back to whoever has asked; False when it is not there any more."""
@@ -222,7 +258,8 @@ class Node:
             if not rest or not is_control(rest) or self.guests.get(route) == "":
                 continue  # only control messages come this way; there is no one to blame that we could name to a user
             try:
-                message = parse(str(rest[0].get("User-Id")), route, rest, CLIENT_BODY_BYTES)
+                parts = [frame.buffer for frame in rest]
+                message = parse(str(rest[0].get("User-Id")), route, parts, CLIENT_BODY_BYTES)
             except PeerError as error:
                 if error.peer in self._machines:
                     raise
@@ -240,22 +277,43 @@ class Node:
         if route in self.guests:
             return
         refusal = self.hello.refusal(message.body)
+        if message.sender in self.streams:
+            refusal = f"{message.sender} is connected to {self.hello.name} already"
         if not route.startswith(CHOSEN_BY_US):
             refusal = "a connection may not choose its own name: another could come back under it"
         if refusal:
             self.refuse(route, refusal)
-            if machine:
+            if machine and message.sender not in self.streams:
                 raise PeerError(refusal, message.sender)
             return
         if machine:
-            self.routes[message.sender] = route
-        else:
-            self.guests[route] = message.sender
+            self._invite(message.sender, route)
+            return
+        self.guests[route] = message.sender
         self.answer(route, {"kind": "welcome", "name": self.hello.name})
         if len(self.guests) >= self._sweep_at:
             for guest in list(self.guests):
                 self.answer(guest, {"kind": "probe"})  # which forgets it if it is gone
             self._sweep_at = max(GUESTS_SWEPT, 2 * len(self.guests))
+
+    def _invite(self, machine: str, route: bytes) -> None:
+        """Answers another server's hello with a key of its own, and a ticket to our second socket."""
+        assert self._gatekeeper is not None
+        ticket, key = os.urandom(TICKET_BYTES), os.urandom(KEY_BYTES)
+        self._gatekeeper.admit(ticket, machine)
+        self.routes[machine] = route
+        self._invited[machine] = stream_route(ticket)
+        self._sealers[machine] = Sealer(key)
+        port = int(self.stream_address.rpartition(":")[2])
+        self.answer(route, {"kind": "invitation", "port": port}, ticket, key)
+
+    def _welcome_arrivals(self) -> None:
+        """Greets the servers that have come to our second socket."""
+        while self._stream is not None and (frames := receive(self._stream)) is not None:
+            for machine, route in self._invited.items():
+                if frames[0].bytes == route and machine not in self.streams:
+                    self.streams[machine] = route
+                    self.say(machine, {"kind": "welcome", "name": self.hello.name})
 
     def _serving(self) -> zmq.Socket[bytes]:
         if self._router is None:
@@ -270,12 +328,14 @@ class Node:
         poller = self._pollers.get(key)
         if poller is None:
             poller = self._pollers[key] = zmq.Poller()
-            for link in self.links.values():
-                poller.register(link.monitor, zmq.POLLIN)
-            for name in key[1]:
-                poller.register(self.links[name].socket, zmq.POLLIN)
+            sockets = [monitor for link in self.links.values() for monitor in link.monitors]
+            sockets += [self.links[name].heard for name in key[1]]
             if listen and self._router is not None:
-                poller.register(self._router, zmq.POLLIN)
+                sockets.append(self._router)
+            if self._stream is not None and len(self.streams) < len(self._machines):
+                sockets.append(self._stream)
+            for socket in sockets:
+                poller.register(socket, zmq.POLLIN)
         poller.poll(None if seconds is None else max(0, int(seconds * 1000)))
 
     def check(self, at: object) -> None:
@@ -290,14 +350,18 @@ class Node:
         where.
         """
         body = {"kind": "failed", "peer": peer or self.hello.name, "op": op, "message": message}
-        for route in [*self.routes.values(), *self.guests]:
+        for machine in self.streams:
+            with suppress(PeerError):
+                self.say(machine, body)
+        for route in [*(r for m, r in self.routes.items() if m not in self.streams), *self.guests]:
             self.answer(route, body)
 
     def close(self) -> None:
         """Closes all sockets; a farewell has `LINGER_MS` to leave. Closing again does nothing."""
         while self.links:
             self.links.popitem()[1].close()
-        if self._router is not None:
-            self._router.close()
-            self._router = None
+        for socket in (self._router, self._stream):
+            if socket is not None:
+                socket.close()
+        self._router = self._stream = None
         self.context.term()

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import zmq
 
 from ..errors import MaterialError, PeerError
 from .channel import Buffer
@@ -29,7 +28,7 @@ COALESCE_BYTES = 1 << 19  # small writes of material are gathered into frames of
 CREDIT_SHARE = 4  # credit is granted again when this fraction of the window has been read
 
 
-def _await(node: Node, link: Link, at: object) -> Message | list[zmq.Frame]:
+def _await(node: Node, link: Link, at: object) -> Message | memoryview:
     """The next thing that the server at the other end of `link` says."""
     deadline = time.monotonic() + PATIENCE * node.timeout
     while (item := link.next(wait=True)) is None:
@@ -42,18 +41,6 @@ def _await(node: Node, link: Link, at: object) -> Message | list[zmq.Frame]:
                 str(at),
             )
     return item
-
-
-def _joined(frames: list[zmq.Frame]) -> memoryview:
-    """The bytes of a data message; copied only when it came in several frames."""
-    if len(frames) == 1:
-        return frames[0].buffer
-    out = np.empty(sum(map(len, frames)), np.uint8)
-    start = 0
-    for frame in frames:
-        out[start : start + len(frame)] = frame.buffer
-        start += len(frame)
-    return out.data
 
 
 class PeerChannel:
@@ -74,12 +61,11 @@ class PeerChannel:
             if not isinstance(item, Message):
                 break
             self.controls.append(item)
-        buffer = _joined(item)
-        if buffer.nbytes != nbytes:
+        if item.nbytes != nbytes:
             raise PeerError(
-                f"{self._peer} sent {buffer.nbytes} bytes at {at}, where the plan has {nbytes}", self._peer, str(at)
+                f"{self._peer} sent {item.nbytes} bytes at {at}, where the plan has {nbytes}", self._peer, str(at)
             )
-        return buffer
+        return item
 
     def control(self) -> Message | None:
         """The next control message, if one has arrived; between executions nothing else may arrive."""
@@ -88,7 +74,7 @@ class PeerChannel:
         item = self._link.next()
         if item is None or isinstance(item, Message):
             return item
-        raise PeerError(f"{self._peer} sent {len(item[0])} bytes of data between executions", self._peer)
+        raise PeerError(f"{self._peer} sent {item.nbytes} bytes of data between executions", self._peer)
 
 
 class MaterialSource:
@@ -163,11 +149,10 @@ class MaterialSource:
         item = _await(self._node, self._link, at)
         if isinstance(item, Message):
             raise MaterialError(f"the dealer's record ends too early, at {at}")
-        buffer = _joined(item)
-        self._read += buffer.nbytes
+        self._read += item.nbytes
         if self._read >= self._grant_at:
             self._grant(None)
-        return buffer
+        return item
 
     def _announcement(self, at: object) -> Message:
         """The next `record` message."""
@@ -175,10 +160,10 @@ class MaterialSource:
             self._note(_await(self._node, self._link, at))
         return self._announced
 
-    def _note(self, item: Message | list[zmq.Frame]) -> None:
+    def _note(self, item: Message | memoryview) -> None:
         """Something that arrived between records: an announcement, or a piece of a record passed over."""
         if not isinstance(item, Message):
-            self._read += sum(map(len, item))
+            self._read += item.nbytes
             if self._read >= self._grant_at:
                 self._grant(None)
         elif item.kind == "record":

@@ -58,7 +58,7 @@ def test_nothing_is_overwritten(written: Path) -> None:
         ("127.0.0.1:7301", "nowhere", r"cluster.toml:8: expected an address such as"),
         ("[dealer]", "[daeler]", r"unknown table \[daeler\]"),
         ("[roles]", "[roles]\nx = 3", r"\[roles\] x: expected a list of public keys"),
-        ("address =", "port =", r"\[p0\] has 'port'; expected address and key"),
+        ("address =", "port =", r"\[p0\] has 'port'; expected address, key and, if you like, stream"),
         ("[p0]", "[p0", r"cluster.toml: "),
     ],
 )

@@ -21,7 +21,7 @@ from mpc_runtime.client import RoleClient, encode_feeds
 from mpc_runtime.errors import PeerError
 from mpc_runtime.program import prepare_feed
 from mpc_runtime.session import Session
-from mpc_runtime.transport.link import CONTROL, configure
+from mpc_runtime.transport.link import CONTROL, configure, identify
 
 MODEL = """model pair
 role a, b
@@ -149,7 +149,7 @@ MISBEHAVIOUR = {
 @pytest.mark.parametrize("frames", MISBEHAVIOUR.values(), ids=list(MISBEHAVIOUR))
 def test_a_misbehaving_client_is_refused_and_others_go_on(session: Session, frames: list[bytes]) -> None:
     with client(session, "a") as bad:
-        bad.node.links["p0"].socket.send_multipart(frames)
+        bad.node.links["p0"].heard.send_multipart(frames)
         with pytest.raises(PeerError, match=r"p0|a sent|no part|expected a new id") as caught:
             bad._next("p0", "result", "")
         assert len(str(caught.value)) < 500
@@ -179,7 +179,7 @@ def test_a_client_that_asks_for_too_much_is_refused_and_others_go_on(session: Se
 def test_no_message_of_a_client_ends_a_party(session: Session, frames: list[bytes]) -> None:
     with client(session, "a") as odd:
         for party in PARTIES:
-            odd.node.links[party].socket.send_multipart(frames or [b""])
+            odd.node.links[party].heard.send_multipart(frames or [b""])
             odd.node.links[party].say({"kind": "withdraw", "stage": "run", "id": "x"})
     with client(session, "a") as even:
         assert even.node.links.keys() == set(PARTIES)  # both have welcomed it
@@ -189,7 +189,8 @@ def test_a_connection_may_not_choose_its_name(session: Session) -> None:
     processes = session._processes
     assert processes is not None
     with client(session, "b") as template, zmq.Context() as context, context.socket(zmq.DEALER) as socket:
-        configure(socket, template.node.keys, processes.addresses["p0"])
+        configure(socket, processes.addresses["p0"])
+        identify(socket, template.node.keys)
         socket.curve_serverkey = processes.server_keys["p0"].encode()
         socket.routing_id = b"a second coming"
         socket.rcvtimeo = 5000

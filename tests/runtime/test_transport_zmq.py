@@ -3,53 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import pytest
+from nodes import meet, mesh
 
 from mpc_runtime.errors import InputError, MaterialError, PeerError
 from mpc_runtime.transport.curve import KeyPair
-from mpc_runtime.transport.node import FRAME_BYTES, Hello, Node, check_loopback
+from mpc_runtime.transport.node import Hello, Node, check_loopback
+from mpc_runtime.transport.sealed import FRAME_BYTES
 from mpc_runtime.transport.zmq import MaterialSink, MaterialSource, PeerChannel
 
 NAMES = ("p0", "p1", "dealer")
-
-
-@contextmanager
-def mesh(names: tuple[str, ...] = ("p0", "p1"), plans: dict[str, str] | None = None) -> Iterator[dict[str, Node]]:
-    """Servers that listen and are linked to each other, not yet met."""
-    keys = {name: KeyPair.generate() for name in names}
-    with ExitStack() as stack:
-        nodes = {}
-        for name in names:
-            nodes[name] = Node(Hello(name, (plans or {}).get(name, "plan"), 1), keys[name], 5.0)
-            stack.callback(nodes[name].close)
-            nodes[name].listen("tcp://127.0.0.1:*", {keys[n].public: n for n in names if n != name}, {})
-        for name, node in nodes.items():
-            for other in names:
-                if other != name:
-                    node.connect(other, nodes[other].address, keys[other].public)
-        yield nodes
-
-
-def meet(nodes: dict[str, Node]) -> list[Exception]:
-    """All nodes meet, each in a thread of its own; the errors they raise."""
-    errors: list[Exception] = []
-
-    def one(name: str, node: Node) -> None:
-        try:
-            node.meet([other for other in nodes if other != name], 5.0)
-        except PeerError as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=one, args=item) for item in nodes.items()]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return errors
 
 
 @pytest.mark.parametrize("nbytes", [0, 1, FRAME_BYTES - 1, FRAME_BYTES, FRAME_BYTES + 1, 3 * FRAME_BYTES + 7])
