@@ -22,6 +22,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -174,9 +175,13 @@ def check(work: Workload, program: mpc.Program, result: Mapping[str, np.ndarray]
 def run_quietly(
     session: Session, inputs: Mapping[str, Any], at_start: Callable[[], None] = lambda: None
 ) -> dict[str, np.ndarray]:
-    """One run, begun when neither the dealer nor a party has anything left to do. at_start: called just before it."""
+    """One run, begun when neither the dealer nor a party has anything left to do. at_start: called just before it.
+
+    The dealer, which has dealt for the run, is stopped during it, for it would deal for a later one on the same cores.
+    """
     assert session._processes is not None
-    pids = list(session._processes.pids().values())
+    by_name = session._processes.pids()
+    pids = list(by_name.values())
     until = time.monotonic() + QUIET_AT_MOST
     calm = 0
     while calm < 3 and time.monotonic() < until:
@@ -185,7 +190,11 @@ def run_quietly(
         busy, past = busy_seconds(pids) - before, time.monotonic() - began
         calm = calm + 1 if busy < QUIET_SHARE * past else 0
     at_start()
-    return session.run(**inputs)
+    os.kill(by_name["dealer"], signal.SIGSTOP)
+    try:
+        return session.run(**inputs)
+    finally:
+        os.kill(by_name["dealer"], signal.SIGCONT)
 
 
 def busy_seconds(pids: Iterable[int]) -> float:

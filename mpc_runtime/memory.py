@@ -1,4 +1,5 @@
-"""A party's memory, counted from the plan: what is live while each op runs, the material that waits, the process.
+"""A party's memory, counted from the plan: what is live while each op runs, the shares and the material that wait, the
+process.
 
 The count follows the executor: a view shares the array it shows, party 0's shares of a bare masked value are that
 value, and the products of masks that are computed ahead wait as long as their op does.
@@ -13,9 +14,11 @@ from .gates.linear import Broadcast, Reshape, Slice, Transpose
 from .limits import RECORDS_AHEAD, WINDOW_BYTES
 from .plan import Plan, Procedure
 from .registers import Domain, Form
+from .sharing import payload_sizes
 
-BASE = 43_000_000
-"""Resident bytes of an idle party: interpreter, NumPy, kernels, transport (measured on Linux, CPython 3.11)."""
+BASE = 55_000_000
+"""Resident bytes of an idle party: interpreter, NumPy, kernels, transport, OpenSSL, and huge pages that are not full
+(measured on Linux, CPython 3.11)."""
 
 IN_FLIGHT = 8_000_000
 """Messages on their way out and in, with their encrypted copies (executor: WINDOW messages of MESSAGE bytes)."""
@@ -35,7 +38,8 @@ def peak_memory(plan: Plan) -> int:
     waiting = min(WINDOW_BYTES, RECORDS_AHEAD * material // 2)
     opened = sum(plan.registers[op.gate.y].wire_bytes for op in run.ops if isinstance(op.gate, Open))
     live = int(HEAP * max(_live(plan, run)))
-    return BASE + _kept(plan, run) + live + waiting + min(IN_FLIGHT, 2 * opened)
+    submitted = payload_sizes(tuple(feed for role in plan.roles for feed in plan.feeds_of(role, "run")))[1]
+    return BASE + _kept(plan, run) + live + waiting + submitted + min(IN_FLIGHT, 2 * opened)
 
 
 def _kept(plan: Plan, run: Procedure) -> int:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from .allocator import environment
 from .errors import PeerError
 from .machine import SERVERS
 from .plan import Plan
@@ -136,7 +137,7 @@ class Processes:
             stdout=subprocess.PIPE,
             stderr=self._stderr[name],
             start_new_session=True,
-            env={**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"},
+            env=environment({**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}),
         )
 
     def _tell(self, name: str, line: bytes) -> None:
