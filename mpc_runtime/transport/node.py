@@ -40,7 +40,6 @@ from .sealed import KEY_BYTES, Sealer
 __all__ = ["Hello", "Node", "check_loopback", "stream_of"]
 
 PROTOCOL_VERSION = 2
-COPIED_BYTES = 1 << 16  # below this a copy costs less than to keep track of the buffer
 CLIENT_BODY_BYTES = 4096  # JSON of a message to a server's ROUTER; hello, submit and withdraw take a few hundred
 STREAM_LIMITS = 512, 8  # bytes of a message and messages that a server takes on its second socket: arrivals, heartbeats
 CHOSEN_BY_US = b"\0"  # the first byte of a route that our ROUTER has made up, which it does not use again
@@ -221,7 +220,7 @@ class Node:
         except zmq.ZMQError:
             raise PeerError(f"{machine} is gone: nothing can be sent to it", machine) from None
         for frame, flags in self._sealers[machine].message(parts):
-            socket.send(frame, flags, copy=frame.nbytes < COPIED_BYTES)
+            socket.send(frame, flags)
 
     def answer(self, route: bytes, body: Mapping[str, Any], *payload: Buffer) -> bool:
         """Sends a control message the way back to whoever has asked; False when it is not there any more."""

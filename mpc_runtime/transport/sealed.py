@@ -44,16 +44,21 @@ class Sealer:
     def __init__(self, key: bytes) -> None:
         self._aead = AESGCM(key)
         self._nonces = _Counter()
+        self._sealed = np.empty(FRAME_BYTES + TAG_BYTES, np.uint8).data
 
     def message(self, parts: Sequence[memoryview]) -> Iterator[tuple[memoryview, int]]:
-        """The frames of one message and the flags to send each with; every part begins a frame of its own."""
+        """The frames of one message and the flags to send each with; every part begins a frame of its own.
+
+        A frame is to be sent, by copy, before the next one is asked for: all are sealed in the same memory, which stays
+        in the cache.
+        """
         for i, part in enumerate(parts):
             start = 0
             while True:
                 piece = part[start : start + FRAME_BYTES]
                 start += FRAME_BYTES
                 more = start < part.nbytes or i + 1 < len(parts)
-                sealed = np.empty(piece.nbytes + TAG_BYTES, np.uint8).data
+                sealed = self._sealed[: piece.nbytes + TAG_BYTES]
                 self._aead.encrypt_into(self._nonces.next(), piece, _MORE if more else _LAST, sealed)
                 yield sealed, zmq.SNDMORE if more else 0
                 if start >= part.nbytes:
