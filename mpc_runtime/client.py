@@ -6,7 +6,9 @@ it is, and which submissions meet in a run, is the parties' business (`party.py`
 
 from __future__ import annotations
 
+import math
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ import numpy as np
 
 from .errors import InputError, PeerError
 from .fixed_point import check, encode
+from .limits import WAIT_SECONDS
 from .plan import FORMAT, Feed, Plan, Tensor
 from .sharing import rebuild, split
 from .transport.curve import KeyPair
@@ -99,15 +102,18 @@ class RoleClient:
         server_keys: Mapping[str, str],
         timeout: float,
         alive: Callable[[], None] = lambda: None,
+        wait: float = WAIT_SECONDS,
     ) -> None:
         """Connects and waits for both parties' welcome; PeerError after `timeout` seconds or with another plan.
 
-        alive: called while waiting, then and later; may raise what else is known of the servers.
+        wait: seconds that the other roles of a run may take. alive: called while waiting, then and later; may raise
+        what else is known of the servers.
         """
         self.plan = plan
         self.role = role
         self.node = Node(Hello(role, plan.hash, FORMAT), keys, timeout)
         self._alive = alive
+        self._wait = wait
         self._early: dict[str, list[Message]] = {party: [] for party in PARTIES}
         self._sent: dict[str, tuple[str, int]] = {}  # what has no answer yet: id -> stage, bytes
         try:
@@ -135,7 +141,9 @@ class RoleClient:
         del self._sent[number]
 
     def wait_answer(self, number: str) -> Answer:
-        """Waits for a run: as long as it takes, while both parties live."""
+        """Waits for a run: `wait` seconds for it to begin, then as long as it takes, while both parties live."""
+        if self.plan.has_meetings:
+            self._next("p0", "begun", number, time.monotonic() + self._wait)
         messages = [self._next(party, "result", number) for party in PARTIES]
         reports = self._next("p0", "stats", number), self._next("p1", "stats", number)
         results = self.plan.results_of(self.role)
@@ -147,7 +155,7 @@ class RoleClient:
         values = {r.name: rebuild(r, messages[0].payload[i], messages[1].payload[i]) for i, r in enumerate(results)}
         return Answer(values, reports, moved)
 
-    def _next(self, party: str, kind: str, number: str) -> Message:
+    def _next(self, party: str, kind: str, number: str, until: float = math.inf) -> Message:
         """The message of this kind about this submission; others are kept for whoever asks for them."""
         early = self._early[party]
         for message in early:
@@ -160,6 +168,13 @@ class RoleClient:
             if item is None:
                 self.node.check("")
                 self._alive()
+                if time.monotonic() > until:
+                    others = " or ".join(role for role in self.plan.roles if role != self.role)
+                    raise PeerError(
+                        f"no run has begun with our inputs for {self._wait:g} s, and they are withdrawn: "
+                        f"something of {others} is missing, or many others were first",
+                        party,
+                    )
             elif not isinstance(item, Message):
                 raise PeerError(f"{party} sent data where a message was expected", party)
             elif item.kind == kind and item.body.get("id") == number:

@@ -59,7 +59,7 @@ class Cluster:
         """All addresses in the file, second ones under the name of `stream_of`."""
         return {**self.addresses, **{stream_of(name): address for name, address in self.streams.items()}}
 
-    def machine(self, name: str, keys: KeyPair, timeout: float, window: int) -> MachineConfig:
+    def machine(self, name: str, keys: KeyPair, timeout: float, window: int, wait: float) -> MachineConfig:
         """The configuration of one of its servers; InputError when the key is not the one in the file."""
         self.check_key(name, keys)
         allowed = {key: role for role, keys_ in self.roles.items() for key in keys_}
@@ -71,6 +71,7 @@ class Cluster:
             allowed,
             timeout,
             window,
+            wait,
             stream=self.streams.get(name, ""),
             origin=self.origins[name],
         )

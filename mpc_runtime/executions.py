@@ -120,6 +120,9 @@ class Executions:
         else:
             keys = self._keys(procedure, index)
         self._prepared = None
+        if self.number == 0 and procedure == "run" and self.plan.has_meetings:
+            for role, submission in submissions.items():
+                self.node.reply(submission.route, role, {"kind": "begun", "id": ids[role]})
         feeds: dict[str, Array] = {}
         for role, submission in submissions.items():
             feeds |= gather(self.plan.feeds_of(role, procedure), self.number, submission.payload, role)

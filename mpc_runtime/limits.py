@@ -8,3 +8,6 @@ WINDOW_BYTES = 64 << 20
 
 RECORDS_AHEAD = 8
 """Records that the dealer may be ahead: enough that a burst of single queries never waits for it."""
+
+WAIT_SECONDS = 3600.0
+"""How long a role waits for the other roles of a run, and a server for the other servers to start: people take time."""

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from .allocator import keep_memory
 from .dealer.server import Dealer
 from .errors import Error, InputError, PeerError
-from .limits import TIMEOUT_SECONDS, WINDOW_BYTES
+from .limits import TIMEOUT_SECONDS, WAIT_SECONDS, WINDOW_BYTES
 from .party import Party
 from .plan import FORMAT, Plan
 from .submissions import client_limits
@@ -38,7 +38,7 @@ class MachineConfig:
 
     address: where it listens; stream: its second address, another port of the same host if empty. server_keys: public
     keys of p0, p1 and the dealer. roles: public key -> role, of those who may connect to a party.
-    wait_seconds: how long to wait for the other servers at the start (None: as long as it takes).
+    wait: seconds to wait for the other servers at the start.
     """
 
     name: str
@@ -48,7 +48,7 @@ class MachineConfig:
     roles: Mapping[str, str]
     timeout: float = TIMEOUT_SECONDS
     window: int = WINDOW_BYTES
-    wait_seconds: float | None = None
+    wait: float = WAIT_SECONDS
     stream: str = ""
     origin: str = ""
     """Where the address was written, for messages."""
@@ -82,7 +82,7 @@ def run(
         where = addresses(node.address, node.stream_address)
         for name in others:
             node.connect(name, where[name], config.server_keys[name], where.get(stream_of(name), ""))
-        node.meet(others, config.wait_seconds)
+        node.meet(others, config.wait)
         ready()
         if config.name == "dealer":
             server = Dealer(plan, node, config.window)
@@ -119,7 +119,7 @@ def main() -> None:
         roles=given["roles"],
         timeout=given["timeout"],
         window=given["window"],
-        wait_seconds=given["timeout"],
+        wait=given["timeout"],
     )
 
     def addresses(own: str, stream: str) -> Mapping[str, str]:

@@ -178,6 +178,11 @@ class Plan:
         """64 hexadecimal digits; what every machine compares at the start of a session."""
         return hashlib.sha256(self._body()).hexdigest()
 
+    @property
+    def has_meetings(self) -> bool:
+        """Whether a run takes more than one role, so that the first to submit waits; p0 says when the run begins."""
+        return len(self.roles) > 1
+
     def feeds_of(self, role: str, stage: str) -> tuple[Feed, ...]:
         return tuple(f for f in self.feeds if f.role == role and f.stage == stage)
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from .cost import Cost, cost
 from .errors import CompileError, Error, InputError
-from .limits import TIMEOUT_SECONDS, WINDOW_BYTES
+from .limits import TIMEOUT_SECONDS, WAIT_SECONDS, WINDOW_BYTES
 from .plan import Feed, Plan
 
 if TYPE_CHECKING:
@@ -151,16 +151,17 @@ def connect(
     role: str,
     key: str | os.PathLike[str] | None = None,
     timeout: float = TIMEOUT_SECONDS,
+    wait: float = WAIT_SECONDS,
 ) -> Session:
     """A session for one role of servers that are running, those of a cluster.toml.
 
     key: the role's secret key file; `ROLE.key` beside the cluster.toml if none is given. timeout: seconds a party may
-    take to answer. Raises InputError for a wrong file, role or key, PeerError for parties that are not there or have
-    another plan.
+    take to answer. wait: seconds that the other roles of a run may take; then the inputs are withdrawn. Raises
+    InputError for a wrong file, role or key, PeerError for parties that are not there or have another plan.
     """
     from .session import connect_plan
 
-    return connect_plan(Path(cluster), program.plan, prepare_feed, role=role, key=key, timeout=timeout)
+    return connect_plan(Path(cluster), program.plan, prepare_feed, role=role, key=key, timeout=timeout, wait=wait)
 
 
 def load(path: str | os.PathLike[str]) -> Program:

@@ -24,7 +24,7 @@ from .cluster import key_path, load_cluster, load_key
 from .errors import Error, InputError, PeerError
 from .failures import best_witness
 from .given import Given
-from .limits import TIMEOUT_SECONDS, WINDOW_BYTES
+from .limits import TIMEOUT_SECONDS, WAIT_SECONDS, WINDOW_BYTES
 from .plan import CHECK_PREFIX, Plan, Tensor
 from .processes import Processes, SeenBy
 from .stats import Stats, run_stats
@@ -251,13 +251,14 @@ def connect_plan(
     role: str,
     key: str | os.PathLike[str] | None = None,
     timeout: float = TIMEOUT_SECONDS,
+    wait: float = WAIT_SECONDS,
 ) -> Session:
     """A session for one role of servers that are running: those of a cluster.toml. key: the role's secret key file
-    (`ROLE.key` beside the cluster.toml if none is given)."""
+    (`ROLE.key` beside the cluster.toml if none is given). wait: seconds that the other roles of a run may take."""
     if role not in plan.roles:
         raise InputError(f"the plan has no role {role!r}; it has {', '.join(plan.roles)}")
     machines = load_cluster(cluster)
     keys = load_key(key if key is not None else key_path(machines.path, role))
     machines.check_key(role, keys)
-    client = RoleClient(plan, role, keys, machines.addresses, machines.server_keys, timeout)
+    client = RoleClient(plan, role, keys, machines.addresses, machines.server_keys, timeout, wait=wait)
     return Session(plan, {role: client}, prepare)

@@ -57,6 +57,7 @@ def keygen(name: str, output: Path | None) -> None:
 def _server_options(command: click.decorators.FC) -> click.decorators.FC:
     for option in (
         click.option("--window", default=64, show_default=True, help="MB of material that the dealer may be ahead."),
+        click.option("--wait", default=3600.0, show_default=True, help="Seconds to wait for the servers at the start."),
         click.option("--timeout", default=60.0, show_default=True, help="Seconds that a machine may take to answer."),
         click.option("--key", type=click.Path(path_type=Path), help="Secret key file  [default: NAME.key beside it]"),
         click.option("--cluster", default="cluster.toml", show_default=True, type=click.Path(path_type=Path)),
@@ -77,9 +78,10 @@ def party(
     cluster: Path,
     key: Path | None,
     timeout: float,
+    wait: float,
     window: int,
 ) -> None:
-    _serve(f"p{number}", file, dims, network, cluster, key, timeout, window)
+    _serve(f"p{number}", file, dims, network, cluster, key, timeout, wait, window)
 
 
 @click.command(help="Start the dealer. It runs until it is stopped, or a party is gone.")
@@ -92,9 +94,10 @@ def dealer(
     cluster: Path,
     key: Path | None,
     timeout: float,
+    wait: float,
     window: int,
 ) -> None:
-    _serve("dealer", file, dims, network, cluster, key, timeout, window)
+    _serve("dealer", file, dims, network, cluster, key, timeout, wait, window)
 
 
 def _serve(
@@ -105,6 +108,7 @@ def _serve(
     cluster: Path,
     key: Path | None,
     timeout: float,
+    wait: float,
     window: int,
 ) -> None:
     from mpc_runtime.cluster import key_path, load_cluster, load_key
@@ -113,7 +117,7 @@ def _serve(
     plan = load_program(file, dims, network).plan
     machines = load_cluster(cluster)
     keys = load_key(key or key_path(machines.path, name))
-    config = machines.machine(name, keys, timeout, window << 20)
+    config = machines.machine(name, keys, timeout, window << 20, wait)
     others = " and ".join(other for other in SERVERS if other != name)
 
     def addresses(own: str, stream: str) -> dict[str, str]:

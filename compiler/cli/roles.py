@@ -72,6 +72,9 @@ def provide(
     "--output", "outputs", multiple=True, metavar="[NAME=]FILE", help="Where a result goes; else it is printed."
 )
 @click.option("--json", "as_json", is_flag=True, help="Results and statistics as JSON.")
+@click.option(
+    "--wait", default=3600.0, show_default=True, help="Seconds that the other roles may take; then it is withdrawn."
+)
 @_role_options
 def submit(
     file: Path,
@@ -80,6 +83,7 @@ def submit(
     inputs: tuple[str, ...],
     outputs: tuple[str, ...],
     as_json: bool,
+    wait: float,
     role: str | None,
     cluster: Path,
     key: Path | None,
@@ -91,7 +95,7 @@ def submit(
     role = role or _only_role(program.plan, "run")
     check_outputs(outputs, [r.name for r in program.plan.results_of(role)])
     values = read_inputs(inputs)
-    with connect(cluster, program, role=role, key=key, timeout=timeout) as session:
+    with connect(cluster, program, role=role, key=key, timeout=timeout, wait=wait) as session:
         if others := _others(program.plan, role):
             click.echo(f"the run begins when {others}", err=True)
         results = run_rows(session, values)

@@ -173,13 +173,13 @@ class Node:
         self.links[name] = link
         return link
 
-    def meet(self, machines: Iterable[str], seconds: float | None, alive: Callable[[], None] = lambda: None) -> None:
+    def meet(self, machines: Iterable[str], seconds: float, alive: Callable[[], None] = lambda: None) -> None:
         """Waits until these servers have welcomed us and, if we listen, have said hello; `PeerError` after `seconds`.
 
         alive: called now and then; may raise what else it knows of the servers.
         """
         names = tuple(machines)
-        until = None if seconds is None else time.monotonic() + seconds
+        until = time.monotonic() + seconds
         while True:
             missing = [n for n in names if not (self.links[n].welcomed and (self._router is None or n in self.streams))]
             if not missing:
@@ -193,7 +193,7 @@ class Node:
                 if not self.links[name].greeted():
                     self.links[name].check("the start")
             alive()
-            if until is not None and time.monotonic() > until:
+            if time.monotonic() > until:
                 where = ", ".join(f"{n} at {self.links[n].address}" for n in missing)
                 raise PeerError(
                     f"no answer from {where} for {seconds:g} s: is it running, and is its key right?", missing[0]

@@ -6,6 +6,7 @@ import re
 import subprocess
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,23 @@ def test_the_nth_submissions_of_all_roles_meet(folder: Path) -> None:
         thread.join(60)
     assert np.allclose(found["bank"], xs * ys + W, atol=1e-3)
     assert np.array_equal(found["bank"], found["bureau"])
+
+
+def test_whoever_waits_for_others_in_vain_is_told_and_takes_its_inputs_back(folder: Path) -> None:
+    program = mpc.compile(folder / "meeting.ppml")
+    with (
+        mpc.connect(folder / "cluster.toml", program, role="bank", wait=0.5) as session,
+        pytest.raises(
+            mpc.PeerError, match="no run has begun with our inputs for 0.5 s.*something of bureau is missing"
+        ),
+    ):
+        session.run(x=np.ones(3))
+    with mpc.connect(folder / "cluster.toml", program, role="bank") as bank, ThreadPoolExecutor() as pool:
+        later = pool.submit(bank.run, x=np.full(3, 2.0))
+        with mpc.connect(folder / "cluster.toml", program, role="bureau", key=folder / "bureau.key") as bureau:
+            bureau.provide({"w": W})
+            bureau.run(y=np.ones(3))
+        assert np.allclose(later.result(60)["z"], 2 + W, atol=1e-3)  # not the ones of the first try
 
 
 def test_machines_of_one_role_take_turns(folder: Path) -> None:
