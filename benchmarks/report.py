@@ -73,10 +73,16 @@ def machine(rows: Sequence[Row]) -> str:
 
 
 def kernels(rows: Sequence[Row]) -> str:
-    titles = ("kernel", "variant", "rate", "ratio", "to")
-    return table(
-        titles,
-        ((r["name"], r["variant"], f"{r['rate']:.3g} {r['unit']}", f"{r['ratio']:.2f}", r["yardstick"]) for r in rows),
+    """A table for each set of variants: rate, and in brackets its ratio to the yardstick's."""
+    by_kernel: dict[tuple[str, str, str], dict[str, Row]] = {}
+    for row in rows:
+        by_kernel.setdefault((row["name"], row["yardstick"], row["unit"]), {})[row["variant"]] = row
+    by_variants: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
+    for (name, yardstick, unit), found in by_kernel.items():
+        cells = (f"{row['rate']:.3g} ({row['ratio']:.2f})" for row in found.values())
+        by_variants.setdefault(tuple(found), []).append((name, *cells, unit, yardstick))
+    return "\n".join(
+        table(("kernel", *variants, "unit", "ratio to"), lines) for variants, lines in by_variants.items()
     )
 
 

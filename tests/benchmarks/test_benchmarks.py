@@ -77,3 +77,15 @@ def test_plots_are_well_formed():
     names = ["lenet_b1", "lenet_b8"]
     for plot in (growth_plot([row(n, 0.01) for n in names]), peers_plot([row(n, 0.02) for n in names])):
         ElementTree.fromstring(plot)
+
+
+def test_kernels_stand_in_a_line_with_all_their_variants():
+    found = report.kernels(
+        [
+            {"name": name, "variant": variant, "rate": 2.0, "ratio": 0.5, "unit": "GB/s", "yardstick": "memcpy"}
+            for name, variant in (("pack", "portable"), ("prg", "aesni"), ("pack", "avx2"))
+        ]
+    )
+    assert "| kernel | portable | avx2 | unit | ratio to |" in found
+    assert "| pack | 2 (0.50) | 2 (0.50) | GB/s | memcpy |" in found
+    assert "| prg | 2 (0.50) | GB/s | memcpy |" in found
