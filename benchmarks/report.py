@@ -81,9 +81,7 @@ def kernels(rows: Sequence[Row]) -> str:
     for (name, yardstick, unit), found in by_kernel.items():
         cells = (f"{row['rate']:.3g} ({row['ratio']:.2f})" for row in found.values())
         by_variants.setdefault(tuple(found), []).append((name, *cells, unit, yardstick))
-    return "\n".join(
-        table(("kernel", *variants, "unit", "ratio to"), lines) for variants, lines in by_variants.items()
-    )
+    return "\n".join(table(("kernel", *variants, "unit", "ratio to"), lines) for variants, lines in by_variants.items())
 
 
 def workloads(rows: Sequence[Row]) -> str:
