@@ -19,7 +19,7 @@ import numpy as np
 
 from . import kernels
 from .constants import constant_registers
-from .gates import Gate, Input, Open, Planes, Product, Reveal, Samples, Secret, Words
+from .gates import Gate, Input, Open, OpenEven, Planes, Product, Reveal, Samples, Secret, Words
 from .gates.base import PURPOSE_MASK, PURPOSE_SHARE, flat, stream
 from .plan import Plan, Procedure
 from .registers import BLOCK, Form, Register, wrapping
@@ -230,34 +230,55 @@ class _Run:
         return value
 
     def mask_words(self, register: int, start: int, n: int) -> Array:
-        op = self.program.producer.get(register)
-        if register not in self._masks and op is not None and type(self.program.gates[op]) is Open:
+        op = self._streamed(register)
+        if op is not None:
             return self.prg.words(stream(PURPOSE_MASK, op), n, start)
         return flat(self.mask(register))[start : start + n]
+
+    def add_mask(self, register: int, words: Array, sign: int, out: Array | None = None) -> Array:
+        out = np.empty(words.shape, np.uint64) if out is None else out
+        op = self._streamed(register)
+        if op is None:
+            (np.add if sign > 0 else np.subtract)(words, self.mask(register), out=out)
+            return out
+        expand = self.prg.add_words if sign > 0 else self.prg.sub_words
+        expand(stream(PURPOSE_MASK, op), np.ascontiguousarray(words), out=out)
+        return out
+
+    def _streamed(self, register: int) -> int | None:
+        """The op whose stream is this party's share of the register's mask as it is; None if that is there already."""
+        op = self.program.producer.get(register)
+        if op is None or register in self._masks:
+            return None
+        gate = self.program.gates[op]
+        doubled = isinstance(gate, OpenEven) and self.party == 0
+        return op if isinstance(gate, Open) and not doubled else None
 
     def affine(self, register: int) -> Array:
         """(party == 0) X - [mask]: kept across runs for what `setup` opened."""
 
-        def make(hat: Array, mask: Array) -> Array:
-            operand: Array = hat - mask if self.party == 0 else np.negative(mask)
-            return operand
+        def make(hat: Array) -> Array:
+            return self.add_mask(register, hat, -1) if self.party == 0 else np.negative(self.mask(register))
 
         return self._operand("affine", register, make)
 
     def halved(self, register: int) -> Array:
         """X - [mask] / 2 at party 0, X + [mask] at party 1: kept as `affine` is."""
 
-        def make(hat: Array, mask: Array) -> Array:
-            operand: Array = hat - (mask >> np.uint64(1)) if self.party == 0 else hat + mask
-            return operand
+        def make(hat: Array) -> Array:
+            if self.party == 1:
+                return self.add_mask(register, hat, 1)
+            half = self.mask(register) >> np.uint64(1)
+            np.subtract(hat, half, out=half)
+            return half
 
         return self._operand("halved", register, make)
 
-    def _operand(self, kind: str, register: int, make: Callable[[Array, Array], Array]) -> Array:
+    def _operand(self, kind: str, register: int, make: Callable[[Array], Array]) -> Array:
         kept = self.executor._kept_operands if register in self.executor._kept else self._operands
         value = kept.get((kind, register))
         if value is None:
-            value = kept[kind, register] = make(self.values[register], self.mask(register))
+            value = kept[kind, register] = make(self.values[register])
         return value
 
     @property

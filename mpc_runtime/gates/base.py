@@ -111,6 +111,11 @@ class PartyContext(Protocol):
         """Elements [start, start + n) of that share, flat; expanded for the occasion where that is possible."""
         ...
 
+    def add_mask(self, register: int, words: Array, sign: int, out: Array | None = None) -> Array:
+        """`words`, of the register's shape, plus or minus (sign 1 or -1) that share, in one pass where that is possible;
+        `out` is contiguous, and may be `words`."""
+        ...
+
     def affine(self, register: int) -> Array:
         """(party == 0) X - [mask] of a WIRE."""
         ...

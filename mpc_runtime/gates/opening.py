@@ -159,11 +159,14 @@ class OpenEven(Open):
 
     def mask(self, p: PartyContext) -> Array:
         pads = super().mask(p)
-        return pads << np.uint64(1) if p.party == 0 else pads
+        if p.party == 0:
+            pads <<= np.uint64(1)
+        return pads
 
     def deal(self, d: DealerContext) -> None:
         t = d.types[self.y]
-        words = free_mask(d.prgs[0], d.op, t) << np.uint64(1)
+        words = free_mask(d.prgs[0], d.op, t)
+        words <<= np.uint64(1)
         flat_ = words.reshape(-1)
         d.prgs[1].add_words(stream(PURPOSE_MASK, d.op), flat_, out=flat_)
         offset = d[self.x]

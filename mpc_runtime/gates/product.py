@@ -89,13 +89,9 @@ class Product(Gate):
 
     def _halved(self, p: PartyContext) -> Array:
         other, even = (self.x, self.y) if self.half == "y" else (self.y, self.x)
-        hat, mask = p[other], p.mask(other)
-        if p.party == 0:
-            a = hat << np.uint64(1)
-            a -= mask
-        else:
-            a = hat + mask
-            np.negative(a, out=a)
+        hat = p[other]
+        a = np.left_shift(hat, np.uint64(1), order="C") if p.party == 0 else np.negative(hat, order="C")
+        p.add_mask(other, a, -1, out=a)
         return self.product(a, p.halved(even)) if self.half == "y" else self.product(p.halved(even), a)
 
     def ahead(self, p: PartyContext, y_known: bool) -> Array:
