@@ -112,8 +112,8 @@ class PartyContext(Protocol):
         ...
 
     def add_mask(self, register: int, words: Array, sign: int, out: Array | None = None) -> Array:
-        """`words`, of the register's shape, plus or minus (sign 1 or -1) that share, in one pass where that is possible;
-        `out` is contiguous, and may be `words`."""
+        """`words`, of the register's shape, plus or minus (sign 1 or -1) that share, in one pass where possible; `out`
+        is contiguous, and may be `words`."""
         ...
 
     def affine(self, register: int) -> Array:
