@@ -268,7 +268,7 @@ class _Run:
         def make(hat: Array) -> Array:
             if self.party == 1:
                 return self.add_mask(register, hat, 1)
-            half = self.mask(register) >> np.uint64(1)
+            half: Array = self.mask(register) >> np.uint64(1)
             np.subtract(hat, half, out=half)
             return half
 
