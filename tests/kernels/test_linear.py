@@ -192,6 +192,26 @@ def test_conv2d_layers(variant, x_shape, w_shape, padding, stride):
     np.testing.assert_array_equal(kernels.conv2d(flipped, w[::-1], stride, padding), wanted[:, ::-1])
 
 
+@pytest.mark.parametrize("wide", [1, 3, 4, 7, 8, 9, 15, 16, 23, 24, 25, 31, 64, 65])
+@pytest.mark.parametrize(("outs", "groups"), [(1, 1), (3, 1), (9, 1), (16, 1), (6, 6), (6, 3)])
+def test_conv2d_of_every_width(variant, wide, outs, groups):
+    rng = np.random.default_rng(wide)
+    x, w = words(rng, 2, 6, 6, wide), words(rng, outs, 6 // groups, 3, 3)
+    for options in (((1, 1), (1, 1, 1, 1), (1, 1)), ((1, 2), (0, 0, 2, 1), (2, 1)), ((2, 3), (3, 0, 0, 4), (1, 2))):
+        wanted = convolution(x, w, *options, groups)
+        np.testing.assert_array_equal(kernels.conv2d(x, w, *options, groups), wanted)
+        np.testing.assert_array_equal(kernels.conv2d(x, w, *options, groups, out=wanted.copy(), sign=-1), 0)
+
+
+@pytest.mark.parametrize("stride", [(1, 1), (2, 2), (5, 1), (1, 3)])
+@pytest.mark.parametrize(("channels", "high", "wide", "outs"), [(24, 40, 96, 9), (1, 500, 100, 2), (60, 20, 130, 3)])
+def test_conv2d_of_images_larger_than_a_band(variant, channels, high, wide, outs, stride):
+    rng = np.random.default_rng(wide)
+    x, w = words(rng, 2, channels, high, wide), words(rng, outs, channels, 3, 3)
+    wanted = convolution(x, w, stride, (1, 1, 1, 1), (1, 1), 1)
+    np.testing.assert_array_equal(kernels.conv2d(x, w, stride, (1, 1, 1, 1)), wanted)
+
+
 def test_threads_and_forced_variants_give_the_same_words():
     script = (
         "import numpy as np, hashlib; from mpc_runtime import kernels; rng = np.random.default_rng(4)\n"

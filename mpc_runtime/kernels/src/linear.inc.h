@@ -84,35 +84,40 @@ INLINE void tile(const int rows, const int vecs, const int packed, size_t depth,
         }
 }
 
-/* The tile for any number of rows <= ROWS and columns <= COLS: one unrolled copy for each shape. */
-#define TILE(R, V, packed)                                                                                             \
-    case (R) * 8 + (V): tile(R, V, packed, depth, a, a_row, a_col, b, b_row, c, c_row, edge, sign); return;
-#define TILE_ROW_1(R, packed) TILE(R, 1, packed)
-#define TILE_ROW_2(R, packed) TILE_ROW_1(R, packed) TILE(R, 2, packed)
-#define TILE_ROW_3(R, packed) TILE_ROW_2(R, packed) TILE(R, 3, packed)
-#define TILE_ROW_4(R, packed) TILE_ROW_3(R, packed) TILE(R, 4, packed)
-#define TILES_1(V, packed) TILE_ROW_##V(1, packed)
-#define TILES_2(V, packed) TILES_1(V, packed) TILE_ROW_##V(2, packed)
-#define TILES_3(V, packed) TILES_2(V, packed) TILE_ROW_##V(3, packed)
-#define TILES_4(V, packed) TILES_3(V, packed) TILE_ROW_##V(4, packed)
-#define TILES_6(V, packed) TILES_4(V, packed) TILE_ROW_##V(5, packed) TILE_ROW_##V(6, packed)
-#define TILES_8(V, packed) TILES_6(V, packed) TILE_ROW_##V(7, packed) TILE_ROW_##V(8, packed)
-#define TILES__(R, V, packed) TILES_##R(V, packed)
-#define TILES_(R, V, packed) TILES__(R, V, packed)
+/* A switch on the shape of a tile: one unrolled copy, CASE(rows, vecs), for each number of rows <= ROWS and of vectors
+ * <= VECS. */
+#define TILE_ROW_1(R, CASE) CASE(R, 1)
+#define TILE_ROW_2(R, CASE) TILE_ROW_1(R, CASE) CASE(R, 2)
+#define TILE_ROW_3(R, CASE) TILE_ROW_2(R, CASE) CASE(R, 3)
+#define TILE_ROW_4(R, CASE) TILE_ROW_3(R, CASE) CASE(R, 4)
+#define TILES_1(V, CASE) TILE_ROW_##V(1, CASE)
+#define TILES_2(V, CASE) TILES_1(V, CASE) TILE_ROW_##V(2, CASE)
+#define TILES_3(V, CASE) TILES_2(V, CASE) TILE_ROW_##V(3, CASE)
+#define TILES_4(V, CASE) TILES_3(V, CASE) TILE_ROW_##V(4, CASE)
+#define TILES_6(V, CASE) TILES_4(V, CASE) TILE_ROW_##V(5, CASE) TILE_ROW_##V(6, CASE)
+#define TILES_8(V, CASE) TILES_6(V, CASE) TILE_ROW_##V(7, CASE) TILE_ROW_##V(8, CASE)
+#define TILES__(R, V, CASE) TILES_##R(V, CASE)
+#define TILES_(R, V, CASE) TILES__(R, V, CASE)
+#define EACH_TILE(rows, vecs, CASE)                                                                                    \
+    switch ((rows) * 8 + (vecs)) { TILES_(ROWS, VECS, CASE) }
+
+#define PACKED_TILE(R, V)                                                                                              \
+    case (R) * 8 + (V): tile(R, V, 1, depth, a, 0, 0, b, 0, c, c_row, edge, sign); return;
+#define PLAIN_TILE(R, V)                                                                                               \
+    case (R) * 8 + (V): tile(R, V, 0, depth, a, a_row, a_col, b, b_row, c, c_row, edge, sign); return;
 
 static void packed_tile(size_t rows, size_t cols, size_t depth, const uint64_t *a, const uint64_t *b, uint64_t *c,
                         ptrdiff_t c_row, int sign) {
     const size_t vecs = (cols + LANES - 1) / LANES;
     const mask edge = mask_of(cols - (vecs - 1) * LANES);
-    const ptrdiff_t a_row = 0, a_col = 0, b_row = 0;
-    switch (rows * 8 + vecs) { TILES_(ROWS, VECS, 1) }
+    EACH_TILE(rows, vecs, PACKED_TILE)
 }
 
 static void plain_tile(size_t rows, size_t cols, size_t depth, const uint64_t *a, ptrdiff_t a_row, ptrdiff_t a_col,
                        const uint64_t *b, ptrdiff_t b_row, uint64_t *c, ptrdiff_t c_row, int sign) {
     const size_t vecs = (cols + LANES - 1) / LANES;
     const mask edge = mask_of(cols - (vecs - 1) * LANES);
-    switch (rows * 8 + vecs) { TILES_(ROWS, VECS, 0) }
+    EACH_TILE(rows, vecs, PLAIN_TILE)
 }
 
 /* A left operand, packed in panels of ROWS rows or used where it lies. Packing pays when several tiles use a panel. */

@@ -1,5 +1,6 @@
 /* The convolution, as the matrix product of the weights [outs, ins*k_h*k_w] with patches [ins*k_h*k_w, positions] that
- * are packed panel by panel straight from the image. Included after linear.inc.h.
+ * are packed panel by panel straight from the image or, if outputs are few, read from a copy of it with its padding.
+ * Included after linear.inc.h.
  *
  * A position is (image, out_y, out_x), counted through all images, so that small planes still fill the tiles. */
 
@@ -40,13 +41,27 @@ INLINE void copy_patch_row(uint64_t *to, const uint64_t *row, ptrdiff_t x, size_
     for (; t < count; t++) to[t] = 0;
 }
 
+/* Planes `channel` words apart, of rows `row` apart. If `phase` is not 0, a row is cut into the residues of its columns
+ * mod stride_w, `phase` apart: so the words that neighbouring positions read lie side by side. */
+typedef struct {
+    ptrdiff_t channel, row, phase;
+} layout;
+
+static layout image_layout(const mpc_conv_args *g) { return (layout){g->x_channel, (ptrdiff_t)g->in_w, 0}; }
+
 /* Where rows [first, first+depth) of the patch matrix lie, from the patch's first word. */
-static void find_offsets(const mpc_conv_args *g, size_t first, size_t depth, ptrdiff_t *offsets) {
+static void find_offsets(const mpc_conv_args *g, layout in, size_t first, size_t depth, ptrdiff_t *offsets) {
     const size_t window = g->k_h * g->k_w;
-    for (size_t p = first; p < first + depth; p++) {
-        const size_t ky = p % window / g->k_w, kx = p % g->k_w;
-        *offsets++ =
-            (ptrdiff_t)(p / window) * g->x_channel + (ptrdiff_t)(ky * g->dilation_h * g->in_w + kx * g->dilation_w);
+    size_t channel = first / window, ky = first % window / g->k_w, kx = first % g->k_w;
+    for (size_t p = 0; p < depth; p++) {
+        const size_t x = kx * g->dilation_w;
+        const size_t phase = in.phase ? x % g->stride_w : 0, column = in.phase ? x / g->stride_w : x;
+        offsets[p] = (ptrdiff_t)channel * in.channel + (ptrdiff_t)(ky * g->dilation_h) * in.row +
+                     (ptrdiff_t)phase * in.phase + (ptrdiff_t)column;
+        if (++kx == g->k_w) {
+            kx = 0;
+            if (++ky == g->k_h) ky = 0, channel++;
+        }
     }
 }
 
@@ -91,7 +106,8 @@ INLINE void pack_run(const mpc_conv_args *g, const run *r, size_t first, size_t 
 }
 
 /* Fetches what the panel that starts at `from` reads first: the image rows that the panel before has not touched. They
- * lie a plane apart for each channel, where no hardware prefetcher finds them (LeNet's second layer: 16 -> 25 G/s). */
+ * lie a plane apart for each channel, where no hardware prefetcher finds them (LeNet's second layer, packed:
+ * 16 -> 25 G/s). */
 static void prefetch_patches(const mpc_conv_args *g, const uint64_t *x, size_t first, size_t depth, size_t from) {
     const size_t positions = g->images * g->out_h * g->out_w, window = g->k_h * g->k_w;
     if (from >= positions) return;
@@ -131,7 +147,8 @@ static void conv_tile(const mpc_conv_args *g, left_operand left, size_t first, s
     out += first * plane;
     if (position + cols <= plane) {
         uint64_t *at = out + image * image_words + position;
-        /* The tile of these rows in the next panel: its lines are a plane apart (LeNet's first layer: 16 -> 24 G/s). */
+        /* The tile of these rows in the next panel: its lines are a plane apart (LeNet's first layer, when it was
+         * packed: 16 -> 24 G/s). */
         for (size_t i = 0; i < rows; i++)
             for (size_t v = COLS; v < 2 * COLS; v += LINE) __builtin_prefetch(at + i * plane + v, 1);
         panel_tile(left, first, rows, cols, depth, right, at, (ptrdiff_t)plane, sign);
@@ -147,71 +164,141 @@ static void conv_tile(const mpc_conv_args *g, left_operand left, size_t first, s
     }
 }
 
-/* ---- few outputs in a group (a depthwise convolution has one): patches would be packed to be used once ---------- */
+/* ---- few outputs: patches would be packed to be used a few times (in a depthwise convolution: once) --------------
+ *
+ * Rows of the image are copied with their padding, and the tiles read the patches there: a word is copied once, not
+ * once for each entry of the kernel. Vectors do not cross output rows, so that rows should fill them. */
 
-static size_t padded_width(const mpc_conv_args *g) { return (g->out_w - 1) + (g->k_w - 1) * g->dilation_w + 1; }
-static size_t padded_height(const mpc_conv_args *g) {
-    return (g->out_h - 1) * g->stride_h + (g->k_h - 1) * g->dilation_h + 1;
-}
+/* A span is a vector of positions in one output row, or what is left of the row. */
+typedef struct {
+    const uint64_t *from; /* its first patch */
+    uint64_t *to;         /* its place in output 0 */
+    size_t count;
+} span;
 
-static int is_direct(const mpc_conv_args *g) {
-    return g->stride_w == 1 && g->outs * 4 <= ROWS + 1 && padded_width(g) * padded_height(g) * g->ins <= RIGHT_WORDS;
-}
-
-/* The planes of one image, of `ins` channels, with their padding. */
-static void pad_planes(const mpc_conv_args *g, const uint64_t *x, uint64_t *to) {
-    const size_t wide = padded_width(g), high = padded_height(g);
-    for (size_t c = 0; c < g->ins; c++)
-        for (size_t y = 0; y < high; y++, to += wide) {
-            const ptrdiff_t from = (ptrdiff_t)y - g->pad_top;
-            if (from < 0 || from >= (ptrdiff_t)g->in_h)
-                memset(to, 0, wide * sizeof(uint64_t));
-            else
-                copy_patch_row(to, x + (ptrdiff_t)c * g->x_channel + from * (ptrdiff_t)g->in_w, -g->pad_left, 1,
-                               (ptrdiff_t)g->in_w, wide);
-        }
-}
-
-/* `vecs` vectors of one output row. */
-INLINE void direct_tile(const mpc_conv_args *g, const int vecs, const uint64_t *padded, const uint64_t *w,
-                        uint64_t *out, mask edge) {
-    const size_t wide = padded_width(g), plane = wide * padded_height(g);
-    acc sums[VECS];
-    EACH(v, vecs) sums[v] = acc_zero();
-    for (size_t c = 0; c < g->ins; c++)
-        for (size_t ky = 0; ky < g->k_h; ky++) {
-            const uint64_t *from = padded + c * plane + ky * g->dilation_h * wide;
-            for (size_t kx = 0; kx < g->k_w; kx++, w++, from += g->dilation_w) {
-                const lhs weight = lhs_plain(w);
-                EACH(v, vecs)
-                    sums[v] = acc_mac(sums[v], weight,
-                                      v == vecs - 1 ? load_part(from + v * LANES, edge) : load(from + v * LANES));
-            }
-        }
+/* Outputs [first, first+rows) of `vecs` spans; w points to the weights of the first. */
+INLINE void span_tile(const int rows, const int vecs, size_t depth, const uint64_t *w, const ptrdiff_t *offsets,
+                      const span *spans, size_t first, size_t plane, int sign) {
+    acc sums[ROWS][MOST_VECS];
+    const uint64_t *from[MOST_VECS];
     EACH(v, vecs) {
-        uint64_t *at = out + v * LANES;
-        const vec sum = acc_total(sums[v]);
-        const mask here = v == vecs - 1 ? edge : mask_of(LANES);
-        store_part(at, here, g->sign == 0 ? sum : merge(load_part(at, here), sum, g->sign));
+        from[v] = spans[v].from;
+        __asm__("" : "+r"(from[v])); /* GCC 12 would keep it in a vector register (ResNet's layer1: 10 % slower) */
+    }
+    const size_t w_row = depth;
+    EACH(i, rows)
+        EACH(v, vecs) sums[i][v] = acc_zero();
+    do {
+        const ptrdiff_t offset = *offsets++;
+        vec right[MOST_VECS];
+        EACH(v, vecs) right[v] = load(from[v] + offset);
+        EACH(i, rows) {
+            const lhs left = lhs_plain(w + i * w_row);
+            EACH(v, vecs) sums[i][v] = acc_mac(sums[i][v], left, right[v]);
+        }
+        w++;
+    } while (--depth > 0);
+    EACH(v, vecs) {
+        const mask here = mask_of(spans[v].count);
+        EACH(i, rows) {
+            uint64_t *to = spans[v].to + (first + i) * plane;
+            const vec sum = acc_total(sums[i][v]);
+            store_part(to, here, sign == 0 ? sum : merge(load_part(to, here), sum, sign));
+        }
     }
 }
 
-/* Output rows [from, to) of all images, counted through. */
-static void conv2d_direct(const mpc_conv_args *g, size_t group, size_t from, size_t to, uint64_t *padded) {
-    const size_t inner = g->ins * g->k_h * g->k_w, plane = g->out_h * g->out_w;
-    for (size_t row = from; row < to; row++) {
-        const size_t image = row / g->out_h, y = row % g->out_h;
-        if (row == from || y == 0)
-            pad_planes(g, g->x + (ptrdiff_t)image * g->x_image + (ptrdiff_t)(group * g->ins) * g->x_channel, padded);
-        for (size_t o = 0; o < g->outs; o++) {
-            uint64_t *out = g->out + ((image * g->groups + group) * g->outs + o) * plane + y * g->out_w;
-            const uint64_t *w = g->w + (group * g->outs + o) * inner,
-                           *patch = padded + y * g->stride_h * padded_width(g);
-            size_t x = 0;
-            for (; x + COLS <= g->out_w; x += COLS) direct_tile(g, VECS, patch + x, w, out + x, mask_of(LANES));
-            for (; x < g->out_w; x += LANES)
-                direct_tile(g, 1, patch + x, w, out + x, mask_of(min_size(LANES, g->out_w - x)));
+#define SPAN_TILE(R, V)                                                                                                \
+    case (R) * 8 + (V): span_tile(R, V, depth, w, offsets, spans, first, plane, sign); return;
+
+/* The tile for any number of rows <= ROWS and of spans <= VECS, and for one row of WIDE_VECS spans. It fetches what the
+ * next spans write, which is about where these end (LeNet's first layer: 33 -> 38 G/s). */
+static void spans_tile(size_t rows, size_t vecs, size_t depth, const uint64_t *w, const ptrdiff_t *offsets,
+                       const span *spans, size_t first, size_t plane, int sign) {
+    for (size_t i = 0; i < rows; i++)
+        for (size_t line = 0; line < (vecs * LANES + LINE - 1) / LINE; line++)
+            __builtin_prefetch(spans[line * LINE / LANES].to + vecs * LANES + (first + i) * plane, 1);
+    if (rows == 1 && vecs == WIDE_VECS)
+        span_tile(1, WIDE_VECS, depth, w, offsets, spans, first, plane, sign);
+    else
+        EACH_TILE(rows, vecs, SPAN_TILE)
+}
+
+enum { BAND_WORDS = 1 << 15 }; /* 256 KiB: a band of the image shares the second-level cache with the weights */
+
+static size_t spans_in_row(const mpc_conv_args *g) { return (g->out_w + LANES - 1) / LANES; }
+
+/* The length of one residue of a row: the last span may read past what its positions need. */
+static size_t phase_words(const mpc_conv_args *g) {
+    return spans_in_row(g) * LANES + (g->k_w - 1) * g->dilation_w / g->stride_w;
+}
+
+/* Rows of the image, padding included, that `rows` output rows read. */
+static size_t rows_read(const mpc_conv_args *g, size_t rows) {
+    return (rows - 1) * g->stride_h + (g->k_h - 1) * g->dilation_h + 1;
+}
+
+/* Most output rows whose band fits; 0 if one row's does not. */
+static size_t rows_in_band(const mpc_conv_args *g) {
+    const size_t high = BAND_WORDS / (g->ins * phase_words(g) * g->stride_w), least = rows_read(g, 1);
+    return high < least ? 0 : min_size(g->out_h, (high - least) / g->stride_h + 1);
+}
+
+/* Lanes that spans leave empty may cost one row of tiles, about what packing the patches costs, or two where packing
+ * must mind the padding. The weights must fit in the second-level cache: they are read again for each tile's spans. */
+static int is_direct(const mpc_conv_args *g) {
+    const size_t inner = g->ins * g->k_h * g->k_w, empty = spans_in_row(g) * LANES - g->out_w;
+    const size_t packing = g->pad_top > 0 || g->pad_left > 0 ? 2 * ROWS : ROWS;
+    return g->outs * empty <= packing * g->out_w && g->outs * inner <= LEFT_WORDS && inner <= OFFSET_WORDS &&
+           rows_in_band(g) > 0;
+}
+
+/* What output rows [y, y+rows) of one image read, with its padding. */
+static void copy_band(const mpc_conv_args *g, const uint64_t *x, layout band, size_t y, size_t rows, uint64_t *to) {
+    const ptrdiff_t first = (ptrdiff_t)(y * g->stride_h) - g->pad_top;
+    for (size_t c = 0; c < g->ins; c++)
+        for (size_t i = 0; i < rows_read(g, rows); i++) {
+            const ptrdiff_t from = first + (ptrdiff_t)i;
+            const int inside = from >= 0 && from < (ptrdiff_t)g->in_h;
+            const uint64_t *row = x + (ptrdiff_t)c * g->x_channel + (inside ? from * (ptrdiff_t)g->in_w : 0);
+            uint64_t *at = to + (ptrdiff_t)c * band.channel + (ptrdiff_t)i * band.row;
+            for (size_t phase = 0; phase < g->stride_w; phase++, at += band.phase)
+                copy_patch_row(at, row, (ptrdiff_t)phase - g->pad_left, g->stride_w, inside ? (ptrdiff_t)g->in_w : 0,
+                               (size_t)band.phase);
         }
+}
+
+/* `rows` output rows of one image, whose band lies at `from`; `out` is where they begin in output 0. */
+static void conv_band(const mpc_conv_args *g, const uint64_t *from, layout band, const ptrdiff_t *offsets,
+                      const uint64_t *w, size_t rows, uint64_t *out) {
+    const size_t inner = g->ins * g->k_h * g->k_w, plane = g->out_h * g->out_w;
+    size_t x = 0;
+    for (size_t left = rows * spans_in_row(g), count; left > 0; left -= count) {
+        span spans[MOST_VECS];
+        count = g->outs == 1 && left >= WIDE_VECS ? WIDE_VECS : min_size(VECS, left);
+        for (size_t v = 0; v < count; v++) {
+            spans[v] = (span){from + x, out + x, min_size(LANES, g->out_w - x)};
+            x += LANES;
+            if (x >= g->out_w) x = 0, from += (ptrdiff_t)g->stride_h * band.row, out += g->out_w;
+        }
+        for (size_t o = 0; o < g->outs; o += ROWS)
+            spans_tile(min_size(ROWS, g->outs - o), count, inner, w + o * inner, offsets, spans, o, plane, g->sign);
+    }
+}
+
+/* Output rows [from, to), counted through the images, band by band. */
+static void conv2d_direct(const mpc_conv_args *g, const uint64_t *x, const uint64_t *w, uint64_t *out, size_t from,
+                          size_t to, uint64_t *work) {
+    uint64_t *words = work + LEFT_WORDS;
+    ptrdiff_t *offsets = (ptrdiff_t *)(words + RIGHT_WORDS);
+    const size_t most = rows_in_band(g), phase = phase_words(g), row_words = phase * g->stride_w;
+    const layout band = {(ptrdiff_t)(rows_read(g, most) * row_words), (ptrdiff_t)row_words, (ptrdiff_t)phase};
+    find_offsets(g, band, 0, g->ins * g->k_h * g->k_w, offsets);
+    for (size_t row = from, rows; row < to; row += rows) {
+        const size_t image = row / g->out_h, y = row % g->out_h;
+        rows = min_size(min_size(most, g->out_h - y), to - row);
+        copy_band(g, x + (ptrdiff_t)image * g->x_image, band, y, rows, words);
+        conv_band(g, words, band, offsets, w, rows, out + (image * g->groups * g->outs * g->out_h + y) * g->out_w);
     }
 }
 
@@ -235,7 +322,7 @@ static void conv2d_resident(const mpc_conv_args *g, const uint64_t *x, const uin
     const size_t inner = g->ins * g->k_h * g->k_w, depth_block = even_block(inner, DEPTH);
     const size_t tall = (g->outs + ROWS - 1) / ROWS * ROWS * LHS_WORDS;
     const int few = to - from <= FEW_PANELS * COLS;
-    find_offsets(g, 0, inner, offsets);
+    find_offsets(g, image_layout(g), 0, inner, offsets);
     for (size_t j = from; j < to; j += COLS)
         for (size_t p = 0; p < inner; p += depth_block) {
             const size_t depth = min_size(depth_block, inner - p), cols = min_size(COLS, to - j);
@@ -257,7 +344,7 @@ static void conv2d_blocked(const mpc_conv_args *g, const uint64_t *x, const uint
         for (size_t p = 0; p < inner; p += depth_block) {
             const size_t depth = min_size(depth_block, inner - p), cols = min_size(BLOCK_COLS, to - j0);
             const int sign = p > 0 && g->sign == 0 ? 1 : g->sign;
-            find_offsets(g, p, depth, offsets);
+            find_offsets(g, image_layout(g), p, depth, offsets);
             for (size_t j = 0; j < cols; j += COLS)
                 pack_patches(g, x, p, depth, offsets, j0 + j, min_size(COLS, cols - j), right + j * depth);
             for (size_t i = 0; i < g->outs; i += BLOCK_ROWS) {
@@ -275,7 +362,7 @@ static void conv2d(const mpc_conv_args *g, size_t group, size_t from, size_t to,
     const uint64_t *x = g->x + (ptrdiff_t)(group * g->ins) * g->x_channel, *w = g->w + group * g->outs * inner;
     uint64_t *out = g->out + group * g->outs * g->out_h * g->out_w;
     if (is_direct(g))
-        conv2d_direct(g, group, from, to, work);
+        conv2d_direct(g, x, w, out, from, to, work);
     else if ((g->outs + ROWS - 1) / ROWS * ROWS * inner * LHS_WORDS <= LEFT_WORDS)
         conv2d_resident(g, x, w, out, from * g->out_w, to * g->out_w, work);
     else
