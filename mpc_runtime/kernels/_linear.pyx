@@ -67,6 +67,17 @@ cdef cnp.ndarray _words(object array, str name):
     return words
 
 
+cdef bint _has_shape(cnp.ndarray array, tuple shape):
+    """Whether array.shape == shape, without making a tuple of it."""
+    cdef int d
+    if array.ndim != len(shape):
+        return False
+    for d in range(array.ndim):
+        if array.shape[d] != <Py_ssize_t> shape[d]:
+            return False
+    return True
+
+
 cdef int _check_out(object out, tuple shape, int sign) except -1:
     """Check the result array; with a sign there must be one."""
     if sign not in (-1, 0, 1):
@@ -76,9 +87,9 @@ cdef int _check_out(object out, tuple shape, int sign) except -1:
             raise ValueError("out: expected an array to add to or subtract from (sign is not 0), found None")
         return 0
     _words(out, "out")
-    if out.shape != shape:
+    if not _has_shape(out, shape):
         raise ValueError(f"out: expected shape {shape}, found {out.shape}")
-    if not out.flags.writeable:
+    if not cnp.PyArray_ISWRITEABLE(out):
         raise ValueError("out: expected a writable array")
     return 0
 
@@ -88,11 +99,37 @@ cdef Py_ssize_t _stride(cnp.ndarray array, int axis):
     return 0 if array.shape[axis] == 1 else array.strides[axis] // 8
 
 
-cdef object _target(object out, object a, object b, bint direct, int sign):
+cdef void _bounds(cnp.ndarray array, char **low, char **high) noexcept:
+    """The memory [low, high) from an array's first word to its last; nothing if it has none."""
+    cdef int d
+    low[0] = high[0] = <char *> cnp.PyArray_DATA(array)
+    for d in range(array.ndim):
+        if array.shape[d] == 0:
+            high[0] = low[0]
+            return
+        if array.strides[d] < 0:
+            low[0] += (array.shape[d] - 1) * array.strides[d]
+        else:
+            high[0] += (array.shape[d] - 1) * array.strides[d]
+    high[0] += sizeof(uint64_t)
+
+
+cdef bint _apart(cnp.ndarray one, cnp.ndarray other) noexcept:
+    """Whether two arrays lie apart: not np.may_share_memory, whose time a small product would notice."""
+    cdef char *low = NULL
+    cdef char *high = NULL
+    cdef char *other_low = NULL
+    cdef char *other_high = NULL
+    _bounds(one, &low, &high)
+    _bounds(other, &other_low, &other_high)
+    return low == high or other_low == other_high or high <= other_low or other_high <= low
+
+
+cdef object _target(cnp.ndarray out, cnp.ndarray a, cnp.ndarray b, bint direct, int sign):
     """The array that the kernel writes: `out`, or a copy of it if that is laid out otherwise or overlaps an operand."""
-    if direct and not np.may_share_memory(out, a) and not np.may_share_memory(out, b):
+    if direct and _apart(out, a) and _apart(out, b):
         return out
-    return np.ascontiguousarray(out).copy() if sign else np.empty(out.shape, np.uint64)
+    return np.ascontiguousarray(out).copy() if sign else np.empty((<object> out).shape, np.uint64)
 
 
 def matmul(a, b, out=None, int sign=0):
@@ -272,6 +309,7 @@ def conv2d(x, w, stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1), Py_ssize_
 
 cdef tuple _positive_pair(object pair, str name):
     """Two positive numbers, vertical and horizontal."""
+    cdef Py_ssize_t high, wide
     high, wide = pair
     if high < 1 or wide < 1:
         raise ValueError(f"conv2d: {name}: expected two positive numbers, found {pair}")

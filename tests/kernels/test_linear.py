@@ -125,6 +125,21 @@ def test_matmul_stacks(variant, a_shape, b_shape):
     np.testing.assert_array_equal(kernels.matmul(swapped, b), product(a, b))
 
 
+@pytest.mark.parametrize("gap", [-324, -323, -80, 0, 80, 323, 324])
+@pytest.mark.parametrize("step", [1, -1])
+def test_results_may_overlap_operands(gap, step):
+    rng = np.random.default_rng(5)
+    memory, w = words(rng, 1000), words(rng, 4, 4, 3, 3)
+    x, out = (memory[at : at + 324].reshape(1, 4, 9, 9)[:, ::step, :, ::step] for at in (330, 330 + gap))
+    wanted = convolution(x, w, (1, 1), (1, 1, 1, 1), (1, 1), 1)
+    kernels.conv2d(x, w, padding=(1, 1, 1, 1), out=out)
+    np.testing.assert_array_equal(out, wanted)
+    a, out = (memory[at : at + 324].reshape(18, 18)[::step, ::step] for at in (330, 330 + gap))
+    wanted = out + product(a, a)
+    kernels.matmul(a, a, out=out, sign=1)
+    np.testing.assert_array_equal(out, wanted)
+
+
 def test_matmul_into_views_and_operands(variant):
     rng = np.random.default_rng(2)
     a, b = words(rng, 6, 6), words(rng, 6, 6)
