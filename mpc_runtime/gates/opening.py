@@ -15,6 +15,7 @@ from ..registers import BLOCK, TILE, Domain, Form, Register
 from .base import (
     PURPOSE_MASK,
     PURPOSE_OUTPUT,
+    PURPOSE_SHARE,
     Array,
     DealerContext,
     Gate,
@@ -145,9 +146,11 @@ class OpenEven(Open):
 
     def begin(self, p: PartyContext) -> tuple[Array, Array]:
         x = flat(p[self.x])
+        ours = p.may_overwrite(self.x) and x.flags.writeable
         if p.party == 1:
-            x = x << np.uint64(1)
-        return x, np.empty_like(x)
+            x = np.left_shift(x, np.uint64(1), out=x if ours else None)
+            ours = True
+        return x, x if ours else np.empty_like(x)
 
     def absorb(self, p: PartyContext, masked: Array, start: int, n: int, received: Array) -> None:
         piece = masked[start : start + n]
@@ -208,9 +211,14 @@ class Materialize(Gate):
         (spec,) = self.secrets(p.types)
         x = p[self.x]
         if t.domain is Domain.WORDS:
-            out = np.array(x, copy=True, order="C").reshape(-1)
-            for start, n in tiles(t.size):
-                out[start : start + n] += p.secret(0, spec, start, n)
+            x = flat(x)
+            out = x if p.may_overwrite(self.x) and x.flags.writeable else np.empty_like(x)
+            if p.seeded:
+                p.prg.add_words(stream(PURPOSE_SHARE, p.op, 0), x, out=out)
+            else:
+                for start, n in tiles(t.size):
+                    piece = slice(start, start + n)
+                    np.add(x[piece], p.secret(0, spec, start, n), out=out[piece])
             p[self.y] = out.reshape(t.shape)
             return
         planes = kernels.bits_to_planes(flat(x)) if t.domain is Domain.BITS else x.copy()
