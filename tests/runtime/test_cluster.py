@@ -29,9 +29,22 @@ def test_what_is_written_can_be_read(written: Path) -> None:
         assert load_key(key_path(written, name)).public == cluster.server_keys[name]
     for role in ("client", "hospital[0]"):
         assert (load_key(key_path(written, role)).public,) == cluster.roles[role]
-    config = cluster.machine("p1", load_key(key_path(written, "p1")), 60, 1)
+    config = cluster.machine("p1", load_key(key_path(written, "p1")), 60, 1, 5)
     assert config.roles == {cluster.roles[r][0]: r for r in cluster.roles}
     assert config.origin == f"{written}:8"
+    assert (config.timeout, config.window, config.wait, config.stream) == (60, 1, 5, "")
+
+
+def test_the_second_address_may_be_fixed(written: Path) -> None:
+    text = written.read_text()
+    written.write_text(text.replace("[p1]\n", '[p1]\nstream = "127.0.0.1:7400"\n'))
+    cluster = load_cluster(written)
+    config = cluster.machine("p1", load_key(key_path(written, "p1")), 60, 1, 5)
+    assert config.stream == "tcp://127.0.0.1:7400"
+    assert cluster.seen() == {**cluster.addresses, "p1.stream": "tcp://127.0.0.1:7400"}
+    written.write_text(text.replace("[p1]\n", '[p1]\nstream = "10.0.0.1:7400"\n'))
+    with pytest.raises(InputError, match=r"cluster.toml:8: 10.0.0.1:7400 is not on this machine"):
+        load_cluster(written)
 
 
 def test_secret_keys_are_private_and_not_in_the_toml(written: Path) -> None:
