@@ -1,7 +1,8 @@
 """One workload in real processes on this machine, and what the numbers are.
 
-online: `session.stats.online_seconds`, from the arrival of all submissions at a party to the departure of its outputs,
-the slower party counting; the dealer had finished ahead and all processes were quiet when the run began. Median.
+online: `session.stats.online_seconds`, from the arrival of all submissions at a party (at p0: at both) to the departure
+of its outputs, the slower party counting; the dealer had finished ahead and is stopped, and all processes were quiet
+when the run began. Median.
 
 offline: `session.stats.offline_seconds`, the dealer's work for that run and what the parties computed before its input
 came, with nothing else running. Median.

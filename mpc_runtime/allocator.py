@@ -12,10 +12,12 @@ import ctypes
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8
 """Parameters of mallopt(3)."""
 
+_RESTARTED = "MPC_RESTARTED"
 _TUNABLES, _HUGE_PAGES = "GLIBC_TUNABLES", "glibc.malloc.hugetlb"
 _NEVER_TRIM = 2**31 - 1
 _GROW_BY = 16 << 20
@@ -48,7 +50,10 @@ def environment(given: Mapping[str, str]) -> dict[str, str]:
 
 def restart_with_environment() -> None:
     """Starts this program again, in the same process and with the same arguments, if its environment is not the one for
-    a server yet."""
+    a server yet. Tries once, and goes on as it is where that cannot be: it is for speed only."""
     wanted = environment(os.environ)
-    if sys.platform.startswith("linux") and sys.executable and wanted != dict(os.environ):
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], wanted)
+    again = os.environ.get(_RESTARTED) == str(os.getpid())  # something took the tunable away: a privileged program, say
+    if again or not sys.platform.startswith("linux") or not sys.executable or wanted == dict(os.environ):
+        return
+    with suppress(OSError):
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**wanted, _RESTARTED: str(os.getpid())})

@@ -135,15 +135,18 @@ class RoleClient:
         return number
 
     def wait_held(self, number: str) -> None:
-        """Returns when both parties hold the parameters submitted under this number."""
+        """Returns when both parties hold the parameters submitted under this number; PeerError after `wait` seconds."""
+        until = time.monotonic() + self._wait
         for party in PARTIES:
-            self._next(party, "held", number)
+            self._next(party, "held", number, until, f"{party} has not taken our parameters")
         del self._sent[number]
 
     def wait_answer(self, number: str) -> Answer:
         """Waits for a run: `wait` seconds for it to begin, then as long as it takes, while both parties live."""
         if self.plan.has_meetings:
-            self._next("p0", "begun", number, time.monotonic() + self._wait)
+            others = " or ".join(role for role in self.plan.roles if role != self.role)
+            late = f"no run has begun with our inputs: something of {others} is missing, or many others were first"
+            self._next("p0", "begun", number, time.monotonic() + self._wait, late)
         messages = [self._next(party, "result", number) for party in PARTIES]
         reports = self._next("p0", "stats", number), self._next("p1", "stats", number)
         results = self.plan.results_of(self.role)
@@ -155,8 +158,9 @@ class RoleClient:
         values = {r.name: rebuild(r, messages[0].payload[i], messages[1].payload[i]) for i, r in enumerate(results)}
         return Answer(values, reports, moved)
 
-    def _next(self, party: str, kind: str, number: str, until: float = math.inf) -> Message:
-        """The message of this kind about this submission; others are kept for whoever asks for them."""
+    def _next(self, party: str, kind: str, number: str, until: float = math.inf, late: str = "") -> Message:
+        """The message of this kind about this submission; others are kept for whoever asks for them. PeerError, which
+        says what is `late`, when it has not come by then."""
         early = self._early[party]
         for message in early:
             if message.kind == kind and message.body.get("id") == number:
@@ -169,12 +173,7 @@ class RoleClient:
                 self.node.check("")
                 self._alive()
                 if time.monotonic() > until:
-                    others = " or ".join(role for role in self.plan.roles if role != self.role)
-                    raise PeerError(
-                        f"no run has begun with our inputs for {self._wait:g} s, and they are withdrawn: "
-                        f"something of {others} is missing, or many others were first",
-                        party,
-                    )
+                    raise PeerError(f"after {self._wait:g} s {late}; we take back what we gave", party)
             elif not isinstance(item, Message):
                 raise PeerError(f"{party} sent data where a message was expected", party)
             elif item.kind == kind and item.body.get("id") == number:

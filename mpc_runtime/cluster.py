@@ -74,6 +74,7 @@ class Cluster:
             wait,
             stream=self.streams.get(name, ""),
             origin=self.origins[name],
+            stream_origin=self.origins.get(stream_of(name), ""),
         )
 
     def check_key(self, name: str, keys: KeyPair) -> None:
@@ -111,10 +112,13 @@ def load_cluster(path: str | Path) -> Cluster:
         origins[name] = f"{path}:{_line(text, name, 'address')}"
         addresses[name] = check_loopback(_text(path, table, name, "address"), origins[name])
         if "stream" in table:
-            streams[name] = check_loopback(_text(path, table, name, "stream"), f"{path}:{_line(text, name, 'stream')}")
+            origins[stream_of(name)] = f"{path}:{_line(text, name, 'stream')}"
+            streams[name] = check_loopback(_text(path, table, name, "stream"), origins[stream_of(name)])
         keys[name] = _public_key(path, _text(path, table, name, "key"), f"[{name}] key")
     roles = {}
     for role, listed in _table(path, data, "roles").items():
+        if role in SERVERS:
+            raise InputError(f"{path}: [roles] {role}: this is the name of a server")
         if not isinstance(listed, list) or not all(isinstance(key, str) for key in listed):
             raise InputError(f'{path}: [roles] {role}: expected a list of public keys, ["…"]')
         roles[role] = tuple(_public_key(path, key, f"[roles] {role}") for key in listed)

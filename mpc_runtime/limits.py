@@ -1,5 +1,11 @@
 """Limits of a session that several machines, and the count of their memory, must agree on."""
 
+from __future__ import annotations
+
+import math
+
+from .errors import InputError
+
 TIMEOUT_SECONDS = 60.0
 """How long a machine waits for another that is alive; a dead one is noticed within seconds."""
 
@@ -11,3 +17,10 @@ RECORDS_AHEAD = 8
 
 WAIT_SECONDS = 3600.0
 """How long a role waits for the other roles of a run, and a server for the other servers to start: people take time."""
+
+
+def check_seconds(**given: float) -> None:
+    """InputError unless these are numbers of seconds that pass."""
+    for name, value in given.items():
+        if not 0 < value < math.inf:
+            raise InputError(f"{name}: expected a number of seconds above 0, found {value!r}")

@@ -11,15 +11,17 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from .allocator import keep_memory
 from .dealer.server import Dealer
 from .errors import Error, InputError, PeerError
-from .limits import TIMEOUT_SECONDS, WAIT_SECONDS, WINDOW_BYTES
+from .limits import TIMEOUT_SECONDS, WAIT_SECONDS, WINDOW_BYTES, check_seconds
 from .party import Party
 from .plan import FORMAT, Plan
 from .submissions import client_limits
@@ -51,7 +53,8 @@ class MachineConfig:
     wait: float = WAIT_SECONDS
     stream: str = ""
     origin: str = ""
-    """Where the address was written, for messages."""
+    """Where the address was written, for messages; stream_origin: where the second one was."""
+    stream_origin: str = ""
 
 
 def run(
@@ -66,19 +69,21 @@ def run(
     under the name of `stream_of` where they are known. ready: called when all have met.
     """
     keep_memory()
+    _allow_connections()
+    check_seconds(timeout=config.timeout, wait=config.wait)
     others = [name for name in SERVERS if name != config.name]
     node = Node(Hello(config.name, plan.hash, FORMAT), config.keys, config.timeout)
     server: Party | Dealer | None = None
     try:
         machines = {config.server_keys[name]: name for name in others}
-        try:
+        with _naming(config.origin):
             if config.name == "dealer":
-                node.listen(config.address, machines, {}, stream=config.stream)
+                node.listen(config.address, machines, {})
             else:
-                limits = client_limits(plan, int(config.name[1]))
-                node.listen(config.address, machines, config.roles, limits, config.stream)
-        except InputError as error:
-            raise InputError(f"{config.origin}: {error}" if config.origin else str(error)) from None
+                node.listen(config.address, machines, config.roles, client_limits(plan, int(config.name[1])))
+        with _naming(config.stream_origin):
+            node.open_stream(config.stream)
+        _stop_between_messages(node)
         where = addresses(node.address, node.stream_address)
         for name in others:
             node.connect(name, where[name], config.server_keys[name], where.get(stream_of(name), ""))
@@ -102,6 +107,33 @@ def run(
         raise
     finally:
         node.close()
+
+
+@contextmanager
+def _naming(origin: str) -> Iterator[None]:
+    """Puts the place in a file before the message of an InputError."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{origin}: {error}" if origin else str(error)) from None
+
+
+def _stop_between_messages(node: Node) -> None:
+    """Ctrl-C and SIGTERM (a service manager's way to say it) end this process, though not within a message, after which
+    the others could not read the farewell."""
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: node.interrupt())
+
+
+def _allow_connections() -> None:
+    """As many open files as the system lets us have, so that silent strangers cannot use them up so soon."""
+    if sys.platform != "win32":
+        import resource
+
+        with suppress(OSError, ValueError):
+            most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ from .cluster import key_path, load_cluster, load_key
 from .errors import Error, InputError, PeerError
 from .failures import best_witness
 from .given import Given
-from .limits import TIMEOUT_SECONDS, WAIT_SECONDS, WINDOW_BYTES
+from .limits import TIMEOUT_SECONDS, WAIT_SECONDS, WINDOW_BYTES, check_seconds
 from .plan import CHECK_PREFIX, Plan, Tensor
 from .processes import Processes, SeenBy
 from .stats import Stats, run_stats
@@ -221,6 +221,7 @@ def launch_plan(
     that the dealer may be ahead of each party. seen_by: as of `Processes`. Raises PeerError when a process does not
     start.
     """
+    check_seconds(timeout=timeout)
     roles = list(plan.roles)
     processes = Processes(plan, roles, timeout, window, seen_by)
     clients: dict[str, RoleClient] = {}
@@ -257,6 +258,7 @@ def connect_plan(
     (`ROLE.key` beside the cluster.toml if none is given). wait: seconds that the other roles of a run may take."""
     if role not in plan.roles:
         raise InputError(f"the plan has no role {role!r}; it has {', '.join(plan.roles)}")
+    check_seconds(timeout=timeout, wait=wait)
     machines = load_cluster(cluster)
     keys = load_key(key if key is not None else key_path(machines.path, role))
     machines.check_key(role, keys)

@@ -53,7 +53,7 @@ class Stats:
     peak_memory: int = 0
     """Bytes that the process of a party has held at most, the larger of the two."""
     online_seconds: float = 0.0
-    """From the arrival of all submissions at a party to the departure of its outputs, the slower of the two."""
+    """From the arrival of all submissions at a party (at p0: at both) to the departure of its outputs; the slower."""
     offline_seconds: float = 0.0
     """The dealer's time for these runs, and what the parties computed before the submissions came."""
     seconds: float = 0.0

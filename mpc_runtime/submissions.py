@@ -27,13 +27,14 @@ Key = tuple[str, str, str]
 """Stage, role and id of a submission."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Submission:
     """What a client has left here for one execution, and the way back to it."""
 
     route: bytes
     payload: memoryview
     arrived: float
+    """When it came; at p0, which waits for that, when p1's half was known to have come too."""
 
 
 def roles_of(plan: Plan, stage: str) -> tuple[str, ...]:
@@ -100,6 +101,9 @@ class Submissions:
 
     def elsewhere(self, key: Key, now: float) -> None:
         """A submission has arrived at the other party."""
+        here = self.get(key)
+        if here is not None:
+            here.arrived = now
         self._met(key, now)
 
     def _met(self, key: Key, now: float) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import signal
 from pathlib import Path
 
 import click
@@ -125,10 +124,5 @@ def _serve(
         what = f"plan {plan.name} {plan.hash[:16]}"
         click.echo(f"{name} listens at {at} with {what}; waiting for {others}", err=True)
         return machines.seen()
-
-    def stopped(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, stopped)  # a service manager's way to say Ctrl-C
 
     run(plan, config, addresses, ready=lambda: click.echo(f"{name} is ready", err=True))

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 def _role_options(command: click.decorators.FC) -> click.decorators.FC:
     for option in (
+        click.option(
+            "--wait", default=3600.0, show_default=True, help="Seconds that other roles and servers may take."
+        ),
         click.option("--timeout", default=60.0, show_default=True, help="Seconds that a party may take to answer."),
         click.option("--key", type=click.Path(path_type=Path), help="Secret key file  [default: ROLE.key beside it]"),
         click.option("--cluster", default="cluster.toml", show_default=True, type=click.Path(path_type=Path)),
@@ -55,12 +58,13 @@ def provide(
     cluster: Path,
     key: Path | None,
     timeout: float,
+    wait: float,
 ) -> None:
     from mpc_runtime.program import connect
 
     program = load_program(file, dims, network)
     role = role or _only_role(program.plan, "setup")
-    with connect(cluster, program, role=role, key=key, timeout=timeout) as session:
+    with connect(cluster, program, role=role, key=key, timeout=timeout, wait=wait) as session:
         session.provide(read_parameters(params), strict=not lenient, rename=pairs(renames, "--rename"))
     click.echo(f"p0 and p1 hold the parameters of {role}")
 
@@ -72,9 +76,6 @@ def provide(
     "--output", "outputs", multiple=True, metavar="[NAME=]FILE", help="Where a result goes; else it is printed."
 )
 @click.option("--json", "as_json", is_flag=True, help="Results and statistics as JSON.")
-@click.option(
-    "--wait", default=3600.0, show_default=True, help="Seconds that the other roles may take; then it is withdrawn."
-)
 @_role_options
 def submit(
     file: Path,
@@ -83,11 +84,11 @@ def submit(
     inputs: tuple[str, ...],
     outputs: tuple[str, ...],
     as_json: bool,
-    wait: float,
     role: str | None,
     cluster: Path,
     key: Path | None,
     timeout: float,
+    wait: float,
 ) -> None:
     from mpc_runtime.program import connect
 

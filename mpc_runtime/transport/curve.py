@@ -2,7 +2,7 @@
 
 A key pair is two Z85 strings of 40 characters, as ZeroMQ writes them. The gatekeeper answers ZeroMQ's question "may
 this public key connect?" (ZAP, RFC 27) with the name that belongs to the key; the name then travels with every
-message of the connection, so no machine can speak under another's name. A server's second socket (`sealed.py`) takes
+message of the connection, so no machine can speak under another's name. A server's second socket (`stream.py`) takes
 connections that show a ticket, which the server gave out over CURVE and which is good for one connection. Leaves files
 and configuration to `cluster.py`.
 """
@@ -18,7 +18,7 @@ from zmq.utils import z85
 
 from ..errors import InputError
 
-__all__ = ["TICKET_BYTES", "TICKET_USER", "Gatekeeper", "KeyPair", "stream_route"]
+__all__ = ["TICKET_BYTES", "TICKET_USER", "Gatekeeper", "KeyPair"]
 
 _ZAP_ADDRESS = "inproc://zeromq.zap.01"
 _ZAP_HEAD = 6  # version, request, domain, address, identity, mechanism; then the credentials: a key, or user and ticket
@@ -49,11 +49,6 @@ class KeyPair:
 
     def __repr__(self) -> str:
         return f"KeyPair(public={self.public!r})"  # a secret key belongs in no log
-
-
-def stream_route(ticket: bytes) -> bytes:
-    """The name under which the holder of a ticket connects, by which it is sent to."""
-    return b"\1" + ticket  # ZeroMQ reserves a first byte of 0
 
 
 class Gatekeeper:

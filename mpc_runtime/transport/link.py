@@ -2,7 +2,7 @@
 
 A message is either *control* (a JSON object, with payload frames behind it) or *data* (a buffer of known length). What
 a machine says to a server, and what a client hears, travels over CURVE; a server that is linked to another hears it on
-a second, sealed connection (`sealed.py`). A dead server is noticed by its closed connection, a stopped one by ZeroMQ's
+a second, sealed connection (`stream.py`). A dead server is noticed by its closed connection, a stopped one by ZeroMQ's
 heartbeats, both within `DEATH_SECONDS`. Who is linked to whom is `node.py`'s business.
 """
 
@@ -19,35 +19,20 @@ import zmq
 
 from ..errors import PeerError
 from .channel import Buffer
-from .curve import TICKET_BYTES, TICKET_USER, KeyPair, stream_route
+from .curve import TICKET_BYTES, KeyPair
 from .memory import as_bytes
-from .sealed import KEY_BYTES, TAG_BYTES, Opener
+from .sealed import KEY_BYTES
+from .socket import Frames, configure, identify, receive
+from .stream import Stream
 
-__all__ = [
-    "CONTROL",
-    "DEATH_SECONDS",
-    "Frames",
-    "Link",
-    "Message",
-    "configure",
-    "identify",
-    "is_control",
-    "parse",
-    "receive",
-]
+__all__ = ["CONTROL", "Link", "Message", "is_control", "parse"]
 
-HEARTBEAT_MS = 1000
-SILENCE_MS = 4500  # no heartbeat for so long: the connection is given up
-DEATH_SECONDS = (HEARTBEAT_MS + SILENCE_MS) / 1000 + 1  # the promise to users is 10 s
 GLANCE_MS = 200  # how often a machine that waits for another looks whether all are alive
-BODY_BYTES = 4 << 20  # JSON of a message between machines: grows with the number of roles and results
 STREAM_SECONDS = 10.0  # for a server that has invited us to its second address to be there
-LINGER_MS = 500  # for a farewell on the way out
-CONTROL = b"\0"  # the first frame of a control message; a data message of several frames starts with a longer one
+BODY_BYTES = 4 << 20  # JSON of a message between machines: grows with the number of roles and results
+CONTROL = b"\0"  # the first frame of a control message over CURVE
 
 _LINK_EVENTS = zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_AUTH
-
-Frames = list[zmq.Frame]
 
 
 @dataclass(frozen=True)
@@ -64,47 +49,37 @@ class Message:
         return str(self.body.get("kind"))
 
 
-def is_control(frames: Frames, tag: int = 0) -> bool:
-    """Whether these are the frames of a control message; tag: bytes that a seal has added to each."""
-    return len(frames) > 1 and len(frames[0]) == len(CONTROL) + tag and (tag > 0 or frames[0].bytes == CONTROL)
+def is_control(frames: Frames) -> bool:
+    """Whether these are the frames of a control message."""
+    return len(frames) > 1 and len(frames[0]) == len(CONTROL) and frames[0].bytes == CONTROL
 
 
 def parse(sender: str, route: bytes, parts: Sequence[memoryview], most: int = BODY_BYTES) -> Message:
-    """The control message in these parts, with a body of `most` bytes at most; PeerError, the sender's fault, when it
-    is malformed."""
+    """The control message of these parts, a body of `most` bytes at most and the payload; PeerError, the sender's
+    fault, when it is malformed."""
     try:
-        if len(parts[1]) > most:
-            raise ValueError(f"{len(parts[1])} bytes, where at most {most} are expected")
-        body = json.loads(bytes(parts[1]))
+        if len(parts[0]) > most:
+            raise ValueError(f"{len(parts[0])} bytes, where at most {most} are expected")
+        body = json.loads(bytes(parts[0]))
         if not isinstance(body, dict):
             raise ValueError("no object")
     except (ValueError, RecursionError) as error:
         raise PeerError(f"{sender} sent a control message that cannot be read: {error}", sender) from None
-    return Message(sender, route, body, parts[2:])
+    return Message(sender, route, body, parts[1:])
 
 
-def receive(socket: zmq.Socket[bytes], flags: int = zmq.NOBLOCK) -> Frames | None:
-    """All frames of one message, or None: when none has arrived, or (flags=0) does within the socket's timeout."""
-    try:
-        frames = [socket.recv(flags, copy=False)]
-    except zmq.Again:
-        return None
-    while frames[-1].more:
-        frames.append(socket.recv(copy=False))
-    return frames
+@dataclass(frozen=True)
+class _End:
+    """A socket of ours, where it goes, and what tells of its connection."""
 
+    socket: zmq.Socket[bytes]
+    address: str
+    monitor: zmq.Socket[Any]
 
-def configure(socket: zmq.Socket[bytes], address: str) -> None:
-    """What all sockets have in common: heartbeats, no limit to their queues."""
-    socket.ipv6 = "[" in address
-    socket.linger = LINGER_MS
-    socket.sndhwm = socket.rcvhwm = 0  # lengths are known from the plan; material is held back by credits (zmq.py)
-    socket.heartbeat_ivl, socket.heartbeat_timeout, socket.heartbeat_ttl = HEARTBEAT_MS, SILENCE_MS, SILENCE_MS
-
-
-def identify(socket: zmq.Socket[bytes], keys: KeyPair) -> None:
-    """Makes the socket speak CURVE under these keys."""
-    socket.curve_publickey, socket.curve_secretkey = keys.public.encode(), keys.secret.encode()
+    def close(self) -> None:
+        self.socket.disable_monitor()
+        self.monitor.close(linger=0)
+        self.socket.close()
 
 
 class Link:
@@ -120,23 +95,30 @@ class Link:
         self.failure: PeerError | None = None
         self._context = context
         self._stream_address = stream
-        self._opener: Opener | None = None
+        self._stream: Stream | None = None
         self._invited = 0.0
+        self._ends: list[_End] = []
         self._socket: zmq.Socket[bytes] = context.socket(zmq.DEALER)
         configure(self._socket, address)
         identify(self._socket, keys)
         self._socket.curve_serverkey = server_key.encode()
-        self.heard = self._socket
-        """Where the server's next message arrives."""
-        self.monitors: list[zmq.Socket[Any]] = []
-        """What becomes of our connections to the server."""
-        self._open(self._socket)
+        self._open(self._socket, address)
         self._socket.connect(address)
 
-    def _open(self, socket: zmq.Socket[bytes]) -> None:
+    def _open(self, socket: zmq.Socket[bytes], address: str) -> None:
         socket.rcvtimeo = GLANCE_MS
         socket.reconnect_ivl, socket.reconnect_ivl_max = 50, 1000
-        self.monitors.append(socket.get_monitor_socket(_LINK_EVENTS))
+        self._ends.append(_End(socket, address, socket.get_monitor_socket(_LINK_EVENTS)))
+
+    @property
+    def heard(self) -> zmq.Socket[bytes]:
+        """Where the server's next message arrives."""
+        return self._ends[-1].socket
+
+    @property
+    def monitors(self) -> list[zmq.Socket[Any]]:
+        """What becomes of our connections to the server."""
+        return [end.monitor for end in self._ends]
 
     def say(self, body: Mapping[str, Any], *payload: Buffer) -> None:
         """Sends a control message to the server, or keeps it until the connection is there; PeerError when it has ended
@@ -166,64 +148,83 @@ class Link:
 
     def _receive(self, flags: int) -> Message | memoryview | None:
         """The next message, whatever it is."""
-        frames = receive(self.heard, flags)
+        if self._stream is None:
+            return self._receive_curve(flags)
+        received = self._stream.receive(flags)
+        if received is None:
+            return None
+        control, parts = received
+        return parse(self.name, b"", parts) if control else parts[0]
+
+    def _receive_curve(self, flags: int) -> Message | memoryview | None:
+        frames = receive(self._socket, flags)
         if frames is None:
             return None
-        if self._opener is None:
-            parts = [frame.buffer for frame in frames]
-            return parse(self.name, b"", parts) if is_control(frames) else parts[0]
-        if is_control(frames, TAG_BYTES):
-            return parse(self.name, b"", self._opener.each(frames))
-        return self._opener.joined(frames)
+        parts = [frame.buffer for frame in frames]
+        return parse(self.name, b"", parts[1:]) if is_control(frames) else parts[0]
 
     def greeted(self) -> bool:
-        """Whether the server has welcomed us. Its welcome is the first thing that it says, to another server on the
-        sealed connection that it invites to."""
-        while not self.welcomed and self.failure is None and (item := self._receive(zmq.NOBLOCK)) is not None:
-            kind = item.kind if isinstance(item, Message) else ""
-            self.welcomed = kind == "welcome"
-            if isinstance(item, Message) and kind == "invitation" and self._opener is None:
-                self._accept(item)
-            elif not self.welcomed:
-                body = item.body if isinstance(item, Message) else {}
-                self.failure = PeerError(str(body.get("message", f"{self.name} did not welcome us")), self.name)
-        if not self.welcomed and self._opener is not None and time.monotonic() > self._invited + STREAM_SECONDS:
-            self.failure = self.failure or PeerError(
+        """Whether the server has welcomed us. Its welcome is the first thing that it says: to another server on the
+        stream to which it invites."""
+        while not self.welcomed and self.failure is None:
+            item = self._receive(zmq.NOBLOCK)
+            if item is None and self._stream is not None:
+                item = self._receive_curve(zmq.NOBLOCK)  # it may fail before we have come to the stream
+            if item is None:
+                break
+            self._hear_greeting(item)
+        late = self._stream is not None and time.monotonic() > self._invited + STREAM_SECONDS
+        if late and not self.welcomed and self.failure is None:
+            self.failure = PeerError(
                 f"{self.name} answers at {self.address}, but not at {self._stream_address}, where it sends its data: "
                 "is that port open?",
                 self.name,
             )
         return self.welcomed
 
+    def _hear_greeting(self, item: Message | memoryview) -> None:
+        kind = item.kind if isinstance(item, Message) else ""
+        if isinstance(item, Message) and kind == "invitation" and self._stream is None:
+            self._accept(item)
+        elif kind == "welcome":
+            self.welcomed = True
+        elif isinstance(item, Message) and kind == "failed":
+            self.failure = _relayed(self.name, item.body)
+        else:
+            body = item.body if isinstance(item, Message) else {}
+            self.failure = PeerError(str(body.get("message", f"{self.name} did not welcome us")), self.name)
+
     def _accept(self, invitation: Message) -> None:
-        """Opens the sealed connection: from here on, all that the server says arrives there."""
+        """Opens the stream: from here on, all that the server says arrives there."""
         port = invitation.body.get("port")
         sizes = [len(part) for part in invitation.payload]
         if not isinstance(port, int) or not 0 < port < 1 << 16 or sizes != [TICKET_BYTES, KEY_BYTES]:
             raise PeerError(f"{self.name} sent an invitation that cannot be read", self.name)
-        ticket, key = map(bytes, invitation.payload)
         address = self._stream_address or f"{self.address.rpartition(':')[0]}:{port}"
-        stream = self._context.socket(zmq.DEALER)
-        configure(stream, address)
-        stream.plain_username, stream.plain_password = TICKET_USER, ticket.hex().encode()
-        stream.routing_id = stream_route(ticket)
-        self._open(stream)
-        stream.connect(address)
-        stream.send(b"")  # the server learns by it that we are there
-        self.heard, self._opener = stream, Opener(self.name, key)
         self._stream_address, self._invited = address, time.monotonic()
+        ticket, key = map(bytes, invitation.payload)
+        self._stream = Stream(self._context, self.name, address, ticket, key)
+        self._open(self._stream.socket, address)
+        try:
+            self._stream.connect()
+        except zmq.ZMQError as error:
+            self.failure = PeerError(f"{self.name}'s address {address} is none: {error.strerror}", self.name)
 
     def check(self, at: object, *, drain: bool = False) -> None:
         """Raises what has happened to the server at the other end, if anything has.
 
         `drain`: look for a farewell among what has arrived (its cause is the better error), dropping the rest.
         """
-        while self.failure is None and (told := [m for m in self.monitors if m.poll(0)]):
-            (event,) = struct.unpack_from("=H", told[0].recv_multipart()[0])
+        while self.failure is None and (told := [end for end in self._ends if end.monitor.poll(0)]):
+            end = told[0]
+            (event,) = struct.unpack_from("=H", end.monitor.recv_multipart()[0])
             if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
-                self.failure = PeerError(f"{self.name} at {self.address} does not accept our key", self.name)
+                why = (
+                    "does not accept our key" if end is self._ends[0] else "lets nobody in twice: a connection was lost"
+                )
+                self.failure = PeerError(f"{self.name} at {end.address} {why}", self.name)
             elif self.welcomed:
-                gone = f"{self.name} is gone: its connection to {self.address} was lost"
+                gone = f"{self.name} is gone: its connection to {end.address} was lost"
                 while drain and self.next() is not None:
                     pass
                 self.failure = self.failure or PeerError(gone, self.name)
@@ -232,11 +233,8 @@ class Link:
             raise PeerError(f"{self.failure}{where}", self.failure.peer, self.failure.op or str(at))
 
     def close(self) -> None:
-        sockets = [self._socket] if self.heard is self._socket else [self._socket, self.heard]
-        for socket, monitor in zip(sockets, self.monitors, strict=True):
-            socket.disable_monitor()
-            monitor.close(linger=0)
-            socket.close()
+        for end in self._ends:
+            end.close()
 
 
 def _relayed(reporter: str, body: Mapping[str, Any]) -> PeerError:

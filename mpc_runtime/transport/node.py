@@ -2,16 +2,11 @@
 
     every server (p0, p1, dealer) has one ROUTER socket (CURVE): others talk to it, and clients are answered, through it
     whoever wants to hear from a server opens a `Link` to it (DEALER): all that the server says arrives there, in order
-    a server invites other servers to a second socket: what it says to them leaves there, sealed (`sealed.py`)
+    a server invites other servers to a second socket: what it says to them leaves there, sealed (`stream.py`)
 
 So a machine that waits for one other reads one socket, whatever clients send meanwhile. A link starts with a hello that
 carries protocol version, plan format and plan hash; nothing else is taken from a machine before its hello was
 checked. The name of a sender is the one that belongs to its CURVE key (`curve.py`), never one that it writes itself.
-
-    p1 -> p0  hello                       CURVE
-    p0 -> p1  invitation, ticket, key     CURVE
-    p1 -> p0  an empty message            second socket, let in by the ticket
-    p0 -> p1  welcome, everything else    second socket, sealed under the key
 
 Leaves the meaning of messages to the machines (`party.py`, `dealer/server.py`, `client.py`) and a plan's byte streams
 to `zmq.py`.
@@ -20,7 +15,6 @@ to `zmq.py`.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -32,16 +26,17 @@ import zmq
 
 from ..errors import InputError, PeerError
 from .channel import Buffer
-from .curve import TICKET_BYTES, Gatekeeper, KeyPair, stream_route
-from .link import CONTROL, Link, Message, configure, identify, is_control, parse, receive
+from .curve import Gatekeeper, KeyPair
+from .link import CONTROL, Link, Message, is_control, parse
 from .memory import as_bytes
-from .sealed import KEY_BYTES, Sealer
+from .socket import bind, identify, receive, server_socket
+from .stream import StreamServer
 
 __all__ = ["Hello", "Node", "check_loopback", "stream_of"]
 
 PROTOCOL_VERSION = 2
 CLIENT_BODY_BYTES = 4096  # JSON of a message to a server's ROUTER; hello, submit and withdraw take a few hundred
-STREAM_LIMITS = 512, 8  # bytes of a message and messages that a server takes on its second socket: arrivals, heartbeats
+EARLY_AT_ONCE = 64  # messages of clients that are read in a row before the servers have met
 CHOSEN_BY_US = b"\0"  # the first byte of a route that our ROUTER has made up, which it does not use again
 GUESTS_SWEPT = 64  # clients after which those that are gone are looked for
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -79,7 +74,7 @@ class Hello:
 def check_loopback(address: str, where: str) -> str:
     """`host:port` as a ZeroMQ address; `InputError` (with `where` it was written) unless it is on this machine."""
     host, _, port = address.removeprefix("tcp://").rpartition(":")
-    if not host or not (port.isdigit() or port == "*"):
+    if not host or not (port.isdigit() and 0 < int(port) < 1 << 16):
         raise InputError(f"{where}: expected an address such as 127.0.0.1:7100, found {address!r}")
     if host not in LOOPBACK:
         raise InputError(
@@ -105,8 +100,6 @@ class Node:
     links: dict[str, Link] = field(default_factory=dict)
     routes: dict[str, bytes] = field(default_factory=dict)
     """Machine -> its way back through our ROUTER, after its hello."""
-    streams: dict[str, bytes] = field(default_factory=dict)
-    """Machine -> its route on our second socket, from when it has come there."""
     guests: dict[bytes, str] = field(default_factory=dict)
     """Ways back to the clients that have said hello -> their role; those that were refused "", and they are ignored."""
     address: str = ""
@@ -114,10 +107,9 @@ class Node:
 
     def __post_init__(self) -> None:
         self._router: zmq.Socket[bytes] | None = None
-        self._stream: zmq.Socket[bytes] | None = None
+        self._stream: StreamServer | None = None
         self._gatekeeper: Gatekeeper | None = None
-        self._invited: dict[str, bytes] = {}  # machine -> the route that it will have on our second socket
-        self._sealers: dict[str, Sealer] = {}
+        self._limits = (0, 0)
         self._sweep_at = GUESTS_SWEPT
         self._machines: frozenset[str] = frozenset()
         self._early: deque[Message] = deque()  # clients' messages that came before the servers had met
@@ -131,40 +123,29 @@ class Node:
         machines: Mapping[str, str],
         roles: Mapping[str, str],
         limits: tuple[int, int] = (1 << 16, 16),
-        stream: str = "",
     ) -> None:
         """Binds `address` (a `*` port is chosen by the system; see `self.address`) for these keys -> names only.
 
         limits: bytes of a frame and number of messages that ZeroMQ takes for us from a connection while we compute. A
         larger frame ends its connection; behind more messages it stalls, and its heartbeats end it.
-        stream: the second address, for what we say to servers; another port of the first one's host if not given.
         """
         self._gatekeeper = Gatekeeper(self.context, {**roles, **machines})
         self._machines = frozenset(machines.values())
-        self._router = router = self._server(address)
+        self._limits = limits
+        router = server_socket(self.context, address)
         identify(router, self.keys)
         router.curve_server = True
         router.maxmsgsize, router.rcvhwm = limits
-        self.address = self._bind(router, address)
-        self._stream = self._server(address)
-        self._stream.plain_server = True
-        self._stream.maxmsgsize, self._stream.rcvhwm = STREAM_LIMITS
-        self.stream_address = self._bind(self._stream, stream or f"{self.address.rpartition(':')[0]}:*")
+        self.address = bind(router, self.hello.name, address)
+        self._router = router
 
-    def _server(self, address: str) -> zmq.Socket[bytes]:
-        socket: zmq.Socket[bytes] = self.context.socket(zmq.ROUTER)
-        configure(socket, address)
-        socket.zap_domain = b"mpc"
-        socket.router_mandatory = True
-        return socket
-
-    def _bind(self, socket: zmq.Socket[bytes], address: str) -> str:
-        try:
-            socket.bind(address)
-        except zmq.ZMQError as error:
-            reason = "is in use" if error.errno == zmq.EADDRINUSE else f"cannot be listened at: {error.strerror}"
-            raise InputError(f"{self.hello.name}'s address {address.removeprefix('tcp://')} {reason}") from None
-        return socket.get_string(zmq.LAST_ENDPOINT)
+    def open_stream(self, address: str = "") -> None:
+        """Binds the second address, where what we say to servers leaves; another port of the first one's host if none
+        is given."""
+        assert self._gatekeeper is not None, "listen first"
+        address = address or f"{self.address.rpartition(':')[0]}:*"
+        self._stream = StreamServer(self.context, self._gatekeeper, self.hello.name, address)
+        self.stream_address = self._stream.address
 
     def connect(self, name: str, address: str, server_key: str, stream: str = "") -> Link:
         """Opens the link to a server and says hello; `meet` waits for the answer. stream: as in `Link`."""
@@ -180,18 +161,17 @@ class Node:
         """
         names = tuple(machines)
         until = time.monotonic() + seconds
-        while True:
-            missing = [n for n in names if not (self.links[n].welcomed and (self._router is None or n in self.streams))]
-            if not missing:
-                return
+        while missing := [n for n in names if not (self.links[n].welcomed and (self._stream is None or n in self.met))]:
             self.wait(names, listen=True, seconds=0.25)
-            self._pollers.clear()  # links move to their second sockets
-            while (message := self._from_router()) is not None:
-                self._early.append(message)
-            self._welcome_arrivals()
-            for name in missing:
-                if not self.links[name].greeted():
-                    self.links[name].check("the start")
+            self._pollers.clear()  # links move to their streams
+            for _ in range(EARLY_AT_ONCE):
+                if (message := self._from_router()) is not None:
+                    self._keep_early(message)
+            for machine in self._stream.arrivals() if self._stream else ():
+                self.say(machine, {"kind": "welcome", "name": self.hello.name})
+            for name in names:
+                self.links[name].greeted()
+                self.links[name].check("the start", drain=True)
             alive()
             if time.monotonic() > until:
                 where = ", ".join(f"{n} at {self.links[n].address}" for n in missing)
@@ -199,28 +179,43 @@ class Node:
                     f"no answer from {where} for {seconds:g} s: is it running, and is its key right?", missing[0]
                 )
 
+    def _keep_early(self, message: Message) -> None:
+        """A client's message that came before the servers had met; a role has no more of them than at other times."""
+        if sum(early.sender == message.sender for early in self._early) < self._limits[1]:
+            self._early.append(message)
+        else:
+            self.refuse(message.route, f"{self.hello.name} waits for other servers; come back when they are there")
+
+    @property
+    def met(self) -> Mapping[str, bytes]:
+        """The servers that have come to our stream, and their routes there."""
+        return self._stream.routes if self._stream else {}
+
     # -- talking --------------------------------------------------------------------------------------------------
 
     def send(self, machine: str, buffer: Buffer) -> None:
         """Sends a data message to a server that we have met. The buffer may be changed afterwards."""
-        self._send_sealed(machine, [as_bytes(buffer)])
+        self._send(machine, [as_bytes(buffer)], control=False)
 
     def say(self, machine: str, body: Mapping[str, Any], *payload: Buffer) -> None:
         """Sends a control message to a server that we have met."""
-        self._send_sealed(
-            machine, [memoryview(CONTROL), memoryview(json.dumps(body).encode()), *map(as_bytes, payload)]
-        )
+        self._send(machine, [memoryview(json.dumps(body).encode()), *map(as_bytes, payload)], control=True)
 
-    def _send_sealed(self, machine: str, parts: Sequence[memoryview]) -> None:
-        socket = self._stream
-        if socket is None:
+    def _send(self, machine: str, parts: Sequence[memoryview], *, control: bool) -> None:
+        if self._stream is None:
             raise RuntimeError(f"{self.hello.name} does not listen")
         try:
-            socket.send(self.streams[machine], zmq.SNDMORE)
-        except zmq.ZMQError:
-            raise PeerError(f"{machine} is gone: nothing can be sent to it", machine) from None
-        for frame, flags in self._sealers[machine].message(parts):
-            socket.send(frame, flags)
+            self._stream.send(machine, parts, control=control)
+        except PeerError:
+            if machine in self.links:
+                self.links[machine].check("", drain=True)  # it may have said why
+            raise
+
+    def interrupt(self) -> None:
+        """Raises KeyboardInterrupt, after the message that is being sent: what a signal's handler calls."""
+        if self._stream is None:
+            raise KeyboardInterrupt
+        self._stream.interrupt()
 
     def answer(self, route: bytes, body: Mapping[str, Any], *payload: Buffer) -> bool:
         """Sends a control message the way back to whoever has asked; False when it is not there any more."""
@@ -236,6 +231,7 @@ class Node:
         """Says no to a client, and ignores whatever else comes from its connection."""
         self.answer(route, {"kind": "refused", "message": message})
         self.guests[route] = ""
+        self._sweep()
 
     def reply(self, route: bytes, role: str, body: Mapping[str, Any], *payload: Buffer) -> bool:
         """As `answer`, to a client, if the way back to it is still that of its role."""
@@ -257,7 +253,7 @@ class Node:
             if not rest or not is_control(rest) or self.guests.get(route) == "":
                 continue  # only control messages come this way; there is no one to blame that we could name to a user
             try:
-                parts = [frame.buffer for frame in rest]
+                parts = [frame.buffer for frame in rest[1:]]
                 message = parse(str(rest[0].get("User-Id")), route, parts, CLIENT_BODY_BYTES)
             except PeerError as error:
                 if error.peer in self._machines:
@@ -276,13 +272,13 @@ class Node:
         if route in self.guests:
             return
         refusal = self.hello.refusal(message.body)
-        if message.sender in self.streams:
+        if message.sender in self.met:
             refusal = f"{message.sender} is connected to {self.hello.name} already"
         if not route.startswith(CHOSEN_BY_US):
             refusal = "a connection may not choose its own name: another could come back under it"
         if refusal:
             self.refuse(route, refusal)
-            if machine and message.sender not in self.streams:
+            if machine and message.sender not in self.met:
                 raise PeerError(refusal, message.sender)
             return
         if machine:
@@ -290,29 +286,22 @@ class Node:
             return
         self.guests[route] = message.sender
         self.answer(route, {"kind": "welcome", "name": self.hello.name})
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Forgets clients that are gone, now and then."""
         if len(self.guests) >= self._sweep_at:
             for guest in list(self.guests):
                 self.answer(guest, {"kind": "probe"})  # which forgets it if it is gone
             self._sweep_at = max(GUESTS_SWEPT, 2 * len(self.guests))
 
     def _invite(self, machine: str, route: bytes) -> None:
-        """Answers another server's hello with a key of its own, and a ticket to our second socket."""
-        assert self._gatekeeper is not None
-        ticket, key = os.urandom(TICKET_BYTES), os.urandom(KEY_BYTES)
-        self._gatekeeper.admit(ticket, machine)
+        """Answers another server's hello with the way to our stream."""
+        if self._stream is None:
+            raise RuntimeError(f"{self.hello.name} has no stream")
+        port, ticket, key = self._stream.invite(machine)
         self.routes[machine] = route
-        self._invited[machine] = stream_route(ticket)
-        self._sealers[machine] = Sealer(key)
-        port = int(self.stream_address.rpartition(":")[2])
         self.answer(route, {"kind": "invitation", "port": port}, ticket, key)
-
-    def _welcome_arrivals(self) -> None:
-        """Greets the servers that have come to our second socket."""
-        while self._stream is not None and (frames := receive(self._stream)) is not None:
-            for machine, route in self._invited.items():
-                if frames[0].bytes == route and machine not in self.streams:
-                    self.streams[machine] = route
-                    self.say(machine, {"kind": "welcome", "name": self.hello.name})
 
     def _serving(self) -> zmq.Socket[bytes]:
         if self._router is None:
@@ -331,8 +320,8 @@ class Node:
             sockets += [self.links[name].heard for name in key[1]]
             if listen and self._router is not None:
                 sockets.append(self._router)
-            if self._stream is not None and len(self.streams) < len(self._machines):
-                sockets.append(self._stream)
+            if self._stream is not None and len(self.met) < len(self._machines):
+                sockets.append(self._stream.socket)
             for socket in sockets:
                 poller.register(socket, zmq.POLLIN)
         poller.poll(None if seconds is None else max(0, int(seconds * 1000)))
@@ -349,10 +338,10 @@ class Node:
         where.
         """
         body = {"kind": "failed", "peer": peer or self.hello.name, "op": op, "message": message}
-        for machine in self.streams:
+        for machine in self.met:
             with suppress(PeerError):
                 self.say(machine, body)
-        for route in [*(r for m, r in self.routes.items() if m not in self.streams), *self.guests]:
+        for route in [*(r for m, r in self.routes.items() if m not in self.met), *self.guests]:
             self.answer(route, body)
 
     def close(self) -> None:

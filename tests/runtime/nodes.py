@@ -21,6 +21,7 @@ def mesh(names: tuple[str, ...] = ("p0", "p1"), plans: dict[str, str] | None = N
             nodes[name] = Node(Hello(name, (plans or {}).get(name, "plan"), 1), keys[name], 5.0)
             stack.callback(nodes[name].close)
             nodes[name].listen("tcp://127.0.0.1:*", {keys[n].public: n for n in names if n != name}, {})
+            nodes[name].open_stream()
         for name, node in nodes.items():
             for other in names:
                 if other != name:

@@ -37,3 +37,15 @@ def test_a_program_starts_again_once_with_its_arguments() -> None:
     ) as child:
         out, _ = child.communicate(timeout=60)
     assert json.loads(out) == [child.pid, ["-c", "--flag", "an argument"], "glibc.malloc.hugetlb=1"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc is Linux's")
+@pytest.mark.parametrize("obstacle", ["os.environ.pop('GLIBC_TUNABLES', 0)", "sys.executable = '/not/there'"])
+def test_a_program_that_cannot_have_it_goes_on_without(obstacle: str) -> None:
+    program = (
+        f"import os, sys; from mpc_runtime.allocator import restart_with_environment as again; {obstacle}; again(); "
+        "print('on')"
+    )
+    environ = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, env=environ, timeout=60, check=True)
+    assert done.stdout == b"on\n"

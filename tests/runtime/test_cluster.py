@@ -69,6 +69,9 @@ def test_nothing_is_overwritten(written: Path) -> None:
     [
         ("127.0.0.1:7301", "10.0.0.7:7301", r"cluster.toml:8: 10.0.0.7:7301 is not on this machine"),
         ("127.0.0.1:7301", "nowhere", r"cluster.toml:8: expected an address such as"),
+        ("127.0.0.1:7301", "127.0.0.1:*", r"cluster.toml:8: expected an address such as"),
+        ("127.0.0.1:7301", "127.0.0.1:99999", r"cluster.toml:8: expected an address such as"),
+        ("[roles]", "[roles]\ndealer = []", r"\[roles\] dealer: this is the name of a server"),
         ("[dealer]", "[daeler]", r"unknown table \[daeler\]"),
         ("[roles]", "[roles]\nx = 3", r"\[roles\] x: expected a list of public keys"),
         ("address =", "port =", r"\[p0\] has 'port'; expected address, key and, if you like, stream"),

@@ -21,7 +21,8 @@ from mpc_runtime.client import RoleClient, encode_feeds
 from mpc_runtime.errors import PeerError
 from mpc_runtime.program import prepare_feed
 from mpc_runtime.session import Session
-from mpc_runtime.transport.link import CONTROL, configure, identify
+from mpc_runtime.transport.link import CONTROL
+from mpc_runtime.transport.socket import configure, identify
 
 MODEL = """model pair
 role a, b

@@ -14,10 +14,11 @@ from nodes import meet, mesh
 
 from mpc_runtime.errors import PeerError
 from mpc_runtime.transport import link
-from mpc_runtime.transport.curve import TICKET_USER
-from mpc_runtime.transport.link import configure
+from mpc_runtime.transport.curve import TICKET_USER, KeyPair
+from mpc_runtime.transport.link import Message
 from mpc_runtime.transport.node import Hello, Node
 from mpc_runtime.transport.sealed import FRAME_BYTES, KEY_BYTES, Opener, Sealer
+from mpc_runtime.transport.socket import configure
 from mpc_runtime.transport.zmq import PeerChannel
 
 KEY = bytes(range(KEY_BYTES))
@@ -30,55 +31,59 @@ def frame(data: bytes, more: bool = False) -> zmq.Frame:
     return made
 
 
-def sealed(*messages: list[bytes]) -> list[list[zmq.Frame]]:
-    """These messages under one key, as they arrive."""
+def sealed(*messages: list[bytes], control: bool = False) -> list[zmq.Frame]:
+    """The frames of these messages under one key, as they arrive."""
     sealer = Sealer(KEY)
     return [
-        [frame(bytes(piece), bool(flags)) for piece, flags in sealer.message([memoryview(part) for part in parts])]
+        frame(bytes(piece))
         for parts in messages
+        for piece in sealer.frames([memoryview(part) for part in parts], control=control)
     ]
+
+
+def opened(frames: list[zmq.Frame]) -> list[tuple[bool, list[bytes]]]:
+    """The messages that these frames make."""
+    opener = Opener("p0", KEY)
+    return [(m[0], [bytes(part) for part in m[1]]) for f in frames if (m := opener.open(f)) is not None]
 
 
 def test_what_is_sealed_opens() -> None:
     long = np.random.default_rng(0).bytes(2 * FRAME_BYTES + 5)
-    opener = Opener("p0", KEY)
-    first, second, third = sealed([b"a", b"", b"ccc"], [long], [b""])
-    assert [bytes(part) for part in opener.each(first)] == [b"a", b"", b"ccc"]
-    assert len(second) == 3
-    assert bytes(opener.joined(second)) == long
-    assert bytes(opener.joined(third)) == b""
+    messages = [[b"a", b"", b"ccc"], [long], [b""], [b"x" * FRAME_BYTES, long]]
+    assert len(sealed(*messages)) == 3 + 3 + 1 + 4
+    assert opened(sealed(*messages)) == [(False, parts) for parts in messages]
+    assert opened(sealed(*messages, control=True)) == [(True, parts) for parts in messages]
 
 
 def test_equal_messages_look_different() -> None:
-    messages = sealed(*[[bytes(32)]] * 50)
-    assert len({message[0].bytes[:32] for message in messages}) == 50
+    frames = sealed(*[[bytes(32)]] * 50)
+    assert len({f.bytes[:32] for f in frames}) == 50
 
 
-def flipped(frames: list[zmq.Frame], at: int) -> list[zmq.Frame]:
-    data = bytearray(frames[0].bytes)
+def flipped(f: zmq.Frame, at: int) -> zmq.Frame:
+    data = bytearray(f.bytes)
     data[at] ^= 1
-    return [frame(bytes(data), frames[0].more), *frames[1:]]
+    return frame(bytes(data))
 
 
-ATTACKS: dict[str, Callable[[list[list[zmq.Frame]]], list[list[zmq.Frame]]]] = {
-    "a bit of the text": lambda m: [flipped(m[0], 0)],
-    "a bit of the tag": lambda m: [flipped(m[0], -1)],
-    "repeated": lambda m: [m[0], m[0]],
-    "dropped": lambda m: [m[1]],
-    "exchanged": lambda m: [m[1], m[0]],
-    "cut after its first frame": lambda m: [[frame(m[0][0].bytes)]],
-    "joined with the next": lambda m: [[m[0][0], frame(m[0][1].bytes, True), *m[1]]],
-    "too short for a tag": lambda m: [[frame(b"15 bytes of text")][:1], [frame(b"short")]],
-    "none of ours": lambda m: [[frame(bytes(48))]],
+ATTACKS: dict[str, Callable[[list[zmq.Frame]], list[zmq.Frame]]] = {
+    "a bit of the text": lambda f: [flipped(f[0], 0)],
+    "a bit of the tag": lambda f: [flipped(f[0], -2)],
+    "a bit of the header": lambda f: [flipped(f[0], -1)],
+    "a header that is none": lambda f: [frame(f[0].bytes[:-1] + b"\xff")],
+    "repeated": lambda f: [f[0], f[0]],
+    "dropped": lambda f: [f[1]],
+    "exchanged": lambda f: [f[1], f[0]],
+    "joined by ZeroMQ": lambda f: [frame(f[0].bytes, True)],
+    "too short for a tag": lambda f: [frame(b"short")],
+    "none of ours": lambda f: [frame(bytes(48))],
 }
 
 
 @pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS.keys())
-def test_what_was_changed_on_the_way_does_not_open(attack: Callable[..., list[list[zmq.Frame]]]) -> None:
-    opener = Opener("p0", KEY)
+def test_what_was_changed_on_the_way_does_not_open(attack: Callable[..., list[zmq.Frame]]) -> None:
     with pytest.raises(PeerError, match="a message of p0 was altered on the way") as caught:
-        for message in attack(sealed([b"one", b"two"], [b"three"])):
-            opener.joined(message)
+        opened(attack(sealed([b"one", b"two"], [b"three"])))
     assert caught.value.peer == "p0"
 
 
@@ -148,7 +153,7 @@ def test_a_stranger_is_not_let_in_and_takes_nothing_away() -> None:
                     configure(stranger, nodes["p0"].stream_address)
                     if user:
                         stranger.plain_username, stranger.plain_password = user, password or b"x"
-                    stranger.routing_id = nodes["p0"].streams["p1"]
+                    stranger.routing_id = nodes["p0"].met["p1"]
                     monitor = stranger.get_monitor_socket(
                         zmq.EVENT_HANDSHAKE_SUCCEEDED
                         | zmq.EVENT_HANDSHAKE_FAILED_AUTH
@@ -171,7 +176,7 @@ def test_a_stranger_is_not_let_in_and_takes_nothing_away() -> None:
 def test_a_ticket_is_good_for_one_connection() -> None:
     with mesh() as nodes:
         assert meet(nodes) == []
-        used = nodes["p0"].streams["p1"][1:]
+        used = nodes["p0"].met["p1"][1:]
         gatekeeper = nodes["p0"]._gatekeeper
         assert gatekeeper is not None
         asked = [b"1.0", b"1", b"mpc", b"127.0.0.1", b"", b"PLAIN", TICKET_USER, used.hex().encode()]
@@ -204,3 +209,94 @@ def test_a_closed_second_port_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         nodes["p1"].links["p0"]._stream_address = address
         errors = meet(nodes)
     assert any(f"but not at {address}, where it sends its data: is that port open?" in str(e) for e in errors)
+
+
+def test_a_large_control_message_arrives_whole() -> None:
+    with mesh() as nodes:
+        assert meet(nodes) == []
+        payload = np.random.default_rng(1).bytes(FRAME_BYTES + 1)
+        nodes["p0"].say("p1", {"kind": "note", "names": ["x" * 100] * 20_000}, payload)
+        note = nodes["p1"].links["p0"].next(wait=True)
+        while note is None:
+            note = nodes["p1"].links["p0"].next(wait=True)
+        assert isinstance(note, Message)
+        assert len(note.body["names"]) == 20_000
+        assert [bytes(part) for part in note.payload] == [payload]
+
+
+def test_a_signal_in_the_middle_of_a_message_waits_for_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    with mesh() as nodes:
+        assert meet(nodes) == []
+        p0 = nodes["p0"]
+        frames = Sealer.frames
+
+        def interrupted(sealer: Sealer, parts: list[memoryview], *, control: bool) -> Iterator[memoryview]:
+            for i, piece in enumerate(frames(sealer, parts, control=control)):
+                if i == 1:
+                    p0.interrupt()  # as a signal's handler does
+                yield piece
+
+        monkeypatch.setattr(Sealer, "frames", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            p0.send("p1", bytes(3 * FRAME_BYTES))
+        p0.farewell("", "", "p0 was stopped")
+        channel = PeerChannel(nodes["p1"], "p0")
+        assert len(channel.recv(3 * FRAME_BYTES, "op")) == 3 * FRAME_BYTES
+        with pytest.raises(PeerError, match="p0 was stopped"):
+            channel.recv(1, "op")
+        with pytest.raises(KeyboardInterrupt):
+            p0.interrupt()
+
+
+def test_a_server_that_dies_while_others_are_awaited_is_named() -> None:
+    with mesh(("p0", "p1", "dealer")) as nodes:
+        dealer = nodes.pop("dealer")  # which takes no part in the meeting
+        errors: list[Exception] = []
+
+        def wait_for_all(name: str) -> None:
+            try:
+                nodes[name].meet([n for n in ("p0", "p1", "dealer") if n != name], 30.0)
+            except PeerError as error:
+                errors.append(error)
+
+        def meet_and_die() -> None:
+            nodes["p0"].meet(["p1"], 5.0)
+            nodes["p0"].close()
+
+        threads = [threading.Thread(target=wait_for_all, args=("p1",)), threading.Thread(target=meet_and_die)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(15)
+        assert ["p0 is gone" in str(error) for error in errors] == [True]
+        dealer.close()
+
+
+def test_clients_that_come_before_the_servers_have_met_are_taken_within_limits() -> None:
+    keys = {name: KeyPair.generate() for name in ("p0", "p1", "client")}
+    server = Node(Hello("p0", "plan", 1), keys["p0"], 5.0)
+    client = Node(Hello("client", "plan", 1), keys["client"], 5.0)
+    try:
+        server.listen("tcp://127.0.0.1:*", {keys["p1"].public: "p1"}, {keys["client"].public: "client"}, (1000, 3))
+        server.open_stream()
+        server.connect("p1", "tcp://127.0.0.1:1", keys["p1"].public)
+        client.connect("p0", server.address, keys["p0"].public)
+
+        def wait_in_vain() -> None:
+            with pytest.raises(PeerError, match="no answer from p1"):
+                server.meet(["p1"], 1.5)
+
+        waiting = threading.Thread(target=wait_in_vain)
+        waiting.start()
+        client.meet(["p0"], 5.0)
+        for number in range(10):
+            client.links["p0"].say({"kind": "submit", "id": str(number)}, bytes(500))
+        waiting.join()
+        with pytest.raises(PeerError, match="p0 waits for other servers"):
+            while True:
+                assert client.links["p0"].next(wait=True) is None
+                client.links["p0"].check("")
+        assert [(m := server.receive()) and m.body["id"] for _ in range(4)] == ["0", "1", "2", None]
+    finally:
+        client.close()
+        server.close()
