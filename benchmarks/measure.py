@@ -14,7 +14,7 @@ cores, after the dealer's lead has been used up, so that every run waits for the
 encoding and sharing of the inputs and decoding of the outputs, which `total` (as the peers' times) does not.
 
 memory: the largest resident size of a party's process, in the sustained session, whose dealer is held back by the
-default window; in the other one the window is opened so that whole records fit.
+default window; in the other one the window is opened so that two whole records fit.
 """
 
 from __future__ import annotations
@@ -130,20 +130,25 @@ def measure(work: Workload, runs: int) -> Measured:
 def online(
     work: Workload, program: mpc.Program, runs: int, seen_by: SeenBy = lambda _, addresses: addresses
 ) -> tuple[list[mpc.Stats], float, float, int]:
-    """Runs with quiet before each, after one that warms up: their stats, the seconds of `provide`, the largest error of
-    any run and the number of clearly wrong elements."""
-    window = max(WINDOW_BYTES, (RECORDS_AHEAD + 1) * program.cost.offline_bytes)
+    """Runs with quiet before each: their stats, the seconds of `provide`, the largest error of any run and the number
+    of clearly wrong elements.
+
+    The window holds two records at least, so that one is there before the run that needs it. Runs that use what was
+    dealt when the session began, into memory that no process had touched yet, warm up and are not counted.
+    """
+    window = max(WINDOW_BYTES, program.cost.offline_bytes)  # of both parties, and a window is of one
+    dealt_cold = min(RECORDS_AHEAD, 2 * window // max(1, program.cost.offline_bytes)) + 1
     stats, error, bad = [], 0.0, 0
     with launch_plan(program.plan, prepare_feed, window=window, seen_by=seen_by) as session:
         began = time.perf_counter()
         if work.params:
             session.provide(work.params)
         setup_seconds = time.perf_counter() - began
-        for i in range(runs + 1):
+        for i in range(dealt_cold + runs):
             result = run_quietly(session, work.inputs)
             here, clearly = check(work, program, result)
             error, bad = max(error, here), bad + clearly
-            if i:
+            if i >= dealt_cold:
                 stats.append(session.stats)
     return stats, setup_seconds, error, bad
 
