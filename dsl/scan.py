@@ -272,6 +272,10 @@ class _Balance:
         for at, token in enumerate(tokens):
             if begins(tokens, at) and self._outside(tokens, at):
                 self._statement(token)
+            if token.type == "LBRACE" and self.missing > 0 and self._just_opened():
+                self.missing -= 1
+                self._problem(span_of(token), "this `{` stands twice", "delete one of the two", token)
+                continue
             if token.type in PARTNERS:
                 self._push(token)
             elif token.type in CLOSERS and not self._pop(token):
@@ -295,16 +299,25 @@ class _Balance:
             self._problem(span_of(token), "there is no `for` inside an expression", LOOP, token)
         for bracket in self._unclosed(("LPAR", "LSQB")):
             self._close(bracket, "the next statement starts here", token)
-        while self.missing > 0 and self.open and not self._holds(token):
+        while self.missing > 0 and self.open and (why := self._outsider(token)):
             self.missing -= 1
-            self._close(self.open.pop()[0], f"`{token}` cannot stand inside the block", token)
+            self._close(self.open.pop()[0], why, token)
         if self.keyword is not None and self.keyword.type in BLOCKS:
             self.bare.append((self.keyword, len(self.out)))
         self.keyword = token
 
-    def _holds(self, token: Token) -> bool:
+    def _outsider(self, token: Token) -> str:
+        """Why the statement that starts here is none of the innermost block; empty if it may be."""
         keyword = self.open[-1][1]
-        return keyword is None or token.type not in STARTERS or token.type in BLOCKS[keyword.type]
+        if keyword is not None and keyword.type == "DEF" and self.keyword is not None and self.keyword.type == "RETURN":
+            return "nothing follows the `return` of a `def`"
+        if keyword is None or token.type not in STARTERS or token.type in BLOCKS[keyword.type]:
+            return ""
+        return f"`{token}` cannot stand inside the block"
+
+    def _just_opened(self) -> bool:
+        """Whether the token before is the brace of a block."""
+        return bool(self.open) and self.open[-1][0] is self.out[-1] and self.open[-1][1] is not None
 
     def _push(self, token: Token) -> None:
         header = self.keyword if token.type == "LBRACE" else None

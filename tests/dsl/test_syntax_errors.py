@@ -34,18 +34,18 @@ def test_bad_file(path: Path, golden: Callable[[Path, str], None]) -> None:
     golden(path.with_suffix(".txt"), f"{errors}\n")
 
 
-@settings(max_examples=25, deadline=None)
-@given(st.sampled_from(PIECES), st.booleans())
-def test_one_slip_is_found_where_it_is(piece: re.Match[str], twice: bool) -> None:
-    """A piece left out or written twice gives one or two errors, near the place (or another program)."""
-    text = GOOD[: piece.start()] + f"{piece[0]} {piece[0]}" * twice + GOOD[piece.end() :]
-    errors = problems(text)
-    if errors is None:
-        return
-    line = GOOD.count("\n", 0, piece.start()) + 1
-    assert 1 <= len(errors.diagnostics) <= 2
-    blocks = piece[0] in "{}"  # without a brace, the block's other end is as good a place
-    assert blocks or min(abs(each.line - line) for each in errors.diagnostics) <= 1
+@pytest.mark.parametrize("twice", [False, True], ids=["left out", "twice"])
+def test_one_slip_is_found_where_it_is(twice: bool) -> None:
+    """Any piece left out or written twice gives one or two errors, near the place (or another program)."""
+    for piece in PIECES:
+        text = GOOD[: piece.start()] + f"{piece[0]} {piece[0]}" * twice + GOOD[piece.end() :]
+        errors = problems(text)
+        if errors is None:
+            continue
+        line = GOOD.count("\n", 0, piece.start()) + 1
+        assert 1 <= len(errors.diagnostics) <= 2, f"{piece[0]!r} in line {line}\n{errors}"
+        blocks = piece[0] in "{}"  # without a brace, the block's other end is as good a place
+        assert blocks or min(abs(each.line - line) for each in errors.diagnostics) <= 1, f"{piece[0]!r}\n{errors}"
 
 
 @settings(max_examples=25, deadline=None)
