@@ -16,6 +16,7 @@ from compiler.graph import Graph, Input, Kind, Owned, Param, Prepared, Value
 from compiler.lower import ModelErrors, lower
 from compiler.manifest import manifest
 from compiler.ops.serial import to_plain
+from compiler.passes.report import report
 from compiler.rows import BATCH, row_axes
 from compiler.schedule import schedule
 from dsl import ast, parse
@@ -50,6 +51,7 @@ def compile_source(
     assigned = assign(expanded, setup_feeds)
     results = _results(expanded, lowered)
     plan = _plan(graph, results, expanded, assigned, {"network": network, "checked": "yes" if checked else "no"})
+    more += [report(graph, w.value, w.message, w.help, "warning") for w in expanded.warnings]
     return Stages(tree, lowered, graph, plan, (*warnings, *more))
 
 

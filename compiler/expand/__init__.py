@@ -9,7 +9,7 @@ import numpy as np
 
 from compiler.expand import arithmetic, choice, shape, smooth
 from compiler.expand.compare import Bits
-from compiler.expand.context import Expansion, Handler
+from compiler.expand.context import Expansion, Handler, Warned
 from compiler.expand.emitter import PUBLIC, SHARE, Draft, Emitter, Held, width
 from compiler.expand.layouts import Network
 from compiler.graph import Graph, Kind, Owned, Value
@@ -23,12 +23,13 @@ HANDLERS: dict[type, Handler] = {**arithmetic.HANDLERS, **shape.HANDLERS, **choi
 
 @dataclass
 class Expanded:
-    """The op-list before rings, forms and rounds are assigned."""
+    """The op-list before rings, forms and rounds are assigned. warnings: about what is less exact than documented."""
 
     drafts: list[Draft]
     ops: list[tuple[Gate, Origin]]
     constants: list[np.ndarray]
     results: list[Result]
+    warnings: list[Warned]
 
 
 def expand(
@@ -47,7 +48,7 @@ def expand(
     for output in graph.outputs:
         emitter.origin = label(output.value)
         results.append(_revealed(x, output.name, output.roles, x.held[output.value], output.value))
-    return Expanded(emitter.drafts, emitter.ops, emitter.constants, results)
+    return Expanded(emitter.drafts, emitter.ops, emitter.constants, results, x.warnings)
 
 
 def _held(x: Expansion, value: Value, feed_name: Callable[[Value], str]) -> Held:

@@ -1,14 +1,12 @@
 """Sums, products, matrix products and convolutions. PROTOCOLS section 1 and section 12.
 
 Products of two secrets are made of masked values at their plain scale and stand at twice that scale until they are
-truncated; a public factor is encoded with as many fraction bits as the range leaves, so that `x * 0.001` is as exact as
-`x * 1`.
+truncated; products with a public factor are `factors.py`'s.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import ceil, floor, log2
 from typing import Any
 
 import numpy as np
@@ -16,20 +14,15 @@ import numpy as np
 from compiler import ops
 from compiler.expand.context import Array, Expansion, Handler
 from compiler.expand.emitter import MAX_WIDTH, PUBLIC, SHARE, WIRE, Held, width
+from compiler.expand.factors import Factor, elementwise, times_factor
 from compiler.graph import Kind, Value
 from compiler.interval import Interval
 from mpc_runtime import gates
 from mpc_runtime.gates import Gate
 
-GUARD_BITS = 3
-"""Bits by which a constant factor's rounding stays below one step of the result."""
-
 PRODUCTS_PER_ELEMENT = 32
 """Products that one opened element must save before a matrix product is halved: a bit more on the wire and its packing
 cost about as much as a dozen multiplications."""
-
-MAX_FACTOR_SCALE = 40
-"""No constant is encoded finer than this: its error is far below anything else."""
 
 
 def add(x: Expansion, value: Value, a: Held, b: Held) -> Held:
@@ -64,51 +57,14 @@ def mul(x: Expansion, value: Value, a: Held, b: Held) -> Held:
 
 def by_constant(x: Expansion, value: Value, a: Held, factor: Array) -> Held:
     """a * factor, elementwise with broadcasting."""
-    a, factor = _normalised(x, a, factor)
-    whole, g, scale = encoded_factor(x, a, factor, 1, value.range)
-    register, _ = x.e.any(a, scale)
-    if whole.size == 1 and value.shape == a.shape:
-        return x.e.held(value, x.e.scaled(register, int(whole.reshape(-1)[0])), scale + g)
-    constant = x.e.constant(whole, g)
-    out = x.e.emit(gates.Mul, value.shape, x.e.mode(register), scale=scale + g, x=register, y=constant)
-    return x.e.held(value, out, scale + g)
 
+    def multiply(register: int, whole: Array, scale: int) -> int:
+        if whole.size == 1 and value.shape == x.e.shape(register):
+            return x.e.rescaled(register, scale, int(whole.reshape(-1)[0]))
+        constant = x.e.constant(whole, 0)
+        return x.e.emit(gates.Mul, value.shape, x.e.mode(register), scale=scale, x=register, y=constant)
 
-def _normalised(x: Expansion, a: Held, factor: Array) -> tuple[Held, Array]:
-    """a * 2^-j and factor * 2^j, so that a small factor keeps its leading bits: a power of two moves only the point."""
-    largest = float(np.abs(factor).max(initial=0.0)) if factor.dtype.kind == "f" else 1.0
-    if not 0.0 < largest < 0.5:
-        return a, factor
-    j = floor(-log2(largest))
-    words = {(x.e.mode(r), s + j): r for s in x.e.scales(a)[:1] for r in (x.e.any(a, s)[0],)}
-    return Held(Kind.FIXED, a.shape, a.range * Interval(2.0**-j, 2.0**-j), words), factor * 2.0**j
-
-
-def encoded_factor(x: Expansion, a: Held, factor: Array, terms: int, result: Interval) -> tuple[Array, int, int]:
-    """(whole numbers, their fraction bits, scale of the other operand) for a public factor of `a`.
-
-    terms: how many products one result sums. The error of the encoding stays below a step of the result if the range
-    leaves room; the other operand is truncated first if it must be.
-    """
-    if factor.dtype.kind in "ib":
-        return np.asarray(factor, np.int64), 0, _roomy(x, a, result)
-    exact = next((g for g in range(25) if np.array_equal(np.rint(factor * 2.0**g), factor * 2.0**g)), None)
-    magnitude = max(1.0, min(a.range.magnitude, x.e.precision.limit) * terms)
-    needed = exact if exact is not None else x.e.frac + GUARD_BITS + ceil(log2(magnitude))
-    largest = float(np.abs(factor).max(initial=0.0))
-    most = min(MAX_FACTOR_SCALE, 61 - max(0, ceil(log2(largest)) if largest > 0 else 0))
-    for scale in dict.fromkeys((x.e.scale(a), x.e.plain(a))):
-        room = min(most, MAX_WIDTH - width(result, scale, most=64) - 1)
-        if room >= needed or scale == x.e.plain(a):
-            g = max(0, min(needed, room))
-            return np.rint(factor * 2.0**g).astype(np.int64), g, scale
-    raise AssertionError("the plain scale is always tried")
-
-
-def _roomy(x: Expansion, a: Held, result: Interval) -> int:
-    """The finest scale held at which a result has room."""
-    scale = x.e.scale(a)
-    return scale if width(result, scale, most=64) <= MAX_WIDTH else x.e.plain(a)
+    return times_factor(x, value, a, elementwise(factor), multiply)
 
 
 def product(
@@ -161,20 +117,18 @@ def matmul(x: Expansion, value: Value, a: Held, b: Held) -> Held:
     columns = _as_matrix(x, b, (*b.shape, 1)) if len(b.shape) == 1 else b
     full = (*np.broadcast_shapes(rows.shape[:-2], columns.shape[:-2]), rows.shape[-2], columns.shape[-1])
     inner = _like(value, full)
-    out = _bilinear(x, inner, rows, columns, rows.shape[-1], gates.MatMul)
+    out = _bilinear(x, inner, rows, columns, gates.MatMul)
     return out if full == value.shape else reshaped(x, out, value.shape)
 
 
 def conv2d(x: Expansion, value: Value, a: Held, w: Held) -> Held:
     op = value.op
     assert isinstance(op, ops.Conv2d)
-    terms = int(np.prod(w.shape[1:]))
     return _bilinear(
         x,
         value,
         a,
         w,
-        terms,
         gates.Conv2d,
         stride=tuple(op.stride),
         padding=tuple(op.padding),
@@ -183,17 +137,21 @@ def conv2d(x: Expansion, value: Value, a: Held, w: Held) -> Held:
     )
 
 
-def _bilinear(x: Expansion, value: Value, a: Held, b: Held, terms: int, cls: type[Gate], **attributes: Any) -> Held:
+def _bilinear(x: Expansion, value: Value, a: Held, b: Held, cls: type[Gate], **attributes: Any) -> Held:
+    """A matrix product or convolution; with a constant factor it is local."""
     if not (a.constant or b.constant):
         return product(x, value, a, b, cls, **attributes)
     secret, array = (b, a.array) if a.constant else (a, b.array)
     assert array is not None
-    whole, g, scale = encoded_factor(x, secret, array, terms, value.range)
-    register, _ = x.e.any(secret, scale)
-    constant = x.e.constant(whole, g)
-    left, right = (constant, register) if a.constant else (register, constant)
-    out = x.e.emit(cls, value.shape, x.e.mode(register), scale=scale + g, **attributes, x=left, y=right)
-    return x.e.held(value, out, scale + g)
+
+    def multiply(register: int, whole: Array, scale: int) -> int:
+        constant = x.e.constant(whole, 0)
+        left, right = (constant, register) if a.constant else (register, constant)
+        return x.e.emit(cls, value.shape, x.e.mode(register), scale=scale, **attributes, x=left, y=right)
+
+    terms = a.shape[-1] if cls is gates.MatMul else int(np.prod(b.shape[1:]))
+    largest = float(np.abs(array).max(initial=0.0))
+    return times_factor(x, value, secret, Factor(array, terms, terms * largest), multiply)
 
 
 def _as_matrix(x: Expansion, h: Held, shape: tuple[int, ...]) -> Held:
@@ -241,13 +199,15 @@ def mean(x: Expansion, value: Value, a: Held) -> Held:
 
 
 def _averaged(x: Expansion, value: Value, a: Held, count: int, add_up: Callable[[int], int]) -> Held:
-    """The sum of `count` elements over `count`; where the sum has no room, the mean of shares of the elements."""
-    factor = np.array(1.0 / count)
+    """The sum of `count` elements over `count`. Where the sum has no room, its elements are multiplied in pieces."""
+    average = np.array(1.0 / count)
     if width(a.range.times(count), x.e.plain(a), most=64) <= MAX_WIDTH:
-        return by_constant(x, value, summed(x, a, count, add_up, value.shape), factor)
-    part = by_constant(x, typed(value, a.shape, a.range * Interval(1.0 / count, 1.0 / count)), a, factor)
-    total = summed(x, part, count, add_up, value.shape)
-    return Held(value.kind, value.shape, value.range, total.words)
+        return by_constant(x, value, summed(x, a, count, add_up, value.shape), average)
+
+    def multiply(register: int, whole: Array, scale: int) -> int:
+        return x.e.rescaled(x.e.reshape(add_up(register), value.shape), scale, int(whole))
+
+    return times_factor(x, value, a, Factor(average, count, 1.0), multiply)
 
 
 def avgpool2d(x: Expansion, value: Value, a: Held) -> Held:

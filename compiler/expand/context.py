@@ -8,24 +8,57 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from compiler.expand.compare import Bits
-from compiler.expand.emitter import MAX_WIDTH, PUBLIC, SHARE, WIRE, Emitter, Held, width
+from compiler.expand.emitter import MAX_WIDTH, PUBLIC, SHARE, WIRE, Emitter, Held, Shape, width
 from compiler.expand.layouts import Network
 from compiler.graph import Kind, Value
+from mpc_runtime import gates
 
 Array = np.ndarray
 
 
+@dataclass(frozen=True)
+class Warned:
+    """A value whose documented error does not hold over its whole range, and what does."""
+
+    value: Value
+    message: str
+    help: str
+
+
 @dataclass
 class Expansion:
-    """One model's expansion. held: the forms of the values expanded so far."""
+    """One model's expansion. held: the forms of the values expanded so far; warnings: about what is not exact."""
 
     e: Emitter
     bits: Bits
     network: Network
     held: dict[Value, Held] = field(default_factory=dict)
+    warnings: list[Warned] = field(default_factory=list)
+
+    def warn(self, value: Value, message: str, help: str) -> None:
+        """What the author has to know about how exact `value` can be."""
+        self.warnings.append(Warned(value, message, help))
 
     def constant(self, value: Value) -> Held:
         return Held(value.kind, value.shape, value.range, array=value.array)
+
+    def zeros(self, shape: Shape, scale: int) -> int:
+        """Shares of zeros."""
+        zero = self.e.broadcast(self.e.constant(np.zeros((), np.int64), scale), shape)
+        return self.e.emit(gates.FromPublic, shape, SHARE, scale=scale, x=zero)
+
+    def known(self, value: Value, array: Array) -> Held:
+        """A value that the expansion found to be constant, as shares: what reads it need not know."""
+        scale = self.e.frac if value.kind is Kind.FIXED else 0
+        constant = self.e.broadcast(self.e.encoded(array, scale), value.shape)
+        shares = self.e.emit(gates.FromPublic, value.shape, SHARE, scale=scale, x=constant)
+        return self.e.held(value, shares, scale)
+
+    def scale_for(self, h: Held, *numbers: float) -> int:
+        """The scale at which `h` is held, or the plain one where that is too coarse for these constants."""
+        scale = self.e.scale(h)
+        whole = all(n * 2.0**scale == round(n * 2.0**scale) for n in numbers if np.isfinite(n))
+        return scale if whole else max(scale, self.e.plain(h))
 
     def operand(self, h: Held, scale: int, prefer: str = WIRE) -> int:
         """A register of `h` at `scale` for a sum: a constant, or the form that exists, or `prefer`."""

@@ -97,7 +97,7 @@ class Emitter:
         self.constants: list[Array] = []
         self.origin = Origin("", 0, 0)
         self._memo: dict[Any, int] = {}
-        self._constants: dict[Any, int] = {}
+        self._places: dict[Any, int] = {}
 
     # -- registers and gates -------------------------------------------------------------------------------------------
 
@@ -128,14 +128,9 @@ class Emitter:
         return register
 
     def constant(self, array: Array, scale: int) -> int:
-        """A register with encoded ring elements."""
+        """A register with encoded ring elements; the same elements are stored once, whatever their scale."""
         words = np.asarray(array, np.int64, order="C").view(np.uint64)
-        key = (words.shape, words.tobytes())
-        if key not in self._constants:
-            index = len(self.constants)
-            self.constants.append(words)
-            self._constants[key] = self.emit(gates.Constant, words.shape, CONSTANT, scale=scale, index=index)
-        return self._constants[key]
+        return self.emit(gates.Constant, words.shape, CONSTANT, scale=scale, index=self._stored(words))
 
     def encoded(self, array: Array, scale: int) -> int:
         """A constant rounded to `scale` fraction bits."""
@@ -146,12 +141,15 @@ class Emitter:
     def bit_constant(self, array: Array) -> int:
         """A register with constant bits."""
         bits = np.asarray(array, np.uint8, order="C")
-        key = ("bits", bits.shape, bits.tobytes())
-        if key not in self._constants:
-            index = len(self.constants)
-            self.constants.append(bits)
-            self._constants[key] = self.emit(gates.Constant, bits.shape, CONSTANT, domain=Domain.BITS, index=index)
-        return self._constants[key]
+        return self.emit(gates.Constant, bits.shape, CONSTANT, domain=Domain.BITS, index=self._stored(bits))
+
+    def _stored(self, array: Array) -> int:
+        """The place of an array among the plan's constants."""
+        key = (array.dtype.str, array.shape, array.tobytes())
+        if key not in self._places:
+            self._places[key] = len(self.constants)
+            self.constants.append(array)
+        return self._places[key]
 
     def mode(self, register: int) -> str:
         return self.drafts[register].mode
@@ -331,6 +329,23 @@ class Emitter:
             return register
         t = self.drafts[register]
         return self.emit(gates.Scale, t.shape, t.mode, scale=t.scale, factor=factor, x=register)
+
+    def rescaled(self, register: int, scale: int, factor: int) -> int:
+        """`register` times a whole number, read at another scale."""
+        if factor == 1:
+            return register
+        t = self.drafts[register]
+        return self.emit(gates.Scale, t.shape, t.mode, scale=scale, factor=factor, x=register)
+
+    def truncated(self, wire: int, shift: int, k: int, scale: int) -> int:
+        """Shares of a masked value of k signed bits over 2^shift, which then stands at `scale`."""
+        return self.emit(gates.Truncate, self.shape(wire), SHARE, scale=scale, shift=shift, width=k, x=wire)
+
+    def at_scale(self, shares: int, have: int, wanted: int, k: int) -> int:
+        """Shares of k signed bits at another scale: one opening and a truncation to a coarser one, local to a finer."""
+        if wanted >= have:
+            return self.rescaled(shares, wanted, 1 << (wanted - have))
+        return self.truncated(self.open(shares), have - wanted, k, wanted)
 
     def reshape(self, register: int, shape: Shape) -> int:
         return self._move(gates.Reshape, register, shape, shape=tuple(shape))
