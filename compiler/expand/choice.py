@@ -183,14 +183,13 @@ def relu6(x: Expansion, value: Value, a: Held) -> Held:
 
 def _clipped(x: Expansion, value: Value, a: Held, lo: float, hi: float) -> Held:
     """lo + [a >= lo](a - lo) - [a >= hi](a - hi): two flags of one set of tables, none for a bound out of range."""
-    wire, scale = x.e.wire(a)
-    shift = max(0, scale - x.e.plain(a))
-    bounds = [b for b in (lo, hi) if np.isfinite(b) and a.range.lo < b < a.range.hi]
     if hi <= a.range.lo or lo >= min(hi, a.range.hi):
-        only = hi if hi <= a.range.lo else lo
-        return Held(value.kind, value.shape, value.range, array=np.full(value.shape, only, value.kind.dtype))
+        return x.known(value, np.array(hi if hi <= a.range.lo else lo, value.kind.dtype))
+    bounds = [b for b in (lo, hi) if np.isfinite(b) and a.range.lo < b < a.range.hi]
     if not bounds:
         return Held(value.kind, value.shape, value.range, base=a, view=lambda register: register)
+    wire, scale = x.e.wire(a, x.scale_for(a, *bounds))
+    shift = max(0, scale - x.e.plain(a))
     reach = a.range - Interval(min(bounds), max(bounds))
     k = min(64, width(reach.hull(a.range), scale, exact_kind(a)) + 1)
     thresholds = tuple(round(b * 2.0**scale) for b in bounds)
@@ -200,7 +199,7 @@ def _clipped(x: Expansion, value: Value, a: Held, lo: float, hi: float) -> Held:
         above = x.e.add(wire, x.e.constant(np.array(-threshold), scale))
         part = x.bits.select(flag, above, scale - shift, shift, min(MAX_WIDTH, k))
         if bound == lo:
-            out = x.e.add(part, x.e.encoded(np.array(float(lo)), scale - shift))
+            out = x.e.add(part, x.e.encoded(np.array(lo), scale - shift))
             continue
         if out is None:
             out = x.e.share(a, scale - shift)[0]
@@ -210,19 +209,17 @@ def _clipped(x: Expansion, value: Value, a: Held, lo: float, hi: float) -> Held:
 
 
 def leaky_relu(x: Expansion, value: Value, a: Held) -> Held:
-    """slope a + (1 - slope) relu(a), each part with as fine a factor as its own range leaves room for."""
+    """relu(a) + slope (a - relu(a)): what is positive stays exact."""
     op = value.op
     assert isinstance(op, ops.LeakyRelu)
-    scale = x.e.plain(a) if a.kind is Kind.FIXED else x.e.scale(a)
-    wire, scale = x.e.wire(a, scale)
+    wire, scale = x.e.wire(a, x.e.plain(a) if a.kind is Kind.FIXED else x.e.scale(a))
     bit = x.bits.positive(wire, a.range, scale, exact=exact_kind(a))
-    above = Interval(0.0, max(a.range.hi, 0.0))
-    kept = Held(a.kind, a.shape, above, {(SHARE, scale): x.bits.select(bit, wire, scale)})
-    parts = [
-        by_constant(x, typed(value, h.shape, h.range * Interval(factor, factor)), h, np.array(factor))
-        for h, factor in ((a, op.slope), (kept, 1.0 - op.slope))
-    ]
-    return add(x, value, *parts)
+    positive = x.bits.select(bit, wire, scale)
+    above, below = a.range.clip(0.0, np.inf), a.range.clip(-np.inf, 0.0)
+    kept = Held(a.kind, a.shape, above, {(SHARE, scale): positive})
+    rest = Held(a.kind, a.shape, below, {(SHARE, scale): x.e.sub(wire, positive)})
+    slope = Interval(op.slope, op.slope)
+    return add(x, value, kept, by_constant(x, typed(value, a.shape, below * slope), rest, np.array(op.slope)))
 
 
 # -- reductions and pooling --------------------------------------------------------------------------------------------
@@ -286,8 +283,9 @@ def _bordered(x: Expansion, wire: int, padding: tuple[int, int], low: float, sca
     widths = ((0, 0),) * (len(inner) - 2) + ((h, h), (w, w))
     shape = (*inner[:-2], inner[-2] + 2 * h, inner[-1] + 2 * w)
     padded = x.e.emit(gates.Pad, shape, WIRE, scale=scale, widths=widths, x=wire)
-    border = np.pad(np.zeros(inner[-2:]), ((h, h), (w, w)), constant_values=low)
-    return x.e.add(padded, x.e.encoded(border, scale))
+    least = np.floor(low * 2.0**scale)
+    border = np.pad(np.zeros(inner[-2:]), ((h, h), (w, w)), constant_values=least)
+    return x.e.add(padded, x.e.constant(border, scale))
 
 
 def _largest(x: Expansion, wires: list[int], a: Held, scale: int) -> int:
@@ -305,11 +303,11 @@ def argmax(x: Expansion, value: Value, a: Held) -> Held:
     """A tournament that carries the index; neighbours meet, and the first of equals wins."""
     op = value.op
     assert isinstance(op, ops.ArgMax)
-    wire, scale = x.stored(a)
     axis = op.axis % len(a.shape)
     n = a.shape[axis]
     if n == 1:
-        return Held(value.kind, value.shape, value.range, array=np.zeros(value.shape, np.int64))
+        return x.known(value, np.array(0))
+    wire, scale = x.stored(a)
     shape = tuple(n if i == axis else 1 for i in range(len(a.shape)))
     index: int = x.e.constant(np.arange(n).reshape(shape), 0)
     difference = a.range - a.range

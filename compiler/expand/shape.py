@@ -88,7 +88,7 @@ def _as(x: Expansion, part: int, mode: str, domain: Domain) -> int:
 def pad(x: Expansion, value: Value, a: Held) -> Held:
     op = value.op
     assert isinstance(op, ops.Pad)
-    border = np.pad(np.zeros(a.shape, value.kind.dtype), op.widths, constant_values=op.value)
+    border = np.pad(np.zeros(a.shape), op.widths, constant_values=op.value)
     if value.kind is Kind.BIT:
         bit = x.e.bit(a)
         padded = x.e.emit(gates.Pad, value.shape, WIRE, domain=Domain.BITS, widths=op.widths, x=bit)
@@ -96,7 +96,7 @@ def pad(x: Expansion, value: Value, a: Held) -> Held:
             ones = x.e.bit_constant(border.astype(np.uint8))
             padded = x.e.emit(gates.Xor, value.shape, WIRE, domain=Domain.BITS, x=padded, y=ones)
         return x.e.held_bit(value, padded)
-    register, scale = x.e.any(a)
+    register, scale = x.e.any(a, x.scale_for(a, op.value))
     padded = x.e.emit(gates.Pad, value.shape, x.e.mode(register), scale=scale, widths=op.widths, x=register)
     if op.value:
         padded = x.e.add(padded, x.e.encoded(border, scale))
