@@ -13,16 +13,22 @@ import numpy as np
 
 from compiler import ops
 from compiler.expand import arithmetic
-from compiler.expand.arithmetic import by_constant, product
+from compiler.expand.arithmetic import by_constant
 from compiler.expand.choice import tournament
 from compiler.expand.context import Expansion, Handler
-from compiler.expand.emitter import MAX_WIDTH, SHARE, WIRE, Held, width
+from compiler.expand.emitter import CONSTANT, MAX_WIDTH, SHARE, WIRE, Held, width
 from compiler.graph import Kind, Value
 from compiler.interval import Interval
 from mpc_runtime import gates
 
+WEIGHT_BITS = 18
+"""Fraction bits of interpolation weights."""
+
 INDEX_BITS = 12
 """Bits of the place within a cell that choose the interpolation weights: their error is h 2^-13 |F'|."""
+
+MOST_NODES_LOG = 7
+"""Nodes of the largest table, that of the exponential over all that a format holds."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +50,14 @@ class Curve:
     weight_scale: int
     entry_bits: int
 
+    @property
+    def scale(self) -> int:
+        """Fraction bits of what is interpolated."""
+        return self.table_scale + self.weight_scale
+
 
 SIGMOID = Curve("sigmoid", -1, 6, -12.5, 12.5, 1.0, 0.0, 19, 18, 40)
 TANH = Curve("lifted_tanh", -2, 6, -6.5, 6.5, 2.0, -1.0, 18, 18, 40)
-EXP = Curve("exp", -1, 8, -11.5, inf, 0.0, 0.0, 19, 18, 40)
 GENERAL_EXP = Curve("exp", -1, 8, -11.5, inf, 0.0, 0.0, 16, 16, 64)
 
 
@@ -59,13 +69,17 @@ def tanh(x: Expansion, value: Value, a: Held) -> Held:
     return curve(x, value, a, TANH)
 
 
+def negative_exp(scale: int) -> Curve:
+    """exp(x) for x <= 0 to about 2^-scale: below, it is less than that, and the table's places are an eighth of it."""
+    below = min(-11.5, -ceil(2 * scale * log(2.0)) / 2)
+    table_scale = scale + 3
+    entry_bits = -(-(table_scale + WEIGHT_BITS + 2) // 8) * 8
+    return Curve("exp", -1, 8, below, inf, 0.0, 0.0, table_scale, WEIGHT_BITS, entry_bits)
+
+
 def exp(x: Expansion, value: Value, a: Held) -> Held:
-    return _exponential(x, value, a)
-
-
-def _exponential(x: Expansion, value: Value, a: Held) -> Held:
     if a.range.hi <= 0.01:
-        return curve(x, value, a, EXP)
+        return curve(x, value, a, negative_exp(x.e.frac))
     top = log(x.e.precision.limit)
     within = Held(
         a.kind, a.shape, Interval(min(a.range.lo, 0.0), min(a.range.hi, top)), a.words, base=a.base, view=a.view
@@ -73,9 +87,10 @@ def _exponential(x: Expansion, value: Value, a: Held) -> Held:
     return curve(x, value, within, GENERAL_EXP)
 
 
-def curve(x: Expansion, value: Value, a: Held, c: Curve) -> Held:
-    """F(a) at the format's scale, tails included."""
-    wire, scale = _fine_wire(x, a, INDEX_BITS + 1 - c.cell_log)
+def curve(x: Expansion, value: Value, a: Held, c: Curve, out_scale: int | None = None) -> Held:
+    """F(a) at the format's scale (or `out_scale`), tails included."""
+    out_scale = x.e.frac if out_scale is None else out_scale
+    wire, scale = _fine_wire(x, a, c)
     lo, hi = max(a.range.lo, c.below), min(a.range.hi, c.above)
     low_tail, high_tail = a.range.lo < c.below, a.range.hi > c.above
     step = 2.0**c.cell_log
@@ -86,7 +101,7 @@ def curve(x: Expansion, value: Value, a: Held, c: Curve) -> Held:
         gates.Table,
         value.shape,
         SHARE,
-        scale=c.table_scale + c.weight_scale,
+        scale=c.scale,
         function=c.function,
         input_scale=scale,
         origin=-floor((lo - margin) * 2.0**scale),
@@ -99,19 +114,17 @@ def curve(x: Expansion, value: Value, a: Held, c: Curve) -> Held:
         entry_bits=c.entry_bits,
         x=wire,
     )
-    fine = c.table_scale + c.weight_scale
     top = value.range - Interval(c.lift, c.lift)
     table = x.e.open(samples)
-    shift, k = fine - x.e.frac, min(c.entry_bits - 1, width(top, fine))
+    shift, k = c.scale - out_scale, min(c.entry_bits - 1, width(top, c.scale))
     if not (low_tail or high_tail):
-        out = x.e.emit(gates.Truncate, value.shape, SHARE, scale=x.e.frac, shift=shift, width=k, x=table)
-        return _lifted(x, value, out, x.e.frac, c.lift)
+        return _lifted(x, value, x.e.truncated(table, shift, k, out_scale), out_scale, c.lift)
     inside, above = _tails(x, a, wire, scale, c, low_tail, high_tail)
-    out = x.bits.select(inside, table, x.e.frac, shift, k)
+    out = x.bits.select(inside, table, out_scale, shift, k)
     if above is not None and c.at_above:
         number = x.bits.number(above)
-        out = x.e.add(out, x.e.scaled(number, round(c.at_above * 2.0**x.e.frac)))
-    return _lifted(x, value, out, x.e.frac, c.lift)
+        out = x.e.add(out, x.e.rescaled(number, out_scale, round(c.at_above * 2.0**out_scale)))
+    return _lifted(x, value, out, out_scale, c.lift)
 
 
 def _lifted(x: Expansion, value: Value, register: int, scale: int, lift: float) -> Held:
@@ -120,11 +133,13 @@ def _lifted(x: Expansion, value: Value, register: int, scale: int, lift: float) 
     return x.e.held(value, register, scale)
 
 
-def _fine_wire(x: Expansion, a: Held, bits: int) -> tuple[int, int]:
-    """The masked value at a scale of at least `bits`, so that a cell has a place inside."""
+def _fine_wire(x: Expansion, a: Held, c: Curve) -> tuple[int, int]:
+    """The masked value at a scale at which a cell has places inside and the domain has room in the ring."""
     scale = x.e.scale(a)
+    if scale + c.cell_log + MOST_NODES_LOG > MAX_WIDTH or width(a.range, scale, most=64) > MAX_WIDTH:
+        scale = x.e.plain(a)
     x.e.wire(a, scale)
-    return x.e.wire(a, max(scale, bits))
+    return x.e.wire(a, max(scale, INDEX_BITS + 1 - c.cell_log))
 
 
 def _tails(
@@ -154,16 +169,17 @@ TABLE_BITS, TABLE_SCALE = 48, 40
 MANTISSA_SCALE = 20
 """Fraction bits of 1/u after its truncation."""
 
+LEAST_MANTISSA = 14
+"""With fewer, its truncation would bring the relative error near 2^-12."""
 
-def reciprocal(x: Expansion, value: Value, a: Held) -> Held:
-    return inverse(x, value, a)
+NUMERATOR_WIDTH, MOST_NUMERATOR_WIDTH = MAX_WIDTH - 1 - MANTISSA_SCALE, MAX_WIDTH - 1 - LEAST_MANTISSA
+"""Signed bits of a numerator that leave room for all, and for the least, of the mantissa."""
 
+QUOTIENT_GUARD = 2
+"""Bits below the stored precision at which a quotient is cut."""
 
-def div(x: Expansion, value: Value, a: Held, b: Held) -> Held:
-    if b.constant:
-        assert b.array is not None
-        return by_constant(x, value, a, 1.0 / np.asarray(b.array, np.float64))
-    return quotient(x, value, a, b)
+GROUP = 12
+"""Most exponents that share one cut of a quotient: each costs a bit of every selected word, a cut another gate."""
 
 
 def mul(x: Expansion, value: Value, a: Held, b: Held) -> Held:
@@ -176,6 +192,7 @@ def mul(x: Expansion, value: Value, a: Held, b: Held) -> Held:
 
 
 def _fixed(value: Value, shape: tuple[int, ...], range_: Interval) -> Value:
+    """A fixed-point value of another shape and range, in the place of `value`."""
     return Value(value.op, (), Kind.FIXED, shape, value.visibility, range_)
 
 
@@ -192,15 +209,33 @@ class Normal:
     low: int
     top: int
 
-    def weights(self) -> list[int]:
-        """2^(top - e) for each e: what 1/u is multiplied by, at a scale of top - scale more bits."""
-        return [2 ** (self.top - j) for j in range(self.low, self.top + 1)]
+    def divided(
+        self, y: int, y_scale: int, k: int, reach: Interval, out_scale: int, least_cut: int = 0
+    ) -> tuple[int, int]:
+        """(shares, scale) of y / 2^(e - scale) for a masked y of k signed bits, right to a step of `out_scale`.
+
+        What is below that step is cut from y before it is multiplied by 2^-e. The finer the result's scale, the more
+        exponents share one cut: as many as the result's range leaves room for. reach: that range. least_cut: 1 where y
+        stands in a narrow ring, which only a cut can leave.
+        """
+        x = self.signs.x
+        count = self.top - self.low + 1
+        group = min(count, GROUP, max(1, MAX_WIDTH + 1 - width(reach, out_scale, most=64)))
+        fine = out_scale + group - 1
+        total: int | None = None
+        for first in range(self.low, self.top + 1, group):
+            last = min(first + group - 1, self.top)
+            cut = min(k - 1, max(least_cut, y_scale + last - self.scale - fine))
+            powers = [fine + self.scale - e - y_scale + cut for e in range(self.low, self.top + 1)]
+            weights = [1 << p if first <= self.low + i <= last and p >= 0 else 0 for i, p in enumerate(powers)]
+            if any(weights):
+                part = self.signs.weighted(y, weights, fine, cut, k)
+                total = part if total is None else x.e.add(total, part)
+        return x.zeros(x.e.shape(y), fine) if total is None else total, fine
 
 
-def normalise(x: Expansion, b: Held) -> Normal:
+def normalise(x: Expansion, b: Held, scale: int) -> Normal:
     """Scale b into [1, 2) by the bits [b >= 2^j], and look 1/u up. A divisor of 0 gives signs that choose nothing."""
-    scale = max(x.e.plain(b), x.e.frac)
-    x.e.wire(b, x.e.plain(b))
     wire, _ = x.e.wire(b, scale)
     top = width(b.range, scale) - 2
     normal = max(top, INDEX_BITS + NORMAL_NODES_LOG)
@@ -217,8 +252,8 @@ def normalise(x: Expansion, b: Held) -> Normal:
         origin=-(3 << (normal - 2)),
         nodes_log=NORMAL_NODES_LOG,
         cell_log=normal + 1 - NORMAL_NODES_LOG,
-        table_scale=TABLE_SCALE - 18,
-        weight_scale=18,
+        table_scale=TABLE_SCALE - WEIGHT_BITS,
+        weight_scale=WEIGHT_BITS,
         points=NORMAL_POINTS,
         index_bits=min(INDEX_BITS, normal + 1 - NORMAL_NODES_LOG),
         entry_bits=TABLE_BITS,
@@ -227,56 +262,76 @@ def normalise(x: Expansion, b: Held) -> Normal:
     return Normal(x.e.open(samples), signs, scale, low, top)
 
 
-def inverse(x: Expansion, value: Value, b: Held) -> Held:
+def _divisor(x: Expansion, b: Held) -> Normal:
+    """A divisor as it is stored."""
+    x.e.wire(b, x.e.plain(b))
+    return normalise(x, b, max(x.e.plain(b), x.e.frac))
+
+
+def reciprocal(x: Expansion, value: Value, b: Held) -> Held:
     """1/b for b of any sign; 0 for b = 0."""
-    n = normalise(x, b)
-    mantissa = min(MANTISSA_SCALE, MAX_WIDTH - 3 - (n.top - n.low))
-    out_scale = mantissa + n.top - n.scale
-    out = n.signs.weighted(n.inverse, n.weights(), out_scale, TABLE_SCALE - mantissa, TABLE_BITS - 1)
-    if out_scale < x.e.frac:
-        out, out_scale = x.e.scaled(out, 1 << (x.e.frac - out_scale)), x.e.frac
-    return Held(Kind.FIXED, value.shape, value.range, {(x.e.mode(out), out_scale): out})
+    return inverse(x, value, _divisor(x, b), x.e.frac + QUOTIENT_GUARD)
+
+
+def inverse(x: Expansion, value: Value, n: Normal, out_scale: int) -> Held:
+    """1/b at a scale of at least `out_scale`, right to a step of it."""
+    out, fine = n.divided(n.inverse, TABLE_SCALE, TABLE_BITS - 1, value.range, out_scale, least_cut=1)
+    return x.e.held(value, out, fine)
+
+
+def div(x: Expansion, value: Value, a: Held, b: Held) -> Held:
+    if b.constant:
+        assert b.array is not None
+        return by_constant(x, value, a, 1.0 / np.asarray(b.array, np.float64))
+    return quotient(x, value, a, b)
 
 
 def quotient(x: Expansion, value: Value, a: Held, b: Held) -> Held:
     """a / b = (a / u) 2^(scale - e): the product is made before 2^-e, so that nothing is lost where b is large."""
-    n = normalise(x, b)
-    sa = x.e.frac if a.constant else min(x.e.scale(a), x.e.plain(a))
-    mantissa = min(MANTISSA_SCALE, MAX_WIDTH - 1 - width(a.range, sa))
-    shift = TABLE_SCALE - mantissa
-    shares = x.e.emit(gates.Truncate, b.shape, SHARE, scale=mantissa, shift=shift, width=TABLE_BITS - 1, x=n.inverse)
-    unit = x.e.open(shares)
-    if a.array is not None:
-        constant = x.e.encoded(np.asarray(a.array, np.float64), sa)
-        scaled = x.e.emit(gates.Mul, value.shape, WIRE, scale=sa + mantissa, x=unit, y=constant)
-    else:
-        held = Held(Kind.FIXED, b.shape, Interval(0.0, 1.0), {(WIRE, mantissa): unit})
-        product_ = product(x, _fixed(value, value.shape, a.range), a, held, gates.Mul, fine=mantissa)
-        scaled = x.e.wire(product_)[0]
-    largest = a.range.magnitude * 2.0 ** (n.scale - n.low)  # |b| is at least 2^low steps, or 0
+    n = _divisor(x, b)
+    least = 2.0 ** (n.low - n.scale)  # of |b|, where it is not 0
+    largest = a.range.magnitude / least
     reach = value.range.intersect(Interval(-largest, largest)) or value.range
-    kept = _kept_bits(reach, sa + n.top - n.scale, mantissa)
-    k = width(a.range, sa + mantissa)
-    out_scale = sa + kept + n.top - n.scale
-    out = n.signs.weighted(scaled, n.weights(), out_scale, mantissa - kept, k)
-    if out_scale < x.e.frac:
-        out, out_scale = x.e.scaled(out, 1 << (x.e.frac - out_scale)), x.e.frac
-    return Held(Kind.FIXED, value.shape, value.range, {(x.e.mode(out), out_scale): out})
+    out: int | None = None
+    for register, scale, range_ in _numerators(x, a):
+        mantissa = min(MANTISSA_SCALE, MAX_WIDTH - 1 - width(range_, scale))
+        unit = x.e.open(x.e.truncated(n.inverse, TABLE_SCALE - mantissa, TABLE_BITS - 1, mantissa))
+        mode = WIRE if x.e.mode(register) == CONSTANT else SHARE
+        product_ = x.e.emit(gates.Mul, value.shape, mode, scale=scale + mantissa, x=register, y=unit)
+        wire = product_ if mode == WIRE else x.e.open(product_)
+        k = width(range_, scale + mantissa)
+        part, fine = n.divided(wire, scale + mantissa, k, reach, x.e.frac + QUOTIENT_GUARD)
+        out = part if out is None else x.e.add(out, part)
+    assert out is not None
+    return x.e.held(value, out, fine)
 
 
-def _kept_bits(range_: Interval, scale: int, mantissa: int) -> int:
-    """How many of the mantissa's bits the result keeps below `scale` to have room (below 0: low bits of a go)."""
-    kept = mantissa
-    while kept > -scale and width(range_, scale + kept, most=64) > MAX_WIDTH:
-        kept -= 1
-    return kept
+def _numerators(x: Expansion, a: Held) -> list[tuple[int, int, Interval]]:
+    """(masked value or constant, scale, range) of the parts of a numerator, which add up to it.
+
+    A numerator leaves a mantissa room beside it, or is cut in two that do.
+    """
+    if a.array is not None:
+        array = np.asarray(a.array, np.float64)
+        largest = float(np.abs(array).max(initial=0.0))
+        scale = NUMERATOR_WIDTH - 2 - (ceil(log2(largest)) if largest else 0)
+        return [(x.e.encoded(array, scale), scale, Interval(-largest, largest))]
+    scale = min(x.e.scale(a), x.e.plain(a))
+    wire, _ = x.e.wire(a, scale)
+    k = width(a.range, scale)
+    if k <= MOST_NUMERATOR_WIDTH:
+        return [(wire, scale, a.range)]
+    cut = k - NUMERATOR_WIDTH
+    above = x.e.open(x.e.truncated(wire, cut, k, scale - cut))
+    rest = x.e.sub(wire, x.e.rescaled(above, scale, 1 << cut))
+    return [(above, scale - cut, a.range), (rest, scale, Interval(-(2.0 ** (cut - scale)), 2.0 ** (cut - scale)))]
 
 
 def _lowest_exponent(range_: Interval, scale: int, top: int) -> int:
-    """The least j with 2^j <= |b| for every b but 0; results beyond the format need not be told apart."""
+    """The least j with 2^j <= |b| for every b but 0."""
     nearest = range_.lo if range_.lo > 0 else -range_.hi if range_.hi < 0 else 0.0
     low = floor(log2(nearest * 2.0**scale * 0.998)) if nearest * 2.0**scale >= 1.1 else 0
-    return max(0, min(low, top), top - (MAX_WIDTH - 3 - 12))
+    return max(0, min(low, top))
 
 
 class Signs:
@@ -310,7 +365,8 @@ class Signs:
         out: int | None = None
         if base:
             out = x.e.scaled(self._plain(y, scale, shift, k), base)
-        flags, factors = [*self.up, *self.down], [*(steps if self.up else []), *(steps if self.down else [])]
+        pairs = [*zip(self.up, steps, strict=False), *zip(self.down, steps, strict=False)]
+        flags, factors = [flag for flag, step in pairs if step], [step for _, step in pairs if step]
         if flags:
             part = self._chosen(y, flags, factors, scale, shift, k)
             out = part if out is None else x.e.add(out, part)
@@ -319,9 +375,7 @@ class Signs:
 
     def _plain(self, y: int, scale: int, shift: int, k: int) -> int:
         x = self.x
-        if not shift:
-            return x.e.unmask(y)
-        return x.e.emit(gates.Truncate, x.e.shape(y), SHARE, scale=scale, shift=shift, width=k, x=y)
+        return x.e.truncated(y, shift, k, scale) if shift else x.e.unmask(y)
 
     def _chosen(self, y: int, flags: list[int], factors: list[int], scale: int, shift: int, k: int) -> int:
         """sum_j factor_j flag_j y, with all the selections as one gate along a new first axis."""
@@ -340,23 +394,45 @@ class Signs:
 # -- softmax -----------------------------------------------------------------------------------------------------------
 
 
+UNIT = Interval(0.0, 1.0 + 2.0**-7)
+"""Where terms and inverses lie: the table overshoots 1 a little."""
+
+INVERSE_SCALE = 17
+"""Fraction bits to which the inverse of the sum is right."""
+
+TERMS_RELATIVE = 2.0**-15
+"""Of a quotient: a quarter of the curve's relative error of 2^-13.3, and the inverse's of 2^-16."""
+
+
 def softmax(x: Expansion, value: Value, a: Held) -> Held:
     """exp(a - max) / sum: the largest term is 1, so that nothing overflows and the divisor lies in [1, n]."""
     op = value.op
     assert isinstance(op, ops.Softmax)
     axis = op.axis % len(a.shape)
+    n = a.shape[axis]
     wire, scale = x.e.wire(a)
     largest = tournament(x, wire, axis, a, scale)
     gap = x.e.sub(wire, x.e.broadcast(largest, a.shape))
-    below = Interval(-a.range.width, 0.0)
-    exponent = Held(Kind.FIXED, a.shape, below, {(x.e.mode(gap), scale): gap})
-    terms = _exponential(x, _fixed(value, a.shape, Interval(0.0, 1.0)), exponent)
-    wire, scale = x.e.wire(terms, x.e.frac)
-    n = a.shape[axis]
+    exponent = Held(Kind.FIXED, a.shape, Interval(-a.range.width, 0.0), {(x.e.mode(gap), scale): gap})
+    fine = _terms_scale(x.e.frac, n)
+    terms = curve(x, _fixed(value, a.shape, UNIT), exponent, negative_exp(fine), fine)
+    wire, _ = x.e.wire(terms, fine)
     total_shape = tuple(1 if i == axis else m for i, m in enumerate(a.shape))
-    total = Held(Kind.FIXED, total_shape, Interval(1.0 - 2.0**-8, n), {("wire", scale): x.e.sum(wire, (axis,))})
-    inverted = inverse(x, _fixed(value, total_shape, Interval(0.0, 1.0 + 2.0**-7)), total)
-    return product(x, value, terms, inverted, gates.Mul)
+    total = Held(Kind.FIXED, total_shape, Interval(1.0 - 2.0**-8, n), {(WIRE, fine): x.e.sum(wire, (axis,))})
+    inverted = inverse(x, _fixed(value, total_shape, UNIT), normalise(x, total, fine), INVERSE_SCALE)
+    factor, inverse_scale = x.e.wire(inverted)
+    register = x.e.emit(gates.Mul, value.shape, SHARE, scale=fine + inverse_scale, x=wire, y=factor)
+    return x.e.held(value, register, fine + inverse_scale)
+
+
+def _terms_scale(frac: int, n: int) -> int:
+    """Fraction bits of the terms, so that what rounding and the tail take from all of them together leaves the bound.
+
+    The bound is 2^-12 or two steps. The quotient's own truncation takes one step, the curve's and the inverse's
+    relative errors TERMS_RELATIVE, and each of the other n - 1 terms up to 1.1 units, where the sum is no more than 1.
+    """
+    left = max(2.0**-12, 2.0 * 2.0**-frac) - 2.0**-frac - TERMS_RELATIVE
+    return max(frac, ceil(log2(1.1 * max(1, n - 1) / left)))
 
 
 HANDLERS: dict[type, Handler] = {

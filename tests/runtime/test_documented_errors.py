@@ -1,0 +1,196 @@
+"""The errors that docs/numbers.md promises, over whole declared ranges: values of every magnitude and the ranges' ends.
+
+Every operand is a multiple of the step, so that what is measured is the operation's own error.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from machines import run_plan
+
+import mpc_runtime as mpc
+
+Array = np.ndarray
+Range = tuple[float, float]
+HEAD = "model numbers\nrole a, b\n"
+RELATIVE = 2.0**-12
+DIVISORS: tuple[Range | None, ...] = (
+    (1e-3, 1e3), (-1e3, -1e-3), (-1e3, 1e3), (0.01, 1e6), (-1e6, 1e-2), (0.5, 0.75), (1, 9), (-1, 1000), (0.25, 1e9),
+    None,
+)  # fmt: skip
+NUMERATORS: tuple[Range | None, ...] = ((-1, 1), (1e-3, 1e3), (-1e6, 1e6), (0, 1e9), None)
+CONSTANTS = ("x * 0.3", "x * 0.001", "x / 3", "x * 3.7", "x * 0.0001234", "x * -0.9999", "leaky_relu(x, 0.07)")
+
+
+def format_of(bits: int, frac: int) -> tuple[float, float]:
+    """(limit, step)."""
+    return 2.0 ** (bits - 2 - 2 * frac), 2.0**-frac
+
+
+def spread(range_: Range, count: int, step: float, seed: int) -> Array:
+    """Multiples of the step in a range: both ends, their neighbours, powers of two, magnitudes evenly in between."""
+    random = np.random.default_rng(seed)
+    lo, hi = np.ceil(range_[0] / step) * step, np.floor(range_[1] / step) * step
+    most = max(abs(lo), abs(hi))
+    powers = 2.0 ** np.arange(np.log2(step), np.log2(most), 3)
+    powers = np.concatenate([powers, powers + step, powers - step])
+    magnitudes = np.exp(random.uniform(np.log(step), np.log(most), count))
+    found = np.concatenate([[lo, hi, lo + step, hi - step], powers, -powers, magnitudes, -magnitudes])
+    found = np.round(found / step) * step
+    found = found[(found >= lo) & (found <= hi)]
+    if found.size < count:
+        more = np.round(random.uniform(lo, hi, count - found.size) / step) * step
+        found = np.concatenate([found, np.clip(more, lo, hi)])
+    return np.concatenate([found[:4], random.permutation(found[4:])])[:count]
+
+
+def declared(range_: Range | None) -> str:
+    return "" if range_ is None else f" in [{range_[0]}, {range_[1]}]"
+
+
+@pytest.mark.parametrize("divisors", DIVISORS, ids=str)
+@pytest.mark.parametrize("numerators", NUMERATORS, ids=str)
+def test_quotients_keep_their_bound_over_the_whole_ranges(numerators: Range | None, divisors: Range | None) -> None:
+    quotients(numerators, divisors, 64, 16)
+
+
+@pytest.mark.parametrize(("bits", "frac"), [(64, 8), (64, 12), (64, 20), (64, 24), (32, 10), (32, 8)])
+def test_quotients_keep_their_bound_in_every_format(bits: int, frac: int) -> None:
+    quotients(None, None, bits, frac)
+
+
+def quotients(numerators: Range | None, divisors: Range | None, bits: int, frac: int, count: int = 150) -> None:
+    limit, step = format_of(bits, frac)
+    whole = -limit + step, limit - step
+    n = spread(numerators or whole, count, step, 1)
+    d = spread(divisors or whole, count, step, 2)
+    d = np.where(d == 0, step, d)
+    text = (
+        f"{HEAD}precision fixed(bits={bits}, frac={frac})\n"
+        f"input n : [{count}] from a{declared(numerators)}\ninput d : [{count}] from b{declared(divisors)}\n"
+        "input zero : [] from a in [0, 0]\nt = d + zero\noutput q = n / t to a\noutput r = 1 / t to a\n"
+    )
+    results = run_plan(mpc.compile(text=text).plan, {"n": n, "d": d, "zero": 0.0}).results
+    for name, right in (("q", n / d), ("r", 1 / d)):
+        fits = np.abs(right) < limit * (1 - RELATIVE)
+        assert fits.any()
+        error = np.abs(results[name] - right)[fits]
+        assert (error <= RELATIVE * np.abs(right[fits]) + 2 * step).all(), name
+
+
+@pytest.mark.parametrize("numerator", [0.0001, 3.7, -1e-5, 12345.678])
+def test_constant_numerators_keep_their_digits(numerator: float) -> None:
+    d = spread((1e-3, 1e3), 150, 2.0**-16, 3)
+    text = f"{HEAD}input d : [150] from a in [0.001, 1000]\ninput zero : [] from b in [0, 0]\n"
+    program = mpc.compile(text=f"{text}output q = {numerator} / (d + zero) to a\n")
+    found = run_plan(program.plan, {"d": d, "zero": 0.0}).results["q"]
+    right = numerator / d
+    assert (np.abs(found - right) <= RELATIVE * np.abs(right) + 2 * 2.0**-16).all()
+
+
+def test_a_weighted_mean_of_undeclared_ranges() -> None:
+    text = f"{HEAD}input x : [5] from a\ninput z : [5] from b\n"
+    text += "output m = sum(x * z) / sum(z) to a\noutput q = x / z to b\n"
+    x, z = np.array([0.1, 0.2, 0.3, 0.4, 0.5]), np.array([0.1, 0.1, 0.2, 0.1, 0.1])
+    results = run_plan(mpc.compile(text=text).plan, {"x": x, "z": z}).results
+    assert abs(results["m"][()] - np.average(x, weights=z)) < 1e-3
+    assert np.abs(results["q"] - x / z).max() < 2e-3
+
+
+@pytest.mark.parametrize("expression", CONSTANTS)
+@pytest.mark.parametrize("range_", [None, (-4, 4), (-1000, 1000), (-1e6, 1e6), (0, 1e8)], ids=str)
+def test_products_with_constants_are_right_to_one_step(range_: Range | None, expression: str) -> None:
+    limit, step = format_of(64, 16)
+    x = spread(range_ or (-limit / 4, limit / 4), 300, step, 4)
+    text = f"{HEAD}input u : [300] from a{declared(range_)}\ninput zero : [] from b in [0, 0]\nx = u + zero\n"
+    found = run_plan(mpc.compile(text=f"{text}output y = {expression} to a\n").plan, {"u": x, "zero": 0.0}).results["y"]
+    right = np.where(x > 0, x, 0.07 * x) if "leaky" in expression else eval(expression, {"x": x})
+    assert np.abs(found - right).max() <= step * 1.001  # float64 is not exact either at 2^28
+
+
+@pytest.mark.parametrize("range_", [None, (-4, 4), (-1e6, 1e6)], ids=str)
+def test_sums_of_products_with_constants_are_right_to_one_step(range_: Range | None) -> None:
+    step = 2.0**-16
+    x = spread(range_ or (-1e6, 1e6), 300, step, 5).reshape(30, 10)
+    w = [0.1, 0.2, 0.3, -0.7, 0.11, 0.9, 0.01, 0.001, 1.0, -1.0]
+    text = f"{HEAD}input u : [30, 10] from a{declared(range_)}\ninput zero : [] from b in [0, 0]\nx = u + zero\n"
+    text += f"output y = x @ {w} to a\noutput m = mean(x) to a\noutput c = mean(x, axis=1) to a\n"
+    found = run_plan(mpc.compile(text=text).plan, {"u": x, "zero": 0.0}).results
+    for name, right in (("y", x @ np.array(w)), ("m", x.mean()), ("c", x.mean(axis=1))):
+        assert np.abs(found[name] - right).max() <= step * 1.001, name
+
+
+def test_what_has_no_room_for_one_step_says_so() -> None:
+    text = f"{HEAD}input x : [200000] from a\ninput z : [200000] from b\noutput m = mean(x + z) to a\n"
+    assert any("right only to" in w.message for w in mpc.compile(text=text).warnings)
+
+
+@pytest.mark.parametrize(
+    ("count", "bits", "frac"),
+    [(1, 64, 16), (2, 64, 16), (10, 64, 16), (100, 64, 16), (1000, 64, 16), (10_000, 64, 16), (100, 64, 24),
+     (10, 64, 12), (2, 32, 10), (10, 32, 10), (100, 32, 10), (1000, 32, 10)],
+)  # fmt: skip
+def test_softmax_keeps_its_bound_whatever_the_count(count: int, bits: int, frac: int) -> None:
+    """Rows of one large entry and many small ones at every distance, of equal entries, and of random ones."""
+    _, step = format_of(bits, frac)
+    random = np.random.default_rng(6)
+    x = random.uniform(-15, 15, (10, count))
+    x[0] = 3.0
+    for row, gap in zip(x[1:7], (1.0, 5.0, 9.0, 11.4, 12.0, 15.0), strict=True):
+        row[:] = 15 - gap + random.uniform(-0.4, 0, count)
+        row[0] = 15
+    x = np.round(x / step) * step
+    text = f"{HEAD}precision fixed(bits={bits}, frac={frac})\ninput u : [10, {count}] from a in [-16, 16]\n"
+    program = mpc.compile(text=text + "input zero : [] from b in [0, 0]\noutput y = softmax(u + zero) to a\n")
+    found = run_plan(program.plan, {"u": x, "zero": 0.0}).results["y"]
+    powers = np.exp(x - x.max(axis=1, keepdims=True))
+    right = powers / powers.sum(axis=1, keepdims=True)
+    assert np.abs(found - right).max() <= max(RELATIVE, 2 * step)
+
+
+@pytest.mark.parametrize("factor", ["1e-4", "1e-9", "1e-4 * 3000 * 1e-5"])
+@pytest.mark.parametrize("function", ["sigmoid", "tanh", "exp", "softmax", "relu", "abs", "square", "1 /"])
+def test_functions_of_what_stands_at_a_fine_scale(function: str, factor: str) -> None:
+    text = f"{HEAD}input x : [3, 4] from a in [-4, 4]\nparam w : [4, 5] from b in [-1, 1]\nt = x @ w * ({factor})\n"
+    shift = "1 + t" if function == "1 /" else "t"
+    program = mpc.compile(text=f"{text}output y = {function}({shift}) to a\n")
+    random = np.random.default_rng(7)
+    x, w = random.uniform(-4, 4, (3, 4)), random.uniform(-1, 1, (4, 5))
+    right = program.reference({"x": x}, {"w": w})["y"]
+    assert np.abs(run_plan(program.plan, {"x": x}, {"w": w}).results["y"] - right).max() <= RELATIVE
+
+
+WHOLE = "input i : int[6] from a in [-3, 3]\ninput j : int[6] from b in [-3, 3]\n"
+BITS = "input i : bit[6] from a\ninput j : bit[6] from b\n"
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["clip(i + j, 0.5, 2.5)", "clip(i + j, -0.25, 1)", "pad(i + j, [[1, 1]], value=0.5)", "maximum(i + j, 0.5)",
+     "where(i == j, 0.5, i + j)", "concat(i + j, [0.25, 0.75])", "minimum(i + j, -0.5)", "(i + j) + 0.125",
+     "max(concat(i + j, [0.75]))", "clip(i + j, 0.5, 2.5) > 0.75", "relu6(i + j - 0.5)", "where(i == j, i + j, -0.75)"],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", [WHOLE, BITS], ids=["int", "bit"])
+def test_fractional_constants_beside_whole_numbers(kind: str, expression: str) -> None:
+    program = mpc.compile(text=f"{HEAD}{kind}output y = {expression} to a\n")
+    i, j = np.array([-3, -1, 0, 1, 2, 3]), np.array([0, 1, 0, -1, 1, 2])
+    if kind is BITS:
+        i, j = i % 2, j % 2
+    found = run_plan(program.plan, {"i": i, "j": j}).results["y"]
+    assert np.array_equal(found, program.reference({"i": i, "j": j})["y"])
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["sum(argmax(x + z, axis=1))", "argmax(x + z, axis=1) + 1", "sum(clip(x + z, 5, 6))", "clip(x + z, 5, 6) * z",
+     "relu(clip(x + z, 5, 6)) @ [2.5]", "maximum(clip(x + z, -2, -1), z)", "clip(x + z, 5, 6) > z",
+     "concat(clip(x + z, 5, 6), z)", "where(x > z, clip(x + z, 5, 6), z)", "x / clip(x + z, 5, 6)"],
+)  # fmt: skip
+def test_what_the_expansion_finds_to_be_constant_is_a_value_like_any_other(expression: str) -> None:
+    text = f"{HEAD}input x : [3, 1] from a in [0, 1]\ninput z : [3, 1] from b in [0, 1]\noutput y = {expression} to a\n"
+    program = mpc.compile(text=text)
+    x, z = np.array([[0.25], [0.5], [1.0]]), np.array([[0.75], [0.5], [0.0]])
+    found = run_plan(program.plan, {"x": x, "z": z}).results["y"]
+    right = program.reference({"x": x, "z": z})["y"]
+    assert np.abs(found.astype(float) - right.astype(float)).max() <= 2 * 2.0**-16
