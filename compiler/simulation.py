@@ -58,7 +58,7 @@ class Simulation:
 def simulate(plan: Plan, graph: Graph, inputs: Mapping[str, Any], params: Mapping[str, Any]) -> Simulation:
     """One run in clear. Raises InputError as a session would, before anything is computed."""
     keys = {p.name: (os.urandom(16), os.urandom(16)) for p in plan.procedures}
-    simulator = Simulator(plan, keys)
+    simulator = Simulator(Plan.from_bytes(plan.to_bytes()), keys)  # what servers would load
     encoded = _encoded(plan, inputs, params)
     simulator.execute("setup", encoded["setup"])
     words = simulator.execute("run", encoded["run"])

@@ -8,7 +8,7 @@ import numpy as np
 
 from .gates import Constant
 from .plan import Plan
-from .registers import Form, Register, wrapping
+from .registers import Form, Register, held, wrapping
 
 Array = np.ndarray
 
@@ -20,7 +20,7 @@ def constant_registers(plan: Plan) -> dict[int, Array]:
         for op in procedure.ops:
             gate = op.gate
             if isinstance(gate, Constant):
-                context.values[gate.y] = plan.constants[gate.index]
+                context[gate.y] = plan.constants[gate.index]
             elif gate.outs and all(plan.registers[r].form is Form.CONSTANT for r in gate.outs):
                 with wrapping():
                     gate.meaning(context)
@@ -38,7 +38,7 @@ class _Constants:
         return self.values[register]
 
     def __setitem__(self, register: int, value: Array) -> None:
-        self.values[register] = value
+        self.values[register] = held(value)
 
     def mask(self, register: int) -> Array:
         return np.zeros_like(self.values[register])

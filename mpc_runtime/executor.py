@@ -22,7 +22,7 @@ from .constants import constant_registers
 from .gates import Gate, Input, Open, OpenEven, Planes, Product, Reveal, Samples, Secret, Words
 from .gates.base import PURPOSE_MASK, PURPOSE_SHARE, flat, stream
 from .plan import Plan, Procedure
-from .registers import BLOCK, Form, Register, wrapping
+from .registers import BLOCK, Form, Register, held, wrapping
 from .storage import overwritable
 from .transport.channel import Channel, Source
 
@@ -213,7 +213,7 @@ class _Run:
         return self.values[register]
 
     def __setitem__(self, register: int, value: Array) -> None:
-        self.values[register] = value
+        self.values[register] = held(value)
 
     def mask(self, register: int) -> Array:
         """This party's share of a wire's mask: expanded where a gate uses it, kept until the register's last use."""
@@ -223,7 +223,7 @@ class _Run:
         op = self.program.producer[register]
         saved = self.op, self._remember
         self.op, self._remember = op, False
-        value = self.program.gates[op].mask(self)
+        value = held(self.program.gates[op].mask(self))
         self.op, self._remember = saved
         if self._remember:
             self._masks[register] = value
@@ -341,7 +341,7 @@ class _Run:
         self.op = i
         begin = time.perf_counter()
         if isinstance(gate, Input):
-            self.values[gate.y] = feeds.pop(gate.feed)
+            self[gate.y] = feeds.pop(gate.feed)
         elif isinstance(gate, Reveal):
             outputs.update(gate.messages(self, pair))
         elif gate.outs and self.types[gate.outs[0]].form is not Form.CONSTANT:

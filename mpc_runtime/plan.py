@@ -5,7 +5,9 @@ Frozen dataclasses of integers, strings and tuples, and arrays of encoded consta
     MAGIC | format (u32) | length (u64) | canonical JSON | constants, little-endian | debug JSON (source text and spans)
 
 and its hash is SHA-256 over all of that but the debug part, so that the same source, options and version give the same
-hash. This module stores and checks plans; what gates mean is theirs, and how a plan is made is the compiler's.
+hash. A plan just compiled and one read from a file, wherever its bytes lie, hold the same arrays (see `Plan`), so that
+what works with the one works with the other. This module stores and checks plans; what gates mean is theirs, and how a
+plan is made is the compiler's.
 """
 
 from __future__ import annotations
@@ -136,7 +138,10 @@ class Origin:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """A compiled program. `origins[procedure name][op]` and `source` are for people, outside the hash."""
+    """A compiled program. `origins[procedure name][op]` and `source` are for people, outside the hash.
+
+    constants: whoever makes the plan, they become aligned, C-contiguous, read-only arrays in the machine's byte order.
+    """
 
     name: str
     version: str
@@ -154,6 +159,9 @@ class Plan:
     origins: tuple[tuple[Origin, ...], ...] = ()
     source: str = ""
     filename: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "constants", tuple(_constant(a) for a in self.constants))
 
     def procedure(self, name: str) -> Procedure:
         return next(p for p in self.procedures if p.name == name)
@@ -195,10 +203,10 @@ class Plan:
             for f in fields(self)
             if f.name not in ("constants", "origins", "source", "filename")
         }
-        head["constants"] = [[a.dtype.str, list(a.shape)] for a in self.constants]
+        arrays = [a.astype(a.dtype.newbyteorder("<"), copy=False) for a in self.constants]
+        head["constants"] = [[a.dtype.str, list(a.shape)] for a in arrays]
         text = json.dumps(head, sort_keys=True, separators=(",", ":")).encode()
-        arrays = b"".join(np.ascontiguousarray(a).tobytes() for a in self.constants)
-        return _HEADER.pack(MAGIC, FORMAT, len(text)) + text + arrays
+        return _HEADER.pack(MAGIC, FORMAT, len(text)) + text + b"".join(a.tobytes() for a in arrays)
 
     def to_bytes(self) -> bytes:
         debug = {"origins": _plain(self.origins), "source": self.source, "filename": self.filename}
@@ -217,7 +225,9 @@ class Plan:
         return Plan.from_bytes(data, str(path))
 
     @staticmethod
-    def from_bytes(data: bytes, name: str = "plan") -> Plan:
+    def from_bytes(data: bytes | bytearray | memoryview, name: str = "plan") -> Plan:
+        """The plan in a buffer, of which nothing is kept. Raises CompileError as `load` does."""
+        data = memoryview(data)
         if len(data) < _HEADER.size or data[:8] != MAGIC:
             found = f"it does not start with {MAGIC.decode()}"
             raise CompileError(f"{name}: not a plan ({found}); make one with `mpcc compile`")
@@ -231,15 +241,23 @@ class Plan:
             raise CompileError(f"{name}: the plan is damaged ({type(e).__name__}: {e}); compile it again") from None
 
 
-def _from_bytes(data: bytes, length: int) -> Plan:
+def _constant(array: np.ndarray) -> np.ndarray:
+    """The elements as a plan holds them, without a copy where they lie so: a view that is only read."""
+    native = array.dtype.newbyteorder("=")
+    view: np.ndarray = np.require(array, native, ("C_CONTIGUOUS", "ALIGNED")).view()
+    view.flags.writeable = False
+    return view
+
+
+def _from_bytes(data: memoryview, length: int) -> Plan:
     at = _HEADER.size + length
-    head: dict[str, Any] = json.loads(data[_HEADER.size : at])
+    head: dict[str, Any] = json.loads(bytes(data[_HEADER.size : at]))
     constants = []
     for dtype, shape in head.pop("constants"):
         count = int(np.prod(shape))
-        constants.append(np.frombuffer(data, dtype, count, at).reshape(shape))
+        constants.append(np.frombuffer(data, dtype, count, at).reshape(shape).copy())
         at += count * np.dtype(dtype).itemsize
-    debug = json.loads(data[at:])
+    debug = json.loads(bytes(data[at:]))
     values: dict[str, Any] = {key: _tuples(value) for key, value in head.items()}
     for key, cls in _RECORDS.items():
         values[key] = tuple(_record(cls, row) for row in head[key])

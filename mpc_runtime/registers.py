@@ -18,6 +18,20 @@ def wrapping() -> np.errstate:
     return np.errstate(over="ignore")
 
 
+def held(value: np.ndarray) -> np.ndarray:
+    """A value as every machine holds it in a register: an array, aligned, in the machine's byte order.
+
+    Contexts apply this to whatever a gate, a role or a plan gives them, so that gates need not ask: NumPy makes scalars
+    of arrays without axes, and a buffer may lie anywhere. The strides are free (views are not copied) and the array may
+    be read-only: a gate takes `flat` of what a kernel wants in one piece, and writes over nothing but what
+    `may_overwrite` grants and is writeable.
+    """
+    array = np.asarray(value)
+    if array.flags.aligned and array.dtype.isnative:
+        return array
+    return array.astype(array.dtype.newbyteorder("="), order="C")
+
+
 class Form(str, Enum):
     """How a value is held (PROTOCOLS section 0)."""
 

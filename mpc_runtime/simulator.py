@@ -13,7 +13,7 @@ import numpy as np
 from .dealer.executor import MaskShares, Record, kept_mask_shares
 from .gates import Constant, Input, Reveal
 from .plan import Plan
-from .registers import Domain, wrapping
+from .registers import Domain, held, wrapping
 from .transport.channel import Buffer
 
 Array = np.ndarray
@@ -46,7 +46,7 @@ class Simulator:
             value = value & np.uint64((1 << t.bits) - 1)
         elif t.domain is Domain.BITS:
             value = value.astype(np.uint8, copy=False)  # a feed of bits comes in words
-        self.values[register] = value
+        self.values[register] = held(value)
 
     def mask(self, register: int) -> Array:
         mask = self._masks[register]

@@ -1,4 +1,5 @@
 """All machines of a plan inside one process: dealer first, then both parties on two threads over the in-memory channel.
+The plan is saved and loaded, as servers have it.
 
     run = run_plan(plan, inputs, params)
     run.results["y"], run.stats["run"], run.dealt["setup"]
@@ -24,6 +25,7 @@ from mpc_runtime.program import prepare_feed
 from mpc_runtime.sharing import gather, rebuild, split
 from mpc_runtime.transport.channel import Source
 from mpc_runtime.transport.memory import MemoryChannel, channel_pair, material_pipe
+from tests.loaded import loaded
 
 Array = np.ndarray
 KEYS = bytes(range(16)), bytes(range(16, 32))
@@ -63,6 +65,7 @@ def encoded(plan: Plan, stage: str, values: Mapping[str, Any], params: Mapping[s
 
 def run_plan(plan: Plan, inputs: Mapping[str, Any], params: Mapping[str, Any] | None = None) -> Run:
     """One setup and one run with fixed keys; raises what either party raised."""
+    plan = loaded(plan)
     channels = channel_pair()
     dealer = DealerExecutor(plan)
     parties = [PartyExecutor(plan, i, channels[i]) for i in (0, 1)]

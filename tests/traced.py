@@ -1,5 +1,8 @@
 """A whole plan in one process, with every register kept: what each party held, what the dealer knew, what it means.
 
+The plan is saved and loaded, as servers have it, and what arrives (shares, messages, material) is read-only and lies
+across the boundaries of words.
+
 t = trace(plan, {"run": {"x": words}})
 t.value(register)            # rebuilt from both parties' shares and the dealer's masks and offsets
 t.assert_exact()             # ... equals the gates' ring meaning, in every register of the plan
@@ -23,6 +26,7 @@ from mpc_runtime.plan import Plan, Procedure
 from mpc_runtime.registers import Domain, Form, Register, wrapping
 from mpc_runtime.simulator import Simulator
 from mpc_runtime.transport.memory import channel_pair, material_pipe
+from tests.loaded import displaced, loaded, stubborn
 
 Array = np.ndarray
 U = np.uint64
@@ -110,6 +114,7 @@ def trace(
     seed: of the shares of inputs, or a way to make them. prepare: let the parties work ahead, as a session does.
     observe: keep registers and compare with the simulator; without it only messages, counts and outputs are kept.
     """
+    plan = loaded(plan)
     simulator = Simulator(plan, {stage: k[:2] for stage, k in keys.items()})
     out = Trace(plan, simulator)
     divide = random_shares(seed) if isinstance(seed, int) else seed
@@ -152,7 +157,7 @@ class _RecordingChannel:
         self.channel.send(buffer)
 
     def recv(self, nbytes: int, at: object) -> memoryview:
-        return self.channel.recv(nbytes, at)  # type: ignore[no-any-return]
+        return displaced(self.channel.recv(nbytes, at))
 
 
 class _RecordingSource:
@@ -162,7 +167,7 @@ class _RecordingSource:
     def read(self, nbytes: int, at: Any) -> memoryview:
         piece = self.source.read(nbytes, at)
         self.pieces.append((at.op, bytes(piece)))
-        return piece  # type: ignore[no-any-return]
+        return displaced(piece)
 
 
 def _parties(
@@ -229,9 +234,10 @@ def split(
             continue
         x = feeds[gate.feed]
         if gate.public:
-            shares[0][gate.feed] = shares[1][gate.feed] = x
+            shares[0][gate.feed] = shares[1][gate.feed] = stubborn(x)
             continue
         first = divide(gate.feed, gate.y, x)
         words = plan.registers[gate.y].domain is Domain.WORDS
-        shares[0][gate.feed], shares[1][gate.feed] = first, np.subtract(x, first) if words else x ^ first
+        second = np.asarray(np.subtract(x, first) if words else x ^ first)
+        shares[0][gate.feed], shares[1][gate.feed] = stubborn(first), stubborn(second)
     return shares

@@ -15,7 +15,7 @@ from ..gates import Constant as ConstantGate
 from ..gates import Planes, Product, Reveal, Secret, Words
 from ..gates.base import PURPOSE_SHARE, stream
 from ..plan import Plan, Procedure
-from ..registers import BLOCK, Form, wrapping
+from ..registers import BLOCK, Form, held, wrapping
 from ..transport.channel import Sink
 
 Array = np.ndarray
@@ -88,7 +88,7 @@ class MaskExpansion:
         if register in self._kept:
             return self._kept[register]
         saved, self.op = self.op, self._producer[register]
-        mask = self._gates[self.op].mask(self)  # type: ignore[arg-type]  # gates ask nothing more of it for a mask
+        mask = held(self._gates[self.op].mask(self))  # type: ignore[arg-type]  # for a mask they ask nothing more of it
         self.op = saved
         return mask
 
@@ -125,7 +125,7 @@ class Record:
         return self.masks[register]
 
     def __setitem__(self, register: int, value: Array | None) -> None:
-        self.masks[register] = value
+        self.masks[register] = None if value is None else held(value)
 
     def mask(self, register: int) -> Array:
         """The mask of a masked value, which is never absent."""
