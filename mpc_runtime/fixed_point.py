@@ -63,15 +63,14 @@ def encode(values: Array, scale: int) -> Array:
 
 
 def decode(words: Array, bits: int, scale: int, kind: str) -> Array:
-    """Numbers from ring elements mod 2^bits: float64 for "fixed", int64 for "int", bool for "bit"."""
+    """Numbers from ring elements mod 2^bits, as an array: float64 for "fixed", int64 for "int", bool for "bit"."""
     if kind == "bit":
         return np.asarray(words & np.uint64(1), np.bool_)
     spare = 64 - bits
     signed = (words << np.uint64(spare)).view(np.int64) >> spare if spare else words.view(np.int64)
     if kind == "int":
-        return signed >> scale if scale else signed
-    numbers: Array = np.ldexp(signed.astype(np.float64), -scale)
-    return numbers
+        return np.asarray(signed >> scale if scale else signed)
+    return np.asarray(np.ldexp(signed.astype(np.float64), -scale))
 
 
 def first_index(bad: Array) -> str:

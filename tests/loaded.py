@@ -5,13 +5,21 @@ What executes in a test is `loaded`: a plan fresh from the compiler is one that 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
+from unittest.mock import patch
 
 import numpy as np
 
+from mpc_runtime.constants import _Constants
+from mpc_runtime.dealer.executor import MaskExpansion, Record
+from mpc_runtime.executor import _Run
 from mpc_runtime.plan import Plan
+from mpc_runtime.registers import Domain
 
 Array = np.ndarray
+Context = _Run | Record | MaskExpansion | _Constants
 WORD = 8
 HEADER = 20
 """Bytes before the JSON of a plan file: magic, format, and the length of the JSON in the last eight."""
@@ -37,14 +45,45 @@ def stubborn(x: Array) -> Array:
 
 
 def scattered(x: Array) -> Array:
-    """The array read-only, with gaps between its elements, and its last axis backwards in memory."""
+    """The array with gaps between its elements, and its last axis backwards in memory."""
     if not x.ndim:
         return scattered(x.reshape(1)).reshape(())
     wide = np.zeros((*x.shape[:-1], 2 * x.shape[-1] + 1), x.dtype)
-    view = wide[..., 2 * x.shape[-1] - 1 :: -2]
+    view: Array = wide[..., 2 * x.shape[-1] - 1 :: -2]
     view[...] = x
+    return view
+
+
+def scattered_and_read_only(x: Array) -> Array:
+    view = scattered(x)
     view.flags.writeable = False
     return view
+
+
+@contextmanager
+def registers_laid(lay: Callable[[Array], Array]) -> Iterator[None]:
+    """Inside, what parties and dealer hold (values, masks, offsets, constants) lies as `lay` puts it.
+
+    Bit planes stay in one piece, as kernels make them.
+    """
+
+    def laid(context: Context, register: int, value: Array | None) -> Array | None:
+        return value if value is None or context.types[register].domain is Domain.PLANES else lay(value)
+
+    def patched(cls: type[Context], name: str) -> object:
+        usual = getattr(cls, name)
+        if name == "mask":
+            return patch.object(cls, name, lambda self, register: laid(self, register, usual(self, register)))
+        return patch.object(cls, name, lambda self, register, value: usual(self, register, laid(self, register, value)))
+
+    with (
+        patched(_Run, "__setitem__"),
+        patched(_Run, "mask"),
+        patched(Record, "__setitem__"),
+        patched(MaskExpansion, "mask"),
+        patched(_Constants, "__setitem__"),
+    ):
+        yield
 
 
 def displaced(message: memoryview) -> memoryview:

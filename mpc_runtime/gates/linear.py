@@ -105,7 +105,7 @@ class Pad(LinearMap):
     y: Out
 
     def apply(self, a: Array) -> Array:
-        return np.pad(a, self.widths)
+        return np.pad(a, self.widths) if self.widths else a.copy()  # NumPy pads no scalars
 
 
 @dataclass(frozen=True)

@@ -255,7 +255,8 @@ class Unmask(Gate):
         t = p.types[self.x]
         x = p[self.x]
         if t.form is Form.BARE:
-            p[self.y] = x if p.party == 0 else np.broadcast_to(x.dtype.type(0), x.shape)
+            zero = np.zeros_like(x) if t.domain is Domain.PLANES else np.broadcast_to(x.dtype.type(0), x.shape)
+            p[self.y] = x if p.party == 0 else zero
         elif t.domain is Domain.WORDS:
             mask = p.mask(self.x)
             p[self.y] = x - mask if p.party == 0 else np.negative(mask)

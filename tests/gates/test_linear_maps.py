@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mpc_runtime.gates import Add, Broadcast, Concat, Pad, Reshape, Scale, Slice, Sum, Transpose, WindowSum, Xor
 from mpc_runtime.registers import Form
-from tests.gates.values import few, integers, some_words
+from tests.gates.values import few, integers, modulo, some_words
 from tests.plans_by_hand import BITS, Builder
 from tests.traced import trace
 
@@ -17,10 +17,6 @@ Array = np.ndarray
 U = np.uint64
 FORMS = list(Form)
 SHAPES = [(2, 3, 4), (1, 5, 2), (3, 1, 1), (2, 2, 2)]
-
-
-def modulo(x: Array, bits: int) -> Array:
-    return np.asarray(np.asarray(x, object) % (1 << bits), U)
 
 
 def windows(a: Array, kernel: tuple[int, int], stride: tuple[int, int]) -> Array:

@@ -9,17 +9,12 @@ from hypothesis import strategies as st
 
 from mpc_runtime.gates import Conv2d, MatMul, Mul, Square, Transpose
 from mpc_runtime.registers import Form
-from tests.gates.values import few, forced_wire, integers, some_words
+from tests.gates.values import few, forced_wire, integers, modulo, some_words
 from tests.plans_by_hand import Builder
 from tests.traced import trace
 
 Array = np.ndarray
 U = np.uint64
-
-
-def modulo(x: Array, bits: int) -> Array:
-    """Python integers mod 2^bits, as uint64."""
-    return np.asarray(np.asarray(x, object) % (1 << bits), U)
 
 
 def correlation(

@@ -25,7 +25,7 @@ EDGES = (0, 1, 2, (1 << 63) - 1, 1 << 63, (1 << 64) - 1)
 
 def to_words(x: Array) -> Array:
     """Two's complement mod 2^64 of integers."""
-    return np.ascontiguousarray(x).astype(np.int64).view(U)
+    return np.asarray(x).astype(np.int64, order="C").view(U)
 
 
 def signed(x: Array, bits: int) -> Array:
@@ -52,6 +52,11 @@ def some_words(shape: tuple[int, ...], bits: int, seed: int, low: int | None = N
 def integers(x: Array) -> Array:
     """As Python integers, for arithmetic that nothing wraps."""
     return np.asarray(x).astype(object)
+
+
+def modulo(x: Array, bits: int) -> Array:
+    """Ring elements of Python's integers."""
+    return np.asarray(np.asarray(x, object) % (1 << bits), U)
 
 
 @contextmanager

@@ -43,6 +43,14 @@ def test_kinds_keep_their_types() -> None:
     assert encode(np.array([True, False]), 0).tolist() == [1, 0]
 
 
+@pytest.mark.parametrize(("kind", "dtype"), [("fixed", np.float64), ("int", np.int64), ("bit", np.bool_)])
+@pytest.mark.parametrize(("bits", "scale"), [(64, 0), (40, 0), (64, 3)])
+def test_a_number_without_axes_is_an_array_too(kind: str, dtype: type, bits: int, scale: int) -> None:
+    """As the parties' results are: `simulate` gives what `run` gives."""
+    found = decode(np.array(1 << scale, np.uint64), bits, scale if kind != "bit" else 0, kind)
+    assert isinstance(found, np.ndarray) and found.dtype == dtype and found.shape == ()
+
+
 @pytest.mark.parametrize(
     ("values", "kind", "message"),
     [
