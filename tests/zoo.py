@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,19 @@ def sources() -> list[tuple[str, str]]:
     """(name, text) of every expression and of every file of tests/models."""
     found = [(e, f"{head}output y = {e} to a, b\n") for head, all_ in EXPRESSIONS.items() for e in all_]
     return found + [(path.stem, path.read_text(encoding="utf-8")) for path in sorted(MODELS.glob("*.ppml"))]
+
+
+def leading_size(text: str) -> str:
+    """The first size of the first input, a number or a dim; "" for a scalar."""
+    found = re.search(r"^input\s+\w+\s*: (?:int|bit)?\[(\w*)", text, re.MULTILINE)
+    return found.group(1) if found else ""
+
+
+def at_batch(text: str, n: int) -> str:
+    """The model with n for its leading size, in all inputs that have it."""
+    size = leading_size(text)
+    which = rf"^(input\b.*?\[){size}\b" if size.isdigit() else rf"^(dim\s+{size}\s*=\s*)\d+"
+    return re.sub(which, rf"\g<1>{n}", text, flags=re.MULTILINE)
 
 
 def data(plan: Plan, seed: int = 0) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:

@@ -7,9 +7,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from machines import run_plan
-from zoo import data, sources
+from zoo import at_batch, data, leading_size, sources
 
 import mpc_runtime as mpc
+from tests.models_in_memory import all_models
 
 TOLERANCE = 2e-3
 COARSE = {"small_ring": 0.05}  # ten fraction bits
@@ -17,7 +18,29 @@ COARSE = {"small_ring": 0.05}  # ten fraction bits
 
 @pytest.mark.parametrize(("name", "text"), sources(), ids=[name for name, _ in sources()])
 def test_private_result_is_the_plaintext_one_and_costs_what_was_said(name: str, text: str) -> None:
-    program = mpc.compile(text=text)
+    _right_and_counted(name, mpc.compile(text=text))
+
+
+BATCHED = [(name, text) for name, text in all_models() if leading_size(text)]
+OF_ONE_SIZE = {"(x + z)[1:3, ::-2]": (1,), "reshape(x * z, [7, 5])": (1, 2), "shapes": (1,), "tables": (1, 2)}
+"""Models that do not exist at these batch sizes."""
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize(("name", "text"), BATCHED, ids=[name for name, _ in BATCHED])
+def test_models_at_the_smallest_batches(name: str, text: str, batch: int) -> None:
+    small = at_batch(text, batch)
+    if batch in OF_ONE_SIZE.get(name, ()):
+        with pytest.raises(mpc.CompileError):
+            mpc.compile(text=small)
+        return
+    program = mpc.compile(text=small)
+    assert all(t.shape[0] == batch for t in program.plan.inputs[:1])
+    _right_and_counted(name, program)
+
+
+def _right_and_counted(name: str, program: mpc.Program) -> None:
+    """In real executors: results near the float reference, rounds and bytes as the plan says."""
     inputs, params = data(program.plan)
     reference = program.reference(inputs, params)
     run = run_plan(program.plan, inputs, params)
