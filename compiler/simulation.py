@@ -18,7 +18,7 @@ from compiler.reference import evaluate, evaluate_values, leaf_values
 from mpc_runtime.client import check_tensors, encode_feeds, tensors_of
 from mpc_runtime.errors import InputError
 from mpc_runtime.fixed_point import decode
-from mpc_runtime.plan import Plan, Tensor
+from mpc_runtime.plan import CHECK_PREFIX, Plan, Tensor
 from mpc_runtime.program import prepare_feed
 from mpc_runtime.simulator import Simulator
 
@@ -47,12 +47,21 @@ class Violation:
 
 @dataclass(frozen=True)
 class Simulation:
-    """results: what the parties would have computed; reference: float64; errors: their largest difference by result."""
+    """results: what the parties would have computed; reference: float64; errors: their largest difference by result.
+
+    checks: the promises of a plan compiled as `checked`, and whether this run would have found each one kept.
+    """
 
     results: dict[str, Array]
     reference: dict[str, Array]
     errors: dict[str, float]
     violations: tuple[Violation, ...]
+    checks: dict[str, bool]
+
+    @property
+    def broken(self) -> tuple[str, ...]:
+        """The checks that did not hold: a session raises InputError for them."""
+        return tuple(promise for promise, kept in self.checks.items() if not kept)
 
 
 def simulate(plan: Plan, graph: Graph, inputs: Mapping[str, Any], params: Mapping[str, Any]) -> Simulation:
@@ -62,13 +71,15 @@ def simulate(plan: Plan, graph: Graph, inputs: Mapping[str, Any], params: Mappin
     encoded = _encoded(plan, inputs, params)
     simulator.execute("setup", encoded["setup"])
     words = simulator.execute("run", encoded["run"])
-    results = {r.name: decode(words[r.name].astype(np.uint64), r.bits, r.scale, r.kind) for r in plan.results}
+    decoded = {r.name: decode(words[r.name].astype(np.uint64), r.bits, r.scale, r.kind) for r in plan.results}
+    results = {name: value for name, value in decoded.items() if not name.startswith(CHECK_PREFIX)}
+    checks = {name.removeprefix(CHECK_PREFIX): bool(kept) for name, kept in decoded.items() if name not in results}
     reference = evaluate(graph, inputs, params)
     errors = {
         name: float(np.abs(results[name].astype(np.float64) - reference[name].astype(np.float64)).max(initial=0.0))
         for name in results
     }
-    return Simulation(results, reference, errors, tuple(_violations(graph, inputs, params)))
+    return Simulation(results, reference, errors, tuple(_violations(graph, inputs, params)), checks)
 
 
 def _encoded(plan: Plan, inputs: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, dict[str, Array]]:

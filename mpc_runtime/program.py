@@ -19,7 +19,7 @@ import numpy as np
 from .cost import Cost, cost
 from .errors import CompileError, Error, InputError
 from .limits import TIMEOUT_SECONDS, WAIT_SECONDS, WINDOW_BYTES
-from .plan import Feed, Plan
+from .plan import CHECK_PREFIX, Feed, Plan
 
 if TYPE_CHECKING:
     from compiler.pipeline import Stages
@@ -47,7 +47,7 @@ class Program:
     def __repr__(self) -> str:
         plan = self.plan
         inputs = dict.fromkeys(f"{t.name} {list(t.shape)}" for t in plan.inputs)  # an array role's are alike
-        outputs = (f"{r.name} {list(r.shape)}" for r in plan.results)
+        outputs = (f"{r.name} {list(r.shape)}" for r in plan.results if not r.name.startswith(CHECK_PREFIX))
         return (
             f"<Program {plan.name}, plan {plan.hash[:16]}: inputs {', '.join(inputs) or 'none'}; "
             f"{len(plan.params)} parameters; outputs {', '.join(outputs)}>"

@@ -12,6 +12,7 @@ import click
 if TYPE_CHECKING:
     import numpy as np
 
+    from mpc_runtime.plan import Result
     from mpc_runtime.program import Program
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -126,6 +127,13 @@ def write_results(results: Mapping[str, np.ndarray[Any, Any]], options: Sequence
         write(path, rest)
         written += rest
     return written
+
+
+def output_names(results: Sequence[Result]) -> list[str]:
+    """What a user may ask for: all but the checks of a plan compiled with --checked."""
+    from mpc_runtime.plan import CHECK_PREFIX
+
+    return [result.name for result in results if not result.name.startswith(CHECK_PREFIX)]
 
 
 def check_outputs(options: Sequence[str], names: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ from compiler.cli.options import (
     check_outputs,
     echo_json,
     load_program,
+    output_names,
     pairs,
     plain,
     program_options,
@@ -94,7 +95,7 @@ def submit(
 
     program = load_program(file, dims, network)
     role = role or _only_role(program.plan, "run")
-    check_outputs(outputs, [r.name for r in program.plan.results_of(role)])
+    check_outputs(outputs, output_names(program.plan.results_of(role)))
     values = read_inputs(inputs)
     with connect(cluster, program, role=role, key=key, timeout=timeout, wait=wait) as session:
         if others := _others(program.plan, role):

@@ -14,6 +14,7 @@ from compiler.cli.options import (
     check_outputs,
     echo_json,
     load_program,
+    output_names,
     pairs,
     plain,
     program_options,
@@ -24,6 +25,7 @@ from compiler.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from compiler.simulation import Simulation
     from mpc_runtime.program import Program
     from mpc_runtime.session import Session
 
@@ -58,13 +60,12 @@ def run(
     simulate: bool,
     timeout: float,
     as_json: bool,
-) -> None:
+) -> int:
     program = load_program(file, dims, network)
-    check_outputs(outputs, [r.name for r in program.plan.results])
+    check_outputs(outputs, output_names(program.plan.results))
     values, weights = read_inputs(inputs), read_parameters(params)
     if simulate:
-        _simulate(program, values, weights, pairs(renames, "--rename"), lenient, outputs, as_json)
-        return
+        return _simulate(program, values, weights, pairs(renames, "--rename"), lenient, outputs, as_json)
     from mpc_runtime.program import launch
 
     with launch(program, timeout=timeout) as session:
@@ -75,9 +76,10 @@ def run(
     written = write_results(results, outputs)
     if as_json:
         echo_json({"results": plain(results), "stats": {**stats.to_dict(), "per_op": None}})
-        return
+        return 0
     show_results(results, written)
     click.echo(str(stats), err=True)
+    return 0
 
 
 def run_rows(session: Session, values: dict[str, Any]) -> dict[str, Any]:
@@ -112,7 +114,8 @@ def _simulate(
     lenient: bool,
     outputs: tuple[str, ...],
     as_json: bool,
-) -> None:
+) -> int:
+    """The exit code: 1 when a value leaves its range, since what a real run computes from it is some number."""
     from mpc_runtime.values import parameters
 
     given = parameters(weights, rename, [t.name for t in program.plan.params], strict=not lenient)
@@ -124,13 +127,25 @@ def _simulate(
                 "results": plain(simulation.results),
                 "errors": simulation.errors,
                 "violations": [violation.__dict__ for violation in simulation.violations],
+                "checks": simulation.checks,
             }
         )
-        return
-    show_results(simulation.results, written)
+    else:
+        show_results(simulation.results, written)
+        _show_simulation(simulation)
+    return 1 if simulation.violations or simulation.broken else 0
+
+
+def _show_simulation(simulation: Simulation) -> None:
     for name, error in simulation.errors.items():
         click.echo(f"{name}: at most {error:.3g} from float64")
+    for promise, kept in simulation.checks.items():
+        click.echo(f"promise {promise}: {'kept' if kept else 'broken'}")
     for violation in simulation.violations:
         click.echo(str(violation))
-    if not simulation.violations:
+    if simulation.violations:
+        click.echo("error: values leave their ranges; a real run would compute wrong numbers from them", err=True)
+    elif simulation.broken:
+        click.echo("error: a promise is broken; a real run of this plan would be refused", err=True)
+    else:
         click.echo("every value stays in its range")

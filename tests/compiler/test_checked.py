@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from machines import run_plan
@@ -33,3 +35,24 @@ def test_the_bit_stands_in_the_manifest_and_only_there_where_it_was_asked_for() 
     plain = mpc.compile(text=MODEL)
     assert not any("checked" in line for line in plain.leakage)
     assert plain.plan.hash != mpc.compile(text=MODEL, checked=True).plan.hash
+
+
+@pytest.mark.parametrize(("z", "kept"), [([0.5, -0.25, 2], True), ([2, 0, 0.1], False)])
+@pytest.mark.parametrize("loaded", [False, True])
+def test_a_simulation_tells_promises_apart_from_results(
+    tmp_path: Path, loaded: bool, z: list[float], kept: bool
+) -> None:
+    program = mpc.compile(text=MODEL, checked=True)
+    if loaded:
+        program.save(tmp_path / "promise.plan")
+        program = mpc.load(tmp_path / "promise.plan")
+    simulation = program.simulate({"x": [2, 2, 0.5], "z": z})
+    assert list(simulation.results) == list(simulation.reference) == list(simulation.errors) == ["q"]
+    assert simulation.checks == {"y (line 5) in [-1, 1]": kept}
+    assert simulation.broken == (() if kept else ("y (line 5) in [-1, 1]",))
+    assert bool(simulation.violations) == (not kept)
+
+
+def test_a_plan_without_checks_has_none() -> None:
+    assert mpc.compile(text=MODEL).simulate({"x": [2, 2, 0.5], "z": [2, 0, 0]}).checks == {}
+    assert "checked: " not in repr(mpc.compile(text=MODEL, checked=True))

@@ -101,6 +101,34 @@ def test_simulation_stands_beside_float64(folder: Path) -> None:
     assert found["violations"] == []
 
 
+@pytest.mark.parametrize("checked", [[], ["--checked"]])
+def test_a_simulation_that_leaves_its_ranges_fails(folder: Path, checked: list[str]) -> None:
+    promised = MODEL.replace("output score = x @ w", "score = x @ w in [-1, 1]\noutput score")
+    (folder / "promised.ppml").write_text(promised)
+    np.save(folder / "small.npy", X[:2] / 100)
+    np.save(folder / "two.npy", X[:2])
+    command = ["run", "promised.ppml", "--simulate", *checked, "--param", "w=w.npy"]
+    kept, broken = (mpcc(folder, *command, "--input", f"x={name}.npy") for name in ("small", "two"))
+    assert (kept.returncode, kept.stderr) == (0, "")
+    assert "every value stays in its range" in kept.stdout
+    assert broken.returncode == 1
+    assert "line 6: `score` is expected in [-1, 1]" in broken.stdout
+    assert broken.stderr.startswith("error: values leave their ranges")
+    assert ("promise score (line 6) in [-1, 1]: broken" in broken.stdout) == bool(checked)
+    assert ("promise score (line 6) in [-1, 1]: kept" in kept.stdout) == bool(checked)
+    asked = mpcc(folder, *command, "--json", "--input", "x=two.npy")
+    assert asked.returncode == 1
+    assert list(json.loads(asked.stdout)["checks"].values()) == [False] * len(checked)
+
+
+def test_a_check_is_no_output(folder: Path) -> None:
+    (folder / "promised.ppml").write_text(
+        MODEL.replace("output score = x @ w", "score = x @ w in [-90, 90]\noutput score")
+    )
+    arguments = ["--checked", "--param", "w=w.npy", "--input", "x=x.npy", "--output", "s=o.npy"]
+    assert "no such output; the plan has score\n" in mpcc(folder, "run", "promised.ppml", *arguments).stderr
+
+
 @pytest.fixture
 def servers(folder: Path) -> Iterator[dict[str, subprocess.Popen[str]]]:
     made = mpcc(folder, "init-cluster", "credit.ppml", "--port", free_port())
