@@ -20,7 +20,7 @@ from compiler.passes.report import report
 from compiler.rows import BATCH, row_axes
 from compiler.schedule import schedule
 from dsl import ast, parse
-from dsl.errors import Diagnostic, SourceErrors, SyntaxErrors
+from dsl.errors import Diagnostic, SourceErrors, SyntaxErrors, with_source
 from mpc_runtime.errors import InputError
 from mpc_runtime.gates import Input as InputGate
 from mpc_runtime.plan import Feed, Origin, Plan, Result, Tensor
@@ -52,7 +52,8 @@ def compile_source(
     results = _results(expanded, lowered)
     plan = _plan(graph, results, expanded, assigned, {"network": network, "checked": "yes" if checked else "no"})
     more += [report(graph, w.value, w.message, w.help, "warning") for w in expanded.warnings]
-    return Stages(tree, lowered, graph, plan, (*warnings, *more))
+    told = sorted((*warnings, *more), key=lambda each: (each.line, each.column))
+    return Stages(tree, lowered, graph, plan, with_source(told, text))
 
 
 def _parse(text: str, filename: str, dims: Mapping[str, int]) -> ast.Model:
@@ -86,6 +87,7 @@ def _lower(
 
 def parse_network(text: str) -> Network:
     """lan, wan or rtt=40ms,bandwidth=100Mbps."""
+    text = str(text)
     named = {"lan": LAN, "wan": WAN}.get(text.strip().lower())
     if named is not None:
         return named

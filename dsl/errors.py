@@ -9,12 +9,12 @@ from __future__ import annotations
 import difflib
 import unicodedata
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from dsl.ast import Model, Span
 
-__all__ = ["Diagnostic", "Severity", "SourceErrors", "SyntaxErrors", "closest", "did_you_mean", "render"]
+__all__ = ["Diagnostic", "Severity", "SourceErrors", "SyntaxErrors", "closest", "did_you_mean", "render", "with_source"]
 
 Severity = Literal["error", "warning"]
 
@@ -28,7 +28,8 @@ SIMILARITY = 0.6  # difflib's usual cutoff: `imgae` suggests `image`, `y` does n
 class Diagnostic:
     """One error or warning. Lines and columns count from 1, in characters; `end_column` stands behind the last one.
 
-    `notes` are second places with what is to be said about each; `help` says what to do.
+    `notes` are second places with what is to be said about each; `help` says what to do. `source` is the whole text,
+    once it is known (`with_source`): `str()` then shows the line and its caret, as `render` does.
     """
 
     file: str
@@ -40,6 +41,10 @@ class Diagnostic:
     help: str | None = None
     notes: tuple[tuple[Span, str], ...] = ()
     severity: Severity = "error"
+    source: str | None = field(default=None, repr=False, compare=False)
+
+    def __str__(self) -> str:
+        return render([self], self.source)
 
     @classmethod
     def at(
@@ -73,7 +78,7 @@ class SourceErrors(Exception):
     """
 
     def __init__(self, diagnostics: Iterable[Diagnostic], source: str) -> None:
-        unique = dict.fromkeys(diagnostics)
+        unique = dict.fromkeys(with_source(diagnostics, source))
         self.diagnostics = tuple(sorted(unique, key=lambda each: (each.line, each.column)))
         self.source = source
         super().__init__(self.diagnostics, source)
@@ -114,14 +119,32 @@ def did_you_mean(name: str, candidates: Iterable[str]) -> str | None:
     return f"did you mean `{found}`?" if found else None
 
 
-def render(diagnostics: Iterable[Diagnostic], source: str) -> str:
-    """The text for a person: each diagnostic with its line, caret, second places and help, one below the other."""
-    lines = source.split("\n")
+def with_source(diagnostics: Iterable[Diagnostic], source: str) -> tuple[Diagnostic, ...]:
+    """The diagnostics of this text, each of which then prints with its line."""
+    return tuple(replace(each, source=source) for each in diagnostics)
+
+
+def render(diagnostics: Iterable[Diagnostic], source: str | None) -> str:
+    """The text for a person: each diagnostic with its line, caret, second places and help, one below the other.
+
+    Without a source there are no lines to show, and each is its message and help.
+    """
+    lines = None if source is None else source.split("\n")
     return "\n".join(line for each in diagnostics for line in _render(each, lines))
 
 
-def _render(diagnostic: Diagnostic, lines: list[str]) -> Iterator[str]:
+def _render(diagnostic: Diagnostic, lines: list[str] | None) -> Iterator[str]:
     yield f"{diagnostic.file}:{diagnostic.line}:{diagnostic.column}: {diagnostic.severity}: {diagnostic.message}"
+    if lines is not None:
+        yield from _places(diagnostic, lines)
+    if diagnostic.help is not None:
+        first, *more = diagnostic.help.splitlines()
+        yield f"      help: {first}"
+        yield from (f"            {each}" for each in more)
+
+
+def _places(diagnostic: Diagnostic, lines: list[str]) -> Iterator[str]:
+    """The line with its caret, and the lines of second places."""
     line = _line(lines, diagnostic.line)
     last = diagnostic.end_column if diagnostic.end_line == diagnostic.line else len(_code(line)) + 1
     before, marked, shown = _window(line, diagnostic.column - 1, last - 1)
@@ -131,10 +154,6 @@ def _render(diagnostic: Diagnostic, lines: list[str]) -> Iterator[str]:
         second = _excerpt(_line(lines, span.line), span)
         blanks = max(before + marked - _width(second), 2)
         yield f"{span.line:5} | {second}{' ' * blanks}{label}"
-    if diagnostic.help is not None:
-        first, *more = diagnostic.help.splitlines()
-        yield f"      help: {first}"
-        yield from (f"            {each}" for each in more)
 
 
 def _line(lines: list[str], number: int) -> str:

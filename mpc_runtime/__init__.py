@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .cost import Cost, OpCost
-from .errors import CompileError, Error, InputError, MaterialError, PeerError
+from .errors import CompileError, CompileWarning, Error, InputError, MaterialError, PeerError
 from .program import Program, compile, connect, launch, load
 from .version import VERSION as __version__
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CompileError",
+    "CompileWarning",
     "Cost",
     "Error",
     "InputError",

@@ -1,4 +1,4 @@
-"""The errors that users meet. What a message says is decided where it is raised; here are only the kinds.
+"""The errors and warnings that users meet. What a message says is decided where it is raised; here are only the kinds.
 
 Your misuse (`CompileError`, `InputError`) and the misbehaviour of another machine (`PeerError`, `MaterialError`) are
 different exceptions, so that a caller can mend the one and report the other.
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["CompileError", "Error", "InputError", "MaterialError", "PeerError"]
+__all__ = ["CompileError", "CompileWarning", "Error", "InputError", "MaterialError", "PeerError"]
 
 
 class Error(Exception):
@@ -21,12 +21,24 @@ class Error(Exception):
 class CompileError(Error):
     """A `.ppml` program or a plan that cannot be used.
 
-    `diagnostics` has one entry per problem, each with `file, line, column, message, help`; `str()` shows them all.
+    `diagnostics` has one entry per problem, each with `file, line, column, message, help`; `str()` shows them all, and
+    that of an entry shows it alone.
     """
 
     def __init__(self, message: str, diagnostics: Sequence[object] = ()) -> None:
         super().__init__(message)
         self.diagnostics = tuple(diagnostics)
+
+
+class CompileWarning(UserWarning):
+    """What the compiler warns of, by way of Python's `warnings`: one for each of `Program.warnings`, its text included.
+
+    `diagnostic` is that entry.
+    """
+
+    def __init__(self, diagnostic: object) -> None:
+        super().__init__(diagnostic)
+        self.diagnostic = diagnostic
 
 
 class InputError(Error):

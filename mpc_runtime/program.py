@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .cost import Cost, cost
-from .errors import CompileError, Error, InputError
+from .errors import CompileError, CompileWarning, Error, InputError
 from .limits import TIMEOUT_SECONDS, WAIT_SECONDS, WINDOW_BYTES
-from .plan import CHECK_PREFIX, Feed, Plan
+from .plan import CHECK_PREFIX, MAGIC, Feed, Plan
 
 if TYPE_CHECKING:
     from compiler.pipeline import Stages
@@ -30,7 +33,9 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 
-__all__ = ["Program", "compile", "connect", "launch", "load", "prepare_feed"]
+__all__ = ["Program", "compile", "connect", "launch", "load", "looks_like_text", "prepare_feed"]
+
+SUFFIX = ".ppml"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -126,22 +131,56 @@ def compile(
 
     dims: sizes in the place of the file's defaults. network: "lan", "wan" or "rtt=40ms,bandwidth=100Mbps"; it decides
     between fewer rounds and fewer bytes. checked: reveal, for each promise `x = EXPR in [lo, hi]`, whether it holds,
-    and raise where it does not. Raises CompileError with all `diagnostics`.
+    and raise where it does not. Raises CompileError with all `diagnostics`; warns with CompileWarning, once for each of
+    the program's `warnings`.
     """
     if (path is None) == (text is None):
         raise InputError("compile expects either a path or text=")
     filename = "<text>"
     if path is not None:
-        filename = os.fspath(path)
-        try:
-            text = Path(path).read_text(encoding="utf-8")
-        except OSError as e:
-            raise CompileError(f"{filename}: cannot be read: {e.strerror}") from None
-        except UnicodeDecodeError as e:
-            raise CompileError(f"{filename}: expected UTF-8 text, found the byte 0x{e.object[e.start]:02x}") from None
-    assert text is not None
+        filename, text = _read_source(path)
+    if not isinstance(text, str):
+        raise InputError(f"compile expects the model's text, found {type(text).__name__}")
+    if text.strip().endswith(SUFFIX) and len(text.split()) == 1:
+        raise InputError(f"that looks like a path: compile({text!r}), without text=")
+    if not isinstance(dims or {}, Mapping):
+        raise InputError(f'compile expects dims={{"batch": 8}}, found {dims!r}')
     stages = _compiled(text, filename, dict(dims or {}), network, checked)
+    _warn(stages.warnings, sys._getframe(1))
     return Program(stages.plan, stages.warnings, stages)
+
+
+def _read_source(path: str | os.PathLike[str]) -> tuple[str, str]:
+    """The file's name and its text."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise InputError(f"compile expects a path, found {type(path).__name__}; a model's text is passed as text=")
+    filename = os.fspath(path)
+    try:
+        data = Path(path).read_bytes()
+    except (OSError, ValueError) as e:
+        if looks_like_text(filename):
+            raise InputError("compile expects a path, and that looks like a model's text: compile(text=…)") from None
+        raise CompileError(f"{filename}: cannot be read: {getattr(e, 'strerror', e)}") from None
+    if data.startswith(MAGIC):
+        raise CompileError(f"{filename}: this is a compiled plan: mpc.load reads it")
+    try:
+        return filename, data.decode("utf-8")
+    except UnicodeDecodeError as e:
+        raise CompileError(f"{filename}: expected UTF-8 text, found the byte 0x{e.object[e.start]:02x}") from None
+
+
+def looks_like_text(path: str) -> bool:
+    """Whether what was given as a path is rather the text of a model."""
+    return "\n" in path or path.startswith("model ")
+
+
+def _warn(diagnostics: Iterable[Diagnostic], caller: FrameType) -> None:
+    """Each by way of `warnings`, at the caller's line, and however often it was said before: without a registry,
+    nothing counts as a repetition, so that another model compiled at the same line is warned of too."""
+    for diagnostic in diagnostics:
+        warnings.warn_explicit(
+            CompileWarning(diagnostic), CompileWarning, caller.f_code.co_filename, caller.f_lineno, registry={}
+        )
 
 
 def connect(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -44,13 +45,15 @@ def _remember_checked(context: click.Context, parameter: click.Parameter, value:
 
 def load_program(file: Path, dims: Sequence[str], network: str | None) -> Program:
     """The program in a .ppml file or a plan, told apart by their first bytes. The compiler's warnings go to stderr."""
-    from mpc_runtime.errors import InputError
-    from mpc_runtime.program import compile, load
+    from mpc_runtime.errors import CompileWarning, InputError
+    from mpc_runtime.program import compile, load, looks_like_text
 
     try:
         with file.open("rb") as opened:
             compiled = opened.read(len(PLAN_MAGIC)) == PLAN_MAGIC
     except OSError as error:
+        if looks_like_text(str(file)):
+            raise InputError("that looks like a model's text; FILE is the name of a file that holds it") from None
         raise InputError(f"{file}: cannot be read: {error.strerror}") from None
     if compiled:
         if dims or network or is_checked():
@@ -61,7 +64,9 @@ def load_program(file: Path, dims: Sequence[str], network: str | None) -> Progra
         if not value.isdigit() or int(value) < 1:
             raise click.BadParameter(f"expected a whole number from 1, found {value!r}", param_hint="--dim")
         sizes[name] = int(value)
-    program = compile(file, dims=sizes, network=network or "lan", checked=is_checked())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CompileWarning)  # shown here, without the line of a Python file
+        program = compile(file, dims=sizes, network=network or "lan", checked=is_checked())
     show_warnings(program)
     return program
 

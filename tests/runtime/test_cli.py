@@ -59,6 +59,15 @@ def test_check_and_exit_codes(folder: Path) -> None:
     assert json.loads(found.stdout)[0]["line"] == 3
 
 
+def test_warnings_are_shown_once(folder: Path) -> None:
+    (folder / "unused.ppml").write_text(MODEL.replace("output", "input z : [2] from bank in [0, 1]\noutput"))
+    done = mpcc(folder, "check", "unused.ppml")
+    assert done.returncode == 0
+    assert done.stderr.count("the input `z` is never used") == 1
+    assert "CompileWarning" not in done.stderr
+    assert "looks like a model's text" in mpcc(folder, "check", MODEL).stderr
+
+
 def test_a_plan_stands_wherever_a_file_does(folder: Path) -> None:
     assert mpcc(folder, "compile", "credit.ppml", "--dim", "batch=3").returncode == 0
     explained = json.loads(mpcc(folder, "explain", "--json", "credit.plan").stdout)

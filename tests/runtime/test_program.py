@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
+from pathlib import Path
+
 import pytest
 
 import mpc_runtime as mpc
+
+UNUSED = """model m
+role a
+input x : [3] from a in [0, 1]
+input z : [3] from a in [0, 1]
+output y = x * x to a
+"""
 
 
 def test_a_program_prints_as_a_line() -> None:
@@ -16,3 +26,67 @@ def test_a_program_prints_as_a_line() -> None:
 def test_launch_wants_a_program() -> None:
     with pytest.raises(mpc.InputError, match=r"expects a Program.*'m\.ppml'"):
         mpc.launch("m.ppml")  # type: ignore[arg-type]
+
+
+def test_warnings_go_through_warnings_at_the_callers_line_however_often() -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        programs = [mpc.compile(text=UNUSED) for _ in range(3)]
+    assert [w.category for w in caught] == [mpc.CompileWarning] * 3
+    assert {(w.filename, w.lineno) for w in caught} == {(__file__, _line_of("mpc.compile(text=UNUSED) for"))}
+    (diagnostic,) = programs[0].warnings
+    assert str(caught[0].message) == str(diagnostic)
+    assert caught[0].message.diagnostic == diagnostic  # type: ignore[union-attr]
+    assert str(diagnostic).splitlines()[:3] == [
+        "<text>:4:7: warning: the input `z` is never used",
+        "    4 | input z : [3] from a in [0, 1]",
+        "      |       ^",
+    ]
+
+
+def test_warnings_can_be_silenced_and_made_errors() -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warnings.simplefilter("ignore", mpc.CompileWarning)
+        mpc.compile(text=UNUSED)
+    assert not caught
+    with warnings.catch_warnings(), pytest.raises(mpc.CompileWarning, match="never used"):
+        warnings.simplefilter("error", mpc.CompileWarning)
+        mpc.compile(text=UNUSED)
+
+
+def _line_of(text: str) -> int:
+    lines = Path(__file__).read_text().splitlines()
+    return next(number for number, line in enumerate(lines, 1) if text in line)
+
+
+def test_an_error_prints_its_lines_one_by_one() -> None:
+    with pytest.raises(mpc.CompileError) as found:
+        mpc.compile(text=UNUSED.replace("x * x", "x * q + r"))
+    assert str(found.value) == "\n".join(map(str, found.value.diagnostics))
+    assert "    5 | output y = x * q + r to a" in str(found.value.diagnostics[0])
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"path": UNUSED}, r"looks like a model's text: compile\(text=…\)"),
+        ({"path": "model m role a input x : [3] from a output x to a"}, r"looks like a model's text"),
+        ({"path": 3}, "expects a path, found int"),
+        ({"text": "price.ppml"}, r"looks like a path: compile\('price.ppml'\), without text="),
+        ({"text": UNUSED.encode()}, "expects the model's text, found bytes"),
+        ({"text": UNUSED, "dims": [8]}, r'expects dims=\{"batch": 8\}, found \[8\]'),
+        ({"text": UNUSED, "network": 3}, "network: expected `lan`"),
+        ({}, "either a path or text="),
+        ({"path": "a\0b"}, "a\0b: cannot be read"),
+    ],
+)
+def test_common_slips_of_compile(given: dict[str, object], expected: str) -> None:
+    with pytest.raises(mpc.Error, match=expected):
+        mpc.compile(**given)  # type: ignore[arg-type]
+
+
+def test_a_plan_is_loaded_not_compiled(tmp_path: Path) -> None:
+    mpc.compile(text=UNUSED).save(tmp_path / "m.plan")
+    with pytest.raises(mpc.CompileError, match=r"m\.plan: this is a compiled plan: mpc\.load reads it"):
+        mpc.compile(tmp_path / "m.plan")
