@@ -16,6 +16,7 @@ looked for beside it: `p0.key`, `client.key`.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,9 +35,11 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib  # type: ignore[import-not-found,unused-ignore]
 
-__all__ = ["Cluster", "key_path", "load_cluster", "load_key", "save_key", "write_cluster"]
+__all__ = ["Cluster", "ignore_key", "key_path", "load_cluster", "load_key", "save_key", "write_cluster"]
 
+KEY_SUFFIX = ".key"
 FIRST_PORT = 7100
+IGNORE_HEADING = "# secret keys"
 KEY_HEADING = "# secret CURVE key; keep it to its machine"
 
 
@@ -127,7 +130,10 @@ def load_cluster(path: str | Path) -> Cluster:
 
 
 def write_cluster(path: str | Path, roles: Sequence[str], first_port: int = FIRST_PORT) -> list[Path]:
-    """Writes a cluster.toml for this machine, with fresh keys beside it; the files written. Nothing is overwritten."""
+    """Writes a cluster.toml for this machine, with fresh keys beside it that git ignores; the files written.
+
+    Nothing is overwritten.
+    """
     path = Path(path)
     files = {name: key_path(path, name) for name in (*SERVERS, *roles)}
     for file in (path, *files.values()):
@@ -142,15 +148,32 @@ def write_cluster(path: str | Path, roles: Sequence[str], first_port: int = FIRS
     for i, name in enumerate(SERVERS):
         lines += [f"[{name}]", f'address = "127.0.0.1:{first_port + i}"', f'key = "{keys[name].public}"', ""]
     lines += ["[roles]", *(f'"{role}" = ["{keys[role].public}"]' for role in roles)]
+    ignored = ignore_key(key_path(path, SERVERS[0]))
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     for name, file in files.items():
         save_key(file, keys[name])
-    return [path, *files.values()]
+    return [path, *files.values(), *ignored]
 
 
 def key_path(cluster: Path, name: str) -> Path:
     """Where the secret key of a server or role is looked for when no file is named."""
-    return cluster.parent / f"{name}.key"
+    return cluster.parent / f"{name}{KEY_SUFFIX}"
+
+
+def ignore_key(key: Path) -> list[Path]:
+    """Has git ignore a secret key, and other `.key` files of its folder: a line in the `.gitignore` beside it, where it
+    is not there yet. The file, if it was written."""
+    path = key.parent / ".gitignore"
+    line = f"*{KEY_SUFFIX}" if key.suffix == KEY_SUFFIX else "/" + re.sub(r"([\\*?[])", r"\\\1", key.name)
+    try:
+        text = path.read_text(encoding="utf-8", errors="surrogateescape") if path.exists() else ""
+        if line in (each.strip() for each in text.splitlines()):
+            return []
+        with path.open("a", encoding="utf-8") as file:
+            file.write(("\n" if text and not text.endswith("\n") else "") + f"{IGNORE_HEADING}\n{line}\n")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}; it keeps secret keys out of git") from None
+    return [path]
 
 
 def save_key(path: Path, keys: KeyPair) -> None:

@@ -22,7 +22,7 @@ def init_cluster(file: Path, dims: tuple[str, ...], network: str | None, output:
 
     plan = load_program(file, dims, network).plan
     for written in write_cluster(output, plan.roles, port):
-        click.echo(f"wrote {written}")
+        click.echo(f"wrote {written}" + (": git ignores the keys" if written.name == ".gitignore" else ""))
     same = (
         "".join(f" --dim {text}" for text in dims)
         + (f" --network {network}" if network else "")
@@ -43,13 +43,16 @@ def init_cluster(file: Path, dims: tuple[str, ...], network: str | None, output:
 @click.argument("name")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The key file  [default: NAME.key]")
 def keygen(name: str, output: Path | None) -> None:
-    from mpc_runtime.cluster import save_key
+    from mpc_runtime.cluster import ignore_key, save_key
     from mpc_runtime.transport.curve import KeyPair
 
     keys = KeyPair.generate()
     path = output or Path(f"{name}.key")
     save_key(path, keys)
+    ignored = ignore_key(path)
     click.echo(keys.public)
+    for file in ignored:
+        click.echo(f"wrote {file}: git ignores the key", err=True)
     click.echo(f"wrote {path}; the line above is its public half, for {name} in cluster.toml", err=True)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from mpc_runtime.cluster import key_path, load_cluster, load_key, save_key, write_cluster
+from mpc_runtime.cluster import ignore_key, key_path, load_cluster, load_key, save_key, write_cluster
 from mpc_runtime.errors import InputError
 from mpc_runtime.transport.curve import KeyPair
 
@@ -55,6 +57,43 @@ def test_secret_keys_are_private_and_not_in_the_toml(written: Path) -> None:
     file.chmod(0o644)
     with pytest.raises(InputError, match="others may read this secret key"):
         load_key(file)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (None, "# secret keys\n*.key\n"),
+        ("build/\n", "build/\n# secret keys\n*.key\n"),
+        ("build/", "build/\n# secret keys\n*.key\n"),
+        ("*.key\nbuild/", "*.key\nbuild/"),
+        ("# *.key\n!*.key.pub\n", "# *.key\n!*.key.pub\n# secret keys\n*.key\n"),
+    ],
+)
+def test_git_ignores_the_keys(tmp_path: Path, before: str | None, after: str) -> None:
+    ignored = tmp_path / ".gitignore"
+    if before is not None:
+        ignored.write_text(before)
+    files = write_cluster(tmp_path / "cluster.toml", ["client"])
+    assert ignored.read_text() == after
+    assert (ignored in files) == (before != after)
+    assert ignore_key(tmp_path / "bob.key") == []
+    assert ignored.read_text() == after
+
+
+def test_git_agrees(tmp_path: Path) -> None:
+    git = shutil.which("git")
+    if git is None:
+        pytest.skip("git is not installed")
+    subprocess.run([git, "init", "-q"], cwd=tmp_path, check=True)
+    write_cluster(tmp_path / "cluster.toml", ["client", "hospital[0]"])
+    for name in ("bob", "#1.pem", "a[b]*.txt"):
+        save_key(tmp_path / name, KeyPair.generate())
+        assert ignore_key(tmp_path / name) == [tmp_path / ".gitignore"]
+        assert ignore_key(tmp_path / name) == []
+    seen = subprocess.run(
+        [git, "status", "--porcelain", "-uall"], cwd=tmp_path, check=True, capture_output=True, text=True
+    )
+    assert sorted(line[3:] for line in seen.stdout.splitlines()) == [".gitignore", "cluster.toml"]
 
 
 def test_nothing_is_overwritten(written: Path) -> None:
