@@ -15,12 +15,12 @@ import numpy as np
 
 from compiler.graph import Graph, Value
 from compiler.reference import evaluate, evaluate_values, leaf_values
-from mpc_runtime.client import check_tensors, encode_feeds, tensors_of
-from mpc_runtime.errors import InputError
 from mpc_runtime.fixed_point import decode
-from mpc_runtime.plan import CHECK_PREFIX, Plan, Tensor
+from mpc_runtime.given import Given
+from mpc_runtime.plan import CHECK_PREFIX, Plan
 from mpc_runtime.program import prepare_feed
 from mpc_runtime.simulator import Simulator
+from mpc_runtime.values import parameters
 
 Array = np.ndarray
 
@@ -83,34 +83,15 @@ def simulate(plan: Plan, graph: Graph, inputs: Mapping[str, Any], params: Mappin
 
 
 def _encoded(plan: Plan, inputs: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, dict[str, Array]]:
-    """stage -> feed -> ring elements, for all roles; all that is wrong in one InputError."""
-    out: dict[str, dict[str, Array]] = {"setup": {}, "run": {}}
-    problems: list[str] = []
-    for role in plan.roles:
-        checked: dict[str, Array] = {}
-        for stage, values in (("setup", params), ("run", inputs)):
-            tensors = tensors_of(plan, role, stage)
-            missing = [t for t in tensors if t.name not in values]
-            problems += [f"{t.name}: missing; expected shape {list(t.shape)}" for t in missing]
-            present = [t for t in tensors if t.name in values]
-            found, wrong = check_tensors(plan, present, {t.name: _of_member(t, values[t.name]) for t in present})
-            checked.update(found)
-            problems += wrong
-            if not problems:
-                feeds, wrong = encode_feeds(plan, role, stage, checked, prepare_feed)
-                out[stage].update(feeds)
-                problems += wrong
-    if problems:
-        raise InputError("\n".join(dict.fromkeys(problems)))
-    return out
-
-
-def _of_member(tensor: Tensor, value: Any) -> Any:
-    """A member's part of the stacked value of an array role."""
-    array = np.asarray(value)
-    if tensor.member < 0 or array.ndim != len(tensor.shape) + 1 or tensor.member >= array.shape[0]:
-        return value
-    return array[tensor.member]
+    """stage -> feed -> ring elements, for all roles, as a session that plays them makes them."""
+    given = Given(plan, plan.roles, prepare_feed, stacked=True)
+    weights = parameters(params, {}, [t.name for t in plan.params], strict=True)
+    provided = given.check(plan.params, weights, "parameter")
+    submitted = given.check(plan.inputs, inputs, "input")
+    by_role = {"setup": given.encode("setup", provided, provided), "run": given.encode("run", submitted, provided)}
+    return {
+        stage: {name: feed for own in feeds.values() for name, feed in own.items()} for stage, feeds in by_role.items()
+    }
 
 
 def _violations(graph: Graph, inputs: Mapping[str, Any], params: Mapping[str, Any]) -> list[Violation]:

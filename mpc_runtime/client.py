@@ -60,7 +60,7 @@ def check_tensors(
         try:
             scale = scales.get(t.name, _default_scale(plan))
             label = f"{t.name} of {t.role}" if t.role.endswith("]") else t.name
-            checked[t.name] = check(label, values[t.name], t.kind, t.shape, t.lo, t.hi, scale)
+            checked[t.name] = check(label, values[t.name], t.kind, t.shape, t.lo, t.hi, scale, t.dims)
         except InputError as error:  # noqa: PERF203  # all problems are wanted
             problems.append(str(error))
     return checked, problems

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .arrays import as_array, range_hint, shape_problem
 from .errors import InputError
 
 __all__ = ["check", "decode", "encode", "first_index"]
@@ -20,21 +21,33 @@ DTYPE_KINDS = "biuf"  # bool, signed, unsigned, float; complex, text and objects
 RESULT_TYPES = {"fixed": np.float64, "int": np.int64, "bit": np.bool_}
 
 
-def check(name: str, values: Any, kind: str, shape: tuple[int, ...], lo: float, hi: float, scale: int) -> Array:
+def check(
+    name: str,
+    values: Any,
+    kind: str,
+    shape: tuple[int, ...],
+    lo: float,
+    hi: float,
+    scale: int,
+    dims: tuple[str, ...] = (),
+) -> Array:
     """The values as an array of `shape`: float64 for "fixed", int64 for "int" and "bit".
 
     Raises InputError, naming the tensor, what was expected and the first bad index, for another shape, a type that is
     no number, NaN and infinity, fractions where whole numbers are expected, and values that are outside [lo, hi] after
-    rounding to `scale` fraction bits (so a float32 0.1 is inside [0, 0.1]).
+    rounding to `scale` fraction bits (so a float32 0.1 is inside [0, 0.1]). dims: the dim's name of each axis, or "".
     """
-    array = np.asarray(values)
+    array = as_array(name, values)
     if array.dtype.kind not in DTYPE_KINDS:
-        raise InputError(f"{name}: expected numbers, found {array.dtype}")
+        found = (
+            f"text, such as {str(array.reshape(-1)[0])!r}" if array.dtype.kind in "US" and array.size else array.dtype
+        )
+        raise InputError(f"{name}: expected numbers, found {found}")
     if array.shape != shape:
-        raise InputError(f"{name}: expected shape {list(shape)}, found {list(array.shape)}")
+        raise InputError(shape_problem(name, shape, array.shape, dims, kind))
     if array.dtype.kind == "f" and not (finite := np.isfinite(array)).all():
-        at = first_index(~finite)
-        raise InputError(f"{name}{at}: expected a finite number, found {_value(array, ~finite)}")
+        bad = ~finite
+        raise InputError(f"{name}{first_index(bad)}: expected a finite number, found {_value(array, bad)}{_more(bad)}")
     if kind == "fixed":
         array = array.astype(np.float64, copy=False)
         step = 2.0**-scale
@@ -48,8 +61,10 @@ def check(name: str, values: Any, kind: str, shape: tuple[int, ...], lo: float, 
         low, high = (0.0, 1.0) if kind == "bit" else (lo, hi)
     if (outside := (array < low) | (array > high)).any():
         range_text = "0 or 1" if kind == "bit" else f"a value in [{lo:g}, {hi:g}]"
-        more = f" (and {n - 1} more)" if (n := int(outside.sum())) > 1 else ""
-        raise InputError(f"{name}{first_index(outside)}: expected {range_text}, found {_value(array, outside)}{more}")
+        help = f"; {hint}" if kind == "fixed" and (hint := range_hint(array, lo, hi)) else ""
+        raise InputError(
+            f"{name}{first_index(outside)}: expected {range_text}, found {_value(array, outside)}{_more(outside)}{help}"
+        )
     return array if kind == "fixed" else array.astype(np.int64)
 
 
@@ -78,6 +93,10 @@ def first_index(bad: Array) -> str:
     if not bad.ndim:
         return ""
     return str([int(i) for i in np.unravel_index(int(bad.argmax()), bad.shape)])
+
+
+def _more(bad: Array) -> str:
+    return f" (and {n - 1} more)" if (n := int(bad.sum())) > 1 else ""
 
 
 def _value(array: Array, bad: Array) -> str:

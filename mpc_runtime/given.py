@@ -5,18 +5,19 @@ All that is wrong is said in one `InputError`. The checks of one tensor are `cli
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from .arrays import as_array, shape_problem
 from .client import Prepare, check_tensors, encode_feeds, tensors_of
 from .errors import InputError
 from .plan import Plan, Tensor
 from .submissions import roles_of
 from .values import match_names
 
-__all__ = ["Given"]
+__all__ = ["Given", "check_names"]
 
 Array = np.ndarray
 ByRole = Mapping[str, Mapping[str, Array]]
@@ -46,7 +47,7 @@ class Given:
         members = {name: [t.role for t in tensors if t.name == name] for name in shapes}
         for name in self.stacked & shapes.keys():
             shapes[name] = (len(members[name]), *shapes[name])
-        problems = match_names(given, shapes, what)
+        problems = _name_problems(self.plan, self.roles, given, shapes, what)
         values: dict[str, dict[str, Any]] = {role: {} for role in self.roles}
         for name in shapes:
             if name not in given:
@@ -54,9 +55,13 @@ class Given:
             if name not in self.stacked:
                 values[members[name][0]][name] = given[name]
                 continue
-            stack = np.asarray(given[name])
+            try:
+                stack = as_array(name, given[name])
+            except InputError as error:
+                problems.append(str(error))
+                continue
             if stack.shape != shapes[name]:
-                problems.append(f"{name}: expected shape {list(shapes[name])}, found {list(stack.shape)}")
+                problems.append(shape_problem(name, shapes[name], stack.shape))
                 continue
             for role, part in zip(members[name], stack, strict=True):
                 values[role][name] = part
@@ -83,6 +88,40 @@ class Given:
                 problems += wrong
         _refuse(problems, "values that the model does not allow")
         return encoded
+
+
+def check_names(plan: Plan, role: str, names: Iterable[str], stage: str) -> None:
+    """InputError for what a role lacks, and what is not its to give: before it connects to anybody."""
+    what = "parameter" if stage == "setup" else "input"
+    wanted = {t.name: t.shape for t in tensors_of(plan, role, stage)}
+    _refuse(_name_problems(plan, [role], names, wanted, what), f"wrong {what}s")
+
+
+def _name_problems(
+    plan: Plan, roles: Sequence[str], names: Iterable[str], wanted: Mapping[str, tuple[int, ...]], what: str
+) -> list[str]:
+    """What is missing, unknown or another role's; and a role that has nothing to do with it at all."""
+    who = " and ".join(roles)
+    if what == "parameter" and plan.params and not wanted:
+        owners = dict.fromkeys(t.role for t in plan.params)
+        return [f"no parameters of this plan are {who}'s; they are {' and '.join(owners)}'s"]
+    problems = match_names(names, wanted, what, lambda name: _elsewhere(plan, roles, name))
+    concerned = roles_of(plan, "run")
+    if what == "input" and not problems and set(roles).isdisjoint(concerned):
+        return [f"{who} has no part in a run of this plan, no input and no output, unlike {' and '.join(concerned)}"]
+    return problems
+
+
+def _elsewhere(plan: Plan, roles: Sequence[str], name: str) -> str:
+    """Whose a name is that these roles do not give here, as an answer to the role that gave it; "" if nobody's."""
+    inputs = sorted({t.role for t in plan.inputs if t.name == name})
+    params = sorted({t.role for t in plan.params if t.name == name})
+    owners = inputs or params
+    if not owners:
+        return ""
+    kind, how = ("an input", "`run` or `mpcc submit` gives it") if inputs else ("a parameter", "`provide` gives it")
+    theirs = set(roles).isdisjoint(owners)
+    return f"is {kind} of {' and '.join(owners)}" + (f", not of {' and '.join(roles)}" if theirs else f"; {how}")
 
 
 def _refuse(problems: Sequence[str], title: str) -> None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .arrays import as_array
 from .cost import Cost, cost
 from .errors import CompileError, CompileWarning, Error, InputError
 from .limits import TIMEOUT_SECONDS, WAIT_SECONDS, WINDOW_BYTES
@@ -80,7 +81,7 @@ class Program:
         from compiler.reference import evaluate
 
         try:
-            return evaluate(self.stages.lowered, dict(inputs or {}), _weights(params))
+            return evaluate(self.stages.lowered, _arrays(inputs or {}), _arrays(_weights(params)))
         except (KeyError, ValueError) as e:
             raise InputError(str(e.args[0] if e.args else e)) from None
 
@@ -91,7 +92,7 @@ class Program:
         """
         from compiler.simulation import simulate
 
-        return simulate(self.plan, self.stages.lowered, dict(inputs or {}), _weights(params))
+        return simulate(self.plan, self.stages.lowered, _arrays(inputs or {}), _arrays(_weights(params)))
 
     def emit(self, stage: str) -> str:
         """The print of a compiler stage: "ast", "graph", "oplist" or "plan"."""
@@ -227,6 +228,10 @@ def _weights(params: Any) -> dict[str, Any]:
 
         return dict(read_many(params))
     return dict(params or {})
+
+
+def _arrays(values: Mapping[str, Any]) -> dict[str, Array]:
+    return {name: as_array(name, value) for name, value in values.items()}
 
 
 def _compiled(text: str, filename: str, dims: dict[str, int], network: str, checked: bool) -> Stages:

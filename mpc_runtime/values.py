@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,13 @@ __all__ = ["match_names", "parameters", "read", "read_many", "write"]
 Array = np.ndarray
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
+FOREIGN = {
+    (".pt", ".pth", ".ckpt"): "safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')",
+    (".h5", ".keras"): "np.savez('weights.npz', **{'fc1.weight': layer.get_weights()[0].T, …})",
+    (".pkl", ".pickle", ".joblib"): "np.savez('weights.npz', **{'fc1.weight': …})",
+}
+"""Files of other systems, which take that system to read; and what it writes instead."""
+
 READABLE = ".npy .npz .csv .safetensors or an image"
 WRITABLE = ".npy .npz .csv .safetensors"
 STAYS_HOME = "num_batches_tracked"  # PyTorch saves it with a batchnorm; no model uses it
@@ -63,7 +70,8 @@ def _read(path: Path) -> dict[str, Array]:
         return dict(load_file(path))
     if suffix == ".csv":
         return {path.stem: _csv(path)}
-    raise InputError(f"{path}: expected {READABLE}, found {suffix or 'no extension'}")
+    saves = next((f"; save it there: {how}" for suffixes, how in FOREIGN.items() if suffix in suffixes), "")
+    raise InputError(f"{path}: expected {READABLE}, found {suffix or 'no extension'}{saves}")
 
 
 def _csv(path: Path) -> Array:
@@ -124,11 +132,12 @@ def write(path: str | Path, arrays: Mapping[str, Array]) -> None:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from None
 
 
-def parameters(
-    weights: str | Path | Mapping[str, Any], rename: Mapping[str, str], known: Iterable[str], *, strict: bool
-) -> dict[str, Any]:
+def parameters(weights: object, rename: Mapping[str, str], known: Iterable[str], *, strict: bool) -> dict[str, Any]:
     """Parameters from a file or a mapping, with the leading parts of their names mended: {"0": "conv1"} makes
     `0.weight` `conv1.weight`. With strict=False unknown names are left out."""
+    if not isinstance(weights, (str, os.PathLike, Mapping)):
+        more = "; of a PyTorch module give module.state_dict()" if hasattr(weights, "state_dict") else ""
+        raise InputError(f"expected a weights file or a dict of arrays, found {type(weights).__name__}{more}")
     given = dict(weights) if isinstance(weights, Mapping) else dict(read_many(weights))
     mended: dict[str, Any] = {}
     for name, value in given.items():
@@ -145,13 +154,20 @@ def parameters(
     }
 
 
-def match_names(given: Iterable[str], wanted: Mapping[str, tuple[int, ...]], what: str) -> list[str]:
-    """What is missing and what is unknown, a line each. wanted: name -> shape."""
+def match_names(
+    given: Iterable[str],
+    wanted: Mapping[str, tuple[int, ...]],
+    what: str,
+    elsewhere: Callable[[str], str] = lambda name: "",
+) -> list[str]:
+    """What is missing and what is unknown, a line each. wanted: name -> shape. elsewhere: says whose or what a name is
+    that is not wanted here, "" if nobody's."""
     have = list(given)
-    unknown = [name for name in have if name not in wanted]
     problems = [f"{name}: missing; expected shape {list(wanted[name])}" for name in wanted if name not in have]
-    for name in unknown:
+    for name in have:
+        if name in wanted:
+            continue
         close = difflib.get_close_matches(name, wanted, 1)
         hint = f"did you mean {close[0]!r}?" if close else f"the plan has {', '.join(wanted) or 'none'}"
-        problems.append(f"{name}: no such {what}; {hint}")
+        problems.append(f"{name}: {elsewhere(name) or f'no such {what}; {hint}'}")
     return problems

@@ -61,12 +61,17 @@ def provide(
     timeout: float,
     wait: float,
 ) -> None:
+    from mpc_runtime.given import check_names
     from mpc_runtime.program import connect
+    from mpc_runtime.values import parameters
 
     program = load_program(file, dims, network)
-    role = role or _only_role(program.plan, "setup")
+    role = _known_role(program.plan, role) or _only_role(program.plan, "setup")
+    known = [t.name for t in program.plan.params if t.role == role]
+    weights = parameters(read_parameters(params), pairs(renames, "--rename"), known, strict=not lenient)
+    check_names(program.plan, role, list(weights), "setup")
     with connect(cluster, program, role=role, key=key, timeout=timeout, wait=wait) as session:
-        session.provide(read_parameters(params), strict=not lenient, rename=pairs(renames, "--rename"))
+        session.provide(weights)
     click.echo(f"p0 and p1 hold the parameters of {role}")
 
 
@@ -91,10 +96,12 @@ def submit(
     timeout: float,
     wait: float,
 ) -> None:
+    from mpc_runtime.given import check_names
     from mpc_runtime.program import connect
 
     program = load_program(file, dims, network)
-    role = role or _only_role(program.plan, "run")
+    role = _known_role(program.plan, role) or _only_role(program.plan, "run")
+    check_names(program.plan, role, list(pairs(inputs, "--input")), "run")
     check_outputs(outputs, output_names(program.plan.results_of(role)))
     values = read_inputs(inputs)
     with connect(cluster, program, role=role, key=key, timeout=timeout, wait=wait) as session:
@@ -116,6 +123,14 @@ def _others(plan: Plan, role: str) -> str:
 
     runs = [each for each in roles_of(plan, "run") if each != role]
     return f"{' and '.join(runs)} {'has' if len(runs) == 1 else 'have'} submitted too" if runs else ""
+
+
+def _known_role(plan: Plan, role: str | None) -> str | None:
+    from mpc_runtime.errors import InputError
+
+    if role is not None and role not in plan.roles:
+        raise InputError(f"the plan has no role {role!r}; it has {', '.join(plan.roles)}")
+    return role
 
 
 def _only_role(plan: Plan, stage: str) -> str:

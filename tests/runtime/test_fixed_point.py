@@ -60,7 +60,7 @@ def test_a_number_without_axes_is_an_array_too(kind: str, dtype: type, bits: int
         ([[0.5, 1.0]], "int", r"x\[0, 0\]: expected a whole number, found 0.5"),
         ([[2, 1]], "bit", r"x\[0, 0\]: expected 0 or 1, found 2"),
         ([0.5, 1.0], "fixed", r"x: expected shape \[1, 2\], found \[2\]"),
-        ([["a", "b"]], "fixed", r"x: expected numbers, found <U1"),
+        ([["a", "b"]], "fixed", r"x: expected numbers, found text, such as 'a'"),
         ([[1j, 0]], "fixed", r"x: expected numbers, found complex128"),
         ([[3.0, 4.0]], "fixed", r"and 1 more"),
     ],

@@ -1,0 +1,94 @@
+"""Whose a value is: what one role gives in another's place is answered with its owner, before anything is shared."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import mpc_runtime as mpc
+from mpc_runtime.given import Given, check_names
+from mpc_runtime.plan import Plan
+from mpc_runtime.program import prepare_feed
+
+MODEL = """model credit
+role client, modeller, auditor
+dim  batch = 2
+input image : [batch, 3] from client in [0, 1]
+layer fc = dense(1)
+weights from modeller in [-1, 1]
+output score = image |> fc to client
+"""
+SHAPES = {"image": (2, 3), "fc.weight": (1, 3), "fc.bias": (1,)}
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    return mpc.compile(text=MODEL).plan
+
+
+@pytest.mark.parametrize(
+    ("role", "names", "stage", "message"),
+    [
+        ("modeller", ["image"], "run", r"^image: is an input of client, not of modeller$"),
+        (
+            "client",
+            ["fc.weight", "fc.bias"],
+            "setup",
+            r"^no parameters of this plan are client's; they are modeller's$",
+        ),
+        ("client", [], "setup", r"^no parameters of this plan are client's"),
+        ("auditor", [], "run", r"^auditor has no part in a run of this plan, no input and no output, unlike client$"),
+        ("client", ["image", "fc.bias"], "run", r"^fc\.bias: is a parameter of modeller, not of client$"),
+        ("modeller", ["fc.weight", "fc.bias", "image"], "setup", r"^image: is an input of client, not of modeller$"),
+        ("client", ["imag"], "run", r"image: missing; expected shape \[2, 3\]\n  imag: no such input; .*'image'\?"),
+    ],
+)
+def test_a_role_is_told_whose_a_value_is(plan: Plan, role: str, names: list[str], stage: str, message: str) -> None:
+    with pytest.raises(mpc.InputError, match=message):
+        check_names(plan, role, names, stage)
+    given = Given(plan, [role], prepare_feed, stacked=False)
+    with pytest.raises(mpc.InputError, match=message):
+        given.check(
+            given.tensors(stage),
+            {name: np.zeros(SHAPES.get(name, ())) for name in names},
+            "parameter" if stage == "setup" else "input",
+        )
+
+
+def test_right_names_pass(plan: Plan) -> None:
+    check_names(plan, "client", ["image"], "run")
+    check_names(plan, "modeller", ["fc.weight", "fc.bias"], "setup")
+    check_names(mpc.compile(text="model m role a input x : [2] from a output x to a").plan, "a", [], "setup")
+
+
+def test_a_session_that_plays_all_roles_is_told_where_a_value_belongs(plan: Plan) -> None:
+    given = Given(plan, plan.roles, prepare_feed, stacked=True)
+    image, params = {"image": np.zeros((2, 3))}, {"fc.weight": np.zeros((1, 3)), "fc.bias": np.zeros(1)}
+    with pytest.raises(mpc.InputError, match=r"fc\.bias: is a parameter of modeller; `provide` gives it$"):
+        given.check(plan.inputs, {**image, "fc.bias": np.zeros(1)}, "input")
+    with pytest.raises(mpc.InputError, match=r"image: is an input of client; `run` or `mpcc submit` gives it$"):
+        given.check(plan.params, {**params, **image}, "parameter")
+
+
+def test_the_members_of_an_array_role_get_the_same_help() -> None:
+    plan = mpc.compile(text="model m role h[2] input x : [4, 1] from h in [0, 1] output y = sum(x) to h").plan
+    given = Given(plan, plan.roles, prepare_feed, stacked=True)
+    for value, message in ((np.zeros((2, 4)), r"np\.reshape\(x, \[2, 4, 1\]\)"), ("x.npy", "found the text")):
+        with pytest.raises(mpc.InputError, match=message):
+            given.check(plan.inputs, {"x": value}, "input")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "params", "message"),
+    [
+        ({"imag": 0}, {}, r"image: missing"),
+        ({"image": np.zeros((2, 3)), "z": 1}, None, r"z: no such input; the plan has image"),
+        ({"image": "x.npy"}, None, r"image: expected numbers, found the text"),
+    ],
+)
+def test_a_simulation_refuses_what_a_session_refuses(inputs: dict[str, Any], params: Any, message: str) -> None:
+    params = {"fc.weight": np.zeros((1, 3)), "fc.bias": np.zeros(1)} if params is None else params
+    with pytest.raises(mpc.InputError, match="missing" if not params else message):
+        mpc.compile(text=MODEL).simulate(inputs, params)
