@@ -25,8 +25,10 @@ import os
 import platform
 import signal
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -41,6 +43,7 @@ from mpc_runtime.limits import RECORDS_AHEAD, WINDOW_BYTES
 from mpc_runtime.processes import SeenBy
 from mpc_runtime.program import prepare_feed
 from mpc_runtime.session import Session, launch_plan
+from mpc_runtime.transport.socket import SILENCE_MS
 
 __all__ = [
     "Column",
@@ -58,9 +61,10 @@ __all__ = [
     "size",
 ]
 
-QUIET_SECONDS = 0.01  # no process of a session computes for this long: nobody is preparing anything
-QUIET_SHARE = 0.05  # of one core: heartbeats and I/O threads are no work
+QUIET_SECONDS = 0.01  # between two looks at the processes of a session
+QUIET_LOOKS = 3  # one after the other between which nobody worked: what was sent has arrived, and nothing is prepared
 QUIET_AT_MOST = 120.0
+STOPPED_AT_MOST = SILENCE_MS / 3000  # seconds that a process may be stopped: the others must hear its heartbeats again
 SUSTAINED_SECONDS = 1.0  # measured for at least as long, and for as many runs as were asked for
 
 
@@ -184,23 +188,59 @@ def run_quietly(
     """One run, begun when neither the dealer nor a party has anything left to do. at_start: called just before it.
 
     The dealer, which has dealt for the run, is stopped during it, for it would deal for a later one on the same cores.
+    A run of seconds sees it go on, since a machine that is silent for long counts as gone.
     """
     assert session._processes is not None
     by_name = session._processes.pids()
-    pids = list(by_name.values())
-    until = time.monotonic() + QUIET_AT_MOST
-    calm = 0
-    while calm < 3 and time.monotonic() < until:
-        before, began = busy_seconds(pids), time.monotonic()
-        time.sleep(QUIET_SECONDS)
-        busy, past = busy_seconds(pids) - before, time.monotonic() - began
-        calm = calm + 1 if busy < QUIET_SHARE * past else 0
+    wait_until_quiet(list(by_name.values()))
     at_start()
-    os.kill(by_name["dealer"], signal.SIGSTOP)
-    try:
+    with stopped(by_name["dealer"], STOPPED_AT_MOST):
         return session.run(**inputs)
+
+
+def wait_until_quiet(pids: Sequence[int]) -> None:
+    """Returns when nobody has anything left to do: every thread of these processes sleeps, and none has run since the
+    last look. On a busy machine a thread that waits for a core has work, however little it gets done.
+
+    Raises TimeoutError after QUIET_AT_MOST seconds.
+    """
+    until = time.monotonic() + QUIET_AT_MOST
+    calm, last = 0, None
+    while calm < QUIET_LOOKS:
+        if time.monotonic() > until:
+            raise TimeoutError(f"the session's processes were not quiet for {QUIET_AT_MOST:g} s")
+        time.sleep(QUIET_SECONDS)
+        look = asleep(pids)
+        calm = calm + 1 if look is not None and look == last else 0
+        last = look
+
+
+def asleep(pids: Iterable[int]) -> dict[str, int] | None:
+    """How often each thread has run, if all of them sleep now, else None. Where the system does not tell: {}, after a
+    pause that is long enough."""
+    runs = {}
+    try:
+        for task in (task for pid in pids for task in Path(f"/proc/{pid}/task").iterdir()):
+            if (task / "stat").read_text().rpartition(")")[2].split()[0] != "S":
+                return None
+            runs[task.name] = int((task / "schedstat").read_text().split()[2])
+    except OSError:
+        time.sleep(1.0)
+        return {}
+    return runs
+
+
+@contextmanager
+def stopped(pid: int, seconds: float) -> Iterator[None]:
+    """The process does not run inside, for this long at most."""
+    resume = threading.Timer(seconds, os.kill, (pid, signal.SIGCONT))
+    os.kill(pid, signal.SIGSTOP)
+    resume.start()
+    try:
+        yield
     finally:
-        os.kill(by_name["dealer"], signal.SIGCONT)
+        resume.cancel()
+        os.kill(pid, signal.SIGCONT)
 
 
 def busy_seconds(pids: Iterable[int]) -> float:

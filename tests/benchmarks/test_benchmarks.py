@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import threading
 import time
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import mpc_runtime as mpc
-from benchmarks import report
+from benchmarks import measure, report
+from benchmarks.measure import asleep, stopped, wait_until_quiet
 from benchmarks.plots import growth_plot, peers_plot
 from benchmarks.relay import Relay, round_trip_seconds
 from benchmarks.workloads import make
@@ -50,6 +56,51 @@ def test_a_workload_means_what_its_model_means(name):
 def test_no_operand_belongs_to_one_role_alone(name):
     """Otherwise that role's client would compute the result, and there would be no round to measure."""
     assert mpc.compile(text=make(name).source).cost.rounds > 0
+
+
+@contextmanager
+def process(code: str) -> Iterator[int]:
+    """A process of this Python; it has begun with `code` when its line has come."""
+    with subprocess.Popen([sys.executable, "-c", f"print(flush=True)\n{code}"], stdout=subprocess.PIPE) as started:
+        try:
+            started.stdout.readline()
+            yield started.pid
+        finally:
+            started.kill()
+
+
+def until(condition) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+on_linux = pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="threads are looked at in /proc")
+
+
+@on_linux
+def test_a_process_that_waits_for_a_core_is_not_quiet(monkeypatch):
+    monkeypatch.setattr(measure, "QUIET_AT_MOST", 0.2)
+    with process("import os; os.nice(19)\nwhile True: pass") as busy, process("import time; time.sleep(600)") as idle:
+        until(lambda: asleep([idle]))
+        assert all(asleep([busy]) is None and asleep([idle, busy]) is None for _ in range(20))
+        with pytest.raises(TimeoutError, match="not quiet"):
+            wait_until_quiet([idle, busy])
+        monkeypatch.setattr(measure, "QUIET_AT_MOST", 60.0)
+        wait_until_quiet([idle])
+
+
+@on_linux
+def test_a_stopped_process_goes_on_before_the_others_miss_it():
+    with process("while True: pass") as busy:
+        state = Path(f"/proc/{busy}/stat")
+        with stopped(busy, seconds=1.0):
+            until(lambda: state.read_text().split()[2] == "T")
+            until(lambda: state.read_text().split()[2] == "R")
+        with stopped(busy, seconds=600.0):
+            until(lambda: state.read_text().split()[2] == "T")
+        until(lambda: state.read_text().split()[2] == "R")
 
 
 def row(name: str, seconds: float) -> dict[str, object]:

@@ -127,6 +127,6 @@ def test_a_role_that_does_not_exist_and_values_of_others(folder: Path) -> None:
         mpc.connect(folder / "cluster.toml", program, role="shop")
     with (
         mpc.connect(folder / "cluster.toml", program, role="bank") as session,
-        pytest.raises(mpc.InputError, match="^y: is an input of bureau, not of bank$"),
+        pytest.raises(mpc.InputError, match="y: is an input of bureau, not of bank"),
     ):
         session.run(x=np.zeros(3), y=np.zeros(3))
