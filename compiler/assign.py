@@ -10,7 +10,7 @@ Each is one walk over the op-list, in this order: forms need rings (they decide 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from compiler.expand import Expanded
@@ -30,6 +30,7 @@ from mpc_runtime.gates import (
     Unmask,
     Xor,
 )
+from mpc_runtime.gates.base import register_fields
 from mpc_runtime.gates.linear import Broadcast
 from mpc_runtime.plan import Origin
 from mpc_runtime.registers import Domain, Form, Register
@@ -64,8 +65,8 @@ def _live(ops: list[tuple[Gate, Origin]]) -> list[tuple[Gate, Origin]]:
     wanted: set[int] = set()
     kept = []
     for gate, origin in reversed(ops):
-        if isinstance(gate, Reveal) or wanted & set(gate.outs):
-            wanted |= set(gate.ins)
+        if isinstance(gate, Reveal) or not wanted.isdisjoint(gate.outs):
+            wanted.update(gate.ins)
             kept.append((gate, origin))
     return kept[::-1]
 
@@ -74,8 +75,8 @@ def _needed(ops: list[tuple[Gate, Origin]], wanted: set[int]) -> list[tuple[Gate
     wanted = set(wanted)
     kept = []
     for gate, origin in reversed(ops):
-        if wanted & set(gate.outs) or isinstance(gate, Input):
-            wanted |= set(gate.ins)
+        if not wanted.isdisjoint(gate.outs) or isinstance(gate, Input):
+            wanted.update(gate.ins)
             kept.append((gate, origin))
     return kept[::-1]
 
@@ -154,11 +155,12 @@ def _linear(gate: Gate, types: list[Register]) -> bool:
 
 def _renamed(gate: Gate, renamed: dict[int, int]) -> Gate:
     changes: dict[str, Any] = {}
-    for f in fields(gate):
-        if f.type == "In" and getattr(gate, f.name) in renamed:
-            changes[f.name] = renamed[getattr(gate, f.name)]
-        elif f.type == "Ins" and any(r in renamed for r in getattr(gate, f.name)):
-            changes[f.name] = tuple(renamed.get(r, r) for r in getattr(gate, f.name))
+    for name, annotation in register_fields(gate):
+        held = getattr(gate, name)
+        if annotation == "In" and held in renamed:
+            changes[name] = renamed[held]
+        elif annotation == "Ins" and any(r in renamed for r in held):
+            changes[name] = tuple(renamed.get(r, r) for r in held)
     return replace(gate, **changes) if changes else gate
 
 
@@ -169,9 +171,9 @@ def _stages(ops: list[tuple[Gate, Origin]], setup_feeds: set[str]) -> set[int]:
     for gate, _ in ops:
         ins = set(gate.ins)
         if isinstance(gate, Constant) or (ins and ins <= neutral):
-            neutral |= set(gate.outs)
+            neutral.update(gate.outs)
         elif (isinstance(gate, Input) and gate.feed in setup_feeds) or (ins and ins <= made | neutral):
-            made |= set(gate.outs)
+            made.update(gate.outs)
     return made
 
 
@@ -188,8 +190,8 @@ def _constants_where_used(
     missing: set[int] = in_setup - made
     extra = []
     for op in reversed(ops):
-        if missing & set(op[0].outs):
-            missing |= set(op[0].ins)
+        if not missing.isdisjoint(op[0].outs):
+            missing.update(op[0].ins)
             extra.append(op)
     place = {id(op): i for i, op in enumerate(ops)}
     setup = sorted([*extra, *setup], key=lambda op: place[id(op)])
@@ -206,11 +208,9 @@ def _renumbered(types: list[Register], setup: list[tuple[Gate, Origin]], run: li
     def move(op: tuple[Gate, Origin]) -> tuple[Gate, Origin]:
         gate, origin = op
         changes: dict[str, Any] = {}
-        for f in fields(gate):
-            if f.type in ("In", "Out"):
-                changes[f.name] = order[getattr(gate, f.name)]
-            elif f.type in ("Ins", "Outs"):
-                changes[f.name] = tuple(order[r] for r in getattr(gate, f.name))
+        for name, annotation in register_fields(gate):
+            held = getattr(gate, name)
+            changes[name] = order[held] if annotation in ("In", "Out") else tuple(order[r] for r in held)
         return replace(gate, **changes), origin
 
     registers = [types[old] for old in order]

@@ -18,8 +18,10 @@ def schedule(
     gates = [gate for gate, _ in ops]
     level = _levels(gates)
     rounds: list[tuple[list[int], list[int], list[int]]] = []
-    for current in range(max(level, default=0) + 1):
-        here = [i for i, at in enumerate(level) if at == current]
+    at_level: list[list[int]] = [[] for _ in range(max(level, default=0) + 1)]
+    for i, at in enumerate(level):
+        at_level[at].append(i)
+    for here in at_level:
         opens = [i for i in here if isinstance(gates[i], Open)]
         local = [i for i in here if not isinstance(gates[i], Open)]
         needed = _needed_by(opens, local, gates) if opens else set(local)
@@ -48,9 +50,9 @@ def _needed_by(opens: list[int], local: list[int], gates: list[Gate]) -> set[int
     wanted = {r for i in opens for r in gates[i].ins}
     needed = set()
     for i in reversed(local):
-        if wanted & set(gates[i].outs):
+        if not wanted.isdisjoint(gates[i].outs):
             needed.add(i)
-            wanted |= set(gates[i].ins)
+            wanted.update(gates[i].ins)
     return needed
 
 

@@ -18,8 +18,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from functools import cached_property
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -202,6 +202,17 @@ def signed(x: Array, bits: int) -> Array:
     return y
 
 
+@cache
+def _register_fields(kind: Any) -> tuple[tuple[str, str], ...]:
+    return tuple((f.name, f.type) for f in fields(kind) if f.type in ("In", "Out", "Ins", "Outs"))
+
+
+def register_fields(gate: Gate) -> tuple[tuple[str, str], ...]:
+    """The fields of a gate that hold registers, with their annotations, in the order of the fields."""
+    kind: Any = type(gate)
+    return _register_fields(kind)
+
+
 @dataclass(frozen=True)
 class Gate:
     """Base of all gates. Subclasses are frozen dataclasses."""
@@ -216,7 +227,8 @@ class Gate:
 
     def _registers(self, *annotations: str) -> tuple[int, ...]:
         """The registers in the fields that are annotated so, in the order of the fields."""
-        held: list[int | tuple[int, ...]] = [getattr(self, f.name) for f in fields(self) if f.type in annotations]
+        names = [name for name, annotation in register_fields(self) if annotation in annotations]
+        held: list[int | tuple[int, ...]] = [getattr(self, name) for name in names]
         return tuple(r for value in held for r in (value if isinstance(value, tuple) else (value,)))
 
     def secrets(self, types: Types) -> tuple[Secret, ...]:
