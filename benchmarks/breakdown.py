@@ -75,7 +75,7 @@ def party_seconds(work: Workload, program: mpc.Program, runs: int) -> tuple[dict
     window = max(WINDOW_BYTES, (RECORDS_AHEAD + 1) * program.cost.offline_bytes)
     with mpc.launch(program, window=window) as session:
         session.provide(work.params) if work.params else None
-        pids = session._processes.pids()
+        pids = session.pids
         for i in range(runs + 1):
             before: dict[str, float] = {}
             run_quietly(

@@ -190,8 +190,7 @@ def run_quietly(
     The dealer, which has dealt for the run, is stopped during it, for it would deal for a later one on the same cores.
     A run of seconds sees it go on, since a machine that is silent for long counts as gone.
     """
-    assert session._processes is not None
-    by_name = session._processes.pids()
+    by_name = session.pids
     wait_until_quiet(list(by_name.values()))
     at_start()
     with stopped(by_name["dealer"], STOPPED_AT_MOST):

@@ -30,7 +30,7 @@ class Batches:
         inputs: Mapping[str, Any],
         stacked: frozenset[str],
     ) -> None:
-        self._size = dict(plan.dims).get(BATCH, 0)
+        self.size = dict(plan.dims).get(BATCH, 0)
         self._inputs = {name: np.asarray(value) for name, value in inputs.items()}
         self._axes = {t.name: t.dims.index(BATCH) + (t.name in stacked) for t in tensors if BATCH in t.dims}
         self._result_axes = {r.name: r.dims.index(BATCH) if BATCH in r.dims else None for r in results}
@@ -38,17 +38,17 @@ class Batches:
         self.rows = self._count()
         if not self.rows:
             raise InputError("expected at least one row, found none")
-        if self.rows != self._size and (whole := [n for n, axis in self._result_axes.items() if axis is None]):
+        if self.rows != self.size and (whole := [n for n, axis in self._result_axes.items() if axis is None]):
             raise InputError(
                 f"output {whole[0]} is not computed row by row along the dim `{BATCH}`, so it takes exactly the "
-                f"{self._size} rows that the plan is for, found {self.rows}; compile with {BATCH}={self.rows}, or give "
-                f"{self._size} rows"
+                f"{self.size} rows that the plan is for, found {self.rows}; compile with {BATCH}={self.rows}, or give "
+                f"{self.size} rows"
             )
 
     @property
     def runs(self) -> int:
         """How many runs the rows take."""
-        return -(-self.rows // self._size)
+        return -(-self.rows // self.size)
 
     def _count(self) -> int:
         counts = {
@@ -56,11 +56,11 @@ class Batches:
             for name, axis in self._axes.items()
             if name in self._inputs and self._inputs[name].ndim == self._ranks[name]
         }
-        if not self._size or not self._axes:
+        if not self.size or not self._axes:
             raise InputError(f"the plan has no input along a dim `{BATCH}`; use run")
         if len(set(counts.values())) > 1:
             raise InputError(f"expected as many rows in each input, found {counts}")
-        return next(iter(counts.values()), self._size)
+        return next(iter(counts.values()), self.size)
 
     def tensors(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """The tensors as they would be for all rows at once: for checking everything before the first run."""
@@ -71,21 +71,25 @@ class Batches:
 
     def __iter__(self) -> Iterator[dict[str, Array]]:
         """The inputs of each run; the last row is repeated where rows are missing, so that ranges hold."""
-        for start in range(0, self.rows, self._size):
-            rows = np.minimum(np.arange(start, start + self._size), self.rows - 1)
+        for start in range(0, self.rows, self.size):
+            rows = np.minimum(np.arange(start, start + self.size), self.rows - 1)
             yield {
                 name: value.take(rows, axis=self._axes[name]) if name in self._axes else value
                 for name, value in self._inputs.items()
             }
 
+    def cut(self, results: Mapping[str, Array], start: int) -> dict[str, Array]:
+        """The results of a run whose first row is `start`, without those of the rows that only filled it up."""
+        rows = np.arange(min(self.size, self.rows - start))
+        return {
+            name: value if (axis := self._result_axes[name]) is None else value.take(rows, axis)
+            for name, value in results.items()
+        }
+
     def join(self, parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
-        """The results of all runs as if they had been one."""
+        """The results of all runs, each `cut`, as if they had been one."""
         joined = {}
         for name in parts[0] if parts else ():
             axis = self._result_axes[name]
-            if axis is None:
-                joined[name] = parts[0][name]
-                continue
-            whole = np.concatenate([part[name] for part in parts], axis)
-            joined[name] = whole.take(np.arange(self.rows), axis=axis)
+            joined[name] = parts[0][name] if axis is None else np.concatenate([part[name] for part in parts], axis)
         return joined

@@ -116,6 +116,7 @@ class RoleClient:
         self._wait = wait
         self._early: dict[str, list[Message]] = {party: [] for party in PARTIES}
         self._sent: dict[str, tuple[str, int]] = {}  # what has no answer yet: id -> stage, bytes
+        self._forgotten: set[str] = set()
         try:
             for party in PARTIES:
                 self.node.connect(party, addresses[party], server_keys[party])
@@ -178,14 +179,29 @@ class RoleClient:
                 raise PeerError(f"{party} sent data where a message was expected", party)
             elif item.kind == kind and item.body.get("id") == number:
                 return item
-            else:
+            elif item.body.get("id") not in self._forgotten:
                 early.append(item)
+
+    def forget(self, number: str, *, withdraw: bool) -> None:
+        """Nobody will ask for this answer: what comes of it is dropped. withdraw: take the submission back, if its run
+        has not begun."""
+        if number not in self._sent:
+            return
+        if withdraw:
+            self._withdraw(number)
+        del self._sent[number]
+        self._forgotten.add(number)
+        for party, messages in self._early.items():
+            self._early[party] = [message for message in messages if message.body.get("id") != number]
 
     def close(self) -> None:
         """Takes back what has not been answered, and leaves. Closing again does nothing."""
-        for number, (stage, _) in self._sent.items():
-            for link in self.node.links.values():
-                with suppress(PeerError):
-                    link.say({"kind": "withdraw", "stage": stage, "id": number})
+        for number in self._sent:
+            self._withdraw(number)
         self._sent = {}
         self.node.close()
+
+    def _withdraw(self, number: str) -> None:
+        for link in self.node.links.values():
+            with suppress(PeerError):
+                link.say({"kind": "withdraw", "stage": self._sent[number][0], "id": number})

@@ -17,7 +17,7 @@ from .plan import Plan, Tensor
 from .submissions import roles_of
 from .values import match_names
 
-__all__ = ["Given", "check_names"]
+__all__ = ["ByRole", "Given", "by_name", "check_names"]
 
 Array = np.ndarray
 ByRole = Mapping[str, Mapping[str, Array]]
@@ -122,6 +122,17 @@ def _elsewhere(plan: Plan, roles: Sequence[str], name: str) -> str:
     kind, how = ("an input", "`run` or `mpcc submit` gives it") if inputs else ("a parameter", "`provide` gives it")
     theirs = set(roles).isdisjoint(owners)
     return f"is {kind} of {' and '.join(owners)}" + (f", not of {' and '.join(roles)}" if theirs else f"; {how}")
+
+
+def by_name(inputs: object, named: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs of a call: those of a dict, whose names an option may have taken, and those by keyword."""
+    inputs = {} if inputs is None else inputs
+    if not isinstance(inputs, Mapping):
+        found = type(inputs).__name__
+        raise InputError(f"expected inputs by name, as run(x=…) or as a dict, found a {found} without a name")
+    if twice := sorted(str(name) for name in inputs.keys() & named.keys()):
+        raise InputError(f"{', '.join(twice)}: given twice, in the dict and by keyword")
+    return {**inputs, **named}
 
 
 def _refuse(problems: Sequence[str], title: str) -> None:

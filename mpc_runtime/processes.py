@@ -1,7 +1,7 @@
 """The dealer and both parties as child processes of this one, with keys and ports made for the occasion.
 
 A child ends when its standard input does, so that none outlives this process, even a killed one. What a child writes to
-standard error is kept, and shown when it dies.
+standard error is kept, and shown when it dies. Children also end when nobody refers to their `Processes` any more.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import subprocess
 import sys
 import tempfile
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -64,6 +66,7 @@ class Processes:
             for name in SERVERS
         }
         self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._finalizer = weakref.finalize(self, _end, self._children, self._stderr, os.getpid())
         plan_bytes = plan.to_bytes()
         try:
             for name in SERVERS:
@@ -109,23 +112,8 @@ class Processes:
         return sorted(deaths, key=lambda death: not death.killed)
 
     def close(self) -> None:
-        """Ends all children, by force those that do not end by themselves."""
-        for child in self._children.values():
-            for pipe in (child.stdin, child.stdout):
-                if pipe:
-                    try:
-                        pipe.close()
-                    except BrokenPipeError:
-                        continue
-        until = time.monotonic() + END_SECONDS
-        for child in self._children.values():
-            try:
-                child.wait(max(0.0, until - time.monotonic()))
-            except subprocess.TimeoutExpired:  # noqa: PERF203
-                child.kill()
-                child.wait(KILL_SECONDS)
-        for file in self._stderr.values():
-            file.close()
+        """Ends all children, by force those that do not end by themselves. Closing again does nothing."""
+        self._finalizer()
 
     def _start(self, name: str) -> subprocess.Popen[bytes]:
         """A child in a session of its own, so that Ctrl-C reaches only this process, which then ends the child."""
@@ -173,3 +161,23 @@ class Processes:
         start = max(0, size - STDERR_SHOWN)
         end = os.pread(file, size - start, start)  # not read(): the child shares our position in the file
         return end.decode(errors="replace").strip()
+
+
+def _end(children: Mapping[str, subprocess.Popen[bytes]], stderr: Mapping[str, IO[bytes]], parent: int) -> None:
+    """Ends the children of process `parent`; a fork of it leaves them alone."""
+    if os.getpid() != parent:
+        return
+    for child in children.values():
+        for pipe in (child.stdin, child.stdout):
+            if pipe:
+                with suppress(BrokenPipeError):
+                    pipe.close()
+    until = time.monotonic() + END_SECONDS
+    for child in children.values():
+        try:
+            child.wait(max(0.0, until - time.monotonic()))
+        except subprocess.TimeoutExpired:  # noqa: PERF203
+            child.kill()
+            child.wait(KILL_SECONDS)
+    for file in stderr.values():
+        file.close()

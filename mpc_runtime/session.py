@@ -1,59 +1,71 @@
 """The embedding API's sessions: all roles of a plan on this machine (`launch`), or one role of a cluster (`connect`).
 
-A session shares nothing before all of it has been checked (`given.py`). Reading files is `values.py`'s, one role's talk
-with the parties `client.py`'s, the servers of a local session `processes.py`'s, who is to blame `failures.py`'s.
+Any thread and any asyncio task may use a session: whoever does takes a turn (`turns.py`). What is shared with the
+parties is `deployment.py`'s, reading files `values.py`'s, who is to blame `failures.py`'s, the runs of many rows
+`rows.py`'s.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from .batches import Batches
-from .client import Answer, Prepare, RoleClient
-from .cluster import key_path, load_cluster, load_key
-from .errors import Error, InputError, PeerError
+from .client import Prepare
+from .deployment import Deployment, launched, linked
+from .errors import InputError, PeerError
 from .failures import best_witness
-from .given import Given
-from .limits import TIMEOUT_SECONDS, WAIT_SECONDS, WINDOW_BYTES, check_seconds
-from .plan import CHECK_PREFIX, Plan, Tensor
-from .processes import Processes, SeenBy
-from .stats import Stats, run_stats
+from .given import by_name
+from .limits import TIMEOUT_SECONDS, WAIT_SECONDS, WINDOW_BYTES
+from .plan import CHECK_PREFIX, Plan
+from .processes import SeenBy
+from .rows import Rows
+from .stats import Stats
+from .turns import Ending, Turns, on_a_thread
 from .values import parameters
 
 __all__ = ["Session", "connect_plan", "launch_plan"]
 
 Array = np.ndarray
-BATCHES_AHEAD = 2  # one is computed while the next is encoded, shared and sent
+T = TypeVar("T")
+Inputs = Mapping[str, Any]
+
+CLOSE_SECONDS = 5.0  # for a call in another thread to see that the session is closed; it looks five times a second
+_LAST: ContextVar[Mapping[Session, Stats] | None] = ContextVar("mpc-stats", default=None)
+"""What the last call of each session made by this thread, or by this asyncio task, did."""
 
 
 class Session:
-    """Parameters once, then runs. Not for several threads at once. Close it, or use it in a `with`."""
+    """Parameters once, then runs.
 
-    def __init__(
-        self, plan: Plan, clients: Mapping[str, RoleClient], prepare: Prepare, processes: Processes | None = None
-    ) -> None:
-        self.plan = plan
-        self.stats = Stats()
-        """What the last `run` or `run_batches` did."""
-        self.on_batch: Callable[[int, int], None] = lambda done, total: None
-        """Called by `run_batches` after each run: how many are done, of how many."""
-        self._clients = dict(clients)
-        self._processes = processes
-        self._given = Given(plan, tuple(clients), prepare, stacked=processes is not None)
-        self._params: dict[str, dict[str, Array]] = {role: {} for role in clients}
-        elsewhere = processes is None  # parameters of a cluster may have been provided by another process
-        self._provided = elsewhere or not self._given.tensors("setup")
-        self._ended = ""
+    Threads and asyncio tasks may share a session: their runs queue, first come, first served. Close it, use it in a
+    `with`, or let go of it: its processes end when nobody refers to it any more. An error that names another machine,
+    and Ctrl-C within a run, end it; every later call then says so. A fork of this process cannot use it.
+    """
+
+    def __init__(self, deployment: Deployment, turns: Turns) -> None:
+        self.plan = deployment.plan
+        self._turns = turns
+        self._base = deployment
+        self._params: dict[str, dict[str, Array]] = {role: {} for role in deployment.given.roles}
+        elsewhere = deployment.processes is None  # parameters of a cluster may have been provided by another process
+        self._provided = elsewhere or not deployment.given.tensors("setup")
+        self._edition = 0  # of the parameters
+        self._stats = Stats()
+        self._runs = 0
+        self._finalizer = weakref.finalize(self, _let_go, deployment, turns)
+        self._finalizer.atexit = False  # a thread may be within a call; the processes end by themselves
 
     # -- what users call ------------------------------------------------------------------------------------------
 
@@ -70,78 +82,87 @@ class Session:
         error. Giving them again replaces them. Raises InputError with every missing, unknown, wrongly shaped or wrong
         value.
         """
-        self._check_open()
-        tensors = self._given.tensors("setup")
-        given = parameters(weights, rename or {}, [t.name for t in tensors], strict=strict)
-        checked = self._given.check(tensors, given, "parameter")
-        encoded = self._given.encode("setup", checked, self._params)
-        with self._blaming():
-            numbers = {role: self._clients[role].submit("setup", feeds) for role, feeds in encoded.items()}
-            for role, number in numbers.items():
-                self._clients[role].wait_held(number)
-        self._params = checked
-        self._provided = True
+        with self._turn():
+            self._provide(weights, strict, rename or {})
 
-    def run(self, **inputs: Any) -> dict[str, Array]:
+    def run(self, inputs: Inputs | None = None, /, **named: Any) -> dict[str, Array]:
         """One batch: input name -> array of the declared shape; output name -> float64, int64 or bool array.
 
-        An array role's input is passed stacked along a new first axis (by `connect`ed roles: each its own). Raises
-        InputError before anything is shared (the session goes on), PeerError when a machine is gone.
+        inputs: those whose names cannot be keywords. An array role's input is passed stacked along a new first axis (by
+        `connect`ed roles: each its own). Raises InputError before anything is shared (the session goes on), PeerError
+        when a machine is gone.
         """
-        self._check_ready()
-        began = time.perf_counter()
-        encoded = self._encoded(self._given.tensors("run"), inputs)
-        with self._blaming():
-            answers = self._wait(self._submit(encoded))
-        self.stats = self._stats(answers, time.perf_counter() - began)
-        return self._results(answers)
+        given = by_name(inputs, named)
+        with self._turn():
+            results, stats = self._run(given)
+        self._remember(stats)
+        return results
 
-    def run_batches(self, **inputs: Any) -> dict[str, Array]:
+    def run_batches(self, inputs: Inputs | None = None, /, **named: Any) -> dict[str, Array]:
         """As `run`, with any number of rows along the dim `batch`: as many runs as are needed, the last one filled up
         by repeating its last row, and the results cut to the rows given."""
-        self._check_ready()
         began = time.perf_counter()
-        tensors = self._given.tensors("run")
-        results = tuple(r for r in self.plan.results if not r.name.startswith(CHECK_PREFIX))
-        batches = Batches(self.plan, tensors, results, inputs, self._given.stacked)
-        self._given.check(batches.tensors(tensors), inputs, "input")
-        waiting: deque[dict[str, str]] = deque()
-        done: list[dict[str, Array]] = []
-        total = Stats()
-        for batch in batches:
-            try:
-                encoded = self._encoded(tensors, batch)
-            except InputError:  # of a prepared value: what has been submitted is still computed
-                with self._blaming():
-                    while waiting:
-                        self._wait(waiting.popleft())
-                raise
-            with self._blaming():
-                waiting.append(self._submit(encoded))
-                while len(waiting) >= BATCHES_AHEAD:
-                    total = self._finish(waiting.popleft(), done, total)
-                    self.on_batch(len(done), batches.runs)
-        with self._blaming():
-            while waiting:
-                total = self._finish(waiting.popleft(), done, total)
-                self.on_batch(len(done), batches.runs)
-        self.stats = replace(total, seconds=time.perf_counter() - began)
-        return batches.join(done)
+        rows = self._rows(by_name(inputs, named))
+        parts = list(self._parts(rows))
+        self._remember(replace(rows.stats, seconds=time.perf_counter() - began))
+        return rows.join(parts)
+
+    def iter_batches(self, inputs: Inputs | None = None, /, **named: Any) -> Iterator[dict[str, Array]]:
+        """As `run_batches`, the results of each run as they come, cut to the rows given. Others' runs get their turns
+        in between."""
+        return self._parts(self._rows(by_name(inputs, named)))
+
+    async def provide_async(
+        self,
+        weights: str | Path | Mapping[str, Any],
+        *,
+        strict: bool = True,
+        rename: Mapping[str, str] | None = None,
+    ) -> None:
+        """`provide` for asyncio."""
+        await self._later(lambda: self._provide(weights, strict, rename or {}))
+
+    async def run_async(self, inputs: Inputs | None = None, /, **named: Any) -> dict[str, Array]:
+        """`run` for asyncio: computed on another thread. A task that is cancelled leaves the queue; once its run has
+        begun, that is finished, and nobody gets the results."""
+        given = by_name(inputs, named)
+        results, stats = await self._later(lambda: self._run(given))
+        self._remember(stats)
+        return results
+
+    async def run_batches_async(self, inputs: Inputs | None = None, /, **named: Any) -> dict[str, Array]:
+        """`run_batches` for asyncio."""
+        began = time.perf_counter()
+        given = by_name(inputs, named)
+        rows = await self._later(lambda: self._cut(given))
+        parts = [part async for part in self._parts_async(rows)]
+        self._remember(replace(rows.stats, seconds=time.perf_counter() - began))
+        return rows.join(parts)
+
+    @property
+    def stats(self) -> Stats:
+        """What the last call of this thread or asyncio task did; if it has made none, the last one of all."""
+        return (_LAST.get() or {}).get(self, self._stats)
 
     @property
     def pids(self) -> dict[str, int]:
         """The processes of a local session by name, for monitoring."""
-        return dict(self._processes.pids()) if self._processes else {}
+        processes = self._base.processes
+        return dict(processes.pids()) if processes and self._turns.ending is None else {}
 
     def close(self) -> None:
-        """Ends the session; a local session's processes end with it."""
-        self._ended = self._ended or "the session is closed"
-        for client in self._clients.values():
-            client.close()
-        self._clients = {}
-        if self._processes is not None:
-            self._processes.close()
-            self._processes = None
+        """Ends the session; a local session's processes end with it. Calls of other threads, running or waiting, end
+        with an Error. Closing again does nothing."""
+        if self._turns.elsewhere:
+            return
+        self._turns.end(Ending("the session is closed"))
+        if self._turns.mine:
+            return  # a signal's handler has come in between; the call that it interrupts closes
+        with self._turns.last(CLOSE_SECONDS) as come:
+            if come:
+                self._release()
+            elif self._base.processes is not None:
+                self._base.processes.close()  # the connections are left to the call that still uses them
 
     def __enter__(self) -> Session:
         return self
@@ -151,60 +172,159 @@ class Session:
     ) -> None:
         self.close()
 
-    # -- runs -----------------------------------------------------------------------------------------------------
+    async def __aenter__(self) -> Session:
+        return self
 
-    def _check_open(self) -> None:
-        if self._ended:
-            raise Error(self._ended)
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.wrap_future(on_a_thread(self.close))
 
-    def _check_ready(self) -> None:
-        self._check_open()
+    def __repr__(self) -> str:
+        ending = self._turns.ending
+        where = "local" if self._base.processes is not None else "connected"
+        roles = self._base.given.roles
+        state = [f"{where}, {'role' if len(roles) == 1 else 'roles'} {', '.join(roles)}"]
+        if self._base.given.tensors("setup"):
+            state.append(f"parameters {'provided' if self._edition else 'not provided here'}")
+        state.append("1 run" if self._runs == 1 else f"{self._runs} runs")
+        if ending is not None:
+            state.append(ending.message.splitlines()[0])
+        return f"<Session {self.plan.name}: {'; '.join(state)}>"
+
+    # -- within a turn --------------------------------------------------------------------------------------------
+
+    def _provide(self, weights: str | Path | Mapping[str, Any], strict: bool, rename: Mapping[str, str]) -> None:
+        given = self._base.given
+        tensors = given.tensors("setup")
+        named = parameters(weights, rename, [t.name for t in tensors], strict=strict)
+        checked = given.check(tensors, named, "parameter")
+        encoded = given.encode("setup", checked, self._params)
+        with self._exchange():
+            self._base.provide(encoded)
+        self._params = checked
+        self._provided = True
+        self._edition += 1
+
+    def _run(self, given: Inputs) -> tuple[dict[str, Array], Stats]:
+        self._check_provided()
+        began = time.perf_counter()
+        tensors = self._base.given.tensors("run")
+        encoded = self._base.given.encode("run", self._base.given.check(tensors, given, "input"), self._params)
+        with self._exchange():
+            computed = self._base.wait(self._base.submit(encoded))
+        self._runs += 1
+        return computed.results, replace(computed.stats, seconds=time.perf_counter() - began)
+
+    def _cut(self, given: Inputs) -> Rows:
+        self._check_provided()
+        deployment = self._base
+        results = tuple(r for r in deployment.plan.results if not r.name.startswith(CHECK_PREFIX))
+        batches = Batches(deployment.plan, deployment.given.tensors("run"), results, given, deployment.given.stacked)
+        return Rows(deployment, batches, given, self._edition)
+
+    def _step(self, rows: Rows) -> dict[str, Array] | None:
+        rows.check_edition(self._edition)
+        with self._exchange():
+            part = rows.step(self._params)
+        self._runs += part is not None
+        return part
+
+    def _check_provided(self) -> None:
         if not self._provided:
-            names = ", ".join(t.name for t in self._given.tensors("setup"))
+            names = ", ".join(t.name for t in self._base.given.tensors("setup"))
             raise InputError(f"the parameters have not been provided: call provide first, with {names}")
 
-    def _encoded(self, tensors: Sequence[Tensor], inputs: Mapping[str, Any]) -> dict[str, dict[str, Array]]:
-        return self._given.encode("run", self._given.check(tensors, inputs, "input"), self._params)
+    # -- turns ----------------------------------------------------------------------------------------------------
 
-    def _submit(self, encoded: Mapping[str, Mapping[str, Array]]) -> dict[str, str]:
-        return {role: self._clients[role].submit("run", feeds) for role, feeds in encoded.items()}
+    def _rows(self, given: Inputs) -> Rows:
+        with self._turn():
+            return self._cut(given)
 
-    def _wait(self, numbers: Mapping[str, str]) -> list[Answer]:
-        return [self._clients[role].wait_answer(number) for role, number in numbers.items()]
+    def _parts(self, rows: Rows) -> Iterator[dict[str, Array]]:
+        try:
+            while True:
+                with self._turn():
+                    part = self._step(rows)
+                if part is None:
+                    return
+                yield part
+        finally:
+            rows.abandon()
 
-    def _finish(self, numbers: Mapping[str, str], done: list[dict[str, Array]], total: Stats) -> Stats:
-        answers = self._wait(numbers)
-        done.append(self._results(answers))
-        return total.plus(self._stats(answers, 0.0))
-
-    def _results(self, answers: Sequence[Answer]) -> dict[str, Array]:
-        got = {name: value for answer in answers for name, value in answer.results.items()}
-        broken = [n.removeprefix(CHECK_PREFIX) for n, v in got.items() if n.startswith(CHECK_PREFIX) and not v]
-        if broken:
-            raise InputError("the values of this run break what the model promises: " + "; ".join(broken))
-        return {r.name: got[r.name] for r in self.plan.results if r.name in got and not r.name.startswith(CHECK_PREFIX)}
-
-    def _stats(self, answers: Sequence[Answer], seconds: float) -> Stats:
-        if not answers:
-            raise InputError("this role has no part in a run of this plan: it neither feeds it nor learns from it")
-        return run_stats(self.plan, answers[0].reports, sum(a.client_bytes for a in answers), seconds)
-
-    # -- failures -------------------------------------------------------------------------------------------------
+    async def _parts_async(self, rows: Rows) -> AsyncIterator[dict[str, Array]]:
+        try:
+            while (part := await self._later(lambda: self._step(rows))) is not None:
+                yield part
+        finally:
+            rows.abandon()
 
     @contextmanager
-    def _blaming(self) -> Iterator[None]:
-        """Turns the loss of a machine into one error that says who died, how, and at which op; and ends the session."""
+    def _turn(self) -> Iterator[None]:
+        """A turn of this thread. If the session ends in it, whoever has it closes the connections."""
+        with self._turns.turn():
+            try:
+                yield
+            finally:
+                if self._turns.ending is not None:
+                    self._release()
+
+    async def _later(self, work: Callable[[], T]) -> T:
+        """Does `work` on another thread in a turn, and waits for it."""
+
+        def done() -> T:
+            try:
+                return work()
+            finally:
+                if self._turns.ending is not None:
+                    self._release()
+
+        future = self._turns.later(done)
+        waiting = asyncio.wrap_future(future)
+        try:
+            await asyncio.wait([waiting], timeout=self._turns.patience)
+            if not waiting.done() and future.cancel():
+                raise self._turns.too_late()
+            return await waiting
+        except asyncio.CancelledError:
+            waiting.cancel()
+            raise
+
+    @contextmanager
+    def _exchange(self) -> Iterator[None]:
+        """Turns the loss of a machine into one error that says who died, how, and at which op; and ends the session.
+
+        So does whatever else comes in between: a submission that not all roles have made would meet the next one.
+        """
         try:
             yield
         except PeerError as error:
-            best = best_witness(error, self._clients.values(), self._processes)
-            self._ended = f"the session has ended: {best}"
-            self.close()
+            if self._turns.ending is not None:
+                raise
+            best = best_witness(error, self._base.clients, self._base.processes)
+            self._turns.end(Ending(f"the session has ended: {best}", best.peer, best.op))
             raise best from None
-        except KeyboardInterrupt:
-            self._ended = "the session has ended: it was interrupted"
-            self.close()
+        except (KeyboardInterrupt, SystemExit):
+            self._turns.end(Ending("the session has ended: it was interrupted"))
             raise
+        except Exception as error:
+            if not isinstance(error, InputError):
+                self._turns.end(Ending(f"the session has ended: {type(error).__name__}: {error}"))
+            raise
+
+    def _release(self) -> None:
+        if self._finalizer.detach():
+            _let_go(self._base, self._turns)
+
+    def _remember(self, stats: Stats) -> None:
+        self._stats = stats
+        _LAST.set(weakref.WeakKeyDictionary({**(_LAST.get() or {}), self: stats}))
+
+
+def _let_go(deployment: Deployment, turns: Turns) -> None:
+    """Ends what a session holds, in the process that made it."""
+    if not turns.elsewhere:
+        deployment.close()
 
 
 def launch_plan(
@@ -221,27 +341,8 @@ def launch_plan(
     that the dealer may be ahead of each party. seen_by: as of `Processes`. Raises PeerError when a process does not
     start.
     """
-    check_seconds(timeout=timeout)
-    roles = list(plan.roles)
-    processes = Processes(plan, roles, timeout, window, seen_by)
-    clients: dict[str, RoleClient] = {}
-    try:
-        for role in roles:
-            clients[role] = RoleClient(
-                plan,
-                role,
-                processes.role_keys[role],
-                processes.addresses,
-                processes.server_keys,
-                timeout,
-                processes.check,
-            )
-    except BaseException:
-        for client in clients.values():
-            client.close()
-        processes.close()
-        raise
-    return Session(plan, clients, prepare, processes)
+    turns = Turns()
+    return Session(launched(plan, prepare, timeout, window, seen_by, turns.check), turns)
 
 
 def connect_plan(
@@ -256,11 +357,5 @@ def connect_plan(
 ) -> Session:
     """A session for one role of servers that are running: those of a cluster.toml. key: the role's secret key file
     (`ROLE.key` beside the cluster.toml if none is given). wait: seconds that the other roles of a run may take."""
-    if role not in plan.roles:
-        raise InputError(f"the plan has no role {role!r}; it has {', '.join(plan.roles)}")
-    check_seconds(timeout=timeout, wait=wait)
-    machines = load_cluster(cluster)
-    keys = load_key(key if key is not None else key_path(machines.path, role))
-    machines.check_key(role, keys)
-    client = RoleClient(plan, role, keys, machines.addresses, machines.server_keys, timeout, wait=wait)
-    return Session(plan, {role: client}, prepare)
+    turns = Turns(wait)
+    return Session(linked(cluster, plan, prepare, role, key, timeout, wait, turns.check), turns)

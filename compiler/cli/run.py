@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,24 +83,8 @@ def run_rows(session: Session, values: dict[str, Any]) -> dict[str, Any]:
     """One run, or as many as the rows along the dim `batch` take, with a progress bar on a terminal."""
     size = dict(session.plan.dims).get(BATCH)
     if size is None or not any(t.name in values and BATCH in t.dims for t in session.plan.inputs):
-        return session.run(**values)
-    with _progress(session):
-        return session.run_batches(**values)
-
-
-@contextmanager
-def _progress(session: Session) -> Iterator[None]:
-    """A bar on stderr while `run_batches` works, where somebody looks at it."""
-    if not sys.stderr.isatty():
-        yield
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("batches", total=None)
-        session.on_batch = lambda done, total: progress.update(task, completed=done, total=total)
-        yield
+        return session.run(values)
+    return session.run_batches(values)
 
 
 def _simulate(

@@ -45,7 +45,7 @@ def session() -> Iterator[Session]:
 @contextmanager
 def client(session: Session, role: str) -> Iterator[RoleClient]:
     """One more connection of a role of a local session."""
-    processes = session._processes
+    processes = session._base.processes
     assert processes is not None
     found = RoleClient(
         PROGRAM.plan, role, processes.role_keys[role], processes.addresses, processes.server_keys, TIMEOUT
@@ -187,7 +187,7 @@ def test_no_message_of_a_client_ends_a_party(session: Session, frames: list[byte
 
 
 def test_a_connection_may_not_choose_its_name(session: Session) -> None:
-    processes = session._processes
+    processes = session._base.processes
     assert processes is not None
     with client(session, "b") as template, zmq.Context() as context, context.socket(zmq.DEALER) as socket:
         configure(socket, processes.addresses["p0"])

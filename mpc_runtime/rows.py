@@ -1,0 +1,81 @@
+"""The runs that many rows take, one after the other: each is computed while the next is encoded, shared and sent.
+
+Which rows a run has is `batches.py`'s, whose turn it is the session's.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .batches import Batches
+from .deployment import Deployment, Numbers
+from .errors import Error, InputError
+from .given import ByRole
+from .stats import Stats
+
+__all__ = ["Rows"]
+
+Array = np.ndarray
+BATCHES_AHEAD = 2  # one is computed while the next is encoded, shared and sent
+
+
+class Rows:
+    """The rows of one call. Raises InputError for what is wrong with any of them, before the first run.
+
+    edition: of the parameters, with which all rows are computed.
+    """
+
+    def __init__(self, deployment: Deployment, batches: Batches, inputs: Mapping[str, Any], edition: int) -> None:
+        self.stats = Stats()
+        """Of the runs that are done."""
+        self.done = 0
+        """How many rows are done."""
+        self.batches = batches
+        self._deployment = deployment
+        self._edition = edition
+        self._tensors = deployment.given.tensors("run")
+        self._coming = iter(batches)
+        self._waiting: deque[Numbers] = deque()
+        self._refused = ""  # what comes next is wrong; what was before it is still computed
+        deployment.given.check(batches.tensors(self._tensors), inputs, "input")
+
+    def check_edition(self, edition: int) -> None:
+        """Raises Error when the parameters are others now."""
+        if edition != self._edition:
+            raise Error("the parameters were replaced while these rows were computed, half of them with the old ones")
+
+    def step(self, params: ByRole) -> dict[str, Array] | None:
+        """The results of the next run, cut to the rows given; None when there is none left."""
+        while len(self._waiting) < BATCHES_AHEAD and not self._refused:
+            batch = next(self._coming, None)
+            if batch is None:
+                break
+            try:
+                given = self._deployment.given
+                encoded = given.encode("run", given.check(self._tensors, batch, "input"), params)
+            except InputError as error:
+                self._refused = str(error)
+                break
+            self._waiting.append(self._deployment.submit(encoded))
+        if not self._waiting:
+            if self._refused:
+                raise InputError(self._refused)
+            return None
+        computed = self._deployment.wait(self._waiting.popleft())
+        self.stats = self.stats.plus(computed.stats)
+        part = self.batches.cut(computed.results, self.done)
+        self.done = min(self.batches.rows, self.done + self.batches.size)
+        return part
+
+    def join(self, parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+        """The results of all runs as if they had been one."""
+        return self.batches.join(parts)
+
+    def abandon(self) -> None:
+        """Nobody asks for the runs that are under way."""
+        while self._waiting:
+            self._deployment.abandon(self._waiting.popleft())
