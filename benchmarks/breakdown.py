@@ -55,7 +55,7 @@ def dealer_seconds(program: mpc.Program, runs: int) -> dict[Key, float]:
     seen: dict[int, list[float]] = defaultdict(list)
     for _ in range(runs):
         keys = os.urandom(16), os.urandom(16)
-        record = _TimedRecord(plan, "run", keys, sinks, executor._kept, executor._kept_shares)
+        record = _TimedRecord(plan, "run", keys, sinks, executor._kept, executor._expansions)
         record.deal(executor._uses["run"])
         record.op = -1  # the last op ends here
         for op, seconds in record.seconds.items():

@@ -58,7 +58,7 @@ def _gates(plan: Plan, procedure: Procedure) -> Iterator[str]:
         operands = ", ".join(f"%{r}" for r in gate.ins)
         made = f"{results} = " if results else ""
         text = f"{i:>3}  {made}{type(gate).__name__.lower()}({operands}){_attributes(gate)}"
-        size = gate.material_bytes(plan.registers) if gate.secrets(plan.registers) else 0
+        size = gate.material_bytes(plan.registers)
         if size:
             text += f"  [{size} B to p{op.receiver}]"
         origin = plan.origin(procedure.name, i)

@@ -22,7 +22,6 @@ from compiler.schedule import schedule
 from dsl import ast, parse
 from dsl.errors import Diagnostic, SourceErrors, SyntaxErrors, with_source
 from mpc_runtime.errors import InputError
-from mpc_runtime.gates import Input as InputGate
 from mpc_runtime.plan import Feed, Origin, Plan, Result, Tensor
 from mpc_runtime.version import VERSION
 
@@ -180,10 +179,8 @@ def _tensor(graph: Graph, leaf: Value) -> Tensor:
 def _feeds(graph: Graph, assigned: Assigned) -> tuple[Feed, ...]:
     leaves = {feed_name(leaf): leaf for leaf in _leaves(graph)}
     feeds = []
-    for gate, _ in (*assigned.setup, *assigned.run):
-        if not isinstance(gate, InputGate):
-            continue
-        leaf, t = leaves[gate.feed], assigned.registers[gate.y]
+    for name, register in [(f, g.outs[0]) for g, _ in (*assigned.setup, *assigned.run) for f in g.feeds]:
+        leaf, t = leaves[name], assigned.registers[register]
         op = leaf.op
         assert isinstance(op, Owned)
         expression, source = "", ""
@@ -196,7 +193,7 @@ def _feeds(graph: Graph, assigned: Assigned) -> tuple[Feed, ...]:
         allowed = leaf.declared or graph.precision.format_range(leaf.kind)
         feeds.append(
             Feed(
-                name=gate.feed,
+                name=name,
                 role=op.role,
                 stage=_stage(graph, leaf),
                 shape=leaf.shape,

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from .gates import Combine, Conv2d, Leaf, MatMul, Mul, Open, Reveal, Select, Square, Table, Truncate
+from .gates import Gate
 from .memory import peak_memory
 from .plan import Plan, Procedure
 from .sharing import payload_sizes, result_size
 from .units import human
-
-PROTOCOLS = {
-    Leaf: "digit tables",
-    Combine: "digit tables",
-    Select: "select",
-    Truncate: "truncation",
-    Table: "sample table",
-    MatMul: "masked product",
-    Conv2d: "masked product",
-    Mul: "masked product",
-    Square: "masked square",
-}
-"""The parts of a protocol that are worth naming in a report, by gate."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +63,11 @@ def cost(plan: Plan) -> Cost:
     setup, run = plan.procedure("setup"), plan.procedure("run")
     return Cost(
         rounds=_rounds(run),
-        online_bytes=_online(plan, run),
-        offline_bytes=_offline(plan, run),
+        online_bytes=_online(plan, run.gates),
+        offline_bytes=_offline(plan, run.gates),
         setup_rounds=_rounds(setup),
-        setup_online_bytes=_online(plan, setup),
-        setup_offline_bytes=_offline(plan, setup),
+        setup_online_bytes=_online(plan, setup.gates),
+        setup_offline_bytes=_offline(plan, setup.gates),
         client_bytes=_client(plan),
         peak_memory=peak_memory(plan),
         per_op=tuple(_per_op(plan, setup)) + tuple(_per_op(plan, run)),
@@ -91,17 +78,13 @@ def _rounds(procedure: Procedure) -> int:
     return sum(bool(r.opens) for r in procedure.rounds)
 
 
-def _opened(plan: Plan, gate: Open) -> int:
-    """Bytes of an opening, both directions."""
-    return 2 * sum(size for _, _, size in gate.segments(plan.registers))
+def _online(plan: Plan, gates: Iterable[Gate]) -> int:
+    """Bytes of openings, both directions."""
+    return sum(2 * gate.opened_bytes(plan.registers) for gate in gates)
 
 
-def _online(plan: Plan, procedure: Procedure) -> int:
-    return sum(_opened(plan, op.gate) for op in procedure.ops if isinstance(op.gate, Open))
-
-
-def _offline(plan: Plan, procedure: Procedure) -> int:
-    return sum(op.gate.material_bytes(plan.registers) for op in procedure.ops if op.gate.secrets(plan.registers))
+def _offline(plan: Plan, gates: Iterable[Gate]) -> int:
+    return sum(gate.material_bytes(plan.registers) for gate in gates)
 
 
 def _client(plan: Plan) -> int:
@@ -117,8 +100,8 @@ def _per_op(plan: Plan, procedure: Procedure) -> Iterator[OpCost]:
         groups.setdefault((origin.line, origin.column, origin.label), []).append(i)
     for (line, column, label), members in sorted(groups.items()):
         gates = [procedure.ops[i].gate for i in members]
-        outs = [plan.registers[r].size for g in gates for r in g.outs if not isinstance(g, Reveal)]
-        names = dict.fromkeys(PROTOCOLS[type(g)] for g in gates if type(g) in PROTOCOLS)
+        outs = [plan.registers[r].size for g in gates for r in g.outs]
+        names = dict.fromkeys(g.protocol for g in gates if g.protocol)
         yield OpCost(
             procedure.name,
             label,
@@ -126,8 +109,8 @@ def _per_op(plan: Plan, procedure: Procedure) -> Iterator[OpCost]:
             column,
             len(gates),
             len({round_of[i] for i in members if i in round_of}),
-            sum(_opened(plan, g) for g in gates if isinstance(g, Open)),
-            sum(g.material_bytes(plan.registers) for g in gates if g.secrets(plan.registers)),
+            _online(plan, gates),
+            _offline(plan, gates),
             max(outs, default=0),
             ", ".join(names),
         )

@@ -19,10 +19,10 @@ import numpy as np
 
 from . import kernels
 from .constants import constant_registers
-from .gates import Gate, Input, Open, OpenEven, Planes, Product, Reveal, Samples, Secret, Words
+from .gates import Gate, Secret
 from .gates.base import PURPOSE_MASK, PURPOSE_SHARE, flat, stream
 from .plan import Plan, Procedure
-from .registers import BLOCK, Form, Register, held, wrapping
+from .registers import Form, Register, held, wrapping
 from .storage import overwritable
 from .transport.channel import Channel, Source
 
@@ -135,19 +135,19 @@ class _Program:
         self.rounds = procedure.rounds
         self.producer = {r: i for i, gate in enumerate(self.gates) for r in gate.outs}
         self.foreign = sorted({r for gate in self.gates for r in gate.ins} - set(self.producer))
-        self.opens = {i: gate for i, gate in enumerate(self.gates) if isinstance(gate, Open)}
+        self.constant = {i for i, g in enumerate(self.gates) if g.outs and types[g.outs[0]].form is Form.CONSTANT}
+        self.opens = {i: gate for i, gate in enumerate(self.gates) if gate.communicates}
         self.messages = [_messages({i: self.opens[i] for i in r.opens}, types) for r in procedure.rounds]
         self.ahead = list(self._ahead(types))
         self.free_after = self._last_uses()
         self.overwritable = {} if procedure.name == "setup" else overwritable(procedure, types)
 
-    def _ahead(self, types: tuple[Register, ...]) -> Iterator[tuple[int, Product, int]]:
-        """(op, gate, known operand) of products of masked values of which one comes from an earlier procedure."""
+    def _ahead(self, types: tuple[Register, ...]) -> Iterator[tuple[int, Gate, int]]:
+        """(op, gate, known operand) of gates of which a part needs only what an earlier procedure left."""
         for i, gate in enumerate(self.gates):
-            if isinstance(gate, Product) and gate.splits_ahead(types):
-                known = [r for r in (gate.y, gate.x) if r not in self.producer]
-                if known:
-                    yield i, gate, known[0]
+            known = gate.known_ahead(types, self.producer)
+            if known is not None:
+                yield i, gate, known
 
     def _last_uses(self) -> dict[int, list[int]]:
         """Registers that nothing reads after an op. A mask is rebuilt from the openings, so it needs no register."""
@@ -171,7 +171,7 @@ class _Piece:
     size: int
 
 
-def _messages(opens: Mapping[int, Open], types: tuple[Register, ...]) -> list[tuple[int, list[_Piece]]]:
+def _messages(opens: Mapping[int, Gate], types: tuple[Register, ...]) -> list[tuple[int, list[_Piece]]]:
     """The pieces of a round's openings in messages: (bytes, pieces)."""
     out: list[tuple[int, list[_Piece]]] = []
     for op, gate in opens.items():
@@ -192,7 +192,9 @@ class _Run:
         self.types = executor.plan.registers
         self.party = executor.party
         self.keys = keys
-        self.prg = kernels.Prg(keys.material)
+        self.prg, self.pair = kernels.Prg(keys.material), kernels.Prg(keys.pair)
+        self.feeds: MutableMapping[str, Array] = {}
+        self.outputs: Outputs = {}
         self.op = 0
         self.procedure = procedure
         self.program = executor._programs[procedure]
@@ -220,6 +222,7 @@ class _Run:
         known = self._masks.get(register)
         if known is not None:
             return known
+        assert self.types[register].form is Form.WIRE, f"register {register}: wants_mask did not ask for shares"
         op = self.program.producer[register]
         saved = self.op, self._remember
         self.op, self._remember = op, False
@@ -247,12 +250,11 @@ class _Run:
 
     def _streamed(self, register: int) -> int | None:
         """The op whose stream is this party's share of the register's mask as it is; None if that is there already."""
+        assert self.types[register].form is Form.WIRE, f"register {register}: wants_mask did not ask for shares"
         op = self.program.producer.get(register)
         if op is None or register in self._masks:
             return None
-        gate = self.program.gates[op]
-        doubled = isinstance(gate, OpenEven) and self.party == 0
-        return op if isinstance(gate, Open) and not doubled else None
+        return op if self.program.gates[op].mask_is_stream(self.party) else None
 
     def affine(self, register: int) -> Array:
         """(party == 0) X - [mask]: kept across runs for what `setup` opened."""
@@ -294,57 +296,44 @@ class _Run:
     def secret(self, slot: int, spec: Secret, start: int, n: int) -> Array:
         """Elements [start, start + n) of this op's secret. Slots of one tile are asked for in order."""
         if self.seeded:
-            pad = stream(PURPOSE_SHARE, self.op, slot)
-            if isinstance(spec, Words):
-                return self.prg.words(pad, n, start)
-            assert isinstance(spec, Planes)
-            return kernels.planes_fill(self.prg, pad, n, spec.planes, start_block=start // BLOCK)
-        data = self._receive(spec.size(n))
-        if isinstance(spec, Words):
-            return kernels.unpack(data, n, spec.bits)
-        assert isinstance(spec, Planes)
-        return kernels.planes_unpack(data, n, spec.planes)
-
-    def samples(self, slot: int, spec: Samples, start: int, n: int) -> Array | None:
-        if self.seeded:
-            return None
-        return np.frombuffer(self._receive(spec.size(n)), np.uint8)
-
-    def _receive(self, size: int) -> memoryview:
+            return spec.expand(self.prg, stream(PURPOSE_SHARE, self.op, slot), start, n)
+        size = spec.size(n)
         self.stats.material_bytes += size
         self.stats.op_material[self.op] += size
-        return self.material.read(size, Where(self.plan, self.procedure, self.op))
+        return spec.unpack(self.material.read(size, Where(self.plan, self.procedure, self.op)), n)
+
+    def feed(self, name: str) -> Array:
+        return self.feeds.pop(name)
+
+    def reveal(self, result: str, role: str, packed: Array) -> None:
+        assert self.program.gates[self.op].reveals, "a gate reveals what its class keeps from the manifest"
+        self.outputs[result, role] = packed
 
     # -- the loop ------------------------------------------------------------------------------------------------------
 
     def compute_ahead(self) -> None:
         for i, gate, known in self.program.ahead:
             self.op = i
-            self._ahead[i] = known, gate.ahead(self, known == gate.y)
+            self._ahead[i] = known, gate.ahead(self, known)
 
     def execute(self, feeds: MutableMapping[str, Array]) -> Outputs:
         begin = time.perf_counter()
         self._remember = True
-        outputs: Outputs = {}
-        pair = kernels.Prg(self.keys.pair)
+        self.feeds = feeds
         for r, messages in zip(self.program.rounds, self.program.messages, strict=True):
             for i in r.before:
-                self._local(i, feeds, pair, outputs)
+                self._local(i)
             if r.opens:
-                self._exchange(r.opens, r.overlap, messages, feeds, pair, outputs)
+                self._exchange(r.opens, r.overlap, messages)
         self.stats.seconds = time.perf_counter() - begin
         self.executor.last = self.stats
-        return outputs
+        return self.outputs
 
-    def _local(self, i: int, feeds: MutableMapping[str, Array], pair: kernels.Prg, outputs: Outputs) -> None:
+    def _local(self, i: int) -> None:
         gate = self.program.gates[i]
         self.op = i
         begin = time.perf_counter()
-        if isinstance(gate, Input):
-            self[gate.y] = feeds.pop(gate.feed)
-        elif isinstance(gate, Reveal):
-            outputs.update(gate.messages(self, pair))
-        elif gate.outs and self.types[gate.outs[0]].form is not Form.CONSTANT:
+        if i not in self.program.constant:
             gate.evaluate(self)
         self.stats.op_seconds[i] += time.perf_counter() - begin
         self._free(i)
@@ -354,9 +343,6 @@ class _Run:
         opens: tuple[int, ...],
         overlap: tuple[int, ...],
         messages: list[tuple[int, list[_Piece]]],
-        feeds: MutableMapping[str, Array],
-        pair: kernels.Prg,
-        outputs: Outputs,
     ) -> None:
         begin = time.perf_counter()
         buffers: dict[int, tuple[Array, Array]] = {}
@@ -370,7 +356,7 @@ class _Run:
         first = opens[0]
         self.stats.op_seconds[first] += time.perf_counter() - begin
         for i in overlap:
-            self._local(i, feeds, pair, outputs)
+            self._local(i)
         begin = time.perf_counter()
         for size, pieces in messages[received:]:
             self._absorb(size, pieces, buffers)

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .gates import Conv2d, Gate, Leaf, MatMul, Open, Product, Select, Square, Table, ToBit, Truncate, Unmask
-from .gates.linear import Broadcast, Reshape, Slice, Transpose
+from .gates import Gate
 from .limits import RECORDS_AHEAD, WINDOW_BYTES
 from .plan import Plan, Procedure
-from .registers import Domain, Form
+from .registers import Form
 from .sharing import payload_sizes
 
 BASE = 55_000_000
@@ -26,17 +25,13 @@ IN_FLIGHT = 8_000_000
 HEAP = 1.1
 """What the heap holds for each live byte: holes, less the arrays that ops write over (counted here as new ones)."""
 
-VIEWS = (Reshape, Transpose, Slice, Broadcast)
-FLATTENING = (Leaf, Open, Select, Square, Table, ToBit, Truncate)
-"""Gates that work on flat arrays: an operand that is not contiguous is copied."""
-
 
 def peak_memory(plan: Plan) -> int:
     """Bytes that a party's process holds at most during a run, with the default window of material."""
     run = plan.procedure("run")
-    material = sum(op.gate.material_bytes(plan.registers) for op in run.ops if op.gate.secrets(plan.registers))
+    material = sum(op.gate.material_bytes(plan.registers) for op in run.ops)
     waiting = min(WINDOW_BYTES, RECORDS_AHEAD * material // 2)
-    opened = sum(plan.registers[op.gate.y].wire_bytes for op in run.ops if isinstance(op.gate, Open))
+    opened = sum(op.gate.opened_bytes(plan.registers) for op in run.ops)
     live = int(HEAP * max(_live(plan, run)))
     submitted = payload_sizes(tuple(feed for role in plan.roles for feed in plan.feeds_of(role, "run")))[1]
     return BASE + _kept(plan, run) + live + waiting + submitted + min(IN_FLIGHT, 2 * opened)
@@ -60,9 +55,9 @@ def _live(plan: Plan, run: Procedure) -> Iterator[int]:
         for r in (*run.ops[i].gate.ins, *run.ops[i].gate.outs):
             last[shown.get(r, r)] = n
     made = {r for op in run.ops for r in op.gate.outs}
-    waiting = {i: _computed_ahead(plan, op.gate, made) for i, op in enumerate(run.ops)}
+    waiting = [_computed_ahead(plan, op.gate, made) for op in run.ops]
     held: dict[int, int] = {}
-    ahead = sum(waiting.values())
+    ahead = sum(waiting)
     yield ahead
     for n, i in enumerate(order):
         gate = run.ops[i].gate
@@ -70,16 +65,16 @@ def _live(plan: Plan, run: Procedure) -> Iterator[int]:
         for r in gate.outs:
             if shown.get(r, r) == r:
                 held[r] = types[r].memory_bytes
-        yield ahead + sum(held.values()) + _temporary(plan, gate, shown)
+        yield ahead + sum(held.values()) + gate.temporary_bytes(types, shown)
         for r in [r for r in held if last[r] <= n]:
             del held[r]
 
 
 def _computed_ahead(plan: Plan, gate: Gate, made: set[int]) -> int:
-    """Bytes that a product's data-free part takes until its op, 0 where there is none."""
-    if not isinstance(gate, Product) or not gate.splits_ahead(plan.registers) or {gate.x, gate.y} <= made:
+    """Bytes that the part of a gate that needs no input takes until its op, 0 where there is none."""
+    if gate.known_ahead(plan.registers, made) is None:
         return 0
-    return plan.registers[gate.z].memory_bytes
+    return sum(plan.registers[r].memory_bytes for r in gate.outs)
 
 
 def _shown(plan: Plan, run: Procedure) -> dict[int, int]:
@@ -87,22 +82,6 @@ def _shown(plan: Plan, run: Procedure) -> dict[int, int]:
     shown: dict[int, int] = {}
     for op in run.ops:
         gate = op.gate
-        bare = isinstance(gate, Unmask) and plan.registers[gate.x].form is Form.BARE
-        if bare or isinstance(gate, VIEWS):
+        if gate.is_view(plan.registers):
             shown[gate.outs[0]] = shown.get(gate.ins[0], gate.ins[0])
     return shown
-
-
-def _temporary(plan: Plan, gate: Gate, shown: dict[int, int]) -> int:
-    """What an op holds beside its operands and results: masks, and copies of operands that are not contiguous."""
-    types = plan.registers
-    if isinstance(gate, (MatMul, Conv2d)):
-        masks_and_operands = 2 if gate.half else 1
-        return masks_and_operands * sum(types[r].memory_bytes for r in gate.ins if types[r].form is Form.WIRE)
-    if isinstance(gate, Unmask):
-        return sum(types[r].memory_bytes for r in gate.ins if types[r].form is Form.WIRE)
-    if isinstance(gate, FLATTENING):
-        copies = sum(types[r].memory_bytes for r in gate.ins if r in shown)
-        planes = sum(2 * types[r].size // 8 for r in gate.outs if types[r].domain is Domain.BITS)
-        return copies + planes
-    return 0

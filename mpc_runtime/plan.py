@@ -119,6 +119,10 @@ class Procedure:
     rounds: tuple[Round, ...]
 
     @property
+    def gates(self) -> Iterator[Gate]:
+        return (op.gate for op in self.ops)
+
+    @property
     def order(self) -> Iterator[int]:
         """Every op in the order in which all machines work (and material flows)."""
         for r in self.rounds:

@@ -10,8 +10,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from .dealer.executor import MaskShares, Record, kept_mask_shares
-from .gates import Constant, Input, Reveal
+from .dealer.executor import Expansions, Record
 from .plan import Plan
 from .registers import Domain, held, wrapping
 from .transport.channel import Buffer
@@ -34,8 +33,10 @@ class Simulator:
         self.types = plan.registers
         self.keys = keys
         self.values: dict[int, Array] = {}
+        self._feeds: Mapping[str, Array] = {}
+        self._outputs: dict[str, Array] = {}
         self._masks: dict[int, Array | None] = {}
-        self._shares: MaskShares = ({}, {})
+        self._expansions: Expansions = {}, {}
 
     def __getitem__(self, register: int) -> Array:
         return self.values[register]
@@ -52,6 +53,15 @@ class Simulator:
         mask = self._masks[register]
         return np.zeros_like(self.values[register]) if mask is None else mask
 
+    def feed(self, name: str) -> Array:
+        return self._feeds[name]
+
+    def constant(self, index: int) -> Array:
+        return self.plan.constants[index]
+
+    def reveal(self, result: str, value: Array) -> None:
+        self._outputs[result] = value
+
     def execute(
         self, procedure: str, feeds: Mapping[str, Array], watch: Callable[[int, int], None] | None = None
     ) -> dict[str, Array]:
@@ -59,25 +69,20 @@ class Simulator:
 
         watch(op, register) is called after each op for each of its results.
         """
-        record = Record(self.plan, procedure, self.keys[procedure], (_Nowhere(), _Nowhere()), self._masks, self._shares)
+        record = Record(
+            self.plan, procedure, self.keys[procedure], (_Nowhere(), _Nowhere()), self._masks, self._expansions
+        )
         record.deal(None)
         self._masks = record.masks
         if procedure == "setup":
-            self._shares = kept_mask_shares(self.plan, record)
+            self._expansions = record.expansions_of(record.masks)
+        self._feeds, self._outputs = feeds, {}
         ops = self.plan.procedure(procedure)
-        outputs = {}
         for i in ops.order:
             gate = ops.ops[i].gate
-            if isinstance(gate, Input):
-                self[gate.y] = feeds[gate.feed]
-            elif isinstance(gate, Constant):
-                self[gate.y] = self.plan.constants[gate.index]
-            elif isinstance(gate, Reveal):
-                outputs[gate.result_name] = self.values[gate.x]
-            else:
-                with wrapping():
-                    gate.meaning(self)
+            with wrapping():
+                gate.meaning(self)
             if watch is not None:
                 for register in gate.outs:
                     watch(i, register)
-        return outputs
+        return self._outputs

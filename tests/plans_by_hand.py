@@ -64,9 +64,13 @@ class Builder:
         self.ops[self.stage].append((gate, Origin("", 0, 0)))
         return first
 
+    def act(self, cls: type[Gate], **attributes: Any) -> None:
+        """A gate without a result."""
+        self.ops[self.stage].append((cls(**attributes), Origin("", 0, 0)))
+
     def reveal(self, register: int, roles: tuple[str, ...], bits: int, name: str = "y") -> None:
         """Send a register of true shares to roles."""
-        self.ops["run"].append((Reveal(name, roles, bits, register), Origin("", 0, 0)))  # type: ignore[arg-type]
+        self.act(Reveal, result_name=name, roles=roles, bits=bits, x=register)
 
     # -- values in a form ----------------------------------------------------------------------------------------------
 

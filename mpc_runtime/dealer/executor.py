@@ -7,19 +7,20 @@ hold it back.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from typing import TypeAlias
+
 import numpy as np
 
 from .. import kernels
 from ..constants import constant_registers
-from ..gates import Constant as ConstantGate
-from ..gates import Planes, Product, Reveal, Secret, Words
+from ..gates import Secret
 from ..gates.base import PURPOSE_SHARE, stream
 from ..plan import Plan, Procedure
-from ..registers import BLOCK, Form, held, wrapping
+from ..registers import held, wrapping
 from ..transport.channel import Sink
 
 Array = np.ndarray
-MaskShares = tuple[dict[int, Array], dict[int, Array]]
 
 
 class DealerExecutor:
@@ -31,7 +32,7 @@ class DealerExecutor:
         self._kept: dict[int, Array | None] = {}
         run = plan.procedure("run")
         made = {r for op in run.ops for r in op.gate.outs}
-        self._kept_shares: MaskShares = ({}, {})
+        self._expansions: Expansions = {}, {}
         self._keep = sorted({r for op in run.ops for r in op.gate.ins} - made)
 
     def setup(self, keys: tuple[bytes, bytes], sinks: tuple[Sink, Sink]) -> int:
@@ -39,29 +40,18 @@ class DealerExecutor:
         record = Record(self.plan, "setup", keys, sinks, {}, ({}, {}))
         record.deal(None)
         self._kept = {r: record.masks[r] for r in self._keep}
-        self._kept_shares = kept_mask_shares(self.plan, record)
+        self._expansions = record.expansions_of(self._keep)
         return record.written
 
     def run(self, keys: tuple[bytes, bytes], sinks: tuple[Sink, Sink]) -> int:
         """Deal a run for the masks of the last setup; returns the bytes of its corrections."""
-        record = Record(self.plan, "run", keys, sinks, self._kept, self._kept_shares)
+        record = Record(self.plan, "run", keys, sinks, self._kept, self._expansions)
         record.deal(self._uses["run"])
         return record.written
 
 
-def kept_mask_shares(plan: Plan, setup: Record) -> MaskShares:
-    """Both parties' shares of the masks that `setup` left, where a run's halved products ask for them."""
-    run = plan.procedure("run")
-    if not any(isinstance(op.gate, Product) and op.gate.half for op in run.ops):
-        return {}, {}
-    made = {r for op in run.ops for r in op.gate.outs}
-    foreign = {r for op in run.ops for r in op.gate.ins} - made
-    wires = sorted(r for r in foreign if plan.registers[r].form is Form.WIRE)
-    return {r: setup.mask_share(r, 0) for r in wires}, {r: setup.mask_share(r, 1) for r in wires}
-
-
 class MaskExpansion:
-    """A party's shares of the masks of wires, expanded as that party does: as much of its context as that needs."""
+    """A party's shares of the masks of wires, expanded as that party does: the MaskContext of the gates."""
 
     def __init__(
         self,
@@ -70,7 +60,7 @@ class MaskExpansion:
         party: int,
         prg: kernels.Prg,
         constants: dict[int, Array],
-        kept: dict[int, Array],
+        kept: Mapping[int, MaskExpansion],
     ) -> None:
         self.types = plan.registers
         self.party = party
@@ -80,17 +70,28 @@ class MaskExpansion:
         self._producer = {r: i for i, gate in enumerate(self._gates) for r in gate.outs}
         self._constants = constants
         self._kept = kept
+        self._remembered: dict[int, Array] = {}
 
     def __getitem__(self, register: int) -> Array:
         return self._constants[register]
 
     def mask(self, register: int) -> Array:
         if register in self._kept:
-            return self._kept[register]
+            return self._kept[register].remembered(register)
         saved, self.op = self.op, self._producer[register]
-        mask = held(self._gates[self.op].mask(self))  # type: ignore[arg-type]  # for a mask they ask nothing more of it
+        mask = held(self._gates[self.op].mask(self))
         self.op = saved
         return mask
+
+    def remembered(self, register: int) -> Array:
+        """The same for executions to come: expanded when one first asks for it."""
+        if register not in self._remembered:
+            self._remembered[register] = self.mask(register)
+        return self._remembered[register]
+
+
+Expansions: TypeAlias = tuple[Mapping[int, MaskExpansion], Mapping[int, MaskExpansion]]
+"""For each party: register that an earlier procedure left -> what expands that party's share of its mask."""
 
 
 class Record:
@@ -103,7 +104,7 @@ class Record:
         keys: tuple[bytes, bytes],
         sinks: tuple[Sink, Sink],
         kept: dict[int, Array | None],
-        kept_shares: MaskShares,
+        expansions: Expansions,
     ) -> None:
         self.plan = plan
         self.types = plan.registers
@@ -113,13 +114,12 @@ class Record:
         self.masks: dict[int, Array | None] = dict(kept)
         self.op = 0
         self.receiver = 0
-        self.elements = 0
         self.written = 0
         self._constants = constant_registers(plan)
-        self._expansions = tuple(
-            MaskExpansion(plan, procedure, party, prg, self._constants, kept_shares[party])
-            for party, prg in enumerate(self.prgs)
-        )
+        self._expansions = [
+            MaskExpansion(plan, procedure, party, self.prgs[party], self._constants, expansions[party])
+            for party in (0, 1)
+        ]
 
     def __getitem__(self, register: int) -> Array | None:
         return self.masks[register]
@@ -136,22 +136,19 @@ class Record:
     def mask_share(self, register: int, party: int) -> Array:
         return self._expansions[party].mask(register)
 
+    def expansions_of(self, registers: Iterable[int]) -> Expansions:
+        """What later executions need to expand the shares of these masks, which they seldom do."""
+        p0, p1 = (dict.fromkeys(registers, expansion) for expansion in self._expansions)
+        return p0, p1
+
     def constant(self, register: int) -> Array:
         """A constant of the plan, which the dealer knows too."""
         return self._constants[register]
 
     def share(self, slot: int, spec: Secret, start: int, value: Array) -> None:
-        prg = self.prgs[1 - self.receiver]
         pad = stream(PURPOSE_SHARE, self.op, slot)
-        if isinstance(spec, Words):
-            packed = np.empty(spec.size(value.size), np.uint8)
-            kernels.share_pack(prg, pad, value, spec.bits, packed, start)
-        else:
-            assert isinstance(spec, Planes)
-            n = min(self.elements - start, value.shape[0] * BLOCK)
-            packed = np.empty(spec.size(n), np.uint8)
-            kernels.planes_share_pack(prg, pad, value, n, packed, start_block=start // BLOCK)
-        self.send(packed)
+        elements = self.procedure.ops[self.op].gate.elements(self.types)
+        self.send(spec.pack(self.prgs[1 - self.receiver], pad, start, elements, value))
 
     def send(self, packed: Array) -> None:
         self.written += packed.size
@@ -162,12 +159,6 @@ class Record:
         for i in self.procedure.order:
             op = self.procedure.ops[i]
             self.op, self.receiver = i, op.receiver
-            if isinstance(op.gate, ConstantGate):
-                self.masks[op.gate.y] = None
-                continue
-            if isinstance(op.gate, Reveal):
-                continue
-            self.elements = op.gate.elements(self.types)
             with wrapping():
                 op.gate.deal(self)
             if last_uses is not None:
