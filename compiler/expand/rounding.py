@@ -36,15 +36,14 @@ def with_rounding(graph: Graph) -> Graph:
 
 
 def _stored(graph: Graph, value: Value, args: tuple[Value, ...]) -> Interval:
-    if value.kind is not Kind.FIXED and all(a.kind is not Kind.FIXED for a in args):
-        return value.range
     step = graph.precision.step
     whole = graph.precision.format_range(value.kind)
     if isinstance(value.op, Owned):
-        return _inside(value.range.widened(step / 2), whole)
+        return _inside(value.range.widened(step / 2), whole) if value.kind is Kind.FIXED else value.range
     derived = value.op.interval(*args)
     if value.declared is not None:
-        slack = max(step * CONSTANT_ERROR, SMOOTH_ERROR * value.declared.magnitude)
+        fixed = value.kind is Kind.FIXED
+        slack = max(step * CONSTANT_ERROR, SMOOTH_ERROR * value.declared.magnitude) if fixed else 0.0
         derived = derived.intersect(value.declared.widened(slack)) or value.declared
     if value.kind is Kind.FIXED:
         derived = derived.widened(_error(value, derived, step))

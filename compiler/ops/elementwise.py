@@ -223,7 +223,10 @@ class Where(TensorOp):
 
 @dataclass(frozen=True)
 class Comparison(TensorOp):
-    """Compares what is stored, exactly; two numbers of one kind give a bit."""
+    """Compares what is stored, exactly; two numbers of one kind give a bit.
+
+    Ranges decide between whole numbers only: a fixed number is stored with the rounding of all that it is made of.
+    """
 
     symbol: ClassVar[str] = ""
 
@@ -233,7 +236,9 @@ class Comparison(TensorOp):
         return Kind.BIT, broadcast(self.symbol, *args)
 
 
-def _decided(certain: bool, impossible: bool) -> Interval:
+def _decided(args: tuple[Value, ...], certain: bool, impossible: bool) -> Interval:
+    if any(arg.kind is Kind.FIXED for arg in args):
+        return BITS
     if certain:
         return Interval(1, 1)
     return Interval(0, 0) if impossible else BITS
@@ -245,7 +250,7 @@ class Greater(Comparison):
 
     def interval(self, *args: Value) -> Interval:
         a, b = args[0].range, args[1].range
-        return _decided(a.lo > b.hi, a.hi <= b.lo)
+        return _decided(args, a.lo > b.hi, a.hi <= b.lo)
 
     def evaluate(self, *arrays: Array) -> Array:
         return np.greater(*arrays)
@@ -257,7 +262,7 @@ class GreaterEqual(Comparison):
 
     def interval(self, *args: Value) -> Interval:
         a, b = args[0].range, args[1].range
-        return _decided(a.lo >= b.hi, a.hi < b.lo)
+        return _decided(args, a.lo >= b.hi, a.hi < b.lo)
 
     def evaluate(self, *arrays: Array) -> Array:
         return np.greater_equal(*arrays)
@@ -269,7 +274,7 @@ class Less(Comparison):
 
     def interval(self, *args: Value) -> Interval:
         a, b = args[0].range, args[1].range
-        return _decided(a.hi < b.lo, a.lo >= b.hi)
+        return _decided(args, a.hi < b.lo, a.lo >= b.hi)
 
     def evaluate(self, *arrays: Array) -> Array:
         return np.less(*arrays)
@@ -281,7 +286,7 @@ class LessEqual(Comparison):
 
     def interval(self, *args: Value) -> Interval:
         a, b = args[0].range, args[1].range
-        return _decided(a.hi <= b.lo, a.lo > b.hi)
+        return _decided(args, a.hi <= b.lo, a.lo > b.hi)
 
     def evaluate(self, *arrays: Array) -> Array:
         return np.less_equal(*arrays)
@@ -293,7 +298,7 @@ class Equal(Comparison):
 
     def interval(self, *args: Value) -> Interval:
         a, b = args[0].range, args[1].range
-        return _decided(a.width == b.width == 0 and a.lo == b.lo, a.intersect(b) is None)
+        return _decided(args, a.width == b.width == 0 and a.lo == b.lo, a.intersect(b) is None)
 
     def evaluate(self, *arrays: Array) -> Array:
         return np.equal(*arrays)
@@ -305,7 +310,7 @@ class NotEqual(Comparison):
 
     def interval(self, *args: Value) -> Interval:
         a, b = args[0].range, args[1].range
-        return _decided(a.intersect(b) is None, a.width == b.width == 0 and a.lo == b.lo)
+        return _decided(args, a.intersect(b) is None, a.width == b.width == 0 and a.lo == b.lo)
 
     def evaluate(self, *arrays: Array) -> Array:
         return np.not_equal(*arrays)
