@@ -8,7 +8,8 @@ A gate is one instruction of the op-list: a frozen dataclass whose fields are re
     evaluate    the parties' side: from shares and masked values to shares
     meaning     what it computes, on plain ring elements; the oracle of the tests and of `--simulate`
 
-Gates know nothing of sockets, files, threads or plans. What they may touch is the context they are handed.
+Gates know nothing of sockets, files, threads or plans. What they may touch is the context they are handed, whose
+registers and masks hold arrays as `registers.held` says: of any strides, perhaps read-only.
 
 The forms of results follow from the forms of operands (`result`), the ring of an operand from the rings of the results
 (`demand`), and which masks must be held as shares from `wants_mask`; the compiler asks for all three.
