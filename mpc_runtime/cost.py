@@ -25,6 +25,16 @@ PROTOCOLS = {
 }
 """The parts of a protocol that are worth naming in a report, by gate."""
 
+EXPLAINED = {
+    "digit tables": "compares: looks the digits of masked values up in tables that the dealer made",
+    "select": "chooses by a secret bit",
+    "truncation": "rounds a product back to the number format",
+    "sample table": "a function as a table of samples, looked up at a masked place",
+    "masked product": "multiplies under masks whose product the dealer shares",
+    "masked square": "squares under a mask whose square the dealer shares",
+}
+"""What each part does, in a line below the report. docs/protocols.md has the protocols."""
+
 
 @dataclass(frozen=True)
 class OpCost:
@@ -63,9 +73,15 @@ class Cost:
     peak_memory: int
     per_op: tuple[OpCost, ...] = field(default=(), repr=False)
 
+    @property
+    def protocols(self) -> dict[str, str]:
+        """The protocols named in `per_op`, and what each one does."""
+        named = {name for op in self.per_op for name in op.protocol.split(", ")}
+        return {name: what for name, what in EXPLAINED.items() if name in named}
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for `--json`."""
-        return asdict(self)
+        return {**asdict(self), "protocols": self.protocols}
 
     def __str__(self) -> str:
         return "\n".join(_table(self))
@@ -147,7 +163,9 @@ def _table(c: Cost) -> list[str]:
     left = (False, True, False, False, False, True)
     lines = ["  ".join(map(_aligned, row, widths, left)).rstrip() for row in rows]
     lines.append(f"roles send and get {human(c.client_bytes)}; a party needs {human(c.peak_memory)} of memory")
-    return lines
+    used = c.protocols
+    width = max(map(len, used), default=0)
+    return [*lines, *([""] if used else ()), *(f"{name:<{width}}  {what}" for name, what in used.items())]
 
 
 def _aligned(cell: str, width: int, left: bool) -> str:
