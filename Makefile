@@ -2,18 +2,23 @@
 #
 #   make demo PYTHON=python3.12     another interpreter, 3.10 or newer
 #   make test ARGS="-k digits -x"   arguments for pytest
+#   make fuzz PROGRAMS=2000 LAUNCHED=50 SEED=7
 
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
+PROGRAMS ?= 20000
+LAUNCHED ?= 500
+SEED   ?=
 KERNELS := $(wildcard mpc_runtime/kernels/*.pyx mpc_runtime/kernels/*.px[di] mpc_runtime/kernels/src/*)
 
-.PHONY: help demo test lint bench install clean
+.PHONY: help demo test fuzz lint bench install clean
 
 help:
 	@echo "make demo    classify handwritten digits privately: dealer, two parties and two data owners on this machine"
 	@echo "make test    run the tests"
+	@echo "make fuzz    run random programs against their meaning: some 20 minutes; SEED=N repeats a run"
 	@echo "make lint    check style and types"
 	@echo "make bench   measure this machine's kernels and models"
 	@echo "make clean   remove all that was built"
@@ -23,6 +28,9 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest $(ARGS)
+
+fuzz: $(VENV)/installed
+	$(BIN)/python -m tests.fuzz --programs $(PROGRAMS) --launched $(LAUNCHED) $(if $(SEED),--seed $(SEED))
 
 lint: $(VENV)/installed-for-development
 	$(BIN)/ruff check .

@@ -45,7 +45,7 @@ def _written(value: Value, room: int, below: bool = True) -> tuple[str, int]:
         return f"{_bracketed(value.args[0], room, TIGHTEST)}[…]", TIGHTEST
     if isinstance(value.op, Square):
         return f"{_bracketed(value.args[0], room, TIGHTEST)} ** 2", POWER
-    symbol = str(getattr(value.op, "symbol", value.op.name.lower()))
+    symbol = value.op.symbol or value.op.name.lower()
     sign = symbol.replace("`", "")
     if sign == symbol:  # a function
         arguments: list[str] = []

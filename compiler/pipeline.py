@@ -12,12 +12,12 @@ from compiler.checked import with_checks
 from compiler.expand import Expanded, expand
 from compiler.expand.layouts import LAN, WAN, Network
 from compiler.expand.rounding import with_rounding
-from compiler.graph import Graph, Input, Kind, Owned, Param, Prepared, Value
+from compiler.graph import BATCH, Graph, Input, Kind, Owned, Param, Prepared, Value
 from compiler.lower import ModelErrors, lower
 from compiler.manifest import manifest
 from compiler.ops.serial import to_plain
 from compiler.passes.report import report
-from compiler.rows import BATCH, row_axes
+from compiler.rows import row_axes
 from compiler.schedule import schedule
 from dsl import ast, parse
 from dsl.errors import Diagnostic, SourceErrors, SyntaxErrors, with_source
@@ -120,7 +120,7 @@ def feed_name(leaf: Value) -> str:
 
 
 def _origin(value: Value) -> Origin:
-    symbol = getattr(value.op, "symbol", "") or type(value.op).__name__.lower()
+    symbol = value.op.symbol or value.op.name.lower()
     label = symbol.replace("`", "").replace("unary ", "")
     if isinstance(value.op, Owned):
         label = value.name or label

@@ -111,7 +111,7 @@ def _violation(graph: Graph, value: Value, array: Array) -> Violation | None:
         return None
     beyond = np.where(wrong, np.maximum(allowed.lo - numbers, numbers - allowed.hi), -np.inf)
     worst = np.unravel_index(int(np.nan_to_num(beyond, nan=np.inf).argmax()), numbers.shape)
-    symbol = getattr(value.op, "symbol", "").strip("`") or value.op.name
+    symbol = value.op.symbol.strip("`") or value.op.name
     line = value.span.line if value.span else 0
     index = tuple(int(i) for i in worst)
     return Violation(value.name or symbol, line, str(allowed), float(numbers[worst]), index, int(wrong.sum()))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from .gates import Gate
+from .gates import GATES, Gate
 from .memory import peak_memory
 from .plan import Plan, Procedure
 from .sharing import payload_sizes, result_size
@@ -50,9 +50,16 @@ class Cost:
     peak_memory: int
     per_op: tuple[OpCost, ...] = field(default=(), repr=False)
 
+    @property
+    def protocols(self) -> dict[str, str]:
+        """The protocols named in `per_op`, and what each one does."""
+        known = {g.protocol.name: g.protocol.explanation for g in GATES.values() if g.protocol}
+        named = dict.fromkeys(name for op in self.per_op for name in op.protocol.split(", "))
+        return {name: known[name] for name in named if name}
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for `--json`."""
-        return asdict(self)
+        return {**asdict(self), "protocols": self.protocols}
 
     def __str__(self) -> str:
         return "\n".join(_table(self))
@@ -101,7 +108,7 @@ def _per_op(plan: Plan, procedure: Procedure) -> Iterator[OpCost]:
     for (line, column, label), members in sorted(groups.items()):
         gates = [procedure.ops[i].gate for i in members]
         outs = [plan.registers[r].size for g in gates for r in g.outs]
-        names = dict.fromkeys(g.protocol for g in gates if g.protocol)
+        names = dict.fromkeys(g.protocol.name for g in gates if g.protocol)
         yield OpCost(
             procedure.name,
             label,
@@ -130,7 +137,9 @@ def _table(c: Cost) -> list[str]:
     left = (False, True, False, False, False, True)
     lines = ["  ".join(map(_aligned, row, widths, left)).rstrip() for row in rows]
     lines.append(f"roles send and get {human(c.client_bytes)}; a party needs {human(c.peak_memory)} of memory")
-    return lines
+    used = c.protocols
+    width = max(map(len, used), default=0)
+    return [*lines, *([""] if used else ()), *(f"{name:<{width}}  {what}" for name, what in used.items())]
 
 
 def _aligned(cell: str, width: int, left: bool) -> str:

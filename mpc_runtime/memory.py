@@ -2,7 +2,8 @@
 process.
 
 The count follows the executor: a view shares the array it shows, party 0's shares of a bare masked value are that
-value, and the products of masks that are computed ahead wait as long as their op does.
+value, and the products of masks that are computed ahead wait as long as their op does. `setup` frees nothing before its
+end, where the masks of what it opened are made, so that large parameters take more there than in any run.
 """
 
 from __future__ import annotations
@@ -27,22 +28,48 @@ HEAP = 1.1
 
 
 def peak_memory(plan: Plan) -> int:
-    """Bytes that a party's process holds at most during a run, with the default window of material."""
-    run = plan.procedure("run")
+    """Bytes that a party's process holds at most in `setup` and in runs, with the default window of material.
+
+    It is party 1's, which is sent its shares; party 0 expands them from a seed.
+    """
+    setup, run = plan.procedure("setup"), plan.procedure("run")
     material = sum(op.gate.material_bytes(plan.registers) for op in run.ops)
     waiting = min(WINDOW_BYTES, RECORDS_AHEAD * material // 2)
-    opened = sum(op.gate.opened_bytes(plan.registers) for op in run.ops)
     live = int(HEAP * max(_live(plan, run)))
-    submitted = payload_sizes(tuple(feed for role in plan.roles for feed in plan.feeds_of(role, "run")))[1]
-    return BASE + _kept(plan, run) + live + waiting + submitted + min(IN_FLIGHT, 2 * opened)
+    running = _kept(plan, run) + live + waiting + _submitted(plan, "run") + _in_flight(plan, run)
+    opening = _set_up(plan, setup, run) + _in_flight(plan, setup)
+    return BASE + _submitted(plan, "setup") + max(running, opening)
+
+
+def _submitted(plan: Plan, stage: str) -> int:
+    """Shares as they come; those of parameters stay, to be opened again beside another role's new ones."""
+    return payload_sizes(tuple(feed for role in plan.roles for feed in plan.feeds_of(role, stage)))[1]
+
+
+def _in_flight(plan: Plan, procedure: Procedure) -> int:
+    opened = sum(gate.opened_bytes(plan.registers) for gate in procedure.gates)
+    return min(IN_FLIGHT, 2 * opened)
+
+
+def _foreign(run: Procedure) -> set[int]:
+    """What a run reads of `setup`."""
+    return {r for op in run.ops for r in op.gate.ins} - {r for op in run.ops for r in op.gate.outs}
 
 
 def _kept(plan: Plan, run: Procedure) -> int:
     """What `setup` left: masked values, with their masks and the operands made of them."""
     types = plan.registers
-    made = {r for op in run.ops for r in op.gate.outs}
-    foreign = {r for op in run.ops for r in op.gate.ins} - made
-    return sum(types[r].memory_bytes * (3 if types[r].form is Form.WIRE else 1) for r in foreign)
+    return sum(types[r].memory_bytes * (3 if types[r].form is Form.WIRE else 1) for r in _foreign(run))
+
+
+def _set_up(plan: Plan, setup: Procedure, run: Procedure) -> int:
+    """What `setup` holds at its end: all that it made, and the masks of what it leaves. A mask of a view is a view, of
+    which a contiguous copy is kept."""
+    types = plan.registers
+    shown = _shown(plan, setup)
+    made = sum(types[r].memory_bytes for op in setup.ops for r in op.gate.outs if r not in shown)
+    wires = [r for r in _foreign(run) if types[r].form is Form.WIRE]
+    return made + sum(types[r].memory_bytes * (2 if r in shown else 1) for r in wires)
 
 
 def _live(plan: Plan, run: Procedure) -> Iterator[int]:
@@ -56,6 +83,7 @@ def _live(plan: Plan, run: Procedure) -> Iterator[int]:
             last[shown.get(r, r)] = n
     made = {r for op in run.ops for r in op.gate.outs}
     waiting = [_computed_ahead(plan, op.gate, made) for op in run.ops]
+    foreign = _foreign(run)
     held: dict[int, int] = {}
     ahead = sum(waiting)
     yield ahead
@@ -65,7 +93,7 @@ def _live(plan: Plan, run: Procedure) -> Iterator[int]:
         for r in gate.outs:
             if shown.get(r, r) == r:
                 held[r] = types[r].memory_bytes
-        yield ahead + sum(held.values()) + gate.temporary_bytes(types, shown)
+        yield ahead + sum(held.values()) + gate.temporary_bytes(types, shown, foreign)
         for r in [r for r in held if last[r] <= n]:
             del held[r]
 

@@ -24,7 +24,7 @@ def held(value: np.ndarray) -> np.ndarray:
     Contexts apply this to whatever a gate, a role or a plan gives them, so that gates need not ask: NumPy makes scalars
     of arrays without axes, and a buffer may lie anywhere. The strides are free (views are not copied) and the array may
     be read-only: a gate takes `flat` of what a kernel wants in one piece, and writes over nothing but what
-    `may_overwrite` grants and is writeable.
+    `may_overwrite` grants and is writeable. Bit planes are always in one piece.
     """
     array = np.asarray(value)
     if array.flags.aligned and array.dtype.isnative:

@@ -45,11 +45,11 @@ def stubborn(x: Array) -> Array:
 
 
 def scattered(x: Array) -> Array:
-    """The array with gaps between its elements, and its last axis backwards in memory."""
+    """The array in Fortran's order, with gaps between its elements, and its last axis backwards in memory."""
     if not x.ndim:
         return scattered(x.reshape(1)).reshape(())
-    wide = np.zeros((*x.shape[:-1], 2 * x.shape[-1] + 1), x.dtype)
-    view: Array = wide[..., 2 * x.shape[-1] - 1 :: -2]
+    wide = np.zeros((2 * x.shape[-1] + 1, *x.shape[-2::-1]), x.dtype)
+    view: Array = wide[2 * x.shape[-1] - 1 :: -2].T
     view[...] = x
     return view
 

@@ -7,15 +7,19 @@ import platform
 import socket
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from compiler.cli.options import echo_json, load_program
 
+if TYPE_CHECKING:
+    from mpc_runtime.cluster import Cluster
+
 OLDEST_PYTHON = (3, 10)
-NEEDED = ("numpy", "lark", "zmq", "click", "rich", "safetensors")
+NEEDED = ("numpy", "lark", "zmq", "click", "rich", "safetensors", "cryptography")
 OPTIONAL = {"PIL": "reads images: pip install pillow"}
 CONNECT_SECONDS = 1.0
 
@@ -30,14 +34,16 @@ class Finding:
     help: str = ""
 
 
-@click.command(help="Look at this installation and, with --cluster, at a deployment. Exit code 1 if one is bad.")
+@click.command(
+    help="Look at this installation, at FILE and, with --cluster, at a deployment. Exit code 1 if one is bad."
+)
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option("--cluster", type=click.Path(path_type=Path), help="The cluster.toml to look at.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def doctor(file: Path | None, cluster: Path | None, as_json: bool) -> int:
-    findings = [*_installation(), *(_deployment(cluster, file) if cluster else ())]
+    findings = [*_installation(), *_deployment(cluster, file)]
     if as_json:
-        echo_json([finding.__dict__ for finding in findings])
+        echo_json([asdict(finding) for finding in findings])
     else:
         for finding in findings:
             click.echo(f"{'ok ' if finding.well else 'BAD'}  {finding.what}: {finding.found}")
@@ -69,18 +75,36 @@ def _installation() -> Iterator[Finding]:
         return
 
 
-def _deployment(path: Path, file: Path | None) -> Iterator[Finding]:
-    from mpc_runtime.cluster import key_path, load_cluster, load_key
+def _deployment(path: Path | None, file: Path | None) -> Iterator[Finding]:
+    """The cluster.toml, its keys and servers, and whether the plan's roles stand in it; what is given of these."""
+    cluster = None
+    if path is not None:
+        cluster, finding = _cluster(path)
+        yield finding
+    if cluster is not None:
+        yield from _keys(cluster)
+        yield from _servers(cluster)
+    if file is not None:
+        yield _plan(file, cluster)
+
+
+def _cluster(path: Path) -> tuple[Cluster | None, Finding]:
+    from mpc_runtime.cluster import load_cluster
     from mpc_runtime.errors import Error
 
     try:
         cluster = load_cluster(path)
     except Error as error:
-        yield Finding(str(path), False, str(error))
-        return
-    yield Finding(str(path), True, f"servers p0, p1, dealer; roles {', '.join(cluster.roles) or 'none'}")
+        return None, Finding(str(path), False, _without(path, error))
+    return cluster, Finding(str(path), True, f"servers p0, p1, dealer; roles {', '.join(cluster.roles) or 'none'}")
+
+
+def _keys(cluster: Cluster) -> Iterator[Finding]:
+    from mpc_runtime.cluster import key_path, load_key
+    from mpc_runtime.errors import Error
+
     for name in (*cluster.addresses, *cluster.roles):
-        key = key_path(path, name)
+        key = key_path(cluster.path, name)
         if not key.exists():
             yield Finding(f"key of {name}", True, "not on this machine")
             continue
@@ -89,6 +113,9 @@ def _deployment(path: Path, file: Path | None) -> Iterator[Finding]:
             yield Finding(f"key of {name}", True, str(key))
         except Error as error:
             yield Finding(f"key of {name}", False, str(error))
+
+
+def _servers(cluster: Cluster) -> Iterator[Finding]:
     for name, address in [*cluster.addresses.items(), *cluster.streams.items()]:
         listens = _listens(address)
         command = "dealer" if name == "dealer" else f"party {name[1]}"
@@ -96,13 +123,31 @@ def _deployment(path: Path, file: Path | None) -> Iterator[Finding]:
             f"{name} at {address.removeprefix('tcp://')}",
             listens,
             "listens" if listens else "nobody listens",
-            f"start it: mpcc {command} FILE --cluster {path}",
+            f"start it: mpcc {command} FILE --cluster {cluster.path}",
         )
-    if file is not None:
+
+
+def _plan(file: Path, cluster: Cluster | None) -> Finding:
+    """That FILE compiles or loads, and that each of its roles has a key in the cluster."""
+    from mpc_runtime.errors import CompileError, Error
+
+    try:
         plan = load_program(file, (), None).plan
-        missing = [role for role in plan.roles if role not in cluster.roles]
-        found = f"{plan.name} {plan.hash[:16]}" + (f" has roles without a key: {', '.join(missing)}" if missing else "")
-        yield Finding(str(file), not missing, found, f"mpcc keygen NAME, and a line for it in [roles] of {path}")
+    except Error as error:
+        wrong = error.diagnostics if isinstance(error, CompileError) else ()
+        found = f"{len(wrong)} error{'s' * (len(wrong) > 1)}" if wrong else _without(file, error)
+        return Finding(str(file), False, found, f"mpcc check {file} shows what and where" if wrong else "")
+    found = f"{plan.name}, plan {plan.hash[:16]}"
+    missing = [role for role in plan.roles if role not in cluster.roles] if cluster else []
+    if cluster is None or not missing:
+        return Finding(str(file), True, found)
+    without = f"{found}, has roles without a key: {', '.join(missing)}"
+    return Finding(str(file), False, without, f"mpcc keygen NAME, and a line for it in [roles] of {cluster.path}")
+
+
+def _without(path: Path, error: Exception) -> str:
+    """The message without the name of the file, which stands before it."""
+    return str(error).removeprefix(f"{path}: ")
 
 
 def _listens(address: str) -> bool:

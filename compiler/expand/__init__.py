@@ -12,13 +12,27 @@ from compiler.expand.compare import Bits
 from compiler.expand.context import Expansion, Handler, Warned
 from compiler.expand.emitter import PUBLIC, SHARE, Draft, Emitter, Held, width
 from compiler.expand.layouts import Network
-from compiler.graph import Graph, Kind, Owned, Value
+from compiler.graph import OPS, Graph, Kind, Owned, TensorOp, Value
 from mpc_runtime import gates
 from mpc_runtime.gates import Gate
 from mpc_runtime.plan import Origin, Result
 from mpc_runtime.registers import Domain
 
-HANDLERS: dict[type, Handler] = {**arithmetic.HANDLERS, **shape.HANDLERS, **choice.HANDLERS, **smooth.HANDLERS}
+
+def complete(*families: dict[type[TensorOp], Handler]) -> dict[type[TensorOp], Handler]:
+    """One handler for each op that can be computed privately; a missing or a second one is an error on import."""
+    found: dict[type[TensorOp], Handler] = {}
+    for family in families:
+        if twice := found.keys() & family.keys():
+            raise TypeError(f"two expansions for {', '.join(sorted(op.__name__ for op in twice))}")
+        found |= family
+    wanted = {op for op in OPS.values() if op.private}
+    if odd := wanted ^ found.keys():
+        raise TypeError(f"ops with an expansion and those that say they are private differ in {sorted(map(str, odd))}")
+    return found
+
+
+HANDLERS = complete(arithmetic.HANDLERS, shape.HANDLERS, choice.HANDLERS, smooth.HANDLERS)
 
 
 @dataclass

@@ -15,7 +15,7 @@ from compiler import ops
 from compiler.expand.context import Array, Expansion, Handler
 from compiler.expand.emitter import MAX_WIDTH, PUBLIC, SHARE, WIRE, Held, width
 from compiler.expand.factors import Factor, elementwise, times_factor
-from compiler.graph import Kind, Value
+from compiler.graph import Kind, TensorOp, Value
 from compiler.interval import Interval
 from mpc_runtime import gates
 from mpc_runtime.gates import Gate
@@ -236,11 +236,10 @@ def to_fixed(x: Expansion, value: Value, a: Held) -> Held:
     return Held(value.kind, value.shape, value.range, dict(a.words), base=a.base, view=a.view)
 
 
-HANDLERS: dict[type, Handler] = {
+HANDLERS: dict[type[TensorOp], Handler] = {
     ops.Add: add,
     ops.Sub: sub,
     ops.Neg: neg,
-    ops.Mul: mul,
     ops.Square: square,
     ops.MatMul: matmul,
     ops.Conv2d: conv2d,

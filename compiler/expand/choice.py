@@ -12,7 +12,7 @@ from compiler import ops
 from compiler.expand.arithmetic import add, by_constant, typed
 from compiler.expand.context import Expansion, Handler, exact_kind
 from compiler.expand.emitter import MAX_WIDTH, SHARE, WIRE, Held, width
-from compiler.graph import Kind, Value
+from compiler.graph import Kind, TensorOp, Value
 from compiler.interval import Interval
 from mpc_runtime import gates
 
@@ -350,7 +350,7 @@ def _like_shares(x: Expansion, index: int, shape: tuple[int, ...]) -> int:
     return x.e.open(shared)
 
 
-HANDLERS: dict[type, Handler] = {
+HANDLERS: dict[type[TensorOp], Handler] = {
     ops.GreaterEqual: greater_equal,
     ops.Greater: greater,
     ops.LessEqual: less_equal,

@@ -9,15 +9,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from compiler import ops
-from compiler.graph import Graph, Kind, Owned, Value
+from compiler.graph import Graph, Kind, Owned, Rounding, Value
 from compiler.interval import Interval
 
 SMOOTH_ERROR = 2.0**-12
 """Of max(1, |result|): the contract of smooth functions."""
 
-SMOOTH = (ops.Sigmoid, ops.Tanh, ops.Exp, ops.Softmax, ops.Reciprocal, ops.Div)
-EXACT = (ops.Reshape, ops.Transpose, ops.BroadcastTo, ops.Slice, ops.Concat, ops.Pad, ops.Neg, ops.ToInt, ops.ToFixed)
 CONSTANT_ERROR = 2
 """Steps that a product with a constant may be off: its truncation and the constant's encoding."""
 
@@ -36,15 +33,14 @@ def with_rounding(graph: Graph) -> Graph:
 
 
 def _stored(graph: Graph, value: Value, args: tuple[Value, ...]) -> Interval:
-    if value.kind is not Kind.FIXED and all(a.kind is not Kind.FIXED for a in args):
-        return value.range
     step = graph.precision.step
     whole = graph.precision.format_range(value.kind)
     if isinstance(value.op, Owned):
-        return _inside(value.range.widened(step / 2), whole)
+        return _inside(value.range.widened(step / 2), whole) if value.kind is Kind.FIXED else value.range
     derived = value.op.interval(*args)
     if value.declared is not None:
-        slack = max(step * CONSTANT_ERROR, SMOOTH_ERROR * value.declared.magnitude)
+        fixed = value.kind is Kind.FIXED
+        slack = max(step * CONSTANT_ERROR, SMOOTH_ERROR * value.declared.magnitude) if fixed else 0.0
         derived = derived.intersect(value.declared.widened(slack)) or value.declared
     if value.kind is Kind.FIXED:
         derived = derived.widened(_error(value, derived, step))
@@ -52,11 +48,11 @@ def _stored(graph: Graph, value: Value, args: tuple[Value, ...]) -> Interval:
 
 
 def _error(value: Value, derived: Interval, step: float) -> float:
-    if isinstance(value.op, EXACT):
+    if value.op.rounding is Rounding.NONE:
         return 0.0
-    if isinstance(value.op, SMOOTH):
-        return SMOOTH_ERROR * max(1.0, derived.magnitude) if derived.is_finite else 0.0
-    return step * CONSTANT_ERROR
+    if value.op.rounding is Rounding.STEPS:
+        return step * CONSTANT_ERROR
+    return SMOOTH_ERROR * max(1.0, derived.magnitude) if derived.is_finite else 0.0
 
 
 def _inside(range_: Interval, whole: Interval) -> Interval:

@@ -9,7 +9,7 @@ import numpy as np
 from compiler import ops
 from compiler.expand.context import Expansion, Handler
 from compiler.expand.emitter import CONSTANT, PUBLIC, SHARE, WIRE, Held
-from compiler.graph import Kind, Value
+from compiler.graph import Kind, TensorOp, Value
 from mpc_runtime import gates
 from mpc_runtime.registers import Domain
 
@@ -103,7 +103,7 @@ def pad(x: Expansion, value: Value, a: Held) -> Held:
     return x.e.held(value, padded, scale)
 
 
-HANDLERS: dict[type, Handler] = {
+HANDLERS: dict[type[TensorOp], Handler] = {
     ops.Reshape: reshape,
     ops.Transpose: transpose,
     ops.BroadcastTo: broadcast,

@@ -17,7 +17,7 @@ from compiler.expand.arithmetic import by_constant
 from compiler.expand.choice import tournament
 from compiler.expand.context import Expansion, Handler
 from compiler.expand.emitter import CONSTANT, MAX_WIDTH, SHARE, WIRE, Held, width
-from compiler.graph import Kind, Value
+from compiler.graph import Kind, TensorOp, Value
 from compiler.interval import Interval
 from mpc_runtime import gates
 
@@ -435,7 +435,7 @@ def _terms_scale(frac: int, n: int) -> int:
     return max(frac, ceil(log2(1.1 * max(1, n - 1) / left)))
 
 
-HANDLERS: dict[type, Handler] = {
+HANDLERS: dict[type[TensorOp], Handler] = {
     ops.Sigmoid: sigmoid,
     ops.Tanh: tanh,
     ops.Exp: exp,

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from compiler.graph import OpError, Value
+from compiler.graph import BATCH, OpError, Value
 from compiler.lowering import blocks, expressions
 from compiler.lowering.context import Context
 from compiler.lowering.definitions import Definition
@@ -22,7 +22,6 @@ from compiler.lowering.scope import Category, Scope
 from compiler.ops import FUNCTIONS, LAYERS, Function, Layer, Parameter, Takes
 from compiler.ops.rules import show
 from compiler.ops.signatures import bind
-from compiler.rows import BATCH
 from dsl import ast
 from dsl.ast import Span
 from dsl.errors import did_you_mean

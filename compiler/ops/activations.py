@@ -7,12 +7,13 @@ are prepared by its client; `compiler.passes.supported` refuses them on shared v
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from compiler.graph import Array, Kind, Shape, TensorOp, Value
+from compiler.graph import ROWS_MEET, Array, Kind, Rounding, Shape, TensorOp, Value
 from compiler.interval import UNKNOWN, Interval
 from compiler.ops.elementwise import Unary
 from compiler.ops.rules import axis_of, expect_count, expect_kind
@@ -24,6 +25,7 @@ POSITIVE = Interval(0, math.inf)
 @dataclass(frozen=True)
 class Relu(Unary):
     symbol: ClassVar[str] = "relu"
+    monotone: ClassVar[bool] = True
 
     def interval(self, *args: Value) -> Interval:
         return args[0].range.clip(0, math.inf)
@@ -35,6 +37,7 @@ class Relu(Unary):
 @dataclass(frozen=True)
 class Relu6(Unary):
     symbol: ClassVar[str] = "relu6"
+    monotone: ClassVar[bool] = True
 
     def interval(self, *args: Value) -> Interval:
         return args[0].range.clip(0, 6)
@@ -44,14 +47,21 @@ class Relu6(Unary):
 
 
 @dataclass(frozen=True)
-class Smooth(TensorOp):
+class Smooth(TensorOp, abstract=True):
     """A fixed number gives a fixed number."""
 
     symbol: ClassVar[str] = ""
+    rounding: ClassVar[Rounding] = Rounding.RELATIVE
+    commutative: ClassVar[bool] = False
+    monotone: ClassVar[bool] = False
+    private: ClassVar[bool] = True
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, 1)
         return expect_kind(self.symbol, args, (Kind.FIXED,)), args[0].shape
+
+    def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
+        return axes[0]
 
 
 @dataclass(frozen=True)
@@ -60,6 +70,7 @@ class LeakyRelu(Smooth):
 
     slope: float
     symbol: ClassVar[str] = "leaky_relu"
+    rounding: ClassVar[Rounding] = Rounding.STEPS
 
     def interval(self, *args: Value) -> Interval:
         x = args[0].range
@@ -76,6 +87,7 @@ class LeakyRelu(Smooth):
 @dataclass(frozen=True)
 class Sigmoid(Smooth):
     symbol: ClassVar[str] = "sigmoid"
+    monotone: ClassVar[bool] = True
 
     def interval(self, *args: Value) -> Interval:
         return args[0].range.monotone(_sigmoid, UNIT)
@@ -94,6 +106,7 @@ def _sigmoid(x: float) -> float:
 @dataclass(frozen=True)
 class Tanh(Smooth):
     symbol: ClassVar[str] = "tanh"
+    monotone: ClassVar[bool] = True
 
     def interval(self, *args: Value) -> Interval:
         return args[0].range.monotone(math.tanh, Interval(-1, 1))
@@ -105,6 +118,7 @@ class Tanh(Smooth):
 @dataclass(frozen=True)
 class Exp(Smooth):
     symbol: ClassVar[str] = "exp"
+    monotone: ClassVar[bool] = True
 
     def interval(self, *args: Value) -> Interval:
         return args[0].range.monotone(_exp, POSITIVE)
@@ -127,11 +141,18 @@ class Softmax(TensorOp):
 
     axis: int
     symbol: ClassVar[str] = "softmax"
+    rounding: ClassVar[Rounding] = Rounding.RELATIVE
+    commutative: ClassVar[bool] = False
+    monotone: ClassVar[bool] = False
+    private: ClassVar[bool] = True
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, 1)
         axis_of(self.symbol, self.axis, args[0].rank)
         return expect_kind(self.symbol, args, (Kind.FIXED,)), args[0].shape
+
+    def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
+        return ROWS_MEET if self.axis == axes[0] else axes[0]
 
     def interval(self, *args: Value) -> Interval:
         others, spread = args[0].shape[self.axis] - 1, args[0].range.width
@@ -163,6 +184,7 @@ class Reciprocal(Smooth):
 @dataclass(frozen=True)
 class Sqrt(Smooth):
     symbol: ClassVar[str] = "sqrt"
+    private: ClassVar[bool] = False
 
     def interval(self, *args: Value) -> Interval:
         x = args[0].range
@@ -178,6 +200,7 @@ class Rsqrt(Smooth):
     """1 / sqrt(x)."""
 
     symbol: ClassVar[str] = "rsqrt"
+    private: ClassVar[bool] = False
 
     def interval(self, *args: Value) -> Interval:
         x = args[0].range
@@ -193,6 +216,7 @@ class Log(Smooth):
     """The natural logarithm."""
 
     symbol: ClassVar[str] = "log"
+    private: ClassVar[bool] = False
 
     def interval(self, *args: Value) -> Interval:
         x = args[0].range

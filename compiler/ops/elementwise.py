@@ -6,36 +6,50 @@ functions are in `activations`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from compiler.graph import Array, Kind, OpError, Shape, TensorOp, Value
+from compiler.graph import Array, Kind, OpError, Rounding, Shape, TensorOp, Value
 from compiler.interval import BITS, Interval, number
 from compiler.ops.rules import NUMBERS, broadcast, expect_count, expect_kind, typed
+from compiler.ops.shapes import aligned
 
 
 @dataclass(frozen=True)
-class Binary(TensorOp):
+class Binary(TensorOp, abstract=True):
     """Two numbers of one kind give one of that kind."""
 
     symbol: ClassVar[str] = ""
+    rounding: ClassVar[Rounding] = Rounding.STEPS
+    monotone: ClassVar[bool] = False
+    private: ClassVar[bool] = True
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, 2)
         return expect_kind(self.symbol, args, NUMBERS), broadcast(self.symbol, *args)
 
+    def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
+        return aligned(args, axes, shape)
+
 
 @dataclass(frozen=True)
-class Unary(TensorOp):
+class Unary(TensorOp, abstract=True):
     """One number gives one of its kind."""
 
     symbol: ClassVar[str] = ""
+    rounding: ClassVar[Rounding] = Rounding.STEPS
+    commutative: ClassVar[bool] = False
+    private: ClassVar[bool] = True
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, 1)
         return expect_kind(self.symbol, args, NUMBERS), args[0].shape
+
+    def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
+        return axes[0]
 
 
 # -- arithmetic --------------------------------------------------------------------------------------------------------
@@ -44,6 +58,7 @@ class Unary(TensorOp):
 @dataclass(frozen=True)
 class Add(Binary):
     symbol: ClassVar[str] = "`+`"
+    commutative: ClassVar[bool] = True
 
     def interval(self, *args: Value) -> Interval:
         return args[0].range + args[1].range
@@ -55,6 +70,7 @@ class Add(Binary):
 @dataclass(frozen=True)
 class Sub(Binary):
     symbol: ClassVar[str] = "`-`"
+    commutative: ClassVar[bool] = False
 
     def interval(self, *args: Value) -> Interval:
         if args[0] is args[1]:
@@ -70,11 +86,18 @@ class Mul(TensorOp):
     """A product; an int times a fixed is a fixed and needs no truncation, so mixed kinds stay mixed."""
 
     symbol: ClassVar[str] = "`*`"
+    rounding: ClassVar[Rounding] = Rounding.STEPS
+    commutative: ClassVar[bool] = True
+    monotone: ClassVar[bool] = False
+    private: ClassVar[bool] = True
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, 2)
         kinds = {expect_kind(self.symbol, (arg,), NUMBERS) for arg in args}
         return (Kind.FIXED if Kind.FIXED in kinds else Kind.INT), broadcast(self.symbol, *args)
+
+    def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
+        return aligned(args, axes, shape)
 
     def interval(self, *args: Value) -> Interval:
         if args[0] is args[1]:
@@ -90,10 +113,17 @@ class Div(TensorOp):
     """a / b of fixed numbers. Where b is 0 the result is some number (LANGUAGE.md, "Types and numbers")."""
 
     symbol: ClassVar[str] = "`/`"
+    rounding: ClassVar[Rounding] = Rounding.RELATIVE
+    commutative: ClassVar[bool] = False
+    monotone: ClassVar[bool] = False
+    private: ClassVar[bool] = True
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, 2)
         return expect_kind(self.symbol, args, (Kind.FIXED,)), broadcast(self.symbol, *args)
+
+    def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
+        return aligned(args, axes, shape)
 
     def interval(self, *args: Value) -> Interval:
         return args[0].range / args[1].range
@@ -106,6 +136,8 @@ class Div(TensorOp):
 @dataclass(frozen=True)
 class Neg(Unary):
     symbol: ClassVar[str] = "unary `-`"
+    rounding: ClassVar[Rounding] = Rounding.NONE
+    monotone: ClassVar[bool] = False
 
     def interval(self, *args: Value) -> Interval:
         return -args[0].range
@@ -117,6 +149,7 @@ class Neg(Unary):
 @dataclass(frozen=True)
 class Square(Unary):
     symbol: ClassVar[str] = "square"
+    monotone: ClassVar[bool] = False
 
     def interval(self, *args: Value) -> Interval:
         return args[0].range.square()
@@ -128,6 +161,7 @@ class Square(Unary):
 @dataclass(frozen=True)
 class Abs(Unary):
     symbol: ClassVar[str] = "abs"
+    monotone: ClassVar[bool] = False
 
     def interval(self, *args: Value) -> Interval:
         return args[0].range.absolute()
@@ -141,6 +175,7 @@ class Sign(Unary):
     """-1, 0 or 1, of the argument's kind."""
 
     symbol: ClassVar[str] = "sign"
+    monotone: ClassVar[bool] = False
 
     def interval(self, *args: Value) -> Interval:
         return Interval(np.sign(args[0].range.lo), np.sign(args[0].range.hi))
@@ -155,6 +190,7 @@ class Sign(Unary):
 @dataclass(frozen=True)
 class Minimum(Binary):
     symbol: ClassVar[str] = "minimum"
+    commutative: ClassVar[bool] = True
 
     def interval(self, *args: Value) -> Interval:
         return args[0].range.minimum(args[1].range)
@@ -166,6 +202,7 @@ class Minimum(Binary):
 @dataclass(frozen=True)
 class Maximum(Binary):
     symbol: ClassVar[str] = "maximum"
+    commutative: ClassVar[bool] = True
 
     def interval(self, *args: Value) -> Interval:
         return args[0].range.maximum(args[1].range)
@@ -181,6 +218,7 @@ class Clip(Unary):
     lo: float
     hi: float
     symbol: ClassVar[str] = "clip"
+    monotone: ClassVar[bool] = True
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         if not self.lo <= self.hi:
@@ -202,6 +240,10 @@ class Where(TensorOp):
     """a where the bit is 1, else b; a and b of one kind."""
 
     symbol: ClassVar[str] = "where"
+    rounding: ClassVar[Rounding] = Rounding.STEPS
+    commutative: ClassVar[bool] = False
+    monotone: ClassVar[bool] = False
+    private: ClassVar[bool] = True
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, 3)
@@ -210,6 +252,9 @@ class Where(TensorOp):
                 f"where expects bits as its first argument, found {typed(args[0])}", "compare first: `x > 0`", 0
             )
         return expect_kind(self.symbol, args[1:], NUMBERS), broadcast(self.symbol, *args)
+
+    def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
+        return aligned(args, axes, shape)
 
     def interval(self, *args: Value) -> Interval:
         return args[1].range.hull(args[2].range)
@@ -222,18 +267,29 @@ class Where(TensorOp):
 
 
 @dataclass(frozen=True)
-class Comparison(TensorOp):
-    """Compares what is stored, exactly; two numbers of one kind give a bit."""
+class Comparison(TensorOp, abstract=True):
+    """Compares what is stored, exactly; two numbers of one kind give a bit.
+
+    Ranges decide between whole numbers only: a fixed number is stored with the rounding of all that it is made of.
+    """
 
     symbol: ClassVar[str] = ""
+    rounding: ClassVar[Rounding] = Rounding.NONE
+    monotone: ClassVar[bool] = False
+    private: ClassVar[bool] = True
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, 2)
         expect_kind(self.symbol, args, NUMBERS)
         return Kind.BIT, broadcast(self.symbol, *args)
 
+    def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
+        return aligned(args, axes, shape)
 
-def _decided(certain: bool, impossible: bool) -> Interval:
+
+def _decided(args: tuple[Value, ...], certain: bool, impossible: bool) -> Interval:
+    if any(arg.kind is Kind.FIXED for arg in args):
+        return BITS
     if certain:
         return Interval(1, 1)
     return Interval(0, 0) if impossible else BITS
@@ -242,10 +298,11 @@ def _decided(certain: bool, impossible: bool) -> Interval:
 @dataclass(frozen=True)
 class Greater(Comparison):
     symbol: ClassVar[str] = "`>`"
+    commutative: ClassVar[bool] = False
 
     def interval(self, *args: Value) -> Interval:
         a, b = args[0].range, args[1].range
-        return _decided(a.lo > b.hi, a.hi <= b.lo)
+        return _decided(args, a.lo > b.hi, a.hi <= b.lo)
 
     def evaluate(self, *arrays: Array) -> Array:
         return np.greater(*arrays)
@@ -254,10 +311,11 @@ class Greater(Comparison):
 @dataclass(frozen=True)
 class GreaterEqual(Comparison):
     symbol: ClassVar[str] = "`>=`"
+    commutative: ClassVar[bool] = False
 
     def interval(self, *args: Value) -> Interval:
         a, b = args[0].range, args[1].range
-        return _decided(a.lo >= b.hi, a.hi < b.lo)
+        return _decided(args, a.lo >= b.hi, a.hi < b.lo)
 
     def evaluate(self, *arrays: Array) -> Array:
         return np.greater_equal(*arrays)
@@ -266,10 +324,11 @@ class GreaterEqual(Comparison):
 @dataclass(frozen=True)
 class Less(Comparison):
     symbol: ClassVar[str] = "`<`"
+    commutative: ClassVar[bool] = False
 
     def interval(self, *args: Value) -> Interval:
         a, b = args[0].range, args[1].range
-        return _decided(a.hi < b.lo, a.lo >= b.hi)
+        return _decided(args, a.hi < b.lo, a.lo >= b.hi)
 
     def evaluate(self, *arrays: Array) -> Array:
         return np.less(*arrays)
@@ -278,10 +337,11 @@ class Less(Comparison):
 @dataclass(frozen=True)
 class LessEqual(Comparison):
     symbol: ClassVar[str] = "`<=`"
+    commutative: ClassVar[bool] = False
 
     def interval(self, *args: Value) -> Interval:
         a, b = args[0].range, args[1].range
-        return _decided(a.hi <= b.lo, a.lo > b.hi)
+        return _decided(args, a.hi <= b.lo, a.lo > b.hi)
 
     def evaluate(self, *arrays: Array) -> Array:
         return np.less_equal(*arrays)
@@ -290,10 +350,11 @@ class LessEqual(Comparison):
 @dataclass(frozen=True)
 class Equal(Comparison):
     symbol: ClassVar[str] = "`==`"
+    commutative: ClassVar[bool] = True
 
     def interval(self, *args: Value) -> Interval:
         a, b = args[0].range, args[1].range
-        return _decided(a.width == b.width == 0 and a.lo == b.lo, a.intersect(b) is None)
+        return _decided(args, a.width == b.width == 0 and a.lo == b.lo, a.intersect(b) is None)
 
     def evaluate(self, *arrays: Array) -> Array:
         return np.equal(*arrays)
@@ -302,10 +363,11 @@ class Equal(Comparison):
 @dataclass(frozen=True)
 class NotEqual(Comparison):
     symbol: ClassVar[str] = "`!=`"
+    commutative: ClassVar[bool] = True
 
     def interval(self, *args: Value) -> Interval:
         a, b = args[0].range, args[1].range
-        return _decided(a.intersect(b) is None, a.width == b.width == 0 and a.lo == b.lo)
+        return _decided(args, a.intersect(b) is None, a.width == b.width == 0 and a.lo == b.lo)
 
     def evaluate(self, *arrays: Array) -> Array:
         return np.not_equal(*arrays)
@@ -315,20 +377,27 @@ class NotEqual(Comparison):
 
 
 @dataclass(frozen=True)
-class Logic(TensorOp):
+class Logic(TensorOp, abstract=True):
     """Bits give bits."""
 
     symbol: ClassVar[str] = ""
     count: ClassVar[int] = 2
+    rounding: ClassVar[Rounding] = Rounding.NONE
+    monotone: ClassVar[bool] = False
+    private: ClassVar[bool] = True
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, self.count)
         return expect_kind(self.symbol, args, (Kind.BIT,)), broadcast(self.symbol, *args)
 
+    def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
+        return aligned(args, axes, shape)
+
 
 @dataclass(frozen=True)
 class And(Logic):
     symbol: ClassVar[str] = "`and`"
+    commutative: ClassVar[bool] = True
 
     def interval(self, *args: Value) -> Interval:
         return args[0].range.minimum(args[1].range)
@@ -340,6 +409,7 @@ class And(Logic):
 @dataclass(frozen=True)
 class Or(Logic):
     symbol: ClassVar[str] = "`or`"
+    commutative: ClassVar[bool] = True
 
     def interval(self, *args: Value) -> Interval:
         return args[0].range.maximum(args[1].range)
@@ -351,6 +421,7 @@ class Or(Logic):
 @dataclass(frozen=True)
 class Not(Logic):
     symbol: ClassVar[str] = "`not`"
+    commutative: ClassVar[bool] = False
     count: ClassVar[int] = 1
 
     def interval(self, *args: Value) -> Interval:
@@ -364,10 +435,19 @@ class Not(Logic):
 class ToInt(TensorOp):
     """A bit as the int 0 or 1."""
 
+    symbol: ClassVar[str] = ""
+    rounding: ClassVar[Rounding] = Rounding.NONE
+    commutative: ClassVar[bool] = False
+    monotone: ClassVar[bool] = False
+    private: ClassVar[bool] = True
+
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count("the conversion to int", args, 1)
         expect_kind("the conversion to int", args, (Kind.BIT,))
         return Kind.INT, args[0].shape
+
+    def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
+        return axes[0]
 
     def interval(self, *args: Value) -> Interval:
         return args[0].range
@@ -380,10 +460,19 @@ class ToInt(TensorOp):
 class ToFixed(TensorOp):
     """An int as a fixed number of the same value."""
 
+    symbol: ClassVar[str] = ""
+    rounding: ClassVar[Rounding] = Rounding.NONE
+    commutative: ClassVar[bool] = False
+    monotone: ClassVar[bool] = False
+    private: ClassVar[bool] = True
+
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count("the conversion to fixed", args, 1)
         expect_kind("the conversion to fixed", args, (Kind.INT,))
         return Kind.FIXED, args[0].shape
+
+    def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
+        return axes[0]
 
     def interval(self, *args: Value) -> Interval:
         return args[0].range

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from compiler.graph import Array, Kind, OpError, Shape, TensorOp, Value
+from compiler.graph import NO_ROWS, ROWS_MEET, Array, Kind, OpError, Rounding, Shape, TensorOp, Value
 from compiler.interval import Interval
 from compiler.ops.rules import NUMBERS, expect_count, expect_kind, linear_form, show
+from compiler.ops.shapes import uniform
 
 ZERO = Interval(0, 0)
 
@@ -19,6 +21,10 @@ class MatMul(TensorOp):
     """NumPy's `@`: vectors, matrices and broadcast batches of them; an int times a fixed is a fixed."""
 
     symbol: ClassVar[str] = "`@`"
+    rounding: ClassVar[Rounding] = Rounding.STEPS
+    commutative: ClassVar[bool] = False
+    monotone: ClassVar[bool] = False
+    private: ClassVar[bool] = True
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, 2)
@@ -46,6 +52,23 @@ class MatMul(TensorOp):
         rows = a.shape[-2:-1] if a.rank > 1 else ()
         columns = b.shape[-1:] if b.rank > 1 else ()
         return kind, (*batch, *rows, *columns)
+
+    def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
+        lead = len(shape) - sum(arg.rank > 1 for arg in args)  # axes along which there are several products
+        left, right = args
+        ends = ((left, axes[0], -1, lead), (right, axes[1], -2 if right.rank > 1 else -1, len(shape) - 1))
+        places = []
+        for arg, axis, summed, end in ends:
+            if axis == NO_ROWS:
+                continue
+            if axis == arg.rank + summed:
+                return ROWS_MEET
+            places.append(end if axis >= arg.rank - 2 else axis - (arg.rank - 2) + lead)
+        place = places[0]
+        if len(places) == 2:
+            return place if places[0] == places[1] < lead else ROWS_MEET
+        free = right if axes[1] == NO_ROWS else left
+        return place if place >= lead or uniform(free, place - lead + max(free.rank - 2, 0)) else ROWS_MEET
 
     def interval(self, *args: Value) -> Interval:
         a, b = args
@@ -82,6 +105,10 @@ class Conv2d(TensorOp):
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
     symbol: ClassVar[str] = "conv2d"
+    rounding: ClassVar[Rounding] = Rounding.STEPS
+    commutative: ClassVar[bool] = False
+    monotone: ClassVar[bool] = False
+    private: ClassVar[bool] = True
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, 2)
@@ -111,6 +138,9 @@ class Conv2d(TensorOp):
             )
         height, width = self.output_size(x.shape[2:], weight.shape[2:])
         return kind, (x.shape[0], outs, height, width)
+
+    def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
+        return 0 if tuple(axes) == (0, NO_ROWS) else ROWS_MEET
 
     def output_size(self, size: Shape, kernel: Shape) -> tuple[int, int]:
         """(oh, ow) for an image of `size` (h, w) and a kernel (kh, kw)."""

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
-from compiler.graph import Array, Kind, OpError, Shape, TensorOp, Value
+from compiler.graph import ROWS_MEET, Array, Kind, OpError, Rounding, Shape, TensorOp, Value
 from compiler.interval import Interval
 from compiler.ops.linear import ZERO
 from compiler.ops.rules import NUMBERS, expect_count, expect_kind, show
 
 
 @dataclass(frozen=True)
-class Pool2d(TensorOp):
+class Pool2d(TensorOp, abstract=True):
     """`kernel`, `stride` and `padding` (both sides alike) are (vertical, horizontal)."""
 
     kernel: tuple[int, int]
@@ -23,6 +24,10 @@ class Pool2d(TensorOp):
     padding: tuple[int, int] = (0, 0)
     symbol: ClassVar[str] = ""
     kinds: ClassVar[tuple[Kind, ...]] = NUMBERS
+    rounding: ClassVar[Rounding] = Rounding.STEPS
+    commutative: ClassVar[bool] = False
+    monotone: ClassVar[bool] = False
+    private: ClassVar[bool] = True
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, 1)
@@ -43,6 +48,9 @@ class Pool2d(TensorOp):
                 arg="padding",
             )
         return expect_kind(self.symbol, args, self.kinds), (*x.shape[:2], *self.output_size(x.shape))
+
+    def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
+        return axes[0] if axes[0] < 2 else ROWS_MEET
 
     def output_size(self, shape: Shape) -> tuple[int, int]:
         """(oh, ow): whole windows only, as PyTorch without ceil_mode."""

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from compiler.graph import Array, Kind, Shape, TensorOp, Value
+from compiler.graph import ROWS_MEET, Array, Kind, Rounding, Shape, TensorOp, Value
 from compiler.interval import Interval
 from compiler.ops.rules import NUMBERS, axes_of, axis_of, expect_count, expect_kind
 
 
 @dataclass(frozen=True)
-class Reduction(TensorOp):
+class Reduction(TensorOp, abstract=True):
     axes: tuple[int, ...]
     keepdims: bool = False
     symbol: ClassVar[str] = ""
     kinds: ClassVar[tuple[Kind, ...]] = NUMBERS
+    rounding: ClassVar[Rounding] = Rounding.STEPS
+    commutative: ClassVar[bool] = False
+    monotone: ClassVar[bool] = False
+    private: ClassVar[bool] = True
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, 1)
         axes = axes_of(self.symbol, self.axes, args[0].rank)
         return expect_kind(self.symbol, args, self.kinds), reduced(args[0].shape, axes, self.keepdims)
+
+    def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
+        return kept_axis(axes[0], self.axes, self.keepdims)
 
     def interval(self, *args: Value) -> Interval:
         return args[0].range
@@ -36,6 +44,13 @@ def reduced(shape: Shape, axes: tuple[int, ...], keepdims: bool) -> Shape:
     if keepdims:
         return tuple(1 if axis in axes else size for axis, size in enumerate(shape))
     return tuple(size for axis, size in enumerate(shape) if axis not in axes)
+
+
+def kept_axis(axis: int, gone: tuple[int, ...], keepdims: bool) -> int:
+    """Where the rows' axis is behind a reduction."""
+    if axis in gone:
+        return ROWS_MEET
+    return axis if keepdims else axis - sum(each < axis for each in gone)
 
 
 @dataclass(frozen=True)
@@ -80,12 +95,19 @@ class ArgMax(TensorOp):
 
     axis: int
     symbol: ClassVar[str] = "argmax"
+    rounding: ClassVar[Rounding] = Rounding.NONE
+    commutative: ClassVar[bool] = False
+    monotone: ClassVar[bool] = False
+    private: ClassVar[bool] = True
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, 1)
         expect_kind(self.symbol, args, NUMBERS)
         axis = axis_of(self.symbol, self.axis, args[0].rank)
         return Kind.INT, reduced(args[0].shape, (axis,), keepdims=False)
+
+    def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
+        return kept_axis(axes[0], (self.axis,), keepdims=False)
 
     def interval(self, *args: Value) -> Interval:
         return Interval(0, args[0].shape[self.axis] - 1)

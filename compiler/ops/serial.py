@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Any
 
 import compiler.ops  # noqa: F401  # so that every op is known before the first look-up
-from compiler.graph import Kind, TensorOp, Value, apply, topological
+from compiler.graph import OPS, Kind, Value, apply, topological
 from compiler.interval import Interval
 
 
@@ -25,10 +25,9 @@ def to_plain(value: Value) -> list[dict[str, Any]]:
 
 def from_plain(nodes: list[dict[str, Any]]) -> Value:
     """The expression that `to_plain` wrote; raises ValueError when an op is unknown or its fields do not fit."""
-    known = _known_ops(TensorOp)
     values: list[Value] = []
     for node in nodes:
-        kind = known.get(node["op"])
+        kind = OPS.get(node["op"])
         if kind is None:
             raise ValueError(f"expected one of the compiler's ops, found {node['op']!r}")
         try:
@@ -40,13 +39,6 @@ def from_plain(nodes: list[dict[str, Any]]) -> Value:
         declared = None if promise is None else Interval(*map(float.fromhex, promise))
         values.append(apply(op, *args, name=node.get("name"), declared=declared))
     return values[-1]
-
-
-def _known_ops(base: type[TensorOp]) -> dict[str, type[TensorOp]]:
-    known = {base.__name__: base}
-    for below in base.__subclasses__():
-        known |= _known_ops(below)
-    return known
 
 
 def _node_to_plain(value: Value, args: list[int]) -> dict[str, Any]:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from compiler.graph import Array, Kind, OpError, Shape, TensorOp, Value
+from compiler.graph import NO_ROWS, ROWS_MEET, Array, Constant, Kind, OpError, Rounding, Shape, TensorOp, Value
 from compiler.interval import Interval, hull
 from compiler.ops.rules import axis_of, expect_count, expect_kind, show
 
 
 @dataclass(frozen=True)
-class Move(TensorOp):
+class Move(TensorOp, abstract=True):
     """A result whose elements are elements of the first argument."""
 
     symbol: ClassVar[str] = ""
+    rounding: ClassVar[Rounding] = Rounding.NONE
+    commutative: ClassVar[bool] = False
+    monotone: ClassVar[bool] = False
+    private: ClassVar[bool] = True
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, 1)
@@ -53,6 +58,13 @@ class Reshape(Move):
     def evaluate(self, *arrays: Array) -> Array:
         return arrays[0].reshape(self.shape)
 
+    def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
+        """The axis with as many elements before it and behind it; of several (a batch of 1) the nearest."""
+        old, axis = args[0].shape, axes[0]
+        before, size = math.prod(old[:axis]), old[axis]
+        fitting = [i for i, n in enumerate(shape) if n == size and math.prod(shape[:i]) == before]
+        return min(fitting, key=lambda i: abs(i - axis), default=ROWS_MEET)
+
 
 def _no_sizes(shape: Shape, wanted: Shape) -> str:
     """Why `wanted`, which has sizes below 1, is no shape for the elements of `shape`."""
@@ -84,6 +96,9 @@ class Transpose(Move):
     def evaluate(self, *arrays: Array) -> Array:
         return np.transpose(arrays[0], self.axes)
 
+    def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
+        return self.axes.index(axes[0])
+
 
 @dataclass(frozen=True)
 class Slice(Move):
@@ -108,6 +123,11 @@ class Slice(Move):
     def evaluate(self, *arrays: Array) -> Array:
         return arrays[0][tuple(map(_span, self.starts, self.steps, self.counts))]
 
+    def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
+        axis = axes[0]
+        whole = (self.starts[axis], self.steps[axis], self.counts[axis]) == (0, 1, args[0].shape[axis])
+        return axis if whole else ROWS_MEET
+
 
 def _span(start: int, step: int, count: int) -> slice:
     stop = start + step * count
@@ -120,6 +140,10 @@ class Concat(TensorOp):
 
     axis: int
     symbol: ClassVar[str] = "concat"
+    rounding: ClassVar[Rounding] = Rounding.NONE
+    commutative: ClassVar[bool] = False
+    monotone: ClassVar[bool] = False
+    private: ClassVar[bool] = True
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         if not args:
@@ -142,6 +166,10 @@ class Concat(TensorOp):
 
     def evaluate(self, *arrays: Array) -> Array:
         return np.concatenate(arrays, axis=self.axis)
+
+    def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
+        found = aligned(args, axes, shape)
+        return ROWS_MEET if found == self.axis else found
 
 
 def _without(shape: Shape, axis: int) -> Shape:
@@ -183,6 +211,9 @@ class Pad(Move):
     def evaluate(self, *arrays: Array) -> Array:
         return np.pad(arrays[0], self.widths, constant_values=arrays[0].dtype.type(self.value))
 
+    def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
+        return axes[0] if self.widths[axes[0]] == (0, 0) else ROWS_MEET
+
 
 @dataclass(frozen=True)
 class BroadcastTo(Move):
@@ -206,3 +237,32 @@ class BroadcastTo(Move):
 
     def evaluate(self, *arrays: Array) -> Array:
         return np.broadcast_to(arrays[0], self.shape)
+
+    def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
+        moved = axes[0] + len(shape) - args[0].rank
+        return moved if shape[moved] == args[0].shape[axes[0]] else ROWS_MEET
+
+
+# -- the rows of the dim `batch`, for ops that broadcast ---------------------------------------------------------------
+
+
+def aligned(args: Sequence[Value], axes: Sequence[int], result: Shape) -> int:
+    """The rows' axis in `result`, to which the arguments are broadcast."""
+    pairs = list(zip(args, axes, strict=True))
+    axis, *others = {known + len(result) - arg.rank for arg, known in pairs if known != NO_ROWS}
+    if others or any(arg.shape[known] != result[axis] for arg, known in pairs if known != NO_ROWS):
+        return ROWS_MEET
+    free = [arg for arg, known in pairs if known == NO_ROWS]
+    return axis if all(uniform(arg, axis - len(result) + arg.rank) for arg in free) else ROWS_MEET
+
+
+def uniform(value: Value, axis: int) -> bool:
+    """Whether every row along `axis` gets the same of a value that depends on no rows. axis < 0: it has no such."""
+    if axis < 0 or value.shape[axis] == 1:
+        return True
+    if isinstance(value.op, Constant):
+        array = value.array
+        return bool(np.all(array == array.take([0], axis=axis)))
+    if isinstance(value.op, BroadcastTo):
+        return uniform(value.args[0], axis - value.rank + value.args[0].rank)
+    return False

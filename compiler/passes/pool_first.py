@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from compiler.graph import Graph, Value, apply, rebuild, rewrite
 from compiler.interval import Interval
-from compiler.ops.activations import Relu, Relu6
-from compiler.ops.elementwise import Clip
 from compiler.ops.pooling import MaxPool2d
 from compiler.ops.reductions import Max
 
@@ -25,7 +23,7 @@ def pool_first(graph: Graph) -> Graph:
             promise = _both(value.declared, activation.declared)
             return apply(activation.op, pooled, span=activation.span, name=value.name, declared=promise)
         found = rebuild(value, args)
-        if isinstance(value.op, Relu | Relu6 | Clip) and uses[value] == 1:
+        if value.op.monotone and uses[value] == 1:
             alone.add(found)
         return found
 

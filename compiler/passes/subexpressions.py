@@ -6,9 +6,6 @@ Expressions under different promises (`in [lo, hi]`) stay apart: each promise is
 from __future__ import annotations
 
 from compiler.graph import Graph, Input, Param, Value, rebuild, rewrite
-from compiler.ops.elementwise import Add, And, Equal, Maximum, Minimum, Mul, NotEqual, Or
-
-COMMUTATIVE = (Add, Mul, Minimum, Maximum, Equal, NotEqual, And, Or)
 
 
 def common_subexpressions(graph: Graph) -> Graph:
@@ -19,7 +16,7 @@ def common_subexpressions(graph: Graph) -> Graph:
         if isinstance(value.op, Input | Param):
             return value  # leaves keep their identity: `graph.inputs` lists them
         places = [number[arg] for arg in args]
-        if isinstance(value.op, COMMUTATIVE):
+        if value.op.commutative:
             places.sort()
         key = (value.op, tuple(places), value.declared)
         if key not in known:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from compiler.graph import Graph
-from compiler.ops.activations import Log, Rsqrt, Sqrt
+from compiler.graph import Graph, Leaf
 from compiler.passes.report import report
 from dsl.errors import Diagnostic
-
-PLAINTEXT_ONLY = (Sqrt, Rsqrt, Log)
 
 
 def unsupported(graph: Graph) -> list[Diagnostic]:
@@ -20,5 +17,5 @@ def unsupported(graph: Graph) -> list[Diagnostic]:
             "it is supported on constants, and where everything below it comes from one role",
         )
         for value in graph.values()
-        if isinstance(value.op, PLAINTEXT_ONLY)
+        if not (value.op.private or isinstance(value.op, Leaf))
     ]

@@ -8,7 +8,8 @@ A gate is one instruction of the op-list: a frozen dataclass whose fields are re
     evaluate    the parties' side: from shares and masked values to shares
     meaning     what it computes, on plain ring elements; the oracle of the tests and of `--simulate`
 
-Gates know nothing of sockets, files, threads or plans. What they may touch is the context they are handed.
+Gates know nothing of sockets, files, threads or plans. What they may touch is the context they are handed, whose
+registers and masks hold arrays as `registers.held` says: of any strides, perhaps read-only.
 
 All that others ask about a gate it says itself; nobody keeps a list of gates. The compiler asks for the forms of its
 results (`result`), the rings of its operands (`demand`) and what it needs of them (`wants_mask`,
@@ -212,6 +213,14 @@ def register_fields(gate: Gate) -> tuple[tuple[str, str], ...]:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A part of a protocol, for reports. explanation: what it does, in a line. docs/protocols.md has the protocols."""
+
+    name: str
+    explanation: str
+
+
+@dataclass(frozen=True)
 class Revelation:
     """What somebody learns by an instruction, as a sentence. whole: it is said once for a plan, behind the others."""
 
@@ -238,8 +247,8 @@ class Gate:
     """Whether it sends the other party a message: see the last section of this class."""
     flattens: ClassVar[bool] = False
     """Whether the parties work on flat arrays, so that an operand that is not contiguous is copied."""
-    protocol: ClassVar[str] = ""
-    """The part of a protocol as which a cost report names it, where it is worth naming."""
+    protocol: ClassVar[Part | None] = None
+    """As what a cost report names it, where it is worth naming."""
 
     def __init_subclass__(cls, family: bool = False) -> None:
         """Enters the class into GATES. family: it is only a base of gates."""
@@ -350,8 +359,9 @@ class Gate:
         """Whether `mask` is the stream of this op as it is, so that it can be expanded in pieces."""
         return False
 
-    def temporary_bytes(self, types: Types, strided: Container[int]) -> int:
-        """What a party holds beside operands and results; `strided`: operands that may not be contiguous."""
+    def temporary_bytes(self, types: Types, strided: Container[int], kept: Container[int]) -> int:
+        """What a party holds beside operands and results. strided: operands that may not be contiguous; kept: those
+        whose mask is there anyway."""
         if not self.flattens:
             return 0
         copies = sum(types[r].memory_bytes for r in self.ins if r in strided)

@@ -26,6 +26,7 @@ from .base import (
     MeaningContext,
     Out,
     Outs,
+    Part,
     PartyContext,
     Types,
     flat,
@@ -37,6 +38,9 @@ from .secrets import Planes, Secret
 
 Kind: TypeAlias = Literal["lt", "eq"]
 """Order or equality."""
+
+
+DIGIT_TABLES = Part("digit tables", "compares: looks the digits of masked values up in tables that the dealer made")
 
 
 def leaf_planes(digits: int, kind: Kind) -> int:
@@ -55,7 +59,7 @@ class Leaf(Gate):
     fresh = True
     reveals = False
     flattens = True
-    protocol = "digit tables"
+    protocol = DIGIT_TABLES
 
     width: int
     low_bit: int
@@ -133,7 +137,7 @@ class Combine(Gate):
 
     fresh = True
     reveals = False
-    protocol = "digit tables"
+    protocol = DIGIT_TABLES
 
     nodes: int
     fan_in: int

@@ -302,7 +302,7 @@ class Unmask(Gate):
     def is_view(self, types: Types) -> bool:
         return types[self.x].form is Form.BARE
 
-    def temporary_bytes(self, types: Types, strided: Container[int]) -> int:
+    def temporary_bytes(self, types: Types, strided: Container[int], kept: Container[int]) -> int:
         return types[self.x].memory_bytes if types[self.x].form is Form.WIRE else 0
 
     def deal(self, d: DealerContext) -> None:

@@ -25,7 +25,20 @@ import numpy as np
 
 from .. import kernels
 from ..registers import Form
-from .base import Array, DealerContext, Gate, In, MaskContext, MeaningContext, Out, PartyContext, Types, flat, tiles
+from .base import (
+    Array,
+    DealerContext,
+    Gate,
+    In,
+    MaskContext,
+    MeaningContext,
+    Out,
+    Part,
+    PartyContext,
+    Types,
+    flat,
+    tiles,
+)
 
 
 class Product(Gate, family=True):
@@ -33,7 +46,7 @@ class Product(Gate, family=True):
 
     fresh = True
     reveals = False
-    protocol = "masked product"
+    protocol = Part("masked product", "multiplies under masks whose product the dealer shares")
 
     x: In
     y: In
@@ -134,9 +147,10 @@ class Product(Gate, family=True):
 class Halvable(Product, family=True):
     """A product that is worth halving. half: the operand whose mask is even at party 0, or ""."""
 
-    def temporary_bytes(self, types: Types, strided: Container[int]) -> int:
+    def temporary_bytes(self, types: Types, strided: Container[int], kept: Container[int]) -> int:
         masks_and_operands = 2 if self.half else 1
-        return masks_and_operands * sum(types[r].memory_bytes for r in self.ins if types[r].form is Form.WIRE)
+        wires = [r for r in self.ins if types[r].form is Form.WIRE and r not in kept]
+        return masks_and_operands * sum(types[r].memory_bytes for r in wires)
 
 
 @dataclass(frozen=True)
@@ -210,7 +224,7 @@ class Square(Gate):
     fresh = True
     reveals = False
     flattens = True
-    protocol = "masked square"
+    protocol = Part("masked square", "squares under a mask whose square the dealer shares")
 
     x: In
     y: Out

@@ -24,6 +24,7 @@ from .base import (
     MeaningContext,
     Out,
     Owners,
+    Part,
     PartyContext,
     Revelation,
     Types,
@@ -47,7 +48,7 @@ class Select(Gate):
     fresh = True
     reveals = True
     flattens = True
-    protocol = "select"
+    protocol = Part("select", "chooses by a secret bit")
 
     shift: int
     width: int

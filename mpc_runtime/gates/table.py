@@ -23,6 +23,7 @@ from .base import (
     In,
     MeaningContext,
     Out,
+    Part,
     PartyContext,
     Types,
     flat,
@@ -62,7 +63,7 @@ class Table(Gate):
     fresh = True
     reveals = False
     flattens = True
-    protocol = "sample table"
+    protocol = Part("sample table", "a function as a table of samples, looked up at a masked place")
 
     function: str
     input_scale: int

@@ -23,6 +23,7 @@ from .base import (
     MeaningContext,
     Out,
     Owners,
+    Part,
     PartyContext,
     Revelation,
     Types,
@@ -56,7 +57,7 @@ class Truncate(Gate):
     fresh = True
     reveals = True
     flattens = True
-    protocol = "truncation"
+    protocol = Part("truncation", "rounds a product back to the number format")
 
     shift: int
     width: int

@@ -17,6 +17,7 @@ from mpc_runtime.gates.base import (
     MeaningContext,
     Out,
     Owners,
+    Part,
     PartyContext,
     Revelation,
     Types,
@@ -40,7 +41,7 @@ class Cube(Gate):
 
     fresh = True
     reveals = False
-    protocol = "masked cube"
+    protocol = Part("masked cube", "the third power")
 
     x: In
     y: Out
@@ -141,6 +142,7 @@ def test_reports_name_it_and_count_what_it_moves() -> None:
     plan, b, _ = built(Confide)
     t, said = trace(plan, b.values), cost(plan)
     assert "masked cube" in said.per_op[-1].protocol
+    assert said.protocols["masked cube"] == "the third power"
     assert said.offline_bytes == t.dealt["run"] == 2 * 8 * X.size
     assert said.online_bytes == sum(len(m) for party in t.sent["run"] for m in party)
     assert said.peak_memory > BASE

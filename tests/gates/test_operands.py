@@ -30,7 +30,7 @@ U = np.uint64
 Shape = tuple[int, ...]
 Check = Callable[[Trace], object]
 
-SHAPES: tuple[Shape, ...] = ((), (1,), (2, 3), (3, 1, 2))
+SHAPES: tuple[Shape, ...] = ((), (1,), (5,), (3, 1, 2))
 FORMS = tuple(Form)
 MASKED = (Form.WIRE, Form.BARE)
 ADDITIVE = (Form.SHARED, Form.OFFSET)
@@ -205,15 +205,6 @@ def xor(o: Operands) -> Iterator[Check]:
 # -- products ----------------------------------------------------------------------------------------------------------
 
 
-def mul(o: Operands) -> Iterator[Check]:
-    for (first, second), shape in product(PRODUCTS, SHAPES):
-        for other in beside(shape):
-            x, y = o.words(shape), o.words(other)
-            expected = modulo(integers(x) * integers(y), RING)
-            registers = {"x": o.lay(first, x), "y": o.lay(second, y)}
-            yield equals(o.b.emit(gates.Mul, expected.shape, RING, **registers), expected)
-
-
 def square(o: Operands) -> Iterator[Check]:
     for shape in SHAPES:
         x = o.words(shape)
@@ -235,13 +226,13 @@ def bilinear(
             secret = first is second is Form.WIRE
             if known and not secret:
                 continue
-            for half in ("", "x", "y") if secret else ("",):
-                registers = {}
+            for half in ("", "x", "y") if secret and cls is not gates.Mul else ("",):
+                named: dict[str, object] = {**attributes, "half": half} if half else dict(attributes)
                 for name, form, value in (("x", first, x), ("y", second, y)):
                     o.b.stage = "setup" if name == known else "run"
-                    registers[name] = o.view(value, o.b.even) if name == half else o.lay(form, value)
+                    named[name] = o.view(value, o.b.even) if name == half else o.lay(form, value)
                 o.b.stage = "run"
-                z = o.b.emit(cls, expected.shape, RING, half=half, **registers, **attributes)
+                z = o.b.emit(cls, expected.shape, RING, **named)
                 yield equals(z, modulo(expected * U(2), RING) if half else expected)
 
     return case
@@ -424,7 +415,7 @@ CASES: dict[str, Callable[[Operands], Iterator[Check]]] = {
         {},
     ),
     "Materialize": changing_form(gates.Materialize, (Form.OFFSET,)),
-    "Mul": mul,
+    "Mul": bilinear(gates.Mul, tuple((s, other) for s in SHAPES for other in beside(s)), np.multiply, {}),
     "Open": changing_form(gates.Open, ADDITIVE),
     "OpenEven": open_even,
     "Pad": linear_map(gates.Pad, lambda s: {"widths": ((1, 2),) * len(s)}, padded, bits=True),

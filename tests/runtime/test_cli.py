@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from terminal import command, environment, free_port, mpcc, started
+from terminal import ROOT, command, environment, free_port, mpcc, started
 
 from compiler.cli.main import COMMANDS
 
@@ -136,6 +137,35 @@ def test_a_check_is_no_output(folder: Path) -> None:
     )
     arguments = ["--checked", "--param", "w=w.npy", "--input", "x=x.npy", "--output", "s=o.npy"]
     assert "no such output; the plan has score\n" in mpcc(folder, "run", "promised.ppml", *arguments).stderr
+
+
+def test_the_doctor_names_a_file_once(folder: Path) -> None:
+    sick = mpcc(folder, "doctor", "none.ppml", "--cluster", "none.toml")
+    assert sick.returncode == 1
+    assert "BAD  none.toml: cannot be read: No such file" in sick.stdout
+    assert "BAD  none.ppml: cannot be read: No such file" in sick.stdout
+    assert "BAD  bad.ppml: 1 error\n     help: mpcc check bad.ppml shows" in mpcc(folder, "doctor", "bad.ppml").stdout
+    well = mpcc(folder, "doctor", "credit.ppml")
+    assert well.returncode == 0
+    assert "ok   credit.ppml: credit, plan " in well.stdout
+
+
+def test_the_doctor_looks_for_every_package_that_is_needed() -> None:
+    from compiler.cli.doctor import NEEDED
+
+    text = (ROOT / "pyproject.toml").read_text()
+    listed = re.search(r"^dependencies = \[(.*?)^\]", text, re.S | re.M)
+    assert listed is not None
+    named = set(re.findall(r'"([a-z]+)', listed[1])) - {"tomli"}  # of Python before 3.11
+    assert {"pyzmq" if module == "zmq" else module for module in NEEDED} == named
+
+
+def test_explain_explains_its_protocols(folder: Path) -> None:
+    text = mpcc(folder, "explain", "credit.ppml").stdout
+    assert "masked product  multiplies under masks" in text
+    assert "sample table" not in text
+    cost = json.loads(mpcc(folder, "explain", "credit.ppml", "--json").stdout)["cost"]
+    assert {name for op in cost["per_op"] for name in op["protocol"].split(", ") if name} == cost["protocols"].keys()
 
 
 @pytest.fixture

@@ -194,3 +194,12 @@ def test_what_the_expansion_finds_to_be_constant_is_a_value_like_any_other(expre
     found = run_plan(program.plan, {"x": x, "z": z}).results["y"]
     right = program.reference({"x": x, "z": z})["y"]
     assert np.abs(found.astype(float) - right.astype(float)).max() <= 2 * 2.0**-16
+
+
+def test_counts_of_what_rounding_decides_have_room() -> None:
+    """softmax is never 0, but what is stored of it is: 96 of 100 entries, and -96 is 0 in the few bits of [0, 0]."""
+    text = f"{HEAD}input x : [100] from a in [-40, 0]\ninput zero : [] from b in [0, 0]\n"
+    text += "n = sum(softmax(x + zero) > 0)\noutput n to a\noutput all = n == 100 to a\n"
+    x = np.where(np.arange(100) < 4, 0.0, -40.0)
+    results = run_plan(mpc.compile(text=text).plan, {"x": x, "zero": 0.0}).results
+    assert results["n"] == 4 and not results["all"]

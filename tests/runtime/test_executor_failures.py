@@ -14,6 +14,7 @@ from mpc_runtime.executor import ExecutionKeys, PartyExecutor
 from mpc_runtime.plan import Plan
 from mpc_runtime.sharing import rebuild, result_size
 from mpc_runtime.transport.memory import channel_pair, material_pipe
+from tests.loaded import loaded
 from tests.models_in_memory import all_models, model
 from tests.traced import KEYS, random_shares, split
 
@@ -51,7 +52,7 @@ class Meddled:
 def honest_party_meets(what: str, at: int, bad: int) -> PeerError:
     """What the other party raises when party `bad` does this to its message number `at`."""
     m = model(NAME, TEXT)
-    plan = m.program.plan
+    plan = loaded(m.program.plan)
     channels = channel_pair(1.0)
     pipes = [material_pipe(1.0) for _ in (0, 1)]
     dealer = DealerExecutor(plan)
@@ -106,7 +107,7 @@ def test_a_silent_peer_is_given_up(bad: int) -> None:
 @pytest.mark.parametrize("how", ["closes", "stays silent"])
 def test_material_that_ends_early(how: str) -> None:
     m = model(NAME, TEXT)
-    plan = m.program.plan
+    plan = loaded(m.program.plan)
     channels = channel_pair(1.0)
     shares = split(plan, plan.procedure("run"), m.feeds["run"], random_shares(0))
     raised: dict[int, BaseException] = {}

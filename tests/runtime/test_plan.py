@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import mmap
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,16 @@ import pytest
 from machines import run_plan
 
 import mpc_runtime as mpc
+from compiler import simulation
 from mpc_runtime.plan import Plan
+from mpc_runtime.simulator import Simulator
 from tests.loaded import plan_bytes, stubborn
+from tests.models_in_memory import all_models, model
 from tests.plans_by_hand import Builder
 from tests.zoo import data
 
 Array = np.ndarray
+MODELS = dict(all_models())
 WORDS = np.arange(12, dtype=np.uint64).reshape(3, 4)
 BITS = np.array([1, 0, 1], np.uint8)
 HOW = {
@@ -83,6 +88,30 @@ def test_a_plan_leaves_the_arrays_that_it_was_given_to_their_owner() -> None:
     given = WORDS.copy()
     plan_of(given)
     given[0] = 7
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_plan_read_is_the_plan_that_was_written(name: str) -> None:
+    """Field by field, types included: what a machine loads has no other numbers than what was compiled."""
+    plan = model(name, MODELS[name]).program.plan
+    found = Plan.from_bytes(plan.to_bytes())
+    assert_held(found, *plan.constants)
+    for field in fields(Plan):
+        if field.name != "constants":
+            assert repr(getattr(found, field.name)) == repr(getattr(plan, field.name)), field.name
+
+
+def test_the_simulator_executes_a_plan_that_was_saved_and_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = mpc.compile(text="model m\nrole a\ninput x : [2] from a in [0, 1]\noutput y = x * [1, 2] to a\n")
+    seen: list[Plan] = []
+
+    def simulator(plan: Plan, keys: Mapping[str, tuple[bytes, bytes]]) -> Simulator:
+        seen.append(plan)
+        return Simulator(plan, keys)
+
+    monkeypatch.setattr(simulation, "Simulator", simulator)
+    program.simulate({"x": [0, 1]})
+    assert seen[0] is not program.plan and seen[0].to_bytes() == program.plan.to_bytes()
 
 
 OWNERS = "role a, b\ninput x : [{n}, 4] from a in [-4, 4]\ninput z : [{n}, 4] from b in [-4, 4]\n"

@@ -1,0 +1,388 @@
+"""What a generated program may say next: for each function of the language one that draws a call of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from tests.fuzz import meaning as m
+from tests.fuzz.boxes import Box, point, provided
+from tests.fuzz.building import Builder, Value
+
+Call = Callable[[Builder], Value | None]
+
+
+def _numbers(value: Value) -> bool:
+    return value.kind != "bit"
+
+
+def _partner(b: Builder, first: Value, fits: Callable[[Value], bool] = lambda value: True) -> Value | None:
+    """A second operand that broadcasts with the first."""
+    return b.operand(lambda value: fits(value) and _broadcasts(first, value))
+
+
+def _broadcasts(*values: Value) -> bool:
+    try:
+        return int(np.prod(np.broadcast_shapes(*(value.shape for value in values)))) <= 2000
+    except ValueError:
+        return False
+
+
+# -- element by element ------------------------------------------------------------------------------------------------
+
+
+def unary(b: Builder, form: str, meaning: Callable[..., Box], **options: object) -> Value | None:
+    x = b.operand()
+    return None if x is None else b.make(form, meaning, x, **options)
+
+
+def binary(b: Builder, sign: str, meaning: Callable[..., Box]) -> Value | None:
+    x = b.operand()
+    if x is None:
+        return None
+    y = b.literal() if b.chance(3) else _constant(b, x) if b.chance(6) else _partner(b, x)
+    if y is None:
+        return None
+    if sign == "/" and y.constant:
+        meaning = m.div_constant
+        if not (np.abs(y.box.lo) > 1e-5).all():
+            return None
+    if b.chance(3):
+        x, y = y, x
+        if sign == "/" and y.constant:
+            return None
+        meaning = m.div if sign == "/" else meaning
+    form = f"{sign}({{0}}, {{1}})" if sign.isalpha() else f"{{0}} {sign} {{1}}"
+    return b.make(form, meaning, x, y)
+
+
+def _constant(b: Builder, like: Value) -> Value | None:
+    """A `const` table with the last axis of a value."""
+    rows = list(like.shape[-1:] or (2,))
+    numbers = [b.literal() for _ in range(min(rows[0], 3))]
+    cycle = [numbers[i % len(numbers)] for i in range(rows[0])]
+    name = b.name("c")
+    b.lines.append(f"const {name} = [{', '.join(n.text.strip('()') for n in cycle)}]")
+    kind = "fixed" if any(n.kind == "fixed" for n in cycle) else "int"
+    return Value(name, point(kind, [float(n.box.lo) for n in cycle]), constant=True)
+
+
+def power(b: Builder) -> Value | None:
+    n = b.pick([2, 3, 0, 1, -1, 4, 5, -2])
+    return unary(b, "{0} ** {n}", m.power, n=n)
+
+
+def owned(b: Builder) -> Value | None:
+    """Functions that only an owner's client computes."""
+    x = b.operand(lambda value: len(value.owners) == 1)
+    root, logarithm = m.monotone(np.sqrt), m.monotone(np.log)
+    forms = [("sqrt({0})", root), ("log({0})", logarithm), ("rsqrt({0})", m.rsqrt), ("{0} ** 0.5", root)]
+    return None if x is None or not (x.box.lo > 0).all() else b.make(*b.pick(forms), x)
+
+
+def clip(b: Builder) -> Value | None:
+    ends = sorted([b.literal(), b.literal()], key=lambda n: float(n.box.lo))
+    lo, hi = (int(n.box.lo) if n.kind == "int" else float(n.box.lo) for n in ends)
+    return unary(b, "clip({0}, {lo}, {hi})", m.clip, lo=lo, hi=hi)
+
+
+def leaky_relu(b: Builder) -> Value | None:
+    return unary(b, "leaky_relu({0}, slope={slope})", m.leaky_relu, slope=b.pick([0.01, 0.1, 0.5, 0.001, 1.0, 0.0]))
+
+
+def where(b: Builder) -> Value | None:
+    bit = b.operand(lambda value: value.kind == "bit")
+    x = None if bit is None else _partner(b, bit)
+    if bit is None or x is None:
+        return None
+    y = b.literal() if b.chance(3) else b.operand(lambda value: _broadcasts(bit, x, value))
+    x, y = (y, x) if b.chance(3) else (x, y)
+    return None if y is None or x is None else b.make("where({0}, {1}, {2})", m.where, bit, x, y)
+
+
+def comparison(b: Builder) -> Value | None:
+    sign = b.pick([">", "<", ">=", "<=", "==", "!="])
+    return binary(b, sign, lambda f, x, y: m.compare(f, x, y, sign))
+
+
+def logic(b: Builder) -> Value | None:
+    x = b.operand(lambda value: value.kind == "bit")
+    if x is None:
+        return None
+    y = _partner(b, x, lambda value: value.kind == "bit")
+    if y is None or b.chance(3):
+        return b.make("not {0}", m.inverted, x)
+    return b.make(*b.pick([("{0} and {1}", m.both), ("{0} or {1}", m.either)]), x, y)
+
+
+# -- products ----------------------------------------------------------------------------------------------------------
+
+
+def matmul(b: Builder) -> Value | None:
+    x = b.operand(lambda value: len(value.shape) >= 1)
+    if x is None:
+        return None
+    inner = x.shape[-1]
+    y = b.operand(lambda value: _rows(value) == inner and len(value.shape) <= 3 and len(x.shape) <= 3)
+    if y is not None and not b.chance(4):
+        fits = len(x.shape) < 3 or len(y.shape) < 3 or 1 in (x.shape[0], y.shape[0]) or x.shape[0] == y.shape[0]
+        return b.make("{0} @ {1}", m.matmul, x, y) if fits else None
+    if y is None and b.chance(2):
+        return (
+            b.make("{0} @ transpose({1})", lambda f, p, q: m.matmul(f, p, m.moved(np.transpose)(f, q)), x, x)
+            if len(x.shape) == 2
+            else None
+        )
+    table = _constant(b, x)
+    return None if table is None else b.make("{0} @ {1}", m.matmul, x, table)
+
+
+def _rows(value: Value) -> int:
+    return 0 if not value.shape else value.shape[-2] if len(value.shape) > 1 else value.shape[0]
+
+
+# -- reductions --------------------------------------------------------------------------------------------------------
+
+
+def reduction(b: Builder) -> Value | None:
+    x = b.operand()
+    if x is None:
+        return None
+    name, meaning = b.pick([("sum", m.total), ("mean", m.mean), ("max", m.largest), ("min", m.smallest)])
+    rank = len(x.shape)
+    keepdims = b.chance(4)
+    options = ", keepdims=true" if keepdims else ""
+    if not rank or b.chance(3):
+        return b.make(f"{name}({{0}}{options})", partial(meaning, axis=None, keepdims=keepdims), x) if rank else None
+    first = b.whole(0, rank - 1)
+    axes = tuple(sorted({first, b.whole(0, rank - 1)})) if b.chance(3) else (first,)
+    written = list(axes) if len(axes) > 1 else axes[0] - (rank if b.chance(3) else 0)
+    return b.make(f"{name}({{0}}, axis={written}{options})", partial(meaning, axis=axes, keepdims=keepdims), x)
+
+
+def argmax(b: Builder) -> Value | None:
+    x = b.operand(lambda value: value.shape != ())
+    if x is None:
+        return None
+    if b.chance(4):
+        return b.make("argmax({0})", partial(m.argmax, axis=None), x)
+    axis = b.whole(0, len(x.shape) - 1)
+    return b.make("argmax({0}, axis={axis})", m.argmax, x, axis=axis)
+
+
+def softmax(b: Builder) -> Value | None:
+    x = b.operand(lambda value: value.shape != ())
+    if x is None:
+        return None
+    axis = b.whole(0, len(x.shape) - 1)
+    return b.make("softmax({0}, axis={axis})", m.softmax, x, axis=axis)
+
+
+# -- shapes ------------------------------------------------------------------------------------------------------------
+
+
+def transpose(b: Builder) -> Value | None:
+    x = b.operand(lambda value: len(value.shape) > 1)
+    if x is None:
+        return None
+    if b.chance(2):
+        return b.make("transpose({0})", m.moved(np.transpose), x)
+    turn = b.whole(1, len(x.shape) - 1)
+    axes = tuple(np.roll(range(len(x.shape)), turn).tolist())
+    return b.make(f"transpose({{0}}, {list(axes)})", m.moved(lambda end: np.transpose(end, axes)), x)
+
+
+def reshape(b: Builder) -> Value | None:
+    x = b.operand()
+    if x is None:
+        return None
+    size = int(np.prod(x.shape))
+    rows = b.pick([n for n in range(1, size + 1) if size % n == 0][:6])
+    shapes: list[list[int]] = [[-1], [rows, -1], [size // rows, rows], [1, -1, rows]]
+    shape = b.pick(shapes)
+    return b.make(f"reshape({{0}}, {shape})", m.moved(lambda end: end.reshape(shape)), x)
+
+
+def axes(b: Builder) -> Value | None:
+    """flatten, squeeze, unsqueeze, broadcast_to."""
+    x = b.operand()
+    if x is None:
+        return None
+    rank, ones = len(x.shape), [axis for axis, size in enumerate(x.shape) if size == 1]
+    form = b.pick(["unsqueeze", "broadcast", *(["squeeze"] if ones else []), *(["flatten"] if rank else [])])
+    if form == "flatten":
+        return b.make("flatten({0})", m.moved(lambda end: end.reshape(end.shape[0], -1)), x)
+    if form == "squeeze":
+        axis = b.pick(ones)
+        return b.make(f"squeeze({{0}}, {axis})", m.moved(lambda end: end.squeeze(axis)), x)
+    if form == "unsqueeze":
+        axis = b.whole(0, rank)
+        return b.make(f"unsqueeze({{0}}, {axis})", m.moved(lambda end: np.expand_dims(end, axis)), x)
+    shape = [b.pick(b.sizes), *(b.pick(b.sizes) if size == 1 else size for size in x.shape)]
+    if int(np.prod(shape)) > 2000:
+        return None
+    return b.make(f"broadcast_to({{0}}, {shape})", m.moved(lambda end: np.broadcast_to(end, shape)), x)
+
+
+def join(b: Builder) -> Value | None:
+    x = b.operand()
+    if x is None:
+        return None
+    y = b.operand(lambda value: value.shape == x.shape)
+    rank = len(x.shape)
+    if y is None:
+        return None
+    if rank and b.chance(2):
+        axis = b.whole(0, rank - 1)
+        return b.make(f"concat({{0}}, {{1}}, axis={axis})", lambda f, p, q: m.joined(f, (p, q), axis), x, y)
+    axis = b.whole(0, rank)
+
+    def stacked(f: m.Format, p: Box, q: Box) -> Box:
+        return m.joined(f, [m.moved(lambda end: np.expand_dims(end, axis))(f, each) for each in (p, q)], axis)
+
+    return b.make(f"stack({{0}}, {{1}}, axis={axis})", stacked, x, y)
+
+
+def pad(b: Builder) -> Value | None:
+    x = b.operand(lambda value: 0 < len(value.shape) <= 2)
+    if x is None:
+        return None
+    widths = tuple((b.whole(0, 2), b.whole(0, 1)) for _ in x.shape)
+    n = b.literal()
+    value = int(n.box.lo) if n.kind == "int" else float(n.box.lo)
+    if x.kind == "bit" and value not in (0, 1) and isinstance(value, int):
+        return None
+    return b.make("pad({0}, {widths}, value={value})", m.pad, x, widths=widths, value=value)
+
+
+def index(b: Builder) -> Value | None:
+    x = b.operand(lambda value: value.shape != ())
+    if x is None:
+        return None
+    items, places = [], []
+    for size in x.shape:
+        form = b.whole(0, 4)
+        at = b.whole(0, size - 1)
+        item, place = [
+            (":", slice(None)), (str(at), at), (f"{at}:", slice(at, None)), ("::-1", slice(None, None, -1)),
+            (f"{at}::2", slice(at, None, 2)),
+        ][form]  # fmt: skip
+        items.append(item)
+        places.append(place)
+    return b.make(f"{{0}}[{', '.join(items)}]", m.moved(lambda end: np.asarray(end[tuple(places)])), x)
+
+
+def shape(b: Builder) -> Value | None:
+    x = b.operand(lambda value: value.shape != ())
+    return None if x is None else b.make("{0}.shape", lambda f, box: point("int", box.shape), x)
+
+
+# -- images and layers -------------------------------------------------------------------------------------------------
+
+
+def _image(value: Value) -> bool:
+    return len(value.shape) == 4
+
+
+def pool(b: Builder) -> Value | None:
+    x = b.operand(_image)
+    if x is None:
+        return None
+    if b.chance(4):
+        return b.make("global_avgpool2d({0})", partial(m.mean, axis=(2, 3), keepdims=True), x)
+    k, stride = (b.whole(1, 3), b.whole(1, 3)), (b.whole(1, 3), b.whole(1, 2))
+    padding = tuple(b.whole(0, size // 2) for size in k)
+    if any(size + 2 * p < side for size, p, side in zip(x.shape[2:], padding, k, strict=True)):
+        return None
+    name, meaning = b.pick([("maxpool2d", m.maxpool), ("avgpool2d", m.avgpool)])
+    form = f"{name}({{0}}, {{k}}, stride={{stride}}, padding={{padding}})"
+    return b.make(form, meaning, x, k=k, stride=stride, padding=padding)
+
+
+def _parameter(b: Builder, key: str, shape: tuple[int, ...], allowed: tuple[float, float]) -> Value:
+    values = b.data("fixed", shape, allowed)
+    b.params[key] = values
+    return Value(key, provided(b.f, "fixed", values))
+
+
+def _layer(b: Builder, kind: str, x: Value, allowed: tuple[float, float] | None, meaning: Callable[..., Box], key: str,
+           *params: Value) -> Value | None:  # fmt: skip
+    """`x |> key` with its layer and the owner of its weights; its parameters are forgotten where it has no meaning."""
+    owner = b.owner()
+    before = len(b.lines)
+    contract = f" in [{allowed[0]}, {allowed[1]}]" if allowed else ""
+    b.lines += [f"layer {key} = {kind}", f"weights {key} from {owner}{contract}"]
+    owned_params = [Value(p.text, p.box, frozenset({owner})) for p in params]
+    made = b.make(f"{{0}} |> {key}", meaning, x, *owned_params)
+    if made is None:
+        del b.lines[before:]
+        for name in [name for name in b.params if name.startswith(f"{key}.")]:
+            del b.params[name]
+    return made
+
+
+def dense(b: Builder) -> Value | None:
+    x = b.operand(lambda value: len(value.shape) in (2, 3))
+    if x is None:
+        return None
+    key, units, allowed = b.name("l"), b.whole(1, 4), b.pick([(-1, 1), (-0.5, 0.5), (0, 3), None])
+    numbers = allowed or (-2.0, 2.0)
+    weight = _parameter(b, f"{key}.weight", (units, x.shape[-1]), numbers)
+    bias = _parameter(b, f"{key}.bias", (units,), numbers)
+
+    def meaning(f: m.Format, box: Box, w: Box, c: Box) -> Box:
+        return m.add(f, m.matmul(f, box, m.moved(np.transpose)(f, w)), c)
+
+    return _layer(b, f"dense({units})", x, allowed, meaning, key, weight, bias)
+
+
+def conv2d(b: Builder) -> Value | None:
+    x = b.operand(_image)
+    if x is None:
+        return None
+    channels = x.shape[1]
+    groups = b.pick([g for g in (1, 2, channels) if channels % g == 0])
+    k, stride = (b.whole(1, 3), b.whole(1, 3)), (b.whole(1, 2), b.whole(1, 2))
+    padding, dilation = (b.whole(0, 1), b.whole(0, 1)), (b.whole(1, 2), b.whole(1, 2))
+    reach = [d * (side - 1) + 1 for d, side in zip(dilation, k, strict=True)]
+    if any(size + 2 * p < r for size, p, r in zip(x.shape[2:], padding, reach, strict=True)):
+        return None
+    key, out, allowed = b.name("l"), groups * b.whole(1, 2), b.pick([(-1, 1), (-0.5, 0.5), (0, 3), None])
+    weight = _parameter(b, f"{key}.weight", (out, channels // groups, *k), allowed or (-2.0, 2.0))
+
+    def meaning(f: m.Format, box: Box, w: Box) -> Box:
+        return m.conv2d(f, box, w, stride, padding, dilation, groups)
+
+    options = f"stride={list(stride)}, padding={list(padding)}, dilation={list(dilation)}, groups={groups}, bias=false"
+    return _layer(b, f"conv2d({out}, {list(k)}, {options})", x, allowed, meaning, key, weight)
+
+
+CALLS: list[Call] = [
+    partial(binary, sign="+", meaning=m.add),
+    partial(binary, sign="*", meaning=m.mul),
+    partial(binary, sign="-", meaning=m.sub),
+    partial(unary, form="relu({0})", meaning=m.each_end(lambda x: np.maximum(x, 0.0))),
+    comparison,
+    matmul,
+    reduction,
+    where,
+    partial(binary, sign="/", meaning=m.div),
+    logic,
+    partial(unary, form="-{0}", meaning=m.neg),
+    partial(unary, form="{0} |> relu", meaning=m.each_end(lambda x: np.maximum(x, 0.0))),
+    partial(unary, form="relu6({0})", meaning=m.each_end(lambda x: np.clip(x, 0.0, 6.0))),
+    partial(unary, form="abs({0})", meaning=m.absolute),
+    partial(unary, form="sign({0})", meaning=m.each_end(np.sign)),
+    partial(unary, form="square({0})", meaning=m.square),
+    partial(unary, form="sigmoid({0})", meaning=m.monotone(m._logistic)),
+    partial(unary, form="tanh({0})", meaning=m.monotone(np.tanh)),
+    partial(unary, form="exp({0})", meaning=m.monotone(np.exp)),
+    partial(unary, form="reciprocal({0})", meaning=m.reciprocal),
+    partial(unary, form="dropout({0}, 0.5)", meaning=m.moved(lambda end: end)),
+    partial(binary, sign="minimum", meaning=m.each_end(np.minimum)),
+    partial(binary, sign="maximum", meaning=m.each_end(np.maximum)),
+    softmax, argmax, clip, leaky_relu, power, owned, transpose, reshape, axes, join, pad, index, shape, pool, dense,
+    conv2d,
+]  # fmt: skip
