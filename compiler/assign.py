@@ -15,9 +15,10 @@ from typing import Any
 
 from compiler.expand import Expanded
 from compiler.expand.emitter import CONSTANT, PUBLIC, SHARE, WIRE
+from compiler.schedule import Draft
 from mpc_runtime.gates import Gate, Materialize
 from mpc_runtime.gates.base import register_fields
-from mpc_runtime.plan import Origin
+from mpc_runtime.plan import Kept, Origin
 from mpc_runtime.registers import Domain, Form, Register
 
 _FORMS = {SHARE: Form.SHARED, WIRE: Form.WIRE, PUBLIC: Form.PUBLIC, CONSTANT: Form.CONSTANT}
@@ -25,11 +26,10 @@ _FORMS = {SHARE: Form.SHARED, WIRE: Form.WIRE, PUBLIC: Form.PUBLIC, CONSTANT: Fo
 
 @dataclass
 class Assigned:
-    """Typed op-lists of the two procedures, in an order in which operands come first."""
+    """The registers with their types, and the procedures. `setup` opens the parameters, `run` is one batch."""
 
     registers: list[Register]
-    setup: list[tuple[Gate, Origin]]
-    run: list[tuple[Gate, Origin]]
+    procedures: tuple[Draft, ...]
 
 
 def assign(expanded: Expanded, setup_feeds: set[str]) -> Assigned:
@@ -187,4 +187,12 @@ def _renumbered(types: list[Register], setup: list[tuple[Gate, Origin]], run: li
         return replace(gate, **changes), origin
 
     registers = [types[old] for old in order]
-    return Assigned(registers, [move(op) for op in setup], [move(op) for op in run])
+    setup, run = [move(op) for op in setup], [move(op) for op in run]
+    read = sorted({r for gate, _ in run for r in gate.ins} - {r for gate, _ in run for r in gate.outs})
+    return Assigned(
+        registers,
+        (
+            Draft("setup", ahead=False, standing=True, keeps=tuple(Kept(r, r) for r in read), ops=setup),
+            Draft("run", ahead=True, standing=False, keeps=(), ops=run),
+        ),
+    )

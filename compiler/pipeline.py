@@ -142,8 +142,7 @@ def _stage(graph: Graph, leaf: Value) -> str:
 def _plan(
     graph: Graph, results: tuple[Result, ...], expanded: Expanded, assigned: Assigned, options: Mapping[str, str]
 ) -> Plan:
-    setup, setup_origins = schedule("setup", assigned.setup, assigned.registers)
-    run, run_origins = schedule("run", assigned.run, assigned.registers)
+    scheduled = [schedule(draft, assigned.registers) for draft in assigned.procedures]
     feeds = _feeds(graph, assigned)
     plan = Plan(
         name=graph.name,
@@ -156,10 +155,10 @@ def _plan(
         feeds=feeds,
         results=results,
         registers=tuple(assigned.registers),
-        procedures=(setup, run),
+        procedures=tuple(procedure for procedure, _ in scheduled),
         leakage=(),
         constants=tuple(expanded.constants),
-        origins=(setup_origins, run_origins),
+        origins=tuple(origins for _, origins in scheduled),
         source=graph.source,
         filename=graph.filename,
     )
@@ -179,7 +178,8 @@ def _tensor(graph: Graph, leaf: Value) -> Tensor:
 def _feeds(graph: Graph, assigned: Assigned) -> tuple[Feed, ...]:
     leaves = {feed_name(leaf): leaf for leaf in _leaves(graph)}
     feeds = []
-    for name, register in [(f, g.outs[0]) for g, _ in (*assigned.setup, *assigned.run) for f in g.feeds]:
+    gates = [gate for draft in assigned.procedures for gate, _ in draft.ops]
+    for name, register in [(feed, gate.outs[0]) for gate in gates for feed in gate.feeds]:
         leaf, t = leaves[name], assigned.registers[register]
         op = leaf.op
         assert isinstance(op, Owned)

@@ -6,16 +6,27 @@ parties that are sent corrections take turns, so that both of the dealer's links
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from mpc_runtime.gates import Gate
-from mpc_runtime.plan import Op, Origin, Procedure, Round
+from mpc_runtime.plan import Kept, Op, Origin, Procedure, Round
 from mpc_runtime.registers import Register
 
 
-def schedule(
-    name: str, ops: list[tuple[Gate, Origin]], registers: list[Register]
-) -> tuple[Procedure, tuple[Origin, ...]]:
+@dataclass(frozen=True)
+class Draft:
+    """A procedure (see `plan.Procedure`) before its order and its rounds are known: operands come first."""
+
+    name: str
+    ahead: bool
+    standing: bool
+    keeps: tuple[Kept, ...]
+    ops: list[tuple[Gate, Origin]]
+
+
+def schedule(draft: Draft, registers: list[Register]) -> tuple[Procedure, tuple[Origin, ...]]:
     """A procedure whose ops are numbered in the order of execution, and their origins in the same order."""
-    gates = [gate for gate, _ in ops]
+    gates = [gate for gate, _ in draft.ops]
     level = _levels(gates)
     rounds: list[tuple[list[int], list[int], list[int]]] = []
     at_level: list[list[int]] = [[] for _ in range(max(level, default=0) + 1)]
@@ -29,8 +40,9 @@ def schedule(
     order = [i for parts in rounds for part in parts for i in part]
     place = {old: new for new, old in enumerate(order)}
     numbered = tuple(Round(*(tuple(place[i] for i in part) for part in parts)) for parts in rounds)
-    procedure = Procedure(name, _with_receivers([gates[i] for i in order], registers), numbered)
-    return procedure, tuple(ops[i][1] for i in order)
+    ops = _with_receivers([gates[i] for i in order], registers)
+    procedure = Procedure(draft.name, draft.ahead, draft.standing, draft.keeps, ops, numbered)
+    return procedure, tuple(draft.ops[i][1] for i in order)
 
 
 def _levels(gates: list[Gate]) -> list[int]:

@@ -67,17 +67,18 @@ class Cost:
 
 def cost(plan: Plan) -> Cost:
     """Count a plan's rounds and bytes."""
-    setup, run = plan.procedure("setup"), plan.procedure("run")
+    standing = [p for p in plan.procedures if p.standing]
+    used_up = [p for p in plan.procedures if not p.standing]
     return Cost(
-        rounds=_rounds(run),
-        online_bytes=_online(plan, run.gates),
-        offline_bytes=_offline(plan, run.gates),
-        setup_rounds=_rounds(setup),
-        setup_online_bytes=_online(plan, setup.gates),
-        setup_offline_bytes=_offline(plan, setup.gates),
+        rounds=sum(map(_rounds, used_up)),
+        online_bytes=sum(_online(plan, p.gates) for p in used_up),
+        offline_bytes=sum(_offline(plan, p.gates) for p in used_up),
+        setup_rounds=sum(map(_rounds, standing)),
+        setup_online_bytes=sum(_online(plan, p.gates) for p in standing),
+        setup_offline_bytes=sum(_offline(plan, p.gates) for p in standing),
         client_bytes=_client(plan),
         peak_memory=peak_memory(plan),
-        per_op=tuple(_per_op(plan, setup)) + tuple(_per_op(plan, run)),
+        per_op=tuple(row for p in plan.procedures for row in _per_op(plan, p)),
     )
 
 
@@ -95,7 +96,8 @@ def _offline(plan: Plan, gates: Iterable[Gate]) -> int:
 
 
 def _client(plan: Plan) -> int:
-    sent = sum(sum(payload_sizes(plan.feeds_of(role, "run"))) for role in plan.roles)
+    stages = [p.name for p in plan.procedures if not p.standing]
+    sent = sum(sum(payload_sizes(plan.feeds_of(role, stage))) for stage in stages for role in plan.roles)
     return sent + sum(2 * len(r.roles) * result_size(r) for r in plan.results)
 
 
@@ -127,7 +129,7 @@ def _table(c: Cost) -> list[str]:
     rows = [("line", "op", "rounds", "online", "offline", "protocol")]
     for op in c.per_op:
         if op.online_bytes or op.offline_bytes:
-            name = op.label if op.procedure == "run" else f"{op.label} (setup)"
+            name = op.label if op.procedure == "run" else f"{op.label} ({op.procedure})"
             rows.append(
                 (str(op.line), name, str(op.rounds), human(op.online_bytes), human(op.offline_bytes), op.protocol)
             )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from .dealer.executor import Expansions, Record
+from .dealer.executor import DealerExecutor
 from .plan import Plan
 from .registers import Domain, held, wrapping
 from .transport.channel import Buffer
@@ -26,17 +26,16 @@ class _Nowhere:
 
 
 class Simulator:
-    """Plain values of every register. keys: those of p0 and p1 for each procedure."""
+    """Plain values of every register."""
 
-    def __init__(self, plan: Plan, keys: Mapping[str, tuple[bytes, bytes]]) -> None:
+    def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.types = plan.registers
-        self.keys = keys
+        self._dealer = DealerExecutor(plan)
         self.values: dict[int, Array] = {}
         self._feeds: Mapping[str, Array] = {}
         self._outputs: dict[str, Array] = {}
         self._masks: dict[int, Array | None] = {}
-        self._expansions: Expansions = {}, {}
 
     def __getitem__(self, register: int) -> Array:
         return self.values[register]
@@ -63,26 +62,29 @@ class Simulator:
         self._outputs[result] = value
 
     def execute(
-        self, procedure: str, feeds: Mapping[str, Array], watch: Callable[[int, int], None] | None = None
+        self,
+        procedure: str,
+        keys: tuple[bytes, bytes],
+        feeds: Mapping[str, Array],
+        watch: Callable[[int, int], None] | None = None,
     ) -> dict[str, Array]:
         """Run a procedure on encoded plain values; returns result name -> ring elements.
 
-        watch(op, register) is called after each op for each of its results.
+        keys: those of p0 and p1 for this execution. watch(op, register) is called after each op for each of its
+        results.
         """
-        record = Record(
-            self.plan, procedure, self.keys[procedure], (_Nowhere(), _Nowhere()), self._masks, self._expansions
-        )
-        record.deal(None)
-        self._masks = record.masks
-        if procedure == "setup":
-            self._expansions = record.expansions_of(record.masks)
+        record = self._dealer.record(procedure, keys, (_Nowhere(), _Nowhere()))
+        self._dealer.deal(record, forget=False)
+        self._masks |= record.masks
         self._feeds, self._outputs = feeds, {}
-        ops = self.plan.procedure(procedure)
-        for i in ops.order:
-            gate = ops.ops[i].gate
+        for i in record.procedure.order:
+            gate = record.procedure.ops[i].gate
             with wrapping():
                 gate.meaning(self)
             if watch is not None:
                 for register in gate.outs:
                     watch(i, register)
+        left = {kept.place: (self.values[kept.made], self._masks[kept.made]) for kept in record.procedure.keeps}
+        for place, (value, mask) in left.items():
+            self.values[place], self._masks[place] = value, mask
         return self._outputs

@@ -15,7 +15,7 @@ from .registers import Register
 def overwritable(procedure: Procedure, types: Sequence[Register]) -> dict[int, frozenset[int]]:
     """op -> the operands that it may write over.
 
-    Feeds, constants and what an earlier procedure left are never written over.
+    Feeds, constants and what outlives an execution are never written over.
     """
     ops = [op.gate for op in procedure.ops]
     group: dict[int, int] = {}
@@ -26,6 +26,7 @@ def overwritable(procedure: Procedure, types: Sequence[Register]) -> dict[int, f
     order = list(procedure.order)
     last = {_root(group, r): place for place, i in enumerate(order) for r in (*ops[i].ins, *ops[i].outs)}
     made = {r for gate in ops if gate.ins for r in gate.outs}
+    made -= {kept.made for kept in procedure.keeps}
     given = {_root(group, r) for gate in ops for r in (*gate.ins, *gate.outs) if r not in made}
     out = {}
     for place, i in enumerate(order):

@@ -7,7 +7,8 @@ hold it back.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import TypeAlias
 
 import numpy as np
@@ -17,37 +18,39 @@ from ..constants import constant_registers
 from ..gates import Secret
 from ..gates.base import PURPOSE_SHARE, stream
 from ..plan import Plan, Procedure
-from ..registers import held, wrapping
+from ..registers import Form, held, wrapping
 from ..transport.channel import Sink
 
 Array = np.ndarray
 
 
 class DealerExecutor:
-    """The dealer of a plan. `setup` once for each set of parameters, then any number of `run`s for its masks."""
+    """The dealer of a plan: any number of records for its procedures, each for the masks that those before it left."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self._uses = {p.name: _last_uses(p) for p in plan.procedures}
+        self._constants = constant_registers(plan)
         self._kept: dict[int, Array | None] = {}
-        run = plan.procedure("run")
-        made = {r for op in run.ops for r in op.gate.outs}
-        self._expansions: Expansions = {}, {}
-        self._keep = sorted({r for op in run.ops for r in op.gate.ins} - made)
+        self._kept_shares: tuple[KeptShares, KeptShares] = {}, {}
 
-    def setup(self, keys: tuple[bytes, bytes], sinks: tuple[Sink, Sink]) -> int:
-        """Deal a setup record; returns the bytes of its corrections. keys: 16 bytes for p0, 16 bytes for p1."""
-        record = Record(self.plan, "setup", keys, sinks, {}, ({}, {}))
-        record.deal(None)
-        self._kept = {r: record.masks[r] for r in self._keep}
-        self._expansions = record.expansions_of(self._keep)
+    def execute(self, procedure: str, keys: tuple[bytes, bytes], sinks: tuple[Sink, Sink]) -> int:
+        """Deal a record; returns the bytes of its corrections. keys: 16 bytes for p0, 16 bytes for p1."""
+        record = self.record(procedure, keys, sinks)
+        self.deal(record)
         return record.written
 
-    def run(self, keys: tuple[bytes, bytes], sinks: tuple[Sink, Sink]) -> int:
-        """Deal a run for the masks of the last setup; returns the bytes of its corrections."""
-        record = Record(self.plan, "run", keys, sinks, self._kept, self._expansions)
-        record.deal(self._uses["run"])
-        return record.written
+    def record(self, procedure: str, keys: tuple[bytes, bytes], sinks: tuple[Sink, Sink]) -> Record:
+        """A record that is to be dealt."""
+        return Record(self.plan, procedure, keys, sinks, self._constants, self._kept, self._kept_shares)
+
+    def deal(self, record: Record, forget: bool = True) -> None:
+        """Deal a record, upon which what it leaves takes the place of what was there. forget: let go of the masks that
+        are not needed."""
+        record.deal(forget)
+        for kept in record.procedure.keeps:
+            self._kept[kept.place] = record.masks[kept.made]
+            for party in (0, 1) if record.types[kept.made].form is Form.WIRE else ():
+                self._kept_shares[party][kept.place] = record.share_of_kept_mask(kept.made, party)
 
 
 class MaskExpansion:
@@ -56,42 +59,35 @@ class MaskExpansion:
     def __init__(
         self,
         plan: Plan,
-        procedure: str,
+        procedure: Procedure,
         party: int,
         prg: kernels.Prg,
-        constants: dict[int, Array],
-        kept: Mapping[int, MaskExpansion],
+        constants: Mapping[int, Array],
+        kept: KeptShares,
     ) -> None:
         self.types = plan.registers
         self.party = party
         self.prg = prg
         self.op = 0
-        self._gates = [op.gate for op in plan.procedure(procedure).ops]
+        self._gates = list(procedure.gates)
         self._producer = {r: i for i, gate in enumerate(self._gates) for r in gate.outs}
         self._constants = constants
-        self._kept = kept
-        self._remembered: dict[int, Array] = {}
+        self._kept = {r: kept[r] for r in procedure.reads if r in kept}
 
     def __getitem__(self, register: int) -> Array:
         return self._constants[register]
 
     def mask(self, register: int) -> Array:
         if register in self._kept:
-            return self._kept[register].remembered(register)
+            return self._kept[register]()
         saved, self.op = self.op, self._producer[register]
         mask = held(self._gates[self.op].mask(self))
         self.op = saved
         return mask
 
-    def remembered(self, register: int) -> Array:
-        """The same for executions to come: expanded when one first asks for it."""
-        if register not in self._remembered:
-            self._remembered[register] = self.mask(register)
-        return self._remembered[register]
 
-
-Expansions: TypeAlias = tuple[Mapping[int, MaskExpansion], Mapping[int, MaskExpansion]]
-"""For each party: register that an earlier procedure left -> what expands that party's share of its mask."""
+KeptShares: TypeAlias = dict[int, Callable[[], Array]]
+"""Register that an earlier execution left -> a party's share of its mask, expanded when one first asks for it."""
 
 
 class Record:
@@ -103,21 +99,24 @@ class Record:
         procedure: str,
         keys: tuple[bytes, bytes],
         sinks: tuple[Sink, Sink],
-        kept: dict[int, Array | None],
-        expansions: Expansions,
+        constants: Mapping[int, Array],
+        kept: Mapping[int, Array | None],
+        kept_shares: tuple[KeptShares, KeptShares],
     ) -> None:
         self.plan = plan
         self.types = plan.registers
         self.procedure = plan.procedure(procedure)
         self.prgs = kernels.Prg(keys[0]), kernels.Prg(keys[1])
         self.sinks = sinks
-        self.masks: dict[int, Array | None] = dict(kept)
+        self.masks: dict[int, Array | None] = {
+            r: None if self.types[r].form is Form.SHARED else kept[r] for r in self.procedure.reads
+        }
         self.op = 0
         self.receiver = 0
         self.written = 0
-        self._constants = constant_registers(plan)
+        self._constants = constants
         self._expansions = [
-            MaskExpansion(plan, procedure, party, self.prgs[party], self._constants, expansions[party])
+            MaskExpansion(plan, self.procedure, party, self.prgs[party], constants, kept_shares[party])
             for party in (0, 1)
         ]
 
@@ -136,10 +135,10 @@ class Record:
     def mask_share(self, register: int, party: int) -> Array:
         return self._expansions[party].mask(register)
 
-    def expansions_of(self, registers: Iterable[int]) -> Expansions:
-        """What later executions need to expand the shares of these masks, which they seldom do."""
-        p0, p1 = (dict.fromkeys(registers, expansion) for expansion in self._expansions)
-        return p0, p1
+    def share_of_kept_mask(self, register: int, party: int) -> Callable[[], Array]:
+        """`mask_share` for executions to come, which seldom ask for it."""
+        expansion = self._expansions[party]
+        return cache(lambda: expansion.mask(register))
 
     def constant(self, register: int) -> Array:
         """A constant of the plan, which the dealer knows too."""
@@ -154,26 +153,13 @@ class Record:
         self.written += packed.size
         self.sinks[self.receiver].write(packed)
 
-    def deal(self, last_uses: dict[int, list[int]] | None) -> None:
-        """Every op in the plan's order. last_uses: registers to forget after an op (None: keep all)."""
+    def deal(self, forget: bool) -> None:
+        """Every op in the plan's order. forget: let go of masks after their last use."""
+        last_uses = self.procedure.last_uses if forget else {}
         for i in self.procedure.order:
             op = self.procedure.ops[i]
             self.op, self.receiver = i, op.receiver
             with wrapping():
                 op.gate.deal(self)
-            if last_uses is not None:
-                for register in last_uses.get(i, ()):
-                    self.masks.pop(register, None)
-
-
-def _last_uses(procedure: Procedure) -> dict[int, list[int]]:
-    last: dict[int, int] = {}
-    for i in procedure.order:
-        for register in (*procedure.ops[i].gate.ins, *procedure.ops[i].gate.outs):
-            last[register] = i
-    made = {r for op in procedure.ops for r in op.gate.outs}
-    out: dict[int, list[int]] = {}
-    for register, i in last.items():
-        if register in made:
-            out.setdefault(i, []).append(register)
-    return out
+            for register in last_uses.get(i, ()):
+                self.masks.pop(register, None)

@@ -1,19 +1,21 @@
 """The dealer's process: seeds at the start of a session, then records of material, ahead of the parties.
 
-It hears two things: `setup` from p0 (new parameters: deal a setup record, and from then on runs for its masks) and
-`credit` from both parties (what they have read). A run that it is dealing when new parameters come is abandoned; the
-parties pass over what has left. It is never sent an input, a share or an opened value.
+It hears two things: `wanted` from p0 (deal a record of a procedure now; with new parameters `setup`, for whose masks it
+deals runs from then on) and `credit` from both parties (what they have read). A record that it is dealing ahead when
+another is wanted is abandoned; the parties pass over what has left. It is never sent an input, a share or an opened
+value.
 """
 
 from __future__ import annotations
 
 import os
 import time
+from collections import deque
 
 from ..errors import PeerError
 from ..keys import SEED_BYTES, SeedChain
 from ..limits import RECORDS_AHEAD
-from ..plan import Plan
+from ..plan import Plan, Procedure
 from ..transport.link import Message
 from ..transport.node import Node
 from ..transport.zmq import MaterialSink
@@ -25,7 +27,7 @@ PARTIES = ("p0", "p1")
 
 
 class _Abandoned(Exception):
-    """New parameters came while a run for the old ones was being dealt."""
+    """Another record is wanted while one is being dealt ahead."""
 
 
 class Dealer:
@@ -40,8 +42,9 @@ class Dealer:
             MaterialSink(node, "p0", window, self._wait_for_credit),
             MaterialSink(node, "p1", window, self._wait_for_credit),
         )
-        self._setup_wanted = False
-        self._has_setup = False
+        self._ahead = next((p for p in plan.procedures if p.ahead), None)
+        self._missing = {p.name for p in plan.procedures if p.standing}  # of which no record has been dealt yet
+        self._wanted: deque[str] = deque()
         self._index = 0
         self._held_back = 0.0  # seconds of the record in hand that were spent waiting for the parties to read
         self._chains: tuple[SeedChain, SeedChain]
@@ -53,17 +56,19 @@ class Dealer:
             self.node.say(party, {"kind": "seed"}, seed)
         self._chains = SeedChain(seeds[0], self.plan.hash), SeedChain(seeds[1], self.plan.hash)
         while True:
-            self._listen(block=not self._setup_wanted and not self._may_run())
-            if self._setup_wanted:
-                self._setup_wanted = False
-                self._deal("setup")
-                self._has_setup = True
-            elif self._may_run():
-                self._deal("run")
+            self._listen(block=not self._wanted and self._next_ahead() is None)
+            if self._wanted:
+                self._deal(self._wanted.popleft())
+            elif (procedure := self._next_ahead()) is not None:
+                self._deal(procedure.name)
 
-    def _may_run(self) -> bool:
-        """Another run record may be begun."""
-        return self._has_setup and self._index - 1 - min(sink.used for sink in self._sinks) < RECORDS_AHEAD
+    def _next_ahead(self) -> Procedure | None:
+        """The procedure of which a record may be begun that nobody waits for."""
+        far = self._index - 1 - min(sink.used for sink in self._sinks) >= RECORDS_AHEAD
+        return None if self._missing or far else self._ahead
+
+    def _may_want(self, party: str, message: Message) -> bool:
+        return party == "p0" and message.body.get("procedure") in {p.name for p in self.plan.procedures if not p.ahead}
 
     def _deal(self, procedure: str) -> None:
         """One record to both parties; whatever happens, its index is spent."""
@@ -73,9 +78,8 @@ class Dealer:
         for party in PARTIES:
             self.node.say(party, {"kind": "record", "procedure": procedure, "index": index})
         began, self._held_back = time.perf_counter(), 0.0
-        deal = self.executor.setup if procedure == "setup" else self.executor.run
         try:
-            written = deal(keys, self._sinks)
+            written = self.executor.execute(procedure, keys, self._sinks)
         except _Abandoned:
             for sink in self._sinks:
                 sink.drop()
@@ -85,6 +89,7 @@ class Dealer:
         seconds = time.perf_counter() - began - self._held_back
         for party in PARTIES:
             self.node.say(party, {"kind": "dealt", "seconds": seconds, "bytes": written})
+        self._missing.discard(procedure)
         self.doing = ""
 
     def _wait_for_credit(self) -> None:
@@ -94,7 +99,7 @@ class Dealer:
         began = time.perf_counter()
         self._listen(block=True)
         self._held_back += time.perf_counter() - began
-        if self._setup_wanted:
+        if self._wanted:
             raise _Abandoned
 
     def _listen(self, *, block: bool) -> None:
@@ -106,8 +111,8 @@ class Dealer:
                     busy = True
                     if isinstance(item, Message) and item.kind == "credit":
                         sink.credit(item)
-                    elif isinstance(item, Message) and item.kind == "setup" and party == "p0":
-                        self._setup_wanted = True
+                    elif isinstance(item, Message) and item.kind == "wanted" and self._may_want(party, item):
+                        self._wanted.append(item.body["procedure"])
                     else:
                         raise PeerError(f"{party} sent the dealer something out of place", party, self.doing)
             self.node.check(self.doing)

@@ -313,6 +313,11 @@ class Gate:
         """What it takes from roles."""
         return ()
 
+    @property
+    def results(self) -> tuple[str, ...]:
+        """What it sends to roles."""
+        return ()
+
     def result(self, out: int, types: Types) -> Form:
         """The form of a result, from the forms of the operands."""
         return Form.SHARED

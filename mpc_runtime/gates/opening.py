@@ -369,6 +369,10 @@ class Reveal(Gate):
     def elements(self, types: Types) -> int:
         return types[self.x].size
 
+    @property
+    def results(self) -> tuple[str, ...]:
+        return (self.result_name,)
+
     def revelations(self, owners: Owners) -> tuple[Revelation, ...]:
         return (Revelation(f"output `{self.result_name}` is revealed to {' and '.join(self.roles)}"),)
 

@@ -90,19 +90,19 @@ class MaterialSource:
         self._record: tuple[str, int] | None = None
         self._announced: Message | None = None
 
-    def announced_run(self) -> int | None:
-        """The index of the next record, if it has been announced and is one of `run`; does not wait."""
+    def announced(self, procedure: str) -> int | None:
+        """The index of the next record, if it has been announced and is one of `procedure`; does not wait."""
         while self._announced is None and (item := self._link.next()) is not None:
             self._note(item)
-        if self._announced is None or self._announced.body["procedure"] != "run":
+        if self._announced is None or self._announced.body["procedure"] != procedure:
             return None
         return int(self._announced.body["index"])
 
-    def next_setup(self, at: object) -> int:
-        """Passes over records up to the next one of `setup`; its index."""
+    def next_of(self, procedure: str) -> int:
+        """Passes over records up to the next one of `procedure`; its index."""
         while True:
-            message = self._announcement(at)
-            if message.body["procedure"] == "setup":
+            message = self._announcement(procedure)
+            if message.body["procedure"] == procedure:
                 return int(message.body["index"])
             self._announced = None
 
