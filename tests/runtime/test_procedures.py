@@ -5,6 +5,7 @@ An accumulator: `begin` leaves a state, each `step` adds x to it and leaves it a
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
@@ -13,9 +14,13 @@ import pytest
 from mpc_runtime import kernels
 from mpc_runtime.cost import cost
 from mpc_runtime.dealer.executor import DealerExecutor
+from mpc_runtime.deployment import launched
 from mpc_runtime.executor import PartyExecutor
 from mpc_runtime.gates import Add, Materialize, Reveal, Square, Unmask
-from mpc_runtime.plan import Kept, Plan
+from mpc_runtime.limits import WINDOW_BYTES
+from mpc_runtime.plan import Feed, Kept, Plan, Result
+from mpc_runtime.program import prepare_feed
+from mpc_runtime.registers import Domain
 from mpc_runtime.simulator import Simulator
 from mpc_runtime.transport.memory import channel_pair, material_pipe
 from tests.loaded import loaded
@@ -150,3 +155,30 @@ def test_procedures_that_machines_cannot_execute_are_no_plan() -> None:
     ):
         with pytest.raises(ValueError, match=why):
             replace(plan, procedures=wrong)
+
+
+def test_the_servers_execute_a_third_procedure() -> None:
+    """In real processes: `begin` when parameters come, a step when inputs come, `finish` with material on request."""
+    plan = accumulator()
+    result = Result("state", ("a",), "int", START.shape, ("",), Domain.WORDS, 64, 0)
+    given = [(p.name, name) for p in plan.procedures for gate in p.gates for name in gate.feeds]
+    plan = replace(
+        plan,
+        roles=("a",),
+        feeds=tuple(
+            Feed(name, "a", stage, START.shape, Domain.WORDS, 64, 0, False, name, "", 0.0, 0.0) for stage, name in given
+        ),
+        results=(result, replace(result, name="squares")),
+    )
+    names = {stage: [name for at, name in given if at == stage] for stage in ("begin", "step")}
+    small = np.array([1, 2, 3, 4], U)
+    deployment = launched(plan, prepare_feed, 10.0, WINDOW_BYTES, lambda _, addresses: addresses, lambda: None)
+    with closing(deployment):
+        (client,) = deployment.clients
+        client.wait_held(client.submit("begin", dict.fromkeys(names["begin"], small)))
+        for done in (1, 2):
+            for _ in range(2):
+                assert client.wait_answer(client.submit("step", {names["step"][0]: small})).results == {}
+            answer = client.wait_answer(client.submit("finish", {}))
+            assert answer.results["state"].tolist() == [(1 + 2 * done) * int(n) for n in small]
+            assert answer.results["squares"].tolist() == [int(n) + 2 * done * int(n) ** 2 for n in small]
