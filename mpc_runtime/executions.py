@@ -1,7 +1,7 @@
 """One party's executions, one after the other: agrees on the session's secrets, derives keys, computes, answers.
 
-What is executed when is `party.py`'s decision, and the arithmetic the executor's. This is where they meet the sockets:
-the dealer's records, the other party's openings, the results that leave for the roles.
+What is executed when is `party.py`'s decision, and the arithmetic the executor's. This is where they meet the outside:
+the dealer's records and the other party's openings, which are handed in, and the results that leave for the roles.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from .plan import Plan, Procedure
 from .sharing import gather
 from .stats import op_report, report
 from .submissions import Submission
+from .transport.channel import PartyChannel, Records
 from .transport.link import Message
 from .transport.node import Node
-from .transport.zmq import MaterialSource, PeerChannel
 
 __all__ = ["Executions"]
 
@@ -30,15 +30,18 @@ Array = np.ndarray
 
 
 class Executions:
-    """Of party `number` on a node that has met the other party and the dealer."""
+    """Of party `number` on a node that has met the other party and the dealer.
 
-    def __init__(self, plan: Plan, number: int, node: Node, window: int) -> None:
+    channel: to the other party. material: the dealer's records, under the seeds that it says on the node.
+    """
+
+    def __init__(self, plan: Plan, number: int, node: Node, channel: PartyChannel, material: Records) -> None:
         self.plan = plan
         self.number = number
         self.node = node
         self.peer = f"p{1 - number}"
-        self.channel = PeerChannel(node, self.peer)
-        self.material = MaterialSource(node, window)
+        self.channel = channel
+        self.material = material
         self.executor = PartyExecutor(plan, number, self.channel)
         self.doing = ""
         """The execution in progress, for messages."""

@@ -25,25 +25,22 @@ from typing import Any
 
 from .errors import PeerError
 from .executions import Executions
-from .plan import Plan, Procedure
+from .plan import Procedure
 from .submissions import Key, Submission, Submissions
 from .transport.link import Message
-from .transport.node import Node
 
 __all__ = ["Party"]
 
 
 class Party:
-    """Party `number` on a node that has met the other party and the dealer. `serve` returns only by an exception."""
+    """The party of these executions, on the node of theirs. `serve` returns only by an exception."""
 
-    def __init__(self, plan: Plan, number: int, node: Node, window: int) -> None:
-        self.plan = plan
-        self.number = number
-        self.node = node
-        self.peer = f"p{1 - number}"
-        self.executions = Executions(plan, number, node, window)
-        self._submissions = Submissions(plan, number)
-        self._order = sorted(plan.procedures, key=lambda p: not p.standing)
+    def __init__(self, executions: Executions) -> None:
+        self.executions = executions
+        self.plan, self.number = executions.plan, executions.number
+        self.node, self.peer = executions.node, executions.peer
+        self._submissions = Submissions(self.plan, self.number)
+        self._order = sorted(self.plan.procedures, key=lambda p: not p.standing)
         self._standing: dict[str, dict[str, str]] = {}  # procedure -> the ids that it was executed with
 
     @property

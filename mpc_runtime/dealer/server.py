@@ -11,14 +11,15 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
+from collections.abc import Callable
 
 from ..errors import PeerError
 from ..keys import SEED_BYTES, SeedChain
 from ..limits import RECORDS_AHEAD
 from ..plan import Plan, Procedure
+from ..transport.channel import RecordSink
 from ..transport.link import Message
 from ..transport.node import Node
-from ..transport.zmq import MaterialSink
 from .executor import DealerExecutor
 
 __all__ = ["Dealer"]
@@ -31,17 +32,17 @@ class _Abandoned(Exception):
 
 
 class Dealer:
-    """The dealer on a node that has met both parties. `serve` returns only by an exception."""
+    """The dealer on a node that has met both parties. `serve` returns only by an exception.
 
-    def __init__(self, plan: Plan, node: Node, window: int) -> None:
+    sink: the way of a party's records, from its name and what is to be called while the way is blocked.
+    """
+
+    def __init__(self, plan: Plan, node: Node, sink: Callable[[str, Callable[[], None]], RecordSink]) -> None:
         self.plan = plan
         self.node = node
         self.executor = DealerExecutor(plan)
         self.doing = ""
-        self._sinks = (
-            MaterialSink(node, "p0", window, self._wait_for_credit),
-            MaterialSink(node, "p1", window, self._wait_for_credit),
-        )
+        self._sinks = sink("p0", self._wait_for_credit), sink("p1", self._wait_for_credit)
         self._ahead = next((p for p in plan.procedures if p.ahead), None)
         self._missing = {p.name for p in plan.procedures if p.standing}  # of which no record has been dealt yet
         self._wanted: deque[str] = deque()
@@ -75,8 +76,8 @@ class Dealer:
         index, self._index = self._index, self._index + 1
         self.doing = f"dealing {procedure} {index}"
         keys = self._chains[0].take(index, procedure), self._chains[1].take(index, procedure)
-        for party in PARTIES:
-            self.node.say(party, {"kind": "record", "procedure": procedure, "index": index})
+        for sink in self._sinks:
+            sink.begin(procedure, index)
         began, self._held_back = time.perf_counter(), 0.0
         try:
             written = self.executor.execute(procedure, keys, self._sinks)
@@ -87,8 +88,8 @@ class Dealer:
         for sink in self._sinks:
             sink.flush()
         seconds = time.perf_counter() - began - self._held_back
-        for party in PARTIES:
-            self.node.say(party, {"kind": "dealt", "seconds": seconds, "bytes": written})
+        for sink in self._sinks:
+            sink.end(seconds, written)
         self._missing.discard(procedure)
         self.doing = ""
 
