@@ -209,6 +209,8 @@ class Pad(Move):
         return args[0].range.hull(Interval(self.value, self.value)) if padded else args[0].range
 
     def evaluate(self, *arrays: Array) -> Array:
+        if not self.widths:
+            return arrays[0]
         return np.pad(arrays[0], self.widths, constant_values=arrays[0].dtype.type(self.value))
 
     def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
@@ -223,6 +225,8 @@ class BroadcastTo(Move):
     symbol: ClassVar[str] = "broadcast_to"
 
     def moved(self, shape: Shape) -> Shape:
+        if min(self.shape, default=1) < 1:
+            raise OpError(f"broadcast_to expects sizes from 1 on, found {show(self.shape)}", arg="shape")
         try:
             fits = tuple(np.broadcast_shapes(shape, self.shape)) == self.shape
         except ValueError:
