@@ -11,7 +11,7 @@ import numpy as np
 
 from compiler.graph import NO_ROWS, ROWS_MEET, Array, Constant, Kind, OpError, Rounding, Shape, TensorOp, Value
 from compiler.interval import Interval, hull
-from compiler.ops.rules import axis_of, expect_count, expect_kind, show
+from compiler.ops.rules import axis_of, broadcast_shapes, expect_count, expect_kind, show
 
 
 @dataclass(frozen=True)
@@ -227,11 +227,7 @@ class BroadcastTo(Move):
     def moved(self, shape: Shape) -> Shape:
         if min(self.shape, default=1) < 1:
             raise OpError(f"broadcast_to expects sizes from 1 on, found {show(self.shape)}", arg="shape")
-        try:
-            fits = tuple(np.broadcast_shapes(shape, self.shape)) == self.shape
-        except ValueError:
-            fits = False
-        if not fits:
+        if broadcast_shapes(shape, self.shape) != self.shape:
             raise OpError(
                 f"broadcast_to expects a shape that {show(shape)} broadcasts to, found {show(self.shape)}",
                 "counted from the last axis, sizes must be equal or 1 in the value",
