@@ -50,6 +50,10 @@ class Batches:
         """How many runs the rows take."""
         return -(-self.rows // self.size)
 
+    def count(self, runs: int) -> int:
+        """How many of the rows the first `runs` runs compute."""
+        return min(self.rows, runs * self.size)
+
     def _count(self) -> int:
         counts = {
             name: self._inputs[name].shape[axis]

@@ -11,8 +11,8 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -201,7 +201,9 @@ def connect(
     """
     from .session import connect_plan
 
-    return connect_plan(Path(cluster), program.plan, prepare_feed, role=role, key=key, timeout=timeout, wait=wait)
+    variant = partial(_variant, program)
+    plan, path = program.plan, Path(cluster)
+    return connect_plan(path, plan, prepare_feed, role=role, key=key, timeout=timeout, wait=wait, variant=variant)
 
 
 def load(path: str | os.PathLike[str]) -> Program:
@@ -218,7 +220,8 @@ def launch(program: Program, *, timeout: float = TIMEOUT_SECONDS, window: int = 
         raise InputError(f"launch expects a Program, as compile and load make it, found {program!r}")
     from .session import launch_plan
 
-    return launch_plan(program.plan, prepare_feed, timeout=timeout, window=window)
+    variant = partial(_variant, program)
+    return launch_plan(program.plan, prepare_feed, timeout=timeout, window=window, variant=variant)
 
 
 def _weights(params: Any) -> dict[str, Any]:
@@ -251,6 +254,14 @@ def _recompiled(plan: Plan) -> Stages:
         raise Error(f"the plan of {plan.name} was stripped of its source text, which `reference` needs")
     options = dict(plan.options)
     return _compiled(plan.source, plan.filename, dict(plan.dims), options["network"], options["checked"] == "yes")
+
+
+def _variant(program: Program, batch: int) -> Plan | None:
+    """The program's plan for another `batch`; None when that does not compute every row as the program does."""
+    from compiler.variants import same_rows
+
+    stages = _recompiled(replace(program.plan, dims=tuple({**dict(program.plan.dims), "batch": batch}.items())))
+    return stages.plan if same_rows(program.stages.lowered, stages.lowered) else None
 
 
 def prepare_feed(plan: Plan, feed: Feed, tensors: Mapping[str, Array]) -> Array:

@@ -21,25 +21,28 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .batches import Batches
+from .batches import BATCH
 from .client import Prepare
 from .deployment import Deployment, launched, linked
-from .errors import InputError, PeerError
+from .errors import Error, InputError, Interrupted, PeerError
 from .failures import best_witness
 from .given import by_name
 from .limits import TIMEOUT_SECONDS, WAIT_SECONDS, WINDOW_BYTES
-from .plan import CHECK_PREFIX, Plan
+from .plan import Plan
 from .processes import SeenBy
+from .progress import Report, shown
 from .rows import Rows
 from .stats import Stats
 from .turns import Ending, Turns, on_a_thread
 from .values import parameters
+from .variants import Variants
 
 __all__ = ["Session", "connect_plan", "launch_plan"]
 
 Array = np.ndarray
 T = TypeVar("T")
 Inputs = Mapping[str, Any]
+Variant = Callable[[int], Plan | None]
 
 CLOSE_SECONDS = 5.0  # for a call in another thread to see that the session is closed; it looks five times a second
 _LAST: ContextVar[Mapping[Session, Stats] | None] = ContextVar("mpc-stats", default=None)
@@ -54,17 +57,19 @@ class Session:
     and Ctrl-C within a run, end it; every later call then says so. A fork of this process cannot use it.
     """
 
-    def __init__(self, deployment: Deployment, turns: Turns) -> None:
+    def __init__(self, turns: Turns, variants: Variants) -> None:
+        deployment = variants.base
         self.plan = deployment.plan
         self._turns = turns
         self._base = deployment
+        self._variants = variants
         self._params: dict[str, dict[str, Array]] = {role: {} for role in deployment.given.roles}
         elsewhere = deployment.processes is None  # parameters of a cluster may have been provided by another process
         self._provided = elsewhere or not deployment.given.tensors("setup")
         self._edition = 0  # of the parameters
         self._stats = Stats()
         self._runs = 0
-        self._finalizer = weakref.finalize(self, _let_go, deployment, turns)
+        self._finalizer = weakref.finalize(self, _let_go, variants, turns)
         self._finalizer.atexit = False  # a thread may be within a call; the processes end by themselves
 
     # -- what users call ------------------------------------------------------------------------------------------
@@ -98,14 +103,26 @@ class Session:
         self._remember(stats)
         return results
 
-    def run_batches(self, inputs: Inputs | None = None, /, **named: Any) -> dict[str, Array]:
+    def run_batches(
+        self, inputs: Inputs | None = None, /, *, progress: Report | None = None, **named: Any
+    ) -> dict[str, Array]:
         """As `run`, with any number of rows along the dim `batch`: as many runs as are needed, the last one filled up
-        by repeating its last row, and the results cut to the rows given."""
+        by repeating its last row, and the results cut to the rows given.
+
+        A local session computes them in batches of its own choice: where that pays, it compiles the plan for another
+        `batch` and starts servers for it, which it keeps. progress: called after each run with how many rows are done,
+        of how many; a bar on a terminal if none is given. An error after the first run carries what is done as
+        `partial` and `done_rows`, and so does Ctrl-C, as `mpc.Interrupted`.
+        """
         began = time.perf_counter()
         rows = self._rows(by_name(inputs, named))
-        parts = list(self._parts(rows))
+        parts: list[dict[str, Array]] = []
+        with _keeping(rows, parts), shown(progress) as report:
+            for part in self._parts(rows):
+                parts.append(part)
+                report(rows.done, rows.batches.rows)
         self._remember(replace(rows.stats, seconds=time.perf_counter() - began))
-        return rows.join(parts)
+        return rows.batches.join(parts)
 
     def iter_batches(self, inputs: Inputs | None = None, /, **named: Any) -> Iterator[dict[str, Array]]:
         """As `run_batches`, the results of each run as they come, cut to the rows given. Others' runs get their turns
@@ -130,14 +147,20 @@ class Session:
         self._remember(stats)
         return results
 
-    async def run_batches_async(self, inputs: Inputs | None = None, /, **named: Any) -> dict[str, Array]:
-        """`run_batches` for asyncio."""
+    async def run_batches_async(
+        self, inputs: Inputs | None = None, /, *, progress: Report | None = None, **named: Any
+    ) -> dict[str, Array]:
+        """`run_batches` for asyncio; `progress` is called by the event loop's thread."""
         began = time.perf_counter()
         given = by_name(inputs, named)
         rows = await self._later(lambda: self._cut(given))
-        parts = [part async for part in self._parts_async(rows)]
+        parts: list[dict[str, Array]] = []
+        with _keeping(rows, parts), shown(progress) as report:
+            async for part in self._parts_async(rows):
+                parts.append(part)
+                report(rows.done, rows.batches.rows)
         self._remember(replace(rows.stats, seconds=time.perf_counter() - began))
-        return rows.join(parts)
+        return rows.batches.join(parts)
 
     @property
     def stats(self) -> Stats:
@@ -146,9 +169,13 @@ class Session:
 
     @property
     def pids(self) -> dict[str, int]:
-        """The processes of a local session by name, for monitoring."""
-        processes = self._base.processes
-        return dict(processes.pids()) if processes and self._turns.ending is None else {}
+        """The processes of a local session by name, for monitoring; those for another batch with its size."""
+        found: dict[str, int] = {}
+        for deployment in list(self._variants.all):
+            if deployment.processes is not None:
+                of = "" if deployment is self._base else f", batch {dict(deployment.plan.dims)[BATCH]}"
+                found |= {f"{name}{of}": pid for name, pid in deployment.processes.pids().items()}
+        return found
 
     def close(self) -> None:
         """Ends the session; a local session's processes end with it. Calls of other threads, running or waiting, end
@@ -161,8 +188,10 @@ class Session:
         with self._turns.last(CLOSE_SECONDS) as come:
             if come:
                 self._release()
-            elif self._base.processes is not None:
-                self._base.processes.close()  # the connections are left to the call that still uses them
+                return
+            for deployment in list(self._variants.all):
+                if deployment.processes is not None:
+                    deployment.processes.close()  # the connections are left to the call that still uses them
 
     def __enter__(self) -> Session:
         return self
@@ -200,8 +229,8 @@ class Session:
         named = parameters(weights, rename, [t.name for t in tensors], strict=strict)
         checked = given.check(tensors, named, "parameter")
         encoded = given.encode("setup", checked, self._params)
-        with self._exchange():
-            self._base.provide(encoded)
+        with self._exchange(self._base):
+            self._base.provide(encoded, self._edition + 1)
         self._params = checked
         self._provided = True
         self._edition += 1
@@ -211,7 +240,7 @@ class Session:
         began = time.perf_counter()
         tensors = self._base.given.tensors("run")
         encoded = self._base.given.encode("run", self._base.given.check(tensors, given, "input"), self._params)
-        with self._exchange():
+        with self._exchange(self._base):
             computed = self._base.wait(self._base.submit(encoded))
         self._runs += 1
         return computed.results, replace(computed.stats, seconds=time.perf_counter() - began)
@@ -219,13 +248,21 @@ class Session:
     def _cut(self, given: Inputs) -> Rows:
         self._check_provided()
         deployment = self._base
-        results = tuple(r for r in deployment.plan.results if not r.name.startswith(CHECK_PREFIX))
-        batches = Batches(deployment.plan, deployment.given.tensors("run"), results, given, deployment.given.stacked)
-        return Rows(deployment, batches, given, self._edition)
+        rows = Rows(deployment, given, self._edition)
+        rows.check()
+        deployment = self._variants.best(rows.batches.rows)
+        if deployment is not self._base:
+            rows = Rows(deployment, given, self._edition)
+        if deployment.edition != self._edition:
+            encoded = deployment.given.encode("setup", self._params, self._params)
+            with self._exchange(deployment):
+                deployment.provide(encoded, self._edition)
+        self._variants.use(rows, deployment)
+        return rows
 
     def _step(self, rows: Rows) -> dict[str, Array] | None:
         rows.check_edition(self._edition)
-        with self._exchange():
+        with self._exchange(rows.deployment):
             part = rows.step(self._params)
         self._runs += part is not None
         return part
@@ -291,7 +328,7 @@ class Session:
             raise
 
     @contextmanager
-    def _exchange(self) -> Iterator[None]:
+    def _exchange(self, deployment: Deployment) -> Iterator[None]:
         """Turns the loss of a machine into one error that says who died, how, and at which op; and ends the session.
 
         So does whatever else comes in between: a submission that not all roles have made would meet the next one.
@@ -301,7 +338,7 @@ class Session:
         except PeerError as error:
             if self._turns.ending is not None:
                 raise
-            best = best_witness(error, self._base.clients, self._base.processes)
+            best = best_witness(error, deployment.clients, deployment.processes)
             self._turns.end(Ending(f"the session has ended: {best}", best.peer, best.op))
             raise best from None
         except (KeyboardInterrupt, SystemExit):
@@ -314,17 +351,29 @@ class Session:
 
     def _release(self) -> None:
         if self._finalizer.detach():
-            _let_go(self._base, self._turns)
+            _let_go(self._variants, self._turns)
 
     def _remember(self, stats: Stats) -> None:
         self._stats = stats
         _LAST.set(weakref.WeakKeyDictionary({**(_LAST.get() or {}), self: stats}))
 
 
-def _let_go(deployment: Deployment, turns: Turns) -> None:
+@contextmanager
+def _keeping(rows: Rows, parts: list[dict[str, Array]]) -> Iterator[None]:
+    """An error within carries the results of the rows that are done."""
+    try:
+        yield
+    except Error as error:
+        error.partial, error.done_rows = rows.batches.join(parts), rows.batches.count(len(parts))
+        raise
+    except KeyboardInterrupt:
+        raise Interrupted(rows.batches.join(parts), rows.batches.count(len(parts))) from None
+
+
+def _let_go(variants: Variants, turns: Turns) -> None:
     """Ends what a session holds, in the process that made it."""
     if not turns.elsewhere:
-        deployment.close()
+        variants.close()
 
 
 def launch_plan(
@@ -334,15 +383,20 @@ def launch_plan(
     timeout: float = TIMEOUT_SECONDS,
     window: int = WINDOW_BYTES,
     seen_by: SeenBy = lambda _, addresses: addresses,
+    variant: Variant | None = None,
 ) -> Session:
     """Starts a dealer and both parties as processes on this machine, and a session that plays all roles of the plan.
 
     timeout: seconds that a machine may take to answer (ten times as many while it computes). window: bytes of material
-    that the dealer may be ahead of each party. seen_by: as of `Processes`. Raises PeerError when a process does not
-    start.
+    that the dealer may be ahead of each party. seen_by: as of `Processes`. variant: as `compile` of `Variants`.
+    Raises PeerError when a process does not start.
     """
     turns = Turns()
-    return Session(launched(plan, prepare, timeout, window, seen_by, turns.check), turns)
+
+    def start(plan: Plan) -> Deployment:
+        return launched(plan, prepare, timeout, window, seen_by, turns.check)
+
+    return Session(turns, Variants(start(plan), variant, start, turns.check))
 
 
 def connect_plan(
@@ -354,8 +408,11 @@ def connect_plan(
     key: str | os.PathLike[str] | None = None,
     timeout: float = TIMEOUT_SECONDS,
     wait: float = WAIT_SECONDS,
+    variant: Variant | None = None,
 ) -> Session:
     """A session for one role of servers that are running: those of a cluster.toml. key: the role's secret key file
-    (`ROLE.key` beside the cluster.toml if none is given). wait: seconds that the other roles of a run may take."""
+    (`ROLE.key` beside the cluster.toml if none is given). wait: seconds that the other roles of a run may take.
+    variant: as `compile` of `Variants`."""
     turns = Turns(wait)
-    return Session(linked(cluster, plan, prepare, role, key, timeout, wait, turns.check), turns)
+    deployment = linked(cluster, plan, prepare, role, key, timeout, wait, turns.check)
+    return Session(turns, Variants(deployment, variant, None, turns.check))

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -210,21 +211,39 @@ def test_keygen_writes_the_secret_and_prints_the_public_half(folder: Path) -> No
     assert mpcc(folder, "keygen", "client").returncode == 1
 
 
-def test_interrupting_run_ends_everything(folder: Path) -> None:
-    np.save(folder / "many.npy", np.zeros((20_000, 3)))
+def test_interrupting_run_ends_everything_and_keeps_what_is_done(folder: Path) -> None:
+    (folder / "slow.ppml").write_text(MODEL.replace("x @ w", "x @ w * (batch / 2)"))  # another batch is another model
+    x = np.random.default_rng(0).uniform(-4, 4, (50_000, 3))
+    np.save(folder / "many.npy", x)
+    terminal, stderr = os.openpty()
+    words = ["run", "slow.ppml", "--param", "weights.npz", "--input", "x=many.npy", "--output", "score=done.npy"]
     process = subprocess.Popen(
-        command("run", "credit.ppml", "--param", "weights.npz", "--input", "x=many.npy"),
-        cwd=folder,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
+        command(*words), cwd=folder, env={**environment(), "TERM": "xterm"}, stderr=stderr, start_new_session=True
     )
-    time.sleep(2.5)
-    assert process.poll() is None
+    os.close(stderr)
+    seen = shown = b""
+    while b"/50000" not in seen:  # the progress bar is there
+        seen += os.read(terminal, 4096)
     os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=10)
-    assert process.returncode == 130
-    assert "interrupted" in errors
-    assert "Traceback" not in errors
+    with suppress(OSError):  # the end of a terminal
+        while shown := os.read(terminal, 4096):
+            seen += shown
+    os.close(terminal)
+    assert process.wait(10) == 130
+    assert b"interrupted" in seen and b"rows of score were written" in seen
+    assert b"Traceback" not in seen
+    done = np.load(folder / "done.npy")
+    assert 0 < len(done) < 50_000
+    assert np.allclose(done, x[: len(done)] @ W, atol=1e-3)
+
+
+def test_a_submission_that_would_be_faster_in_larger_batches_says_so(
+    folder: Path, servers: dict[str, subprocess.Popen[str]]
+) -> None:
+    np.save(folder / "many.npy", np.zeros((1000, 3)))
+    mpcc(folder, "provide", "credit.ppml", "--param", "weights.npz")
+    done = mpcc(folder, "submit", "credit.ppml", "--input", "x=many.npy", "--output", "score=score.npy")
+    assert done.returncode == 0, done.stderr
+    assert "warning: 1000 rows take 500 runs of the plan, which is compiled for a batch of 2" in done.stderr
+    assert "--dim batch=1024" in done.stderr
+    assert (np.load(folder / "score.npy") == 0).all()
