@@ -11,9 +11,9 @@ from dataclasses import fields
 
 import numpy as np
 
-from compiler.graph import Constant, Graph, Input, TensorOp, Value
+from compiler.graph import BATCH, Constant, Graph, Input, TensorOp, Value
 from compiler.ops.shapes import BroadcastTo, Reshape, Slice
-from compiler.rows import BATCH, row_axes
+from compiler.rows import row_axes
 
 __all__ = ["same_rows"]
 

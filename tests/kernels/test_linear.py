@@ -214,9 +214,9 @@ def test_conv2d_of_broadcast_operands(variant, spread, kernel):
     """A broadcast axis has stride 0: the kernel may not take it for one of size 1."""
     rng = np.random.default_rng(4)
     shape = (2, 3, 5, 7)
-    x = np.broadcast_to(words(rng, *(1 if one else n for one, n in zip(spread, shape))), shape)
+    x = np.broadcast_to(words(rng, *(1 if one else n for one, n in zip(spread, shape, strict=True))), shape)
     w_shape = (4, 3, kernel, kernel)
-    w = np.broadcast_to(words(rng, *(1 if one else n for one, n in zip(spread, w_shape))), w_shape)
+    w = np.broadcast_to(words(rng, *(1 if one else n for one, n in zip(spread, w_shape, strict=True))), w_shape)
     wanted = convolution(np.ascontiguousarray(x), np.ascontiguousarray(w), (1, 1), (0, 0, 0, 0), (1, 1), 1)
     np.testing.assert_array_equal(kernels.conv2d(x, w), wanted)
     np.testing.assert_array_equal(
