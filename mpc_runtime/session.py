@@ -11,8 +11,8 @@ import asyncio
 import os
 import time
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
+from contextlib import aclosing, closing, contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +33,7 @@ from .processes import SeenBy
 from .progress import Report, shown
 from .rows import Rows
 from .stats import Stats
-from .turns import Ending, Turns, on_a_thread
+from .turns import MEND_SECONDS, Ending, Turns, on_a_thread
 from .values import parameters
 from .variants import Variants
 
@@ -45,6 +45,7 @@ Inputs = Mapping[str, Any]
 Variant = Callable[[int], Plan | None]
 
 CLOSE_SECONDS = 5.0  # for a call in another thread to see that the session is closed; it looks five times a second
+INTERRUPTED = Ending("the session has ended: it was interrupted")
 _LAST: ContextVar[Mapping[Session, Stats] | None] = ContextVar("mpc-stats", default=None)
 """What the last call of each session made by this thread, or by this asyncio task, did."""
 
@@ -69,8 +70,9 @@ class Session:
         self._edition = 0  # of the parameters
         self._stats = Stats()
         self._runs = 0
-        self._finalizer = weakref.finalize(self, _let_go, variants, turns)
-        self._finalizer.atexit = False  # a thread may be within a call; the processes end by themselves
+        self._exchanging = False
+        finalizer = weakref.finalize(self, _let_go, variants, turns)
+        finalizer.atexit = False  # a thread may be within a call; the processes end by themselves
 
     # -- what users call ------------------------------------------------------------------------------------------
 
@@ -117,8 +119,8 @@ class Session:
         began = time.perf_counter()
         rows = self._rows(by_name(inputs, named))
         parts: list[dict[str, Array]] = []
-        with _keeping(rows, parts), shown(progress) as report:
-            for part in self._parts(rows):
+        with _keeping(rows, parts), shown(progress) as report, closing(self._parts(rows)) as coming:
+            for part in coming:
                 parts.append(part)
                 report(rows.done, rows.batches.rows)
         self._remember(replace(rows.stats, seconds=time.perf_counter() - began))
@@ -156,9 +158,10 @@ class Session:
         rows = await self._later(lambda: self._cut(given))
         parts: list[dict[str, Array]] = []
         with _keeping(rows, parts), shown(progress) as report:
-            async for part in self._parts_async(rows):
-                parts.append(part)
-                report(rows.done, rows.batches.rows)
+            async with aclosing(self._parts_async(rows)) as coming:
+                async for part in coming:
+                    parts.append(part)
+                    report(rows.done, rows.batches.rows)
         self._remember(replace(rows.stats, seconds=time.perf_counter() - began))
         return rows.batches.join(parts)
 
@@ -278,7 +281,7 @@ class Session:
         with self._turn():
             return self._cut(given)
 
-    def _parts(self, rows: Rows) -> Iterator[dict[str, Array]]:
+    def _parts(self, rows: Rows) -> Generator[dict[str, Array], None, None]:
         try:
             while True:
                 with self._turn():
@@ -289,7 +292,7 @@ class Session:
         finally:
             rows.abandon()
 
-    async def _parts_async(self, rows: Rows) -> AsyncIterator[dict[str, Array]]:
+    async def _parts_async(self, rows: Rows) -> AsyncGenerator[dict[str, Array], None]:
         try:
             while (part := await self._later(lambda: self._step(rows))) is not None:
                 yield part
@@ -318,14 +321,19 @@ class Session:
 
         future = self._turns.later(done)
         waiting = asyncio.wrap_future(future)
+        until = time.monotonic() + self._turns.patience
         try:
-            await asyncio.wait([waiting], timeout=self._turns.patience)
-            if not waiting.done() and future.cancel():
-                raise self._turns.too_late()
+            while not waiting.done():
+                await asyncio.wait([waiting], timeout=MEND_SECONDS)
+                self._turns.mend()
+                if time.monotonic() > until and not waiting.done() and future.cancel():
+                    raise self._turns.too_late()
             return await waiting
         except asyncio.CancelledError:
             waiting.cancel()
             raise
+        finally:
+            del future, waiting  # or an error's traceback would keep them, and they the error
 
     @contextmanager
     def _exchange(self, deployment: Deployment) -> Iterator[None]:
@@ -333,8 +341,15 @@ class Session:
 
         So does whatever else comes in between: a submission that not all roles have made would meet the next one.
         """
+        if self._exchanging:  # an interrupt has come where the one before it was seen to
+            self._turns.end(INTERRUPTED)
+            self._turns.check()
+        self._exchanging = True
         try:
             yield
+        except InputError:
+            self._exchanging = False
+            raise
         except PeerError as error:
             if self._turns.ending is not None:
                 raise
@@ -342,16 +357,15 @@ class Session:
             self._turns.end(Ending(f"the session has ended: {best}", best.peer, best.op))
             raise best from None
         except (KeyboardInterrupt, SystemExit):
-            self._turns.end(Ending("the session has ended: it was interrupted"))
+            self._turns.end(INTERRUPTED)
             raise
         except Exception as error:
-            if not isinstance(error, InputError):
-                self._turns.end(Ending(f"the session has ended: {type(error).__name__}: {error}"))
+            self._turns.end(Ending(f"the session has ended: {type(error).__name__}: {error}"))
             raise
+        self._exchanging = False
 
     def _release(self) -> None:
-        if self._finalizer.detach():
-            _let_go(self._variants, self._turns)
+        _let_go(self._variants, self._turns)
 
     def _remember(self, stats: Stats) -> None:
         self._stats = stats
@@ -413,6 +427,6 @@ def connect_plan(
     """A session for one role of servers that are running: those of a cluster.toml. key: the role's secret key file
     (`ROLE.key` beside the cluster.toml if none is given). wait: seconds that the other roles of a run may take.
     variant: as `compile` of `Variants`."""
-    turns = Turns(wait)
+    turns = Turns(max(wait, WAIT_SECONDS))
     deployment = linked(cluster, plan, prepare, role, key, timeout, wait, turns.check)
     return Session(turns, Variants(deployment, variant, None, turns.check))
