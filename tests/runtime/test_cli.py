@@ -140,6 +140,43 @@ def test_a_check_is_no_output(folder: Path) -> None:
     assert "no such output; the plan has score\n" in mpcc(folder, "run", "promised.ppml", *arguments).stderr
 
 
+def test_a_reader_that_has_seen_enough_is_no_error(folder: Path) -> None:
+    with subprocess.Popen(
+        command("explain", "credit.ppml"),
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        process.stdout.close()  # type: ignore[union-attr]
+        assert process.stderr.read() == ""  # type: ignore[union-attr]
+        assert process.wait(60) == 0
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [("score=o.xyz", "expected .npy .npz .csv .safetensors, found .xyz"), ("no/o.npz", "there is no folder no")],
+)
+def test_an_output_that_cannot_be_written_is_refused_before_the_run(folder: Path, output: str, message: str) -> None:
+    done = mpcc(folder, "run", "credit.ppml", "--output", output)  # with nothing to run on
+    assert done.returncode == 1
+    assert message in done.stderr
+
+
+def test_ports_that_do_not_exist_are_wrong_usage(folder: Path) -> None:
+    assert mpcc(folder, "init-cluster", "credit.ppml", "--port", "65534").returncode == 2
+    assert not (folder / "cluster.toml").exists()
+
+
+def test_a_role_is_told_whose_an_input_is_before_it_connects(folder: Path) -> None:
+    wrong = mpcc(folder, "submit", "credit.ppml", "--role", "bureau", "--input", "x=x.npy")
+    assert (wrong.returncode, wrong.stderr) == (1, "error: x: is an input of bank, not of bureau\n")
+    wrong = mpcc(folder, "provide", "credit.ppml", "--role", "bank", "--param", "weights.npz")
+    assert wrong.stderr == "error: no parameters of this plan are bank's; they are bureau's\n"
+    assert "no role 'shop'; it has bank, bureau" in mpcc(folder, "submit", "credit.ppml", "--role", "shop").stderr
+
+
 def test_the_doctor_names_a_file_once(folder: Path) -> None:
     sick = mpcc(folder, "doctor", "none.ppml", "--cluster", "none.toml")
     assert sick.returncode == 1
