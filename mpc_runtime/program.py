@@ -70,8 +70,11 @@ class Program:
         return self.plan.leakage
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the plan file that every machine of a deployment is given."""
-        self.plan.save(path)
+        """Write the plan file that every machine of a deployment is given. InputError where that cannot be."""
+        try:
+            self.plan.save(path)
+        except OSError as e:
+            raise InputError(f"{path}: cannot be written: {e.strerror}") from None
 
     def reference(self, inputs: Mapping[str, Any] | None = None, params: Any = None) -> dict[str, Array]:
         """The plaintext meaning in float64: result name -> array.
@@ -81,7 +84,7 @@ class Program:
         from compiler.reference import evaluate
 
         try:
-            return evaluate(self.stages.lowered, _arrays(inputs or {}), _arrays(_weights(params)))
+            return evaluate(self.stages.lowered, _arrays(inputs, "inputs"), _arrays(_weights(params), "params"))
         except (KeyError, ValueError) as e:
             raise InputError(str(e.args[0] if e.args else e)) from None
 
@@ -92,7 +95,7 @@ class Program:
         """
         from compiler.simulation import simulate
 
-        return simulate(self.plan, self.stages.lowered, _arrays(inputs or {}), _arrays(_weights(params)))
+        return simulate(self.plan, self.stages.lowered, _arrays(inputs, "inputs"), _arrays(_weights(params), "params"))
 
     def emit(self, stage: str) -> str:
         """The print of a compiler stage: "ast", "graph", "oplist" or "plan"."""
@@ -199,6 +202,7 @@ def connect(
     take to answer. wait: seconds that the other roles of a run may take; then the inputs are withdrawn. Raises
     InputError for a wrong file, role or key, PeerError for parties that are not there or have another plan.
     """
+    _check_program("connect", program)
     from .session import connect_plan
 
     variant = partial(_variant, program)
@@ -208,6 +212,8 @@ def connect(
 
 def load(path: str | os.PathLike[str]) -> Program:
     """A program from a plan file. Raises CompileError when it is none, or of another format."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise InputError(f"load expects the path of a plan, found {type(path).__name__}")
     return Program(Plan.load(path))
 
 
@@ -216,24 +222,31 @@ def launch(program: Program, *, timeout: float = TIMEOUT_SECONDS, window: int = 
 
     timeout: seconds that a machine waits for another. window: bytes that the dealer may be ahead of a party.
     """
-    if not isinstance(program, Program):
-        raise InputError(f"launch expects a Program, as compile and load make it, found {program!r}")
+    _check_program("launch", program)
     from .session import launch_plan
 
     variant = partial(_variant, program)
     return launch_plan(program.plan, prepare_feed, timeout=timeout, window=window, variant=variant)
 
 
-def _weights(params: Any) -> dict[str, Any]:
+def _check_program(what: str, program: object) -> None:
+    if not isinstance(program, Program):
+        raise InputError(f"{what} expects a Program, as compile and load make it, found {program!r}")
+
+
+def _weights(params: Any) -> Any:
     """Parameters by key, from a mapping or the path of a weights file."""
     if isinstance(params, (str, os.PathLike)):
         from .values import read_many
 
         return dict(read_many(params))
-    return dict(params or {})
+    return params
 
 
-def _arrays(values: Mapping[str, Any]) -> dict[str, Array]:
+def _arrays(values: Any, what: str) -> dict[str, Array]:
+    values = {} if values is None else values
+    if not isinstance(values, Mapping):
+        raise InputError(f"{what}: expected a dict, name to array, found {type(values).__name__}")
     return {name: as_array(name, value) for name, value in values.items()}
 
 

@@ -66,13 +66,20 @@ def _read(path: Path) -> dict[str, Array]:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     if suffix == ".safetensors":
-        from safetensors.numpy import load_file
-
-        return dict(load_file(path))
+        return _safetensors(path)
     if suffix == ".csv":
         return {path.stem: _csv(path)}
     saves = next((f"; save it there: {how}" for suffixes, how in FOREIGN.items() if suffix in suffixes), "")
     raise InputError(f"{path}: expected {READABLE}, found {suffix or 'no extension'}{saves}")
+
+
+def _safetensors(path: Path) -> dict[str, Array]:
+    from safetensors.numpy import load_file
+
+    try:
+        return dict(load_file(path))
+    except TypeError as error:  # of a type of number that NumPy does not have
+        raise InputError(f"{path}: {error}; save it as float32, as model.float().state_dict() is") from None
 
 
 def _csv(path: Path) -> Array:

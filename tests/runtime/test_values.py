@@ -104,3 +104,10 @@ def test_weights_are_a_file_or_a_mapping() -> None:
         parameters(Module(), {}, [], strict=True)
     with pytest.raises(InputError, match="expected a weights file or a dict of arrays, found list"):
         parameters([1], {}, [], strict=True)
+
+
+def test_numbers_that_numpy_does_not_have(tmp_path: Path) -> None:
+    head = b'{"w":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}}'
+    (tmp_path / "w.safetensors").write_bytes(len(head).to_bytes(8, "little") + head + b"\x80?")
+    with pytest.raises(InputError, match=r"w\.safetensors: .*bfloat16.*save it as float32"):
+        read(tmp_path / "w.safetensors")
