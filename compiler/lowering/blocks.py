@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from compiler.graph import OpError, Value, apply, declare
-from compiler.lowering import calls, expressions
+from compiler.lowering import calls
 from compiler.lowering.context import Context
 from compiler.lowering.definitions import Definition, check_body
 from compiler.lowering.layers import BlockInstance, Home, Instance, InstanceArray, LayerInstance, Provider
@@ -20,7 +20,7 @@ from compiler.ops import FUNCTIONS, LAYERS, Layer, Reshape
 from dsl import ast
 from dsl.errors import did_you_mean
 
-__all__ = ["Frame", "named", "run"]
+__all__ = ["Frame", "named", "run", "run_body"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,12 @@ class Frame:
     scope: Scope
     home: Home | None
     loops: int = 0
+
+
+def run_body(context: Context, body: tuple[ast.Block, ...], scope: Scope, home: Home | None) -> None:
+    """Run the body of a `def` in a scope of its own."""
+    for statement in body:
+        run(context, statement, Frame(scope, home))
 
 
 def run(context: Context, statement: ast.Block, frame: Frame) -> None:
@@ -63,7 +69,7 @@ def bind_value(
 def _value(
     context: Context, name: ast.Name, expression: ast.Expression, limits: ast.Range | None, scope: Scope
 ) -> object:
-    meaning = expressions.evaluate(context, expression, scope)
+    meaning = context.evaluate(expression, scope)
     promise = interval_at(context, limits, scope)
     if meaning is POISON:
         return POISON

@@ -9,6 +9,8 @@ from typing import Any
 from compiler.graph import OpError, Precision, Value
 from compiler.lowering.numbers import public
 from compiler.lowering.problems import Note, Problem, Reporter
+from compiler.lowering.scope import Scope
+from dsl import ast
 from dsl.ast import Node, Span
 
 __all__ = ["Context", "Overgrown"]
@@ -29,6 +31,7 @@ class Context:
 
     source: str
     reporter: Reporter
+    meaning: Callable[[Context, ast.Expression, Scope], object]  # of an expression; POISON, reported, where it has none
     used: set[Span] = field(default_factory=set)
     declared: dict[Span, tuple[str, str]] = field(default_factory=dict)
     precision: Precision | None = field(
@@ -40,6 +43,10 @@ class Context:
     def declare(self, span: Span, word: str, name: str) -> None:
         """Warn at the end unless something uses what is declared at `span`."""
         self.declared.setdefault(span, (word, name))
+
+    def evaluate(self, expression: ast.Expression, scope: Scope) -> object:
+        """What an expression means: the recursion of the language, for those that evaluation itself asks for parts."""
+        return self.meaning(self, expression, scope)
 
     def text(self, node: Node) -> str:
         """What the author wrote there."""
