@@ -6,7 +6,6 @@ meaning, and they import the compiler when they are called.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import warnings
@@ -282,29 +281,6 @@ def prepare_feed(plan: Plan, feed: Feed, tensors: Mapping[str, Array]) -> Array:
 
     Raises InputError when a promise inside the expression does not hold.
     """
-    value = _expression(feed.expression)
-    from compiler.graph import Precision
-    from compiler.reference import BrokenPromise, prepare_value
+    from compiler import prepared
 
-    options = dict(item.split("=") for item in dict(plan.options)["precision"].split(","))
-    precision = Precision(int(options["bits"]), int(options["frac"]))
-
-    def leaf(op: Any) -> Array:
-        return np.asarray(tensors[op.key]).astype(op.kind.dtype)
-
-    try:
-        return prepare_value(value, leaf, precision)
-    except BrokenPromise as e:
-        raise InputError(str(e)) from None
-
-
-_EXPRESSIONS: dict[str, Any] = {}
-
-
-def _expression(text: str) -> Any:
-    """A prepared expression, read once."""
-    if text not in _EXPRESSIONS:
-        from compiler.ops.serial import from_plain
-
-        _EXPRESSIONS[text] = from_plain(json.loads(text))
-    return _EXPRESSIONS[text]
+    return prepared.prepare_feed(plan, feed, tensors)
