@@ -288,6 +288,7 @@ class Session:
                     part = self._step(rows)
                 if part is None:
                     return
+                self._remember(rows.stats)
                 yield part
         finally:
             rows.abandon()
@@ -295,6 +296,7 @@ class Session:
     async def _parts_async(self, rows: Rows) -> AsyncGenerator[dict[str, Array], None]:
         try:
             while (part := await self._later(lambda: self._step(rows))) is not None:
+                self._remember(rows.stats)
                 yield part
         finally:
             rows.abandon()
@@ -351,8 +353,8 @@ class Session:
             self._exchanging = False
             raise
         except PeerError as error:
-            if self._turns.ending is not None:
-                raise
+            if (ending := self._turns.ending) is not None:
+                raise ending.error() from None  # the machine is gone because the session is
             best = best_witness(error, deployment.clients, deployment.processes)
             self._turns.end(Ending(f"the session has ended: {best}", best.peer, best.op))
             raise best from None

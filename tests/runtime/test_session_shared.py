@@ -109,6 +109,7 @@ def test_a_short_run_need_not_wait_for_many_rows(session: Session) -> None:
     parts = []
     for part in session.iter_batches(x=x):
         parts.append(part["y"])
+        assert session.stats.runs == len(parts)
         assert (session.run(x=X)["y"] == X @ W).all()
         assert (at_once(lambda: session.run(x=X))[0]["y"] == X @ W).all()
     assert (np.concatenate(parts) == x @ W).all()
