@@ -6,11 +6,12 @@ without the promise, lie within it. It costs two comparisons an element and reve
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
 
-from compiler.graph import Graph, Leaf, Output, Value, apply, constant
+from compiler.graph import Graph, Kind, Leaf, Output, Precision, Value, apply, constant
 from compiler.interval import Interval
 from compiler.ops import And, Equal, GreaterEqual, LessEqual, Sum, ToInt
 from mpc_runtime.plan import CHECK_PREFIX
@@ -24,32 +25,44 @@ def with_checks(graph: Graph) -> Graph:
     roles = tuple(dict.fromkeys(role for output in graph.outputs for role in output.roles))
     computed = [v for v in graph.values() if not isinstance(v.op, Leaf) and not v.is_constant]
     promised = [v for v in computed if v.declared is not None]
-    outputs = [_check(value, roles, number) for number, value in enumerate(promised)]
+    outputs = [_check(value, roles, number, graph.precision) for number, value in enumerate(promised)]
     return replace(graph, outputs=(*graph.outputs, *outputs))
 
 
-def _check(value: Value, roles: tuple[str, ...], number: int) -> Output:
+def _check(value: Value, roles: tuple[str, ...], number: int, precision: Precision) -> Output:
     line = value.span.line if value.span else 0
     name = f"{CHECK_PREFIX}{value.name or 'value'} (line {line}) in {value.declared}"
     if number:
         name += f" #{number + 1}"
-    return Output(name, replace(_kept(value), span=value.span), roles, value.span)
+    return Output(name, replace(_kept(value, precision), span=value.span), roles, value.span)
 
 
-def _kept(value: Value) -> Value:
+def _kept(value: Value, precision: Precision) -> Value:
     """One bit: all elements lie within the promise."""
     assert value.declared is not None
     free = replace(value, range=value.op.interval(*value.args), declared=None)
-    bounds = _widened(value.declared)
+    free = apply(ToInt(), free, span=value.span) if free.kind is Kind.BIT else free
+    lo, hi = _ends(value.declared, free.kind, precision)
     inside = apply(
         And(),
-        apply(GreaterEqual(), free, constant(np.float64(bounds.lo)), span=value.span),
-        apply(LessEqual(), free, constant(np.float64(bounds.hi)), span=value.span),
+        apply(GreaterEqual(), free, lo, span=value.span),
+        apply(LessEqual(), free, hi, span=value.span),
         span=value.span,
     )
     axes = tuple(range(value.rank))
     count = apply(Sum(axes, False), apply(ToInt(), inside, span=value.span), span=value.span)
     return apply(Equal(), count, constant(np.int64(value.size)), span=value.span)
+
+
+def _ends(promise: Interval, kind: Kind, precision: Precision) -> tuple[Value, Value]:
+    """The promise's ends as constants of the value's kind; what no value can hold, none leaves."""
+    whole = precision.format_range(kind)
+    if kind is Kind.INT:
+        inside = Interval(*(min(max(end, whole.lo), whole.hi) for end in (promise.lo, promise.hi)))
+        return constant(np.int64(math.ceil(inside.lo))), constant(np.int64(math.floor(inside.hi)))
+    bounds = _widened(promise)
+    lo, hi = (min(max(end, whole.lo), whole.hi) for end in (bounds.lo, bounds.hi))
+    return constant(np.float64(lo)), constant(np.float64(hi))
 
 
 def _widened(promise: Interval) -> Interval:

@@ -27,8 +27,9 @@ Shape = tuple[int, ...]
 Array = np.ndarray[Any, Any]
 
 INT_LIMIT = 2.0**30  # an `int` holds |v| below this (LANGUAGE.md, "Types and numbers")
-MAX_ELEMENTS = 2**31  # of a tensor: a share of it takes 16 GiB in each party
-MAX_FOLDED = 2**27  # elements of a constant: 1 GiB in the compiler and in the plan
+MAX_ELEMENTS = 2**28  # of a tensor: a share of it takes 2 GiB in each party
+MAX_FOLDED = 2**22  # elements of a constant: 32 MiB in the plan, and several times as much while it is computed
+MAX_RANK = 32  # axes of a tensor, NumPy's own limit
 FOLD_LIMIT = 2.0**62  # whole constants beyond this would wrap in int64 while they are folded
 
 
@@ -300,6 +301,8 @@ class Constant(Leaf):
 
 def constant(array: Any, span: Span | None = None, name: str | None = None) -> Value:
     """A constant value from anything NumPy reads: whole numbers become int64, bools bit, the rest float64."""
+    if isinstance(array, list | tuple):
+        expect_constant(table_shape(array))
     array = np.asarray(array)
     if array.dtype == np.bool_:
         kind = Kind.BIT
@@ -309,10 +312,40 @@ def constant(array: Any, span: Span | None = None, name: str | None = None) -> V
         kind = Kind.FIXED
     else:
         raise OpError(f"expected numbers, found a table of {array.dtype}", "rows of a table need equal lengths")
+    if not array.size:
+        raise OpError("a tensor has at least one element, found an empty table", "a scalar is written without brackets")
     array = np.ascontiguousarray(array, dtype=kind.dtype.newbyteorder("<")).reshape(array.shape)
     if kind is Kind.FIXED and not np.isfinite(array).all():
         raise OpError("a constant is not a finite number", "is there a division by zero, or a logarithm of zero?")
     return apply(Constant(kind, array.shape, array.tobytes()), span=span, name=name)
+
+
+def table_shape(table: Any) -> Shape:
+    """The shape of a table whose rows are alike: lists in lists."""
+    shape = []
+    while isinstance(table, list | tuple):
+        shape.append(len(table))
+        table = table[0] if table else None
+    return tuple(shape)
+
+
+def expect_tensor(shape: Shape) -> None:
+    """Refuses a shape that no value of a model has."""
+    if len(shape) > MAX_RANK:
+        raise OpError(f"a tensor has at most {MAX_RANK} axes, found {len(shape)}", "`reshape` joins axes", "shape")
+    if 0 in shape:
+        raise OpError(f"a tensor [{', '.join(map(str, shape))}] has no elements", "sizes are from 1 on", "shape")
+    if math.prod(shape) > MAX_ELEMENTS:
+        sizes = ", ".join(map(str, shape))
+        raise OpError(f"a tensor [{sizes}] has more elements than a machine holds", "use smaller sizes", "shape")
+
+
+def expect_constant(shape: Shape) -> None:
+    """Refuses a shape that no constant has: the compiler and the plan hold all its elements."""
+    expect_tensor(shape)
+    if math.prod(shape) > MAX_FOLDED:
+        sizes = ", ".join(map(str, shape))
+        raise OpError(f"a constant [{sizes}] is too large to compile", "let a role provide it as a `param`", "shape")
 
 
 # -- making values -----------------------------------------------------------------------------------------------------
@@ -331,11 +364,10 @@ def apply(
     `declared`.
     """
     kind, shape = op.infer(*args)
-    if math.prod(shape) > MAX_ELEMENTS:
-        sizes = ", ".join(map(str, shape))
-        raise OpError(f"a tensor [{sizes}] has more elements than any machine holds", "use smaller sizes", "shape")
+    folds = bool(args) and all(arg.is_constant for arg in args)
+    (expect_constant if folds else expect_tensor)(shape)  # before anything is made of that size
     derived = op.interval(*args)
-    if args and all(arg.is_constant for arg in args):
+    if folds:
         return _declared_constant(_fold(op, args, kind, shape, derived, span, name), declared)
     value = Value(
         op=op,
@@ -382,9 +414,6 @@ def _fold(
 ) -> Value:
     if kind is Kind.INT and derived.magnitude > FOLD_LIMIT:
         raise OpError("the whole number is too large to compute", f"whole numbers are below 2^{62} here")
-    if math.prod(shape) > MAX_FOLDED:
-        sizes = ", ".join(map(str, shape))
-        raise OpError(f"a constant [{sizes}] is too large to compile", "let a role provide it as a `param`", "shape")
     with np.errstate(all="ignore"):
         array = np.asarray(op.evaluate(*(arg.array for arg in args)))
     return constant(array.astype(kind.dtype, copy=False), span=span, name=name)

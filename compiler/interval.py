@@ -28,17 +28,37 @@ def _above(exact: Fraction) -> float:
 
 
 def _add_below(a: float, b: float) -> float:
-    if math.isinf(a) or math.isinf(b):
-        return a + b
-    return _below(Fraction(a) + Fraction(b))
+    """The largest float64 that is not above a + b; the error of a float64 sum is one itself (Knuth's two-sum)."""
+    total = a + b
+    if math.isinf(total):
+        return total if math.isinf(a) or math.isinf(b) else _below(Fraction(a) + Fraction(b))
+    part = total - a
+    error = (a - (total - part)) + (b - part)
+    return total if error >= 0 else math.nextafter(total, -math.inf)
 
 
-def _product(a: float, b: float) -> Fraction | float:
+def _multiply_below(a: float, b: float) -> float:
+    """The largest float64 that is not above a * b, with 0 * inf = 0."""
     if a == 0 or b == 0:
-        return Fraction(0)
+        return 0.0
     if math.isinf(a) or math.isinf(b):
         return a * b
-    return Fraction(a) * Fraction(b)
+    if not (_FACTORS[0] < abs(a) < _FACTORS[1] and _FACTORS[0] < abs(b) < _FACTORS[1]):
+        return _below(Fraction(a) * Fraction(b))
+    product = a * b
+    (a_high, a_low), (b_high, b_low) = _halves(a), _halves(b)
+    error = ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low
+    return product if error >= 0 else math.nextafter(product, -math.inf)
+
+
+_FACTORS = (2.0**-400, 2.0**400)  # between these, Dekker's product neither overflows nor loses bits below the smallest
+
+
+def _halves(a: float) -> tuple[float, float]:
+    """a as a sum of two numbers of 26 bits (Veltkamp's split), whose products are exact."""
+    scaled = 134217729.0 * a  # 2^27 + 1
+    high = scaled - (scaled - a)
+    return high, a - high
 
 
 @dataclass(frozen=True)
@@ -97,8 +117,9 @@ class Interval:
         return self + -other
 
     def __mul__(self, other: Interval) -> Interval:
-        corners = [_product(a, b) for a in (self.lo, self.hi) for b in (other.lo, other.hi)]
-        return _round_outward(min(corners), max(corners))
+        corners = [(a, b) for a in (self.lo, self.hi) for b in (other.lo, other.hi)]
+        lo = min(_multiply_below(a, b) for a, b in corners)
+        return Interval(lo, max(-_multiply_below(-a, b) for a, b in corners))
 
     def __truediv__(self, other: Interval) -> Interval:
         """Unknown when the divisor may be zero."""
@@ -164,13 +185,6 @@ def _divide_below(divisor: float) -> float:
 
 def _divide_above(divisor: float) -> float:
     return 0.0 if math.isinf(divisor) else _above(1 / Fraction(divisor))
-
-
-def _round_outward(lo: Fraction | float, hi: Fraction | float) -> Interval:
-    return Interval(
-        lo if isinstance(lo, float) else _below(lo),
-        hi if isinstance(hi, float) else _above(hi),
-    )
 
 
 def hull(intervals: Iterable[Interval]) -> Interval:

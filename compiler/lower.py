@@ -47,7 +47,7 @@ def lower(
     `lost` is the names in statements that could not be read (`dsl.errors.SyntaxErrors`): what may depend on one of
     them is no error. Raises ModelErrors with every independent error of the file.
     """
-    context = Context(model.source, Reporter(model.filename))
+    context = Context(model.source, Reporter(model.filename), expressions.evaluate)
     lowering = Lowering(model, context, dict(dims or {}), lost)
     try:
         lowering.run()
@@ -123,7 +123,7 @@ class Lowering:
 
         Errors outside the `weights` statements are left to the run itself.
         """
-        silent = Context(self.model.source, Reporter(self.model.filename))
+        silent = Context(self.model.source, Reporter(self.model.filename), expressions.evaluate)
         first = Lowering(self.model, silent, self.overrides, self.lost)
         first.places, first.scope = {}, Scope(used=self.context.used, lost=self.lost)
         for statement in self.model.statements:
@@ -194,7 +194,7 @@ class Lowering:
         self.context.precision = found
 
     def _const(self, statement: ast.Const) -> None:
-        meaning = expressions.evaluate(self.context, statement.value, self.scope)
+        meaning = self.context.evaluate(statement.value, self.scope)
         try:
             if meaning is not POISON:
                 value = operand(meaning, statement.value.span)
@@ -214,7 +214,7 @@ class Lowering:
             message = f"`{name.id}` is a built-in {what}: a def cannot take its name"
             self.context.reporter.error(Problem(name.span, message, "choose another name"))
             return
-        definition = define(statement, self.scope, self.places)
+        definition = define(statement, self.scope, self.places, blocks.run_body)
         check_names(definition, self.context.reporter)
         self.scope.bind(name, Category.DEF, definition)
 
@@ -279,7 +279,7 @@ class Lowering:
             meaning = blocks.bind_value(self.context, statement.name, statement.value, None, self.scope)
             self.context.used.add(statement.name.span)
         else:
-            meaning = expressions.evaluate(self.context, statement.value, self.scope)
+            meaning = self.context.evaluate(statement.value, self.scope)
         if name is None:
             help = "write `output NAME = …`: the name is the key of the result"
             raise Problem(statement.value.span, "an output needs a name", help)

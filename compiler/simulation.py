@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from compiler.graph import Graph, Value
+from compiler.prepared import prepare_feed
 from compiler.reference import evaluate, evaluate_values, leaf_values
 from mpc_runtime.fixed_point import decode
 from mpc_runtime.given import Given
 from mpc_runtime.plan import CHECK_PREFIX, Plan
-from mpc_runtime.program import prepare_feed
 from mpc_runtime.simulator import Simulator
 from mpc_runtime.values import parameters
 

@@ -31,6 +31,14 @@ Rule = Callable[["Builder", Tree[Token], Span], Any]
 Link = Callable[["Builder", Tree[Token], ast.Expression], ast.Expression]  # what stands on the left is built already
 
 
+class _TooDeep(Exception):
+    """An expression that is nested too deep, with the place where it got so."""
+
+    def __init__(self, span: Span) -> None:
+        super().__init__()
+        self.span = span
+
+
 class Builder:
     """Builds one file's syntax tree; `problems` and `refused` fill with what it had to refuse, and where."""
 
@@ -40,13 +48,25 @@ class Builder:
         self.problems: list[Diagnostic] = []
         self.refused: list[Span] = []
         self._depth = 0
-        self._too_deep = False  # one message is enough
 
     def model(self, tree: Tree[Token]) -> ast.Model:
-        """The tree of the whole file."""
+        """The tree of the whole file, without the statements that are nested too deep."""
         head, *statements = tree.children
         name = self(cast("Tree[Token]", head).children[0])
-        return ast.Model(_span(tree), name, self.all(statements), self.source, self.filename)
+        built = [self._statement(cast("Tree[Token]", each)) for each in statements]
+        whole = tuple(each for each in built if each is not None)
+        return ast.Model(_span(tree), name, whole, self.source, self.filename)
+
+    def _statement(self, tree: Tree[Token]) -> ast.Statement | None:
+        try:
+            statement: ast.Statement = self(tree)
+        except _TooDeep as found:
+            self._depth = 0
+            message = f"this is nested more than {MAX_NESTING} levels deep"
+            self.refuse(found.span, message, "give a part of it a name of its own: `part = …`")
+            self.refused.append(_span(tree))
+            return None
+        return statement
 
     def __call__(self, tree: Any) -> Any:
         """The node of a subtree; None where an optional part was left out."""
@@ -54,14 +74,7 @@ class Builder:
             return None
         span = _span(tree)
         if self._depth > MAX_NESTING:
-            if not self._too_deep:
-                self.refuse(
-                    span,
-                    f"this is nested more than {MAX_NESTING} levels deep",
-                    "give a part of it a name of its own: `part = …`",
-                )
-            self._too_deep = True
-            return ast.Number(span, 0)
+            raise _TooDeep(span)
         self._depth += 1
         node = self._chain(tree) if tree.data in LINKS else RULES[tree.data](self, tree, span)
         self._depth -= 1

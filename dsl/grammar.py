@@ -19,7 +19,7 @@ import lark
 from lark.grammar import Rule
 from lark.lexer import TerminalDef
 
-__all__ = ["GRAMMAR", "TABLES", "fresh", "keywords", "parser", "stored", "tokens", "write"]
+__all__ = ["GRAMMAR", "TABLES", "Automaton", "fresh", "keywords", "parser", "stored", "tokens", "write"]
 
 GRAMMAR = Path(__file__).with_name("ppml.lark")
 TABLES = Path(__file__).with_name("tables.json")
@@ -55,6 +55,56 @@ def stored() -> lark.Lark | None:
     machine["tokens"] = dict(enumerate(machine["tokens"]))
     machine["states"] = {number: _actions(row) for number, row in enumerate(machine["states"])}
     return cast(lark.Lark, lark.Lark._load_from_dict(data, dict(enumerate(tables["memo"]))))  # type: ignore[no-untyped-call]
+
+
+class Automaton:
+    """The parser without what it builds: which token types the grammar takes, one after the other. Cheap to copy."""
+
+    def __init__(self, stack: list[int] | None = None) -> None:
+        parsing: Any = parser().parse_interactive().parser_state.parse_conf
+        self._states, self._end = parsing.states, parsing.end_state
+        self._stack: list[int] = [parsing.start_state] if stack is None else stack
+
+    def copy(self) -> Automaton:
+        return Automaton(self._stack.copy())
+
+    @property
+    def depth(self) -> int:
+        """How many symbols wait for what follows."""
+        return len(self._stack)
+
+    def take(self, kind: str) -> bool:
+        """Go on with a token of this type; False where the grammar cannot, and then nothing has changed.
+
+        `$END` is taken where a text may end, and changes nothing.
+        """
+        stack, states = self._stack, self._states
+        kept, fresh = len(stack), [stack[-1]]  # the symbols of `stack` still waiting, and the states above them
+        while True:
+            action = states[fresh[-1]].get(kind)
+            if action is None:
+                return False
+            target = action[1]
+            if isinstance(target, int):
+                stack[kept - 1 :] = [*fresh, target]
+                return True
+            size = len(target.expansion)
+            if size >= len(fresh):
+                kept -= size - len(fresh) + 1
+                fresh = [stack[kept - 1]]
+            elif size:
+                del fresh[-size:]
+            fresh.append(states[fresh[-1]][target.origin.name][1])
+            if kind == "$END" and fresh[-1] == self._end:
+                return True
+
+    def takes(self, kind: str) -> bool:
+        """Whether `take` would go on, which is not done."""
+        return kind in self._states[self._stack[-1]] and self.copy().take(kind)
+
+    def accepts(self) -> frozenset[str]:
+        """The types that can be taken."""
+        return frozenset(kind for kind in self._states[self._stack[-1]] if kind.isupper() and self.takes(kind))
 
 
 def write() -> None:

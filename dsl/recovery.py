@@ -1,17 +1,17 @@
 """The parse itself, and what happens where the grammar cannot go on.
 
-The statement in trouble is judged once (`complaints.py` finds the words), taken out of the tokens, and the parse starts
-again: an error hides no other one and causes none. Of a block's header or a `return` a stub stays, so that what stands
-around it keeps its place. Starting again costs a few milliseconds per error, and no cleverness.
+The statement in trouble is judged once (`complaints.py` finds the words), taken out of the tokens, and the parse goes
+on: an error hides no other one and causes none. Of a block's header or a `return` a stub stays, so that what stands
+around it keeps its place. The tree is built once, of the tokens that are left.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Any
 
-from lark import Token, Tree, UnexpectedToken
+from lark import Token, Tree
 
 from dsl import grammar
 from dsl.ast import Model, Span, Statement
@@ -21,6 +21,7 @@ from dsl.scan import BLOCKS, MAX_PROBLEMS, Scanned, begins, binds, same_line
 __all__ = ["derive", "without_faults"]
 
 MAX_ATTEMPTS = 3 * MAX_PROBLEMS  # a statement that the scanner mended is taken out without a word, so more than those
+MAX_LOOKED_AT = 1_000_000  # tokens in all attempts together: a second or two; a huge file shows fewer errors at once
 
 # What stays of a statement that others around it need.
 STUBS = {
@@ -35,48 +36,72 @@ STUBS = {
 def derive(scanned: Scanned, filename: str) -> Tree[Token] | None:
     """The parse tree of all that could be parsed, or None with too many problems; `scanned` gains the problems."""
     tokens = scanned.tokens
-    for _ in range(MAX_ATTEMPTS):
+    walk = _Walk()
+    for _ in range(max(min(MAX_ATTEMPTS, MAX_LOOKED_AT // max(len(tokens), 1)), 1)):
         if len(scanned.problems) >= MAX_PROBLEMS:
             return None
-        tree, stuck = _parse(tokens)
-        if tree is not None:
-            return tree
-        trouble = _trouble(tokens, stuck, filename)
-        start, end, stub = _cut(trouble)
+        stuck = walk.stuck(tokens)
+        if stuck is None:
+            return _tree(tokens)
+        starts = _starts(tokens)
+        trouble = _trouble(tokens, starts, stuck, walk, filename)
+        start, end, stub = _cut(trouble, starts)
         scanned.cuts.append((_position(trouble.tokens[start]), _position(trouble.tokens[end]) + (start == end)))
         scanned.unsure |= trouble.at == 0
         if not _mended(trouble, start, end, scanned.mended):
             scanned.problems.append(complain(trouble))
         rest = tokens[end:] if trouble.at else _without_model(tokens[end:])
         tokens = tokens[:start] + _stub(stub, trouble.tokens[start]) + rest
+        walk.forget(start)
     return None
 
 
 def without_faults(model: Model, scanned: Scanned, refused: list[Span]) -> tuple[Model, frozenset[str]]:
     """The statements that nothing was wrong with, and what the others may have bound."""
     faults = [*scanned.cuts, *((at, at + 1) for at in scanned.mended), *((each.start, each.end) for each in refused)]
+    apart = _merged(faults)
+    firsts = [start for start, _ in apart]
     whole: list[Statement] = []
+    behind = -1  # the end of the statement above, where that one is at fault
     for statement in model.statements:
         span = statement.span
-        if any(start <= span.end and span.start <= end for start, end in faults):
+        before = bisect_right(firsts, span.end)
+        if span.start <= behind or (before and apart[before - 1][1] >= span.start):
             faults.append((span.start, span.end))
+            behind = span.end
         else:
             whole.append(statement)
-    lost = frozenset(name for start, end in faults for name in _bound(scanned.tokens, start, end))
+    tokens = sorted(scanned.tokens, key=_position)
+    places = [_position(token) for token in tokens]
+    lost = frozenset(
+        name
+        for start, end in dict.fromkeys(faults)
+        for name in _bound(tokens[bisect_left(places, start) : bisect_left(places, end)])
+    )
     return replace(model, statements=tuple(whole)), lost
 
 
-def _bound(tokens: list[Token], start: int, end: int) -> Iterator[str]:
-    """The names from one place of the text to another that may have been bound there: those before a `=` or `:`.
+def _merged(faults: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The places that the faults cover, in their order, those that meet as one."""
+    found: list[tuple[int, int]] = []
+    for start, end in sorted(faults):
+        if found and start <= found[-1][1]:
+            found[-1] = found[-1][0], max(found[-1][1], end)
+        else:
+            found.append((start, end))
+    return found
+
+
+def _bound(words: list[Token]) -> Iterator[str]:
+    """The names among these tokens that may have been bound there: those before a `=` or `:`.
 
     Without such a sign it may have been any name, but for the roles.
     """
-    words = [token for token in tokens if start <= _position(token) < end]
-    signs = [at for at, token in enumerate(words) if token.type in ("EQUAL", "COLON")]
-    head = signs[0] if signs else len(words)
+    head = next((at for at, token in enumerate(words) if token.type in ("EQUAL", "COLON")), len(words))
     for at, word in enumerate(words):
         before = words[at - 1].type if at else None
-        if (at < head and before not in ("FROM", "TO")) or at + 1 in signs or before == "LAYER":
+        follows = words[at + 1].type if at + 1 < len(words) else None
+        if (at < head and before not in ("FROM", "TO")) or follows in ("EQUAL", "COLON") or before == "LAYER":
             yield str(word)
 
 
@@ -84,41 +109,64 @@ def _position(token: Token) -> int:
     return token.start_pos or 0
 
 
-def _parse(tokens: list[Token]) -> tuple[Tree[Token] | None, int]:
-    """The parse tree, or None and the index of the first token that the grammar cannot take."""
-    parsing = grammar.parser().parse_interactive()
-    at = 0
-    try:
-        for at, token in enumerate(tokens):  # noqa: B007
-            parsing.feed_token(token)
-        at = len(tokens)
-        tree: Any = parsing.feed_eof(tokens[-1] if tokens else None)  # type: ignore[no-untyped-call]
-    except UnexpectedToken:
-        return None, at
-    return tree, at
-
-
-def _expected(tokens: list[Token]) -> frozenset[str]:
-    """The types that the grammar takes behind these tokens."""
+def _tree(tokens: list[Token]) -> Tree[Token]:
+    """The parse tree of tokens that the grammar takes."""
     parsing = grammar.parser().parse_interactive()
     for token in tokens:
         parsing.feed_token(token)
-    return frozenset(parsing.accepts())  # type: ignore[no-untyped-call]
+    tree: Tree[Token] = parsing.feed_eof(tokens[-1] if tokens else None)  # type: ignore[no-untyped-call]
+    return tree
+
+
+class _Walk:
+    """The automaton's way through the tokens, resumed near the place of a change instead of at the start."""
+
+    EVERY = 64  # tokens from one place at which it can be resumed to the next
+    DEEP = 1000  # a longer stack is not worth a copy
+
+    def __init__(self) -> None:
+        self._resumable = [(0, grammar.Automaton())]
+
+    def stuck(self, tokens: list[Token]) -> int | None:
+        """The index of the first token that the grammar cannot take, their number if it wants more; None for none."""
+        at, automaton = self._behind(tokens, len(tokens))
+        if at < len(tokens):
+            return at
+        return None if automaton.takes("$END") else at
+
+    def expected(self, tokens: list[Token], at: int) -> frozenset[str]:
+        """The types that the grammar takes in the place of token `at`, which is no later than where it is stuck."""
+        return self._behind(tokens, at)[1].accepts()
+
+    def forget(self, start: int) -> None:
+        """The tokens from `start` on are others now."""
+        while self._resumable[-1][0] > start:
+            self._resumable.pop()
+
+    def _behind(self, tokens: list[Token], end: int) -> tuple[int, grammar.Automaton]:
+        """How many of the first `end` tokens the grammar takes, and the automaton there."""
+        place = bisect_right(self._resumable, end, key=lambda each: each[0]) - 1
+        at, automaton = self._resumable[place]
+        automaton = automaton.copy()
+        while at < end and automaton.take(tokens[at].type):
+            at += 1
+            if at >= self._resumable[-1][0] + self.EVERY and automaton.depth < self.DEEP:
+                self._resumable.append((at, automaton.copy()))
+        return at, automaton
 
 
 # Whose trouble it is -------------------------------------------------------------------------------------------------
 
 
-def _trouble(tokens: list[Token], stuck: int, filename: str) -> Trouble:
+def _trouble(tokens: list[Token], starts: list[int], stuck: int, walk: _Walk, filename: str) -> Trouble:
     """Where the parser stands, in terms of statements."""
-    starts = _starts(tokens)
     at = stuck
     rebinds = binds(tokens, stuck) and stuck - 1 in starts and tokens[stuck - 1].type == "NAME"
     if rebinds and stuck > 1 and not same_line(*tokens[stuck - 2 : stuck]):
         at = stuck - 1  # a `NAME =` in a line of its own: the statement above it is the one that lacks something
     ended = [*tokens, _end(tokens)]
     fresh = at in starts or ended[at].type == "$END"
-    expected = _expected(tokens[:at])
+    expected = walk.expected(tokens, at)
     trouble = Trouble(ended, at, expected, at, fresh, _block(tokens[:at]), filename)
     if fresh and trouble.complete and ended[at].type not in ("RBRACE", "$END"):
         return trouble
@@ -179,18 +227,17 @@ def _end(tokens: list[Token]) -> Token:
 # What is taken out ---------------------------------------------------------------------------------------------------
 
 
-def _cut(trouble: Trouble) -> tuple[int, int, str | None]:
+def _cut(trouble: Trouble, starts: list[int]) -> tuple[int, int, str | None]:
     """Which tokens go, and of which statement a stub comes instead."""
     tokens, at, start = trouble.tokens, trouble.at, trouble.start
     last = len(tokens) - 1
     if at == 0:
         if trouble.found.type == "NAME" and not binds(tokens, 1):  # `modle lenet`, or the name alone
             return 0, min(_starts(tokens[1:-1]) or [len(tokens) - 2]) + 1, "MODEL"
-        return 0, min(_starts(tokens[:-1]) or [len(tokens) - 1]), "MODEL"
+        return 0, min(starts or [last]), "MODEL"
     if trouble.found.type == "RBRACE" and "RETURN" in trouble.expected:
         return at, at, "RETURN"
-    following = [each for each in _starts(tokens[:last]) if each > at]
-    end = following[0] if following else last
+    end = next((each for each in starts if each > at), last)
     if start == at:  # a statement out of place: all of it goes, with its block
         return start, _past_block(tokens, start, end), None
     if trouble.fresh and (trouble.found.type in ("RBRACE", "$END") or not same_line(trouble.before, trouble.found)):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import cast
@@ -21,6 +22,7 @@ from dsl.habits import COMMENTS, HABITS
 
 __all__ = ["BLOCKS", "MAX_PROBLEMS", "STARTERS", "Scanned", "begins", "behind", "binds", "same_line", "scan", "span_of"]
 
+MAX_TEXT = 1_000_000  # characters: the largest models have a twentieth, and reading as many takes half a minute
 MAX_PROBLEMS = 20  # more than a screenful helps nobody, and each costs another pass over the text
 
 # The keywords that start a statement. A `NAME =` does too.
@@ -149,7 +151,13 @@ def _tokens(text: str, filename: str, scanned: Scanned) -> list[Token]:
 
 
 def _is_no_text(text: str, filename: str, scanned: Scanned) -> bool:
-    """Whether the text holds control characters; the first one is reported, and nothing else is worth a word."""
+    """Whether the text is no model: endless, or with control characters. The first is reported, and nothing else."""
+    if len(text) > MAX_TEXT:
+        message = f"a model has at most {MAX_TEXT} characters, found {len(text)}"
+        help = "let a role provide large tables as a `param`; `for` and `def` repeat statements"
+        scanned.problems.append(Diagnostic.at(_place(text, 0, 1), message, file=filename, help=help))
+        scanned.mended.append(0)
+        return True
     found = CONTROL.search(text)
     if found is None:
         return False
@@ -166,6 +174,8 @@ def _without_comments(text: str, filename: str, scanned: Scanned) -> str:
         foreign = next((name for name in ("text", "block", "line") if found[name] is not None), None)
         if foreign is None:
             continue
+        if len(scanned.problems) == MAX_PROBLEMS:
+            break
         start, end = found.span(foreign)
         sign = {"text": found["sign"], "block": "/* … */", "line": "//"}[foreign]
         first = end if "\n" not in text[start:end] else text.index("\n", start)
@@ -264,11 +274,14 @@ class _Balance:
     missing: int = 0  # how many braces are never closed, in the whole text
     keyword: Token | None = None  # the statement that the walk is in
     bare: list[tuple[Token, int]] = field(default_factory=list)  # headers of blocks without `{`, and where they end
+    waiting: Counter[str] = field(default_factory=Counter)  # the brackets open, by type
+    lines: set[int] = field(default_factory=set)  # with a problem: a string left open eats brackets, one is enough
 
     def run(self) -> None:
         tokens = self.scanned.tokens
         kinds = [token.type for token in tokens]
         self.missing = kinds.count("LBRACE") - kinds.count("RBRACE")
+        self.lines = {problem.line for problem in self.scanned.problems}
         for at, token in enumerate(tokens):
             if begins(tokens, at) and self._outside(tokens, at):
                 self._statement(token)
@@ -301,7 +314,7 @@ class _Balance:
             self._close(bracket, "the next statement starts here", token)
         while self.missing > 0 and self.open and (why := self._outsider(token)):
             self.missing -= 1
-            self._close(self.open.pop()[0], why, token)
+            self._close(self._taken(), why, token)
         if self.keyword is not None and self.keyword.type in BLOCKS:
             self.bare.append((self.keyword, len(self.out)))
         self.keyword = token
@@ -324,6 +337,7 @@ class _Balance:
         if header is not None and header.type not in BLOCKS:
             header = None
         self.open.append((token, header))
+        self.waiting[token.type] += 1
         if token.type == "LBRACE":
             self.keyword = None
 
@@ -332,13 +346,13 @@ class _Balance:
         opener = CLOSERS[closer.type]
         if closer.type == "RBRACE" and self.keyword is not None and self.keyword.type in BLOCKS:
             self.bare.append((self.keyword, len(self.out)))
-        if not any(bracket.type == opener for bracket, _ in self.open):
+        if not self.waiting[opener]:
             return (closer.type == "RBRACE" and self._open_block()) or self._unopened(closer)
         if opener != "LBRACE" and self.open[-1][0].type == "LBRACE":
             return self._unopened(closer)
         while self.open[-1][0].type != opener:
-            self._close(self.open.pop()[0], f"`{closer}` stands here", closer)
-        self.open.pop()
+            self._close(self._taken(), f"`{closer}` stands here", closer)
+        self._taken()
         if closer.type == "RBRACE":
             self.keyword = None
         return True
@@ -363,7 +377,13 @@ class _Balance:
     def _unclosed(self, kinds: tuple[str, ...] = tuple(PARTNERS)) -> Iterator[Token]:
         """The brackets open at the end of the stack, innermost first, as they are taken off it."""
         while self.open and self.open[-1][0].type in kinds:
-            yield self.open.pop()[0]
+            yield self._taken()
+
+    def _taken(self) -> Token:
+        """The innermost bracket, no longer open."""
+        bracket, _ = self.open.pop()
+        self.waiting[bracket.type] -= 1
+        return bracket
 
     def _close(self, bracket: Token, label: str | None, at: Token | None = None) -> None:
         """Note that `bracket` is never closed, and close it."""
@@ -380,6 +400,7 @@ class _Balance:
     ) -> None:
         self.scanned.mended.append(near.start_pos or 0)
         self.scanned.unsure |= near.type in ("LBRACE", "RBRACE") or "{" in message
-        if place.line not in {problem.line for problem in self.scanned.problems}:  # a string left open eats brackets
+        if place.line not in self.lines:
+            self.lines.add(place.line)
             found = Diagnostic.at(place, message, file=self.filename, help=help, notes=notes or ())
             self.scanned.problems.append(found)

@@ -15,7 +15,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .cost import Cost, OpCost
-from .errors import CompileError, CompileWarning, Error, InputError, MaterialError, PeerError
+from .errors import (
+    CompileError,
+    CompileWarning,
+    Error,
+    InputError,
+    Interrupted,
+    MaterialError,
+    PeerError,
+    PerformanceWarning,
+)
 from .program import Program, compile, connect, launch, load
 from .version import VERSION as __version__
 
@@ -29,9 +38,11 @@ __all__ = [
     "Cost",
     "Error",
     "InputError",
+    "Interrupted",
     "MaterialError",
     "OpCost",
     "PeerError",
+    "PerformanceWarning",
     "Program",
     "Session",
     "Stats",

@@ -75,7 +75,8 @@ def _short(value: Any) -> str:
 
 def shape_problem(name: str, expected: Shape, found: Shape, dims: Sequence[str] = (), kind: str = "fixed") -> str:
     """The message about a wrong shape, with what may have happened. dims: the dim's name of each axis, or ""."""
-    called = name if name.isidentifier() else "x"
+    last = name.rpartition(".")[2]
+    called = last if last.isidentifier() else "x"
     hint = _shape_hint(called, expected, found, bool(dims) and dims[0] == BATCH, kind)
     return f"{name}: expected shape {list(expected)}, found {list(found)}" + (f"; {hint}" if hint else "")
 
@@ -84,7 +85,7 @@ def _shape_hint(x: str, expected: Shape, found: Shape, batched: bool, kind: str)
     if batched and len(found) == len(expected) and found[0] != expected[0]:
         other = _layout_hint(x, (found[0], *expected[1:]), found, batched, kind)
         if found[1:] == expected[1:] or other:
-            rows = f'run_batches takes any number of rows, and dims={{"batch": {found[0]}}} compiles for these'
+            rows = f'run_batches takes any number of rows, and dims={{"batch": {found[0]}}} compiles for so many'
             return f"{other}; {rows}" if other else rows
     if batched and expected[0] > 1 and found == expected[1:]:
         return f"one row? the plan is for {expected[0]}; run_batches takes any number of them: {x}[None]"

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .arrays import as_array
 from .errors import InputError
 from .plan import Plan, Result, Tensor
 
@@ -31,7 +32,7 @@ class Batches:
         stacked: frozenset[str],
     ) -> None:
         self.size = dict(plan.dims).get(BATCH, 0)
-        self._inputs = {name: np.asarray(value) for name, value in inputs.items()}
+        self._inputs = {name: as_array(name, value) for name, value in inputs.items()}
         self._axes = {t.name: t.dims.index(BATCH) + (t.name in stacked) for t in tensors if BATCH in t.dims}
         self._result_axes = {r.name: r.dims.index(BATCH) if BATCH in r.dims else None for r in results}
         self._ranks = {t.name: len(t.shape) + (t.name in stacked) for t in tensors}
@@ -49,6 +50,10 @@ class Batches:
     def runs(self) -> int:
         """How many runs the rows take."""
         return -(-self.rows // self.size)
+
+    def count(self, runs: int) -> int:
+        """How many of the rows the first `runs` runs compute."""
+        return min(self.rows, runs * self.size)
 
     def _count(self) -> int:
         counts = {

@@ -48,6 +48,8 @@ class Deployment:
         self.plan = plan
         self.processes = processes
         self.given = Given(plan, tuple(clients), prepare, stacked=processes is not None)
+        self.edition = 0
+        """Of the parameters that the parties were given by us."""
         self._clients = dict(clients)
         self._abandoned: deque[Numbers] = deque()
 
@@ -55,11 +57,12 @@ class Deployment:
     def clients(self) -> list[RoleClient]:
         return list(self._clients.values())
 
-    def provide(self, encoded: ByRole) -> None:
+    def provide(self, encoded: ByRole, edition: int) -> None:
         """Shares parameters; returns when the parties hold them."""
         numbers = {role: self._clients[role].submit("setup", feeds) for role, feeds in encoded.items()}
         for role, number in numbers.items():
             self._clients[role].wait_held(number)
+        self.edition = edition
 
     def submit(self, encoded: ByRole) -> Numbers:
         """Shares the inputs of a run."""

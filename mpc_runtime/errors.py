@@ -6,16 +6,34 @@ different exceptions, so that a caller can mend the one and report the other.
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-__all__ = ["CompileError", "CompileWarning", "Error", "InputError", "MaterialError", "PeerError"]
+    import numpy as np
+
+__all__ = [
+    "CompileError",
+    "CompileWarning",
+    "Error",
+    "InputError",
+    "Interrupted",
+    "MaterialError",
+    "PeerError",
+    "PerformanceWarning",
+]
 
 
 class Error(Exception):
-    """Every error that this package raises on purpose."""
+    """Every error that this package raises on purpose.
+
+    Of a call with many rows, `partial` are the results of the first `done_rows`, which were computed before it.
+    """
+
+    partial: Mapping[str, np.ndarray] = MappingProxyType({})
+    done_rows: int = 0
 
 
 class CompileError(Error):
@@ -59,3 +77,16 @@ class PeerError(Error):
 
 class MaterialError(Error):
     """Correlated randomness that is missing, used up, or made for another plan."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C within a call with many rows. `partial` are the results of the first `done_rows`."""
+
+    def __init__(self, partial: Mapping[str, np.ndarray], done_rows: int) -> None:
+        super().__init__(f"interrupted after {done_rows} rows, whose results are in .partial")
+        self.partial = partial
+        self.done_rows = done_rows
+
+
+class PerformanceWarning(UserWarning):
+    """Something works, and could be much faster."""

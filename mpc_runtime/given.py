@@ -102,25 +102,29 @@ def _name_problems(
     """What is missing, unknown or another role's; and a role that has nothing to do with it at all."""
     who = " and ".join(roles)
     if what == "parameter" and plan.params and not wanted:
-        owners = dict.fromkeys(t.role for t in plan.params)
-        return [f"no parameters of this plan are {who}'s; they are {' and '.join(owners)}'s"]
+        return [f"no parameters of this plan are {who}'s; they are {_listed(t.role for t in plan.params)}'s"]
     problems = match_names(names, wanted, what, lambda name: _elsewhere(plan, roles, name))
     concerned = plan.roles_of("run")
     if what == "input" and not problems and set(roles).isdisjoint(concerned):
-        return [f"{who} has no part in a run of this plan, no input and no output, unlike {' and '.join(concerned)}"]
+        return [f"{who} has no part in a run of this plan, no input and no output, unlike {_listed(concerned)}"]
     return problems
 
 
 def _elsewhere(plan: Plan, roles: Sequence[str], name: str) -> str:
     """Whose a name is that these roles do not give here, as an answer to the role that gave it; "" if nobody's."""
-    inputs = sorted({t.role for t in plan.inputs if t.name == name})
-    params = sorted({t.role for t in plan.params if t.name == name})
+    inputs = [t.role for t in plan.inputs if t.name == name]
+    params = [t.role for t in plan.params if t.name == name]
     owners = inputs or params
     if not owners:
         return ""
     kind, how = ("an input", "`run` or `mpcc submit` gives it") if inputs else ("a parameter", "`provide` gives it")
     theirs = set(roles).isdisjoint(owners)
-    return f"is {kind} of {' and '.join(owners)}" + (f", not of {' and '.join(roles)}" if theirs else f"; {how}")
+    return f"is {kind} of {_listed(owners)}" + (f", not of {' and '.join(roles)}" if theirs else f"; {how}")
+
+
+def _listed(roles: Iterable[str]) -> str:
+    """Roles for a sentence, the members of an array role under its name."""
+    return " and ".join(dict.fromkeys(role.partition("[")[0] for role in roles))
 
 
 def by_name(inputs: object, named: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,13 +6,12 @@ meaning, and they import the compiler when they are called.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -70,8 +69,11 @@ class Program:
         return self.plan.leakage
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the plan file that every machine of a deployment is given."""
-        self.plan.save(path)
+        """Write the plan file that every machine of a deployment is given. InputError where that cannot be."""
+        try:
+            self.plan.save(path)
+        except OSError as e:
+            raise InputError(f"{path}: cannot be written: {e.strerror}") from None
 
     def reference(self, inputs: Mapping[str, Any] | None = None, params: Any = None) -> dict[str, Array]:
         """The plaintext meaning in float64: result name -> array.
@@ -81,7 +83,7 @@ class Program:
         from compiler.reference import evaluate
 
         try:
-            return evaluate(self.stages.lowered, _arrays(inputs or {}), _arrays(_weights(params)))
+            return evaluate(self.stages.lowered, _arrays(inputs, "inputs"), _arrays(_weights(params), "params"))
         except (KeyError, ValueError) as e:
             raise InputError(str(e.args[0] if e.args else e)) from None
 
@@ -92,7 +94,7 @@ class Program:
         """
         from compiler.simulation import simulate
 
-        return simulate(self.plan, self.stages.lowered, _arrays(inputs or {}), _arrays(_weights(params)))
+        return simulate(self.plan, self.stages.lowered, _arrays(inputs, "inputs"), _arrays(_weights(params), "params"))
 
     def emit(self, stage: str) -> str:
         """The print of a compiler stage: "ast", "graph", "oplist" or "plan"."""
@@ -199,13 +201,18 @@ def connect(
     take to answer. wait: seconds that the other roles of a run may take; then the inputs are withdrawn. Raises
     InputError for a wrong file, role or key, PeerError for parties that are not there or have another plan.
     """
+    _check_program("connect", program)
     from .session import connect_plan
 
-    return connect_plan(Path(cluster), program.plan, prepare_feed, role=role, key=key, timeout=timeout, wait=wait)
+    variant = partial(_variant, program)
+    plan, path = program.plan, Path(cluster)
+    return connect_plan(path, plan, prepare_feed, role=role, key=key, timeout=timeout, wait=wait, variant=variant)
 
 
 def load(path: str | os.PathLike[str]) -> Program:
     """A program from a plan file. Raises CompileError when it is none, or of another format."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise InputError(f"load expects the path of a plan, found {type(path).__name__}")
     return Program(Plan.load(path))
 
 
@@ -214,23 +221,31 @@ def launch(program: Program, *, timeout: float = TIMEOUT_SECONDS, window: int = 
 
     timeout: seconds that a machine waits for another. window: bytes that the dealer may be ahead of a party.
     """
-    if not isinstance(program, Program):
-        raise InputError(f"launch expects a Program, as compile and load make it, found {program!r}")
+    _check_program("launch", program)
     from .session import launch_plan
 
-    return launch_plan(program.plan, prepare_feed, timeout=timeout, window=window)
+    variant = partial(_variant, program)
+    return launch_plan(program.plan, prepare_feed, timeout=timeout, window=window, variant=variant)
 
 
-def _weights(params: Any) -> dict[str, Any]:
+def _check_program(what: str, program: object) -> None:
+    if not isinstance(program, Program):
+        raise InputError(f"{what} expects a Program, as compile and load make it, found {program!r}")
+
+
+def _weights(params: Any) -> Any:
     """Parameters by key, from a mapping or the path of a weights file."""
     if isinstance(params, (str, os.PathLike)):
         from .values import read_many
 
         return dict(read_many(params))
-    return dict(params or {})
+    return params
 
 
-def _arrays(values: Mapping[str, Any]) -> dict[str, Array]:
+def _arrays(values: Any, what: str) -> dict[str, Array]:
+    values = {} if values is None else values
+    if not isinstance(values, Mapping):
+        raise InputError(f"{what}: expected a dict, name to array, found {type(values).__name__}")
     return {name: as_array(name, value) for name, value in values.items()}
 
 
@@ -253,34 +268,19 @@ def _recompiled(plan: Plan) -> Stages:
     return _compiled(plan.source, plan.filename, dict(plan.dims), options["network"], options["checked"] == "yes")
 
 
+def _variant(program: Program, batch: int) -> Plan | None:
+    """The program's plan for another `batch`; None when that does not compute every row as the program does."""
+    from compiler.variants import same_rows
+
+    stages = _recompiled(replace(program.plan, dims=tuple({**dict(program.plan.dims), "batch": batch}.items())))
+    return stages.plan if same_rows(program.stages.lowered, stages.lowered) else None
+
+
 def prepare_feed(plan: Plan, feed: Feed, tensors: Mapping[str, Array]) -> Array:
     """What a role's client shares for a prepared feed: its expression, in float64, of the role's own checked tensors.
 
     Raises InputError when a promise inside the expression does not hold.
     """
-    value = _expression(feed.expression)
-    from compiler.graph import Precision
-    from compiler.reference import BrokenPromise, prepare_value
+    from compiler import prepared
 
-    options = dict(item.split("=") for item in dict(plan.options)["precision"].split(","))
-    precision = Precision(int(options["bits"]), int(options["frac"]))
-
-    def leaf(op: Any) -> Array:
-        return np.asarray(tensors[op.key]).astype(op.kind.dtype)
-
-    try:
-        return prepare_value(value, leaf, precision)
-    except BrokenPromise as e:
-        raise InputError(str(e)) from None
-
-
-_EXPRESSIONS: dict[str, Any] = {}
-
-
-def _expression(text: str) -> Any:
-    """A prepared expression, read once."""
-    if text not in _EXPRESSIONS:
-        from compiler.ops.serial import from_plain
-
-        _EXPRESSIONS[text] = from_plain(json.loads(text))
-    return _EXPRESSIONS[text]
+    return prepared.prepare_feed(plan, feed, tensors)

@@ -6,7 +6,7 @@ Which rows a run has is `batches.py`'s, whose turn it is the session's.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from .batches import Batches
 from .deployment import Deployment, Numbers
 from .errors import Error, InputError
 from .given import ByRole
+from .plan import CHECK_PREFIX
 from .stats import Stats
 
 __all__ = ["Rows"]
@@ -24,24 +25,26 @@ BATCHES_AHEAD = 2  # one is computed while the next is encoded, shared and sent
 
 
 class Rows:
-    """The rows of one call. Raises InputError for what is wrong with any of them, before the first run.
+    """The rows of one call. edition: of the parameters, with which all rows are computed."""
 
-    edition: of the parameters, with which all rows are computed.
-    """
-
-    def __init__(self, deployment: Deployment, batches: Batches, inputs: Mapping[str, Any], edition: int) -> None:
+    def __init__(self, deployment: Deployment, inputs: Mapping[str, Any], edition: int) -> None:
         self.stats = Stats()
         """Of the runs that are done."""
         self.done = 0
         """How many rows are done."""
-        self.batches = batches
-        self._deployment = deployment
+        self.deployment = deployment
         self._edition = edition
         self._tensors = deployment.given.tensors("run")
-        self._coming = iter(batches)
+        results = tuple(r for r in deployment.plan.results if not r.name.startswith(CHECK_PREFIX))
+        self.batches = Batches(deployment.plan, self._tensors, results, inputs, deployment.given.stacked)
+        self._coming = iter(self.batches)
+        self._inputs = inputs
         self._waiting: deque[Numbers] = deque()
         self._refused = ""  # what comes next is wrong; what was before it is still computed
-        deployment.given.check(batches.tensors(self._tensors), inputs, "input")
+
+    def check(self) -> None:
+        """Raises InputError with all that is wrong with the rows, before the first run."""
+        self.deployment.given.check(self.batches.tensors(self._tensors), self._inputs, "input")
 
     def check_edition(self, edition: int) -> None:
         """Raises Error when the parameters are others now."""
@@ -55,27 +58,23 @@ class Rows:
             if batch is None:
                 break
             try:
-                given = self._deployment.given
+                given = self.deployment.given
                 encoded = given.encode("run", given.check(self._tensors, batch, "input"), params)
             except InputError as error:
                 self._refused = str(error)
                 break
-            self._waiting.append(self._deployment.submit(encoded))
+            self._waiting.append(self.deployment.submit(encoded))
         if not self._waiting:
             if self._refused:
                 raise InputError(self._refused)
             return None
-        computed = self._deployment.wait(self._waiting.popleft())
+        computed = self.deployment.wait(self._waiting.popleft())
         self.stats = self.stats.plus(computed.stats)
         part = self.batches.cut(computed.results, self.done)
-        self.done = min(self.batches.rows, self.done + self.batches.size)
+        self.done = self.batches.count(self.stats.runs)
         return part
-
-    def join(self, parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
-        """The results of all runs as if they had been one."""
-        return self.batches.join(parts)
 
     def abandon(self) -> None:
         """Nobody asks for the runs that are under way."""
         while self._waiting:
-            self._deployment.abandon(self._waiting.popleft())
+            self.deployment.abandon(self._waiting.popleft())

@@ -11,8 +11,8 @@ import asyncio
 import os
 import time
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
+from contextlib import aclosing, closing, contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
@@ -21,27 +21,31 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .batches import Batches
+from .batches import BATCH
 from .client import Prepare
 from .deployment import Deployment, launched, linked
-from .errors import InputError, PeerError
+from .errors import Error, InputError, Interrupted, PeerError
 from .failures import best_witness
 from .given import by_name
 from .limits import TIMEOUT_SECONDS, WAIT_SECONDS, WINDOW_BYTES
-from .plan import CHECK_PREFIX, Plan
+from .plan import Plan
 from .processes import SeenBy
+from .progress import Report, shown
 from .rows import Rows
 from .stats import Stats
-from .turns import Ending, Turns, on_a_thread
+from .turns import MEND_SECONDS, Ending, Turns, on_a_thread
 from .values import parameters
+from .variants import Variants
 
 __all__ = ["Session", "connect_plan", "launch_plan"]
 
 Array = np.ndarray
 T = TypeVar("T")
 Inputs = Mapping[str, Any]
+Variant = Callable[[int], Plan | None]
 
 CLOSE_SECONDS = 5.0  # for a call in another thread to see that the session is closed; it looks five times a second
+INTERRUPTED = Ending("the session has ended: it was interrupted")
 _LAST: ContextVar[Mapping[Session, Stats] | None] = ContextVar("mpc-stats", default=None)
 """What the last call of each session made by this thread, or by this asyncio task, did."""
 
@@ -54,18 +58,21 @@ class Session:
     and Ctrl-C within a run, end it; every later call then says so. A fork of this process cannot use it.
     """
 
-    def __init__(self, deployment: Deployment, turns: Turns) -> None:
+    def __init__(self, turns: Turns, variants: Variants) -> None:
+        deployment = variants.base
         self.plan = deployment.plan
         self._turns = turns
         self._base = deployment
+        self._variants = variants
         self._params: dict[str, dict[str, Array]] = {role: {} for role in deployment.given.roles}
         elsewhere = deployment.processes is None  # parameters of a cluster may have been provided by another process
         self._provided = elsewhere or not deployment.given.tensors("setup")
         self._edition = 0  # of the parameters
         self._stats = Stats()
         self._runs = 0
-        self._finalizer = weakref.finalize(self, _let_go, deployment, turns)
-        self._finalizer.atexit = False  # a thread may be within a call; the processes end by themselves
+        self._exchanging = False
+        finalizer = weakref.finalize(self, _let_go, variants, turns)
+        finalizer.atexit = False  # a thread may be within a call; the processes end by themselves
 
     # -- what users call ------------------------------------------------------------------------------------------
 
@@ -98,14 +105,26 @@ class Session:
         self._remember(stats)
         return results
 
-    def run_batches(self, inputs: Inputs | None = None, /, **named: Any) -> dict[str, Array]:
+    def run_batches(
+        self, inputs: Inputs | None = None, /, *, progress: Report | None = None, **named: Any
+    ) -> dict[str, Array]:
         """As `run`, with any number of rows along the dim `batch`: as many runs as are needed, the last one filled up
-        by repeating its last row, and the results cut to the rows given."""
+        by repeating its last row, and the results cut to the rows given.
+
+        A local session computes them in batches of its own choice: where that pays, it compiles the plan for another
+        `batch` and starts servers for it, which it keeps. progress: called after each run with how many rows are done,
+        of how many; a bar on a terminal if none is given. An error after the first run carries what is done as
+        `partial` and `done_rows`, and so does Ctrl-C, as `mpc.Interrupted`.
+        """
         began = time.perf_counter()
         rows = self._rows(by_name(inputs, named))
-        parts = list(self._parts(rows))
+        parts: list[dict[str, Array]] = []
+        with _keeping(rows, parts), shown(progress) as report, closing(self._parts(rows)) as coming:
+            for part in coming:
+                parts.append(part)
+                report(rows.done, rows.batches.rows)
         self._remember(replace(rows.stats, seconds=time.perf_counter() - began))
-        return rows.join(parts)
+        return rows.batches.join(parts)
 
     def iter_batches(self, inputs: Inputs | None = None, /, **named: Any) -> Iterator[dict[str, Array]]:
         """As `run_batches`, the results of each run as they come, cut to the rows given. Others' runs get their turns
@@ -130,14 +149,21 @@ class Session:
         self._remember(stats)
         return results
 
-    async def run_batches_async(self, inputs: Inputs | None = None, /, **named: Any) -> dict[str, Array]:
-        """`run_batches` for asyncio."""
+    async def run_batches_async(
+        self, inputs: Inputs | None = None, /, *, progress: Report | None = None, **named: Any
+    ) -> dict[str, Array]:
+        """`run_batches` for asyncio; `progress` is called by the event loop's thread."""
         began = time.perf_counter()
         given = by_name(inputs, named)
         rows = await self._later(lambda: self._cut(given))
-        parts = [part async for part in self._parts_async(rows)]
+        parts: list[dict[str, Array]] = []
+        with _keeping(rows, parts), shown(progress) as report:
+            async with aclosing(self._parts_async(rows)) as coming:
+                async for part in coming:
+                    parts.append(part)
+                    report(rows.done, rows.batches.rows)
         self._remember(replace(rows.stats, seconds=time.perf_counter() - began))
-        return rows.join(parts)
+        return rows.batches.join(parts)
 
     @property
     def stats(self) -> Stats:
@@ -146,9 +172,13 @@ class Session:
 
     @property
     def pids(self) -> dict[str, int]:
-        """The processes of a local session by name, for monitoring."""
-        processes = self._base.processes
-        return dict(processes.pids()) if processes and self._turns.ending is None else {}
+        """The processes of a local session by name, for monitoring; those for another batch with its size."""
+        found: dict[str, int] = {}
+        for deployment in list(self._variants.all):
+            if deployment.processes is not None:
+                of = "" if deployment is self._base else f", batch {dict(deployment.plan.dims)[BATCH]}"
+                found |= {f"{name}{of}": pid for name, pid in deployment.processes.pids().items()}
+        return found
 
     def close(self) -> None:
         """Ends the session; a local session's processes end with it. Calls of other threads, running or waiting, end
@@ -161,8 +191,10 @@ class Session:
         with self._turns.last(CLOSE_SECONDS) as come:
             if come:
                 self._release()
-            elif self._base.processes is not None:
-                self._base.processes.close()  # the connections are left to the call that still uses them
+                return
+            for deployment in list(self._variants.all):
+                if deployment.processes is not None:
+                    deployment.processes.close()  # the connections are left to the call that still uses them
 
     def __enter__(self) -> Session:
         return self
@@ -200,8 +232,8 @@ class Session:
         named = parameters(weights, rename, [t.name for t in tensors], strict=strict)
         checked = given.check(tensors, named, "parameter")
         encoded = given.encode("setup", checked, self._params)
-        with self._exchange():
-            self._base.provide(encoded)
+        with self._exchange(self._base):
+            self._base.provide(encoded, self._edition + 1)
         self._params = checked
         self._provided = True
         self._edition += 1
@@ -211,7 +243,7 @@ class Session:
         began = time.perf_counter()
         tensors = self._base.given.tensors("run")
         encoded = self._base.given.encode("run", self._base.given.check(tensors, given, "input"), self._params)
-        with self._exchange():
+        with self._exchange(self._base):
             computed = self._base.wait(self._base.submit(encoded))
         self._runs += 1
         return computed.results, replace(computed.stats, seconds=time.perf_counter() - began)
@@ -219,13 +251,21 @@ class Session:
     def _cut(self, given: Inputs) -> Rows:
         self._check_provided()
         deployment = self._base
-        results = tuple(r for r in deployment.plan.results if not r.name.startswith(CHECK_PREFIX))
-        batches = Batches(deployment.plan, deployment.given.tensors("run"), results, given, deployment.given.stacked)
-        return Rows(deployment, batches, given, self._edition)
+        rows = Rows(deployment, given, self._edition)
+        rows.check()
+        deployment = self._variants.best(rows.batches.rows)
+        if deployment is not self._base:
+            rows = Rows(deployment, given, self._edition)
+        if deployment.edition != self._edition:
+            encoded = deployment.given.encode("setup", self._params, self._params)
+            with self._exchange(deployment):
+                deployment.provide(encoded, self._edition)
+        self._variants.use(rows, deployment)
+        return rows
 
     def _step(self, rows: Rows) -> dict[str, Array] | None:
         rows.check_edition(self._edition)
-        with self._exchange():
+        with self._exchange(rows.deployment):
             part = rows.step(self._params)
         self._runs += part is not None
         return part
@@ -241,20 +281,22 @@ class Session:
         with self._turn():
             return self._cut(given)
 
-    def _parts(self, rows: Rows) -> Iterator[dict[str, Array]]:
+    def _parts(self, rows: Rows) -> Generator[dict[str, Array], None, None]:
         try:
             while True:
                 with self._turn():
                     part = self._step(rows)
                 if part is None:
                     return
+                self._remember(rows.stats)
                 yield part
         finally:
             rows.abandon()
 
-    async def _parts_async(self, rows: Rows) -> AsyncIterator[dict[str, Array]]:
+    async def _parts_async(self, rows: Rows) -> AsyncGenerator[dict[str, Array], None]:
         try:
             while (part := await self._later(lambda: self._step(rows))) is not None:
+                self._remember(rows.stats)
                 yield part
         finally:
             rows.abandon()
@@ -281,50 +323,73 @@ class Session:
 
         future = self._turns.later(done)
         waiting = asyncio.wrap_future(future)
+        until = time.monotonic() + self._turns.patience
         try:
-            await asyncio.wait([waiting], timeout=self._turns.patience)
-            if not waiting.done() and future.cancel():
-                raise self._turns.too_late()
+            while not waiting.done():
+                await asyncio.wait([waiting], timeout=MEND_SECONDS)
+                self._turns.mend()
+                if time.monotonic() > until and not waiting.done() and future.cancel():
+                    raise self._turns.too_late()
             return await waiting
         except asyncio.CancelledError:
             waiting.cancel()
             raise
+        finally:
+            del future, waiting  # or an error's traceback would keep them, and they the error
 
     @contextmanager
-    def _exchange(self) -> Iterator[None]:
+    def _exchange(self, deployment: Deployment) -> Iterator[None]:
         """Turns the loss of a machine into one error that says who died, how, and at which op; and ends the session.
 
         So does whatever else comes in between: a submission that not all roles have made would meet the next one.
         """
+        if self._exchanging:  # an interrupt has come where the one before it was seen to
+            self._turns.end(INTERRUPTED)
+            self._turns.check()
+        self._exchanging = True
         try:
             yield
+        except InputError:
+            self._exchanging = False
+            raise
         except PeerError as error:
-            if self._turns.ending is not None:
-                raise
-            best = best_witness(error, self._base.clients, self._base.processes)
+            if (ending := self._turns.ending) is not None:
+                raise ending.error() from None  # the machine is gone because the session is
+            best = best_witness(error, deployment.clients, deployment.processes)
             self._turns.end(Ending(f"the session has ended: {best}", best.peer, best.op))
             raise best from None
         except (KeyboardInterrupt, SystemExit):
-            self._turns.end(Ending("the session has ended: it was interrupted"))
+            self._turns.end(INTERRUPTED)
             raise
         except Exception as error:
-            if not isinstance(error, InputError):
-                self._turns.end(Ending(f"the session has ended: {type(error).__name__}: {error}"))
+            self._turns.end(Ending(f"the session has ended: {type(error).__name__}: {error}"))
             raise
+        self._exchanging = False
 
     def _release(self) -> None:
-        if self._finalizer.detach():
-            _let_go(self._base, self._turns)
+        _let_go(self._variants, self._turns)
 
     def _remember(self, stats: Stats) -> None:
         self._stats = stats
         _LAST.set(weakref.WeakKeyDictionary({**(_LAST.get() or {}), self: stats}))
 
 
-def _let_go(deployment: Deployment, turns: Turns) -> None:
+@contextmanager
+def _keeping(rows: Rows, parts: list[dict[str, Array]]) -> Iterator[None]:
+    """An error within carries the results of the rows that are done."""
+    try:
+        yield
+    except Error as error:
+        error.partial, error.done_rows = rows.batches.join(parts), rows.batches.count(len(parts))
+        raise
+    except KeyboardInterrupt:
+        raise Interrupted(rows.batches.join(parts), rows.batches.count(len(parts))) from None
+
+
+def _let_go(variants: Variants, turns: Turns) -> None:
     """Ends what a session holds, in the process that made it."""
     if not turns.elsewhere:
-        deployment.close()
+        variants.close()
 
 
 def launch_plan(
@@ -334,15 +399,20 @@ def launch_plan(
     timeout: float = TIMEOUT_SECONDS,
     window: int = WINDOW_BYTES,
     seen_by: SeenBy = lambda _, addresses: addresses,
+    variant: Variant | None = None,
 ) -> Session:
     """Starts a dealer and both parties as processes on this machine, and a session that plays all roles of the plan.
 
     timeout: seconds that a machine may take to answer (ten times as many while it computes). window: bytes of material
-    that the dealer may be ahead of each party. seen_by: as of `Processes`. Raises PeerError when a process does not
-    start.
+    that the dealer may be ahead of each party. seen_by: as of `Processes`. variant: as `compile` of `Variants`.
+    Raises PeerError when a process does not start.
     """
     turns = Turns()
-    return Session(launched(plan, prepare, timeout, window, seen_by, turns.check), turns)
+
+    def start(plan: Plan) -> Deployment:
+        return launched(plan, prepare, timeout, window, seen_by, turns.check)
+
+    return Session(turns, Variants(start(plan), variant, start, turns.check))
 
 
 def connect_plan(
@@ -354,8 +424,11 @@ def connect_plan(
     key: str | os.PathLike[str] | None = None,
     timeout: float = TIMEOUT_SECONDS,
     wait: float = WAIT_SECONDS,
+    variant: Variant | None = None,
 ) -> Session:
     """A session for one role of servers that are running: those of a cluster.toml. key: the role's secret key file
-    (`ROLE.key` beside the cluster.toml if none is given). wait: seconds that the other roles of a run may take."""
-    turns = Turns(wait)
-    return Session(linked(cluster, plan, prepare, role, key, timeout, wait, turns.check), turns)
+    (`ROLE.key` beside the cluster.toml if none is given). wait: seconds that the other roles of a run may take.
+    variant: as `compile` of `Variants`."""
+    turns = Turns(max(wait, WAIT_SECONDS))
+    deployment = linked(cluster, plan, prepare, role, key, timeout, wait, turns.check)
+    return Session(turns, Variants(deployment, variant, None, turns.check))

@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from .errors import Error, PeerError
 from .limits import WAIT_SECONDS
 
-__all__ = ["Ending", "Turns", "on_a_thread"]
+__all__ = ["MEND_SECONDS", "Ending", "Turns", "on_a_thread"]
 
 T = TypeVar("T")
+MEND_SECONDS = 0.5  # how often those who wait look whether somebody was interrupted while leaving
 
 
 @dataclass(frozen=True)
@@ -37,15 +39,26 @@ class Ending:
         return Error(self.message) if self.peer is None else PeerError(self.message, self.peer, self.op)
 
 
-@dataclass(eq=False)
 class _Ticket:
-    """A place in the queue of the thread that waits for it."""
+    """A place in the queue of a thread that waits for it.
 
-    thread: int = field(default_factory=threading.get_ident)
-    called: threading.Event = field(default_factory=threading.Event)
+    `here` is locked as long as the thread is in the queue, by a `with`, which the interpreter opens and closes whatever
+    interrupts it. Everything else about leaving is Python, within which Ctrl-C may come: then `here` tells that a place
+    is nobody's any more.
+    """
+
+    def __init__(self) -> None:
+        self.thread = threading.get_ident()
+        self.here = threading.Lock()
+        self.called = threading.Event()
+
+    @property
+    def left(self) -> bool:
+        """Whether nobody is in this place any more."""
+        return not self.here.locked()
 
     def call(self) -> bool:
-        """Its turn has come; False when nobody wants it any more."""
+        """Its turn has come; False when nobody wants it any more. Calling again does nothing."""
         self.called.set()
         return True
 
@@ -59,20 +72,29 @@ class _Later(_Ticket):
     """A place in the queue of work that has no thread yet."""
 
     def __init__(self, turns: Turns, work: Callable[[], Any]) -> None:
-        super().__init__(thread=0)
+        super().__init__()
+        self.thread = 0
         self.future: Future[Any] = Future()
         self._turns = turns
         self._work = work
+        self._started = False
+        self._begun = threading.Lock()
+
+    @property
+    def left(self) -> bool:
+        return self.future.done()
 
     def call(self) -> bool:
-        if not self.future.set_running_or_notify_cancel():
+        if self._started:
+            return True
+        if not self.future.running() and not self.future.set_running_or_notify_cancel():
             return False
-        self.called.set()
         try:
             threading.Thread(target=self._do, name="mpc-session", daemon=True).start()
         except RuntimeError as error:
             self.future.set_exception(Error(f"the system does not start a thread for this call: {error}"))
             return False
+        self._started = True
         return True
 
     def end(self, ending: Ending) -> bool:
@@ -81,16 +103,21 @@ class _Later(_Ticket):
         return True
 
     def _do(self) -> None:
+        if not self._begun.acquire(blocking=False):
+            return  # an interrupt kept another thread from saying that it had started one
         self.thread = threading.get_ident()
+        turns, work, future, error = self._turns, self._work, self.future, None
         try:
-            self._turns.check()
-            result = self._work()
-        except BaseException as error:
-            self._turns.leave(self)
-            self.future.set_exception(error)
+            turns.check()
+            result = work()
+        except BaseException as raised:
+            error = raised
+        turns.leave(self)
+        if error is None:
+            future.set_result(result)
         else:
-            self._turns.leave(self)
-            self.future.set_result(result)
+            future.set_exception(error)
+            del self, work, future, error  # or the error's traceback would keep them, and they the session
 
 
 class Turns:
@@ -129,7 +156,9 @@ class Turns:
         """Ends the session for those who wait, and for whoever has the turn at its next look. The first reason
         stays."""
         with self._guard:
-            self._ending = self._ending or ending
+            if self._ending is not None:
+                return  # whoever is in the queue now waits for its turn to close
+            self._ending = ending
             for ticket in list(self._queue)[1:]:
                 if ticket.end(self._ending):
                     self._queue.remove(ticket)
@@ -140,26 +169,28 @@ class Turns:
     def turn(self) -> Iterator[None]:
         """Waits for the turn of this thread, and has it. Raises Error after `patience`, or when the session has
         ended."""
+        self.check()
         ticket = _Ticket()
-        try:
-            self.check()
-            self._join(ticket)
-            if not ticket.called.wait(self.patience):
-                raise self.too_late()
-            self.check()
-            yield
-        finally:
-            self.leave(ticket)
+        with ticket.here:
+            try:
+                self._join(ticket)
+                if not self._wait(ticket, self.patience):
+                    raise self.too_late()
+                self.check()
+                yield
+            finally:
+                self.leave(ticket)
 
     @contextmanager
     def last(self, seconds: float) -> Iterator[bool]:
         """A turn after the session has ended: True when it has come within so many seconds."""
         ticket = _Ticket()
-        try:
-            self._join(ticket)
-            yield ticket.called.wait(seconds)
-        finally:
-            self.leave(ticket)
+        with ticket.here:
+            try:
+                self._join(ticket)
+                yield self._wait(ticket, seconds)
+            finally:
+                self.leave(ticket)
 
     def later(self, work: Callable[[], T]) -> Future[T]:
         """Does `work` on another thread when its turn has come. Until then the future may be cancelled."""
@@ -172,7 +203,8 @@ class Turns:
     def mine(self) -> bool:
         """Whether this thread has the turn."""
         with self._guard:
-            return bool(self._queue) and self._queue[0].thread == threading.get_ident()
+            first = self._queue[0] if self._queue else None
+            return first is not None and first.thread == threading.get_ident() and not first.left
 
     def too_late(self) -> Error:
         """What to raise when `patience` is over."""
@@ -185,7 +217,15 @@ class Turns:
             raise Error("this thread is within a call of this session already: a signal's handler cannot make another")
         with self._guard:
             self._queue.append(ticket)
-            self._call_first()
+        self.mend()
+
+    def _wait(self, ticket: _Ticket, seconds: float) -> bool:
+        until = time.monotonic() + seconds
+        while not ticket.called.wait(min(MEND_SECONDS, max(0.0, until - time.monotonic()))):
+            self.mend()
+            if time.monotonic() > until:
+                return False
+        return True
 
     def leave(self, ticket: _Ticket) -> None:
         """Gives up a place, and with it the turn if it had it. Leaving again does nothing."""
@@ -194,11 +234,14 @@ class Turns:
         with self._guard:
             if ticket in self._queue:
                 self._queue.remove(ticket)
-            self._call_first()
+        self.mend()
 
-    def _call_first(self) -> None:
-        while self._queue and not self._queue[0].called.is_set() and not self._queue[0].call():
-            self._queue.popleft()
+    def mend(self) -> None:
+        """Sees to it that the first one in the queue knows. Those who wait do it now and then, as an interrupt may have
+        kept somebody from it."""
+        with self._guard:
+            while self._queue and (self._queue[0].left or not self._queue[0].call()):
+                self._queue.popleft()
 
 
 def on_a_thread(work: Callable[[], T]) -> Future[T]:

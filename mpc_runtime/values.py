@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from .errors import InputError
 
-__all__ = ["match_names", "parameters", "read", "read_many", "write"]
+__all__ = ["check_writable", "match_names", "parameters", "read", "read_many", "write"]
 
 Array = np.ndarray
 
@@ -30,6 +30,7 @@ FOREIGN = {
 
 READABLE = ".npy .npz .csv .safetensors or an image"
 WRITABLE = ".npy .npz .csv .safetensors"
+SHOWN_NAMES = 6  # of a plan, where one of its names was meant
 STAYS_HOME = "num_batches_tracked"  # PyTorch saves it with a batchnorm; no model uses it
 
 
@@ -65,13 +66,20 @@ def _read(path: Path) -> dict[str, Array]:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     if suffix == ".safetensors":
-        from safetensors.numpy import load_file
-
-        return dict(load_file(path))
+        return _safetensors(path)
     if suffix == ".csv":
         return {path.stem: _csv(path)}
     saves = next((f"; save it there: {how}" for suffixes, how in FOREIGN.items() if suffix in suffixes), "")
     raise InputError(f"{path}: expected {READABLE}, found {suffix or 'no extension'}{saves}")
+
+
+def _safetensors(path: Path) -> dict[str, Array]:
+    from safetensors.numpy import load_file
+
+    try:
+        return dict(load_file(path))
+    except TypeError as error:  # of a type of number that NumPy does not have
+        raise InputError(f"{path}: {error}; save it as float32, as model.float().state_dict() is") from None
 
 
 def _csv(path: Path) -> Array:
@@ -107,8 +115,18 @@ def _images(path: Path) -> Array:
     return np.stack(arrays)
 
 
+def check_writable(path: str | Path) -> None:
+    """InputError for a file that `write` could not write whatever it is given, before work is done for nothing."""
+    path = Path(path)
+    if path.suffix.lower() not in WRITABLE.split():
+        raise InputError(f"{path}: expected {WRITABLE}, found {path.suffix or 'no extension'}")
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: cannot be written: there is no folder {path.parent}")
+
+
 def write(path: str | Path, arrays: Mapping[str, Array]) -> None:
     """Writes arrays by extension; `.npy` and `.csv` hold one."""
+    check_writable(path)
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix in (".npy", ".csv") and len(arrays) != 1:
@@ -122,12 +140,10 @@ def write(path: str | Path, arrays: Mapping[str, Array]) -> None:
         elif suffix == ".csv":
             table = np.asarray(one).reshape(len(one) if one.ndim else 1, -1)
             np.savetxt(path, table, delimiter=",", fmt="%.17g" if one.dtype.kind == "f" else "%d")
-        elif suffix == ".safetensors":
+        else:
             from safetensors.numpy import save_file
 
             save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, path)
-        else:
-            raise InputError(f"{path}: expected {WRITABLE}, found {suffix or 'no extension'}")
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from None
 
@@ -163,11 +179,24 @@ def match_names(
     """What is missing and what is unknown, a line each. wanted: name -> shape. elsewhere: says whose or what a name is
     that is not wanted here, "" if nobody's."""
     have = list(given)
-    problems = [f"{name}: missing; expected shape {list(wanted[name])}" for name in wanted if name not in have]
-    for name in have:
-        if name in wanted:
-            continue
-        close = difflib.get_close_matches(name, wanted, 1)
-        hint = f"did you mean {close[0]!r}?" if close else f"the plan has {', '.join(wanted) or 'none'}"
-        problems.append(f"{name}: {elsewhere(name) or f'no such {what}; {hint}'}")
-    return problems
+    missing = [name for name in wanted if name not in have]
+    unknown = [name for name in have if name not in wanted]
+    return [
+        *(f"{name}: missing; expected shape {list(wanted[name])}" for name in missing),
+        *(f"{name}: {elsewhere(name) or f'no such {what}; {_likely(name, missing, wanted)}'}" for name in unknown),
+    ]
+
+
+def _likely(name: str, missing: Sequence[str], wanted: Iterable[str]) -> str:
+    """What a name that is not wanted may have been meant for."""
+    names = list(wanted)
+    lead, _, rest = name.partition(".")
+    close = difflib.get_close_matches(name, names, 1)
+    if close and not lead.isdigit():  # numbers are PyTorch's for the layers of a bare Sequential
+        return f"did you mean {close[0]!r}?"
+    for other in missing:
+        better, dot, end = other.partition(".")
+        if dot and end == rest:
+            return f"if it is {other}, rename {lead} to {better}"
+    more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
+    return f"the plan has {', '.join(names[:SHOWN_NAMES]) or 'none'}{more}"

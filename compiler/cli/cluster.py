@@ -9,13 +9,21 @@ import click
 
 from compiler.cli.options import is_checked, load_program, program_options
 
+LAST_PORT = 65535
+
 
 @click.command(
     "init-cluster", help="Write a cluster.toml for this machine, and a key for each server and role of FILE."
 )
 @program_options
 @click.option("-o", "--output", default="cluster.toml", show_default=True, type=click.Path(path_type=Path))
-@click.option("--port", default=7100, show_default=True, help="p0's port; p1 and the dealer have the next two.")
+@click.option(
+    "--port",
+    type=click.IntRange(1, LAST_PORT - 2),
+    default=7100,
+    show_default=True,
+    help="p0's port; p1 and the dealer have the next two.",
+)
 def init_cluster(file: Path, dims: tuple[str, ...], network: str | None, output: Path, port: int) -> None:
     from mpc_runtime.cluster import write_cluster
 

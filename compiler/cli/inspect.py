@@ -40,21 +40,16 @@ def check(file: Path, dims: tuple[str, ...], network: str | None, as_json: bool)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The plan file to write.")
 @click.option("--emit", type=click.Choice(["ast", "graph", "oplist", "plan"]), help="Print this stage, write no plan.")
 def compile(file: Path, dims: tuple[str, ...], network: str | None, output: Path | None, emit: str | None) -> None:
-    from mpc_runtime.errors import InputError
-
     program = load_program(file, dims, network)
     if emit:
         text = program.emit(emit)
         if output is None:
             click.echo(text, nl=not text.endswith("\n"))
         else:
-            output.write_text(text, encoding="utf-8")
+            _write_text(output, text)
         return
     output = output or file.with_suffix(".plan")
-    try:
-        program.save(output)
-    except OSError as error:
-        raise InputError(f"{output}: cannot be written: {error.strerror}") from None
+    program.save(output)
     click.echo(f"{output}: {_summary(program)}")
 
 
@@ -86,6 +81,15 @@ def explain(file: Path, dims: tuple[str, ...], network: str | None, as_json: boo
     click.echo("\nrevealed")
     for sentence in program.leakage:
         click.echo(f"  {sentence}")
+
+
+def _write_text(path: Path, text: str) -> None:
+    from mpc_runtime.errors import InputError
+
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def _summary(program: Program) -> str:

@@ -142,13 +142,17 @@ def output_names(results: Sequence[Result]) -> list[str]:
 
 
 def check_outputs(options: Sequence[str], names: Sequence[str]) -> None:
-    """InputError for an --output that will not be there, before anything has run."""
+    """InputError for an --output that will not be there, or cannot be written, before anything has run."""
     from mpc_runtime.errors import InputError
+    from mpc_runtime.values import check_writable
 
-    for name in pairs([option for option in options if "=" in option], "--output"):
+    named = pairs([option for option in options if "=" in option], "--output")
+    for name in named:
         if name not in names:
             known = ", ".join(names) or "none for this role"
             raise InputError(f"--output {name}: no such output; the plan has {known}")
+    for path in (*named.values(), *(option for option in options if "=" not in option)):
+        check_writable(path)
 
 
 def show_results(results: Mapping[str, np.ndarray[Any, Any]], written: Sequence[str]) -> None:

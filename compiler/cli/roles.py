@@ -107,7 +107,7 @@ def submit(
     with connect(cluster, program, role=role, key=key, timeout=timeout, wait=wait) as session:
         if others := _others(program.plan, role):
             click.echo(f"the run begins when {others}", err=True)
-        results = run_rows(session, values)
+        results = run_rows(session, values, outputs)
         stats = session.stats
     written = write_results(results, outputs)
     if as_json:

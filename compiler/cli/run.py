@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +70,7 @@ def run(
     with launch(program, timeout=timeout) as session:
         if program.plan.params or weights:
             session.provide(weights, strict=not lenient, rename=pairs(renames, "--rename"))
-        results = run_rows(session, values)
+        results = run_rows(session, values, outputs)
         stats = session.stats
     written = write_results(results, outputs)
     if as_json:
@@ -79,12 +81,23 @@ def run(
     return 0
 
 
-def run_rows(session: Session, values: dict[str, Any]) -> dict[str, Any]:
-    """One run, or as many as the rows along the dim `batch` take, with a progress bar on a terminal."""
-    size = dict(session.plan.dims).get(BATCH)
-    if size is None or not any(t.name in values and BATCH in t.dims for t in session.plan.inputs):
+def run_rows(session: Session, values: dict[str, Any], outputs: Sequence[str]) -> dict[str, Any]:
+    """One run, or as many as the rows along the dim `batch` take, with a progress bar on a terminal.
+
+    What was computed before an error or Ctrl-C goes to the files of `outputs`.
+    """
+    from mpc_runtime.errors import Error, Interrupted
+
+    if not any(t.name in values and BATCH in t.dims for t in session.plan.inputs):
         return session.run(values)
-    return session.run_batches(values)
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: click.echo(f"warning: {message}", err=True)
+            return session.run_batches(values)
+    except (Error, Interrupted) as error:
+        if error.done_rows and (written := write_results(error.partial, outputs)):
+            click.echo(f"the first {error.done_rows} rows of {', '.join(written)} were written", err=True)
+        raise
 
 
 def _simulate(

@@ -192,7 +192,8 @@ def _clipped(x: Expansion, value: Value, a: Held, lo: float, hi: float) -> Held:
     shift = max(0, scale - x.e.plain(a))
     reach = a.range - Interval(min(bounds), max(bounds))
     k = min(64, width(reach.hull(a.range), scale, exact_kind(a)) + 1)
-    thresholds = tuple(round(b * 2.0**scale) for b in bounds)
+    # bounds as they are stored: then all parts are cut with one dither, and no result leaves them by a step
+    thresholds = tuple(round(b * 2.0 ** (scale - shift)) << shift for b in bounds)
     flags = x.bits.at_least(wire, thresholds, k, shift)
     out: int | None = None
     for bound, threshold, flag in zip(bounds, thresholds, flags, strict=True):

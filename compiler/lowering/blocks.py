@@ -8,10 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from compiler.graph import OpError, Value, apply, declare
-from compiler.lowering import calls, expressions
+from compiler.lowering import calls
 from compiler.lowering.context import Context
 from compiler.lowering.definitions import Definition, check_body
 from compiler.lowering.layers import BlockInstance, Home, Instance, InstanceArray, LayerInstance, Provider
+from compiler.lowering.numbers import whole
 from compiler.lowering.problems import POISON, Poison, Problem
 from compiler.lowering.readings import interval_at, operand, tensor, whole_at
 from compiler.lowering.scope import Binding, Category, Scope
@@ -19,7 +20,7 @@ from compiler.ops import FUNCTIONS, LAYERS, Layer, Reshape
 from dsl import ast
 from dsl.errors import did_you_mean
 
-__all__ = ["Frame", "named", "run"]
+__all__ = ["Frame", "named", "run", "run_body"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,12 @@ class Frame:
     scope: Scope
     home: Home | None
     loops: int = 0
+
+
+def run_body(context: Context, body: tuple[ast.Block, ...], scope: Scope, home: Home | None) -> None:
+    """Run the body of a `def` in a scope of its own."""
+    for statement in body:
+        run(context, statement, Frame(scope, home))
 
 
 def run(context: Context, statement: ast.Block, frame: Frame) -> None:
@@ -62,7 +69,7 @@ def bind_value(
 def _value(
     context: Context, name: ast.Name, expression: ast.Expression, limits: ast.Range | None, scope: Scope
 ) -> object:
-    meaning = expressions.evaluate(context, expression, scope)
+    meaning = context.evaluate(expression, scope)
     promise = interval_at(context, limits, scope)
     if meaning is POISON:
         return POISON
@@ -255,13 +262,36 @@ def _loop(context: Context, statement: ast.For, frame: Frame) -> None:
             help = "a loop stops before its second number: `0..4` is 0, 1, 2, 3"
             context.reporter.warn(statement.start.span.to(statement.stop.span), "this loop makes no turn", help)
         check_body(statement.body, {statement.name.id}, frame.scope, context.reporter)
-    context.step(statement.start.span.to(statement.stop.span), max(stop - start, 1))
+    ahead = max(stop - start, 0) * _least(statement.body, frame.scope)
+    context.step(statement.start.span.to(statement.stop.span), max(ahead, 1))
     inside = replace(frame, loops=frame.loops + 1)
     for turn in range(start, stop):
         frame.scope.bind(statement.name, Category.INDEX, turn)
         for each in statement.body:
             run(context, each, inside)
         frame.scope.unbind(statement.name)
+
+
+def _least(body: tuple[ast.Block, ...], scope: Scope) -> int:
+    """How many statements one turn runs at least: a loop inside counts where its ends are known before it runs."""
+    total = 0
+    for statement in body:
+        total += 1
+        if isinstance(statement, ast.For):
+            start, stop = _known(statement.start, scope), _known(statement.stop, scope)
+            if start is not None and stop is not None and stop > start:
+                total += (stop - start) * _least(statement.body, scope)
+    return total
+
+
+def _known(expression: ast.Expression, scope: Scope) -> int | None:
+    """The whole number that a literal, a const or a dim is."""
+    if isinstance(expression, ast.Number):
+        return whole(expression.value)
+    binding = scope.find(expression.id) if isinstance(expression, ast.Name) else None
+    return (
+        whole(binding.meaning) if binding is not None and binding.category in (Category.CONST, Category.DIM) else None
+    )
 
 
 def _poison(body: tuple[ast.Block, ...], scope: Scope) -> None:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from compiler.graph import BATCH, OpError, Value
-from compiler.lowering import blocks, expressions
 from compiler.lowering.context import Context
 from compiler.lowering.definitions import Definition
 from compiler.lowering.layers import BlockInstance, Home, Instance, InstanceArray, LayerInstance
@@ -60,13 +59,13 @@ def pipe(context: Context, flow: object, link: ast.Pipe, scope: Scope) -> object
 
 def arguments_of(context: Context, arguments: Sequence[ast.Argument], scope: Scope) -> list[Argument]:
     """The arguments, evaluated in their order."""
-    return [Argument(each.name, expressions.evaluate(context, each.value, scope), each.value) for each in arguments]
+    return [Argument(each.name, context.evaluate(each.value, scope), each.value) for each in arguments]
 
 
 def _target(context: Context, callee: ast.Expression, scope: Scope) -> Function | Definition | Instance | None:
     """What is called; None where that failed and was reported. Raises Problem for what cannot be called."""
     if not isinstance(callee, ast.Name):
-        meaning = expressions.evaluate(context, callee, scope)
+        meaning = context.evaluate(callee, scope)
         if meaning is POISON:
             return None
         return _callable(context, meaning, callee)
@@ -291,11 +290,7 @@ def _expand(
         for formal in definition.node.formals:
             given = formal.name.id in bound
             default = formal.default
-            meaning = (
-                bound[formal.name.id] if given or default is None else expressions.evaluate(context, default, scope)
-            )
+            meaning = bound[formal.name.id] if given or default is None else context.evaluate(default, scope)
             scope.bind(formal.name, Category.VALUE, meaning)
-        frame = blocks.Frame(scope, home)
-        for statement in definition.node.body:
-            blocks.run(context, statement, frame)
-        return expressions.evaluate(context, definition.node.result, scope)
+        definition.run(context, definition.node.body, scope, home)
+        return context.evaluate(definition.node.result, scope)

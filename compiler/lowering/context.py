@@ -9,11 +9,16 @@ from typing import Any
 from compiler.graph import OpError, Precision, Value
 from compiler.lowering.numbers import public
 from compiler.lowering.problems import Note, Problem, Reporter
+from compiler.lowering.scope import Scope
+from dsl import ast
 from dsl.ast import Node, Span
 
 __all__ = ["Context", "Overgrown"]
 
-MAX_STEPS = 50_000  # statements and uses of defs once unrolled: minutes of compiling; real models have thousands
+MAX_STEPS = 20_000  # statements and uses of defs once unrolled: half a minute of compiling; real models have hundreds
+
+
+MAX_CONSTANTS = 2**24  # elements of all constants that a model computes: 128 MiB
 
 
 class Overgrown(Exception):
@@ -26,16 +31,22 @@ class Context:
 
     source: str
     reporter: Reporter
+    meaning: Callable[[Context, ast.Expression, Scope], object]  # of an expression; POISON, reported, where it has none
     used: set[Span] = field(default_factory=set)
     declared: dict[Span, tuple[str, str]] = field(default_factory=dict)
     precision: Precision | None = field(
         default_factory=Precision
     )  # the file's number format; None where its statement is wrong
     steps: int = 0
+    constants: int = 0  # elements
 
     def declare(self, span: Span, word: str, name: str) -> None:
         """Warn at the end unless something uses what is declared at `span`."""
         self.declared.setdefault(span, (word, name))
+
+    def evaluate(self, expression: ast.Expression, scope: Scope) -> object:
+        """What an expression means: the recursion of the language, for those that evaluation itself asks for parts."""
+        return self.meaning(self, expression, scope)
 
     def text(self, node: Node) -> str:
         """What the author wrote there."""
@@ -71,15 +82,19 @@ class Context:
             place = (arguments or {}).get(error.arg, blame)
             kept = [note for note in notes if note[0].line != place.line]
             raise Problem(place, error.message, error.help, *kept) from None
-        _stamp(value, span)
+        self._stamp(value, span)
         return public(value)
 
-
-def _stamp(value: Value, span: Span) -> None:
-    """Give the values that were just made their place in the source; what has one is older."""
-    fresh = [value]
-    while fresh:
-        each = fresh.pop()
-        if each.span is None:
-            object.__setattr__(each, "span", span)
-            fresh.extend(each.args)
+    def _stamp(self, value: Value, span: Span) -> None:
+        """Give the values that were just made their place in the source; what has one is older."""
+        fresh = [value]
+        while fresh:
+            each = fresh.pop()
+            if each.span is None:
+                object.__setattr__(each, "span", span)
+                fresh.extend(each.args)
+                self.constants += each.size if each.is_constant else 0
+        if self.constants > MAX_CONSTANTS:
+            message = f"the constants of the model have more than {MAX_CONSTANTS} elements together"
+            self.reporter.error(Problem(span, message, "let a role provide the large ones as a `param`"))
+            raise Overgrown

@@ -6,8 +6,9 @@ A body is expanded at each use; a name that it cannot know would be reported the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from compiler.lowering.problems import Problem, Reporter
 from compiler.lowering.scope import Binding, Scope
@@ -15,18 +16,26 @@ from compiler.ops import FUNCTIONS, LAYERS
 from dsl import ast
 from dsl.ast import Span
 
+if TYPE_CHECKING:
+    from compiler.lowering.context import Context
+    from compiler.lowering.layers import Home
+
 __all__ = ["Definition", "check_body", "check_names", "define"]
 
 
 @dataclass(frozen=True)
 class Definition:
-    """A `def`, with what it sees of the file and the names of the file that it does not see."""
+    """A `def`, with what it sees of the file and the names of the file that it does not see.
+
+    run: runs the statements of its body, whose layers live in the home of the instance.
+    """
 
     node: ast.Def
     outer: Mapping[str, Binding]
     places: Mapping[str, Span]
     has_layers: bool
     lost: frozenset[str]
+    run: Callable[[Context, tuple[ast.Block, ...], Scope, Home | None], None]
 
     @property
     def name(self) -> str:
@@ -38,10 +47,15 @@ class Definition:
         return Scope(outer=self.outer, later=self.places, hidden=hidden, used=used, itself=self.name, lost=self.lost)
 
 
-def define(node: ast.Def, scope: Scope, places: Mapping[str, Span]) -> Definition:
+def define(
+    node: ast.Def,
+    scope: Scope,
+    places: Mapping[str, Span],
+    run: Callable[[Context, tuple[ast.Block, ...], Scope, Home | None], None],
+) -> Definition:
     """The definition of `node`, which stands where `scope` is; `places` is where the file declares its names."""
     has_layers = any(isinstance(each, ast.Layer) for each in ast.walk(node))
-    return Definition(node, scope.seen_by_def(), places, has_layers, scope.lost)
+    return Definition(node, scope.seen_by_def(), places, has_layers, scope.lost, run)
 
 
 def check_names(definition: Definition, reporter: Reporter) -> None:

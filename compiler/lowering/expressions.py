@@ -7,8 +7,10 @@ a meaning (an operand, a size, a number) are `readings`'.
 
 from __future__ import annotations
 
+import math
 from types import EllipsisType
 
+from compiler.graph import Value
 from compiler.lowering import calls
 from compiler.lowering.context import Context
 from compiler.lowering.foreign import counterpart
@@ -23,6 +25,7 @@ from dsl.ast import Operator, Span
 
 __all__ = ["evaluate"]
 
+MAX_TABLE = 2**20  # numbers of a list with all that is in it: more than a text can hold, less than memory
 LISTS = "tensors are joined without a list, `concat(a, b, axis=1)` or `stack(a, b)`; no size or index can be secret"
 EXACT = frozenset(Operator) - {Operator.AND, Operator.OR, Operator.NOT, Operator.MATMUL, Operator.NEG, Operator.POW}
 
@@ -78,7 +81,12 @@ def _list(context: Context, expression: ast.List, scope: Scope) -> object:
     if any(each is POISON for each in items):
         return POISON
     rows: list[object] = []
+    size = 0
     for each, place in zip(items, expression.items, strict=True):
+        size += each.size if isinstance(each, Value) else math.prod(_shape(each))
+        if size > MAX_TABLE:
+            message = f"a table has at most {MAX_TABLE} numbers, found more"
+            raise Problem(expression.span, message, "let a role provide it as a `param`")
         row = entries(each)
         if row is None and not isinstance(operand(each, place.span), NUMBERS):
             found = f"a list holds numbers known at compile time, found {described(each)}"

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from compiler.graph import Constant, OpError, Value, constant
+from compiler.graph import Constant, OpError, Value, constant, expect_constant, table_shape
 from dsl.ast import Operator
 
 __all__ = [
@@ -128,7 +128,8 @@ def flat(meaning: object) -> object:
 
 
 def as_constant(meaning: Number | Table) -> Value:
-    """The constant tensor of a number or table. Raises OpError for numbers beyond int64."""
+    """The constant tensor of a number or table. Raises OpError for numbers beyond int64, and for tables too large."""
+    expect_constant(table_shape(meaning))
     array = np.asarray(flat(meaning))
     if array.dtype == np.object_ or array.dtype == np.uint64:
         raise OpError("a whole number beyond 2^63 fits no tensor", "write it with a point if it is a fixed number")

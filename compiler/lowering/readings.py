@@ -6,7 +6,6 @@ import math
 
 from compiler.graph import Kind, Value, Visibility
 from compiler.interval import Interval, number
-from compiler.lowering import expressions
 from compiler.lowering.context import Context
 from compiler.lowering.layers import BlockInstance, InstanceArray, LayerInstance
 from compiler.lowering.numbers import NUMBERS, Number, Table, as_constant, describe_number, real, whole
@@ -68,7 +67,7 @@ def whole_at(context: Context, expression: ast.Expression, scope: Scope, what: s
 
     `what` is the word for it in messages: "a size", "an index".
     """
-    meaning = expressions.evaluate(context, expression, scope)
+    meaning = context.evaluate(expression, scope)
     if meaning is POISON:
         return None
     found = whole(meaning)
@@ -130,7 +129,7 @@ def contract_at(context: Context, limits: ast.Range | None, kind: Kind, scope: S
 
 
 def _end_at(context: Context, expression: ast.Expression, scope: Scope) -> float | None:
-    meaning = expressions.evaluate(context, expression, scope)
+    meaning = context.evaluate(expression, scope)
     if meaning is POISON:
         return None
     found = None if isinstance(meaning, bool) else real(meaning)

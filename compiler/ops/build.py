@@ -7,6 +7,7 @@ value or raises OpError. `compiler.ops.functions` and `layers` list them under t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from types import EllipsisType
 
@@ -122,7 +123,7 @@ def power(x: Value, exponent: Value) -> Value:
 
 def _whole_power(x: Value, n: int) -> Value:
     if n == 0:
-        return constant(np.ones(x.shape, x.kind.dtype))
+        return broadcast_to(constant(np.ones((), x.kind.dtype)), x.shape)
     if n == 1:
         return x
     half = apply(Square(), _whole_power(x, n // 2))
@@ -213,7 +214,7 @@ def reshape(x: Value, shape: Sequence[int]) -> Value:
     """One size may be -1."""
     sizes = tuple(shape)
     if sizes.count(-1) == 1:
-        known = int(np.prod([size for size in sizes if size != -1], dtype=np.int64))
+        known = math.prod(size for size in sizes if size != -1)
         if known > 0 and x.size % known == 0:
             sizes = tuple(x.size // known if size == -1 else size for size in sizes)
     return x if sizes == x.shape else apply(Reshape(sizes), x)

@@ -8,9 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from compiler.graph import NO_ROWS, ROWS_MEET, Array, Kind, OpError, Rounding, Shape, TensorOp, Value
+from compiler.graph import NO_ROWS, ROWS_MEET, Array, Kind, OpError, Rounding, Shape, TensorOp, Value, expect_tensor
 from compiler.interval import Interval
-from compiler.ops.rules import NUMBERS, expect_count, expect_kind, linear_form, show
+from compiler.ops.rules import NUMBERS, broadcast_shapes, expect_count, expect_kind, linear_form, show
 from compiler.ops.shapes import uniform
 
 ZERO = Interval(0, 0)
@@ -41,14 +41,13 @@ class MatMul(TensorOp):
                 _transpose_help(a.shape, b.shape),
                 1,
             )
-        try:
-            batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-        except ValueError:
+        batch = broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        if batch is None:
             raise OpError(
                 f"`@` expects batches that broadcast, found {show(a.shape)} @ {show(b.shape)}",
                 "all axes but the last two must be equal or 1",
                 1,
-            ) from None
+            )
         rows = a.shape[-2:-1] if a.rank > 1 else ()
         columns = b.shape[-1:] if b.rank > 1 else ()
         return kind, (*batch, *rows, *columns)
@@ -137,6 +136,8 @@ class Conv2d(TensorOp):
                 arg=0,
             )
         height, width = self.output_size(x.shape[2:], weight.shape[2:])
+        top, bottom, left, right = self.padding
+        expect_tensor((*x.shape[:2], x.shape[2] + top + bottom, x.shape[3] + left + right))
         return kind, (x.shape[0], outs, height, width)
 
     def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from compiler.graph import ROWS_MEET, Array, Kind, OpError, Rounding, Shape, TensorOp, Value
+from compiler.graph import ROWS_MEET, Array, Kind, OpError, Rounding, Shape, TensorOp, Value, expect_tensor
 from compiler.interval import Interval
 from compiler.ops.linear import ZERO
 from compiler.ops.rules import NUMBERS, expect_count, expect_kind, show
@@ -47,7 +47,9 @@ class Pool2d(TensorOp, abstract=True):
                 f" found padding {show(self.padding)} for a window {show(self.kernel)}",
                 arg="padding",
             )
-        return expect_kind(self.symbol, args, self.kinds), (*x.shape[:2], *self.output_size(x.shape))
+        shape = (*x.shape[:2], *self.output_size(x.shape))
+        expect_tensor((*shape, *self.kernel))  # every window's elements are looked at
+        return expect_kind(self.symbol, args, self.kinds), shape
 
     def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
         return axes[0] if axes[0] < 2 else ROWS_MEET

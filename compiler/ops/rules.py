@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from compiler.graph import Array, Kind, OpError, Shape, Value
-from compiler.interval import Interval
+from compiler.interval import UNKNOWN, Interval
 
 NUMBERS = (Kind.FIXED, Kind.INT)
 
@@ -43,17 +44,28 @@ def _kind_help(found: Kind, wanted: Sequence[Kind]) -> str | None:
     return None
 
 
+def broadcast_shapes(*shapes: Shape) -> Shape | None:
+    """NumPy's broadcast shape, of any size; None where there is none."""
+    found = []
+    for axis in range(-max(map(len, shapes), default=0), 0):
+        sizes = {shape[axis] for shape in shapes if len(shape) >= -axis} - {1}
+        if len(sizes) > 1:
+            return None
+        found.append(sizes.pop() if sizes else 1)
+    return tuple(found)
+
+
 def broadcast(name: str, *args: Value) -> Shape:
     """NumPy's broadcast shape of all arguments."""
-    try:
-        return tuple(np.broadcast_shapes(*(arg.shape for arg in args)))
-    except ValueError:
+    found = broadcast_shapes(*(arg.shape for arg in args))
+    if found is None:
         shapes = " and ".join(show(arg.shape) for arg in args)
         raise OpError(
             f"{name} expects shapes that broadcast, found {shapes}",
             "counted from the last axis, sizes must be equal or one of them 1; `reshape` or `unsqueeze` adds axes of 1",
             len(args) - 1,
-        ) from None
+        )
+    return found
 
 
 def axis_of(name: str, axis: int, rank: int) -> int:
@@ -78,16 +90,16 @@ def linear_form(weights: Array, axes: tuple[int, ...], x: Interval) -> Interval:
     """The range of `sum(weights * x, axes)` when every x lies in `x`, each on its own: exact in the weights."""
     terms = int(np.prod([weights.shape[axis] for axis in axes], dtype=np.int64))
     weights = weights.astype(np.float64)
-    up = np.maximum(weights, 0).sum(axis=axes)
-    down = np.minimum(weights, 0).sum(axis=axes)
-    if not up.size:
-        return Interval(0, 0)
-    lo = _scaled(up, x.lo) + _scaled(down, x.hi)
-    hi = _scaled(up, x.hi) + _scaled(down, x.lo)
+    known = max((abs(end) for end in (x.lo, x.hi) if math.isfinite(end)), default=0.0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        up = np.maximum(weights, 0).sum(axis=axes)
+        down = np.minimum(weights, 0).sum(axis=axes)
+        largest = float((up - down).max()) * known  # of what a finite end of the result is made of
+        if not math.isfinite(largest):
+            return UNKNOWN
+        lo = _scaled(up, x.lo) + _scaled(down, x.hi)
+        hi = _scaled(up, x.hi) + _scaled(down, x.lo)
     found = Interval(float(lo.min()), float(hi.max()))
-    if not found.is_finite:
-        return found
-    largest = float((up - down).max()) * x.magnitude
     if _on_grid(weights) and _on_grid(x.lo) and _on_grid(x.hi) and largest * GRID**2 < 2.0**53:
         return found  # whole multiples of 2^-32 below 2^53 steps: float64 has not rounded
     return found.widened((terms + 2) * float(np.finfo(np.float64).eps) * largest)
@@ -97,7 +109,8 @@ GRID = 2.0**16
 
 
 def _on_grid(numbers: Array | float) -> bool:
-    scaled = np.multiply(numbers, GRID)
+    with np.errstate(over="ignore"):
+        scaled = np.multiply(numbers, GRID)
     return bool(np.all(scaled == np.rint(scaled)))
 
 

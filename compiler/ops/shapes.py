@@ -11,7 +11,7 @@ import numpy as np
 
 from compiler.graph import NO_ROWS, ROWS_MEET, Array, Constant, Kind, OpError, Rounding, Shape, TensorOp, Value
 from compiler.interval import Interval, hull
-from compiler.ops.rules import axis_of, expect_count, expect_kind, show
+from compiler.ops.rules import axis_of, broadcast_shapes, expect_count, expect_kind, show
 
 
 @dataclass(frozen=True)
@@ -209,6 +209,8 @@ class Pad(Move):
         return args[0].range.hull(Interval(self.value, self.value)) if padded else args[0].range
 
     def evaluate(self, *arrays: Array) -> Array:
+        if not self.widths:
+            return arrays[0]
         return np.pad(arrays[0], self.widths, constant_values=arrays[0].dtype.type(self.value))
 
     def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
@@ -223,11 +225,9 @@ class BroadcastTo(Move):
     symbol: ClassVar[str] = "broadcast_to"
 
     def moved(self, shape: Shape) -> Shape:
-        try:
-            fits = tuple(np.broadcast_shapes(shape, self.shape)) == self.shape
-        except ValueError:
-            fits = False
-        if not fits:
+        if min(self.shape, default=1) < 1:
+            raise OpError(f"broadcast_to expects sizes from 1 on, found {show(self.shape)}", arg="shape")
+        if broadcast_shapes(shape, self.shape) != self.shape:
             raise OpError(
                 f"broadcast_to expects a shape that {show(shape)} broadcasts to, found {show(self.shape)}",
                 "counted from the last axis, sizes must be equal or 1 in the value",

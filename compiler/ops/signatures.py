@@ -37,6 +37,10 @@ class Missing(Enum):
 
 MISSING = Missing.MISSING
 
+MAX_WHOLE = 2**40  # of sizes, axes and widths: beyond any tensor, and far below what NumPy's int64 holds
+MAX_LISTED = 1000  # entries of a list of sizes, axes or widths; a tensor has far fewer axes
+MAX_SHOWN = 60  # characters of an argument in a message
+
 
 @dataclass(frozen=True)
 class Parameter:
@@ -105,8 +109,14 @@ def convert(name: str, parameter: Parameter, argument: Any, where: int | str, us
         raise OpError(f"`{parameter.name}` of {name} expects a value, found {_shown(argument)}", help, where)
     if parameter.takes in (Takes.VALUE, Takes.VALUES):
         return argument if isinstance(argument, Value) else constant(_plain(name, parameter, argument, where))
+    entries = argument.size if isinstance(argument, Value) else len(argument) if isinstance(argument, tuple) else 1
+    if entries > MAX_LISTED:
+        message = f"`{parameter.name}` of {name} expects {parameter.takes.value}, found a list of {entries}"
+        raise OpError(message, usage and f"its form is `{usage}`", where)
     plain = _plain(name, parameter, argument, where)
     found = _accepted(parameter.takes, plain)
+    if found is not MISSING and parameter.takes is not Takes.NUMBER and _largest(found) > MAX_WHOLE:
+        raise OpError(f"`{parameter.name}` of {name} is too large, found {_shown(plain)}", "use smaller sizes", where)
     if found is MISSING:
         message = f"`{parameter.name}` of {name} expects {parameter.takes.value}, found {_shown(plain)}"
         raise OpError(message, usage and f"its form is `{usage}`", where)
@@ -154,7 +164,17 @@ def _plain(name: str, parameter: Parameter, argument: Any, where: int | str) -> 
     return float(argument) if isinstance(argument, Fraction) else argument
 
 
+def _largest(found: Any) -> int:
+    """The largest magnitude of the whole numbers of an accepted argument."""
+    if isinstance(found, tuple):
+        return max(map(_largest, found), default=0)
+    return abs(found) if isinstance(found, int) else 0
+
+
 def _shown(plain: Any) -> str:
     if isinstance(plain, str):
         return f'"{plain}"'
-    return str(plain).lower() if isinstance(plain, bool) else str(plain)
+    if isinstance(plain, list) and len(plain) > MAX_SHOWN:
+        return f"a list of {len(plain)}"
+    text = str(plain).lower() if isinstance(plain, bool) else str(plain)
+    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 2] + " …"

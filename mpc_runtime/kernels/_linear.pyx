@@ -99,6 +99,12 @@ cdef Py_ssize_t _stride(cnp.ndarray array, int axis):
     return 0 if array.shape[axis] == 1 else array.strides[axis] // 8
 
 
+cdef bint _rows_follow(cnp.ndarray image) noexcept:
+    """Whether each plane is its rows, one after the other: not so where rows or columns are broadcast (stride 0)."""
+    cdef Py_ssize_t high = image.shape[2], wide = image.shape[3]
+    return (wide == 1 or image.strides[3] == 8) and (high == 1 or image.strides[2] == 8 * wide)
+
+
 cdef void _bounds(cnp.ndarray array, char **low, char **high) noexcept:
     """The memory [low, high) from an array's first word to its last; nothing if it has none."""
     cdef int d
@@ -287,7 +293,7 @@ def conv2d(x, w, stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1), Py_ssize_
 
     if not cnp.PyArray_IS_C_CONTIGUOUS(kernel):
         kernel = np.ascontiguousarray(w)
-    if _stride(image, 3) not in (0, 1) or _stride(image, 2) not in (0, image.shape[3]):
+    if not _rows_follow(image):
         image = np.ascontiguousarray(x)
     args.x_image, args.x_channel = _stride(image, 0), _stride(image, 1)
     args.x = <const uint64_t *> cnp.PyArray_DATA(image)

@@ -8,8 +8,9 @@ from functools import partial
 import numpy as np
 
 from tests.fuzz import meaning as m
-from tests.fuzz.boxes import Box, point, provided
+from tests.fuzz.boxes import Box, point
 from tests.fuzz.building import Builder, Value
+from tests.fuzz.layers import batchnorm, block, conv2d, dense, loop, pool
 
 Call = Callable[[Builder], Value | None]
 
@@ -279,86 +280,6 @@ def shape(b: Builder) -> Value | None:
     return None if x is None else b.make("{0}.shape", lambda f, box: point("int", box.shape), x)
 
 
-# -- images and layers -------------------------------------------------------------------------------------------------
-
-
-def _image(value: Value) -> bool:
-    return len(value.shape) == 4
-
-
-def pool(b: Builder) -> Value | None:
-    x = b.operand(_image)
-    if x is None:
-        return None
-    if b.chance(4):
-        return b.make("global_avgpool2d({0})", partial(m.mean, axis=(2, 3), keepdims=True), x)
-    k, stride = (b.whole(1, 3), b.whole(1, 3)), (b.whole(1, 3), b.whole(1, 2))
-    padding = tuple(b.whole(0, size // 2) for size in k)
-    if any(size + 2 * p < side for size, p, side in zip(x.shape[2:], padding, k, strict=True)):
-        return None
-    name, meaning = b.pick([("maxpool2d", m.maxpool), ("avgpool2d", m.avgpool)])
-    form = f"{name}({{0}}, {{k}}, stride={{stride}}, padding={{padding}})"
-    return b.make(form, meaning, x, k=k, stride=stride, padding=padding)
-
-
-def _parameter(b: Builder, key: str, shape: tuple[int, ...], allowed: tuple[float, float]) -> Value:
-    values = b.data("fixed", shape, allowed)
-    b.params[key] = values
-    return Value(key, provided(b.f, "fixed", values))
-
-
-def _layer(b: Builder, kind: str, x: Value, allowed: tuple[float, float] | None, meaning: Callable[..., Box], key: str,
-           *params: Value) -> Value | None:  # fmt: skip
-    """`x |> key` with its layer and the owner of its weights; its parameters are forgotten where it has no meaning."""
-    owner = b.owner()
-    before = len(b.lines)
-    contract = f" in [{allowed[0]}, {allowed[1]}]" if allowed else ""
-    b.lines += [f"layer {key} = {kind}", f"weights {key} from {owner}{contract}"]
-    owned_params = [Value(p.text, p.box, frozenset({owner})) for p in params]
-    made = b.make(f"{{0}} |> {key}", meaning, x, *owned_params)
-    if made is None:
-        del b.lines[before:]
-        for name in [name for name in b.params if name.startswith(f"{key}.")]:
-            del b.params[name]
-    return made
-
-
-def dense(b: Builder) -> Value | None:
-    x = b.operand(lambda value: len(value.shape) in (2, 3))
-    if x is None:
-        return None
-    key, units, allowed = b.name("l"), b.whole(1, 4), b.pick([(-1, 1), (-0.5, 0.5), (0, 3), None])
-    numbers = allowed or (-2.0, 2.0)
-    weight = _parameter(b, f"{key}.weight", (units, x.shape[-1]), numbers)
-    bias = _parameter(b, f"{key}.bias", (units,), numbers)
-
-    def meaning(f: m.Format, box: Box, w: Box, c: Box) -> Box:
-        return m.add(f, m.matmul(f, box, m.moved(np.transpose)(f, w)), c)
-
-    return _layer(b, f"dense({units})", x, allowed, meaning, key, weight, bias)
-
-
-def conv2d(b: Builder) -> Value | None:
-    x = b.operand(_image)
-    if x is None:
-        return None
-    channels = x.shape[1]
-    groups = b.pick([g for g in (1, 2, channels) if channels % g == 0])
-    k, stride = (b.whole(1, 3), b.whole(1, 3)), (b.whole(1, 2), b.whole(1, 2))
-    padding, dilation = (b.whole(0, 1), b.whole(0, 1)), (b.whole(1, 2), b.whole(1, 2))
-    reach = [d * (side - 1) + 1 for d, side in zip(dilation, k, strict=True)]
-    if any(size + 2 * p < r for size, p, r in zip(x.shape[2:], padding, reach, strict=True)):
-        return None
-    key, out, allowed = b.name("l"), groups * b.whole(1, 2), b.pick([(-1, 1), (-0.5, 0.5), (0, 3), None])
-    weight = _parameter(b, f"{key}.weight", (out, channels // groups, *k), allowed or (-2.0, 2.0))
-
-    def meaning(f: m.Format, box: Box, w: Box) -> Box:
-        return m.conv2d(f, box, w, stride, padding, dilation, groups)
-
-    options = f"stride={list(stride)}, padding={list(padding)}, dilation={list(dilation)}, groups={groups}, bias=false"
-    return _layer(b, f"conv2d({out}, {list(k)}, {options})", x, allowed, meaning, key, weight)
-
-
 CALLS: list[Call] = [
     partial(binary, sign="+", meaning=m.add),
     partial(binary, sign="*", meaning=m.mul),
@@ -384,5 +305,5 @@ CALLS: list[Call] = [
     partial(binary, sign="minimum", meaning=m.each_end(np.minimum)),
     partial(binary, sign="maximum", meaning=m.each_end(np.maximum)),
     softmax, argmax, clip, leaky_relu, power, owned, transpose, reshape, axes, join, pad, index, shape, pool, dense,
-    conv2d,
+    conv2d, batchnorm, block, loop,
 ]  # fmt: skip

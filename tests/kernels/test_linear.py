@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -205,6 +206,25 @@ def test_conv2d_layers(variant, x_shape, w_shape, padding, stride):
     np.testing.assert_array_equal(kernels.conv2d(x, w, stride, padding), wanted)
     flipped = np.ascontiguousarray(x[:, ::-1])[:, ::-1]
     np.testing.assert_array_equal(kernels.conv2d(flipped, w[::-1], stride, padding), wanted[:, ::-1])
+
+
+@pytest.mark.parametrize("kernel", [1, 2])
+@pytest.mark.parametrize("spread", list(itertools.product([False, True], repeat=4)), ids=str)
+def test_conv2d_of_broadcast_operands(variant, spread, kernel):
+    """A broadcast axis has stride 0: the kernel may not take it for one of size 1."""
+    rng = np.random.default_rng(4)
+    shape = (2, 3, 5, 7)
+    x = np.broadcast_to(words(rng, *(1 if one else n for one, n in zip(spread, shape, strict=True))), shape)
+    w_shape = (4, 3, kernel, kernel)
+    w = np.broadcast_to(words(rng, *(1 if one else n for one, n in zip(spread, w_shape, strict=True))), w_shape)
+    wanted = convolution(np.ascontiguousarray(x), np.ascontiguousarray(w), (1, 1), (0, 0, 0, 0), (1, 1), 1)
+    np.testing.assert_array_equal(kernels.conv2d(x, w), wanted)
+    np.testing.assert_array_equal(
+        kernels.conv2d(x[:, :, ::-1, ::-1], w),
+        convolution(
+            np.ascontiguousarray(x[:, :, ::-1, ::-1]), np.ascontiguousarray(w), (1, 1), (0, 0, 0, 0), (1, 1), 1
+        ),
+    )
 
 
 @pytest.mark.parametrize("wide", [1, 3, 4, 7, 8, 9, 15, 16, 23, 24, 25, 31, 64, 65])

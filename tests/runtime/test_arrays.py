@@ -94,8 +94,8 @@ def test_a_sparse_matrix_is_not_taken_for_a_number() -> None:
         ("image", (8, 1, 28, 28), (8, 28, 28), IMAGES, "fixed", "image[:, None]"),
         ("image", (8, 1, 28, 28), (8, 784), IMAGES, "fixed", "np.reshape(image, [8, 1, 28, 28])"),
         ("image", (1, 1, 28, 28), (28, 28), IMAGES, "fixed", "np.reshape(image, [1, 1, 28, 28])"),
-        ("fc.weight", (10, 784), (784, 10), ("", ""), "fixed", "x.T"),
-        ("conv.weight", (16, 3, 5, 4), (5, 4, 3, 16), ("",) * 4, "fixed", "np.moveaxis(x, [-1, -2], [0, 1])"),
+        ("fc.weight", (10, 784), (784, 10), ("", ""), "fixed", "weight.T"),
+        ("conv.weight", (16, 3, 5, 4), (5, 4, 3, 16), ("",) * 4, "fixed", "np.moveaxis(weight, [-1, -2], [0, 1])"),
         ("age", (100, 1), (100,), ("batch", ""), "fixed", "np.reshape(age, [100, 1])"),
         ("label", (32,), (32, 10), ("batch",), "int", "np.argmax(label, axis=-1)"),
     ],
@@ -107,7 +107,7 @@ def test_the_hint_about_a_shape_makes_it_right(
     assert message.startswith(f"{name}: expected shape {list(expected)}, found {list(found)}; ")
     assert message.endswith(cure)
     values = np.zeros(found)
-    mended = eval(cure, {"np": np, "x": values, name: values})
+    mended = eval(cure, {"np": np, name.rpartition(".")[2]: values})
     assert mended.shape == expected
     with pytest.raises(InputError) as refused:
         check(name, values, kind, expected, -1, 1, 16, dims)

@@ -65,3 +65,29 @@ def test_no_rows_are_refused() -> None:
     plan = linear(batch=2)
     with pytest.raises(InputError, match="at least one row"):
         Batches(plan, plan.inputs, plan.results, {"x": np.zeros((0, 3))}, frozenset())
+
+
+class Differentiated:
+    """A tensor that refuses NumPy as PyTorch's do while they carry a gradient."""
+
+    def __init__(self, values: np.ndarray, requires_grad: bool = True) -> None:
+        self.values, self.requires_grad = values, requires_grad
+
+    def __array__(self, *_: object, **__: object) -> np.ndarray:
+        if self.requires_grad:
+            raise RuntimeError("Can't call numpy() on Tensor that requires grad.")
+        return self.values
+
+    def detach(self) -> Differentiated:
+        return Differentiated(self.values, requires_grad=False)
+
+    def cpu(self) -> Differentiated:
+        return self
+
+
+def test_rows_are_taken_as_a_run_takes_them() -> None:
+    plan = linear(batch=2)
+    batches = Batches(plan, plan.inputs, plan.results, {"x": Differentiated(np.ones((5, 3)))}, frozenset())
+    assert batches.rows == 5 and next(iter(batches))["x"].sum() == 6
+    with pytest.raises(InputError, match="x: "):
+        Batches(plan, plan.inputs, plan.results, {"x": [[1, 2, 3], [1]]}, frozenset())

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +141,43 @@ def test_a_check_is_no_output(folder: Path) -> None:
     assert "no such output; the plan has score\n" in mpcc(folder, "run", "promised.ppml", *arguments).stderr
 
 
+def test_a_reader_that_has_seen_enough_is_no_error(folder: Path) -> None:
+    with subprocess.Popen(
+        command("explain", "credit.ppml"),
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        process.stdout.close()  # type: ignore[union-attr]
+        assert process.stderr.read() == ""  # type: ignore[union-attr]
+        assert process.wait(60) == 0
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [("score=o.xyz", "expected .npy .npz .csv .safetensors, found .xyz"), ("no/o.npz", "there is no folder no")],
+)
+def test_an_output_that_cannot_be_written_is_refused_before_the_run(folder: Path, output: str, message: str) -> None:
+    done = mpcc(folder, "run", "credit.ppml", "--output", output)  # with nothing to run on
+    assert done.returncode == 1
+    assert message in done.stderr
+
+
+def test_ports_that_do_not_exist_are_wrong_usage(folder: Path) -> None:
+    assert mpcc(folder, "init-cluster", "credit.ppml", "--port", "65534").returncode == 2
+    assert not (folder / "cluster.toml").exists()
+
+
+def test_a_role_is_told_whose_an_input_is_before_it_connects(folder: Path) -> None:
+    wrong = mpcc(folder, "submit", "credit.ppml", "--role", "bureau", "--input", "x=x.npy")
+    assert (wrong.returncode, wrong.stderr) == (1, "error: x: is an input of bank, not of bureau\n")
+    wrong = mpcc(folder, "provide", "credit.ppml", "--role", "bank", "--param", "weights.npz")
+    assert wrong.stderr == "error: no parameters of this plan are bank's; they are bureau's\n"
+    assert "no role 'shop'; it has bank, bureau" in mpcc(folder, "submit", "credit.ppml", "--role", "shop").stderr
+
+
 def test_the_doctor_names_a_file_once(folder: Path) -> None:
     sick = mpcc(folder, "doctor", "none.ppml", "--cluster", "none.toml")
     assert sick.returncode == 1
@@ -211,21 +249,39 @@ def test_keygen_writes_the_secret_and_prints_the_public_half(folder: Path) -> No
     assert mpcc(folder, "keygen", "client").returncode == 1
 
 
-def test_interrupting_run_ends_everything(folder: Path) -> None:
-    np.save(folder / "many.npy", np.zeros((20_000, 3)))
+def test_interrupting_run_ends_everything_and_keeps_what_is_done(folder: Path) -> None:
+    (folder / "slow.ppml").write_text(MODEL.replace("x @ w", "x @ w * (batch / 2)"))  # another batch is another model
+    x = np.random.default_rng(0).uniform(-4, 4, (50_000, 3))
+    np.save(folder / "many.npy", x)
+    terminal, stderr = os.openpty()
+    words = ["run", "slow.ppml", "--param", "weights.npz", "--input", "x=many.npy", "--output", "score=done.npy"]
     process = subprocess.Popen(
-        command("run", "credit.ppml", "--param", "weights.npz", "--input", "x=many.npy"),
-        cwd=folder,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
+        command(*words), cwd=folder, env={**environment(), "TERM": "xterm"}, stderr=stderr, start_new_session=True
     )
-    time.sleep(2.5)
-    assert process.poll() is None
+    os.close(stderr)
+    seen = shown = b""
+    while b"/50000" not in seen:  # the progress bar is there
+        seen += os.read(terminal, 4096)
     os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=10)
-    assert process.returncode == 130
-    assert "interrupted" in errors
-    assert "Traceback" not in errors
+    with suppress(OSError):  # the end of a terminal
+        while shown := os.read(terminal, 4096):
+            seen += shown
+    os.close(terminal)
+    assert process.wait(10) == 130
+    assert b"interrupted" in seen and b"rows of score were written" in seen
+    assert b"Traceback" not in seen
+    done = np.load(folder / "done.npy")
+    assert 0 < len(done) < 50_000
+    assert np.allclose(done, x[: len(done)] @ W, atol=1e-3)
+
+
+def test_a_submission_that_would_be_faster_in_larger_batches_says_so(
+    folder: Path, servers: dict[str, subprocess.Popen[str]]
+) -> None:
+    np.save(folder / "many.npy", np.zeros((1000, 3)))
+    mpcc(folder, "provide", "credit.ppml", "--param", "weights.npz")
+    done = mpcc(folder, "submit", "credit.ppml", "--input", "x=many.npy", "--output", "score=score.npy")
+    assert done.returncode == 0, done.stderr
+    assert "warning: 1000 rows take 500 runs of the plan, which is compiled for a batch of 2" in done.stderr
+    assert "--dim batch=1024" in done.stderr
+    assert (np.load(folder / "score.npy") == 0).all()

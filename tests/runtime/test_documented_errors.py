@@ -203,3 +203,15 @@ def test_counts_of_what_rounding_decides_have_room() -> None:
     x = np.where(np.arange(100) < 4, 0.0, -40.0)
     results = run_plan(mpc.compile(text=text).plan, {"x": x, "zero": 0.0}).results
     assert results["n"] == 4 and not results["all"]
+
+
+@pytest.mark.parametrize("bounds", [(0.3, 1.0), (-0.7, 0.1), (0.0, 1.0), (-3.33, 3.33)])
+def test_nothing_leaves_the_ends_of_a_clip(bounds: tuple[float, float]) -> None:
+    """Of a product, which stands at a finer scale: what is stored lies within the ends as they are stored."""
+    step, random = 2.0**-16, np.random.default_rng(8)
+    text = f"{HEAD}input x : [4000] from a in [-4, 4]\ninput z : [4000] from b in [-1, 1]\n"
+    program = mpc.compile(text=f"{text}output y = clip(x * z, {bounds[0]}, {bounds[1]}) to a\n")
+    x, z = random.uniform(-4, 4, 4000), random.uniform(-1, 1, 4000)
+    found = run_plan(program.plan, {"x": x, "z": z}).results["y"]
+    lo, hi = (round(bound / step) * step for bound in bounds)
+    assert found.min() == lo and found.max() == hi

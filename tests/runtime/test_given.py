@@ -80,6 +80,15 @@ def test_the_members_of_an_array_role_get_the_same_help() -> None:
             given.check(plan.inputs, {"x": value}, "input")
 
 
+def test_an_array_role_is_named_as_one() -> None:
+    plan = mpc.compile(
+        text="model m role h[9], c input x : [4] from h in [0, 1] input w : [4] from c output y = sum(x) * w to c"
+    ).plan
+    with pytest.raises(mpc.InputError, match=r"x: is an input of h, not of c$"):
+        check_names(plan, "c", ["w", "x"], "run")
+    check_names(plan, "h[3]", ["x"], "run")
+
+
 @pytest.mark.parametrize(
     ("inputs", "params", "message"),
     [

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import mpc_runtime as mpc
@@ -84,6 +86,23 @@ def test_an_error_prints_its_lines_one_by_one() -> None:
 def test_common_slips_of_compile(given: dict[str, object], expected: str) -> None:
     with pytest.raises(mpc.Error, match=expected):
         mpc.compile(**given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("slip", "expected"),
+    [
+        (lambda p: p.reference(np.zeros(3)), "inputs: expected a dict, name to array, found ndarray"),
+        (lambda p: p.reference([1]), "inputs: expected a dict, name to array, found list"),
+        (lambda p: p.simulate({"x": [0, 0, 0]}, [1]), "params: expected a dict, name to array, found list"),
+        (lambda p: p.reference({"x": "x.npy"}), "x: expected numbers, found the text"),
+        (lambda p: p.save("/nosuch/m.plan"), "/nosuch/m.plan: cannot be written"),
+        (lambda p: mpc.load(3), "load expects the path of a plan, found int"),  # type: ignore[arg-type]
+        (lambda p: mpc.connect("c.toml", "m.plan", role="a"), "connect expects a Program"),  # type: ignore[arg-type]
+    ],
+)
+def test_common_slips_with_a_program(slip: Callable[[mpc.Program], object], expected: str) -> None:
+    with pytest.raises(mpc.Error, match=expected):
+        slip(mpc.compile(text=UNUSED))
 
 
 def test_a_plan_is_loaded_not_compiled(tmp_path: Path) -> None:

@@ -7,12 +7,15 @@ import gc
 import json
 import os
 import signal
+import subprocess
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -106,6 +109,7 @@ def test_a_short_run_need_not_wait_for_many_rows(session: Session) -> None:
     parts = []
     for part in session.iter_batches(x=x):
         parts.append(part["y"])
+        assert session.stats.runs == len(parts)
         assert (session.run(x=X)["y"] == X @ W).all()
         assert (at_once(lambda: session.run(x=X))[0]["y"] == X @ W).all()
     assert (np.concatenate(parts) == x @ W).all()
@@ -367,6 +371,42 @@ def test_a_session_that_has_failed_a_caller_does_not_stay_for_its_error() -> Non
     del session
     gc.collect()
     assert all_gone(pids)
+
+
+LEFT = """
+    import asyncio, sys, threading
+    sys.path[:0] = {paths!r}
+    from test_session_shared import X, launch
+    session = launch(chain=2000)
+    print(*session.pids.values(), flush=True)
+    began = threading.Event()
+
+    def ask():
+        while True:
+            session.run(x=X)
+            began.set()
+
+    async def wait():
+        runs = [asyncio.create_task(session.run_async(x=X)) for _ in range(3)]
+        await runs[0]
+
+    if sys.argv[1] == "thread":
+        threading.Thread(target=ask, daemon=True).start()
+        began.wait()
+    else:
+        asyncio.run(wait())
+"""
+
+
+@pytest.mark.parametrize("how", ["thread", "asyncio"])
+def test_a_program_that_ends_within_a_call_ends_its_processes(tmp_path: Path, how: str) -> None:
+    here = Path(__file__).resolve()
+    script = tmp_path / "left.py"
+    script.write_text(textwrap.dedent(LEFT).format(paths=[str(here.parents[2]), str(here.parent)]))
+    done = subprocess.run([sys.executable, script, how], capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    pids = [int(pid) for pid in done.stdout.split()]
+    assert len(pids) == 3 and all_gone(pids)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="forks a process with threads")

@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError
+from pathlib import Path
 
 import pytest
 
@@ -129,6 +133,60 @@ def test_who_is_interrupted_while_it_waits_leaves_the_queue() -> None:
         pass
 
 
+INTERRUPTED = """
+    import os, random, signal, sys, threading, time
+    sys.path.insert(0, {root!r})
+    from mpc_runtime.turns import Turns
+
+    turns, inside, stop, hits = Turns(), [], threading.Event(), 0
+
+    def thread():
+        while not stop.is_set():
+            with turns.turn():
+                inside.append(1)
+                assert len(inside) == 1
+                inside.pop()
+
+    def task():
+        while not stop.is_set():
+            turns.later(int).result(30)
+
+    def interrupt():
+        while not stop.is_set():
+            time.sleep(random.uniform(0.0005, 0.003))
+            os.kill(os.getpid(), signal.SIGINT)
+
+    threads = [threading.Thread(target=f, daemon=True) for f in (thread, thread, task, interrupt)]
+    for each in threads:
+        each.start()
+    while hits < 500:
+        try:
+            while True:
+                with turns.turn():
+                    pass
+        except KeyboardInterrupt:
+            hits += 1
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    stop.set()
+    for each in threads:
+        each.join(30)
+    assert not any(each.is_alive() for each in threads)
+    with turns.turn():
+        assert len(turns._queue) == 1
+    print("done")
+"""
+
+
+def test_an_interrupt_at_any_moment_leaves_nobody_waiting_for_ever(tmp_path: Path) -> None:
+    script = tmp_path / "interrupted.py"
+    script.write_text(textwrap.dedent(INTERRUPTED).format(root=str(Path(__file__).resolve().parents[2])))
+    for _ in range(3):  # a signal may hit the script itself, between its loop and the end of the signals
+        ran = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120, check=False)
+        if "KeyboardInterrupt" not in ran.stderr:
+            break
+    assert (ran.stdout, ran.stderr) == ("done\n", "")
+
+
 def test_who_waits_too_long_is_told_and_leaves_the_queue() -> None:
     turns = Turns(patience=0.05)
     holder = Holder(turns)
@@ -172,6 +230,28 @@ def test_the_end_reaches_all_who_wait_and_all_who_come() -> None:
     with turns.last(SECONDS) as come:
         assert come
     assert waiting(turns) == 0
+
+
+def test_many_may_end_it_and_each_waits_for_the_holder() -> None:
+    turns, inside, found = Turns(), [], []
+    holder = Holder(turns)
+
+    def close() -> None:
+        turns.end(Ending("the session is closed"))
+        with turns.last(SECONDS) as come:
+            found.append((come, holder.go.is_set(), len(inside)))
+            inside.append(None)
+            inside.pop()
+
+    threads = [threading.Thread(target=close) for _ in range(3)]
+    for n, thread in enumerate(threads):
+        thread.start()
+        until(lambda n=n: waiting(turns) == n + 2)
+    assert found == []
+    holder.leave()
+    for thread in threads:
+        thread.join(SECONDS)
+    assert found == [(True, True, 0)] * 3
 
 
 def test_a_thread_does_not_wait_for_itself() -> None:

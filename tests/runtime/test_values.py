@@ -76,3 +76,38 @@ def test_missing_and_unknown_names_are_listed_together() -> None:
         "b: missing; expected shape []",
         "conv1.weigth: no such parameter; did you mean 'conv1.weight'?",
     ]
+
+
+def test_names_of_a_bare_sequential_are_renamed() -> None:
+    wanted = {f"{layer}.{what}": (1,) for layer in ("conv1", "conv2", "fc") for what in ("weight", "bias")}
+    problems = match_names(["0.weight", "x"], wanted, "parameter")
+    assert problems[-2:] == [
+        "0.weight: no such parameter; if it is conv1.weight, rename 0 to conv1",
+        "x: no such parameter; the plan has conv1.weight, conv1.bias, conv2.weight, conv2.bias, fc.weight, fc.bias",
+    ]
+    assert "and 1 more" in match_names(["x"], {**wanted, "last": ()}, "parameter")[-1]
+
+
+@pytest.mark.parametrize("suffix", ["pt", "PTH", "h5", "pkl"])
+def test_files_of_other_systems_are_saved_anew(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / f"w.{suffix}").write_bytes(b"")
+    with pytest.raises(InputError, match=r"save it there: .*weights\.(safetensors|npz)"):
+        read(tmp_path / f"w.{suffix}")
+
+
+def test_weights_are_a_file_or_a_mapping() -> None:
+    class Module:
+        def state_dict(self) -> dict[str, object]:
+            return {}
+
+    with pytest.raises(InputError, match=r"found Module; of a PyTorch module give module\.state_dict\(\)"):
+        parameters(Module(), {}, [], strict=True)
+    with pytest.raises(InputError, match="expected a weights file or a dict of arrays, found list"):
+        parameters([1], {}, [], strict=True)
+
+
+def test_numbers_that_numpy_does_not_have(tmp_path: Path) -> None:
+    head = b'{"w":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}}'
+    (tmp_path / "w.safetensors").write_bytes(len(head).to_bytes(8, "little") + head + b"\x80?")
+    with pytest.raises(InputError, match=r"w\.safetensors: .*bfloat16.*save it as float32"):
+        read(tmp_path / "w.safetensors")

@@ -1,0 +1,64 @@
+"""How far a call with many rows is, for somebody who looks at a terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+__all__ = ["Report", "shown"]
+
+Report = Callable[[int, int], object]
+"""Called after each run: how many rows are done, of how many."""
+
+QUIET_SECONDS = 1.0  # a call that takes no longer shows nothing
+
+
+@contextmanager
+def shown(report: Report | None) -> Iterator[Report]:
+    """`report`, or a bar on standard error if there is none and that is a terminal."""
+    if report is not None:
+        yield report
+    elif not sys.stderr.isatty():
+        yield lambda done, rows: None
+    else:
+        bar = _Bar()
+        try:
+            yield bar
+        finally:
+            bar.close()
+
+
+class _Bar:
+    """A bar that appears when it is worth it, and goes when the work is done."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._progress: Progress | None = None
+
+    def __call__(self, done: int, rows: int) -> None:
+        if self._progress is None:
+            if time.monotonic() - self._began < QUIET_SECONDS or done == rows:
+                return
+            self._progress = self._started()
+        self._progress.update(self._progress.task_ids[0], completed=done, total=rows)
+
+    @staticmethod
+    def _started() -> Progress:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = TextColumn("rows"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        progress = Progress(*columns, console=Console(stderr=True), transient=True)
+        progress.add_task("rows", total=None)
+        progress.start()
+        return progress
+
+    def close(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()

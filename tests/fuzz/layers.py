@@ -1,0 +1,147 @@
+"""Images, layers with their parameters, blocks and loops, for generated programs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from tests.fuzz import meaning as m
+from tests.fuzz.boxes import Box, Outside, admitted, point, provided, stored
+from tests.fuzz.building import Builder, Value
+
+
+def _image(value: Value) -> bool:
+    return len(value.shape) == 4
+
+
+def pool(b: Builder) -> Value | None:
+    x = b.operand(_image)
+    if x is None:
+        return None
+    if b.chance(4):
+        return b.make("global_avgpool2d({0})", partial(m.mean, axis=(2, 3), keepdims=True), x)
+    k, stride = (b.whole(1, 3), b.whole(1, 3)), (b.whole(1, 3), b.whole(1, 2))
+    padding = tuple(b.whole(0, size // 2) for size in k)
+    if any(size + 2 * p < side for size, p, side in zip(x.shape[2:], padding, k, strict=True)):
+        return None
+    name, meaning = b.pick([("maxpool2d", m.maxpool), ("avgpool2d", m.avgpool)])
+    form = f"{name}({{0}}, {{k}}, stride={{stride}}, padding={{padding}})"
+    return b.make(form, meaning, x, k=k, stride=stride, padding=padding)
+
+
+def _parameter(b: Builder, key: str, shape: tuple[int, ...], allowed: tuple[float, float]) -> Value:
+    values = b.data("fixed", shape, allowed)
+    b.params[key] = values
+    return Value(key, provided(b.f, "fixed", values))
+
+
+def _layer(b: Builder, kind: str, x: Value, allowed: tuple[float, float] | None, meaning: Callable[..., Box], key: str,
+           *params: Value) -> Value | None:  # fmt: skip
+    """`x |> key` with its layer and the owner of its weights; its parameters are forgotten where it has no meaning."""
+    owner = b.owner()
+    before = len(b.lines)
+    contract = f" in [{allowed[0]}, {allowed[1]}]" if allowed else ""
+    b.lines += [f"layer {key} = {kind}", f"weights {key} from {owner}{contract}"]
+    owned_params = [Value(p.text, p.box, frozenset({owner})) for p in params]
+    made = b.make(f"{{0}} |> {key}", meaning, x, *owned_params)
+    if made is None:
+        del b.lines[before:]
+        for name in [name for name in b.params if name.startswith(f"{key}.")]:
+            del b.params[name]
+    return made
+
+
+def dense(b: Builder) -> Value | None:
+    x = b.operand(lambda value: len(value.shape) in (2, 3))
+    if x is None:
+        return None
+    key, units, allowed = b.name("l"), b.whole(1, 4), b.pick([(-1, 1), (-0.5, 0.5), (0, 3), None])
+    numbers = allowed or (-2.0, 2.0)
+    weight = _parameter(b, f"{key}.weight", (units, x.shape[-1]), numbers)
+    bias = _parameter(b, f"{key}.bias", (units,), numbers)
+
+    def meaning(f: m.Format, box: Box, w: Box, c: Box) -> Box:
+        return m.add(f, m.matmul(f, box, m.moved(np.transpose)(f, w)), c)
+
+    return _layer(b, f"dense({units})", x, allowed, meaning, key, weight, bias)
+
+
+def conv2d(b: Builder) -> Value | None:
+    x = b.operand(_image)
+    if x is None:
+        return None
+    channels = x.shape[1]
+    groups = b.pick([g for g in (1, 2, channels) if channels % g == 0])
+    k, stride = (b.whole(1, 3), b.whole(1, 3)), (b.whole(1, 2), b.whole(1, 2))
+    padding, dilation = (b.whole(0, 1), b.whole(0, 1)), (b.whole(1, 2), b.whole(1, 2))
+    reach = [d * (side - 1) + 1 for d, side in zip(dilation, k, strict=True)]
+    if any(size + 2 * p < r for size, p, r in zip(x.shape[2:], padding, reach, strict=True)):
+        return None
+    key, out, allowed = b.name("l"), groups * b.whole(1, 2), b.pick([(-1, 1), (-0.5, 0.5), (0, 3), None])
+    weight = _parameter(b, f"{key}.weight", (out, channels // groups, *k), allowed or (-2.0, 2.0))
+
+    def meaning(f: m.Format, box: Box, w: Box) -> Box:
+        return m.conv2d(f, box, w, stride, padding, dilation, groups)
+
+    options = f"stride={list(stride)}, padding={list(padding)}, dilation={list(dilation)}, groups={groups}, bias=false"
+    return _layer(b, f"conv2d({out}, {list(k)}, {options})", x, allowed, meaning, key, weight)
+
+
+def batchnorm(b: Builder) -> Value | None:
+    """Scale and shift are their owner's, exact but for one rounding; the range of the weights is theirs."""
+    x = b.operand(lambda value: 2 <= len(value.shape) <= 4)
+    if x is None:
+        return None
+    key, channels = b.name("l"), (x.shape[1],)
+    ranges = {"weight": (-1.0, 1.0), "bias": (-0.5, 0.5), "running_mean": (-0.5, 0.5), "running_var": (1.0, 4.0)}
+    params = [_parameter(b, f"{key}.{word}", channels, allowed) for word, allowed in ranges.items()]
+    weight, bias, mean, var = (b.params[param.text] for param in params)
+    scale = weight / np.sqrt(var + 1e-5)
+    factors = [stored(b.f, point("fixed", each)) for each in (scale, bias - mean * scale)]
+
+    def meaning(f: m.Format, box: Box, *params: Box) -> Box:
+        along = (1, -1, *(1,) * (len(box.shape) - 2))
+        by, shift = (m.moved(lambda end: end.reshape(along))(f, each) for each in factors)
+        return m.add(f, m.mul(f, box, by), shift)
+
+    return _layer(b, "batchnorm()", x, (-1, 1), meaning, key, *params)
+
+
+# -- blocks and loops --------------------------------------------------------------------------------------------------
+
+
+def block(b: Builder) -> Value | None:
+    """A `def` and a call of it."""
+    x = b.operand()
+    if x is None:
+        return None
+    name = b.name("f")
+    b.lines.append(f"def {name}(p, n=2) {{ q = p * n return q - p }}")
+
+    def meaning(f: m.Format, p: Box) -> Box:
+        return m.sub(f, admitted(f, m.mul(f, p, point("int", 2.0))), p)
+
+    return b.make(f"{name}({{0}})", meaning, x)
+
+
+def loop(b: Builder) -> Value | None:
+    """A value carried from turn to turn."""
+    x = b.operand(lambda value: value.kind == "fixed")
+    y = None if x is None else b.operand(lambda value: value.shape == x.shape)
+    if x is None or y is None:
+        return None
+    turns, factor, box = b.whole(0, 3), b.pick([0.5, -0.25, 0.1]), x.box
+    try:
+        for _ in range(turns):
+            box = admitted(b.f, m.mul(b.f, box, point("fixed", factor)))
+            box = admitted(b.f, m.add(b.f, box, y.box))
+    except Outside:
+        return None
+    name = b.name("h")
+    b.lines += [f"{name} = {x.text}", f"for i in 0..{turns} {{ {name} = {name} * {factor!r} + {y.text} }}"]
+    value = Value(name, box, x.owners | (y.owners if turns else frozenset()))
+    b.used.update((x, y))
+    b.values.append(value)
+    return value
