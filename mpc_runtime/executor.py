@@ -22,7 +22,7 @@ from .constants import constant_registers
 from .gates import Gate, Secret
 from .gates.base import PURPOSE_MASK, PURPOSE_SHARE, flat, stream
 from .plan import Plan, Procedure
-from .registers import Form, Register, held, wrapping
+from .registers import Domain, Form, Register, held, wrapping
 from .storage import overwritable
 from .transport.channel import Channel, Source
 
@@ -209,6 +209,14 @@ class _Run:
 
     def __setitem__(self, register: int, value: Array) -> None:
         self.values[register] = held(value)
+
+    def public(self, register: int) -> Array:
+        value = self.values[register]
+        if self.party == 0:
+            return value
+        if self.types[register].domain is Domain.PLANES:
+            return np.zeros_like(value)  # kernels take planes in one piece
+        return np.broadcast_to(value.dtype.type(0), value.shape)
 
     def mask(self, register: int) -> Array:
         """This party's share of a wire's mask: expanded where a gate uses it, kept until the register's last use."""

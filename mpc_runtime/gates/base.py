@@ -95,12 +95,17 @@ class PartyContext(MaskContext, Protocol):
         """Send a role this party's share of a result. Only gates whose class `reveals` may."""
         ...
 
+    def public(self, register: int) -> Array:
+        """What both parties know as a term of shares: party 0 has all of it, party 1 zeros (which are read-only)."""
+        ...
+
     def may_overwrite(self, register: int) -> bool:
         """Whether this op may write its result over the array of an operand, which nothing reads any more."""
         ...
 
     def mask_words(self, register: int, start: int, n: int) -> Array:
-        """Elements [start, start + n) of that share, flat; expanded for the occasion where that is possible."""
+        """Elements [start, start + n) of this party's share of the mask of a WIRE, flat; expanded for the occasion where
+        that is possible."""
         ...
 
     def add_mask(self, register: int, words: Array, sign: int, out: Array | None = None) -> Array:

@@ -237,7 +237,7 @@ class Concat(Gate):
 class Add(Gate):
     """x + y or, `negative`, x - y, with NumPy's broadcasting. Both additive or both masked; either may be public."""
 
-    fresh = False
+    fresh = True
     reveals = False
 
     negative: bool
@@ -251,10 +251,6 @@ class Add(Gate):
 
     def result(self, out: int, types: Types) -> Form:
         return joint_form(types, (self.x, self.y))
-
-    def shows(self, types: Types) -> tuple[int, ...]:
-        x, y = types[self.x].form, types[self.y].form
-        return () if (x.additive and y.additive) or (x.masked and y.masked) else self.ins
 
     def most_bits(self, most: Mapping[int, int]) -> int:
         return narrowest(self.ins, most)
@@ -276,14 +272,8 @@ class Add(Gate):
             d[self.z] = None if a is None else np.broadcast_to(a, shape)
 
     def evaluate(self, p: PartyContext) -> None:
-        a, b = p[self.x], p[self.y]
-        shares = p.types[self.z].form.additive and p.party == 1
-        shape = p.types[self.z].shape
-        if shares and not p.types[self.y].form.additive:
-            p[self.z] = np.broadcast_to(a, shape)
-        elif shares and not p.types[self.x].form.additive:
-            p[self.z] = np.broadcast_to(np.negative(b) if self.negative else b, shape)
-        elif p.may_overwrite(self.x) and a.shape == shape and a.flags.writeable:
+        a, b = terms(p, self.z, (self.x, self.y))
+        if p.may_overwrite(self.x) and a.shape == p.types[self.z].shape and a.flags.writeable:
             p[self.z] = np.subtract(a, b, out=a) if self.negative else np.add(a, b, out=a)
         else:
             p[self.z] = self.combine(a, b)
@@ -305,7 +295,7 @@ class Add(Gate):
 class Xor(Gate):
     """x xor y on bits, with NumPy's broadcasting; a public operand flips."""
 
-    fresh = False
+    fresh = True
     reveals = False
 
     x: In
@@ -330,12 +320,8 @@ class Xor(Gate):
             d[self.z] = np.broadcast_to(parts[0], shape) if parts else None
 
     def evaluate(self, p: PartyContext) -> None:
-        shape = p.types[self.z].shape
-        if p.types[self.z].form.additive and p.party == 1:
-            parts = [p[r] for r in (self.x, self.y) if p.types[r].form.additive]
-            p[self.z] = parts[0] ^ parts[1] if len(parts) == 2 else np.broadcast_to(parts[0], shape)
-        else:
-            p[self.z] = p[self.x] ^ p[self.y]
+        a, b = terms(p, self.z, (self.x, self.y))
+        p[self.z] = a ^ b
 
     def mask(self, p: MaskContext) -> Array:
         parts = [p.mask(r) for r in (self.x, self.y) if p.types[r].form.masked]
@@ -343,6 +329,12 @@ class Xor(Gate):
 
     def meaning(self, s: MeaningContext) -> None:
         s[self.z] = s[self.x] ^ s[self.y]
+
+
+def terms(p: PartyContext, total: int, registers: tuple[int, ...]) -> list[Array]:
+    """A party's part of each term of a sum: all of what is public, unless the sum is held as shares."""
+    shares = p.types[total].form.additive
+    return [p.public(r) if shares and not p.types[r].form.additive else p[r] for r in registers]
 
 
 def joint_form(types: Types, registers: tuple[int, ...]) -> Form:

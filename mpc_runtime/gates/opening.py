@@ -282,7 +282,7 @@ class Materialize(Gate):
 
 @dataclass(frozen=True)
 class Unmask(Gate):
-    """Shares of a masked value: party 0 takes X.
+    """Shares of a masked value, X - [mask].
 
     With shares of the mask they are true shares, else the mask is the offset.
     """
@@ -302,6 +302,9 @@ class Unmask(Gate):
     def is_view(self, types: Types) -> bool:
         return types[self.x].form is Form.BARE
 
+    def shows(self, types: Types) -> tuple[int, ...]:
+        return (self.x,) if self.is_view(types) else ()
+
     def temporary_bytes(self, types: Types, strided: Container[int], kept: Container[int]) -> int:
         return types[self.x].memory_bytes if types[self.x].form is Form.WIRE else 0
 
@@ -315,16 +318,12 @@ class Unmask(Gate):
 
     def evaluate(self, p: PartyContext) -> None:
         t = p.types[self.x]
-        x = p[self.x]
         if t.form is Form.BARE:
-            zero = np.zeros_like(x) if t.domain is Domain.PLANES else np.broadcast_to(x.dtype.type(0), x.shape)
-            p[self.y] = x if p.party == 0 else zero
+            p[self.y] = p.public(self.x)
         elif t.domain is Domain.WORDS:
-            mask = p.mask(self.x)
-            p[self.y] = x - mask if p.party == 0 else np.negative(mask)
+            p[self.y] = p.public(self.x) - p.mask(self.x)
         else:
-            mask = p.mask(self.x)
-            p[self.y] = x ^ mask if p.party == 0 else mask
+            p[self.y] = p.public(self.x) ^ p.mask(self.x)
 
     def meaning(self, s: MeaningContext) -> None:
         s[self.y] = s[self.x]
@@ -344,8 +343,7 @@ class FromPublic(Gate):
         d[self.y] = None
 
     def evaluate(self, p: PartyContext) -> None:
-        x = p[self.x]
-        p[self.y] = x if p.party == 0 else np.zeros_like(x)
+        p[self.y] = p.public(self.x)
 
     def meaning(self, s: MeaningContext) -> None:
         s[self.y] = s[self.x]
