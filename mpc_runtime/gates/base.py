@@ -104,7 +104,7 @@ class PartyContext(MaskContext, Protocol):
         ...
 
     def mask_words(self, register: int, start: int, n: int) -> Array:
-        """Elements [start, start + n) of this party's share of the mask of a WIRE, flat; expanded for the occasion where
+        """Elements [start, start + n) of the party's share of the mask of a WIRE, flat; expanded for the occasion where
         that is possible."""
         ...
 
