@@ -16,7 +16,7 @@ from statistics import median
 import mpc_runtime as mpc
 from benchmarks.measure import busy_seconds, compiled, run_quietly
 from benchmarks.workloads import Workload, make
-from mpc_runtime.dealer.executor import DealerExecutor, Record
+from mpc_runtime.execution.dealer import DealerExecutor, Record
 from mpc_runtime.limits import RECORDS_AHEAD, WINDOW_BYTES
 
 Key = tuple[int, str, str]

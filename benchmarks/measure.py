@@ -39,8 +39,8 @@ import numpy as np
 import mpc_runtime as mpc
 from benchmarks.workloads import Workload, wrong
 from mpc_runtime import kernels
+from mpc_runtime.deployment.local import SeenBy
 from mpc_runtime.limits import RECORDS_AHEAD, WINDOW_BYTES
-from mpc_runtime.processes import SeenBy
 from mpc_runtime.program import prepare_feed
 from mpc_runtime.session import Session, launch_plan
 from mpc_runtime.transport.socket import SILENCE_MS

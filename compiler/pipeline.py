@@ -7,20 +7,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from compiler import passes
-from compiler.assign import Assigned, assign
-from compiler.checked import with_checks
 from compiler.expand import Expanded, expand
 from compiler.expand.layouts import LAN, WAN, Network
-from compiler.expand.rounding import with_rounding
 from compiler.graph import BATCH, Graph, Input, Kind, Owned, Param, Prepared, Value
-from compiler.lower import ModelErrors, lower
-from compiler.manifest import manifest
-from compiler.ops.serial import to_plain
-from compiler.passes.report import report
-from compiler.rows import row_axes
-from compiler.schedule import schedule
+from compiler.lowering.model import ModelErrors, lower
+from compiler.passes.check_promises import with_checks
+from compiler.passes.stored_ranges import with_rounding
+from compiler.planning.assign import Assigned, assign
+from compiler.planning.schedule import schedule
+from compiler.reading.batch_axis import row_axes
+from compiler.reading.report import report
+from compiler.reading.serial import to_plain
 from dsl import ast, parse
 from dsl.errors import Diagnostic, SourceErrors, SyntaxErrors, with_source
+from mpc_runtime.analysis.leakage import manifest
 from mpc_runtime.errors import InputError
 from mpc_runtime.plan import Feed, Origin, Plan, Result, Tensor
 from mpc_runtime.version import VERSION

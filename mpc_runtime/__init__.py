@@ -14,7 +14,7 @@ when the first one is asked for.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .cost import Cost, OpCost
+from .analysis.cost import Cost, OpCost
 from .errors import (
     CompileError,
     CompileWarning,
@@ -29,8 +29,8 @@ from .program import Program, compile, connect, launch, load
 from .version import VERSION as __version__
 
 if TYPE_CHECKING:
+    from .execution.stats import Stats
     from .session import Session
-    from .stats import Stats
 
 __all__ = [
     "CompileError",

@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .arrays import as_array
-from .cost import Cost, cost
+from .analysis.cost import Cost, cost
+from .encoding.arrays import as_array
 from .errors import CompileError, CompileWarning, Error, InputError
 from .limits import TIMEOUT_SECONDS, WAIT_SECONDS, WINDOW_BYTES
 from .plan import CHECK_PREFIX, MAGIC, Feed, Plan
 
 if TYPE_CHECKING:
     from compiler.pipeline import Stages
-    from compiler.simulation import Simulation
+    from compiler.reading.simulation import Simulation
     from dsl.errors import Diagnostic
 
     from .session import Session
@@ -80,7 +80,7 @@ class Program:
 
         inputs, params: by name; params may be the path of a weights file. Raises InputError for a missing or wrong one.
         """
-        from compiler.reference import evaluate
+        from compiler.reading.reference import evaluate
 
         try:
             return evaluate(self.stages.lowered, _arrays(inputs, "inputs"), _arrays(_weights(params), "params"))
@@ -92,14 +92,14 @@ class Program:
 
         In clear: for data that the caller may see. Raises InputError as a session would.
         """
-        from compiler.simulation import simulate
+        from compiler.reading.simulation import simulate
 
         return simulate(self.plan, self.stages.lowered, _arrays(inputs, "inputs"), _arrays(_weights(params), "params"))
 
     def emit(self, stage: str) -> str:
         """The print of a compiler stage: "ast", "graph", "oplist" or "plan"."""
-        from compiler.listing import print_oplist, print_plan
-        from compiler.printer import print_graph
+        from compiler.planning.listing import print_oplist, print_plan
+        from compiler.reading.printer import print_graph
         from dsl.printer import dump
 
         prints: dict[str, Callable[[], str]] = {
@@ -236,7 +236,7 @@ def _check_program(what: str, program: object) -> None:
 def _weights(params: Any) -> Any:
     """Parameters by key, from a mapping or the path of a weights file."""
     if isinstance(params, (str, os.PathLike)):
-        from .values import read_many
+        from .roles.files import read_many
 
         return dict(read_many(params))
     return params
@@ -270,7 +270,7 @@ def _recompiled(plan: Plan) -> Stages:
 
 def _variant(program: Program, batch: int) -> Plan | None:
     """The program's plan for another `batch`; None when that does not compute every row as the program does."""
-    from compiler.variants import same_rows
+    from compiler.reading.variants import same_rows
 
     stages = _recompiled(replace(program.plan, dims=tuple({**dict(program.plan.dims), "batch": batch}.items())))
     return stages.plan if same_rows(program.stages.lowered, stages.lowered) else None
@@ -281,6 +281,6 @@ def prepare_feed(plan: Plan, feed: Feed, tensors: Mapping[str, Array]) -> Array:
 
     Raises InputError when a promise inside the expression does not hold.
     """
-    from compiler import prepared
+    from compiler.reading import prepared
 
     return prepared.prepare_feed(plan, feed, tensors)

@@ -1,8 +1,8 @@
 """The embedding API's sessions: all roles of a plan on this machine (`launch`), or one role of a cluster (`connect`).
 
-Any thread and any asyncio task may use a session: whoever does takes a turn (`turns.py`). What is shared with the
-parties is `deployment.py`'s, reading files `values.py`'s, who is to blame `failures.py`'s, the runs of many rows
-`rows.py`'s.
+Any thread and any asyncio task may use a session: whoever does takes a turn (`sessions/turns.py`). What is shared with
+the parties is `sessions/deployed.py`'s, the runs of many rows `sessions/rows.py`'s, reading files `roles/files.py`'s,
+who is to blame `deployment/blame.py`'s.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .batches import BATCH
-from .client import Prepare
-from .deployment import Deployment, launched, linked
+from .deployment.blame import best_witness
+from .deployment.local import SeenBy
 from .errors import Error, InputError, Interrupted, PeerError
-from .failures import best_witness
-from .given import by_name
+from .execution.stats import Stats
 from .limits import TIMEOUT_SECONDS, WAIT_SECONDS, WINDOW_BYTES
 from .plan import Plan
-from .processes import SeenBy
-from .progress import Report, shown
-from .rows import Rows
-from .stats import Stats
-from .turns import MEND_SECONDS, Ending, Turns, on_a_thread
-from .values import parameters
-from .variants import Variants
+from .roles.batches import BATCH
+from .roles.client import Prepare
+from .roles.files import parameters
+from .roles.inputs import by_name
+from .sessions.deployed import Deployment, launched, linked
+from .sessions.progress import Report, shown
+from .sessions.rows import Rows
+from .sessions.turns import MEND_SECONDS, Ending, Turns, on_a_thread
+from .sessions.variants import Variants
 
 __all__ = ["Session", "connect_plan", "launch_plan"]
 

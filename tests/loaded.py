@@ -12,9 +12,9 @@ from unittest.mock import patch
 
 import numpy as np
 
-from mpc_runtime.constants import _Constants
-from mpc_runtime.dealer.executor import MaskExpansion, Record
-from mpc_runtime.executor import _Run
+from mpc_runtime.analysis.constants import _Constants
+from mpc_runtime.execution.dealer import MaskExpansion, Record
+from mpc_runtime.execution.party import _Run
 from mpc_runtime.plan import Plan
 from mpc_runtime.registers import Domain
 

@@ -16,16 +16,16 @@ from typing import Any
 
 import numpy as np
 
-from mpc_runtime.client import encode_feeds, tensors_of
-from mpc_runtime.dealer.executor import DealerExecutor
-from mpc_runtime.executor import ExecutionKeys, PartyExecutor, Stats
-from mpc_runtime.fixed_point import check
+from mpc_runtime.encoding.fixed_point import check
+from mpc_runtime.encoding.sharing import gather, rebuild, split
+from mpc_runtime.execution.dealer import DealerExecutor
+from mpc_runtime.execution.party import ExecutionKeys, PartyExecutor, Stats
 from mpc_runtime.plan import Plan
 from mpc_runtime.program import prepare_feed
-from mpc_runtime.sharing import gather, rebuild, split
+from mpc_runtime.roles.client import encode_feeds, tensors_of
 from mpc_runtime.transport.channel import Source
-from mpc_runtime.transport.memory import MemoryChannel, channel_pair, material_pipe
 from tests.loaded import loaded
+from tests.memory_channel import MemoryChannel, channel_pair, material_pipe
 
 Array = np.ndarray
 KEYS = bytes(range(16)), bytes(range(16, 32))

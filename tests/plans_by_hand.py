@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from compiler.schedule import Draft, schedule
+from compiler.planning.schedule import Draft, schedule
 from mpc_runtime.gates import Combine, Constant, Gate, Input, Leaf, Mul, Open, OpenEven, Reveal, ToBit, Unmask
 from mpc_runtime.gates.comparison import leaf_planes
 from mpc_runtime.plan import Kept, Op, Origin, Plan

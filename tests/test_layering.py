@@ -13,16 +13,37 @@ from pathlib import Path
 
 TOP = Path(__file__).parents[1]
 OURS = ("dsl", "compiler", "mpc_runtime")
-DESCRIPTIONS = {
-    "plan",
-    "gates",
-    "registers",
-    "fixed_point",
-    "errors",
-    "simulator",
-    "version",
-}  # of the runtime, for the compiler
-DRIVERS = ("compiler/cli/", "compiler/simulation.py")  # run whole programs, so they use the API and its clients
+FACE = {"program", "session", "bench", "__init__"}
+"""Modules of the runtime that put its parts together; nothing below imports them."""
+RUNTIME = {
+    "kernels": set(),
+    "gates": {"kernels", "registers"},
+    "analysis": {"encoding", "gates", "limits", "plan", "registers"},
+    "encoding": {"errors", "kernels", "plan", "registers", "transport"},
+    "execution": {"analysis", "gates", "kernels", "plan", "registers", "transport"},
+    "transport": {"errors"},
+    "roles": {"analysis", "encoding", "errors", "execution", "limits", "plan", "transport"},
+    "servers": {"encoding", "errors", "execution", "limits", "plan", "transport"},
+    "deployment": {"errors", "limits", "plan", "roles", "servers", "transport"},
+    "sessions": {"analysis", "deployment", "encoding", "errors", "execution", "limits", "plan", "roles"},
+}
+"""What each folder of the runtime may import of the runtime."""
+INTERFACES = {"transport.channel"}
+"""What folders without sockets may know of the transport: how they are lent channels, sources and sinks."""
+WITHOUT_SOCKETS = ("gates", "analysis", "encoding", "execution")
+COMPILER = {
+    "graph": set(),
+    "ops": {"graph"},
+    "lowering": {"graph", "ops"},
+    "reading": {"graph", "ops"},
+    "passes": {"graph", "ops", "reading"},
+    "expand": {"graph", "ops", "reading"},
+    "planning": {"expand"},
+}
+"""What each folder of the compiler may import of the compiler; `pipeline.py` and `cli` put them together."""
+DESCRIPTIONS = {"plan", "gates", "registers", "analysis", "errors", "version"}
+"""Of the runtime, for the compiler."""
+DRIVERS = ("compiler/cli/", "compiler/reading/")  # run whole programs or what clients do, so they use the API
 FACADE = "mpc_runtime/program.py"  # may import the compiler inside functions
 
 
@@ -89,6 +110,36 @@ def reached(start: str, below: dict[str, set[str]]) -> set[str]:
     return found
 
 
+def within(folder: str) -> Iterator[tuple[str, str, str, str]]:
+    """(file, its part of the folder, the part that it imports, the whole name imported), of different parts."""
+    for file, name in imports(folder, inside_functions=True):
+        own, _, rest = file.removeprefix(f"{folder}/").partition("/")
+        parts = name.split(".")
+        if parts[0] == folder and len(parts) > 1 and parts[1] != (own if rest else own.removesuffix(".py")):
+            yield file, own if rest else own.removesuffix(".py"), parts[1], ".".join(parts[1:])
+
+
+def test_the_arrows_of_the_runtime() -> None:
+    found = list(within("mpc_runtime"))
+    assert [each for each in found if each[1] in RUNTIME and each[2] not in RUNTIME[each[1]]] == []
+    assert [each for each in found if each[2] in FACE and each[1] not in FACE] == []
+    folders = {path.name for path in (TOP / "mpc_runtime").iterdir() if (path / "__init__.py").exists()}
+    assert folders == RUNTIME.keys()
+
+
+def test_what_computes_knows_no_sockets() -> None:
+    found = [each for each in within("mpc_runtime") if each[1] in WITHOUT_SOCKETS and each[2] == "transport"]
+    assert found
+    assert [each for each in found if not each[3].startswith(tuple(INTERFACES))] == []
+
+
+def test_the_arrows_of_the_compiler() -> None:
+    found = [each for each in within("compiler") if each[1] in COMPILER]
+    assert [each for each in found if each[2] not in COMPILER[each[1]]] == []
+    folders = {path.name for path in (TOP / "compiler").iterdir() if (path / "__init__.py").exists()}
+    assert folders == COMPILER.keys() | {"cli"}
+
+
 def test_the_language_stands_alone():
     assert [found for found in imports("dsl", inside_functions=True) if not found[1].startswith("dsl")] == []
 
@@ -111,6 +162,7 @@ def test_the_runtime_knows_neither_language_nor_compiler():
 
 
 def test_a_party_and_a_dealer_load_no_compiler():
-    code = "import sys, mpc_runtime.machine, mpc_runtime.party, mpc_runtime.dealer; print(*sys.modules)"
+    servers = ", ".join(f"mpc_runtime.servers.{name}" for name in ("process", "party", "dealer"))
+    code = f"import sys, {servers}; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], cwd=TOP, capture_output=True, text=True, check=True).stdout
     assert [name for name in loaded.split() if name.split(".")[0] in ("dsl", "compiler", "lark", "click")] == []

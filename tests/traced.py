@@ -19,14 +19,14 @@ from unittest.mock import patch
 import numpy as np
 
 from mpc_runtime import kernels
-from mpc_runtime.dealer.executor import DealerExecutor
-from mpc_runtime.executor import ExecutionKeys, PartyExecutor, Stats, _Run
+from mpc_runtime.execution.dealer import DealerExecutor
+from mpc_runtime.execution.party import ExecutionKeys, PartyExecutor, Stats, _Run
+from mpc_runtime.execution.simulator import Simulator
 from mpc_runtime.gates import Gate, Input
 from mpc_runtime.plan import Plan, Procedure
 from mpc_runtime.registers import Domain, Form, Register, wrapping
-from mpc_runtime.simulator import Simulator
-from mpc_runtime.transport.memory import channel_pair, material_pipe
 from tests.loaded import displaced, loaded, stubborn
+from tests.memory_channel import channel_pair, material_pipe
 
 Array = np.ndarray
 U = np.uint64

@@ -25,7 +25,7 @@ LAST_PORT = 65535
     help="p0's port; p1 and the dealer have the next two.",
 )
 def init_cluster(file: Path, dims: tuple[str, ...], network: str | None, output: Path, port: int) -> None:
-    from mpc_runtime.cluster import write_cluster
+    from mpc_runtime.deployment.cluster import write_cluster
 
     plan = load_program(file, dims, network).plan
     for written in write_cluster(output, plan.roles, port):
@@ -50,7 +50,7 @@ def init_cluster(file: Path, dims: tuple[str, ...], network: str | None, output:
 @click.argument("name")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The key file  [default: NAME.key]")
 def keygen(name: str, output: Path | None) -> None:
-    from mpc_runtime.cluster import ignore_key, save_key
+    from mpc_runtime.deployment.cluster import ignore_key, save_key
     from mpc_runtime.transport.curve import KeyPair
 
     keys = KeyPair.generate()
@@ -120,8 +120,8 @@ def _serve(
     wait: float,
     window: int,
 ) -> None:
-    from mpc_runtime.cluster import key_path, load_cluster, load_key
-    from mpc_runtime.machine import SERVERS, run
+    from mpc_runtime.deployment.cluster import key_path, load_cluster, load_key
+    from mpc_runtime.servers.process import SERVERS, run
 
     plan = load_program(file, dims, network).plan
     machines = load_cluster(cluster)

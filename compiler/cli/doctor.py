@@ -16,7 +16,7 @@ import click
 from compiler.cli.options import echo_json, load_program
 
 if TYPE_CHECKING:
-    from mpc_runtime.cluster import Cluster
+    from mpc_runtime.deployment.cluster import Cluster
 
 OLDEST_PYTHON = (3, 10)
 NEEDED = ("numpy", "lark", "zmq", "click", "rich", "safetensors", "cryptography")
@@ -89,7 +89,7 @@ def _deployment(path: Path | None, file: Path | None) -> Iterator[Finding]:
 
 
 def _cluster(path: Path) -> tuple[Cluster | None, Finding]:
-    from mpc_runtime.cluster import load_cluster
+    from mpc_runtime.deployment.cluster import load_cluster
     from mpc_runtime.errors import Error
 
     try:
@@ -100,7 +100,7 @@ def _cluster(path: Path) -> tuple[Cluster | None, Finding]:
 
 
 def _keys(cluster: Cluster) -> Iterator[Finding]:
-    from mpc_runtime.cluster import key_path, load_key
+    from mpc_runtime.deployment.cluster import key_path, load_key
     from mpc_runtime.errors import Error
 
     for name in (*cluster.addresses, *cluster.roles):

@@ -93,7 +93,7 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def _summary(program: Program) -> str:
-    from mpc_runtime.units import human
+    from mpc_runtime.analysis.units import human
 
     cost = program.cost
     return (

@@ -94,7 +94,7 @@ def mpcc() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs a command line and exits with its code."""
     if arguments is None and sys.argv[0] != "-" and sys.argv[1:2] in (["party"], ["dealer"]):
-        from mpc_runtime.allocator import restart_with_environment
+        from mpc_runtime.servers.heap import restart_with_environment
 
         restart_with_environment()
     sys.exit(_run(arguments))

@@ -99,14 +99,14 @@ def pairs(values: Sequence[str], option: str) -> dict[str, str]:
 
 def read_inputs(options: Sequence[str]) -> dict[str, np.ndarray[Any, Any]]:
     """--input NAME=FILE: name -> array."""
-    from mpc_runtime.values import read
+    from mpc_runtime.roles.files import read
 
     return {name: read(path) for name, path in pairs(options, "--input").items()}
 
 
 def read_parameters(options: Sequence[str]) -> dict[str, np.ndarray[Any, Any]]:
     """--param FILE (all that is in it) or --param NAME=FILE, later ones first: name -> array."""
-    from mpc_runtime.values import read, read_many
+    from mpc_runtime.roles.files import read, read_many
 
     found: dict[str, np.ndarray[Any, Any]] = {}
     for option in options:
@@ -120,7 +120,7 @@ def read_parameters(options: Sequence[str]) -> dict[str, np.ndarray[Any, Any]]:
 
 def write_results(results: Mapping[str, np.ndarray[Any, Any]], options: Sequence[str]) -> list[str]:
     """--output NAME=FILE, or FILE for all that no other option names. Returns the names that were written."""
-    from mpc_runtime.values import write
+    from mpc_runtime.roles.files import write
 
     check_outputs(options, list(results))
     written: list[str] = []
@@ -144,7 +144,7 @@ def output_names(results: Sequence[Result]) -> list[str]:
 def check_outputs(options: Sequence[str], names: Sequence[str]) -> None:
     """InputError for an --output that will not be there, or cannot be written, before anything has run."""
     from mpc_runtime.errors import InputError
-    from mpc_runtime.values import check_writable
+    from mpc_runtime.roles.files import check_writable
 
     named = pairs([option for option in options if "=" in option], "--output")
     for name in named:

@@ -61,9 +61,9 @@ def provide(
     timeout: float,
     wait: float,
 ) -> None:
-    from mpc_runtime.given import check_names
     from mpc_runtime.program import connect
-    from mpc_runtime.values import parameters
+    from mpc_runtime.roles.files import parameters
+    from mpc_runtime.roles.inputs import check_names
 
     program = load_program(file, dims, network)
     role = _known_role(program.plan, role) or _only_role(program.plan, "setup")
@@ -96,8 +96,8 @@ def submit(
     timeout: float,
     wait: float,
 ) -> None:
-    from mpc_runtime.given import check_names
     from mpc_runtime.program import connect
+    from mpc_runtime.roles.inputs import check_names
 
     program = load_program(file, dims, network)
     role = _known_role(program.plan, role) or _only_role(program.plan, "run")

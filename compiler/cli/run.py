@@ -24,7 +24,7 @@ from compiler.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from compiler.simulation import Simulation
+    from compiler.reading.simulation import Simulation
     from mpc_runtime.program import Program
     from mpc_runtime.session import Session
 
@@ -110,7 +110,7 @@ def _simulate(
     as_json: bool,
 ) -> int:
     """The exit code: 1 when a value leaves its range, since what a real run computes from it is some number."""
-    from mpc_runtime.values import parameters
+    from mpc_runtime.roles.files import parameters
 
     given = parameters(weights, rename, [t.name for t in program.plan.params], strict=not lenient)
     simulation = program.simulate(inputs=values, params=given)

@@ -13,7 +13,7 @@ from compiler.expand.context import Expansion, Handler, Warned
 from compiler.expand.emitter import PUBLIC, SHARE, Draft, Emitter, Held, width
 from compiler.expand.layouts import Network
 from compiler.graph import OPS, Graph, Kind, OpError, Owned, TensorOp, Value
-from compiler.passes.report import report
+from compiler.reading.report import report
 from dsl.errors import SourceErrors
 from mpc_runtime import gates
 from mpc_runtime.gates import Gate

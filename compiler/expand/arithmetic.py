@@ -16,7 +16,7 @@ from compiler.expand.context import Array, Expansion, Handler
 from compiler.expand.emitter import MAX_WIDTH, PUBLIC, SHARE, WIRE, Held, width
 from compiler.expand.factors import Factor, elementwise, times_factor
 from compiler.graph import Kind, TensorOp, Value
-from compiler.interval import Interval
+from compiler.graph.interval import Interval
 from mpc_runtime import gates
 from mpc_runtime.gates import Gate
 

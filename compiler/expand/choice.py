@@ -13,7 +13,7 @@ from compiler.expand.arithmetic import add, by_constant, typed
 from compiler.expand.context import Expansion, Handler, exact_kind
 from compiler.expand.emitter import MAX_CONSTANT, MAX_WIDTH, SHARE, WIRE, Held, width
 from compiler.graph import Kind, TensorOp, Value
-from compiler.interval import Interval
+from compiler.graph.interval import Interval
 from mpc_runtime import gates
 
 GUARD_BITS = 2

@@ -6,7 +6,7 @@ import numpy as np
 
 from compiler.expand.emitter import SHARE, WIRE, Emitter, width
 from compiler.expand.layouts import Layout, Network, layout
-from compiler.interval import Interval
+from compiler.graph.interval import Interval
 from mpc_runtime import gates
 from mpc_runtime.gates.comparison import Kind, leaf_planes
 from mpc_runtime.registers import Domain

@@ -5,7 +5,7 @@ an op asks for the form it needs (`wire`, `share`, `bits`), and the emitter make
 value is opened once whoever uses it, and a sum of products is truncated once, when its plain scale is first needed.
 
 Rings and the forms that depend on later uses (whether shares of a mask are held, whether an offset is materialized) are
-assigned afterwards, by `compiler.assign`.
+assigned afterwards, by `compiler.planning.assign`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from compiler.graph import Kind, OpError, Precision, Value
-from compiler.interval import Interval, number
+from compiler.graph.interval import Interval, number
 from mpc_runtime import gates
 from mpc_runtime.gates import Gate
 from mpc_runtime.plan import Origin

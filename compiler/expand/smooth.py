@@ -18,7 +18,7 @@ from compiler.expand.choice import tournament
 from compiler.expand.context import Expansion, Handler
 from compiler.expand.emitter import CONSTANT, MAX_WIDTH, SHARE, WIRE, Held, width
 from compiler.graph import Kind, TensorOp, Value
-from compiler.interval import Interval
+from compiler.graph.interval import Interval
 from mpc_runtime import gates
 
 WEIGHT_BITS = 18

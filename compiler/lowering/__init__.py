@@ -1,1 +1,1 @@
-"""The parts of `compiler.lower`: names, public numbers, expressions, calls, layers, blocks and weights."""
+"""From the syntax tree to the tensor graph (`model.py`): names, numbers, expressions, layers, blocks and weights."""

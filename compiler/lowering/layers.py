@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from compiler.graph import Kind, Param, Value, apply
-from compiler.interval import Interval
+from compiler.graph.interval import Interval
 from compiler.lowering.context import Context
 from compiler.lowering.definitions import Definition
 from compiler.lowering.problems import POISON, Note, Poison, Problem

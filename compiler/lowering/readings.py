@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from compiler.graph import Kind, Value, Visibility
-from compiler.interval import Interval, number
+from compiler.graph.interval import Interval, number
 from compiler.lowering.context import Context
 from compiler.lowering.layers import BlockInstance, InstanceArray, LayerInstance
 from compiler.lowering.numbers import NUMBERS, Number, Table, as_constant, describe_number, real, whole

@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 
 from compiler.graph import ROWS_MEET, Array, Kind, Rounding, Shape, TensorOp, Value
-from compiler.interval import UNKNOWN, Interval
+from compiler.graph.interval import UNKNOWN, Interval
 from compiler.ops.elementwise import Unary
 from compiler.ops.rules import axis_of, expect_count, expect_kind
 

@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from compiler.graph import Array, Kind, OpError, Rounding, Shape, TensorOp, Value
-from compiler.interval import BITS, Interval, number
+from compiler.graph.interval import BITS, Interval, number
 from compiler.ops.rules import NUMBERS, broadcast, expect_count, expect_kind, typed
 from compiler.ops.shapes import aligned
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from compiler.graph import OpError, Shape, Value, apply, constant, declare
-from compiler.interval import Interval
+from compiler.graph.interval import Interval
 from compiler.ops import build
 from compiler.ops.activations import Sqrt
 from compiler.ops.linear import Conv2d, MatMul

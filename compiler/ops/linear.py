@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from compiler.graph import NO_ROWS, ROWS_MEET, Array, Kind, OpError, Rounding, Shape, TensorOp, Value, expect_tensor
-from compiler.interval import Interval
+from compiler.graph.interval import Interval
 from compiler.ops.rules import NUMBERS, broadcast_shapes, expect_count, expect_kind, linear_form, show
 from compiler.ops.shapes import uniform
 

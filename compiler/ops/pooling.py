@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from compiler.graph import ROWS_MEET, Array, Kind, OpError, Rounding, Shape, TensorOp, Value, expect_tensor
-from compiler.interval import Interval
+from compiler.graph.interval import Interval
 from compiler.ops.linear import ZERO
 from compiler.ops.rules import NUMBERS, expect_count, expect_kind, show
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from compiler.graph import ROWS_MEET, Array, Kind, Rounding, Shape, TensorOp, Value
-from compiler.interval import Interval
+from compiler.graph.interval import Interval
 from compiler.ops.rules import NUMBERS, axes_of, axis_of, expect_count, expect_kind
 
 

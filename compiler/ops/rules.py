@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from compiler.graph import Array, Kind, OpError, Shape, Value
-from compiler.interval import UNKNOWN, Interval
+from compiler.graph.interval import UNKNOWN, Interval
 
 NUMBERS = (Kind.FIXED, Kind.INT)
 

@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from compiler.graph import NO_ROWS, ROWS_MEET, Array, Constant, Kind, OpError, Rounding, Shape, TensorOp, Value
-from compiler.interval import Interval, hull
+from compiler.graph.interval import Interval, hull
 from compiler.ops.rules import axis_of, broadcast_shapes, expect_count, expect_kind, show
 
 

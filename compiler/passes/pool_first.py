@@ -7,7 +7,7 @@ An activation that something else uses stays before the pool.
 from __future__ import annotations
 
 from compiler.graph import Graph, Value, apply, rebuild, rewrite
-from compiler.interval import Interval
+from compiler.graph.interval import Interval
 from compiler.ops.pooling import MaxPool2d
 from compiler.ops.reductions import Max
 

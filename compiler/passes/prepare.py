@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from compiler.formula import formula
 from compiler.graph import Graph, Input, Leaf, Preparation, Prepared, Value, apply, rebuild, topological
 from compiler.ops.shapes import BroadcastTo, Concat, Move, Pad
+from compiler.reading.formula import formula
 
 RUN, SETUP = "run", "setup"
 

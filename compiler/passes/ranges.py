@@ -12,10 +12,10 @@ import math
 from dataclasses import replace
 
 from compiler.graph import INT_LIMIT, Graph, Kind, Owned, Prepared, Value, topological
-from compiler.interval import UNKNOWN, Interval
+from compiler.graph.interval import UNKNOWN, Interval
 from compiler.ops.activations import Reciprocal
 from compiler.ops.elementwise import Div
-from compiler.passes.report import called, report
+from compiler.reading.report import called, report
 from dsl.ast import Span
 from dsl.errors import Diagnostic
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from compiler.graph import Graph, Leaf
-from compiler.passes.report import report
+from compiler.reading.report import report
 from dsl.errors import Diagnostic
 
 

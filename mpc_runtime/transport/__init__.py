@@ -1,1 +1,1 @@
-"""How bytes travel between the machines: the interfaces, memory (tests), ZeroMQ (processes)."""
+"""How bytes travel between the machines: the interfaces, and ZeroMQ between processes."""

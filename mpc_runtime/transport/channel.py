@@ -13,9 +13,17 @@ import numpy as np
 if TYPE_CHECKING:
     from .link import Message
 
-__all__ = ["Buffer", "Channel", "PartyChannel", "RecordSink", "Records", "Sink", "Source"]
+__all__ = ["Buffer", "Channel", "PartyChannel", "RecordSink", "Records", "Sink", "Source", "as_bytes"]
 
 Buffer: TypeAlias = "bytes | bytearray | memoryview | np.ndarray"
+
+
+def as_bytes(buffer: Buffer) -> memoryview:
+    """The buffer as flat bytes, without a copy; it must be contiguous."""
+    view = buffer.data if isinstance(buffer, np.ndarray) else memoryview(buffer)
+    if not view.nbytes:
+        return memoryview(b"")
+    return view if view.format == "B" and view.ndim == 1 else view.cast("B")
 
 
 class Channel(Protocol):

@@ -4,7 +4,7 @@ A key pair is two Z85 strings of 40 characters, as ZeroMQ writes them. The gatek
 this public key connect?" (ZAP, RFC 27) with the name that belongs to the key; the name then travels with every
 message of the connection, so no machine can speak under another's name. A server's second socket (`stream.py`) takes
 connections that show a ticket, which the server gave out over CURVE and which is good for one connection. Leaves files
-and configuration to `cluster.py`.
+and configuration to `deployment/cluster.py`.
 """
 
 from __future__ import annotations

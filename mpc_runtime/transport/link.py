@@ -18,9 +18,8 @@ from typing import Any
 import zmq
 
 from ..errors import PeerError
-from .channel import Buffer
+from .channel import Buffer, as_bytes
 from .curve import TICKET_BYTES, KeyPair
-from .memory import as_bytes
 from .sealed import KEY_BYTES
 from .socket import Frames, configure, identify, receive
 from .stream import Stream

@@ -8,8 +8,8 @@ So a machine that waits for one other reads one socket, whatever clients send me
 carries protocol version, plan format and plan hash; nothing else is taken from a machine before its hello was
 checked. The name of a sender is the one that belongs to its CURVE key (`curve.py`), never one that it writes itself.
 
-Leaves the meaning of messages to the machines (`party.py`, `dealer/server.py`, `client.py`) and a plan's byte streams
-to `zmq.py`.
+Leaves the meaning of messages to the machines (`servers/party.py`, `servers/dealer.py`, `roles/client.py`) and a plan's
+byte streams to `records.py`.
 """
 
 from __future__ import annotations
@@ -25,10 +25,9 @@ from typing import Any
 import zmq
 
 from ..errors import InputError, PeerError
-from .channel import Buffer
+from .channel import Buffer, as_bytes
 from .curve import Gatekeeper, KeyPair
 from .link import CONTROL, Link, Message, is_control, parse
-from .memory import as_bytes
 from .socket import bind, identify, receive, server_socket
 from .stream import StreamServer
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from compiler.graph import Array, Graph, Input, Kind, Output, Param, Precision, Value, apply
-from compiler.interval import Interval
+from compiler.graph.interval import Interval
 
 
 def leaf(

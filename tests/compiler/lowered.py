@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from compiler import reference
 from compiler.graph import Array, Graph, Param, Value
-from compiler.lower import lower
+from compiler.lowering.model import lower
+from compiler.reading import reference
 from dsl import parse
 from dsl.errors import Diagnostic, SourceErrors
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from graphs import leaf
 
 from compiler.graph import Array, Graph, Output, Precision, Value
 from compiler.ops import FUNCTIONS, LAYERS
+from tests.compiler.graphs import leaf
 
 
 def call(name: str, *args: object, **named: object) -> Value:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from machines import run_plan
 
 import mpc_runtime as mpc
 from mpc_runtime.plan import CHECK_PREFIX
+from tests.machines import run_plan
 
 MODEL = """model promise
 role a, b

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compiler.interval import UNKNOWN, Interval
+from compiler.graph.interval import UNKNOWN, Interval
 
 ENDS = st.floats(-1e6, 1e6) | st.sampled_from([0.0, 1.0, -1.0, 0.1, 2.0**-30, 2.0**53])
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compiler.lower import lower
+from compiler.lowering.model import lower
 from compiler.pipeline import compile_source
 from dsl import parse
 from dsl.errors import SourceErrors, SyntaxErrors

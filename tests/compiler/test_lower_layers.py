@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from lowered import errors, graph, keys, output, run
 
 from compiler.graph import Param, Visibility
-from compiler.interval import Interval
+from compiler.graph.interval import Interval
+from tests.compiler.lowered import errors, graph, keys, output, run
 
 
 def test_shapes_of_every_layer() -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compiler import reference
 from compiler.graph import Graph, Kind, Owned, Value
-from compiler.lower import lower
+from compiler.lowering.model import lower
+from compiler.reading import reference
 from dsl import parse
 
 MODELS = Path(__file__).parents[1] / "models"

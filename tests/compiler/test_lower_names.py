@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from lowered import errors, graph, output, run, warnings
 
 from compiler.graph import Input, Kind, Visibility
-from compiler.interval import Interval
-from compiler.lower import lower
+from compiler.graph.interval import Interval
+from compiler.lowering.model import lower
 from dsl import parse
+from tests.compiler.lowered import errors, graph, output, run, warnings
 
 
 def test_values_are_bound_again_and_names_of_functions_are_free() -> None:

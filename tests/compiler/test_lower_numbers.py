@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lowered import constant, errors, graph, output
 
 from compiler.graph import Kind
+from tests.compiler.lowered import constant, errors, graph, output
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from graphs import leaf
 
 from compiler.graph import Kind, OpError, apply, constant, declare
-from compiler.interval import Interval
+from compiler.graph.interval import Interval
 from compiler.ops import FUNCTIONS, LAYERS, OPERATORS, index
+from tests.compiler.graphs import leaf
 
 X = leaf("x", (1, 16, 4, 4))
 M = leaf("m", (2, 3))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from graphs import leaf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compiler import ops
 from compiler.graph import Kind, apply, constant
 from compiler.ops import FUNCTIONS, OPERATORS
+from tests.compiler.graphs import leaf
 
 RANDOM = np.random.default_rng(7)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from graphs import leaf, sample
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compiler import ops
 from compiler.graph import Kind, Leaf, TensorOp, Value, apply, constant
-from compiler.ops import serial
+from compiler.reading import serial
+from tests.compiler.graphs import leaf, sample
 
 RANGES = [(-1.0, 1.0), (0.0, 1.0), (-3.0, -0.5), (0.25, 7.0), (-0.1, 4.0)]
 PAIR = ((2, 3), (2, 3))

@@ -7,13 +7,11 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from graphs import graph, leaf
-from models import call, numbers, small_network
 
-from compiler import ops, reference
+from compiler import ops
 from compiler.graph import Graph, Prepared, Value, apply, constant, declare
-from compiler.interval import Interval
-from compiler.ops import OPERATORS, serial
+from compiler.graph.interval import Interval
+from compiler.ops import OPERATORS
 from compiler.passes import (
     PASSES,
     check_ranges,
@@ -25,7 +23,10 @@ from compiler.passes import (
     run,
     unsupported,
 )
+from compiler.reading import reference, serial
 from dsl.errors import SourceErrors
+from tests.compiler.graphs import graph, leaf
+from tests.compiler.models import call, numbers, small_network
 
 
 def kinds(found: Graph) -> Counter[str]:

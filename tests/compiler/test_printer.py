@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from models import small_network
-
 from compiler.passes import run
-from compiler.printer import print_graph
+from compiler.reading.printer import print_graph
+from tests.compiler.models import small_network
 
 
 def test_a_graph_prints_the_same_every_time(golden: Callable[[str, str], None]) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from graphs import graph, leaf
-from models import call, numbers, small_network
 
-from compiler import reference
 from compiler.graph import Input, Kind, apply, constant
 from compiler.ops import OPERATORS
+from compiler.reading import reference
+from tests.compiler.graphs import graph, leaf
+from tests.compiler.models import call, numbers, small_network
 
 
 def test_a_network_is_what_numpy_says() -> None:

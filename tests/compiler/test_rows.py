@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lowered import graph
 
 import mpc_runtime as mpc
 from compiler.graph import Graph
-from compiler.rows import row_axes
+from compiler.reading.batch_axis import row_axes
+from tests.compiler.lowered import graph
 
 TOP = Path(__file__).resolve().parents[2]
 HEAD = """

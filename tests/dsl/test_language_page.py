@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from compiler.lower import lower
+from compiler.lowering.model import lower
 from compiler.ops import FUNCTIONS, LAYERS
 from dsl import grammar, parse
 from dsl.errors import SourceErrors

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 import mpc_runtime as mpc
-from mpc_runtime.fixed_point import decode
+from mpc_runtime.encoding.fixed_point import decode
+from mpc_runtime.execution.simulator import Simulator
 from mpc_runtime.plan import CHECK_PREFIX, Plan
-from mpc_runtime.simulator import Simulator
 from tests.fuzz.boxes import Array, Box
 from tests.fuzz.programs import Case
 from tests.machines import KEYS, Run, encoded, run_plan

@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from compiler.manifest import manifest
-from mpc_runtime.cost import cost
+from mpc_runtime.analysis.cost import cost
+from mpc_runtime.analysis.leakage import manifest
+from mpc_runtime.analysis.memory import BASE
+from mpc_runtime.analysis.reuse import overwritable
 from mpc_runtime.gates import GATES, Add, Gate, Materialize, Secret, Words
 from mpc_runtime.gates.base import (
     Array,
@@ -24,10 +26,8 @@ from mpc_runtime.gates.base import (
     flat,
     tiles,
 )
-from mpc_runtime.memory import BASE
 from mpc_runtime.plan import Plan
 from mpc_runtime.registers import Form
-from mpc_runtime.storage import overwritable
 from tests.plans_by_hand import Builder
 from tests.traced import trace
 

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from mpc_runtime.allocator import environment
+from mpc_runtime.servers.heap import environment
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def test_what_is_chosen_already_is_kept(given: dict[str, str], tunables: str) ->
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc is Linux's")
 def test_a_program_starts_again_once_with_its_arguments() -> None:
     program = (
-        "import json, os, sys; from mpc_runtime.allocator import restart_with_environment as again; again(); "
+        "import json, os, sys; from mpc_runtime.servers.heap import restart_with_environment as again; again(); "
         "print(json.dumps([os.getpid(), sys.argv, os.environ['GLIBC_TUNABLES']]))"
     )
     with subprocess.Popen(
@@ -43,7 +43,7 @@ def test_a_program_starts_again_once_with_its_arguments() -> None:
 @pytest.mark.parametrize("obstacle", ["os.environ.pop('GLIBC_TUNABLES', 0)", "sys.executable = '/not/there'"])
 def test_a_program_that_cannot_have_it_goes_on_without(obstacle: str) -> None:
     program = (
-        f"import os, sys; from mpc_runtime.allocator import restart_with_environment as again; {obstacle}; again(); "
+        f"import os, sys; from mpc_runtime.servers.heap import restart_with_environment as again; {obstacle}; again(); "
         "print('on')"
     )
     environ = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"}

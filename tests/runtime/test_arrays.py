@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mpc_runtime.arrays import as_array, shape_problem
+from mpc_runtime.encoding.arrays import as_array, shape_problem
+from mpc_runtime.encoding.fixed_point import check
 from mpc_runtime.errors import InputError
-from mpc_runtime.fixed_point import check
 
 IMAGES = ("batch", "", "", "")
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plans import linear
 
-from mpc_runtime.batches import Batches
 from mpc_runtime.errors import InputError
+from mpc_runtime.roles.batches import Batches
+from tests.runtime.plans import linear
 
 
 @settings(max_examples=30, deadline=None)

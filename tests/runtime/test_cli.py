@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from terminal import ROOT, command, environment, free_port, mpcc, started
 
 from compiler.cli.main import COMMANDS
 from mpc_runtime.plan import FORMAT
+from tests.runtime.terminal import ROOT, command, environment, free_port, mpcc, started
 
 MODEL = """model credit
 role bank, bureau
@@ -242,7 +242,7 @@ def test_five_terminals(folder: Path, servers: dict[str, subprocess.Popen[str]])
 
 
 def test_keygen_writes_the_secret_and_prints_the_public_half(folder: Path) -> None:
-    from mpc_runtime.cluster import load_key
+    from mpc_runtime.deployment.cluster import load_key
 
     made = mpcc(folder, "keygen", "client")
     assert made.stdout.strip() == load_key(folder / "client.key").public

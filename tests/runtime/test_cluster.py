@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mpc_runtime.cluster import ignore_key, key_path, load_cluster, load_key, save_key, write_cluster
+from mpc_runtime.deployment.cluster import ignore_key, key_path, load_cluster, load_key, save_key, write_cluster
 from mpc_runtime.errors import InputError
 from mpc_runtime.transport.curve import KeyPair
 

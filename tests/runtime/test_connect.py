@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from terminal import command, environment, free_port, mpcc, started
 
 import mpc_runtime as mpc
+from tests.runtime.terminal import command, environment, free_port, mpcc, started
 
 MODEL = """model meeting
 role bank, bureau

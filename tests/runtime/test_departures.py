@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mpc_runtime as mpc
-from mpc_runtime.client import RoleClient, encode_feeds
 from mpc_runtime.errors import PeerError
 from mpc_runtime.program import prepare_feed
+from mpc_runtime.roles.client import RoleClient, encode_feeds
 from mpc_runtime.session import Session
 from mpc_runtime.transport.link import CONTROL
 from mpc_runtime.transport.socket import configure, identify

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from machines import run_plan
 
 import mpc_runtime as mpc
+from tests.machines import run_plan
 
 Array = np.ndarray
 Range = tuple[float, float]

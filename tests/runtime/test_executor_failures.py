@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from mpc_runtime import compile
-from mpc_runtime.dealer.executor import DealerExecutor
+from mpc_runtime.encoding.sharing import rebuild, result_size
 from mpc_runtime.errors import CompileError, PeerError
-from mpc_runtime.executor import ExecutionKeys, PartyExecutor
+from mpc_runtime.execution.dealer import DealerExecutor
+from mpc_runtime.execution.party import ExecutionKeys, PartyExecutor
 from mpc_runtime.plan import Plan
-from mpc_runtime.sharing import rebuild, result_size
-from mpc_runtime.transport.memory import channel_pair, material_pipe
 from tests.loaded import loaded
+from tests.memory_channel import channel_pair, material_pipe
 from tests.models_in_memory import all_models, model
 from tests.traced import KEYS, random_shares, split
 

@@ -8,12 +8,13 @@ from functools import cache
 import numpy as np
 import pytest
 
-from mpc_runtime import executor, kernels, registers
-from mpc_runtime.fixed_point import decode
+from mpc_runtime import kernels, registers
+from mpc_runtime.encoding.fixed_point import decode
+from mpc_runtime.encoding.sharing import rebuild
+from mpc_runtime.execution import party as executor
 from mpc_runtime.gates import base, opening, table
 from mpc_runtime.plan import Plan
 from mpc_runtime.registers import Domain
-from mpc_runtime.sharing import rebuild
 from tests.models_in_memory import all_models, model
 from tests.traced import KEYS, Trace, trace
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mpc_runtime.encoding.fixed_point import check, decode, encode
 from mpc_runtime.errors import InputError
-from mpc_runtime.fixed_point import check, decode, encode
 
 FEW = settings(max_examples=60, deadline=None)
 

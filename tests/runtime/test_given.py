@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import mpc_runtime as mpc
-from mpc_runtime.given import Given, check_names
 from mpc_runtime.plan import Plan
 from mpc_runtime.program import prepare_feed
+from mpc_runtime.roles.inputs import Given, check_names
 
 MODEL = """model credit
 role client, modeller, auditor

@@ -7,7 +7,7 @@ import hmac
 
 import pytest
 
-from mpc_runtime.keys import SeedChain, pair_key, pair_secret
+from mpc_runtime.execution.keys import SeedChain, pair_key, pair_secret
 
 
 def test_both_ends_agree_whatever_they_pass_over() -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from zoo import MODELS, data
 
 import mpc_runtime as mpc
+from tests.zoo import MODELS, data
 
 LAUNCHED = ["hospitals", "images", "logic", "public_values", "smooth"]
 COUNTED = (

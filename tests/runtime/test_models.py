@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from machines import run_plan
-from zoo import at_batch, data, leading_size, sources
 
 import mpc_runtime as mpc
+from tests.machines import run_plan
 from tests.models_in_memory import all_models
+from tests.zoo import at_batch, data, leading_size, sources
 
 TOLERANCE = 2e-3
 COARSE = {"small_ring": 0.05}  # ten fraction bits

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from machines import run_plan
 
 import mpc_runtime as mpc
-from compiler import simulation
+from compiler.reading import simulation
+from mpc_runtime.execution.simulator import Simulator
 from mpc_runtime.plan import Plan
-from mpc_runtime.simulator import Simulator
 from tests.loaded import plan_bytes, stubborn
+from tests.machines import run_plan
 from tests.models_in_memory import all_models, model
 from tests.plans_by_hand import Builder
 from tests.zoo import data

@@ -12,19 +12,19 @@ import numpy as np
 import pytest
 
 from mpc_runtime import kernels
-from mpc_runtime.cost import cost
-from mpc_runtime.dealer.executor import DealerExecutor
-from mpc_runtime.deployment import launched
-from mpc_runtime.executor import PartyExecutor
+from mpc_runtime.analysis.cost import cost
+from mpc_runtime.execution.dealer import DealerExecutor
+from mpc_runtime.execution.party import PartyExecutor
+from mpc_runtime.execution.simulator import Simulator
 from mpc_runtime.gates import Add, Materialize, Reveal, Square, Unmask
 from mpc_runtime.limits import WINDOW_BYTES
 from mpc_runtime.plan import Feed, Kept, Plan, Result
 from mpc_runtime.program import prepare_feed
 from mpc_runtime.registers import Domain
-from mpc_runtime.simulator import Simulator
-from mpc_runtime.transport.memory import channel_pair, material_pipe
+from mpc_runtime.sessions.deployed import launched
 from tests.loaded import loaded
 from tests.machines import both
+from tests.memory_channel import channel_pair, material_pipe
 from tests.plans_by_hand import Builder
 from tests.traced import random_shares, split
 

@@ -10,16 +10,16 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import zmq
-from nodes import meet, mesh
 
 from mpc_runtime.errors import PeerError
 from mpc_runtime.transport import link
 from mpc_runtime.transport.curve import TICKET_USER, KeyPair
 from mpc_runtime.transport.link import Message
 from mpc_runtime.transport.node import Hello, Node
+from mpc_runtime.transport.records import PeerChannel
 from mpc_runtime.transport.sealed import FRAME_BYTES, KEY_BYTES, Opener, Sealer
 from mpc_runtime.transport.socket import configure
-from mpc_runtime.transport.zmq import PeerChannel
+from tests.runtime.nodes import meet, mesh
 
 KEY = bytes(range(KEY_BYTES))
 

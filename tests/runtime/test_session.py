@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from plans import linear
 
 from mpc_runtime.errors import Error, InputError, PeerError
 from mpc_runtime.program import prepare_feed
 from mpc_runtime.session import Session, launch_plan
+from tests.runtime.plans import linear
 
 W = np.arange(12).reshape(3, 4) - 5
 X = np.arange(6).reshape(2, 3)

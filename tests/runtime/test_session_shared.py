@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from plans import linear
 from test_session import gone
 
 import mpc_runtime as mpc
 from mpc_runtime.program import prepare_feed
 from mpc_runtime.session import Session, launch_plan
+from tests.runtime.plans import linear
 
 W = np.arange(12).reshape(3, 4) - 5
 X = np.arange(6).reshape(2, 3)
@@ -230,7 +230,7 @@ def test_a_web_server_of_asyncio(session: Session) -> None:
             await asyncio.sleep(0.001)
 
     def in_thread(work: Callable[[], None]) -> Any:
-        from mpc_runtime.turns import on_a_thread
+        from mpc_runtime.sessions.turns import on_a_thread
 
         return on_a_thread(work)
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mpc_runtime.encoding.sharing import gather, payload_sizes, rebuild, result_size, split
 from mpc_runtime.errors import PeerError
 from mpc_runtime.plan import Feed, Result
 from mpc_runtime.registers import Domain
-from mpc_runtime.sharing import gather, payload_sizes, rebuild, result_size, split
 
 SETTINGS = settings(max_examples=40, deadline=None)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plans import linear
 
-from mpc_runtime.submissions import AHEAD_AT_LEAST, AHEAD_AT_MOST, Submission, Submissions, client_limits
+from mpc_runtime.servers.submissions import AHEAD_AT_LEAST, AHEAD_AT_MOST, Submission, Submissions, client_limits
+from tests.runtime.plans import linear
 
 PLAN = linear()
 

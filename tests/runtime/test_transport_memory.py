@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpc_runtime.errors import Error, PeerError
-from mpc_runtime.transport.memory import channel_pair, material_pipe
+from tests.memory_channel import channel_pair, material_pipe
 
 
 def test_messages_arrive_whole_and_in_order() -> None:

@@ -6,13 +6,13 @@ import threading
 
 import numpy as np
 import pytest
-from nodes import meet, mesh
 
 from mpc_runtime.errors import InputError, MaterialError, PeerError
 from mpc_runtime.transport.curve import KeyPair
 from mpc_runtime.transport.node import Hello, Node, check_loopback
+from mpc_runtime.transport.records import MaterialSink, MaterialSource, PeerChannel
 from mpc_runtime.transport.sealed import FRAME_BYTES
-from mpc_runtime.transport.zmq import MaterialSink, MaterialSource, PeerChannel
+from tests.runtime.nodes import meet, mesh
 
 NAMES = ("p0", "p1", "dealer")
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from mpc_runtime.errors import Error, PeerError
-from mpc_runtime.turns import Ending, Turns
+from mpc_runtime.sessions.turns import Ending, Turns
 
 SECONDS = 30.0
 

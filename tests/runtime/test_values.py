@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mpc_runtime.errors import InputError
-from mpc_runtime.values import match_names, parameters, read, read_many, write
+from mpc_runtime.roles.files import match_names, parameters, read, read_many, write
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz", ".csv", ".safetensors"])

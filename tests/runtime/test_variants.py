@@ -16,15 +16,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from plans import linear
 from test_session_shared import all_gone, at_once
 
 import mpc_runtime as mpc
-from mpc_runtime import variants
-from mpc_runtime.deployment import Deployment
 from mpc_runtime.errors import PerformanceWarning
 from mpc_runtime.program import _variant
-from mpc_runtime.variants import Variants, free_memory
+from mpc_runtime.sessions import variants
+from mpc_runtime.sessions.deployed import Deployment
+from mpc_runtime.sessions.variants import Variants, free_memory
+from tests.runtime.plans import linear
 
 MODEL = """model scores
 role client, modeller

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from mpc_runtime import registers
+from mpc_runtime.execution.keys import SeedChain, pair_key
 from mpc_runtime.gates import base, opening
-from mpc_runtime.keys import SeedChain, pair_key
 from tests.models_in_memory import all_models, model
 from tests.plans_by_hand import Builder
 from tests.security.audit import audit

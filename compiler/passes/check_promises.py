@@ -1,0 +1,69 @@
+"""`checked=True`: the author's promises `x = EXPR in [lo, hi]` are checked in every run, and a broken one is an error.
+
+Each promise becomes one bit, revealed to everybody who gets a result: whether all elements of the value, computed
+without the promise, lie within it. It costs two comparisons an element and reveals that bit, so it must be asked for.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from compiler.graph import Graph, Kind, Leaf, Output, Precision, Value, apply, constant
+from compiler.graph.interval import Interval
+from compiler.ops import And, Equal, GreaterEqual, LessEqual, Sum, ToInt
+from mpc_runtime.plan import CHECK_PREFIX
+
+ROUNDING = 2.0**-10
+"""Part of a promise (of at least 1) by which rounding may exceed it; registers have that much room."""
+
+
+def with_checks(graph: Graph) -> Graph:
+    """The graph with an output for each promise."""
+    roles = tuple(dict.fromkeys(role for output in graph.outputs for role in output.roles))
+    computed = [v for v in graph.values() if not isinstance(v.op, Leaf) and not v.is_constant]
+    promised = [v for v in computed if v.declared is not None]
+    outputs = [_check(value, roles, number, graph.precision) for number, value in enumerate(promised)]
+    return replace(graph, outputs=(*graph.outputs, *outputs))
+
+
+def _check(value: Value, roles: tuple[str, ...], number: int, precision: Precision) -> Output:
+    line = value.span.line if value.span else 0
+    name = f"{CHECK_PREFIX}{value.name or 'value'} (line {line}) in {value.declared}"
+    if number:
+        name += f" #{number + 1}"
+    return Output(name, replace(_kept(value, precision), span=value.span), roles, value.span)
+
+
+def _kept(value: Value, precision: Precision) -> Value:
+    """One bit: all elements lie within the promise."""
+    assert value.declared is not None
+    free = replace(value, range=value.op.interval(*value.args), declared=None)
+    free = apply(ToInt(), free, span=value.span) if free.kind is Kind.BIT else free
+    lo, hi = _ends(value.declared, free.kind, precision)
+    inside = apply(
+        And(),
+        apply(GreaterEqual(), free, lo, span=value.span),
+        apply(LessEqual(), free, hi, span=value.span),
+        span=value.span,
+    )
+    axes = tuple(range(value.rank))
+    count = apply(Sum(axes, False), apply(ToInt(), inside, span=value.span), span=value.span)
+    return apply(Equal(), count, constant(np.int64(value.size)), span=value.span)
+
+
+def _ends(promise: Interval, kind: Kind, precision: Precision) -> tuple[Value, Value]:
+    """The promise's ends as constants of the value's kind; what no value can hold, none leaves."""
+    whole = precision.format_range(kind)
+    if kind is Kind.INT:
+        inside = Interval(*(min(max(end, whole.lo), whole.hi) for end in (promise.lo, promise.hi)))
+        return constant(np.int64(math.ceil(inside.lo))), constant(np.int64(math.floor(inside.hi)))
+    bounds = _widened(promise)
+    lo, hi = (min(max(end, whole.lo), whole.hi) for end in (bounds.lo, bounds.hi))
+    return constant(np.float64(lo)), constant(np.float64(hi))
+
+
+def _widened(promise: Interval) -> Interval:
+    return promise.widened(ROUNDING * max(1.0, promise.magnitude))

@@ -1,0 +1,148 @@
+"""What a plan costs, counted from its op-list before anything runs: exactly what will cross the wire, to the byte."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ..encoding.sharing import payload_sizes, result_size
+from ..gates import GATES, Gate
+from ..plan import Plan, Procedure
+from .memory import peak_memory
+from .units import human
+
+
+@dataclass(frozen=True)
+class OpCost:
+    """One op of the model, as its author wrote it: all gates that stem from it in one procedure.
+
+    rounds: message exchanges in which it takes part (ops share them). Bytes are of both parties together.
+    """
+
+    procedure: str
+    label: str
+    line: int
+    column: int
+    gates: int
+    rounds: int
+    online_bytes: int
+    offline_bytes: int
+    elements: int
+    protocol: str
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one `run` (and, with the prefix `setup_`, of the opening of the parameters once a session).
+
+    rounds: message exchanges between p0 and p1. online_bytes: payload p0 to p1 plus p1 to p0. offline_bytes:
+    corrections from the dealer to p0 and to p1. client_bytes: what roles send and get. peak_memory: bytes of a party.
+    """
+
+    rounds: int
+    online_bytes: int
+    offline_bytes: int
+    setup_rounds: int
+    setup_online_bytes: int
+    setup_offline_bytes: int
+    client_bytes: int
+    peak_memory: int
+    per_op: tuple[OpCost, ...] = field(default=(), repr=False)
+
+    @property
+    def protocols(self) -> dict[str, str]:
+        """The protocols named in `per_op`, and what each one does."""
+        known = {g.protocol.name: g.protocol.explanation for g in GATES.values() if g.protocol}
+        named = dict.fromkeys(name for op in self.per_op for name in op.protocol.split(", "))
+        return {name: known[name] for name in named if name}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for `--json`."""
+        return {**asdict(self), "protocols": self.protocols}
+
+    def __str__(self) -> str:
+        return "\n".join(_table(self))
+
+
+def cost(plan: Plan) -> Cost:
+    """Count a plan's rounds and bytes."""
+    standing = [p for p in plan.procedures if p.standing]
+    used_up = [p for p in plan.procedures if not p.standing]
+    return Cost(
+        rounds=sum(map(_rounds, used_up)),
+        online_bytes=sum(_online(plan, p.gates) for p in used_up),
+        offline_bytes=sum(_offline(plan, p.gates) for p in used_up),
+        setup_rounds=sum(map(_rounds, standing)),
+        setup_online_bytes=sum(_online(plan, p.gates) for p in standing),
+        setup_offline_bytes=sum(_offline(plan, p.gates) for p in standing),
+        client_bytes=_client(plan),
+        peak_memory=peak_memory(plan),
+        per_op=tuple(row for p in plan.procedures for row in _per_op(plan, p)),
+    )
+
+
+def _rounds(procedure: Procedure) -> int:
+    return sum(bool(r.opens) for r in procedure.rounds)
+
+
+def _online(plan: Plan, gates: Iterable[Gate]) -> int:
+    """Bytes of openings, both directions."""
+    return sum(2 * gate.opened_bytes(plan.registers) for gate in gates)
+
+
+def _offline(plan: Plan, gates: Iterable[Gate]) -> int:
+    return sum(gate.material_bytes(plan.registers) for gate in gates)
+
+
+def _client(plan: Plan) -> int:
+    stages = [p.name for p in plan.procedures if not p.standing]
+    sent = sum(sum(payload_sizes(plan.feeds_of(role, stage))) for stage in stages for role in plan.roles)
+    return sent + sum(2 * len(r.roles) * result_size(r) for r in plan.results)
+
+
+def _per_op(plan: Plan, procedure: Procedure) -> Iterator[OpCost]:
+    round_of = {i: n for n, r in enumerate(procedure.rounds) for i in r.opens}
+    groups: dict[tuple[int, int, str], list[int]] = {}
+    for i in range(len(procedure.ops)):
+        origin = plan.origin(procedure.name, i)
+        groups.setdefault((origin.line, origin.column, origin.label), []).append(i)
+    for (line, column, label), members in sorted(groups.items()):
+        gates = [procedure.ops[i].gate for i in members]
+        outs = [plan.registers[r].size for g in gates for r in g.outs]
+        names = dict.fromkeys(g.protocol.name for g in gates if g.protocol)
+        yield OpCost(
+            procedure.name,
+            label,
+            line,
+            column,
+            len(gates),
+            len({round_of[i] for i in members if i in round_of}),
+            _online(plan, gates),
+            _offline(plan, gates),
+            max(outs, default=0),
+            ", ".join(names),
+        )
+
+
+def _table(c: Cost) -> list[str]:
+    rows = [("line", "op", "rounds", "online", "offline", "protocol")]
+    for op in c.per_op:
+        if op.online_bytes or op.offline_bytes:
+            name = op.label if op.procedure == "run" else f"{op.label} ({op.procedure})"
+            rows.append(
+                (str(op.line), name, str(op.rounds), human(op.online_bytes), human(op.offline_bytes), op.protocol)
+            )
+    rows.append(("", "one run", str(c.rounds), human(c.online_bytes), human(c.offline_bytes), ""))
+    rows.append(("", "setup, once", str(c.setup_rounds), human(c.setup_online_bytes), human(c.setup_offline_bytes), ""))
+    widths = [max(len(row[i]) for row in rows) for i in range(6)]
+    left = (False, True, False, False, False, True)
+    lines = ["  ".join(map(_aligned, row, widths, left)).rstrip() for row in rows]
+    lines.append(f"roles send and get {human(c.client_bytes)}; a party needs {human(c.peak_memory)} of memory")
+    used = c.protocols
+    width = max(map(len, used), default=0)
+    return [*lines, *([""] if used else ()), *(f"{name:<{width}}  {what}" for name, what in used.items())]
+
+
+def _aligned(cell: str, width: int, left: bool) -> str:
+    return cell.ljust(width) if left else cell.rjust(width)

@@ -1,0 +1,49 @@
+"""Who is to blame when a machine is lost: one error that says who died, how, and at which op.
+
+A machine that is lost takes others with it, so several errors reach a session. A party that outlived the dead one knows
+at which op it was missed; the parent of local processes knows which of them was killed, and their last words.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from ..errors import PeerError
+from ..roles.client import RoleClient
+from ..transport.link import Link
+from .local import Processes
+
+__all__ = ["best_witness"]
+
+FAREWELL_SECONDS = 2.0  # for the survivors to say at which op another machine was missed
+EXIT_SECONDS = 0.5  # for a process that is dying to end
+GLANCE_SECONDS = 0.02
+
+
+def best_witness(error: PeerError, clients: Iterable[RoleClient], processes: Processes | None) -> PeerError:
+    """The best account of what `error` tells of, after a moment for the clients' servers to add theirs."""
+    witnesses = _witnesses(error, [link for client in clients for link in client.node.links.values()])
+    deaths = processes.deaths(EXIT_SECONDS) if processes else []
+    killed = next((death for death in deaths if death.killed), None)
+    if killed is not None:
+        best = next((w for w in witnesses if w.op and w.peer == killed.name), witnesses[-1])
+        how = f"{killed.name} {killed.how}"
+        return PeerError(str(best) if how in str(best) else f"{best}\n{how}", killed.name, best.op)
+    best = next((w for w in witnesses if w.op), witnesses[-1])
+    words = next((d.words for d in deaths if d.name == best.peer and str(best) not in d.words), "")
+    return PeerError(f"{best}\n{words}" if words else str(best), best.peer, best.op)
+
+
+def _witnesses(error: PeerError, links: list[Link]) -> list[PeerError]:
+    """The error and what the servers say in `FAREWELL_SECONDS`, or until one of them names an op."""
+    until = time.monotonic() + FAREWELL_SECONDS
+    witnesses = [error]
+    while not any(w.op for w in witnesses) and time.monotonic() < until:
+        for link in links:
+            while link.failure is None and link.next() is not None:
+                continue
+            if link.failure is not None and link.failure not in witnesses:
+                witnesses.append(link.failure)
+        time.sleep(GLANCE_SECONDS)
+    return witnesses

@@ -1,0 +1,252 @@
+"""`cluster.toml`: where the servers of a deployment are, and whose public keys may connect. Secret keys are files of
+their own.
+
+    [p0]                                    # and [p1], [dealer]
+    address = "127.0.0.1:7100"
+    key = "…"                               # public key, 40 characters
+    stream = "127.0.0.1:7110"               # optional: the port on which it sends data to the other servers
+
+    [roles]
+    client = ["…", "…"]                     # one key per machine that may speak for the role
+
+A key file holds one secret key and is readable by its owner only. Names that do not stand in a file (`--key`) are
+looked for beside it: `p0.key`, `client.key`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zmq.utils import z85
+
+from ..errors import InputError
+from ..servers.process import SERVERS, MachineConfig
+from ..transport.curve import Z85_KEY_LENGTH, KeyPair
+from ..transport.node import check_loopback, stream_of
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # type: ignore[import-not-found,unused-ignore]
+
+__all__ = ["Cluster", "ignore_key", "key_path", "load_cluster", "load_key", "save_key", "write_cluster"]
+
+KEY_SUFFIX = ".key"
+FIRST_PORT = 7100
+IGNORE_HEADING = "# secret keys"
+KEY_HEADING = "# secret CURVE key; keep it to its machine"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What a cluster.toml says: ZeroMQ addresses and public keys of the servers, public keys of the roles.
+
+    origins: where each server's address stands ("cluster.toml:4"). streams: second addresses, of servers that have one
+    in the file.
+    """
+
+    path: Path
+    addresses: Mapping[str, str]
+    origins: Mapping[str, str]
+    server_keys: Mapping[str, str]
+    roles: Mapping[str, tuple[str, ...]]
+    streams: Mapping[str, str]
+
+    def seen(self) -> dict[str, str]:
+        """All addresses in the file, second ones under the name of `stream_of`."""
+        return {**self.addresses, **{stream_of(name): address for name, address in self.streams.items()}}
+
+    def machine(self, name: str, keys: KeyPair, timeout: float, window: int, wait: float) -> MachineConfig:
+        """The configuration of one of its servers; InputError when the key is not the one in the file."""
+        self.check_key(name, keys)
+        allowed = {key: role for role, keys_ in self.roles.items() for key in keys_}
+        return MachineConfig(
+            name,
+            keys,
+            self.addresses[name],
+            self.server_keys,
+            allowed,
+            timeout,
+            window,
+            wait,
+            stream=self.streams.get(name, ""),
+            origin=self.origins[name],
+            stream_origin=self.origins.get(stream_of(name), ""),
+        )
+
+    def check_key(self, name: str, keys: KeyPair) -> None:
+        """InputError unless this key pair belongs to the server or role in the file."""
+        if name in SERVERS:
+            known: Sequence[str] = (self.server_keys[name],)
+        elif name in self.roles:
+            known = self.roles[name]
+        else:
+            raise InputError(f"{self.path}: no role {name!r}; it has {', '.join(self.roles) or 'none'}")
+        if keys.public not in known:
+            raise InputError(
+                f"{self.path}: the key for {name} has the public half {keys.public}, which the file does not list; "
+                f"add it to {f'[{name}] key' if name in SERVERS else f'[roles] {name}'}, or use --key"
+            )
+
+
+def load_cluster(path: str | Path) -> Cluster:
+    """Reads and checks a cluster.toml; InputError names the file, the entry and what was expected."""
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+        data = tomllib.loads(text)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}; `mpcc init-cluster` writes one") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: {error}") from None
+    if unknown := sorted(data.keys() - {*SERVERS, "roles"}):
+        raise InputError(f"{path}: unknown table [{unknown[0]}]; expected [p0], [p1], [dealer] and [roles]")
+    addresses, streams, keys, origins = {}, {}, {}, {}
+    for name in SERVERS:
+        table = _table(path, data, name)
+        if unknown := sorted(table.keys() - {"address", "stream", "key"}):
+            raise InputError(f"{path}: [{name}] has {unknown[0]!r}; expected address, key and, if you like, stream")
+        origins[name] = f"{path}:{_line(text, name, 'address')}"
+        addresses[name] = check_loopback(_text(path, table, name, "address"), origins[name])
+        if "stream" in table:
+            origins[stream_of(name)] = f"{path}:{_line(text, name, 'stream')}"
+            streams[name] = check_loopback(_text(path, table, name, "stream"), origins[stream_of(name)])
+        keys[name] = _public_key(path, _text(path, table, name, "key"), f"[{name}] key")
+    roles = {}
+    for role, listed in _table(path, data, "roles").items():
+        if role in SERVERS:
+            raise InputError(f"{path}: [roles] {role}: this is the name of a server")
+        if not isinstance(listed, list) or not all(isinstance(key, str) for key in listed):
+            raise InputError(f'{path}: [roles] {role}: expected a list of public keys, ["…"]')
+        roles[role] = tuple(_public_key(path, key, f"[roles] {role}") for key in listed)
+    _refuse_shared(path, keys, roles)
+    return Cluster(path, addresses, origins, keys, roles, streams)
+
+
+def write_cluster(path: str | Path, roles: Sequence[str], first_port: int = FIRST_PORT) -> list[Path]:
+    """Writes a cluster.toml for this machine, with fresh keys beside it that git ignores; the files written.
+
+    Nothing is overwritten.
+    """
+    path = Path(path)
+    files = {name: key_path(path, name) for name in (*SERVERS, *roles)}
+    for file in (path, *files.values()):
+        if file.exists():
+            raise InputError(f"{file}: exists already; remove it, or write the cluster somewhere else")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    keys = {name: KeyPair.generate() for name in files}
+    lines = [
+        "# Addresses and public keys only: the same file for every machine. Secret keys are in the .key files.",
+        "",
+    ]
+    for i, name in enumerate(SERVERS):
+        lines += [f"[{name}]", f'address = "127.0.0.1:{first_port + i}"', f'key = "{keys[name].public}"', ""]
+    lines += ["[roles]", *(f'"{role}" = ["{keys[role].public}"]' for role in roles)]
+    ignored = ignore_key(key_path(path, SERVERS[0]))
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    for name, file in files.items():
+        save_key(file, keys[name])
+    return [path, *files.values(), *ignored]
+
+
+def key_path(cluster: Path, name: str) -> Path:
+    """Where the secret key of a server or role is looked for when no file is named."""
+    return cluster.parent / f"{name}{KEY_SUFFIX}"
+
+
+def ignore_key(key: Path) -> list[Path]:
+    """Has git ignore a secret key, and other `.key` files of its folder: a line in the `.gitignore` beside it, where it
+    is not there yet. The file, if it was written."""
+    path = key.parent / ".gitignore"
+    line = f"*{KEY_SUFFIX}" if key.suffix == KEY_SUFFIX else "/" + re.sub(r"([\\*?[])", r"\\\1", key.name)
+    try:
+        text = path.read_text(encoding="utf-8", errors="surrogateescape") if path.exists() else ""
+        if line in (each.strip() for each in text.splitlines()):
+            return []
+        with path.open("a", encoding="utf-8") as file:
+            file.write(("\n" if text and not text.endswith("\n") else "") + f"{IGNORE_HEADING}\n{line}\n")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}; it keeps secret keys out of git") from None
+    return [path]
+
+
+def save_key(path: Path, keys: KeyPair) -> None:
+    """Writes a secret key, readable by its owner only; an existing file is not overwritten."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(f"{KEY_HEADING}\n{keys.secret}\n")
+
+
+def load_key(path: str | os.PathLike[str]) -> KeyPair:
+    """Reads a key file; InputError when it is missing, no key, or readable by others."""
+    path = Path(path)
+    try:
+        mode = path.stat().st_mode
+        lines = path.read_text(encoding="ascii").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not text"
+        raise InputError(f"{path}: cannot be read as a key: {reason}; `mpcc keygen` makes one") from None
+    if mode & 0o077:
+        raise InputError(f"{path}: others may read this secret key; run chmod 600 {path}")
+    secrets = [line for line in lines if line and not line.startswith("# ")]
+    if len(secrets) != 1:
+        raise InputError(f"{path}: expected one secret key, found {len(secrets)} lines")
+    return KeyPair.from_secret(secrets[0])
+
+
+def _line(text: str, table: str, entry: str) -> int:
+    """The line of an entry of a table, or of the table's heading."""
+    found = 1
+    inside = False
+    for number, line in enumerate(text.splitlines(), 1):
+        stripped = line.strip()
+        if stripped.startswith("["):
+            inside = stripped.split("]")[0].strip("[ ") == table
+            found = number if inside else found
+        elif inside and stripped.split("=")[0].strip() == entry:
+            return number
+    return found
+
+
+def _table(path: Path, data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    table = data.get(name)
+    if not isinstance(table, dict):
+        raise InputError(f"{path}: expected a table [{name}]")
+    return table
+
+
+def _text(path: Path, table: Mapping[str, Any], name: str, entry: str) -> str:
+    value = table.get(entry)
+    if not isinstance(value, str):
+        raise InputError(f'{path}: [{name}]: expected {entry} = "…"')
+    return value
+
+
+def _public_key(path: Path, key: str, where: str) -> str:
+    try:
+        if len(key) == Z85_KEY_LENGTH:
+            z85.decode(key.encode("ascii"))
+            return key
+    except (ValueError, KeyError, UnicodeEncodeError):
+        pass
+    raise InputError(f"{path}: {where}: expected a public key of {Z85_KEY_LENGTH} characters, found {key!r}")
+
+
+def _refuse_shared(path: Path, servers: Mapping[str, str], roles: Mapping[str, Sequence[str]]) -> None:
+    """A key is a name: nobody may have two."""
+    owners: dict[str, str] = {}
+    for name, key in [*servers.items(), *((role, key) for role, keys in roles.items() for key in keys)]:
+        if key in owners:
+            raise InputError(
+                f"{path}: {name} and {owners[key]} have the same key; make another with `mpcc keygen {name}`"
+            )
+        owners[key] = name

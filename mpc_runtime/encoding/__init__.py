@@ -1,0 +1,1 @@
+"""From numbers to ring elements and to shares, and back."""

@@ -1,0 +1,165 @@
+"""The dealer's side of a plan: the same op-list, read on masks.
+
+No interaction and no input: from the two keys of an execution it derives the masks and writes, op after op, the
+corrections that one of the parties is sent. It opens no socket, file or thread; a sink (see `transport.channel`) may
+hold it back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import TypeAlias
+
+import numpy as np
+
+from .. import kernels
+from ..analysis.constants import constant_registers
+from ..gates import Secret
+from ..gates.base import PURPOSE_SHARE, stream
+from ..plan import Plan, Procedure
+from ..registers import Form, held, wrapping
+from ..transport.channel import Sink
+
+Array = np.ndarray
+
+
+class DealerExecutor:
+    """The dealer of a plan: any number of records for its procedures, each for the masks that those before it left."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self._constants = constant_registers(plan)
+        self._kept: dict[int, Array | None] = {}
+        self._kept_shares: tuple[KeptShares, KeptShares] = {}, {}
+
+    def execute(self, procedure: str, keys: tuple[bytes, bytes], sinks: tuple[Sink, Sink]) -> int:
+        """Deal a record; returns the bytes of its corrections. keys: 16 bytes for p0, 16 bytes for p1."""
+        record = self.record(procedure, keys, sinks)
+        self.deal(record)
+        return record.written
+
+    def record(self, procedure: str, keys: tuple[bytes, bytes], sinks: tuple[Sink, Sink]) -> Record:
+        """A record that is to be dealt."""
+        return Record(self.plan, procedure, keys, sinks, self._constants, self._kept, self._kept_shares)
+
+    def deal(self, record: Record, forget: bool = True) -> None:
+        """Deal a record, upon which what it leaves takes the place of what was there. forget: let go of the masks that
+        are not needed."""
+        record.deal(forget)
+        for kept in record.procedure.keeps:
+            self._kept[kept.place] = record.masks[kept.made]
+            for party in (0, 1) if record.types[kept.made].form is Form.WIRE else ():
+                self._kept_shares[party][kept.place] = record.share_of_kept_mask(kept.made, party)
+
+
+class MaskExpansion:
+    """A party's shares of the masks of wires, expanded as that party does: the MaskContext of the gates."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        procedure: Procedure,
+        party: int,
+        prg: kernels.Prg,
+        constants: Mapping[int, Array],
+        kept: KeptShares,
+    ) -> None:
+        self.types = plan.registers
+        self.party = party
+        self.prg = prg
+        self.op = 0
+        self._gates = list(procedure.gates)
+        self._producer = {r: i for i, gate in enumerate(self._gates) for r in gate.outs}
+        self._constants = constants
+        self._kept = {r: kept[r] for r in procedure.reads if r in kept}
+
+    def __getitem__(self, register: int) -> Array:
+        return self._constants[register]
+
+    def mask(self, register: int) -> Array:
+        if register in self._kept:
+            return self._kept[register]()
+        saved, self.op = self.op, self._producer[register]
+        mask = held(self._gates[self.op].mask(self))
+        self.op = saved
+        return mask
+
+
+KeptShares: TypeAlias = dict[int, Callable[[], Array]]
+"""Register that an earlier execution left -> a party's share of its mask, expanded when one first asks for it."""
+
+
+class Record:
+    """One execution: the DealerContext of the gates. `masks` has masks and offsets by register (None stands for 0)."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        procedure: str,
+        keys: tuple[bytes, bytes],
+        sinks: tuple[Sink, Sink],
+        constants: Mapping[int, Array],
+        kept: Mapping[int, Array | None],
+        kept_shares: tuple[KeptShares, KeptShares],
+    ) -> None:
+        self.plan = plan
+        self.types = plan.registers
+        self.procedure = plan.procedure(procedure)
+        self.prgs = kernels.Prg(keys[0]), kernels.Prg(keys[1])
+        self.sinks = sinks
+        self.masks: dict[int, Array | None] = {
+            r: None if self.types[r].form is Form.SHARED else kept[r] for r in self.procedure.reads
+        }
+        self.op = 0
+        self.receiver = 0
+        self.written = 0
+        self._constants = constants
+        self._expansions = [
+            MaskExpansion(plan, self.procedure, party, self.prgs[party], constants, kept_shares[party])
+            for party in (0, 1)
+        ]
+
+    def __getitem__(self, register: int) -> Array | None:
+        return self.masks[register]
+
+    def __setitem__(self, register: int, value: Array | None) -> None:
+        self.masks[register] = None if value is None else held(value)
+
+    def mask(self, register: int) -> Array:
+        """The mask of a masked value, which is never absent."""
+        mask = self.masks[register]
+        assert mask is not None, f"register {register} has no mask"
+        return mask
+
+    def mask_share(self, register: int, party: int) -> Array:
+        return self._expansions[party].mask(register)
+
+    def share_of_kept_mask(self, register: int, party: int) -> Callable[[], Array]:
+        """`mask_share` for executions to come, which seldom ask for it."""
+        expansion = self._expansions[party]
+        return cache(lambda: expansion.mask(register))
+
+    def constant(self, register: int) -> Array:
+        """A constant of the plan, which the dealer knows too."""
+        return self._constants[register]
+
+    def share(self, slot: int, spec: Secret, start: int, value: Array) -> None:
+        pad = stream(PURPOSE_SHARE, self.op, slot)
+        elements = self.procedure.ops[self.op].gate.elements(self.types)
+        self.send(spec.pack(self.prgs[1 - self.receiver], pad, start, elements, value))
+
+    def send(self, packed: Array) -> None:
+        self.written += packed.size
+        self.sinks[self.receiver].write(packed)
+
+    def deal(self, forget: bool) -> None:
+        """Every op in the plan's order. forget: let go of masks after their last use."""
+        last_uses = self.procedure.last_uses if forget else {}
+        for i in self.procedure.order:
+            op = self.procedure.ops[i]
+            self.op, self.receiver = i, op.receiver
+            with wrapping():
+                op.gate.deal(self)
+            for register in last_uses.get(i, ()):
+                self.masks.pop(register, None)

@@ -1,0 +1,402 @@
+"""A party's side of a plan: one loop over the op-list.
+
+The executor owns registers, counts and the order of work; gates do the arithmetic, the channel and the material source
+(see `transport.channel`) do the waiting. It opens no socket, file or thread.
+
+A round's openings are sent as one stream of pieces, grouped into messages of at most MESSAGE bytes; both parties derive
+the grouping from the plan. At most WINDOW messages are sent ahead of what has been received, so that neither side ever
+holds more than a few messages of the other's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .. import kernels
+from ..analysis.constants import constant_registers
+from ..analysis.reuse import overwritable
+from ..gates import Gate, Secret
+from ..gates.base import PURPOSE_MASK, PURPOSE_SHARE, flat, stream
+from ..plan import Plan, Procedure
+from ..registers import Domain, Form, Register, held, wrapping
+from ..transport.channel import Channel, Source
+
+Array = np.ndarray
+
+Outputs = dict[tuple[str, str], np.ndarray]
+"""(result, role) -> what a party sends."""
+
+MESSAGE = 1 << 19
+"""Bytes of one message at most: its cost is that of its bytes, and it is small enough to overlap its sending."""
+
+WINDOW = 6
+"""Messages sent ahead of what has been received in the same round."""
+
+
+@dataclass(frozen=True)
+class ExecutionKeys:
+    """The keys of one execution: `material` is shared with the dealer, `pair` with the other party; 16 bytes each."""
+
+    material: bytes
+    pair: bytes
+
+    def __repr__(self) -> str:
+        return "ExecutionKeys(…)"
+
+
+@dataclass
+class Stats:
+    """What one execution did: message exchanges, payload bytes, corrections, seconds per op."""
+
+    rounds: int = 0
+    sent_bytes: int = 0
+    received_bytes: int = 0
+    material_bytes: int = 0
+    seconds: float = 0.0
+    op_sent: Counter[int] = field(default_factory=Counter)
+    op_received: Counter[int] = field(default_factory=Counter)
+    op_material: Counter[int] = field(default_factory=Counter)
+    op_seconds: dict[int, float] = field(default_factory=lambda: defaultdict(float))
+
+
+class Where:
+    """An op's name for messages, made only when somebody reads it."""
+
+    __slots__ = ("op", "plan", "procedure")
+
+    def __init__(self, plan: Plan, procedure: str, op: int) -> None:
+        self.plan, self.procedure, self.op = plan, procedure, op
+
+    def __str__(self) -> str:
+        return self.plan.where(self.procedure, self.op)
+
+
+class PartyExecutor:
+    """Party `party` (0 or 1) of a plan: any number of executions of its procedures, one after the other."""
+
+    def __init__(self, plan: Plan, party: int, channel: Channel) -> None:
+        self.plan, self.party, self.channel = plan, party, channel
+        self.last = Stats()
+        self._constants = constant_registers(plan)
+        self._programs = {p.name: _Program(plan, p) for p in plan.procedures}
+        self._kept: dict[int, Array] = {}
+        self._kept_masks: dict[int, Array] = {}
+        self._kept_operands: dict[tuple[str, int], Array] = {}
+        self._prepared: _Run | None = None
+
+    def prepare(self, procedure: str, keys: ExecutionKeys, material: Source) -> None:
+        """Everything of the execution to come that needs no input: products of masks with what was kept."""
+        run = _Run(self, procedure, keys, material)
+        with wrapping():
+            run.compute_ahead()
+        self._prepared = run
+
+    def execute(
+        self, procedure: str, keys: ExecutionKeys, material: Source, feeds: MutableMapping[str, Array]
+    ) -> Outputs:
+        """One execution. Returns what this party sends: (result, role) -> packed bytes.
+
+        feeds: this party's share of each of the procedure's feeds, taken out as they are used. Raises PeerError when
+        the peer or the dealer is gone, late or sends a wrong length; the execution is then burnt.
+        """
+        run, self._prepared = self._prepared, None
+        with wrapping():
+            if run is None or (run.procedure, run.keys) != (procedure, keys):
+                run = _Run(self, procedure, keys, material)
+                run.compute_ahead()
+            outputs = run.execute(feeds)
+            self._keep(run)
+        return outputs
+
+    def _keep(self, run: _Run) -> None:
+        """What the procedure leaves takes the place of what was there, with the masks of what is opened."""
+        keeps = run.program.keeps
+        values = {kept.place: run.values[kept.made] for kept in keeps}
+        wires = [kept for kept in keeps if self.plan.registers[kept.made].form is Form.WIRE]
+        masks = {kept.place: np.asarray(run.mask(kept.made), order="C") for kept in wires}
+        self._kept |= values
+        self._kept_masks |= masks
+        self._kept_operands = {key: value for key, value in self._kept_operands.items() if key[1] not in values}
+
+
+class _Program:
+    """What the executor derives from a procedure once: operands, last uses, messages of each round."""
+
+    def __init__(self, plan: Plan, procedure: Procedure) -> None:
+        types = self.types = plan.registers
+        self.gates: list[Gate] = [op.gate for op in procedure.ops]
+        self.receivers = [op.receiver for op in procedure.ops]
+        self.rounds = procedure.rounds
+        self.producer = {r: i for i, gate in enumerate(self.gates) for r in gate.outs}
+        self.reads, self.keeps = procedure.reads, procedure.keeps
+        self.constant = {i for i, g in enumerate(self.gates) if g.outs and types[g.outs[0]].form is Form.CONSTANT}
+        self.opens = {i: gate for i, gate in enumerate(self.gates) if gate.communicates}
+        self.messages = [_messages({i: self.opens[i] for i in r.opens}, types) for r in procedure.rounds]
+        self.ahead = list(self._ahead(types))
+        self.free_after: dict[int, list[int]] = {}
+        self.overwritable: dict[int, frozenset[int]] = {}
+        if not procedure.standing:  # a standing one is executed seldom, and needs its arrays until its end
+            self.free_after = {i: self._freed(gone) for i, gone in procedure.last_uses.items()}
+            self.overwritable = overwritable(procedure, types)
+
+    def _ahead(self, types: tuple[Register, ...]) -> Iterator[tuple[int, Gate, int]]:
+        """(op, gate, known operand) of gates of which a part needs only what an earlier procedure left."""
+        for i, gate in enumerate(self.gates):
+            known = gate.known_ahead(types, self.producer)
+            if known is not None:
+                yield i, gate, known
+
+    def _freed(self, registers: Iterable[int]) -> list[int]:
+        """A mask is rebuilt from the openings and from constants, so it needs no other register."""
+        return [r for r in registers if self.types[r].form is not Form.CONSTANT]
+
+
+@dataclass(frozen=True)
+class _Piece:
+    op: int
+    start: int
+    n: int
+    size: int
+
+
+def _messages(opens: Mapping[int, Gate], types: tuple[Register, ...]) -> list[tuple[int, list[_Piece]]]:
+    """The pieces of a round's openings in messages: (bytes, pieces)."""
+    out: list[tuple[int, list[_Piece]]] = []
+    for op, gate in opens.items():
+        for start, n, size in gate.segments(types):
+            if not out or out[-1][0] + size > MESSAGE:
+                out.append((0, []))
+            total, pieces = out[-1]
+            pieces.append(_Piece(op, start, n, size))
+            out[-1] = (total + size, pieces)
+    return out
+
+
+class _Run:
+    """One execution of a procedure: the PartyContext of its gates."""
+
+    def __init__(self, executor: PartyExecutor, procedure: str, keys: ExecutionKeys, material: Source) -> None:
+        self.plan = executor.plan
+        self.types = executor.plan.registers
+        self.party = executor.party
+        self.keys = keys
+        self.prg, self.pair = kernels.Prg(keys.material), kernels.Prg(keys.pair)
+        self.feeds: MutableMapping[str, Array] = {}
+        self.outputs: Outputs = {}
+        self.op = 0
+        self.procedure = procedure
+        self.program = executor._programs[procedure]
+        self.channel = executor.channel
+        self.material = material
+        self.executor = executor
+        self.stats = Stats()
+        kept, masks = executor._kept, executor._kept_masks
+        self.values: dict[int, Array] = executor._constants | {r: kept[r] for r in self.program.reads}
+        self._masks: dict[int, Array] = {r: masks[r] for r in self.program.reads if r in masks}
+        self._operands: dict[tuple[str, int], Array] = {}
+        self._ahead: dict[int, tuple[int, Array]] = {}
+        self._remember = False
+
+    # -- what gates see ------------------------------------------------------------------------------------------------
+
+    def __getitem__(self, register: int) -> Array:
+        return self.values[register]
+
+    def __setitem__(self, register: int, value: Array) -> None:
+        self.values[register] = held(value)
+
+    def public(self, register: int) -> Array:
+        value = self.values[register]
+        if self.party == 0:
+            return value
+        if self.types[register].domain is Domain.PLANES:
+            return np.zeros_like(value)  # kernels take planes in one piece
+        return np.broadcast_to(value.dtype.type(0), value.shape)
+
+    def mask(self, register: int) -> Array:
+        """This party's share of a wire's mask: expanded where a gate uses it, kept until the register's last use."""
+        known = self._masks.get(register)
+        if known is not None:
+            return known
+        assert self.types[register].form is Form.WIRE, f"register {register}: wants_mask did not ask for shares"
+        op = self.program.producer[register]
+        saved = self.op, self._remember
+        self.op, self._remember = op, False
+        value = held(self.program.gates[op].mask(self))
+        self.op, self._remember = saved
+        if self._remember:
+            self._masks[register] = value
+        return value
+
+    def mask_words(self, register: int, start: int, n: int) -> Array:
+        op = self._streamed(register)
+        if op is not None:
+            return self.prg.words(stream(PURPOSE_MASK, op), n, start)
+        return flat(self.mask(register))[start : start + n]
+
+    def add_mask(self, register: int, words: Array, sign: int, out: Array | None = None) -> Array:
+        out = np.empty(words.shape, np.uint64) if out is None else out
+        op = self._streamed(register)
+        if op is None:
+            (np.add if sign > 0 else np.subtract)(words, self.mask(register), out=out)
+            return out
+        expand = self.prg.add_words if sign > 0 else self.prg.sub_words
+        expand(stream(PURPOSE_MASK, op), np.ascontiguousarray(words), out=out)
+        return out
+
+    def _streamed(self, register: int) -> int | None:
+        """The op whose stream is this party's share of the register's mask as it is; None if that is there already."""
+        assert self.types[register].form is Form.WIRE, f"register {register}: wants_mask did not ask for shares"
+        op = self.program.producer.get(register)
+        if op is None or register in self._masks:
+            return None
+        return op if self.program.gates[op].mask_is_stream(self.party) else None
+
+    def affine(self, register: int) -> Array:
+        """(party == 0) X - [mask]: kept across executions for what an earlier one opened."""
+
+        def make(hat: Array) -> Array:
+            return self.add_mask(register, hat, -1) if self.party == 0 else np.negative(self.mask(register))
+
+        return self._operand("affine", register, make)
+
+    def halved(self, register: int) -> Array:
+        """X - [mask] / 2 at party 0, X + [mask] at party 1: kept as `affine` is."""
+
+        def make(hat: Array) -> Array:
+            if self.party == 1:
+                return self.add_mask(register, hat, 1)
+            half: Array = self.mask(register) >> np.uint64(1)
+            np.subtract(hat, half, out=half)
+            return half
+
+        return self._operand("halved", register, make)
+
+    def _operand(self, kind: str, register: int, make: Callable[[Array], Array]) -> Array:
+        kept = self.executor._kept_operands if register in self.program.reads else self._operands
+        value = kept.get((kind, register))
+        if value is None:
+            value = kept[kind, register] = make(self.values[register])
+        return value
+
+    @property
+    def seeded(self) -> bool:
+        return self.program.receivers[self.op] != self.party
+
+    def may_overwrite(self, register: int) -> bool:
+        return register in self.program.overwritable.get(self.op, ())
+
+    def take_ahead(self) -> tuple[int, Array] | None:
+        return self._ahead.pop(self.op, None)
+
+    def secret(self, slot: int, spec: Secret, start: int, n: int) -> Array:
+        """Elements [start, start + n) of this op's secret. Slots of one tile are asked for in order."""
+        if self.seeded:
+            return spec.expand(self.prg, stream(PURPOSE_SHARE, self.op, slot), start, n)
+        size = spec.size(n)
+        self.stats.material_bytes += size
+        self.stats.op_material[self.op] += size
+        return spec.unpack(self.material.read(size, Where(self.plan, self.procedure, self.op)), n)
+
+    def feed(self, name: str) -> Array:
+        return self.feeds.pop(name)
+
+    def reveal(self, result: str, role: str, packed: Array) -> None:
+        assert self.program.gates[self.op].reveals, "a gate reveals what its class keeps from the manifest"
+        self.outputs[result, role] = packed
+
+    # -- the loop ------------------------------------------------------------------------------------------------------
+
+    def compute_ahead(self) -> None:
+        for i, gate, known in self.program.ahead:
+            self.op = i
+            self._ahead[i] = known, gate.ahead(self, known)
+
+    def execute(self, feeds: MutableMapping[str, Array]) -> Outputs:
+        begin = time.perf_counter()
+        self._remember = True
+        self.feeds = feeds
+        for r, messages in zip(self.program.rounds, self.program.messages, strict=True):
+            for i in r.before:
+                self._local(i)
+            if r.opens:
+                self._exchange(r.opens, r.overlap, messages)
+        self.stats.seconds = time.perf_counter() - begin
+        self.executor.last = self.stats
+        return self.outputs
+
+    def _local(self, i: int) -> None:
+        gate = self.program.gates[i]
+        self.op = i
+        begin = time.perf_counter()
+        if i not in self.program.constant:
+            gate.evaluate(self)
+        self.stats.op_seconds[i] += time.perf_counter() - begin
+        self._free(i)
+
+    def _exchange(
+        self,
+        opens: tuple[int, ...],
+        overlap: tuple[int, ...],
+        messages: list[tuple[int, list[_Piece]]],
+    ) -> None:
+        begin = time.perf_counter()
+        buffers: dict[int, tuple[Array, Array]] = {}
+        self.stats.rounds += 1
+        received = 0
+        for sent, (size, pieces) in enumerate(messages):
+            self.channel.send(self._pack(size, pieces, buffers))
+            if sent - received >= WINDOW:
+                self._absorb(*messages[received], buffers)
+                received += 1
+        first = opens[0]
+        self.stats.op_seconds[first] += time.perf_counter() - begin
+        for i in overlap:
+            self._local(i)
+        begin = time.perf_counter()
+        for size, pieces in messages[received:]:
+            self._absorb(size, pieces, buffers)
+        for i in opens:
+            self.op = i
+            _, masked = buffers.pop(i)
+            self.program.opens[i].end(self, masked)
+            self._free(i)
+        self.stats.op_seconds[first] += time.perf_counter() - begin
+
+    def _pack(self, size: int, pieces: list[_Piece], buffers: dict[int, tuple[Array, Array]]) -> Array:
+        message = np.empty(size, np.uint8)
+        at = 0
+        for piece in pieces:
+            gate = self.program.opens[piece.op]
+            self.op = piece.op
+            if piece.op not in buffers:
+                buffers[piece.op] = gate.begin(self)
+            x, masked = buffers[piece.op]
+            gate.pack(self, x, masked, piece.start, piece.n, message[at : at + piece.size])
+            self.stats.op_sent[piece.op] += piece.size
+            at += piece.size
+        self.stats.sent_bytes += size
+        return message
+
+    def _absorb(self, size: int, pieces: list[_Piece], buffers: dict[int, tuple[Array, Array]]) -> None:
+        message = np.frombuffer(self.channel.recv(size, Where(self.plan, self.procedure, pieces[0].op)), np.uint8)
+        at = 0
+        for piece in pieces:
+            self.op = piece.op
+            gate, (_, masked) = self.program.opens[piece.op], buffers[piece.op]
+            gate.absorb(self, masked, piece.start, piece.n, message[at : at + piece.size])
+            self.stats.op_received[piece.op] += piece.size
+            at += piece.size
+        self.stats.received_bytes += size
+
+    def _free(self, i: int) -> None:
+        for register in self.program.free_after.get(i, ()):
+            self.values.pop(register, None)
+            self._masks.pop(register, None)
+            self._operands.pop(("affine", register), None)
+            self._operands.pop(("halved", register), None)

@@ -1,0 +1,90 @@
+"""The ring meaning of a plan in one process, bit for bit what the parties would reconstruct under the same keys.
+
+Every gate's `meaning` is evaluated on plain ring elements; the dealer's side runs beside it, because the publicly
+dithered rounding of a truncation depends on the mask. The oracle of the gates' tests and of `mpcc run --simulate`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from ..plan import Plan
+from ..registers import Domain, held, wrapping
+from ..transport.channel import Buffer
+from .dealer import DealerExecutor
+
+Array = np.ndarray
+
+
+class _Nowhere:
+    """A sink for corrections that nobody needs."""
+
+    def write(self, buffer: Buffer) -> None:
+        """Forget it."""
+
+
+class Simulator:
+    """Plain values of every register."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.types = plan.registers
+        self._dealer = DealerExecutor(plan)
+        self.values: dict[int, Array] = {}
+        self._feeds: Mapping[str, Array] = {}
+        self._outputs: dict[str, Array] = {}
+        self._masks: dict[int, Array | None] = {}
+
+    def __getitem__(self, register: int) -> Array:
+        return self.values[register]
+
+    def __setitem__(self, register: int, value: Array) -> None:
+        t = self.types[register]
+        if t.domain is Domain.WORDS and t.bits < 64:
+            value = value & np.uint64((1 << t.bits) - 1)
+        elif t.domain is Domain.BITS:
+            value = value.astype(np.uint8, copy=False)  # a feed of bits comes in words
+        self.values[register] = held(value)
+
+    def mask(self, register: int) -> Array:
+        mask = self._masks[register]
+        return np.zeros_like(self.values[register]) if mask is None else mask
+
+    def feed(self, name: str) -> Array:
+        return self._feeds[name]
+
+    def constant(self, index: int) -> Array:
+        return self.plan.constants[index]
+
+    def reveal(self, result: str, value: Array) -> None:
+        self._outputs[result] = value
+
+    def execute(
+        self,
+        procedure: str,
+        keys: tuple[bytes, bytes],
+        feeds: Mapping[str, Array],
+        watch: Callable[[int, int], None] | None = None,
+    ) -> dict[str, Array]:
+        """Run a procedure on encoded plain values; returns result name -> ring elements.
+
+        keys: those of p0 and p1 for this execution. watch(op, register) is called after each op for each of its
+        results.
+        """
+        record = self._dealer.record(procedure, keys, (_Nowhere(), _Nowhere()))
+        self._dealer.deal(record, forget=False)
+        self._masks |= record.masks
+        self._feeds, self._outputs = feeds, {}
+        for i in record.procedure.order:
+            gate = record.procedure.ops[i].gate
+            with wrapping():
+                gate.meaning(self)
+            if watch is not None:
+                for register in gate.outs:
+                    watch(i, register)
+        left = {kept.place: (self.values[kept.made], self._masks[kept.made]) for kept in record.procedure.keeps}
+        for place, (value, mask) in left.items():
+            self.values[place], self._masks[place] = value, mask
+        return self._outputs

@@ -1,0 +1,156 @@
+"""What a session's last call did, in the words of `Program.cost`: what a party reports of an execution, and what a
+session makes of both parties' reports.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..analysis.units import human
+from ..plan import Plan
+
+if TYPE_CHECKING:
+    from ..transport.link import Message
+    from . import party as executor
+
+__all__ = ["OpStats", "Stats", "op_report", "report", "run_stats"]
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class OpStats:
+    """One op of `run`, both parties together: bytes; seconds of the slower party, with its waiting for the other."""
+
+    op: int
+    label: str
+    line: int
+    gate: str
+    online_bytes: int
+    offline_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Stats:
+    """Counts are of one run (all runs of a plan are alike), seconds of the whole call."""
+
+    runs: int = 0
+    rounds: int = 0
+    online_bytes: int = 0
+    offline_bytes: int = 0
+    setup_rounds: int = 0
+    setup_online_bytes: int = 0
+    setup_offline_bytes: int = 0
+    client_bytes: int = 0
+    peak_memory: int = 0
+    """Bytes that the process of a party has held at most, the larger of the two."""
+    online_seconds: float = 0.0
+    """From the arrival of all submissions at a party (at p0: at both) to the departure of its outputs; the slower."""
+    offline_seconds: float = 0.0
+    """The dealer's time for these runs, and what the parties computed before the submissions came."""
+    seconds: float = 0.0
+    per_op: tuple[OpStats, ...] = field(default=(), repr=False)
+
+    def plus(self, other: Stats) -> Stats:
+        """This call and one more run of it."""
+        return Stats(
+            **{
+                **{k: getattr(other, k) for k in self.__dataclass_fields__},
+                "runs": self.runs + other.runs,
+                "peak_memory": max(self.peak_memory, other.peak_memory),
+                "online_seconds": self.online_seconds + other.online_seconds,
+                "offline_seconds": self.offline_seconds + other.offline_seconds,
+                "seconds": self.seconds + other.seconds,
+            }
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for `--json`."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        rows = [
+            ("runs", f"{self.runs}", ""),
+            ("rounds", f"{self.rounds}", f"setup {self.setup_rounds}"),
+            ("online", human(self.online_bytes), f"setup {human(self.setup_online_bytes)}"),
+            ("offline", human(self.offline_bytes), f"setup {human(self.setup_offline_bytes)}"),
+            ("roles", human(self.client_bytes), ""),
+            ("memory", human(self.peak_memory), "of a party, at most"),
+            ("online time", f"{self.online_seconds:.4f} s", ""),
+            ("offline time", f"{self.offline_seconds:.4f} s", ""),
+            ("all together", f"{self.seconds:.4f} s", ""),
+        ]
+        return "\n".join(f"{name:<14}{value:>12}   {note}".rstrip() for name, value, note in rows)
+
+
+def report(last: executor.Stats, online_seconds: float, offline_seconds: float) -> dict[str, Any]:
+    """What a party tells the roles of an execution."""
+    return {
+        "rounds": last.rounds,
+        "sent_bytes": last.sent_bytes,
+        "material_bytes": last.material_bytes,
+        "online_seconds": online_seconds,
+        "offline_seconds": offline_seconds,
+        "peak_memory": _peak_memory(),
+    }
+
+
+def op_report(last: executor.Stats, n_ops: int) -> tuple[Array, Array, Array]:
+    """The same of each op: bytes sent, bytes of material, seconds."""
+    ops = range(n_ops)
+    return (
+        np.array([last.op_sent[i] for i in ops], np.int64),
+        np.array([last.op_material[i] for i in ops], np.int64),
+        np.array([last.op_seconds[i] for i in ops], np.float64),
+    )
+
+
+def _peak_memory() -> int:
+    """Bytes of memory that this process has had at most."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")  # Linux: ru_maxrss begins with the parent's peak
+        return next(int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak << 10
+
+
+def run_stats(plan: Plan, reports: Sequence[Message], client_bytes: int, seconds: float) -> Stats:
+    """One run from the `stats` messages of both parties."""
+    bodies = [message.body for message in reports]
+    setups = [body["setup"] for body in bodies]
+    return Stats(
+        runs=1,
+        rounds=bodies[0]["rounds"],
+        online_bytes=sum(b["sent_bytes"] for b in bodies),
+        offline_bytes=sum(b["material_bytes"] for b in bodies),
+        setup_rounds=setups[0]["rounds"],
+        setup_online_bytes=sum(s["sent_bytes"] for s in setups),
+        setup_offline_bytes=sum(s["material_bytes"] for s in setups),
+        client_bytes=client_bytes,
+        peak_memory=max(b["peak_memory"] for b in bodies),
+        online_seconds=max(b["online_seconds"] for b in bodies),
+        offline_seconds=max(b["offline_seconds"] for b in bodies),
+        seconds=seconds,
+        per_op=_per_op(plan, reports),
+    )
+
+
+def _per_op(plan: Plan, reports: Sequence[Message]) -> tuple[OpStats, ...]:
+    sent = np.sum([np.frombuffer(r.payload[0], np.int64) for r in reports], axis=0)
+    material = np.sum([np.frombuffer(r.payload[1], np.int64) for r in reports], axis=0)
+    seconds = np.max([np.frombuffer(r.payload[2], np.float64) for r in reports], axis=0)
+    rows = []
+    for op, instruction in enumerate(plan.procedure("run").ops):
+        origin = plan.origin("run", op)
+        gate = type(instruction.gate).__name__.lower()
+        rows.append(OpStats(op, origin.label, origin.line, gate, int(sent[op]), int(material[op]), float(seconds[op])))
+    return tuple(rows)

@@ -1,0 +1,207 @@
+"""One role: checks and encodes what it owns, shares it with both parties, and rebuilds what it is sent.
+
+Nothing is sent before all of a submission has been checked, so an `InputError` leaves the session as it was. Whose turn
+it is, and which submissions meet in a run, is the parties' business (`servers/party.py`).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..encoding.fixed_point import check, encode
+from ..encoding.sharing import rebuild, split
+from ..errors import InputError, PeerError
+from ..limits import WAIT_SECONDS
+from ..plan import FORMAT, Feed, Plan, Tensor
+from ..transport.curve import KeyPair
+from ..transport.link import Message
+from ..transport.node import Hello, Node
+
+__all__ = ["Answer", "Prepare", "RoleClient", "check_tensors", "encode_feeds", "tensors_of"]
+
+Array = np.ndarray
+Prepare = Callable[[Plan, Feed, Mapping[str, Array]], Array]
+"""Computes a feed's expression from its owner's checked tensors, in float64; InputError when a promise is broken."""
+
+PARTIES = ("p0", "p1")
+ID_BYTES = 16
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a role gets for one run: its results, both parties' reports, and the payload bytes that it moved."""
+
+    results: Mapping[str, Array]
+    reports: tuple[Message, Message]
+    client_bytes: int
+
+
+def tensors_of(plan: Plan, role: str, stage: str) -> tuple[Tensor, ...]:
+    """What a role gives in a stage: its parameters in "setup", its inputs in "run"."""
+    return tuple(t for t in (plan.params if stage == "setup" else plan.inputs) if t.role == role)
+
+
+def check_tensors(
+    plan: Plan, tensors: Sequence[Tensor], values: Mapping[str, Any]
+) -> tuple[dict[str, Array], list[str]]:
+    """The values by name, checked against shape, kind and range; and all that is wrong with them, a line each."""
+    scales = {f.source: f.scale for f in plan.feeds if f.source}
+    checked: dict[str, Array] = {}
+    problems = []
+    for t in tensors:
+        try:
+            scale = scales.get(t.name, _default_scale(plan))
+            label = f"{t.name} of {t.role}" if t.role.endswith("]") else t.name
+            checked[t.name] = check(label, values[t.name], t.kind, t.shape, t.lo, t.hi, scale, t.dims)
+        except InputError as error:  # noqa: PERF203  # all problems are wanted
+            problems.append(str(error))
+    return checked, problems
+
+
+def encode_feeds(
+    plan: Plan, role: str, stage: str, checked: Mapping[str, Array], prepare: Prepare
+) -> tuple[dict[str, Array], list[str]]:
+    """Ring elements of a role's feeds of a stage from all of its checked tensors so far; and what is wrong."""
+    encoded: dict[str, Array] = {}
+    problems = []
+    for feed in plan.feeds_of(role, stage):
+        try:
+            array = prepare(plan, feed, checked) if feed.expression else checked[feed.source]
+            encoded[feed.name] = encode(array, feed.scale)
+        except InputError as error:  # noqa: PERF203
+            problems.append(str(error))
+        except KeyError as error:  # a run's expression that reads parameters
+            problems.append(
+                f"{error.args[0]}: an input is prepared with it; provide the parameters in this session too"
+            )
+    return encoded, list(dict.fromkeys(problems))  # one promise may be broken on the way to several feeds
+
+
+def _default_scale(plan: Plan) -> int:
+    """Fraction bits by which contracts are checked where a tensor is only used in expressions."""
+    return max((f.scale for f in plan.feeds if f.scale), default=0)
+
+
+class RoleClient:
+    """The connections of one role to both parties. Results come in the order of submissions."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        role: str,
+        keys: KeyPair,
+        addresses: Mapping[str, str],
+        server_keys: Mapping[str, str],
+        timeout: float,
+        alive: Callable[[], None] = lambda: None,
+        wait: float = WAIT_SECONDS,
+    ) -> None:
+        """Connects and waits for both parties' welcome; PeerError after `timeout` seconds or with another plan.
+
+        wait: seconds that the other roles of a run may take. alive: called while waiting, then and later; may raise
+        what else is known of the servers.
+        """
+        self.plan = plan
+        self.role = role
+        self.node = Node(Hello(role, plan.hash, FORMAT), keys, timeout)
+        self._alive = alive
+        self._wait = wait
+        self._early: dict[str, list[Message]] = {party: [] for party in PARTIES}
+        self._sent: dict[str, tuple[str, int]] = {}  # what has no answer yet: id -> stage, bytes
+        self._forgotten: set[str] = set()
+        try:
+            for party in PARTIES:
+                self.node.connect(party, addresses[party], server_keys[party])
+            self.node.meet(PARTIES, timeout, alive)
+        except BaseException:
+            self.node.close()
+            raise
+
+    def submit(self, stage: str, encoded: Mapping[str, Array]) -> str:
+        """Shares the feeds of a stage with both parties; the number by which to ask for the answer."""
+        self.node.check("")
+        number = os.urandom(ID_BYTES).hex()
+        payloads = split(self.plan.feeds_of(self.role, stage), encoded)
+        for party, payload in zip(PARTIES, payloads, strict=True):
+            self.node.links[party].say({"kind": "submit", "stage": stage, "id": number}, payload)
+        self._sent[number] = stage, sum(p.size for p in payloads)
+        return number
+
+    def wait_held(self, number: str) -> None:
+        """Returns when both parties hold the parameters submitted under this number; PeerError after `wait` seconds."""
+        until = time.monotonic() + self._wait
+        for party in PARTIES:
+            self._next(party, "held", number, until, f"{party} has not taken our parameters")
+        del self._sent[number]
+
+    def wait_answer(self, number: str) -> Answer:
+        """Waits for a run: `wait` seconds for it to begin, then as long as it takes, while both parties live."""
+        if self.plan.has_meetings:
+            others = " or ".join(role for role in self.plan.roles if role != self.role)
+            late = f"no run has begun with our inputs: something of {others} is missing, or many others were first"
+            self._next("p0", "begun", number, time.monotonic() + self._wait, late)
+        messages = [self._next(party, "result", number) for party in PARTIES]
+        reports = self._next("p0", "stats", number), self._next("p1", "stats", number)
+        results = self.plan.results_of(self.role, self._sent[number][0])
+        names = [r.name for r in results]
+        for party, message in zip(PARTIES, messages, strict=True):
+            if message.body["names"] != names or len(message.payload) != len(names):
+                raise PeerError(f"{party} sent results {message.body['names']}, where the plan has {names}", party)
+        moved = self._sent.pop(number)[1] + sum(len(p) for m in messages for p in m.payload)
+        values = {r.name: rebuild(r, messages[0].payload[i], messages[1].payload[i]) for i, r in enumerate(results)}
+        return Answer(values, reports, moved)
+
+    def _next(self, party: str, kind: str, number: str, until: float = math.inf, late: str = "") -> Message:
+        """The message of this kind about this submission; others are kept for whoever asks for them. PeerError, which
+        says what is `late`, when it has not come by then."""
+        early = self._early[party]
+        for message in early:
+            if message.kind == kind and message.body.get("id") == number:
+                early.remove(message)
+                return message
+        link = self.node.links[party]
+        while True:
+            item = link.next(wait=True)
+            if item is None:
+                self.node.check("")
+                self._alive()
+                if time.monotonic() > until:
+                    raise PeerError(f"after {self._wait:g} s {late}; we take back what we gave", party)
+            elif not isinstance(item, Message):
+                raise PeerError(f"{party} sent data where a message was expected", party)
+            elif item.kind == kind and item.body.get("id") == number:
+                return item
+            elif item.body.get("id") not in self._forgotten:
+                early.append(item)
+
+    def forget(self, number: str, *, withdraw: bool) -> None:
+        """Nobody will ask for this answer: what comes of it is dropped. withdraw: take the submission back, if its run
+        has not begun."""
+        if number not in self._sent:
+            return
+        if withdraw:
+            self._withdraw(number)
+        del self._sent[number]
+        self._forgotten.add(number)
+        for party, messages in self._early.items():
+            self._early[party] = [message for message in messages if message.body.get("id") != number]
+
+    def close(self) -> None:
+        """Takes back what has not been answered, and leaves. Closing again does nothing."""
+        for number in self._sent:
+            self._withdraw(number)
+        self._sent = {}
+        self.node.close()
+
+    def _withdraw(self, number: str) -> None:
+        for link in self.node.links.values():
+            with suppress(PeerError):
+                link.say({"kind": "withdraw", "stage": self._sent[number][0], "id": number})

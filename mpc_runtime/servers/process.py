@@ -1,0 +1,182 @@
+"""The process of a server: p0, p1 or the dealer, from its keys and addresses to its end.
+
+    listen -> link to the other two -> meet -> serve until one of them is gone or the process is stopped
+
+`run` is used by `mpcc party` and `mpcc dealer`, with addresses from a `cluster.toml`. `main` is the process that
+`mpc.launch` starts: plan and keys come on standard input, the port chosen goes out on standard output, and the end of
+standard input, which the death of the parent brings about however it dies, ends the process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from ..errors import Error, InputError, PeerError
+from ..limits import TIMEOUT_SECONDS, WAIT_SECONDS, WINDOW_BYTES, check_seconds
+from ..plan import FORMAT, Plan
+from ..transport.curve import KeyPair
+from ..transport.node import Hello, Node, stream_of
+from ..transport.records import MaterialSink, MaterialSource, PeerChannel
+from .dealer import Dealer
+from .executions import Executions
+from .heap import keep_memory
+from .party import Party
+from .submissions import client_limits
+
+__all__ = ["SERVERS", "MachineConfig", "run"]
+
+SERVERS = ("p0", "p1", "dealer")
+EXIT_ERROR, EXIT_INTERRUPTED = 1, 130
+
+
+@dataclass(frozen=True)
+class MachineConfig:
+    """What one server needs to know besides the plan.
+
+    address: where it listens; stream: its second address, another port of the same host if empty. server_keys: public
+    keys of p0, p1 and the dealer. roles: public key -> role, of those who may connect to a party.
+    wait: seconds to wait for the other servers at the start.
+    """
+
+    name: str
+    keys: KeyPair
+    address: str
+    server_keys: Mapping[str, str]
+    roles: Mapping[str, str]
+    timeout: float = TIMEOUT_SECONDS
+    window: int = WINDOW_BYTES
+    wait: float = WAIT_SECONDS
+    stream: str = ""
+    origin: str = ""
+    """Where the address was written, for messages; stream_origin: where the second one was."""
+    stream_origin: str = ""
+
+
+def run(
+    plan: Plan,
+    config: MachineConfig,
+    addresses: Callable[[str, str], Mapping[str, str]],
+    ready: Callable[[], None] = lambda: None,
+) -> None:
+    """Serves until an error, which is raised here after all who are connected were told.
+
+    addresses: from the addresses that this server listens at, first and second, those of all servers, the second ones
+    under the name of `stream_of` where they are known. ready: called when all have met.
+    """
+    keep_memory()
+    _allow_connections()
+    check_seconds(timeout=config.timeout, wait=config.wait)
+    others = [name for name in SERVERS if name != config.name]
+    node = Node(Hello(config.name, plan.hash, FORMAT), config.keys, config.timeout)
+    server: Party | Dealer | None = None
+    try:
+        machines = {config.server_keys[name]: name for name in others}
+        with _naming(config.origin):
+            if config.name == "dealer":
+                node.listen(config.address, machines, {})
+            else:
+                node.listen(config.address, machines, config.roles, client_limits(plan, int(config.name[1])))
+        with _naming(config.stream_origin):
+            node.open_stream(config.stream)
+        _stop_between_messages(node)
+        where = addresses(node.address, node.stream_address)
+        for name in others:
+            node.connect(name, where[name], config.server_keys[name], where.get(stream_of(name), ""))
+        node.meet(others, config.wait)
+        ready()
+        if config.name == "dealer":
+            server = Dealer(plan, node, lambda party, wait: MaterialSink(node, party, config.window, wait))
+        else:
+            channel = PeerChannel(node, "p1" if config.name == "p0" else "p0")
+            records = MaterialSource(node, config.window)
+            server = Party(Executions(plan, int(config.name[1]), node, channel, records))
+        server.serve()
+    except PeerError as error:
+        doing = server.doing if server else "the start"
+        node.farewell(error.peer, error.op or doing or "between executions", str(error))
+        raise
+    except KeyboardInterrupt:
+        node.farewell("", "", f"{config.name} was stopped")
+        raise
+    except Exception as error:
+        doing = server.doing if server else "the start"
+        node.farewell("", doing, f"{config.name} failed at {doing}: {type(error).__name__}: {error}")
+        raise
+    finally:
+        node.close()
+
+
+@contextmanager
+def _naming(origin: str) -> Iterator[None]:
+    """Puts the place in a file before the message of an InputError."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{origin}: {error}" if origin else str(error)) from None
+
+
+def _stop_between_messages(node: Node) -> None:
+    """Ctrl-C and SIGTERM (a service manager's way to say it) end this process, though not within a message, after which
+    the others could not read the farewell."""
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: node.interrupt())
+
+
+def _allow_connections() -> None:
+    """As many open files as the system lets us have, so that silent strangers cannot use them up so soon."""
+    if sys.platform != "win32":
+        import resource
+
+        with suppress(OSError, ValueError):
+            most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def main() -> None:
+    """The launched process: configuration, plan and addresses on standard input, the addresses bound on standard
+    output.
+    """
+    stdin, stdout = sys.stdin.buffer, sys.stdout
+    given = json.loads(stdin.readline())
+    plan = Plan.from_bytes(stdin.read(given["plan_bytes"]))
+    config = MachineConfig(
+        name=given["name"],
+        keys=KeyPair(**given["keys"]),
+        address="tcp://127.0.0.1:*",
+        server_keys=given["server_keys"],
+        roles=given["roles"],
+        timeout=given["timeout"],
+        window=given["window"],
+        wait=given["timeout"],
+    )
+
+    def addresses(own: str, stream: str) -> Mapping[str, str]:
+        print(json.dumps({config.name: own, stream_of(config.name): stream}), file=stdout, flush=True)
+        line = stdin.readline()
+        if not line:
+            os._exit(EXIT_ERROR)  # the parent has gone already
+        threading.Thread(target=_end_with_stdin, name="end-with-parent", daemon=True).start()
+        if given["nice"]:
+            os.nice(given["nice"])  # after the I/O thread has started, which keeps its priority
+        return dict(json.loads(line))
+
+    try:
+        run(plan, config, addresses)
+    except Error as error:
+        print(f"{config.name}: {error}", file=sys.stderr, flush=True)
+        sys.exit(EXIT_ERROR)
+
+
+def _end_with_stdin() -> None:
+    """Ends this process at once when standard input does: nobody is left who could want an answer."""
+    while os.read(0, 4096):
+        continue
+    os._exit(0)

@@ -1,0 +1,142 @@
+"""What roles have left at a party for coming executions: how much they may leave, what both parties have, what is
+next.
+
+A submission goes to both parties and reaches them at different times, or only one of them. Each party keeps what it
+has; p0 also keeps which of them p1 has, since p0 decides what runs. No sockets and no clock here: `party.py` talks to
+the clients and to the other party, and says what time it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..encoding.sharing import payload_sizes
+from ..plan import Plan
+
+__all__ = ["Key", "Submission", "Submissions", "client_limits"]
+
+ID_LENGTH = 64  # characters at most; clients of ours use 32
+AHEAD_AT_LEAST, AHEAD_AT_MOST = 4, 64  # submissions that one role may have waiting for others
+AHEAD_BYTES = 256 << 20  # and how much memory they may take, if that allows AHEAD_AT_LEAST
+CONTROL_BYTES = 64 << 10  # frames that carry no shares are smaller
+CONTROLS_AHEAD = 16  # messages beside submissions that a client may have on the way
+
+Key = tuple[str, str, str]
+"""Stage (the name of a procedure), role and id of a submission."""
+
+
+@dataclass
+class Submission:
+    """What a client has left here for one execution, and the way back to it."""
+
+    route: bytes
+    payload: memoryview
+    arrived: float
+    """When it came; at p0, which waits for that, when p1's half was known to have come too."""
+
+
+def client_limits(plan: Plan, number: int) -> tuple[int, int]:
+    """What a client may send party `number` while it computes: bytes of a frame, messages."""
+    sizes = _sizes(plan, number).values()
+    return max(sizes, default=0) + CONTROL_BYTES, max(map(_ahead, sizes), default=0) + CONTROLS_AHEAD
+
+
+def _sizes(plan: Plan, number: int) -> dict[tuple[str, str], int]:
+    """Bytes of a submission to party `number` by stage and role."""
+    stages = [p.name for p in plan.procedures]
+    return {(s, r): payload_sizes(plan.feeds_of(r, s))[number] for s in stages for r in plan.roles_of(s)}
+
+
+def _ahead(nbytes: int) -> int:
+    """How many submissions of this size a role may have waiting."""
+    return max(AHEAD_AT_LEAST, min(AHEAD_AT_MOST, AHEAD_BYTES // max(nbytes, 1)))
+
+
+class Submissions:
+    """The submissions at party `number`, by stage and role in the order of their arrival."""
+
+    def __init__(self, plan: Plan, number: int) -> None:
+        self.roles = {p.name: plan.roles_of(p.name) for p in plan.procedures}
+        self._standing = {p.name for p in plan.procedures if p.standing}
+        self._sizes = _sizes(plan, number)
+        self._held: dict[tuple[str, str], dict[str, Submission]] = {place: {} for place in self._sizes}
+        self._lone: dict[Key, float] = {}  # known to be at one party only -> since when
+
+    def problem(self, key: Key, sizes: Sequence[int]) -> str:
+        """Why a submission with payload frames of these sizes cannot be taken; empty when it can."""
+        stage, role, number = key
+        if (stage, role) not in self._held:
+            return f"{role} has no part in {stage!r} of this plan"
+        if not 0 < len(number) <= ID_LENGTH or number in self._held[stage, role]:
+            return f"expected a new id of at most {ID_LENGTH} characters, {role} sent {number!r}"
+        if list(sizes) != [self._sizes[stage, role]]:
+            found = f"{sizes[0]} bytes" if len(sizes) == 1 else f"{len(sizes)} frames"
+            return f"{role} sent {found} of shares, where the plan has {self._sizes[stage, role]} bytes"
+        return ""
+
+    def ahead(self, stage: str, role: str) -> int:
+        """How many submissions the role may have waiting here."""
+        return _ahead(self._sizes[stage, role])
+
+    def waiting(self, stage: str, role: str) -> Mapping[str, Submission]:
+        """The role's submissions here by id."""
+        return self._held[stage, role]
+
+    def get(self, key: Key) -> Submission | None:
+        stage, role, number = key
+        return self._held.get((stage, role), {}).get(number)
+
+    def add(self, key: Key, submission: Submission) -> None:
+        """A submission has arrived here."""
+        stage, role, number = key
+        self._held[stage, role][number] = submission
+        self._met(key, submission.arrived)
+
+    def elsewhere(self, key: Key, now: float) -> None:
+        """A submission has arrived at the other party."""
+        here = self.get(key)
+        if here is not None:
+            here.arrived = now
+        self._met(key, now)
+
+    def _met(self, key: Key, now: float) -> None:
+        if self._lone.pop(key, None) is None:
+            self._lone[key] = now
+
+    def drop(self, key: Key) -> Submission | None:
+        """Forgets a submission, here and what is known of the other party; what was here."""
+        stage, role, number = key
+        self._lone.pop(key, None)
+        return self._held.get((stage, role), {}).pop(number, None)
+
+    # -- p0 decides -----------------------------------------------------------------------------------------------
+
+    def next(self, stage: str) -> dict[str, str] | None:
+        """For each role the id of its first submission (its last, where they stand) that both parties have; None while
+        a role has none."""
+        ids = {}
+        for role in self.roles[stage]:
+            whole = self._whole(stage, role)
+            if not whole:
+                return None
+            ids[role] = whole[-1 if stage in self._standing else 0]
+        return ids
+
+    def superseded(self, stage: str, role: str) -> list[Key]:
+        """Submissions of the role that stand until newer ones, which both parties have, replace them."""
+        if stage not in self._standing:
+            return []
+        whole, held = self._whole(stage, role), list(self._held[stage, role])
+        return [(stage, role, number) for number in held[: held.index(whole[-1])]] if whole else []
+
+    def lone(self) -> Mapping[Key, float]:
+        """Submissions that only one of the parties has, and since when; `get` tells which of them."""
+        return dict(self._lone)
+
+    def asked_for(self, key: Key, now: float) -> None:
+        """The other party has been asked for a submission that only we have: its time begins anew."""
+        self._lone[key] = now
+
+    def _whole(self, stage: str, role: str) -> list[str]:
+        return [number for number in self._held[stage, role] if (stage, role, number) not in self._lone]

@@ -1,0 +1,152 @@
+"""One plan on its servers, as this process reaches it: a client for each of our roles, and the processes of ours.
+
+Nothing is shared before all of it has been checked (`roles/inputs.py`). A deployment is used by one thread at a time;
+whose turn it is, and what users see, are the session's business.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..deployment.cluster import key_path, load_cluster, load_key
+from ..deployment.local import Processes, SeenBy
+from ..errors import InputError
+from ..execution.stats import Stats, run_stats
+from ..limits import check_seconds
+from ..plan import CHECK_PREFIX, Plan
+from ..roles.client import Answer, Prepare, RoleClient
+from ..roles.inputs import ByRole, Given
+
+__all__ = ["Computed", "Deployment", "launched", "linked"]
+
+Array = np.ndarray
+Numbers = Mapping[str, str]
+"""role -> the number by which it asks for its answer."""
+
+
+@dataclass(frozen=True)
+class Computed:
+    """The results of one run, and what it took."""
+
+    results: dict[str, Array]
+    stats: Stats
+
+
+class Deployment:
+    """A plan, the clients of our roles, and in a local session the processes."""
+
+    def __init__(
+        self, plan: Plan, clients: Mapping[str, RoleClient], prepare: Prepare, processes: Processes | None = None
+    ) -> None:
+        self.plan = plan
+        self.processes = processes
+        self.given = Given(plan, tuple(clients), prepare, stacked=processes is not None)
+        self.edition = 0
+        """Of the parameters that the parties were given by us."""
+        self._clients = dict(clients)
+        self._abandoned: deque[Numbers] = deque()
+
+    @property
+    def clients(self) -> list[RoleClient]:
+        return list(self._clients.values())
+
+    def provide(self, encoded: ByRole, edition: int) -> None:
+        """Shares parameters; returns when the parties hold them."""
+        numbers = {role: self._clients[role].submit("setup", feeds) for role, feeds in encoded.items()}
+        for role, number in numbers.items():
+            self._clients[role].wait_held(number)
+        self.edition = edition
+
+    def submit(self, encoded: ByRole) -> Numbers:
+        """Shares the inputs of a run."""
+        self._forget_abandoned()
+        return {role: self._clients[role].submit("run", feeds) for role, feeds in encoded.items()}
+
+    def wait(self, numbers: Numbers) -> Computed:
+        """Waits for a run. Raises InputError when it broke what the model promises."""
+        answers = [self._clients[role].wait_answer(number) for role, number in numbers.items()]
+        if not answers:
+            raise InputError("this role has no part in a run of this plan: it neither feeds it nor learns from it")
+        stats = run_stats(self.plan, answers[0].reports, sum(a.client_bytes for a in answers), 0.0)
+        return Computed(self._results(answers), stats)
+
+    def abandon(self, numbers: Numbers) -> None:
+        """Nobody will wait for this run. May be called by any thread at any time, as by a generator that is collected.
+
+        In a local session the run is still made: were it withdrawn, which the parties learn from one role after the
+        other, what one role submits next could meet what another had submitted for this run.
+        """
+        self._abandoned.append(numbers)
+
+    def close(self) -> None:
+        """Leaves the parties, and ends the processes. Closing again does nothing."""
+        while self._clients:
+            self._clients.popitem()[1].close()
+        if self.processes is not None:
+            self.processes.close()
+
+    def _forget_abandoned(self) -> None:
+        while self._abandoned:
+            for role, number in self._abandoned.popleft().items():
+                self._clients[role].forget(number, withdraw=self.processes is None)
+
+    def _results(self, answers: list[Answer]) -> dict[str, Array]:
+        got = {name: value for answer in answers for name, value in answer.results.items()}
+        broken = [n.removeprefix(CHECK_PREFIX) for n, v in got.items() if n.startswith(CHECK_PREFIX) and not v]
+        if broken:
+            raise InputError("the values of this run break what the model promises: " + "; ".join(broken))
+        return {r.name: got[r.name] for r in self.plan.results if r.name in got and not r.name.startswith(CHECK_PREFIX)}
+
+
+def launched(
+    plan: Plan, prepare: Prepare, timeout: float, window: int, seen_by: SeenBy, alive: Callable[[], None]
+) -> Deployment:
+    """Starts a dealer and both parties as processes on this machine, and connects all roles of the plan.
+
+    alive: called while waiting, then and later; may raise why that is in vain. The rest is as of `launch_plan`.
+    """
+    check_seconds(timeout=timeout)
+    with ExitStack() as on_failure:
+        processes = Processes(plan, plan.roles, timeout, window, seen_by)
+        on_failure.callback(processes.close)
+
+        def well() -> None:
+            alive()
+            processes.check()
+
+        clients: dict[str, RoleClient] = {}
+        for role in plan.roles:
+            clients[role] = RoleClient(
+                plan, role, processes.role_keys[role], processes.addresses, processes.server_keys, timeout, well
+            )
+            on_failure.callback(clients[role].close)
+        on_failure.pop_all()
+    return Deployment(plan, clients, prepare, processes)
+
+
+def linked(
+    cluster: str | Path,
+    plan: Plan,
+    prepare: Prepare,
+    role: str,
+    key: str | os.PathLike[str] | None,
+    timeout: float,
+    wait: float,
+    alive: Callable[[], None],
+) -> Deployment:
+    """Connects one role to servers that are running. alive: as of `launched`. The rest is as of `connect_plan`."""
+    if role not in plan.roles:
+        raise InputError(f"the plan has no role {role!r}; it has {', '.join(plan.roles)}")
+    check_seconds(timeout=timeout, wait=wait)
+    machines = load_cluster(cluster)
+    keys = load_key(key if key is not None else key_path(machines.path, role))
+    machines.check_key(role, keys)
+    client = RoleClient(plan, role, keys, machines.addresses, machines.server_keys, timeout, alive, wait)
+    return Deployment(plan, {role: client}, prepare)

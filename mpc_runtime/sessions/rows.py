@@ -1,0 +1,80 @@
+"""The runs that many rows take, one after the other: each is computed while the next is encoded, shared and sent.
+
+Which rows a run has is `roles/batches.py`'s, whose turn it is the session's.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..errors import Error, InputError
+from ..execution.stats import Stats
+from ..plan import CHECK_PREFIX
+from ..roles.batches import Batches
+from ..roles.inputs import ByRole
+from .deployed import Deployment, Numbers
+
+__all__ = ["Rows"]
+
+Array = np.ndarray
+BATCHES_AHEAD = 2  # one is computed while the next is encoded, shared and sent
+
+
+class Rows:
+    """The rows of one call. edition: of the parameters, with which all rows are computed."""
+
+    def __init__(self, deployment: Deployment, inputs: Mapping[str, Any], edition: int) -> None:
+        self.stats = Stats()
+        """Of the runs that are done."""
+        self.done = 0
+        """How many rows are done."""
+        self.deployment = deployment
+        self._edition = edition
+        self._tensors = deployment.given.tensors("run")
+        results = tuple(r for r in deployment.plan.results if not r.name.startswith(CHECK_PREFIX))
+        self.batches = Batches(deployment.plan, self._tensors, results, inputs, deployment.given.stacked)
+        self._coming = iter(self.batches)
+        self._inputs = inputs
+        self._waiting: deque[Numbers] = deque()
+        self._refused = ""  # what comes next is wrong; what was before it is still computed
+
+    def check(self) -> None:
+        """Raises InputError with all that is wrong with the rows, before the first run."""
+        self.deployment.given.check(self.batches.tensors(self._tensors), self._inputs, "input")
+
+    def check_edition(self, edition: int) -> None:
+        """Raises Error when the parameters are others now."""
+        if edition != self._edition:
+            raise Error("the parameters were replaced while these rows were computed, half of them with the old ones")
+
+    def step(self, params: ByRole) -> dict[str, Array] | None:
+        """The results of the next run, cut to the rows given; None when there is none left."""
+        while len(self._waiting) < BATCHES_AHEAD and not self._refused:
+            batch = next(self._coming, None)
+            if batch is None:
+                break
+            try:
+                given = self.deployment.given
+                encoded = given.encode("run", given.check(self._tensors, batch, "input"), params)
+            except InputError as error:
+                self._refused = str(error)
+                break
+            self._waiting.append(self.deployment.submit(encoded))
+        if not self._waiting:
+            if self._refused:
+                raise InputError(self._refused)
+            return None
+        computed = self.deployment.wait(self._waiting.popleft())
+        self.stats = self.stats.plus(computed.stats)
+        part = self.batches.cut(computed.results, self.done)
+        self.done = self.batches.count(self.stats.runs)
+        return part
+
+    def abandon(self) -> None:
+        """Nobody asks for the runs that are under way."""
+        while self._waiting:
+            self.deployment.abandon(self._waiting.popleft())

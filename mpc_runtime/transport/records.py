@@ -1,0 +1,227 @@
+"""A plan's byte streams over ZeroMQ: the channel between the parties, and the material from the dealer.
+
+Material travels as records. A record is a control message `record` (procedure, index), data messages, and a control
+message `dealt` (seconds, bytes). A party takes records in order of their index and drops what it passes over: a
+dropped record is burnt. The dealer may be ahead by `window` bytes per party and `RECORDS_AHEAD` records; parties
+grant new credit as they read.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..errors import MaterialError, PeerError
+from .channel import Buffer, as_bytes
+from .link import Link, Message
+from .node import Node
+
+__all__ = ["MaterialSink", "MaterialSource", "PeerChannel"]
+
+PATIENCE = 10  # a peer may compute this many times the timeout before it answers; its death is noticed long before
+COALESCE_BYTES = 1 << 19  # small writes of material are gathered into frames of about this size
+CREDIT_SHARE = 4  # credit is granted again when this fraction of the window has been read
+
+
+def _await(node: Node, link: Link, at: object) -> Message | memoryview:
+    """The next thing that the server at the other end of `link` says."""
+    deadline = time.monotonic() + PATIENCE * node.timeout
+    while (item := link.next(wait=True)) is None:
+        node.check(at)
+        if time.monotonic() > deadline:
+            raise PeerError(
+                f"{link.name} sent nothing for {PATIENCE * node.timeout:g} s while we wait at {at}; "
+                "if it still computes, give it more with --timeout",
+                link.name,
+                str(at),
+            )
+    return item
+
+
+class PeerChannel:
+    """The `PartyChannel` to the other party. Control messages that arrive among the data wait in `controls`."""
+
+    def __init__(self, node: Node, peer: str) -> None:
+        self._node = node
+        self._link = node.links[peer]
+        self._peer = peer
+        self.controls: deque[Message] = deque()
+
+    def send(self, buffer: Buffer) -> None:
+        self._node.send(self._peer, buffer)
+
+    def recv(self, nbytes: int, at: object) -> memoryview:
+        while True:
+            item = _await(self._node, self._link, at)
+            if not isinstance(item, Message):
+                break
+            self.controls.append(item)
+        if item.nbytes != nbytes:
+            raise PeerError(
+                f"{self._peer} sent {item.nbytes} bytes at {at}, where the plan has {nbytes}", self._peer, str(at)
+            )
+        return item
+
+    def control(self) -> Message | None:
+        """The next control message, if one has arrived; between executions nothing else may arrive."""
+        if self.controls:
+            return self.controls.popleft()
+        item = self._link.next()
+        if item is None or isinstance(item, Message):
+            return item
+        raise PeerError(f"{self._peer} sent {item.nbytes} bytes of data between executions", self._peer)
+
+
+class MaterialSource:
+    """The party's end of the dealer's `Records`."""
+
+    def __init__(self, node: Node, window: int, dealer: str = "dealer") -> None:
+        self._node = node
+        self._link = node.links[dealer]
+        self._dealer = dealer
+        self._grant_at = window // CREDIT_SHARE
+        self._rest = memoryview(b"")
+        self._read = 0
+        self._record: tuple[str, int] | None = None
+        self._announced: Message | None = None
+
+    def announced(self, procedure: str) -> int | None:
+        """The index of the next record, if it has been announced and is one of `procedure`; does not wait."""
+        while self._announced is None and (item := self._link.next()) is not None:
+            self._note(item)
+        if self._announced is None or self._announced.body["procedure"] != procedure:
+            return None
+        return int(self._announced.body["index"])
+
+    def next_of(self, procedure: str) -> int:
+        """Passes over records up to the next one of `procedure`; its index."""
+        while True:
+            message = self._announcement(procedure)
+            if message.body["procedure"] == procedure:
+                return int(message.body["index"])
+            self._announced = None
+
+    def open(self, procedure: str, index: int, at: object) -> None:
+        """Passes over records below `index` and begins to read that one, which must be of `procedure`."""
+        while int(self._announcement(at).body["index"]) < index:
+            self._announced = None
+        found = self._announcement(at).body
+        if (found["procedure"], found["index"]) != (procedure, index):
+            raise MaterialError(
+                f"expected material {index} for {procedure}, the dealer sent {found['index']} for {found['procedure']}"
+            )
+        self._announced = None
+        self._record = procedure, index
+        self._rest = memoryview(b"")
+
+    def read(self, nbytes: int, at: object) -> memoryview:
+        if not self._rest.nbytes and nbytes:
+            self._rest = self._piece(at)
+        if nbytes <= self._rest.nbytes:
+            piece, self._rest = self._rest[:nbytes], self._rest[nbytes:]
+            return piece
+        out = np.empty(nbytes, np.uint8)
+        filled = 0
+        while filled < nbytes:
+            if not self._rest.nbytes:
+                self._rest = self._piece(at)
+            step = min(nbytes - filled, self._rest.nbytes)
+            out[filled : filled + step] = self._rest[:step]
+            self._rest = self._rest[step:]
+            filled += step
+        return out.data
+
+    def finish(self, at: object) -> dict[str, Any]:
+        """The dealer's summary (`seconds`, `bytes`) at the end of the record; what was read is credited."""
+        item = _await(self._node, self._link, at)
+        if self._rest.nbytes or not isinstance(item, Message) or item.kind != "dealt":
+            raise MaterialError(f"the dealer's record is longer than the plan's, found at {at}")
+        self._grant(self._record[1] if self._record else None)
+        self._record = None
+        return item.body
+
+    def _piece(self, at: object) -> memoryview:
+        item = _await(self._node, self._link, at)
+        if isinstance(item, Message):
+            raise MaterialError(f"the dealer's record ends too early, at {at}")
+        self._read += item.nbytes
+        if self._read >= self._grant_at:
+            self._grant(None)
+        return item
+
+    def _announcement(self, at: object) -> Message:
+        """The next `record` message."""
+        while self._announced is None:
+            self._note(_await(self._node, self._link, at))
+        return self._announced
+
+    def _note(self, item: Message | memoryview) -> None:
+        """Something that arrived between records: an announcement, or a piece of a record passed over."""
+        if not isinstance(item, Message):
+            self._read += item.nbytes
+            if self._read >= self._grant_at:
+                self._grant(None)
+        elif item.kind == "record":
+            self._announced = item
+            self._grant(int(item.body["index"]) - 1)
+
+    def _grant(self, used: int | None) -> None:
+        """Tells the dealer how many bytes were read since the last time, and which record is done with."""
+        self._node.say(self._dealer, {"kind": "credit", "bytes": self._read, "used": used})
+        self._read = 0
+
+
+class MaterialSink:
+    """The dealer's end of one party's records; a `RecordSink`. `wait` is called while the window is full."""
+
+    def __init__(self, node: Node, party: str, window: int, wait: Callable[[], None]) -> None:
+        self._node = node
+        self._party = party
+        self._window = window
+        self._wait = wait
+        self._small: list[memoryview] = []
+        self._small_bytes = 0
+        self._ahead_bytes = 0
+        self.used = -1
+        """The last record that the party is done with."""
+
+    def write(self, buffer: Buffer) -> None:
+        view = as_bytes(buffer)
+        self._small.append(view)
+        self._small_bytes += view.nbytes
+        if self._small_bytes >= COALESCE_BYTES:
+            while self._ahead_bytes and self._ahead_bytes + self._small_bytes > self._window:
+                self._wait()
+            self.flush()
+
+    def begin(self, procedure: str, index: int) -> None:
+        """Announces a record."""
+        self._node.say(self._party, {"kind": "record", "procedure": procedure, "index": index})
+
+    def end(self, seconds: float, written: int) -> None:
+        """Sends the rest of the record, and that it is one."""
+        self.flush()
+        self._node.say(self._party, {"kind": "dealt", "seconds": seconds, "bytes": written})
+
+    def flush(self) -> None:
+        """Sends what has been gathered."""
+        if not self._small_bytes:
+            return
+        whole = self._small[0] if len(self._small) == 1 else memoryview(b"".join(self._small))
+        self._ahead_bytes += self._small_bytes
+        self._small, self._small_bytes = [], 0
+        self._node.send(self._party, whole)
+
+    def drop(self) -> None:
+        """Forgets what has been gathered, when a record is abandoned."""
+        self._small, self._small_bytes = [], 0
+
+    def credit(self, message: Message) -> None:
+        """Takes note of what the party has read."""
+        self._ahead_bytes -= int(message.body["bytes"])
+        if message.body["used"] is not None:
+            self.used = max(self.used, int(message.body["used"]))
