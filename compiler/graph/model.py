@@ -1,0 +1,101 @@
+"""A whole model: its values, what is prepared, its outputs, and the walk and the rewriting of all of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from compiler.graph.kinds import Precision
+from compiler.graph.values import Value, apply
+
+if TYPE_CHECKING:
+    from dsl.ast import Span
+
+
+@dataclass(frozen=True)
+class Output:
+    """A result and the roles that learn it."""
+
+    name: str
+    value: Value
+    roles: tuple[str, ...]
+    span: Span | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """An expression over leaves of `role` alone, which its client evaluates in float64 before sharing.
+
+    `stage` is "setup" when it depends on params only (once a session), else "run".
+    """
+
+    role: str
+    value: Value
+    name: str
+    stage: str
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A model. `inputs` and `params` are leaf values in source order, whether or not an output needs them."""
+
+    name: str
+    roles: tuple[str, ...]
+    dims: Mapping[str, int]
+    precision: Precision
+    inputs: tuple[Value, ...]
+    params: tuple[Value, ...]
+    outputs: tuple[Output, ...]
+    prepared: tuple[Preparation, ...] = ()
+    source: str = field(default="", repr=False)
+    filename: str = "<text>"
+
+    def values(self) -> list[Value]:
+        """Every value that an output needs, arguments before their users, in a stable order."""
+        return topological(output.value for output in self.outputs)
+
+    def uses(self) -> Counter[Value]:
+        """How many arguments and outputs refer to each value that an output needs."""
+        counts = Counter(output.value for output in self.outputs)
+        for value in self.values():
+            counts.update(value.args)
+        return counts
+
+
+def topological(roots: Iterable[Value]) -> list[Value]:
+    """All values that `roots` need, arguments first; without recursion, for deep models."""
+    order: dict[Value, None] = {}
+    for root in roots:
+        stack: list[tuple[Value, Iterator[Value]]] = [(root, iter(root.args))]
+        while stack:
+            value, rest = stack[-1]
+            if value in order:
+                stack.pop()
+                continue
+            following = next((arg for arg in rest if arg not in order), None)
+            if following is None:
+                order[value] = None
+                stack.pop()
+            else:
+                stack.append((following, iter(following.args)))
+    return list(order)
+
+
+Rule = Callable[[Value, tuple[Value, ...]], Value]
+
+
+def rebuild(value: Value, args: tuple[Value, ...]) -> Value:
+    """`value` with other arguments (of the same types); itself when they are its own."""
+    if all(new is old for new, old in zip(args, value.args, strict=True)):
+        return value
+    return apply(value.op, *args, span=value.span, name=value.name, declared=value.declared)
+
+
+def rewrite(graph: Graph, rule: Rule = rebuild) -> Graph:
+    """The graph with `rule(value, new arguments)` in the place of each value, arguments first."""
+    new: dict[Value, Value] = {}
+    for value in graph.values():
+        new[value] = rule(value, tuple(new[arg] for arg in value.args))
+    return replace(graph, outputs=tuple(replace(output, value=new[output.value]) for output in graph.outputs))

@@ -1,0 +1,175 @@
+"""Tensor operations: what each has to say about itself, and the leaves, which no argument makes.
+
+What each op means is in `compiler.ops`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from compiler.graph.interval import BITS, UNKNOWN, Interval
+from compiler.graph.kinds import Array, Kind, OpError, Shape
+
+if TYPE_CHECKING:
+    from compiler.graph.values import Value
+
+
+class Rounding(Enum):
+    """What an op's own rounding adds to the range of a fixed result, beside what its operands bring."""
+
+    NONE = "none"  # it only moves elements
+    STEPS = "steps"  # a truncation and an encoding: some steps of the format
+    RELATIVE = "relative"  # a smooth function: a part of the result
+
+
+BATCH = "batch"  # the dim whose rows `run_batches` counts
+NO_ROWS = -1  # a value that depends on no rows
+ROWS_MEET = -2  # an element depends on several rows, or the rows are on no one axis
+
+FACTS = ("symbol", "infer", "interval", "evaluate", "rows", "rounding", "commutative", "monotone", "private")
+OPS: dict[str, type[TensorOp]] = {}
+"""Every op that can stand in a graph, by its name."""
+
+
+@dataclass(frozen=True)
+class TensorOp:
+    """One tensor operation. Subclasses are frozen dataclasses whose fields are ints, floats, strings and tuples.
+
+    Each says all of FACTS about itself, or takes it from its family (a subclass that is `abstract`); one that forgets a
+    fact cannot be defined.
+    """
+
+    symbol: ClassVar[str]
+    """How messages write it: `+`, relu; empty for what no author writes."""
+    rounding: ClassVar[Rounding]
+    commutative: ClassVar[bool]
+    """Whether the order of the arguments does not matter."""
+    monotone: ClassVar[bool]
+    """Whether it is a function of each element alone that does not decrease: a maximum may then be taken before it."""
+    private: ClassVar[bool]
+    """Whether it can be expanded into gates. Others are for constants and for what one role's client prepares."""
+
+    def __init_subclass__(cls, abstract: bool = False, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        if abstract:
+            return
+        missing = [fact for fact in FACTS if getattr(cls, fact, None) is getattr(TensorOp, fact, None)]
+        if missing:
+            raise TypeError(f"the op {cls.__name__} does not say its {', '.join(missing)}")
+        if cls.__name__ in OPS:
+            raise TypeError(f"there is an op {cls.__name__} already, {OPS[cls.__name__]}")
+        OPS[cls.__name__] = cls
+
+    def infer(self, *args: Value) -> tuple[Kind, Shape]:
+        """The result's type; raises OpError with the message for the user."""
+        raise OpError(f"{self.name} takes no arguments")
+
+    def interval(self, *args: Value) -> Interval:
+        """A range that holds every element of the result, from the arguments' ranges, shapes and constants."""
+        raise AssertionError(f"{self.name} has no range")
+
+    def evaluate(self, *arrays: Array) -> Array:
+        """The plaintext meaning: float64, int64 and bool arrays in, one of them out."""
+        raise TypeError(f"{self.name} has no value of its own")
+
+    def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
+        """The axis of the result, of this shape, along which the rows of the dim `batch` are, or ROWS_MEET.
+
+        axes: those of the arguments, NO_ROWS for one that depends on none; at least one does.
+        """
+        raise AssertionError(f"{self.name} says nothing of rows")
+
+    @property
+    def name(self) -> str:
+        return type(self).__name__
+
+
+# -- leaves ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Leaf(TensorOp, abstract=True):
+    """A value that no argument makes; `kind` and `shape` are declared."""
+
+    kind: Kind
+    shape: Shape
+    symbol: ClassVar[str] = ""
+    rounding: ClassVar[Rounding] = Rounding.NONE
+    commutative: ClassVar[bool] = False
+    monotone: ClassVar[bool] = False
+    private: ClassVar[bool] = False
+
+    def infer(self, *args: Value) -> tuple[Kind, Shape]:
+        return self.kind, self.shape
+
+    def interval(self, *args: Value) -> Interval:
+        return BITS if self.kind is Kind.BIT else UNKNOWN
+
+    def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
+        return NO_ROWS
+
+
+@dataclass(frozen=True)
+class Owned(Leaf, abstract=True):
+    """A leaf that one role provides."""
+
+    role: str
+    public: bool = False
+
+    def evaluate(self, *arrays: Array) -> Array:
+        raise TypeError(f"{self.name} has no value of its own: its owner provides it")
+
+
+@dataclass(frozen=True)
+class Input(Owned):
+    """Fresh for every run. `key` is the input's name in the source.
+
+    For `from hospital` (an array role) lowering makes one Input per member, each with the member's role
+    ("hospital[2]") and its index in `index_path`, and stacks them.
+    """
+
+    key: str = ""
+    index_path: tuple[int, ...] = ()
+    dims: tuple[str | None, ...] = ()  # per axis the name of the `dim` it is, when it is exactly one
+
+    def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
+        return self.dims.index(BATCH) if BATCH in self.dims else NO_ROWS
+
+
+@dataclass(frozen=True)
+class Param(Owned):
+    """Provided once per session. `key` is the parameter's path with PyTorch's dots: `block.0.conv1.weight`."""
+
+    key: str = ""
+    index_path: tuple[int, ...] = ()
+    dims: tuple[str | None, ...] = ()
+
+
+@dataclass(frozen=True)
+class Prepared(Owned):
+    """What the owner's client computes in float64 before it shares: `graph.prepared[index]`."""
+
+    index: int = 0
+
+
+@dataclass(frozen=True)
+class Constant(Leaf):
+    """A tensor that the compiler knows: C-order bytes of float64, int64 or bool (little-endian), hashable as it is."""
+
+    data: bytes = b""
+
+    @property
+    def array(self) -> Array:
+        return np.frombuffer(self.data, dtype=self.kind.dtype.newbyteorder("<")).reshape(self.shape)
+
+    def interval(self, *args: Value) -> Interval:
+        array = self.array
+        return Interval(float(array.min()), float(array.max())) if array.size else Interval(0, 0)
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return self.array.astype(self.kind.dtype)
