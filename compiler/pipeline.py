@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from compiler import passes
-from compiler.expand import Expanded, expand
-from compiler.expand.layouts import LAN, WAN, Network
-from compiler.graph import BATCH, Graph, Input, Kind, Owned, Param, Prepared, Value
+from compiler.expand import expand
+from compiler.expand.network import parse_network
+from compiler.graph import Graph
 from compiler.lowering.model import ModelErrors, lower
 from compiler.passes.check_promises import with_checks
 from compiler.passes.stored_ranges import with_rounding
-from compiler.planning.assign import Assigned, assign
-from compiler.planning.schedule import schedule
-from compiler.reading.batch_axis import row_axes
+from compiler.planning.assign import assign
+from compiler.planning.plan import feed_name, make_plan, origin, setup_feeds
 from compiler.reading.report import report
-from compiler.reading.serial import to_plain
 from dsl import ast, parse
 from dsl.errors import Diagnostic, SourceErrors, SyntaxErrors, with_source
-from mpc_runtime.analysis.leakage import manifest
-from mpc_runtime.errors import InputError
-from mpc_runtime.plan import Feed, Origin, Plan, Result, Tensor
-from mpc_runtime.version import VERSION
+from mpc_runtime.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -45,11 +39,10 @@ def compile_source(
     tree = _parse(text, filename, dims or {})
     lowered, warnings = _lower(tree, dims or {})
     graph, more = passes.run(with_checks(lowered) if checked else lowered)
-    expanded = expand(with_rounding(graph), link, feed_name, lambda value: _origin(value))
-    setup_feeds = {feed_name(leaf) for leaf in _leaves(graph) if _stage(graph, leaf) == "setup"}
-    assigned = assign(expanded, setup_feeds)
-    results = _results(expanded, lowered)
-    plan = _plan(graph, results, expanded, assigned, {"network": network, "checked": "yes" if checked else "no"})
+    expanded = expand(with_rounding(graph), link, feed_name, origin)
+    assigned = assign(expanded, setup_feeds(graph))
+    options = {"network": network, "checked": "yes" if checked else "no"}
+    plan = make_plan(graph, lowered, expanded, assigned, options)
     more += [report(graph, w.value, w.message, w.help, "warning") for w in expanded.warnings]
     told = sorted((*warnings, *more), key=lambda each: (each.line, each.column))
     return Stages(tree, lowered, graph, plan, with_source(told, text))
@@ -82,140 +75,3 @@ def _lower(
         except SourceErrors as behind:
             errors += [each for each in behind.diagnostics if each.severity == "error"]
         raise SourceErrors(errors, tree.source) from None
-
-
-def parse_network(text: str) -> Network:
-    """lan, wan or rtt=40ms,bandwidth=100Mbps."""
-    text = str(text)
-    named = {"lan": LAN, "wan": WAN}.get(text.strip().lower())
-    if named is not None:
-        return named
-    units = {"rtt": {"us": 1e-6, "ms": 1e-3, "s": 1.0}, "bandwidth": {"kbps": 1e3, "mbps": 1e6, "gbps": 1e9}}
-    found: dict[str, float] = {}
-    for part in text.split(","):
-        key, _, value = part.partition("=")
-        key, value = key.strip().lower(), value.strip().lower()
-        number = value.rstrip("abcdefghijklmnopqrstuvwxyz")
-        unit = units.get(key, {}).get(value[len(number) :])
-        try:
-            amount = float(number)
-        except ValueError:
-            amount = 0.0
-        if unit is None or amount <= 0:
-            raise InputError(
-                f"network: expected `lan`, `wan` or `rtt=40ms,bandwidth=100Mbps`, found {text!r}"
-                f" (units: {', '.join(units['rtt'])} and {', '.join(units['bandwidth'])})"
-            )
-        found[key] = amount * unit
-    return Network(found.get("rtt", LAN.round_trip), found.get("bandwidth", LAN.bandwidth))
-
-
-def feed_name(leaf: Value) -> str:
-    """What a leaf's feed is called: its key, with the member's index for an array role."""
-    op = leaf.op
-    if isinstance(op, Prepared):
-        return f"prepared.{op.index}"
-    assert isinstance(op, (Input, Param))
-    return op.key + "".join(f"[{i}]" for i in op.index_path)
-
-
-def _origin(value: Value) -> Origin:
-    symbol = value.op.symbol or value.op.name.lower()
-    label = symbol.replace("`", "").replace("unary ", "")
-    if isinstance(value.op, Owned):
-        label = value.name or label
-    if value.span is None:
-        return Origin(label, 0, 0)
-    return Origin(label, value.span.line, value.span.column)
-
-
-def _leaves(graph: Graph) -> list[Value]:
-    return [value for value in graph.values() if isinstance(value.op, Owned)]
-
-
-def _stage(graph: Graph, leaf: Value) -> str:
-    if isinstance(leaf.op, Prepared):
-        return graph.prepared[leaf.op.index].stage
-    return "setup" if isinstance(leaf.op, Param) else "run"
-
-
-def _plan(
-    graph: Graph, results: tuple[Result, ...], expanded: Expanded, assigned: Assigned, options: Mapping[str, str]
-) -> Plan:
-    scheduled = [schedule(draft, assigned.registers) for draft in assigned.procedures]
-    feeds = _feeds(graph, assigned)
-    plan = Plan(
-        name=graph.name,
-        version=VERSION,
-        options=(*options.items(), ("precision", f"bits={graph.precision.bits},frac={graph.precision.frac}")),
-        roles=tuple(graph.roles),
-        dims=tuple(sorted(graph.dims.items())),
-        inputs=tuple(_tensor(graph, leaf) for leaf in graph.inputs),
-        params=tuple(_tensor(graph, leaf) for leaf in graph.params),
-        feeds=feeds,
-        results=results,
-        registers=tuple(assigned.registers),
-        procedures=tuple(procedure for procedure, _ in scheduled),
-        leakage=(),
-        constants=tuple(expanded.constants),
-        origins=tuple(origins for _, origins in scheduled),
-        source=graph.source,
-        filename=graph.filename,
-    )
-    return replace(plan, leakage=manifest(plan))
-
-
-def _tensor(graph: Graph, leaf: Value) -> Tensor:
-    op = leaf.op
-    assert isinstance(op, (Input, Param))
-    allowed = leaf.declared or graph.precision.format_range(leaf.kind)
-    dims = tuple(name or "" for name in op.dims) or ("",) * len(leaf.shape)
-    member = op.index_path[0] if op.index_path else -1
-    lo, hi = float(allowed.lo), float(allowed.hi)
-    return Tensor(op.key, op.role, leaf.kind.value, leaf.shape, dims, lo, hi, op.public, member)
-
-
-def _feeds(graph: Graph, assigned: Assigned) -> tuple[Feed, ...]:
-    leaves = {feed_name(leaf): leaf for leaf in _leaves(graph)}
-    feeds = []
-    gates = [gate for draft in assigned.procedures for gate, _ in draft.ops]
-    for name, register in [(feed, gate.outs[0]) for gate in gates for feed in gate.feeds]:
-        leaf, t = leaves[name], assigned.registers[register]
-        op = leaf.op
-        assert isinstance(op, Owned)
-        expression, source = "", ""
-        if isinstance(op, Prepared):
-            nodes = to_plain(graph.prepared[op.index].value)
-            expression = json.dumps(nodes, sort_keys=True, separators=(",", ":"))
-        else:
-            assert isinstance(op, (Input, Param))
-            source = op.key
-        allowed = leaf.declared or graph.precision.format_range(leaf.kind)
-        feeds.append(
-            Feed(
-                name=name,
-                role=op.role,
-                stage=_stage(graph, leaf),
-                shape=leaf.shape,
-                domain=t.domain,
-                bits=t.bits,
-                scale=graph.precision.frac if leaf.kind is Kind.FIXED else 0,
-                public=op.public,
-                source=source,
-                expression=expression,
-                lo=float(allowed.lo),
-                hi=float(allowed.hi),
-            )
-        )
-    return tuple(feeds)
-
-
-def _results(expanded: Expanded, lowered: Graph) -> tuple[Result, ...]:
-    """The results, with the name of the dim `batch` at the axis of its rows where a result has them."""
-    axes = row_axes(output.value for output in lowered.outputs)
-    found = {output.name: axis for output, axis in zip(lowered.outputs, axes, strict=True)}
-
-    def dims(result: Result) -> tuple[str, ...]:
-        return tuple(BATCH if axis == found.get(result.name) else "" for axis in range(len(result.shape)))
-
-    return tuple(replace(result, dims=dims(result)) for result in expanded.results)

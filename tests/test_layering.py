@@ -38,7 +38,7 @@ COMPILER = {
     "reading": {"graph", "ops"},
     "passes": {"graph", "ops", "reading"},
     "expand": {"graph", "ops", "reading"},
-    "planning": {"expand"},
+    "planning": {"expand", "graph", "reading"},
 }
 """What each folder of the compiler may import of the compiler; `pipeline.py` and `cli` put them together."""
 DESCRIPTIONS = {"plan", "gates", "registers", "analysis", "errors", "version"}

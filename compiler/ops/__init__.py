@@ -14,24 +14,16 @@ from compiler.ops.activations import (
     Tanh,
 )
 from compiler.ops.build import index
+from compiler.ops.comparisons import And, Equal, Greater, GreaterEqual, Less, LessEqual, Not, NotEqual, Or
 from compiler.ops.elementwise import (
     Abs,
     Add,
-    And,
     Clip,
     Div,
-    Equal,
-    Greater,
-    GreaterEqual,
-    Less,
-    LessEqual,
     Maximum,
     Minimum,
     Mul,
     Neg,
-    Not,
-    NotEqual,
-    Or,
     Sign,
     Square,
     Sub,

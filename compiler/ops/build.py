@@ -15,17 +15,15 @@ import numpy as np
 
 from compiler.graph import Kind, OpError, Shape, TensorOp, Value, apply, constant, declare
 from compiler.ops.activations import Log, Reciprocal, Rsqrt, Softmax, Sqrt
+from compiler.ops.comparisons import And, Not, Or
 from compiler.ops.elementwise import (
     Add,
-    And,
     Clip,
     Div,
     Maximum,
     Minimum,
     Mul,
     Neg,
-    Not,
-    Or,
     Square,
     Sub,
     ToFixed,

@@ -11,17 +11,9 @@ from typing import Any
 from compiler.graph import OpError, Value, apply
 from compiler.ops import build
 from compiler.ops.activations import Exp, LeakyRelu, Reciprocal, Relu, Relu6, Rsqrt, Sigmoid, Sqrt, Tanh
+from compiler.ops.comparisons import And, Equal, Greater, GreaterEqual, Less, LessEqual, Not, NotEqual, Or
 from compiler.ops.elementwise import (
     Abs,
-    And,
-    Equal,
-    Greater,
-    GreaterEqual,
-    Less,
-    LessEqual,
-    Not,
-    NotEqual,
-    Or,
     Sign,
     Square,
 )

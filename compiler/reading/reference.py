@@ -13,7 +13,7 @@ import numpy as np
 
 from compiler.graph import Array, Graph, Input, Leaf, Param, Precision, Prepared, Value, topological
 from compiler.graph.interval import Interval
-from compiler.ops.elementwise import Comparison
+from compiler.ops.comparisons import Comparison
 from compiler.ops.rules import show
 from compiler.reading.formula import formula
 

@@ -1,0 +1,176 @@
+"""Comparisons, which give bits, and logic on bits, element by element, with NumPy's broadcasting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from compiler.graph import Array, Kind, Rounding, Shape, TensorOp, Value
+from compiler.graph.interval import BITS, Interval
+from compiler.ops.rules import NUMBERS, broadcast, expect_count, expect_kind
+from compiler.ops.shapes import aligned
+
+
+@dataclass(frozen=True)
+class Comparison(TensorOp, abstract=True):
+    """Compares what is stored, exactly; two numbers of one kind give a bit.
+
+    Ranges decide between whole numbers only: a fixed number is stored with the rounding of all that it is made of.
+    """
+
+    symbol: ClassVar[str] = ""
+    rounding: ClassVar[Rounding] = Rounding.NONE
+    monotone: ClassVar[bool] = False
+    private: ClassVar[bool] = True
+
+    def infer(self, *args: Value) -> tuple[Kind, Shape]:
+        expect_count(self.symbol, args, 2)
+        expect_kind(self.symbol, args, NUMBERS)
+        return Kind.BIT, broadcast(self.symbol, *args)
+
+    def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
+        return aligned(args, axes, shape)
+
+
+def _decided(args: tuple[Value, ...], certain: bool, impossible: bool) -> Interval:
+    if any(arg.kind is Kind.FIXED for arg in args):
+        return BITS
+    if certain:
+        return Interval(1, 1)
+    return Interval(0, 0) if impossible else BITS
+
+
+@dataclass(frozen=True)
+class Greater(Comparison):
+    symbol: ClassVar[str] = "`>`"
+    commutative: ClassVar[bool] = False
+
+    def interval(self, *args: Value) -> Interval:
+        a, b = args[0].range, args[1].range
+        return _decided(args, a.lo > b.hi, a.hi <= b.lo)
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.greater(*arrays)
+
+
+@dataclass(frozen=True)
+class GreaterEqual(Comparison):
+    symbol: ClassVar[str] = "`>=`"
+    commutative: ClassVar[bool] = False
+
+    def interval(self, *args: Value) -> Interval:
+        a, b = args[0].range, args[1].range
+        return _decided(args, a.lo >= b.hi, a.hi < b.lo)
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.greater_equal(*arrays)
+
+
+@dataclass(frozen=True)
+class Less(Comparison):
+    symbol: ClassVar[str] = "`<`"
+    commutative: ClassVar[bool] = False
+
+    def interval(self, *args: Value) -> Interval:
+        a, b = args[0].range, args[1].range
+        return _decided(args, a.hi < b.lo, a.lo >= b.hi)
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.less(*arrays)
+
+
+@dataclass(frozen=True)
+class LessEqual(Comparison):
+    symbol: ClassVar[str] = "`<=`"
+    commutative: ClassVar[bool] = False
+
+    def interval(self, *args: Value) -> Interval:
+        a, b = args[0].range, args[1].range
+        return _decided(args, a.hi <= b.lo, a.lo > b.hi)
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.less_equal(*arrays)
+
+
+@dataclass(frozen=True)
+class Equal(Comparison):
+    symbol: ClassVar[str] = "`==`"
+    commutative: ClassVar[bool] = True
+
+    def interval(self, *args: Value) -> Interval:
+        a, b = args[0].range, args[1].range
+        return _decided(args, a.width == b.width == 0 and a.lo == b.lo, a.intersect(b) is None)
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.equal(*arrays)
+
+
+@dataclass(frozen=True)
+class NotEqual(Comparison):
+    symbol: ClassVar[str] = "`!=`"
+    commutative: ClassVar[bool] = True
+
+    def interval(self, *args: Value) -> Interval:
+        a, b = args[0].range, args[1].range
+        return _decided(args, a.intersect(b) is None, a.width == b.width == 0 and a.lo == b.lo)
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.not_equal(*arrays)
+
+
+@dataclass(frozen=True)
+class Logic(TensorOp, abstract=True):
+    """Bits give bits."""
+
+    symbol: ClassVar[str] = ""
+    count: ClassVar[int] = 2
+    rounding: ClassVar[Rounding] = Rounding.NONE
+    monotone: ClassVar[bool] = False
+    private: ClassVar[bool] = True
+
+    def infer(self, *args: Value) -> tuple[Kind, Shape]:
+        expect_count(self.symbol, args, self.count)
+        return expect_kind(self.symbol, args, (Kind.BIT,)), broadcast(self.symbol, *args)
+
+    def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
+        return aligned(args, axes, shape)
+
+
+@dataclass(frozen=True)
+class And(Logic):
+    symbol: ClassVar[str] = "`and`"
+    commutative: ClassVar[bool] = True
+
+    def interval(self, *args: Value) -> Interval:
+        return args[0].range.minimum(args[1].range)
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.logical_and(*arrays)
+
+
+@dataclass(frozen=True)
+class Or(Logic):
+    symbol: ClassVar[str] = "`or`"
+    commutative: ClassVar[bool] = True
+
+    def interval(self, *args: Value) -> Interval:
+        return args[0].range.maximum(args[1].range)
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.logical_or(*arrays)
+
+
+@dataclass(frozen=True)
+class Not(Logic):
+    symbol: ClassVar[str] = "`not`"
+    commutative: ClassVar[bool] = False
+    count: ClassVar[int] = 1
+
+    def interval(self, *args: Value) -> Interval:
+        return Interval(1, 1) - args[0].range
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.logical_not(arrays[0])

@@ -1,0 +1,135 @@
+"""The plan: what the schedule of an expanded and assigned model is to every machine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+
+from compiler.expand import Expanded
+from compiler.graph import BATCH, Graph, Input, Kind, Owned, Param, Prepared, Value
+from compiler.planning.assign import Assigned
+from compiler.planning.schedule import schedule
+from compiler.reading.batch_axis import row_axes
+from compiler.reading.serial import to_plain
+from mpc_runtime.analysis.leakage import manifest
+from mpc_runtime.plan import Feed, Origin, Plan, Result, Tensor
+from mpc_runtime.version import VERSION
+
+__all__ = ["feed_name", "make_plan", "origin", "setup_feeds"]
+
+
+def feed_name(leaf: Value) -> str:
+    """What a leaf's feed is called: its key, with the member's index for an array role."""
+    op = leaf.op
+    if isinstance(op, Prepared):
+        return f"prepared.{op.index}"
+    assert isinstance(op, (Input, Param))
+    return op.key + "".join(f"[{i}]" for i in op.index_path)
+
+
+def origin(value: Value) -> Origin:
+    """Where an op comes from, in the author's words."""
+    symbol = value.op.symbol or value.op.name.lower()
+    label = symbol.replace("`", "").replace("unary ", "")
+    if isinstance(value.op, Owned):
+        label = value.name or label
+    if value.span is None:
+        return Origin(label, 0, 0)
+    return Origin(label, value.span.line, value.span.column)
+
+
+def setup_feeds(graph: Graph) -> set[str]:
+    """The feeds that arrive before `setup`."""
+    return {feed_name(leaf) for leaf in _leaves(graph) if _stage(graph, leaf) == "setup"}
+
+
+def _leaves(graph: Graph) -> list[Value]:
+    return [value for value in graph.values() if isinstance(value.op, Owned)]
+
+
+def _stage(graph: Graph, leaf: Value) -> str:
+    if isinstance(leaf.op, Prepared):
+        return graph.prepared[leaf.op.index].stage
+    return "setup" if isinstance(leaf.op, Param) else "run"
+
+
+def make_plan(graph: Graph, lowered: Graph, expanded: Expanded, assigned: Assigned, options: Mapping[str, str]) -> Plan:
+    """graph: what was expanded; lowered: what the author wrote, whose outputs know their rows."""
+    scheduled = [schedule(draft, assigned.registers) for draft in assigned.procedures]
+    feeds = _feeds(graph, assigned)
+    plan = Plan(
+        name=graph.name,
+        version=VERSION,
+        options=(*options.items(), ("precision", f"bits={graph.precision.bits},frac={graph.precision.frac}")),
+        roles=tuple(graph.roles),
+        dims=tuple(sorted(graph.dims.items())),
+        inputs=tuple(_tensor(graph, leaf) for leaf in graph.inputs),
+        params=tuple(_tensor(graph, leaf) for leaf in graph.params),
+        feeds=feeds,
+        results=_results(expanded, lowered),
+        registers=tuple(assigned.registers),
+        procedures=tuple(procedure for procedure, _ in scheduled),
+        leakage=(),
+        constants=tuple(expanded.constants),
+        origins=tuple(origins for _, origins in scheduled),
+        source=graph.source,
+        filename=graph.filename,
+    )
+    return replace(plan, leakage=manifest(plan))
+
+
+def _tensor(graph: Graph, leaf: Value) -> Tensor:
+    op = leaf.op
+    assert isinstance(op, (Input, Param))
+    allowed = leaf.declared or graph.precision.format_range(leaf.kind)
+    dims = tuple(name or "" for name in op.dims) or ("",) * len(leaf.shape)
+    member = op.index_path[0] if op.index_path else -1
+    lo, hi = float(allowed.lo), float(allowed.hi)
+    return Tensor(op.key, op.role, leaf.kind.value, leaf.shape, dims, lo, hi, op.public, member)
+
+
+def _feeds(graph: Graph, assigned: Assigned) -> tuple[Feed, ...]:
+    leaves = {feed_name(leaf): leaf for leaf in _leaves(graph)}
+    feeds = []
+    gates = [gate for draft in assigned.procedures for gate, _ in draft.ops]
+    for name, register in [(feed, gate.outs[0]) for gate in gates for feed in gate.feeds]:
+        leaf, t = leaves[name], assigned.registers[register]
+        op = leaf.op
+        assert isinstance(op, Owned)
+        expression, source = "", ""
+        if isinstance(op, Prepared):
+            nodes = to_plain(graph.prepared[op.index].value)
+            expression = json.dumps(nodes, sort_keys=True, separators=(",", ":"))
+        else:
+            assert isinstance(op, (Input, Param))
+            source = op.key
+        allowed = leaf.declared or graph.precision.format_range(leaf.kind)
+        feeds.append(
+            Feed(
+                name=name,
+                role=op.role,
+                stage=_stage(graph, leaf),
+                shape=leaf.shape,
+                domain=t.domain,
+                bits=t.bits,
+                scale=graph.precision.frac if leaf.kind is Kind.FIXED else 0,
+                public=op.public,
+                source=source,
+                expression=expression,
+                lo=float(allowed.lo),
+                hi=float(allowed.hi),
+            )
+        )
+    return tuple(feeds)
+
+
+def _results(expanded: Expanded, lowered: Graph) -> tuple[Result, ...]:
+    """The results, with the name of the dim `batch` at the axis of its rows where a result has them."""
+    axes = row_axes(output.value for output in lowered.outputs)
+    found = {output.name: axis for output, axis in zip(lowered.outputs, axes, strict=True)}
+
+    def dims(result: Result) -> tuple[str, ...]:
+        return tuple(BATCH if axis == found.get(result.name) else "" for axis in range(len(result.shape)))
+
+    return tuple(replace(result, dims=dims(result)) for result in expanded.results)
