@@ -7,13 +7,13 @@ are in clear, so it can be seen; for the author's own data on the author's own m
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from compiler.graph import Graph, Value
+from compiler.graph import Graph, Leaf, Value
 from compiler.reading.prepared import prepare_feed
 from compiler.reading.reference import evaluate, evaluate_values, leaf_values
 from mpc_runtime.encoding.fixed_point import decode
@@ -96,13 +96,27 @@ def _encoded(plan: Plan, inputs: Mapping[str, Any], params: Mapping[str, Any]) -
 def _violations(graph: Graph, inputs: Mapping[str, Any], params: Mapping[str, Any]) -> list[Violation]:
     values = [v for v in graph.values() if not v.is_constant]
     arrays = evaluate_values(values, leaf_values(graph, inputs, params), graph.precision)
-    found = [_violation(graph, value, array) for value, array in zip(values, arrays, strict=True)]
+    shared = _shared(graph, values)
+    found = [
+        _violation(graph, value, array, shared=value in shared) for value, array in zip(values, arrays, strict=True)
+    ]
     return sorted((v for v in found if v is not None), key=lambda v: v.line)
 
 
-def _violation(graph: Graph, value: Value, array: Array) -> Violation | None:
+def _shared(graph: Graph, values: Iterable[Value]) -> set[Value]:
+    """The values that exist in the ring. What leads from one owner's values to others of that owner does not: the
+    owner's client computes it in float64 before it shares (`compiler.passes.prepare`)."""
+    values = list(values)
+    alone = {value for value in values if len(value.owners) == 1 and not isinstance(value.op, Leaf)}
+    read = {arg for value in values if value not in alone for arg in value.args}
+    return (set(values) - alone) | read | {output.value for output in graph.outputs}
+
+
+def _violation(graph: Graph, value: Value, array: Array, shared: bool) -> Violation | None:
+    if not shared and value.declared is None:
+        return None
     whole = graph.precision.format_range(value.kind)
-    allowed = value.range.intersect(whole) or whole
+    allowed = (value.range.intersect(whole) or whole) if shared else value.declared or whole
     room = ROUNDING * max(1.0, allowed.magnitude)
     numbers = array.astype(np.float64)
     wrong = ~((numbers >= allowed.lo - room) & (numbers <= allowed.hi + room))

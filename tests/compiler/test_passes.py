@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 
 import numpy as np
@@ -23,6 +24,7 @@ from compiler.passes import (
     run,
     unsupported,
 )
+from compiler.pipeline import compile_source
 from compiler.reading import reference, serial
 from dsl.errors import SourceErrors
 from tests.compiler.graphs import graph, leaf
@@ -187,18 +189,76 @@ def test_what_may_overflow_is_named_with_its_margin() -> None:
 
 
 def test_a_promise_ends_the_doubt() -> None:
-    x = leaf("x", (2,), None)
-    promised = declare(OPERATORS["*"](x, leaf("y", (2,), None, "modeller")), Interval(-1, 1))
+    x, y = leaf("x", (2,), None), leaf("y", (2,), None, "modeller")
+    product = OPERATORS["*"](x, y)
+    promised = declare(product, Interval(-1, 1))
     found, warnings = check_ranges(graph(OPERATORS["*"](promised, promised)))
     assert found.outputs[0].value.range == Interval(0, 1)
-    assert len(warnings) == 1  # both leaves have no place in a source: one warning for both
-    assert "`x` and `y`" in warnings[0].message
+    assert warnings == []  # nothing depends on the ranges of the leaves any more
+    _, (warning,) = check_ranges(graph(product))  # both leaves have no place in a source: one warning for both
+    assert "`x` and `y`" in warning.message
 
 
 def test_an_undeclared_leaf_below_a_preparation_is_the_one_to_blame() -> None:
-    x, y = leaf("x", (2,), None), leaf("y", (2,), (-1, 1), "modeller")
+    x, y = leaf("x", (2,), None), leaf("y", (2,), (-2, 2), "modeller")
     _, warnings = check_ranges(prepare(graph(OPERATORS["*"](call("abs", x), y))))
     assert [each.message.split(":")[0] for each in warnings] == ["the range of `x` is not declared"]
+
+
+def test_a_missing_range_is_a_matter_only_where_something_depends_on_it() -> None:
+    """The comparison of another value, or a bare output, says nothing about x; each effect is named where it is."""
+    x, y = leaf("x", (2,), None), leaf("y", (2,), (-1, 1), "modeller")
+
+    def said(*outputs: Value) -> str:
+        return "; ".join(each.message for each in check_ranges(prepare(graph(*outputs)))[1])
+
+    assert said(x, call("relu", OPERATORS["+"](y, leaf("z", (2,), (-1, 1))))) == ""
+    assert said(OPERATORS["*"](x, y)) == ""  # |x * y| <= |x|: the client checks x
+    assert "may leave that" in said(OPERATORS["+"](x, y)) and "comparisons" not in said(OPERATORS["+"](x, y))
+    assert "comparisons are as wide as that" in said(call("relu", OPERATORS["*"](x, y)))
+    assert "a quotient is less precise" in said(OPERATORS["/"](y, x))
+
+
+def test_a_deep_network_is_told_once_where_it_leaves_the_format() -> None:
+    """64 wide, weights in [-1, 1]: the fifth layer is the first one that may reach 64^5 = 2^30."""
+    layers = "".join(f"layer fc{i} = dense(64, bias=false)\n" for i in range(1, 9))
+    text = f"model m role c, m input x : [1, 64] from c in [-1, 1]\n{layers}weights from m in [-1, 1]\n"
+    text += "\n".join(f"h{i} = {f'h{i - 1}' if i > 1 else 'x'} |> fc{i} |> relu" for i in range(1, 9))
+    text += "\noutput h8 to c\n"
+    (warning,) = compile_source(text, "m.ppml").warnings
+    assert warning.line == text.split("\n").index("h5 = h4 |> fc5 |> relu") + 1
+    assert "the result of `fc5`" in warning.message and "what is computed from it" in warning.message
+    (fits,) = re.findall(r"within \[-(\d+), (\d+)\] the result fits", warning.help or "")
+    promised = text.replace("h4 = h3 |> fc4 |> relu", f"h4 = h3 |> fc4 |> relu in [-{fits[0]}, {fits[1]}]")
+    (later,) = compile_source(promised, "m.ppml").warnings
+    assert "`fc6`" in later.message
+    assert compile_source(promised.replace("relu\n", "relu in [0, 64]\n"), "m.ppml").warnings == ()
+
+
+def test_a_stack_of_blocks_is_one_cause() -> None:
+    text = """model m role c, m input x : [1, 64] from c in [-1, 1]
+    def block(x) { layer up = dense(64) layer down = dense(64)
+      return sigmoid(x |> up |> relu |> down) }
+    weights from m in [-10000, 10000]
+    h = x
+    for i in 0..12 { layer b[i] = block()
+      h = h |> b[i] }
+    output h to c
+    """
+    (warning,) = compile_source(text, "m.ppml").warnings
+    assert "`b.0.down`" in warning.message and "and 11 more like it" in warning.message
+
+
+def test_a_promise_behind_a_bias_holds_for_the_product_before_it() -> None:
+    text = """model m role c, m input x : [1, 64] from c in [-1e6, 1e6]
+    layer fc = dense(8)
+    weights from m in [-1000, 1000]
+    h = x |> fc in [-64, 64]
+    output h to c
+    """
+    assert compile_source(text, "m.ppml").warnings == ()
+    (warning,) = compile_source(text.replace(" in [-64, 64]", ""), "m.ppml").warnings
+    assert "`fc`" in warning.message
 
 
 def test_a_divisor_that_may_be_zero() -> None:
