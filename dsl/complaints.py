@@ -85,6 +85,7 @@ OPERANDS = frozenset({"NAME", "NUMBER", "STRING", "TRUE", "FALSE", "LPAR", "LSQB
 CLOSING = frozenset({"RPAR", "RSQB"})
 INFIX = frozenset({"OR", "AND", "COMPARE", "PLUS", "MINUS", "STAR", "SLASH", "AT", "POWER", "PIPE"})
 POSTFIX = frozenset({"LPAR", "LSQB", "DOT"})
+MAX_END = 30  # tokens of one end of a range in a message
 ATOMS = frozenset({"NAME", "NUMBER", "STRING", "TRUE", "FALSE"})
 
 
@@ -345,6 +346,37 @@ def _signless(trouble: Trouble) -> Complaint | None:
     return None
 
 
+def _range(trouble: Trouble) -> Complaint | None:
+    """`in [0 1]`, `in [0..1]`, `in [0]`: no comma behind the first end of a range."""
+    opening = _range_opening(trouble)
+    if opening is None or "COMMA" not in trouble.expected:
+        return None
+    found, tokens = trouble.found, trouble.tokens
+    lo, form = tokens[opening + 1 : trouble.at], "a range is written `in [lo, hi]`"
+    if found.type == "RSQB":
+        middle = next((token for token in lo[1:] if token.type == "MINUS"), None)
+        help = form if middle is None else f"{form}; without a comma before it, `-` subtracts"
+        return Complaint(span_of(found), "a range has two ends, found one", help)
+    end = next((at for at in range(trouble.at, len(tokens)) if tokens[at].type == "RSQB"), trouble.at)
+    hi = tokens[trouble.at + (found.type in ("RANGE", "COLON", "TO")) : end]
+    if 0 < len(hi) <= MAX_END and same_line(found, tokens[end]):
+        form = f"write `in [{''.join(lo)}, {''.join(hi)}]`"
+    return Complaint(span_of(found), f"expected a comma between the two ends of a range, found {_shown(found)}", form)
+
+
+def _range_opening(trouble: Trouble) -> int | None:
+    """Where the range starts in whose first end the parser stands: at its `[`."""
+    depth = 0
+    for at in range(trouble.at - 1, max(trouble.at - 1 - MAX_END, 0), -1):
+        kind = trouble.tokens[at].type
+        depth += (kind in ("RPAR", "RSQB")) - (kind in ("LPAR", "LSQB"))
+        if depth < 0:
+            return at if kind == "LSQB" and trouble.tokens[at - 1].type == "IN" else None
+        if depth == 0 and kind == "COMMA":
+            return None
+    return None
+
+
 def _brackets(trouble: Trouble) -> Complaint | None:
     found, place = trouble.found, span_of(trouble.found)
     if found.type == "COMMA" and {"RPAR", "PLUS"} <= trouble.expected:
@@ -437,6 +469,7 @@ RULES: tuple[Callable[[Trouble], Complaint | None], ...] = (
     _signless,
     _equal_sign,
     _chain,
+    _range,
     _missing_operator,
     _brackets,
     _expected,

@@ -22,7 +22,7 @@ from dsl.habits import COMMENTS, HABITS
 
 __all__ = ["BLOCKS", "MAX_PROBLEMS", "STARTERS", "Scanned", "begins", "behind", "binds", "same_line", "scan", "span_of"]
 
-MAX_TEXT = 1_000_000  # characters: the largest models have a twentieth, and reading as many takes half a minute
+MAX_TEXT = 250_000  # characters: models of a thousand lines have 50,000, and a second is spent on reading as many
 MAX_PROBLEMS = 20  # more than a screenful helps nobody, and each costs another pass over the text
 
 # The keywords that start a statement. A `NAME =` does too.

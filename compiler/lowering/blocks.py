@@ -262,10 +262,12 @@ def _loop(context: Context, statement: ast.For, frame: Frame) -> None:
             help = "a loop stops before its second number: `0..4` is 0, 1, 2, 3"
             context.reporter.warn(statement.start.span.to(statement.stop.span), "this loop makes no turn", help)
         check_body(statement.body, {statement.name.id}, frame.scope, context.reporter)
-    ahead = max(stop - start, 0) * _least(statement.body, frame.scope)
-    context.step(statement.start.span.to(statement.stop.span), max(ahead, 1))
+    ahead = max(stop - start, 0) * (1 + _least(statement.body, frame.scope))
+    place = statement.start.span.to(statement.stop.span)
+    context.step(place, max(ahead, 1))
     inside = replace(frame, loops=frame.loops + 1)
     for turn in range(start, stop):
+        context.step(place)
         frame.scope.bind(statement.name, Category.INDEX, turn)
         for each in statement.body:
             run(context, each, inside)
@@ -280,7 +282,7 @@ def _least(body: tuple[ast.Block, ...], scope: Scope) -> int:
         if isinstance(statement, ast.For):
             start, stop = _known(statement.start, scope), _known(statement.stop, scope)
             if start is not None and stop is not None and stop > start:
-                total += (stop - start) * _least(statement.body, scope)
+                total += (stop - start) * (1 + _least(statement.body, scope))
     return total
 
 

@@ -8,6 +8,7 @@ more, only values: what leads to no output is still there, and ranges are what s
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from compiler.graph import Graph, Input, Kind, OpError, Output, Param, Precision, Value, apply
@@ -128,7 +129,7 @@ class Lowering:
         first.places, first.scope = {}, Scope(used=self.context.used, lost=self.lost)
         for statement in self.model.statements:
             if isinstance(statement, (ast.Role, ast.Dim, ast.Const, ast.Def, ast.Precision)):
-                with silent.reporter.catching():
+                with suppress(Overgrown, RecursionError), silent.reporter.catching():
                     first._statement(statement)
         self.context.precision = None if self.lost else silent.precision
         return plan(self.context, self.model, first.scope, self.places)

@@ -56,3 +56,29 @@ def test_a_simulation_tells_promises_apart_from_results(
 def test_a_plan_without_checks_has_none() -> None:
     assert mpc.compile(text=MODEL).simulate({"x": [2, 2, 0.5], "z": [2, 0, 0]}).checks == {}
     assert "checked: " not in repr(mpc.compile(text=MODEL, checked=True))
+
+
+@pytest.mark.parametrize(
+    ("promise", "kept"),
+    [
+        ("i + j in [0, 5]", True),
+        ("i + j in [0, 4.5]", False),
+        ("i + j in [-1e30, 1e30]", True),
+        ("i > j in [0, 1]", True),
+        ("i > j in [0, 0.5]", False),
+        ("sum(i * j) in [4, 4]", False),
+        ("sum(i * j) in [0, 4]", True),
+    ],
+)
+def test_promises_on_whole_numbers_and_bits(promise: str, kept: bool) -> None:
+    text = f"""model m
+    role a, b
+    input i : int[2] from a in [0, 3]
+    input j : int[2] from b in [0, 3]
+    y = {promise}
+    output y to a
+    """
+    program = mpc.compile(text=text, checked=True)
+    results = run_plan(program.plan, {"i": [2, 0], "j": [3, 1] if "+" in promise else [1, 3]}).results
+    (found,) = [bool(value) for name, value in results.items() if name.startswith(CHECK_PREFIX)]
+    assert found == kept

@@ -64,3 +64,15 @@ def test_an_empty_interval_is_refused() -> None:
     with pytest.raises(ValueError, match="expected lo <= hi"):
         Interval(1, 0)
     assert Interval(0, 1).intersect(Interval(2, 3)) is None
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.floats(allow_nan=False, allow_infinity=False), st.floats(allow_nan=False, allow_infinity=False))
+def test_sums_and_products_of_any_two_numbers_are_rounded_by_less_than_a_unit(a: float, b: float) -> None:
+    for found, exact in (
+        (Interval(a, a) + Interval(b, b), Fraction(a) + Fraction(b)),
+        (Interval(a, a) * Interval(b, b), Fraction(a) * Fraction(b)),
+    ):
+        assert found.lo <= exact <= found.hi
+        assert found.hi in (found.lo, math.nextafter(found.lo, math.inf))
+        assert (found.lo == found.hi) == (found.lo == exact)

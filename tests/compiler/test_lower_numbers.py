@@ -11,6 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compiler.graph import Kind
+from compiler.lowering.model import lower
+from dsl import parse
+from dsl.errors import SourceErrors
 from tests.compiler.lowered import constant, errors, graph, output
 
 
@@ -167,3 +170,10 @@ def test_tables_are_constants_of_the_graph() -> None:
 def test_precision(statement: str, bits: int, frac: int) -> None:
     found = graph(f"{statement} input x : [2] from client output y = x to modeller").precision
     assert (found.bits, found.frac) == (bits, frac)
+
+
+def test_endless_loops_are_refused_before_they_run() -> None:
+    for body in ("", "h = x", "for j in 0..1000000000 { }", "for j in 0..1000 { h = x }"):
+        text = f"model m role a input x : [1] from a for i in 0..100000 {{ {body} }} output x to a"
+        with pytest.raises(SourceErrors, match="unrolls to more than"):
+            lower(parse(text))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 from compiler import ops
 from compiler.graph import Kind, Leaf, TensorOp, Value, apply, constant
+from compiler.graph.interval import Interval
 from compiler.reading import serial
 from tests.compiler.graphs import leaf, sample
 
@@ -60,6 +63,34 @@ def test_samples_stay_in_the_range(op: TensorOp, shapes: tuple[tuple[int, ...], 
     elif len(args) > 1 and data.draw(st.booleans()):
         args[0] = constant(arrays[0])
     check(apply(op, *args), arrays)
+
+
+ENDS = [-np.inf, -1e308, -1e9, -1.0, -1e-300, 0.0, 1e-300, 0.5, 3.0, 1e200, 1e308, np.inf]
+
+
+@pytest.mark.parametrize(("op", "shapes"), CASES, ids=lambda part: part.name if isinstance(part, TensorOp) else None)
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_no_range_is_nan_and_all_hold_what_is_computed(
+    op: TensorOp, shapes: tuple[tuple[int, ...], ...], data: st.DataObject
+) -> None:
+    """With ends that are unknown, huge, tiny or zero, and constants of such elements."""
+    args, arrays = [], []
+    for place, shape in enumerate(shapes):
+        lo, hi = sorted(data.draw(st.tuples(st.sampled_from(ENDS), st.sampled_from(ENDS))))
+        inside = [each for each in ENDS if lo <= each <= hi and np.isfinite(each)]
+        if not inside:
+            return
+        numbers = data.draw(
+            st.lists(st.sampled_from(inside), min_size=int(np.prod(shape)), max_size=int(np.prod(shape)))
+        )
+        arrays.append(np.array(numbers).reshape(shape))
+        given_range = replace(leaf(f"x{place}", shape, None), range=Interval(lo, hi))
+        is_constant = len(shapes) > 1 and place == len(shapes) - 1 and data.draw(st.booleans())
+        args.append(constant(arrays[-1]) if is_constant else given_range)
+    value = apply(op, *args)
+    assert not np.isnan([value.range.lo, value.range.hi]).any()
+    check(value, arrays)
 
 
 @pytest.mark.parametrize("op", [ops.Add(), ops.Mul(), ops.MatMul(), ops.Maximum()], ids=lambda op: op.name)

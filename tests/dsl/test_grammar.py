@@ -55,3 +55,19 @@ def test_light_import() -> None:
     """Errors and trees are used where nothing is parsed: no lark there."""
     code = "import sys, dsl, dsl.errors, dsl.ast; sys.exit('lark' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_automaton_takes_what_the_parser_takes() -> None:
+    """Behind every beginning of a text, and of one with a slip."""
+    text = (Path(__file__).parent / "everything.ppml").read_text(encoding="utf-8")
+    tokens = grammar.tokens(text)
+    del tokens[len(tokens) // 2]
+    automaton, parsing = grammar.Automaton(), grammar.parser().parse_interactive()
+    for token in tokens:
+        assert automaton.accepts() == parsing.accepts()
+        if token.type not in parsing.accepts():
+            assert not automaton.take(token.type) and automaton.accepts() == parsing.accepts()
+            return
+        parsing.feed_token(token)
+        assert automaton.takes(token.type) and automaton.take(token.type)
+    raise AssertionError("the slip was not found")

@@ -1,7 +1,7 @@
 """Mutated source texts: whatever somebody types, the compiler answers with a plan or with errors that point into it.
 
-`sources` are the real texts of the tree, `mutated` one of them with a few slips, small or absurd, and `finding` what the
-compiler did wrong with it: another exception, or an error without a place. The long run also bounds time and memory:
+`sources` are the real texts of the tree, `mutated` one of them with a few slips, small or absurd, and `finding` what
+the compiler did wrong with it: another exception, or an error without a place. The long run bounds time and memory too:
 
     python -m tests.fuzz.mutations --sources 20000 --seed 1          # all of them, in two processes
     python -m tests.fuzz.mutations --seed 1 --only 4711              # one of them, printed first
@@ -391,7 +391,10 @@ def main() -> int:
         return found is not None
     findings: Counter[str] = Counter()
     slowest, largest = (0.0, -1), 0.0
-    for number, found, seconds, megabytes in run(options.seed, options.sources, options.processes):
+    answers = run(options.seed, options.sources, options.processes)
+    for done, (number, found, seconds, megabytes) in enumerate(answers, 1):
+        if done % 1000 == 0:
+            print(f"{done} sources", flush=True)
         slowest, largest = max(slowest, (seconds, number)), max(largest, megabytes)
         if found is not None:
             findings[found.split(":")[0]] += 1
