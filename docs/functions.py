@@ -100,7 +100,7 @@ SHAPES: dict[str, str] = {
     "conv2d": "`weight [out, in/groups, kh, kw]`, `bias [out]`; on `[n, c, h, w]`. Sizes are a number or `[h, w]`;"
     ' `padding="same"` needs stride 1',
     "conv_transpose2d": "",
-    "batchnorm": "`weight`, `bias`, `running_mean`, `running_var`, all `[channels]`; channels are axis 1 of 2 to 4 axes",
+    "batchnorm": "`weight`, `bias`, `running_mean`, `running_var`, all `[channels]`; the channels are axis 1",
     "layernorm": "",
     "embedding": "",
     "attention": "",

@@ -21,7 +21,8 @@ def on_config(config: MkDocsConfig) -> None:
     """The decisions, in the order of their numbers."""
     for entry in config.nav or ():
         if isinstance(entry, dict) and "Decisions" in entry:
-            entry["Decisions"] += [f"decisions/{path.name}" for path in sorted((TOP / "docs/decisions").glob("[0-9]*.md"))]
+            pages = sorted((TOP / "docs/decisions").glob("[0-9]*.md"))
+            entry["Decisions"] += [f"decisions/{page.name}" for page in pages]
 
 
 def on_files(files: Files, config: MkDocsConfig) -> None:

@@ -9,10 +9,9 @@ import pytest
 
 from compiler.lower import lower
 from compiler.ops import FUNCTIONS, LAYERS
+from docs import functions
 from dsl import grammar, parse
 from dsl.errors import SourceErrors
-
-from docs import functions
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = (ROOT / "docs" / "language.md").read_text(encoding="utf-8")
