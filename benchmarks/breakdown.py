@@ -51,12 +51,12 @@ def dealer_seconds(program: mpc.Program, runs: int) -> dict[Key, float]:
     """The dealer's seconds for one run: the median of each op."""
     plan, sinks = program.plan, (_Dropped(), _Dropped())
     executor = DealerExecutor(plan)
-    executor.setup((os.urandom(16), os.urandom(16)), sinks)
+    executor.execute("setup", (os.urandom(16), os.urandom(16)), sinks)
     seen: dict[int, list[float]] = defaultdict(list)
     for _ in range(runs):
         keys = os.urandom(16), os.urandom(16)
-        record = _TimedRecord(plan, "run", keys, sinks, executor._kept, executor._kept_shares)
-        record.deal(executor._uses["run"])
+        record = _TimedRecord(plan, "run", keys, sinks, executor._constants, executor._kept, executor._kept_shares)
+        executor.deal(record)
         record.op = -1  # the last op ends here
         for op, seconds in record.seconds.items():
             seen[op].append(seconds)

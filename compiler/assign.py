@@ -15,24 +15,10 @@ from typing import Any
 
 from compiler.expand import Expanded
 from compiler.expand.emitter import CONSTANT, PUBLIC, SHARE, WIRE
-from mpc_runtime.gates import (
-    Add,
-    Concat,
-    Constant,
-    Gate,
-    Input,
-    LinearMap,
-    Materialize,
-    Open,
-    Product,
-    Reveal,
-    Table,
-    Unmask,
-    Xor,
-)
+from compiler.schedule import Draft
+from mpc_runtime.gates import Gate, Materialize
 from mpc_runtime.gates.base import register_fields
-from mpc_runtime.gates.linear import Broadcast
-from mpc_runtime.plan import Origin
+from mpc_runtime.plan import Kept, Origin
 from mpc_runtime.registers import Domain, Form, Register
 
 _FORMS = {SHARE: Form.SHARED, WIRE: Form.WIRE, PUBLIC: Form.PUBLIC, CONSTANT: Form.CONSTANT}
@@ -40,11 +26,10 @@ _FORMS = {SHARE: Form.SHARED, WIRE: Form.WIRE, PUBLIC: Form.PUBLIC, CONSTANT: Fo
 
 @dataclass
 class Assigned:
-    """Typed op-lists of the two procedures, in an order in which operands come first."""
+    """The registers with their types, and the procedures. `setup` opens the parameters, `run` is one batch."""
 
     registers: list[Register]
-    setup: list[tuple[Gate, Origin]]
-    run: list[tuple[Gate, Origin]]
+    procedures: tuple[Draft, ...]
 
 
 def assign(expanded: Expanded, setup_feeds: set[str]) -> Assigned:
@@ -65,7 +50,7 @@ def _live(ops: list[tuple[Gate, Origin]]) -> list[tuple[Gate, Origin]]:
     wanted: set[int] = set()
     kept = []
     for gate, origin in reversed(ops):
-        if isinstance(gate, Reveal) or not wanted.isdisjoint(gate.outs):
+        if not gate.outs or not wanted.isdisjoint(gate.outs):
             wanted.update(gate.ins)
             kept.append((gate, origin))
     return kept[::-1]
@@ -75,7 +60,7 @@ def _needed(ops: list[tuple[Gate, Origin]], wanted: set[int]) -> list[tuple[Gate
     wanted = set(wanted)
     kept = []
     for gate, origin in reversed(ops):
-        if not wanted.isdisjoint(gate.outs) or isinstance(gate, Input):
+        if not wanted.isdisjoint(gate.outs) or gate.feeds:
             wanted.update(gate.ins)
             kept.append((gate, origin))
     return kept[::-1]
@@ -103,12 +88,9 @@ def _most_bits(ops: list[tuple[Gate, Origin]]) -> dict[int, int]:
     """Forwards: the widest ring that a register can have, where it is below 64 bits: samples are stored in fewer."""
     most: dict[int, int] = {}
     for gate, _ in ops:
-        if isinstance(gate, Table):
-            most[gate.y] = gate.entry_bits
-        elif isinstance(gate, (Open, Unmask, Materialize, LinearMap, Add, Concat)):
-            least = min((most[r] for r in gate.ins if r in most), default=64)
-            if least < 64:
-                most |= dict.fromkeys(gate.outs, least)
+        bits = gate.most_bits(most)
+        if bits < 64:
+            most |= dict.fromkeys(gate.outs, bits)
     return most
 
 
@@ -126,7 +108,7 @@ def _forms(ops: list[tuple[Gate, Origin]], types: list[Register]) -> tuple[list[
         for register in gate.ins:
             form = types[register].form
             masked = form.masked and gate.wants_mask(register, types)
-            shared = form.additive and gate.wants_true_shares(register, types) and not _linear(gate, types)
+            shared = form.additive and gate.wants_true_shares(register, types)
             if masked or shared:
                 wanted.add(register)
     out_ops: list[tuple[Gate, Origin]] = []
@@ -142,15 +124,6 @@ def _forms(ops: list[tuple[Gate, Origin]], types: list[Register]) -> tuple[list[
                 renamed[out] = len(types) - 1
                 out_ops.append((Materialize(out, renamed[out]), origin))
     return out_ops, types
-
-
-def _linear(gate: Gate, types: list[Register]) -> bool:
-    """Linear gates pass an offset on; it is materialized behind them, once, where it is least (before a broadcast)."""
-    if isinstance(gate, Broadcast):
-        return False
-    if isinstance(gate, Product):
-        return Form.PUBLIC not in (types[gate.x].form, types[gate.y].form)
-    return isinstance(gate, (LinearMap, Add, Xor, Concat))
 
 
 def _renamed(gate: Gate, renamed: dict[int, int]) -> Gate:
@@ -170,9 +143,9 @@ def _stages(ops: list[tuple[Gate, Origin]], setup_feeds: set[str]) -> set[int]:
     neutral: set[int] = set()
     for gate, _ in ops:
         ins = set(gate.ins)
-        if isinstance(gate, Constant) or (ins and ins <= neutral):
+        if not gate.feeds and ins <= neutral:
             neutral.update(gate.outs)
-        elif (isinstance(gate, Input) and gate.feed in setup_feeds) or (ins and ins <= made | neutral):
+        elif setup_feeds.issuperset(gate.feeds) and ins <= made | neutral:
             made.update(gate.outs)
     return made
 
@@ -214,4 +187,12 @@ def _renumbered(types: list[Register], setup: list[tuple[Gate, Origin]], run: li
         return replace(gate, **changes), origin
 
     registers = [types[old] for old in order]
-    return Assigned(registers, [move(op) for op in setup], [move(op) for op in run])
+    setup, run = [move(op) for op in setup], [move(op) for op in run]
+    read = sorted({r for gate, _ in run for r in gate.ins} - {r for gate, _ in run for r in gate.outs})
+    return Assigned(
+        registers,
+        (
+            Draft("setup", ahead=False, standing=True, keeps=tuple(Kept(r, r) for r in read), ops=setup),
+            Draft("run", ahead=True, standing=False, keeps=(), ops=run),
+        ),
+    )

@@ -43,7 +43,9 @@ def print_plan(plan: Plan) -> str:
         )
     lines += [f"leakage: {line}" for line in plan.leakage]
     for procedure in plan.procedures:
-        lines.append(f"procedure {procedure.name}: {len(procedure.ops)} ops")
+        kept = [f"%{k.made}" if k.made == k.place else f"%{k.made} as %{k.place}" for k in procedure.keeps]
+        keeps = f", keeps {', '.join(kept)}" if kept else ""
+        lines.append(f"procedure {procedure.name}: {len(procedure.ops)} ops{keeps}")
         for number, r in enumerate(procedure.rounds):
             parts = ((r.before, "do"), (r.opens, "open"), (r.overlap, "meanwhile"))
             steps = [f"{word} {_runs(ops)}" for ops, word in parts if ops]
@@ -58,7 +60,7 @@ def _gates(plan: Plan, procedure: Procedure) -> Iterator[str]:
         operands = ", ".join(f"%{r}" for r in gate.ins)
         made = f"{results} = " if results else ""
         text = f"{i:>3}  {made}{type(gate).__name__.lower()}({operands}){_attributes(gate)}"
-        size = gate.material_bytes(plan.registers) if gate.secrets(plan.registers) else 0
+        size = gate.material_bytes(plan.registers)
         if size:
             text += f"  [{size} B to p{op.receiver}]"
         origin = plan.origin(procedure.name, i)

@@ -22,7 +22,6 @@ from compiler.schedule import schedule
 from dsl import ast, parse
 from dsl.errors import Diagnostic, SourceErrors, SyntaxErrors, with_source
 from mpc_runtime.errors import InputError
-from mpc_runtime.gates import Input as InputGate
 from mpc_runtime.plan import Feed, Origin, Plan, Result, Tensor
 from mpc_runtime.version import VERSION
 
@@ -143,8 +142,7 @@ def _stage(graph: Graph, leaf: Value) -> str:
 def _plan(
     graph: Graph, results: tuple[Result, ...], expanded: Expanded, assigned: Assigned, options: Mapping[str, str]
 ) -> Plan:
-    setup, setup_origins = schedule("setup", assigned.setup, assigned.registers)
-    run, run_origins = schedule("run", assigned.run, assigned.registers)
+    scheduled = [schedule(draft, assigned.registers) for draft in assigned.procedures]
     feeds = _feeds(graph, assigned)
     plan = Plan(
         name=graph.name,
@@ -157,10 +155,10 @@ def _plan(
         feeds=feeds,
         results=results,
         registers=tuple(assigned.registers),
-        procedures=(setup, run),
+        procedures=tuple(procedure for procedure, _ in scheduled),
         leakage=(),
         constants=tuple(expanded.constants),
-        origins=(setup_origins, run_origins),
+        origins=tuple(origins for _, origins in scheduled),
         source=graph.source,
         filename=graph.filename,
     )
@@ -180,10 +178,9 @@ def _tensor(graph: Graph, leaf: Value) -> Tensor:
 def _feeds(graph: Graph, assigned: Assigned) -> tuple[Feed, ...]:
     leaves = {feed_name(leaf): leaf for leaf in _leaves(graph)}
     feeds = []
-    for gate, _ in (*assigned.setup, *assigned.run):
-        if not isinstance(gate, InputGate):
-            continue
-        leaf, t = leaves[gate.feed], assigned.registers[gate.y]
+    gates = [gate for draft in assigned.procedures for gate, _ in draft.ops]
+    for name, register in [(feed, gate.outs[0]) for gate in gates for feed in gate.feeds]:
+        leaf, t = leaves[name], assigned.registers[register]
         op = leaf.op
         assert isinstance(op, Owned)
         expression, source = "", ""
@@ -196,7 +193,7 @@ def _feeds(graph: Graph, assigned: Assigned) -> tuple[Feed, ...]:
         allowed = leaf.declared or graph.precision.format_range(leaf.kind)
         feeds.append(
             Feed(
-                name=gate.feed,
+                name=name,
                 role=op.role,
                 stage=_stage(graph, leaf),
                 shape=leaf.shape,

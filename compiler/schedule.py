@@ -6,31 +6,43 @@ parties that are sent corrections take turns, so that both of the dealer's links
 
 from __future__ import annotations
 
-from mpc_runtime.gates import Gate, Open
-from mpc_runtime.plan import Op, Origin, Procedure, Round
+from dataclasses import dataclass
+
+from mpc_runtime.gates import Gate
+from mpc_runtime.plan import Kept, Op, Origin, Procedure, Round
 from mpc_runtime.registers import Register
 
 
-def schedule(
-    name: str, ops: list[tuple[Gate, Origin]], registers: list[Register]
-) -> tuple[Procedure, tuple[Origin, ...]]:
+@dataclass(frozen=True)
+class Draft:
+    """A procedure (see `plan.Procedure`) before its order and its rounds are known: operands come first."""
+
+    name: str
+    ahead: bool
+    standing: bool
+    keeps: tuple[Kept, ...]
+    ops: list[tuple[Gate, Origin]]
+
+
+def schedule(draft: Draft, registers: list[Register]) -> tuple[Procedure, tuple[Origin, ...]]:
     """A procedure whose ops are numbered in the order of execution, and their origins in the same order."""
-    gates = [gate for gate, _ in ops]
+    gates = [gate for gate, _ in draft.ops]
     level = _levels(gates)
     rounds: list[tuple[list[int], list[int], list[int]]] = []
     at_level: list[list[int]] = [[] for _ in range(max(level, default=0) + 1)]
     for i, at in enumerate(level):
         at_level[at].append(i)
     for here in at_level:
-        opens = [i for i in here if isinstance(gates[i], Open)]
-        local = [i for i in here if not isinstance(gates[i], Open)]
+        opens = [i for i in here if gates[i].communicates]
+        local = [i for i in here if not gates[i].communicates]
         needed = _needed_by(opens, local, gates) if opens else set(local)
         rounds.append(([i for i in local if i in needed], opens, [i for i in local if i not in needed]))
     order = [i for parts in rounds for part in parts for i in part]
     place = {old: new for new, old in enumerate(order)}
     numbered = tuple(Round(*(tuple(place[i] for i in part) for part in parts)) for parts in rounds)
-    procedure = Procedure(name, _with_receivers([gates[i] for i in order], registers), numbered)
-    return procedure, tuple(ops[i][1] for i in order)
+    ops = _with_receivers([gates[i] for i in order], registers)
+    procedure = Procedure(draft.name, draft.ahead, draft.standing, draft.keeps, ops, numbered)
+    return procedure, tuple(draft.ops[i][1] for i in order)
 
 
 def _levels(gates: list[Gate]) -> list[int]:
@@ -41,7 +53,7 @@ def _levels(gates: list[Gate]) -> list[int]:
         at = max((ready.get(r, 0) for r in gate.ins), default=0)
         level.append(at)
         for out in gate.outs:
-            ready[out] = at + 1 if isinstance(gate, Open) else at
+            ready[out] = at + 1 if gate.communicates else at
     return level
 
 
@@ -60,7 +72,7 @@ def _with_receivers(gates: list[Gate], registers: list[Register]) -> tuple[Op, .
     sent = [0, 0]
     ops = []
     for gate in gates:
-        size = gate.material_bytes(registers) if gate.secrets(registers) else 0
+        size = gate.material_bytes(registers)
         receiver = 0 if sent[0] <= sent[1] else 1
         sent[receiver] += size
         ops.append(Op(gate, receiver if size else 0))

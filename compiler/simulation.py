@@ -66,11 +66,10 @@ class Simulation:
 
 def simulate(plan: Plan, graph: Graph, inputs: Mapping[str, Any], params: Mapping[str, Any]) -> Simulation:
     """One run in clear. Raises InputError as a session would, before anything is computed."""
-    keys = {p.name: (os.urandom(16), os.urandom(16)) for p in plan.procedures}
-    simulator = Simulator(Plan.from_bytes(plan.to_bytes()), keys)  # what servers would load
+    simulator = Simulator(Plan.from_bytes(plan.to_bytes()))  # what servers would load
     encoded = _encoded(plan, inputs, params)
-    simulator.execute("setup", encoded["setup"])
-    words = simulator.execute("run", encoded["run"])
+    simulator.execute("setup", (os.urandom(16), os.urandom(16)), encoded["setup"])
+    words = simulator.execute("run", (os.urandom(16), os.urandom(16)), encoded["run"])
     decoded = {r.name: decode(words[r.name].astype(np.uint64), r.bits, r.scale, r.kind) for r in plan.results}
     results = {name: value for name, value in decoded.items() if not name.startswith(CHECK_PREFIX)}
     checks = {name.removeprefix(CHECK_PREFIX): bool(kept) for name, kept in decoded.items() if name not in results}

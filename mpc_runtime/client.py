@@ -150,7 +150,7 @@ class RoleClient:
             self._next("p0", "begun", number, time.monotonic() + self._wait, late)
         messages = [self._next(party, "result", number) for party in PARTIES]
         reports = self._next("p0", "stats", number), self._next("p1", "stats", number)
-        results = self.plan.results_of(self.role)
+        results = self.plan.results_of(self.role, self._sent[number][0])
         names = [r.name for r in results]
         for party, message in zip(PARTIES, messages, strict=True):
             if message.body["names"] != names or len(message.payload) != len(names):

@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from .gates import Constant
 from .plan import Plan
-from .registers import Form, Register, held, wrapping
+from .registers import Form, held, wrapping
 
 Array = np.ndarray
 
 
 def constant_registers(plan: Plan) -> dict[int, Array]:
     """register -> its elements, for every register of form CONSTANT in any procedure."""
-    context = _Constants(plan.registers)
-    for procedure in plan.procedures:
-        for op in procedure.ops:
-            gate = op.gate
-            if isinstance(gate, Constant):
-                context[gate.y] = plan.constants[gate.index]
-            elif gate.outs and all(plan.registers[r].form is Form.CONSTANT for r in gate.outs):
-                with wrapping():
+    context = _Constants(plan)
+    with wrapping():
+        for procedure in plan.procedures:
+            for gate in procedure.gates:
+                if gate.outs and all(plan.registers[r].form is Form.CONSTANT for r in gate.outs):
                     gate.meaning(context)
     return context.values
 
 
 class _Constants:
-    """The MeaningContext of gates on constants, which have no masks."""
+    """The MeaningContext of gates on constants, which have no masks and take or reveal nothing."""
 
-    def __init__(self, types: Sequence[Register]) -> None:
-        self.types = types
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.types = plan.registers
         self.values: dict[int, Array] = {}
 
     def __getitem__(self, register: int) -> Array:
@@ -42,3 +37,12 @@ class _Constants:
 
     def mask(self, register: int) -> Array:
         return np.zeros_like(self.values[register])
+
+    def constant(self, index: int) -> Array:
+        return self.plan.constants[index]
+
+    def feed(self, name: str) -> Array:
+        raise AssertionError(f"feed {name} is no constant")
+
+    def reveal(self, result: str, value: Array) -> None:
+        raise AssertionError(f"result {result} has no constant to reveal")

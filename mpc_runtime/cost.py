@@ -2,38 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from .gates import Combine, Conv2d, Leaf, MatMul, Mul, Open, Reveal, Select, Square, Table, Truncate
+from .gates import GATES, Gate
 from .memory import peak_memory
 from .plan import Plan, Procedure
 from .sharing import payload_sizes, result_size
 from .units import human
-
-PROTOCOLS = {
-    Leaf: "digit tables",
-    Combine: "digit tables",
-    Select: "select",
-    Truncate: "truncation",
-    Table: "sample table",
-    MatMul: "masked product",
-    Conv2d: "masked product",
-    Mul: "masked product",
-    Square: "masked square",
-}
-"""The parts of a protocol that are worth naming in a report, by gate."""
-
-EXPLAINED = {
-    "digit tables": "compares: looks the digits of masked values up in tables that the dealer made",
-    "select": "chooses by a secret bit",
-    "truncation": "rounds a product back to the number format",
-    "sample table": "a function as a table of samples, looked up at a masked place",
-    "masked product": "multiplies under masks whose product the dealer shares",
-    "masked square": "squares under a mask whose square the dealer shares",
-}
-"""What each part does, in a line below the report. docs/protocols.md has the protocols."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +61,9 @@ class Cost:
     @property
     def protocols(self) -> dict[str, str]:
         """The protocols named in `per_op`, with what each one does."""
-        named = {name for op in self.per_op for name in op.protocol.split(", ")}
-        return {name: what for name, what in EXPLAINED.items() if name in named}
+        known = {g.protocol.name: g.protocol.explanation for g in GATES.values() if g.protocol}
+        named = dict.fromkeys(name for op in self.per_op for name in op.protocol.split(", "))
+        return {name: known[name] for name in named if name}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for `--json`."""
@@ -97,17 +75,18 @@ class Cost:
 
 def cost(plan: Plan) -> Cost:
     """Count a plan's rounds and bytes."""
-    setup, run = plan.procedure("setup"), plan.procedure("run")
+    standing = [p for p in plan.procedures if p.standing]
+    used_up = [p for p in plan.procedures if not p.standing]
     return Cost(
-        rounds=_rounds(run),
-        online_bytes=_online(plan, run),
-        offline_bytes=_offline(plan, run),
-        setup_rounds=_rounds(setup),
-        setup_online_bytes=_online(plan, setup),
-        setup_offline_bytes=_offline(plan, setup),
+        rounds=sum(map(_rounds, used_up)),
+        online_bytes=sum(_online(plan, p.gates) for p in used_up),
+        offline_bytes=sum(_offline(plan, p.gates) for p in used_up),
+        setup_rounds=sum(map(_rounds, standing)),
+        setup_online_bytes=sum(_online(plan, p.gates) for p in standing),
+        setup_offline_bytes=sum(_offline(plan, p.gates) for p in standing),
         client_bytes=_client(plan),
         peak_memory=peak_memory(plan),
-        per_op=tuple(_per_op(plan, setup)) + tuple(_per_op(plan, run)),
+        per_op=tuple(row for p in plan.procedures for row in _per_op(plan, p)),
     )
 
 
@@ -115,21 +94,18 @@ def _rounds(procedure: Procedure) -> int:
     return sum(bool(r.opens) for r in procedure.rounds)
 
 
-def _opened(plan: Plan, gate: Open) -> int:
-    """Bytes of an opening, both directions."""
-    return 2 * sum(size for _, _, size in gate.segments(plan.registers))
+def _online(plan: Plan, gates: Iterable[Gate]) -> int:
+    """Bytes of openings, both directions."""
+    return sum(2 * gate.opened_bytes(plan.registers) for gate in gates)
 
 
-def _online(plan: Plan, procedure: Procedure) -> int:
-    return sum(_opened(plan, op.gate) for op in procedure.ops if isinstance(op.gate, Open))
-
-
-def _offline(plan: Plan, procedure: Procedure) -> int:
-    return sum(op.gate.material_bytes(plan.registers) for op in procedure.ops if op.gate.secrets(plan.registers))
+def _offline(plan: Plan, gates: Iterable[Gate]) -> int:
+    return sum(gate.material_bytes(plan.registers) for gate in gates)
 
 
 def _client(plan: Plan) -> int:
-    sent = sum(sum(payload_sizes(plan.feeds_of(role, "run"))) for role in plan.roles)
+    stages = [p.name for p in plan.procedures if not p.standing]
+    sent = sum(sum(payload_sizes(plan.feeds_of(role, stage))) for stage in stages for role in plan.roles)
     return sent + sum(2 * len(r.roles) * result_size(r) for r in plan.results)
 
 
@@ -141,8 +117,8 @@ def _per_op(plan: Plan, procedure: Procedure) -> Iterator[OpCost]:
         groups.setdefault((origin.line, origin.column, origin.label), []).append(i)
     for (line, column, label), members in sorted(groups.items()):
         gates = [procedure.ops[i].gate for i in members]
-        outs = [plan.registers[r].size for g in gates for r in g.outs if not isinstance(g, Reveal)]
-        names = dict.fromkeys(PROTOCOLS[type(g)] for g in gates if type(g) in PROTOCOLS)
+        outs = [plan.registers[r].size for g in gates for r in g.outs]
+        names = dict.fromkeys(g.protocol.name for g in gates if g.protocol)
         yield OpCost(
             procedure.name,
             label,
@@ -150,8 +126,8 @@ def _per_op(plan: Plan, procedure: Procedure) -> Iterator[OpCost]:
             column,
             len(gates),
             len({round_of[i] for i in members if i in round_of}),
-            sum(_opened(plan, g) for g in gates if isinstance(g, Open)),
-            sum(g.material_bytes(plan.registers) for g in gates if g.secrets(plan.registers)),
+            _online(plan, gates),
+            _offline(plan, gates),
             max(outs, default=0),
             ", ".join(names),
         )
@@ -161,7 +137,7 @@ def _table(c: Cost) -> list[str]:
     rows = [("line", "op", "rounds", "online", "offline", "protocol")]
     for op in c.per_op:
         if op.online_bytes or op.offline_bytes:
-            name = op.label if op.procedure == "run" else f"{op.label} (setup)"
+            name = op.label if op.procedure == "run" else f"{op.label} ({op.procedure})"
             rows.append(
                 (str(op.line), name, str(op.rounds), human(op.online_bytes), human(op.offline_bytes), op.protocol)
             )

@@ -1,7 +1,7 @@
 """One party's executions, one after the other: agrees on the session's secrets, derives keys, computes, answers.
 
-What is executed when is `party.py`'s decision, and the arithmetic the executor's. This is where they meet the sockets:
-the dealer's records, the other party's openings, the results that leave for the roles.
+What is executed when is `party.py`'s decision, and the arithmetic the executor's. This is where they meet the outside:
+the dealer's records and the other party's openings, which are handed in, and the results that leave for the roles.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import numpy as np
 from .errors import MaterialError, PeerError
 from .executor import ExecutionKeys, PartyExecutor
 from .keys import SEED_BYTES, SeedChain, pair_key, pair_secret
-from .plan import Plan
+from .plan import Plan, Procedure
 from .sharing import gather
 from .stats import op_report, report
 from .submissions import Submission
+from .transport.channel import PartyChannel, Records
 from .transport.link import Message
 from .transport.node import Node
-from .transport.zmq import MaterialSource, PeerChannel
 
 __all__ = ["Executions"]
 
@@ -30,20 +30,24 @@ Array = np.ndarray
 
 
 class Executions:
-    """Of party `number` on a node that has met the other party and the dealer."""
+    """Of party `number` on a node that has met the other party and the dealer.
 
-    def __init__(self, plan: Plan, number: int, node: Node, window: int) -> None:
+    channel: to the other party. material: the dealer's records, under the seeds that it says on the node.
+    """
+
+    def __init__(self, plan: Plan, number: int, node: Node, channel: PartyChannel, material: Records) -> None:
         self.plan = plan
         self.number = number
         self.node = node
         self.peer = f"p{1 - number}"
-        self.channel = PeerChannel(node, self.peer)
-        self.material = MaterialSource(node, window)
+        self.channel = channel
+        self.material = material
         self.executor = PartyExecutor(plan, number, self.channel)
         self.doing = ""
         """The execution in progress, for messages."""
         self.free_since = time.perf_counter()
         """When the last execution ended."""
+        self._ahead = next((p for p in plan.procedures if p.ahead), None)
         self._setup_report: dict[str, Any] = {}
         self._prepared: tuple[int, ExecutionKeys, float] | None = None
         self._chain: SeedChain
@@ -81,78 +85,87 @@ class Executions:
 
     # -- which record is next -------------------------------------------------------------------------------------
 
-    def next_setup(self) -> int:
-        """The index of the dealer's next setup record, which it has been asked for."""
-        return self.material.next_setup("setup")
+    def next_index(self, procedure: Procedure) -> int:
+        """The index at which p0 begins the procedure: the lowest, or that of the record which the dealer was asked
+        for."""
+        return self.lowest(procedure) if procedure.ahead else self.material.next_of(procedure.name)
 
-    def lowest(self, procedure: str) -> int:
+    def lowest(self, procedure: Procedure) -> int:
         """The lowest index that this party can still use for the procedure."""
-        return self._prepared[0] if self._prepared and procedure == "run" else self._chain.next
+        return self._prepared[0] if self._prepared and procedure.ahead else self._chain.next
 
     @property
     def prepared(self) -> bool:
-        """Whether what the next run needs no input for is done."""
+        """Whether what the next execution that is dealt ahead needs no input for is done."""
         return self._prepared is not None
 
     def prepare(self) -> bool:
-        """Does now what the next run needs no input for; False while the dealer has not announced that run, whose
-        index might still become a setup's."""
+        """Does that now; False while the dealer has not announced the record, whose index might still become that of
+        one it is asked for."""
         index = self._chain.next
-        if self.material.announced_run() != index:
+        if self._ahead is None or self.material.announced(self._ahead.name) != index:
             return False
-        keys = self._keys("run", index)
+        keys = self._keys(self._ahead.name, index)
         began = time.perf_counter()
-        self.executor.prepare(keys, self.material)
+        self.executor.prepare(self._ahead.name, keys, self.material)
         self._prepared = index, keys, time.perf_counter() - began
         return True
 
     # -- executions -----------------------------------------------------------------------------------------------
 
     def execute(
-        self, procedure: str, index: int, ids: Mapping[str, str], submissions: Mapping[str, Submission]
+        self, procedure: Procedure, index: int, ids: Mapping[str, str], submissions: Mapping[str, Submission]
     ) -> None:
         """From the submissions of all roles that have a part to what leaves for them."""
-        self.doing = f"{procedure} {index}"
+        name = procedure.name
+        self.doing = f"{name} {index}"
         began = max([self.free_since, *(s.arrived for s in submissions.values())])
         prepare_seconds = 0.0
-        if self._prepared and procedure == "run" and self._prepared[0] == index:
+        if self._prepared and procedure.ahead and self._prepared[0] == index:
             _, keys, prepare_seconds = self._prepared
         else:
-            keys = self._keys(procedure, index)
+            keys = self._keys(name, index)
         self._prepared = None
-        if self.number == 0 and procedure == "run" and self.plan.has_meetings:
+        if self.number == 0 and not procedure.standing and self.plan.has_meetings:
             for role, submission in submissions.items():
                 self.node.reply(submission.route, role, {"kind": "begun", "id": ids[role]})
         feeds: dict[str, Array] = {}
         for role, submission in submissions.items():
-            feeds |= gather(self.plan.feeds_of(role, procedure), self.number, submission.payload, role)
-        self.material.open(procedure, index, self.doing)
-        execute = self.executor.setup if procedure == "setup" else self.executor.run
-        outputs = execute(keys, self.material, feeds)
-        if procedure == "run":
-            self._send_results(ids, submissions, outputs)
+            feeds |= gather(self.plan.feeds_of(role, name), self.number, submission.payload, role)
+        self.material.open(name, index, self.doing)
+        outputs = self.executor.execute(name, keys, self.material, feeds)
+        if not procedure.standing:
+            self._send_results(name, ids, submissions, outputs)
         online_seconds = time.perf_counter() - began
         dealt = self.material.finish(self.doing)
         told = report(self.executor.last, online_seconds, float(dealt["seconds"]) + prepare_seconds)
-        if procedure == "setup":
+        if procedure.standing:
             self._setup_report = told
         else:
-            self._send_reports(ids, submissions, told)
+            self._send_reports(procedure, ids, submissions, told)
         self.free_since = time.perf_counter()
         self.doing = ""
 
     def _send_results(
-        self, ids: Mapping[str, str], submissions: Mapping[str, Submission], outputs: Mapping[tuple[str, str], Array]
+        self,
+        procedure: str,
+        ids: Mapping[str, str],
+        submissions: Mapping[str, Submission],
+        outputs: Mapping[tuple[str, str], Array],
     ) -> None:
         for role, submission in submissions.items():
-            names = [r.name for r in self.plan.results_of(role)]
+            names = [r.name for r in self.plan.results_of(role, procedure)]
             body = {"kind": "result", "id": ids[role], "names": names}
             self.node.reply(submission.route, role, body, *(outputs[name, role] for name in names))
 
     def _send_reports(
-        self, ids: Mapping[str, str], submissions: Mapping[str, Submission], told: Mapping[str, Any]
+        self,
+        procedure: Procedure,
+        ids: Mapping[str, str],
+        submissions: Mapping[str, Submission],
+        told: Mapping[str, Any],
     ) -> None:
-        ops = op_report(self.executor.last, len(self.plan.procedure("run").ops))
+        ops = op_report(self.executor.last, len(procedure.ops))
         for role, submission in submissions.items():
             body = {"kind": "stats", "id": ids[role], **told, "setup": self._setup_report}
             self.node.reply(submission.route, role, body, *ops)

@@ -12,17 +12,17 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from . import kernels
 from .constants import constant_registers
-from .gates import Gate, Input, Open, OpenEven, Planes, Product, Reveal, Samples, Secret, Words
+from .gates import Gate, Secret
 from .gates.base import PURPOSE_MASK, PURPOSE_SHARE, flat, stream
 from .plan import Plan, Procedure
-from .registers import BLOCK, Form, Register, held, wrapping
+from .registers import Domain, Form, Register, held, wrapping
 from .storage import overwritable
 from .transport.channel import Channel, Source
 
@@ -77,7 +77,7 @@ class Where:
 
 
 class PartyExecutor:
-    """Party `party` (0 or 1) of a plan. `setup` once for each set of parameters, then any number of `run`s."""
+    """Party `party` (0 or 1) of a plan: any number of executions of its procedures, one after the other."""
 
     def __init__(self, plan: Plan, party: int, channel: Channel) -> None:
         self.plan, self.party, self.channel = plan, party, channel
@@ -89,40 +89,39 @@ class PartyExecutor:
         self._kept_operands: dict[tuple[str, int], Array] = {}
         self._prepared: _Run | None = None
 
-    def setup(self, keys: ExecutionKeys, material: Source, feeds: MutableMapping[str, Array]) -> Outputs:
-        """Open the parameters under the masks of a setup record.
-
-        feeds: this party's share of each setup feed, taken out as they are used.
-        """
-        run = _Run(self, "setup", keys, material)
-        with wrapping():
-            outputs = run.execute(feeds)
-        keep = self._programs["run"].foreign
-        self._kept = {r: run.values[r] for r in keep}
-        wires = [r for r in keep if self.plan.registers[r].form is Form.WIRE]
-        self._kept_masks = {r: np.asarray(run.mask(r), order="C") for r in wires}
-        self._kept_operands = {}
-        self._prepared = None
-        return outputs
-
-    def prepare(self, keys: ExecutionKeys, material: Source) -> None:
-        """Everything of the next run that needs no input: products of masks with the parameters."""
-        run = _Run(self, "run", keys, material)
+    def prepare(self, procedure: str, keys: ExecutionKeys, material: Source) -> None:
+        """Everything of the execution to come that needs no input: products of masks with what was kept."""
+        run = _Run(self, procedure, keys, material)
         with wrapping():
             run.compute_ahead()
         self._prepared = run
 
-    def run(self, keys: ExecutionKeys, material: Source, feeds: MutableMapping[str, Array]) -> Outputs:
-        """One batch; feeds as in `setup`. Returns what this party sends: (result, role) -> packed bytes.
+    def execute(
+        self, procedure: str, keys: ExecutionKeys, material: Source, feeds: MutableMapping[str, Array]
+    ) -> Outputs:
+        """One execution. Returns what this party sends: (result, role) -> packed bytes.
 
-        Raises PeerError when the peer or the dealer is gone, late or sends a wrong length; the execution is then burnt.
+        feeds: this party's share of each of the procedure's feeds, taken out as they are used. Raises PeerError when
+        the peer or the dealer is gone, late or sends a wrong length; the execution is then burnt.
         """
         run, self._prepared = self._prepared, None
         with wrapping():
-            if run is None or run.keys != keys:
-                run = _Run(self, "run", keys, material)
+            if run is None or (run.procedure, run.keys) != (procedure, keys):
+                run = _Run(self, procedure, keys, material)
                 run.compute_ahead()
-            return run.execute(feeds)
+            outputs = run.execute(feeds)
+            self._keep(run)
+        return outputs
+
+    def _keep(self, run: _Run) -> None:
+        """What the procedure leaves takes the place of what was there, with the masks of what is opened."""
+        keeps = run.program.keeps
+        values = {kept.place: run.values[kept.made] for kept in keeps}
+        wires = [kept for kept in keeps if self.plan.registers[kept.made].form is Form.WIRE]
+        masks = {kept.place: np.asarray(run.mask(kept.made), order="C") for kept in wires}
+        self._kept |= values
+        self._kept_masks |= masks
+        self._kept_operands = {key: value for key, value in self._kept_operands.items() if key[1] not in values}
 
 
 class _Program:
@@ -134,33 +133,27 @@ class _Program:
         self.receivers = [op.receiver for op in procedure.ops]
         self.rounds = procedure.rounds
         self.producer = {r: i for i, gate in enumerate(self.gates) for r in gate.outs}
-        self.foreign = sorted({r for gate in self.gates for r in gate.ins} - set(self.producer))
-        self.opens = {i: gate for i, gate in enumerate(self.gates) if isinstance(gate, Open)}
+        self.reads, self.keeps = procedure.reads, procedure.keeps
+        self.constant = {i for i, g in enumerate(self.gates) if g.outs and types[g.outs[0]].form is Form.CONSTANT}
+        self.opens = {i: gate for i, gate in enumerate(self.gates) if gate.communicates}
         self.messages = [_messages({i: self.opens[i] for i in r.opens}, types) for r in procedure.rounds]
         self.ahead = list(self._ahead(types))
-        self.free_after = self._last_uses()
-        self.overwritable = {} if procedure.name == "setup" else overwritable(procedure, types)
+        self.free_after: dict[int, list[int]] = {}
+        self.overwritable: dict[int, frozenset[int]] = {}
+        if not procedure.standing:  # a standing one is executed seldom, and needs its arrays until its end
+            self.free_after = {i: self._freed(gone) for i, gone in procedure.last_uses.items()}
+            self.overwritable = overwritable(procedure, types)
 
-    def _ahead(self, types: tuple[Register, ...]) -> Iterator[tuple[int, Product, int]]:
-        """(op, gate, known operand) of products of masked values of which one comes from an earlier procedure."""
+    def _ahead(self, types: tuple[Register, ...]) -> Iterator[tuple[int, Gate, int]]:
+        """(op, gate, known operand) of gates of which a part needs only what an earlier procedure left."""
         for i, gate in enumerate(self.gates):
-            if isinstance(gate, Product) and gate.splits_ahead(types):
-                known = [r for r in (gate.y, gate.x) if r not in self.producer]
-                if known:
-                    yield i, gate, known[0]
+            known = gate.known_ahead(types, self.producer)
+            if known is not None:
+                yield i, gate, known
 
-    def _last_uses(self) -> dict[int, list[int]]:
-        """Registers that nothing reads after an op. A mask is rebuilt from the openings, so it needs no register."""
-        order = [i for r in self.rounds for part in (r.before, r.opens, r.overlap) for i in part]
-        last: dict[int, int] = {}
-        for i in order:
-            for register in (*self.gates[i].ins, *self.gates[i].outs):
-                if register in self.producer and self.types[register].form is not Form.CONSTANT:
-                    last[register] = i
-        out: dict[int, list[int]] = {}
-        for register, i in last.items():
-            out.setdefault(i, []).append(register)
-        return out
+    def _freed(self, registers: Iterable[int]) -> list[int]:
+        """A mask is rebuilt from the openings and from constants, so it needs no other register."""
+        return [r for r in registers if self.types[r].form is not Form.CONSTANT]
 
 
 @dataclass(frozen=True)
@@ -171,7 +164,7 @@ class _Piece:
     size: int
 
 
-def _messages(opens: Mapping[int, Open], types: tuple[Register, ...]) -> list[tuple[int, list[_Piece]]]:
+def _messages(opens: Mapping[int, Gate], types: tuple[Register, ...]) -> list[tuple[int, list[_Piece]]]:
     """The pieces of a round's openings in messages: (bytes, pieces)."""
     out: list[tuple[int, list[_Piece]]] = []
     for op, gate in opens.items():
@@ -192,7 +185,9 @@ class _Run:
         self.types = executor.plan.registers
         self.party = executor.party
         self.keys = keys
-        self.prg = kernels.Prg(keys.material)
+        self.prg, self.pair = kernels.Prg(keys.material), kernels.Prg(keys.pair)
+        self.feeds: MutableMapping[str, Array] = {}
+        self.outputs: Outputs = {}
         self.op = 0
         self.procedure = procedure
         self.program = executor._programs[procedure]
@@ -200,9 +195,9 @@ class _Run:
         self.material = material
         self.executor = executor
         self.stats = Stats()
-        first = procedure == "setup"
-        self.values: dict[int, Array] = executor._constants | ({} if first else executor._kept)
-        self._masks: dict[int, Array] = {} if first else dict(executor._kept_masks)
+        kept, masks = executor._kept, executor._kept_masks
+        self.values: dict[int, Array] = executor._constants | {r: kept[r] for r in self.program.reads}
+        self._masks: dict[int, Array] = {r: masks[r] for r in self.program.reads if r in masks}
         self._operands: dict[tuple[str, int], Array] = {}
         self._ahead: dict[int, tuple[int, Array]] = {}
         self._remember = False
@@ -215,11 +210,20 @@ class _Run:
     def __setitem__(self, register: int, value: Array) -> None:
         self.values[register] = held(value)
 
+    def public(self, register: int) -> Array:
+        value = self.values[register]
+        if self.party == 0:
+            return value
+        if self.types[register].domain is Domain.PLANES:
+            return np.zeros_like(value)  # kernels take planes in one piece
+        return np.broadcast_to(value.dtype.type(0), value.shape)
+
     def mask(self, register: int) -> Array:
         """This party's share of a wire's mask: expanded where a gate uses it, kept until the register's last use."""
         known = self._masks.get(register)
         if known is not None:
             return known
+        assert self.types[register].form is Form.WIRE, f"register {register}: wants_mask did not ask for shares"
         op = self.program.producer[register]
         saved = self.op, self._remember
         self.op, self._remember = op, False
@@ -247,15 +251,14 @@ class _Run:
 
     def _streamed(self, register: int) -> int | None:
         """The op whose stream is this party's share of the register's mask as it is; None if that is there already."""
+        assert self.types[register].form is Form.WIRE, f"register {register}: wants_mask did not ask for shares"
         op = self.program.producer.get(register)
         if op is None or register in self._masks:
             return None
-        gate = self.program.gates[op]
-        doubled = isinstance(gate, OpenEven) and self.party == 0
-        return op if isinstance(gate, Open) and not doubled else None
+        return op if self.program.gates[op].mask_is_stream(self.party) else None
 
     def affine(self, register: int) -> Array:
-        """(party == 0) X - [mask]: kept across runs for what `setup` opened."""
+        """(party == 0) X - [mask]: kept across executions for what an earlier one opened."""
 
         def make(hat: Array) -> Array:
             return self.add_mask(register, hat, -1) if self.party == 0 else np.negative(self.mask(register))
@@ -275,7 +278,7 @@ class _Run:
         return self._operand("halved", register, make)
 
     def _operand(self, kind: str, register: int, make: Callable[[Array], Array]) -> Array:
-        kept = self.executor._kept_operands if register in self.executor._kept else self._operands
+        kept = self.executor._kept_operands if register in self.program.reads else self._operands
         value = kept.get((kind, register))
         if value is None:
             value = kept[kind, register] = make(self.values[register])
@@ -294,57 +297,44 @@ class _Run:
     def secret(self, slot: int, spec: Secret, start: int, n: int) -> Array:
         """Elements [start, start + n) of this op's secret. Slots of one tile are asked for in order."""
         if self.seeded:
-            pad = stream(PURPOSE_SHARE, self.op, slot)
-            if isinstance(spec, Words):
-                return self.prg.words(pad, n, start)
-            assert isinstance(spec, Planes)
-            return kernels.planes_fill(self.prg, pad, n, spec.planes, start_block=start // BLOCK)
-        data = self._receive(spec.size(n))
-        if isinstance(spec, Words):
-            return kernels.unpack(data, n, spec.bits)
-        assert isinstance(spec, Planes)
-        return kernels.planes_unpack(data, n, spec.planes)
-
-    def samples(self, slot: int, spec: Samples, start: int, n: int) -> Array | None:
-        if self.seeded:
-            return None
-        return np.frombuffer(self._receive(spec.size(n)), np.uint8)
-
-    def _receive(self, size: int) -> memoryview:
+            return spec.expand(self.prg, stream(PURPOSE_SHARE, self.op, slot), start, n)
+        size = spec.size(n)
         self.stats.material_bytes += size
         self.stats.op_material[self.op] += size
-        return self.material.read(size, Where(self.plan, self.procedure, self.op))
+        return spec.unpack(self.material.read(size, Where(self.plan, self.procedure, self.op)), n)
+
+    def feed(self, name: str) -> Array:
+        return self.feeds.pop(name)
+
+    def reveal(self, result: str, role: str, packed: Array) -> None:
+        assert self.program.gates[self.op].reveals, "a gate reveals what its class keeps from the manifest"
+        self.outputs[result, role] = packed
 
     # -- the loop ------------------------------------------------------------------------------------------------------
 
     def compute_ahead(self) -> None:
         for i, gate, known in self.program.ahead:
             self.op = i
-            self._ahead[i] = known, gate.ahead(self, known == gate.y)
+            self._ahead[i] = known, gate.ahead(self, known)
 
     def execute(self, feeds: MutableMapping[str, Array]) -> Outputs:
         begin = time.perf_counter()
         self._remember = True
-        outputs: Outputs = {}
-        pair = kernels.Prg(self.keys.pair)
+        self.feeds = feeds
         for r, messages in zip(self.program.rounds, self.program.messages, strict=True):
             for i in r.before:
-                self._local(i, feeds, pair, outputs)
+                self._local(i)
             if r.opens:
-                self._exchange(r.opens, r.overlap, messages, feeds, pair, outputs)
+                self._exchange(r.opens, r.overlap, messages)
         self.stats.seconds = time.perf_counter() - begin
         self.executor.last = self.stats
-        return outputs
+        return self.outputs
 
-    def _local(self, i: int, feeds: MutableMapping[str, Array], pair: kernels.Prg, outputs: Outputs) -> None:
+    def _local(self, i: int) -> None:
         gate = self.program.gates[i]
         self.op = i
         begin = time.perf_counter()
-        if isinstance(gate, Input):
-            self[gate.y] = feeds.pop(gate.feed)
-        elif isinstance(gate, Reveal):
-            outputs.update(gate.messages(self, pair))
-        elif gate.outs and self.types[gate.outs[0]].form is not Form.CONSTANT:
+        if i not in self.program.constant:
             gate.evaluate(self)
         self.stats.op_seconds[i] += time.perf_counter() - begin
         self._free(i)
@@ -354,9 +344,6 @@ class _Run:
         opens: tuple[int, ...],
         overlap: tuple[int, ...],
         messages: list[tuple[int, list[_Piece]]],
-        feeds: MutableMapping[str, Array],
-        pair: kernels.Prg,
-        outputs: Outputs,
     ) -> None:
         begin = time.perf_counter()
         buffers: dict[int, tuple[Array, Array]] = {}
@@ -370,7 +357,7 @@ class _Run:
         first = opens[0]
         self.stats.op_seconds[first] += time.perf_counter() - begin
         for i in overlap:
-            self._local(i, feeds, pair, outputs)
+            self._local(i)
         begin = time.perf_counter()
         for size, pieces in messages[received:]:
             self._absorb(size, pieces, buffers)
@@ -408,8 +395,6 @@ class _Run:
         self.stats.received_bytes += size
 
     def _free(self, i: int) -> None:
-        if self.procedure == "setup":
-            return
         for register in self.program.free_after.get(i, ()):
             self.values.pop(register, None)
             self._masks.pop(register, None)

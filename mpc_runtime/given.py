@@ -14,7 +14,6 @@ from .arrays import as_array, shape_problem
 from .client import Prepare, check_tensors, encode_feeds, tensors_of
 from .errors import InputError
 from .plan import Plan, Tensor
-from .submissions import roles_of
 from .values import match_names
 
 __all__ = ["ByRole", "Given", "by_name", "check_names"]
@@ -81,7 +80,7 @@ class Given:
         """
         encoded = {}
         problems: list[str] = []
-        for role in roles_of(self.plan, stage):
+        for role in self.plan.roles_of(stage):
             if role in self.roles:
                 known = {**params[role], **checked[role]}
                 encoded[role], wrong = encode_feeds(self.plan, role, stage, known, self._prepare)
@@ -105,7 +104,7 @@ def _name_problems(
     if what == "parameter" and plan.params and not wanted:
         return [f"no parameters of this plan are {who}'s; they are {_listed(t.role for t in plan.params)}'s"]
     problems = match_names(names, wanted, what, lambda name: _elsewhere(plan, roles, name))
-    concerned = roles_of(plan, "run")
+    concerned = plan.roles_of("run")
     if what == "input" and not problems and set(roles).isdisjoint(concerned):
         return [f"{who} has no part in a run of this plan, no input and no output, unlike {_listed(concerned)}"]
     return problems

@@ -21,12 +21,14 @@ from dataclasses import dataclass
 from .allocator import keep_memory
 from .dealer.server import Dealer
 from .errors import Error, InputError, PeerError
+from .executions import Executions
 from .limits import TIMEOUT_SECONDS, WAIT_SECONDS, WINDOW_BYTES, check_seconds
 from .party import Party
 from .plan import FORMAT, Plan
 from .submissions import client_limits
 from .transport.curve import KeyPair
 from .transport.node import Hello, Node, stream_of
+from .transport.zmq import MaterialSink, MaterialSource, PeerChannel
 
 __all__ = ["SERVERS", "MachineConfig", "run"]
 
@@ -90,9 +92,11 @@ def run(
         node.meet(others, config.wait)
         ready()
         if config.name == "dealer":
-            server = Dealer(plan, node, config.window)
+            server = Dealer(plan, node, lambda party, wait: MaterialSink(node, party, config.window, wait))
         else:
-            server = Party(plan, int(config.name[1]), node, config.window)
+            channel = PeerChannel(node, "p1" if config.name == "p0" else "p0")
+            records = MaterialSource(node, config.window)
+            server = Party(Executions(plan, int(config.name[1]), node, channel, records))
         server.serve()
     except PeerError as error:
         doing = server.doing if server else "the start"

@@ -2,19 +2,19 @@
 process.
 
 The count follows the executor: a view shares the array it shows, party 0's shares of a bare masked value are that
-value, and the products of masks that are computed ahead wait as long as their op does. `setup` frees nothing before its
-end, where the masks of what it opened are made, so that large parameters take more there than in any run.
+value, and the products of masks that are computed ahead wait as long as their op does. A standing procedure, as `setup`
+is, frees nothing before its end, where the masks of what it opened are made, so that large parameters take more there
+than in any run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
-from .gates import Conv2d, Gate, Leaf, MatMul, Open, Product, Select, Square, Table, ToBit, Truncate, Unmask
-from .gates.linear import Broadcast, Reshape, Slice, Transpose
+from .gates import Gate
 from .limits import RECORDS_AHEAD, WINDOW_BYTES
 from .plan import Plan, Procedure
-from .registers import Domain, Form
+from .registers import Form
 from .sharing import payload_sizes
 
 BASE = 55_000_000
@@ -27,54 +27,51 @@ IN_FLIGHT = 8_000_000
 HEAP = 1.1
 """What the heap holds for each live byte: holes, less the arrays that ops write over (counted here as new ones)."""
 
-VIEWS = (Reshape, Transpose, Slice, Broadcast)
-FLATTENING = (Leaf, Open, Select, Square, Table, ToBit, Truncate)
-"""Gates that work on flat arrays: an operand that is not contiguous is copied."""
-
 
 def peak_memory(plan: Plan) -> int:
-    """Bytes that a party's process holds at most in `setup` and in runs, with the default window of material.
+    """Bytes that a party's process holds at most in any execution, with the default window of material.
 
     It is party 1's, which is sent its shares; party 0 expands them from a seed.
     """
-    setup, run = plan.procedure("setup"), plan.procedure("run")
-    material = sum(op.gate.material_bytes(plan.registers) for op in run.ops if op.gate.secrets(plan.registers))
-    waiting = min(WINDOW_BYTES, RECORDS_AHEAD * material // 2)
-    live = int(HEAP * max(_live(plan, run)))
-    running = _kept(plan, run) + live + waiting + _submitted(plan, "run") + _in_flight(plan, run)
-    opening = _set_up(plan, setup, run) + _in_flight(plan, setup)
-    return BASE + _submitted(plan, "setup") + max(running, opening)
+    staying = sum(_submitted(plan, p) for p in plan.procedures if p.standing)
+    busy = [_set_up(plan, p) if p.standing else _executed(plan, p) for p in plan.procedures]
+    return BASE + staying + max(busy, default=0)
 
 
-def _submitted(plan: Plan, stage: str) -> int:
+def _submitted(plan: Plan, procedure: Procedure) -> int:
     """Shares as they come; those of parameters stay, to be opened again beside another role's new ones."""
-    return payload_sizes(tuple(feed for role in plan.roles for feed in plan.feeds_of(role, stage)))[1]
+    return payload_sizes(tuple(feed for role in plan.roles for feed in plan.feeds_of(role, procedure.name)))[1]
 
 
 def _in_flight(plan: Plan, procedure: Procedure) -> int:
-    opened = sum(plan.registers[op.gate.y].wire_bytes for op in procedure.ops if isinstance(op.gate, Open))
+    opened = sum(gate.opened_bytes(plan.registers) for gate in procedure.gates)
     return min(IN_FLIGHT, 2 * opened)
 
 
-def _foreign(run: Procedure) -> set[int]:
-    """What a run reads of `setup`."""
-    return {r for op in run.ops for r in op.gate.ins} - {r for op in run.ops for r in op.gate.outs}
+def _executed(plan: Plan, procedure: Procedure) -> int:
+    """An execution whose arrays are let go after their last use, beside all that others left."""
+    material = sum(gate.material_bytes(plan.registers) for gate in procedure.gates)
+    waiting = min(WINDOW_BYTES, RECORDS_AHEAD * material // 2) if procedure.ahead else 0
+    live = int(HEAP * max(_live(plan, procedure)))
+    return _kept(plan) + live + waiting + _submitted(plan, procedure) + _in_flight(plan, procedure)
 
 
-def _kept(plan: Plan, run: Procedure) -> int:
-    """What `setup` left: masked values, with their masks and the operands made of them."""
+def _kept(plan: Plan) -> int:
+    """What executions left: masked values with their masks and the operands made of them, and shares."""
     types = plan.registers
-    return sum(types[r].memory_bytes * (3 if types[r].form is Form.WIRE else 1) for r in _foreign(run))
+    places = {kept.place for p in plan.procedures for kept in p.keeps}
+    return sum(types[r].memory_bytes * (3 if types[r].form is Form.WIRE else 1) for r in places)
 
 
-def _set_up(plan: Plan, setup: Procedure, run: Procedure) -> int:
-    """What `setup` holds at its end: all that it made, and the masks of what it leaves. A mask of a view is a view, of
-    which a contiguous copy is kept."""
+def _set_up(plan: Plan, procedure: Procedure) -> int:
+    """What a standing procedure holds at its end: all that it made, and the masks of what it leaves. A mask of a view
+    is a view, of which a contiguous copy is kept."""
     types = plan.registers
-    shown = _shown(plan, setup)
-    made = sum(types[r].memory_bytes for op in setup.ops for r in op.gate.outs if r not in shown)
-    wires = [r for r in _foreign(run) if types[r].form is Form.WIRE]
-    return made + sum(types[r].memory_bytes * (2 if r in shown else 1) for r in wires)
+    shown = _shown(plan, procedure)
+    made = sum(types[r].memory_bytes for r in procedure.made if r not in shown)
+    wires = [kept.made for kept in procedure.keeps if types[kept.made].form is Form.WIRE]
+    masks = sum(types[r].memory_bytes * (2 if r in shown else 1) for r in wires)
+    return made + masks + _in_flight(plan, procedure)
 
 
 def _live(plan: Plan, run: Procedure) -> Iterator[int]:
@@ -86,11 +83,10 @@ def _live(plan: Plan, run: Procedure) -> Iterator[int]:
     for n, i in enumerate(order):
         for r in (*run.ops[i].gate.ins, *run.ops[i].gate.outs):
             last[shown.get(r, r)] = n
-    made = {r for op in run.ops for r in op.gate.outs}
-    waiting = {i: _computed_ahead(plan, op.gate, made) for i, op in enumerate(run.ops)}
-    foreign = _foreign(run)
+    last.update({shown.get(kept.made, kept.made): len(order) for kept in run.keeps})
+    waiting = [_computed_ahead(plan, gate, run.made) for gate in run.gates]
     held: dict[int, int] = {}
-    ahead = sum(waiting.values())
+    ahead = sum(waiting)
     yield ahead
     for n, i in enumerate(order):
         gate = run.ops[i].gate
@@ -98,41 +94,22 @@ def _live(plan: Plan, run: Procedure) -> Iterator[int]:
         for r in gate.outs:
             if shown.get(r, r) == r:
                 held[r] = types[r].memory_bytes
-        yield ahead + sum(held.values()) + _temporary(plan, gate, shown, foreign)
+        yield ahead + sum(held.values()) + gate.temporary_bytes(types, shown, run.reads)
         for r in [r for r in held if last[r] <= n]:
             del held[r]
 
 
-def _computed_ahead(plan: Plan, gate: Gate, made: set[int]) -> int:
-    """Bytes that a product's data-free part takes until its op, 0 where there is none."""
-    if not isinstance(gate, Product) or not gate.splits_ahead(plan.registers) or {gate.x, gate.y} <= made:
+def _computed_ahead(plan: Plan, gate: Gate, made: Container[int]) -> int:
+    """Bytes that the part of a gate that needs no input takes until its op, 0 where there is none."""
+    if gate.known_ahead(plan.registers, made) is None:
         return 0
-    return plan.registers[gate.z].memory_bytes
+    return sum(plan.registers[r].memory_bytes for r in gate.outs)
 
 
 def _shown(plan: Plan, run: Procedure) -> dict[int, int]:
     """register -> the register whose array it shows."""
     shown: dict[int, int] = {}
-    for op in run.ops:
-        gate = op.gate
-        bare = isinstance(gate, Unmask) and plan.registers[gate.x].form is Form.BARE
-        if bare or isinstance(gate, VIEWS):
+    for gate in run.gates:
+        if gate.is_view(plan.registers):
             shown[gate.outs[0]] = shown.get(gate.ins[0], gate.ins[0])
     return shown
-
-
-def _temporary(plan: Plan, gate: Gate, shown: dict[int, int], foreign: set[int]) -> int:
-    """What an op holds beside its operands and results: masks, but those that `setup` left, and copies of operands that
-    are not contiguous."""
-    types = plan.registers
-    if isinstance(gate, (MatMul, Conv2d)):
-        masks_and_operands = 2 if gate.half else 1
-        wires = [r for r in gate.ins if types[r].form is Form.WIRE and r not in foreign]
-        return masks_and_operands * sum(types[r].memory_bytes for r in wires)
-    if isinstance(gate, Unmask):
-        return sum(types[r].memory_bytes for r in gate.ins if types[r].form is Form.WIRE)
-    if isinstance(gate, FLATTENING):
-        copies = sum(types[r].memory_bytes for r in gate.ins if r in shown)
-        planes = sum(2 * types[r].size // 8 for r in gate.outs if types[r].domain is Domain.BITS)
-        return copies + planes
-    return 0

@@ -1,8 +1,8 @@
 """A compute party: takes shares from the roles, agrees with the other party on what runs next, executes, sends results.
 
-    role  -> p0, p1   submit (stage, id)        shares of its setup or run feeds; `withdraw` takes it back
+    role  -> p0, p1   submit (stage, id)        shares of its feeds of a procedure; `withdraw` takes it back
     p1    -> p0       have (submission)         it has arrived here too
-    p0    -> dealer   setup                     new parameters need fresh masks
+    p0    -> dealer   wanted (procedure)        a record that is not dealt ahead: new parameters need fresh masks
     p0    -> p1       begin (procedure, index, id of each role's submission)
     p0   <-> p1       the openings of the execution
     both  -> roles    result, then stats
@@ -25,25 +25,23 @@ from typing import Any
 
 from .errors import PeerError
 from .executions import Executions
-from .plan import Plan
+from .plan import Procedure
 from .submissions import Key, Submission, Submissions
 from .transport.link import Message
-from .transport.node import Node
 
 __all__ = ["Party"]
 
 
 class Party:
-    """Party `number` on a node that has met the other party and the dealer. `serve` returns only by an exception."""
+    """The party of these executions, on the node of theirs. `serve` returns only by an exception."""
 
-    def __init__(self, plan: Plan, number: int, node: Node, window: int) -> None:
-        self.plan = plan
-        self.number = number
-        self.node = node
-        self.peer = f"p{1 - number}"
-        self.executions = Executions(plan, number, node, window)
-        self._submissions = Submissions(plan, number)
-        self._setup_ids: dict[str, str] | None = None
+    def __init__(self, executions: Executions) -> None:
+        self.executions = executions
+        self.plan, self.number = executions.plan, executions.number
+        self.node, self.peer = executions.node, executions.peer
+        self._submissions = Submissions(self.plan, self.number)
+        self._order = sorted(self.plan.procedures, key=lambda p: not p.standing)
+        self._standing: dict[str, dict[str, str]] = {}  # procedure -> the ids that it was executed with
 
     @property
     def doing(self) -> str:
@@ -62,7 +60,7 @@ class Party:
             if busy:
                 continue
             waiting = [self.peer]
-            if self._setup_ids is not None and not self.executions.prepared:
+            if self._stands and not self.executions.prepared:
                 if self.executions.prepare():
                     continue
                 waiting.append("dealer")
@@ -99,7 +97,7 @@ class Party:
         if self.number == 1:
             self._tell("have", key)
         self._replace(stage, role)
-        if stage == "setup":
+        if self.plan.procedure(stage).standing:
             self.node.answer(message.route, {"kind": "held", "id": number})
 
     def _crowded(self, stage: str, role: str) -> bool:
@@ -107,7 +105,8 @@ class Party:
         waiting = dict(self._submissions.waiting(stage, role))
         if len(waiting) < self._submissions.ahead(stage, role):
             return False
-        gone = [n for n, s in waiting.items() if stage == "run" and not self.node.reaches(s.route, role)]
+        standing = self.plan.procedure(stage).standing
+        gone = [] if standing else [n for n, s in waiting.items() if not self.node.reaches(s.route, role)]
         for number in gone:
             self._lose((stage, role, number))
         return len(waiting) - len(gone) >= self._submissions.ahead(stage, role)
@@ -145,7 +144,7 @@ class Party:
         """A submission will not be used. p1 says so to p0, which drops it at both, unless it is parameters in use."""
         if self.number == 1:
             self._tell("lost", key, why=why)
-        elif not (key[0] == "setup" and (self._setup_ids or {}).get(key[1]) == key[2]):
+        elif self._standing.get(key[0], {}).get(key[1]) != key[2]:
             self._drop(key, why)
 
     def _drop(self, key: Key, why: str = "") -> None:
@@ -158,8 +157,8 @@ class Party:
 
     def _replace(self, stage: str, role: str) -> None:
         """p0 drops parameters that newer ones replace."""
-        if self.number == 0 and stage == "setup":
-            for key in self._submissions.superseded(role):
+        if self.number == 0:
+            for key in self._submissions.superseded(stage, role):
                 self._drop(key)
 
     def _chase(self) -> float | None:
@@ -183,50 +182,60 @@ class Party:
 
     def _take_part(self, body: dict[str, Any]) -> None:
         """p1 follows a `begin`; the submissions it names are here, since p1 has said so."""
-        procedure, index, ids = body["procedure"], body["index"], body["ids"]
+        name, index, ids = body["procedure"], body["index"], body["ids"]
+        procedure = next((p for p in self.plan.procedures if p.name == name), None)
         if (
-            tuple(ids) != self._submissions.roles.get(procedure)
+            procedure is None
+            or tuple(ids) != self._submissions.roles[name]
             or index < self.executions.lowest(procedure)
-            or any(self._submissions.get((procedure, role, number)) is None for role, number in ids.items())
+            or any(self._submissions.get((name, role, number)) is None for role, number in ids.items())
         ):
             raise PeerError(
-                f"{self.peer} began {procedure} {index}, which does not fit what {self.peer} was told", self.peer
+                f"{self.peer} began {name} {index}, which does not fit what {self.peer} was told", self.peer
             )
         self._execute(procedure, index, ids)
 
+    @property
+    def _stands(self) -> bool:
+        """Whether every standing procedure has been executed, so that others can be."""
+        return all(p.name in self._standing for p in self.plan.procedures if p.standing)
+
     def _begin_next(self) -> bool:
         """p0 begins what is ready at both parties, new parameters first; False when nothing is."""
-        ids = self._submissions.next("setup")
-        if ids is not None and ids != self._setup_ids:
-            self.node.say("dealer", {"kind": "setup"})
-            self._begin("setup", self.executions.next_setup(), ids)
-            return True
-        ids = self._submissions.next("run") if self._setup_ids is not None else None
-        if ids is None:
-            return False
-        submissions = [("run", role, number) for role, number in ids.items()]
-        gone = [key for key in submissions if not self._attended(key)]
-        for key in gone:
-            self._drop(key)
-        if not gone:
-            self._begin("run", self.executions.lowest("run"), ids)
-        return True
+        for procedure in self._order:
+            ids = self._submissions.next(procedure.name)
+            if procedure.standing:
+                if ids is not None and ids != self._standing.get(procedure.name):
+                    self._begin(procedure, ids)
+                    return True
+            elif ids is not None and self._stands:
+                keys = [(procedure.name, role, number) for role, number in ids.items()]
+                gone = [key for key in keys if not self._attended(key)]
+                for key in gone:
+                    self._drop(key)
+                if not gone:
+                    self._begin(procedure, ids)
+                return True
+        return False
 
     def _attended(self, key: Key) -> bool:
         """Whether the client of a submission is still there to take its result."""
         submission = self._submissions.get(key)
         return submission is not None and self.node.reaches(submission.route, key[1])
 
-    def _begin(self, procedure: str, index: int, ids: dict[str, str]) -> None:
-        self.node.say(self.peer, {"kind": "begin", "procedure": procedure, "index": index, "ids": ids})
+    def _begin(self, procedure: Procedure, ids: dict[str, str]) -> None:
+        if not procedure.ahead:
+            self.node.say("dealer", {"kind": "wanted", "procedure": procedure.name})
+        index = self.executions.next_index(procedure)
+        self.node.say(self.peer, {"kind": "begin", "procedure": procedure.name, "index": index, "ids": ids})
         self._execute(procedure, index, ids)
 
-    def _execute(self, procedure: str, index: int, ids: dict[str, str]) -> None:
-        keys = {role: (procedure, role, number) for role, number in ids.items()}
+    def _execute(self, procedure: Procedure, index: int, ids: dict[str, str]) -> None:
+        keys = {role: (procedure.name, role, number) for role, number in ids.items()}
         submissions = {role: s for role, key in keys.items() if (s := self._submissions.get(key)) is not None}
         self.executions.execute(procedure, index, ids, submissions)
-        if procedure == "setup":
-            self._setup_ids = ids  # parameters stay: another role's new ones are opened together with them
+        if procedure.standing:
+            self._standing[procedure.name] = ids  # what was given stays: another role's new parameters join it
             return
         for key in keys.values():
             self._submissions.drop(key)

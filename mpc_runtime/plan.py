@@ -28,7 +28,7 @@ from .errors import CompileError, Error
 from .gates import GATES, Gate
 from .registers import Domain, Form, Register
 
-FORMAT = 1
+FORMAT = 2
 """Plan format: raised whenever a plan's bytes would mean something else."""
 
 CHECK_PREFIX = "checked: "
@@ -61,7 +61,7 @@ class Feed:
     """What a role's client shares: one of its tensors (`source`), or an expression of them that it computes in float64.
 
     expression: canonical JSON of the prepared expression, or "" where the feed is the tensor `source` itself.
-    scale: fraction bits of the encoding; bits: the ring. stage: "setup" (parameters only) or "run".
+    scale: fraction bits of the encoding; bits: the ring. stage: the procedure that takes it.
     """
 
     name: str
@@ -111,12 +111,61 @@ class Round:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """A value that outlives its execution: later ones find in register `place` what this one has in `made`."""
+
+    made: int
+    place: int
+
+
+@dataclass(frozen=True)
 class Procedure:
-    """An op-list and its schedule; `rounds[-1]` may have no openings."""
+    """An op-list with its schedule, and all that machines ask about its executions. `rounds[-1]` may have no openings.
+
+    ahead:    its records of material are dealt ahead of the parties; else one is dealt when p0 asks for it.
+    standing: what roles give it stays with the parties until they give anew, and then it is executed again; else an
+              execution uses it up. The parties execute nothing else before all that is standing.
+    keeps:    what it leaves for later executions, of this procedure too.
+    """
 
     name: str
+    ahead: bool
+    standing: bool
+    keeps: tuple[Kept, ...]
     ops: tuple[Op, ...]
     rounds: tuple[Round, ...]
+
+    @property
+    def gates(self) -> Iterator[Gate]:
+        return (op.gate for op in self.ops)
+
+    @cached_property
+    def made(self) -> frozenset[int]:
+        """The registers that its ops write."""
+        return frozenset(r for gate in self.gates for r in gate.outs)
+
+    @cached_property
+    def reads(self) -> frozenset[int]:
+        """The registers that it finds as an earlier execution left them."""
+        return frozenset(r for gate in self.gates for r in gate.ins) - self.made
+
+    @cached_property
+    def gives(self) -> frozenset[str]:
+        """The results that it sends to roles."""
+        return frozenset(name for gate in self.gates for name in gate.results)
+
+    @cached_property
+    def last_uses(self) -> dict[int, tuple[int, ...]]:
+        """Op -> the registers that are not needed after it. What was found or is kept is needed for ever."""
+        last: dict[int, int] = {}
+        for i in self.order:
+            last.update(dict.fromkeys((*self.ops[i].gate.ins, *self.ops[i].gate.outs), i))
+        needed = {kept.made for kept in self.keeps}
+        gone: dict[int, tuple[int, ...]] = {}
+        for register, i in last.items():
+            if register in self.made and register not in needed:
+                gone[i] = (*gone.get(i, ()), register)
+        return gone
 
     @property
     def order(self) -> Iterator[int]:
@@ -162,6 +211,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "constants", tuple(_constant(a) for a in self.constants))
+        _check_procedures(self.procedures, self.registers)
 
     def procedure(self, name: str) -> Procedure:
         return next(p for p in self.procedures if p.name == name)
@@ -194,8 +244,15 @@ class Plan:
     def feeds_of(self, role: str, stage: str) -> tuple[Feed, ...]:
         return tuple(f for f in self.feeds if f.role == role and f.stage == stage)
 
-    def results_of(self, role: str) -> tuple[Result, ...]:
-        return tuple(r for r in self.results if role in r.roles)
+    def results_of(self, role: str, stage: str | None = None) -> tuple[Result, ...]:
+        """What a role is sent: by one procedure, or by all."""
+        given = self.procedure(stage).gives if stage is not None else {r.name for r in self.results}
+        return tuple(r for r in self.results if role in r.roles and r.name in given)
+
+    def roles_of(self, stage: str) -> tuple[str, ...]:
+        """The roles that have a part in a procedure, in the plan's order: they give it something or are sent results.
+        An execution of it waits for their submissions."""
+        return tuple(r for r in self.roles if self.feeds_of(r, stage) or self.results_of(r, stage))
 
     def _body(self) -> bytes:
         head = {
@@ -249,6 +306,22 @@ def _constant(array: np.ndarray) -> np.ndarray:
     return view
 
 
+def _check_procedures(procedures: tuple[Procedure, ...], registers: tuple[Register, ...]) -> None:
+    """ValueError where machines could not execute these procedures one after the other."""
+    if sum(p.ahead for p in procedures) > 1:
+        raise ValueError("several procedures whose material is dealt ahead")
+    left = {kept.place for p in procedures for kept in p.keeps}
+    for p in procedures:
+        if not p.reads <= left:
+            raise ValueError(f"{p.name} reads register {min(p.reads - left)}, which nothing leaves")
+        for kept in p.keeps:
+            t = registers[kept.made]
+            if kept.made not in p.made | p.reads or t != registers[kept.place]:
+                raise ValueError(f"{p.name} cannot leave register {kept.made} in {kept.place}")
+            if p.ahead and t.form is not Form.SHARED:
+                raise ValueError(f"{p.name} leaves a {t.form.value} value, but its records may be passed over")
+
+
 def _from_bytes(data: memoryview, length: int) -> Plan:
     at = _HEADER.size + length
     head: dict[str, Any] = json.loads(bytes(data[_HEADER.size : at]))
@@ -295,9 +368,14 @@ def _record(cls: type[Any], row: list[Any]) -> Any:
     return cls(*(_SPECIAL[name](value) if name in _SPECIAL else _tuples(value) for name, value in named))
 
 
-def _procedure(name: str, ops: list[Any], rounds: list[Any]) -> Procedure:
+def _procedure(
+    name: str, ahead: bool, standing: bool, keeps: list[Any], ops: list[Any], rounds: list[Any]
+) -> Procedure:
     return Procedure(
         name,
+        ahead,
+        standing,
+        tuple(Kept(*kept) for kept in keeps),
         tuple(Op(GATES[kind](*_tuples(values)), receiver) for (kind, *values), receiver in ops),
         tuple(Round(*_tuples(r)) for r in rounds),
     )

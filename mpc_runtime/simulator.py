@@ -10,8 +10,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from .dealer.executor import MaskShares, Record, kept_mask_shares
-from .gates import Constant, Input, Reveal
+from .dealer.executor import DealerExecutor
 from .plan import Plan
 from .registers import Domain, held, wrapping
 from .transport.channel import Buffer
@@ -27,15 +26,16 @@ class _Nowhere:
 
 
 class Simulator:
-    """Plain values of every register. keys: those of p0 and p1 for each procedure."""
+    """Plain values of every register."""
 
-    def __init__(self, plan: Plan, keys: Mapping[str, tuple[bytes, bytes]]) -> None:
+    def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.types = plan.registers
-        self.keys = keys
+        self._dealer = DealerExecutor(plan)
         self.values: dict[int, Array] = {}
+        self._feeds: Mapping[str, Array] = {}
+        self._outputs: dict[str, Array] = {}
         self._masks: dict[int, Array | None] = {}
-        self._shares: MaskShares = ({}, {})
 
     def __getitem__(self, register: int) -> Array:
         return self.values[register]
@@ -52,32 +52,39 @@ class Simulator:
         mask = self._masks[register]
         return np.zeros_like(self.values[register]) if mask is None else mask
 
+    def feed(self, name: str) -> Array:
+        return self._feeds[name]
+
+    def constant(self, index: int) -> Array:
+        return self.plan.constants[index]
+
+    def reveal(self, result: str, value: Array) -> None:
+        self._outputs[result] = value
+
     def execute(
-        self, procedure: str, feeds: Mapping[str, Array], watch: Callable[[int, int], None] | None = None
+        self,
+        procedure: str,
+        keys: tuple[bytes, bytes],
+        feeds: Mapping[str, Array],
+        watch: Callable[[int, int], None] | None = None,
     ) -> dict[str, Array]:
         """Run a procedure on encoded plain values; returns result name -> ring elements.
 
-        watch(op, register) is called after each op for each of its results.
+        keys: those of p0 and p1 for this execution. watch(op, register) is called after each op for each of its
+        results.
         """
-        record = Record(self.plan, procedure, self.keys[procedure], (_Nowhere(), _Nowhere()), self._masks, self._shares)
-        record.deal(None)
-        self._masks = record.masks
-        if procedure == "setup":
-            self._shares = kept_mask_shares(self.plan, record)
-        ops = self.plan.procedure(procedure)
-        outputs = {}
-        for i in ops.order:
-            gate = ops.ops[i].gate
-            if isinstance(gate, Input):
-                self[gate.y] = feeds[gate.feed]
-            elif isinstance(gate, Constant):
-                self[gate.y] = self.plan.constants[gate.index]
-            elif isinstance(gate, Reveal):
-                outputs[gate.result_name] = self.values[gate.x]
-            else:
-                with wrapping():
-                    gate.meaning(self)
+        record = self._dealer.record(procedure, keys, (_Nowhere(), _Nowhere()))
+        self._dealer.deal(record, forget=False)
+        self._masks |= record.masks
+        self._feeds, self._outputs = feeds, {}
+        for i in record.procedure.order:
+            gate = record.procedure.ops[i].gate
+            with wrapping():
+                gate.meaning(self)
             if watch is not None:
                 for register in gate.outs:
                     watch(i, register)
-        return outputs
+        left = {kept.place: (self.values[kept.made], self._masks[kept.made]) for kept in record.procedure.keeps}
+        for place, (value, mask) in left.items():
+            self.values[place], self._masks[place] = value, mask
+        return self._outputs

@@ -8,47 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from . import gates
-from .gates import Gate
 from .plan import Procedure
 from .registers import Register
-
-FRESH = (
-    gates.BitToWord,
-    gates.Combine,
-    gates.Concat,
-    gates.Leaf,
-    gates.Materialize,
-    gates.Open,
-    gates.Pad,
-    gates.Product,
-    gates.Scale,
-    gates.Select,
-    gates.Square,
-    gates.Sum,
-    gates.Table,
-    gates.ToBit,
-    gates.ToPlanes,
-    gates.Truncate,
-    gates.WindowSum,
-)
-"""Gates whose results are arrays of their own. What is not named here may show its operands."""
 
 
 def overwritable(procedure: Procedure, types: Sequence[Register]) -> dict[int, frozenset[int]]:
     """op -> the operands that it may write over.
 
-    Feeds, constants and what an earlier procedure left are never written over.
+    Feeds, constants and what outlives an execution are never written over.
     """
     ops = [op.gate for op in procedure.ops]
     group: dict[int, int] = {}
     for gate in ops:
-        if not _is_fresh(gate, types):
-            for register in (*gate.outs, *gate.ins):
-                _join(group, (*gate.outs, *gate.ins)[0], register)
+        shown = gate.shows(types)
+        for register in (*gate.outs, *shown) if shown else ():
+            _join(group, gate.outs[0], register)
     order = list(procedure.order)
     last = {_root(group, r): place for place, i in enumerate(order) for r in (*ops[i].ins, *ops[i].outs)}
     made = {r for gate in ops if gate.ins for r in gate.outs}
+    made -= {kept.made for kept in procedure.keeps}
     given = {_root(group, r) for gate in ops for r in (*gate.ins, *gate.outs) if r not in made}
     out = {}
     for place, i in enumerate(order):
@@ -58,13 +36,6 @@ def overwritable(procedure: Procedure, types: Sequence[Register]) -> dict[int, f
         if alone:
             out[i] = alone
     return out
-
-
-def _is_fresh(gate: Gate, types: Sequence[Register]) -> bool:
-    if isinstance(gate, gates.Add):
-        x, y = types[gate.x].form, types[gate.y].form
-        return (x.additive and y.additive) or (x.masked and y.masked)
-    return isinstance(gate, FRESH)
 
 
 def _root(group: dict[int, int], register: int) -> int:

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from .plan import Plan
 from .sharing import payload_sizes
 
-__all__ = ["Key", "Submission", "Submissions", "client_limits", "roles_of"]
+__all__ = ["Key", "Submission", "Submissions", "client_limits"]
 
-STAGES = ("setup", "run")
 ID_LENGTH = 64  # characters at most; clients of ours use 32
 AHEAD_AT_LEAST, AHEAD_AT_MOST = 4, 64  # submissions that one role may have waiting for others
 AHEAD_BYTES = 256 << 20  # and how much memory they may take, if that allows AHEAD_AT_LEAST
@@ -24,7 +23,7 @@ CONTROL_BYTES = 64 << 10  # frames that carry no shares are smaller
 CONTROLS_AHEAD = 16  # messages beside submissions that a client may have on the way
 
 Key = tuple[str, str, str]
-"""Stage, role and id of a submission."""
+"""Stage (the name of a procedure), role and id of a submission."""
 
 
 @dataclass
@@ -37,13 +36,6 @@ class Submission:
     """When it came; at p0, which waits for that, when p1's half was known to have come too."""
 
 
-def roles_of(plan: Plan, stage: str) -> tuple[str, ...]:
-    """The roles whose submissions an execution of this stage waits for, in the plan's order."""
-    if stage == "setup":
-        return tuple(r for r in plan.roles if plan.feeds_of(r, stage))
-    return tuple(r for r in plan.roles if plan.feeds_of(r, stage) or plan.results_of(r))
-
-
 def client_limits(plan: Plan, number: int) -> tuple[int, int]:
     """What a client may send party `number` while it computes: bytes of a frame, messages."""
     sizes = _sizes(plan, number).values()
@@ -52,7 +44,8 @@ def client_limits(plan: Plan, number: int) -> tuple[int, int]:
 
 def _sizes(plan: Plan, number: int) -> dict[tuple[str, str], int]:
     """Bytes of a submission to party `number` by stage and role."""
-    return {(s, r): payload_sizes(plan.feeds_of(r, s))[number] for s in STAGES for r in roles_of(plan, s)}
+    stages = [p.name for p in plan.procedures]
+    return {(s, r): payload_sizes(plan.feeds_of(r, s))[number] for s in stages for r in plan.roles_of(s)}
 
 
 def _ahead(nbytes: int) -> int:
@@ -64,7 +57,8 @@ class Submissions:
     """The submissions at party `number`, by stage and role in the order of their arrival."""
 
     def __init__(self, plan: Plan, number: int) -> None:
-        self.roles = {stage: roles_of(plan, stage) for stage in STAGES}
+        self.roles = {p.name: plan.roles_of(p.name) for p in plan.procedures}
+        self._standing = {p.name for p in plan.procedures if p.standing}
         self._sizes = _sizes(plan, number)
         self._held: dict[tuple[str, str], dict[str, Submission]] = {place: {} for place in self._sizes}
         self._lone: dict[Key, float] = {}  # known to be at one party only -> since when
@@ -119,21 +113,22 @@ class Submissions:
     # -- p0 decides -----------------------------------------------------------------------------------------------
 
     def next(self, stage: str) -> dict[str, str] | None:
-        """For each role the id of its first submission (of `setup` the last) that both parties have; None while a role
-        has none."""
+        """For each role the id of its first submission (its last, where they stand) that both parties have; None while
+        a role has none."""
         ids = {}
         for role in self.roles[stage]:
             whole = self._whole(stage, role)
             if not whole:
                 return None
-            ids[role] = whole[-1 if stage == "setup" else 0]
+            ids[role] = whole[-1 if stage in self._standing else 0]
         return ids
 
-    def superseded(self, role: str) -> list[Key]:
-        """Parameters of the role that newer ones, which both parties have, replace."""
-        whole = self._whole("setup", role)
-        held = list(self._held["setup", role])
-        return [("setup", role, number) for number in held[: held.index(whole[-1])]] if whole else []
+    def superseded(self, stage: str, role: str) -> list[Key]:
+        """Submissions of the role that stand until newer ones, which both parties have, replace them."""
+        if stage not in self._standing:
+            return []
+        whole, held = self._whole(stage, role), list(self._held[stage, role])
+        return [(stage, role, number) for number in held[: held.index(whole[-1])]] if whole else []
 
     def lone(self) -> Mapping[Key, float]:
         """Submissions that only one of the parties has, and since when; `get` tells which of them."""

@@ -153,9 +153,10 @@ class Variants:
         return (c.online_bytes + c.offline_bytes + c.client_bytes) / self._size(self.base)
 
     def _seconds(self, rows: int, size: int) -> float:
-        """About how long so many rows take in batches of this size; nothing hides the dealing for the first one."""
-        run = RUN_SECONDS + self._cost.rounds * ROUND_SECONDS + size * self._row_bytes * BYTE_SECONDS
-        return -(-rows // size) * run + size * self._cost.offline_bytes / self._size(self.base) * BYTE_SECONDS
+        """About how long so many rows take in batches of this size. A run overlaps with the encoding and the dealing of
+        the next one; nothing hides those of the first."""
+        batch = size * self._row_bytes * BYTE_SECONDS
+        return -(-rows // size) * (RUN_SECONDS + self._cost.rounds * ROUND_SECONDS + batch) + batch
 
     def _sizes(self, rows: int) -> Iterator[int]:
         """Batches worth thinking of: four to a doubling, so that little is filled up and few plans serve any number of

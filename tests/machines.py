@@ -73,14 +73,13 @@ def run_plan(plan: Plan, inputs: Mapping[str, Any], params: Mapping[str, Any] | 
     for stage, index in (("setup", 0), ("run", 1)):
         keys = bytes([index]) + KEYS[0][1:], bytes([index]) + KEYS[1][1:]
         pipes = [material_pipe() for _ in (0, 1)]
-        deal = dealer.setup if stage == "setup" else dealer.run
-        done.dealt[stage] = deal(keys, (pipes[0][0], pipes[1][0]))
+        done.dealt[stage] = dealer.execute(stage, keys, (pipes[0][0], pipes[1][0]))
         shares: list[dict[str, Array]] = [{}, {}]
         for role, feeds in encoded(plan, stage, inputs, params or {}).items():
             declared = plan.feeds_of(role, stage)
             for i, payload in enumerate(split(declared, feeds)):
                 shares[i].update(gather(declared, i, payload, role))
-        outputs = _both(parties, channels, stage, keys, (pipes[0][1], pipes[1][1]), shares)
+        outputs = both(parties, channels, stage, keys, (pipes[0][1], pipes[1][1]), shares)
         done.stats[stage] = [p.last for p in parties]
         if stage == "run":
             for result in plan.results:
@@ -91,7 +90,7 @@ def run_plan(plan: Plan, inputs: Mapping[str, Any], params: Mapping[str, Any] | 
     return done
 
 
-def _both(
+def both(
     parties: Sequence[PartyExecutor],
     channels: Sequence[MemoryChannel],
     stage: str,
@@ -99,14 +98,13 @@ def _both(
     material: Sequence[Source],
     shares: Sequence[dict[str, Array]],
 ) -> list[dict[tuple[str, str], Array]]:
-    """A stage at both parties, each on its thread: what they send to the roles."""
+    """An execution at both parties, each on its thread: what they send to the roles."""
     outputs: list[dict[tuple[str, str], Array]] = [{}, {}]
     errors: list[BaseException] = []
 
     def work(i: int) -> None:
         try:
-            step = parties[i].setup if stage == "setup" else parties[i].run
-            outputs[i] = step(ExecutionKeys(keys[i], b"pairpairpairpair"), material[i], shares[i])
+            outputs[i] = parties[i].execute(stage, ExecutionKeys(keys[i], b"pairpairpairpair"), material[i], shares[i])
         except BaseException as e:
             errors.append(e)
             channels[i].close(str(e))

@@ -8,15 +8,16 @@ t = trace(b.plan(receiver=1), b.feeds(in0=words))
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 
-from compiler.schedule import schedule
+from compiler.schedule import Draft, schedule
 from mpc_runtime.gates import Combine, Constant, Gate, Input, Leaf, Mul, Open, OpenEven, Reveal, ToBit, Unmask
 from mpc_runtime.gates.comparison import leaf_planes
-from mpc_runtime.plan import Op, Origin, Plan, Procedure
+from mpc_runtime.plan import Kept, Op, Origin, Plan
 from mpc_runtime.registers import Domain, Form, Register
 
 Array = np.ndarray
@@ -24,14 +25,16 @@ WORDS, BITS, PLANES = Domain.WORDS, Domain.BITS, Domain.PLANES
 
 
 class Builder:
-    """An op-list under construction. `stage` is the procedure that gets the ops emitted from now on."""
+    """An op-list under construction. `stage` is the procedure that gets the ops emitted from now on; The first
+    is standing and leaves what later ones read, the second is dealt ahead."""
 
-    def __init__(self) -> None:
+    def __init__(self, stages: tuple[str, ...] = ("setup", "run")) -> None:
         self.registers: list[Register] = []
-        self.ops: dict[str, list[tuple[Gate, Origin]]] = {"setup": [], "run": []}
+        self.ops: dict[str, list[tuple[Gate, Origin]]] = {stage: [] for stage in stages}
         self.constants: list[Array] = []
-        self.values: dict[str, dict[str, Array]] = {"setup": {}, "run": {}}
-        self.stage = "run"
+        self.values: dict[str, dict[str, Array]] = {stage: {} for stage in stages}
+        self.kept: dict[str, list[Kept]] = defaultdict(list)
+        self.stage = stages[1]
 
     def emit(
         self,
@@ -64,9 +67,13 @@ class Builder:
         self.ops[self.stage].append((gate, Origin("", 0, 0)))
         return first
 
+    def act(self, cls: type[Gate], **attributes: Any) -> None:
+        """A gate without a result."""
+        self.ops[self.stage].append((cls(**attributes), Origin("", 0, 0)))
+
     def reveal(self, register: int, roles: tuple[str, ...], bits: int, name: str = "y") -> None:
         """Send a register of true shares to roles."""
-        self.ops["run"].append((Reveal(name, roles, bits, register), Origin("", 0, 0)))  # type: ignore[arg-type]
+        self.act(Reveal, result_name=name, roles=roles, bits=bits, x=register)
 
     # -- values in a form ----------------------------------------------------------------------------------------------
 
@@ -131,16 +138,19 @@ class Builder:
         root = self._input(planes, value.shape, 1, PLANES, 1, False)
         return self.open(root)
 
+    def keep(self, made: int, place: int) -> None:
+        """Leave a register of this stage for later executions, in another's place."""
+        self.kept[self.stage].append(Kept(made, place))
+
     # -- the plan ------------------------------------------------------------------------------------------------------
 
     def plan(self, receiver: int | None = None) -> Plan:
         """receiver: the party that is sent all corrections; None leaves it to the scheduler."""
         procedures = []
-        for name in ("setup", "run"):
-            procedure, _ = schedule(name, self.ops[name], self.registers)
+        for name in self.ops:
+            procedure, _ = schedule(self._draft(name), self.registers)
             if receiver is not None:
-                ops = tuple(Op(op.gate, receiver) for op in procedure.ops)
-                procedure = Procedure(name, ops, procedure.rounds)
+                procedure = replace(procedure, ops=tuple(Op(op.gate, receiver) for op in procedure.ops))
             procedures.append(procedure)
         return Plan(
             name="by_hand",
@@ -157,6 +167,15 @@ class Builder:
             leakage=(),
             constants=tuple(self.constants),
         )
+
+    def _draft(self, name: str) -> Draft:
+        keeps = list(self.kept[name])
+        first, second, *_ = self.ops
+        if name == first:
+            made = {r for gate, _ in self.ops[name] for r in gate.outs} - {kept.place for kept in keeps}
+            read = {r for stage, ops in self.ops.items() if stage != name for gate, _ in ops for r in gate.ins}
+            keeps += [Kept(r, r) for r in sorted(made & read)]
+        return Draft(name, name == second, name == first, tuple(keeps), self.ops[name])
 
 
 def compare(

@@ -115,7 +115,7 @@ def trace(
     observe: keep registers and compare with the simulator; without it only messages, counts and outputs are kept.
     """
     plan = loaded(plan)
-    simulator = Simulator(plan, {stage: k[:2] for stage, k in keys.items()})
+    simulator = Simulator(plan)
     out = Trace(plan, simulator)
     divide = random_shares(seed) if isinstance(seed, int) else seed
     channels = channel_pair(20.0)
@@ -139,12 +139,11 @@ def trace(
             shares = split(plan, procedure, feeds.get(stage, {}), divide)
             out.sent[stage], out.corrections[stage] = ([], []), ([], [])
             pipes = [material_pipe(20.0) for _ in (0, 1)]
-            deal = dealer.setup if stage == "setup" else dealer.run
-            out.dealt[stage] = deal(keys[stage][:2], (pipes[0][0], pipes[1][0]))
+            out.dealt[stage] = dealer.execute(stage, keys[stage][:2], (pipes[0][0], pipes[1][0]))
             out.outputs = _parties(out, stage, parties, channels, pipes, keys[stage], shares, prepare)
             out.stats[stage] = [p.last for p in parties]
             if observe:
-                out.results = simulator.execute(stage, feeds.get(stage, {}))
+                out.results = simulator.execute(stage, keys[stage][:2], feeds.get(stage, {}))
     return out
 
 
@@ -189,12 +188,9 @@ def _parties(
         material = _RecordingSource(pipes[i][1], out.corrections[stage][i])
         execution = ExecutionKeys(keys[i], keys[2])
         try:
-            if stage == "setup":
-                outputs[i] = party.setup(execution, material, shares[i])
-                return
-            if prepare:
-                party.prepare(execution, material)
-            outputs[i] = party.run(execution, material, shares[i])
+            if prepare and out.plan.procedure(stage).ahead:
+                party.prepare(stage, execution, material)
+            outputs[i] = party.execute(stage, execution, material, shares[i])
         except BaseException as e:
             errors.append(e)
             channels[i].close(str(e))

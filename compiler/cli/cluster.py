@@ -26,7 +26,6 @@ LAST_PORT = 65535
 )
 def init_cluster(file: Path, dims: tuple[str, ...], network: str | None, output: Path, port: int) -> None:
     from mpc_runtime.cluster import write_cluster
-    from mpc_runtime.submissions import roles_of
 
     plan = load_program(file, dims, network).plan
     for written in write_cluster(output, plan.roles, port):
@@ -40,9 +39,9 @@ def init_cluster(file: Path, dims: tuple[str, ...], network: str | None, output:
     click.echo("\nNow, each in its own terminal:\n")
     for server in ("dealer", "party 0", "party 1"):
         click.echo(f"  mpcc {server} {file}{same}{where}")
-    for role in roles_of(plan, "setup"):
+    for role in plan.roles_of("setup"):
         click.echo(f"  mpcc provide {file}{same}{where} --role {shlex.quote(role)} --param WEIGHTS")
-    for role in roles_of(plan, "run"):
+    for role in plan.roles_of("run"):
         inputs = "".join(f" --input {t.name}=FILE" for t in plan.inputs if t.role == role)
         click.echo(f"  mpcc submit {file}{same}{where} --role {shlex.quote(role)}{inputs}")
 

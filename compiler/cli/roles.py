@@ -115,9 +115,8 @@ def submit(
 
 def _others(plan: Plan, role: str) -> str:
     """What a run needs of other roles, who may not have come yet."""
-    from mpc_runtime.submissions import roles_of
 
-    runs = [each for each in roles_of(plan, "run") if each != role]
+    runs = [each for each in plan.roles_of("run") if each != role]
     return f"{' and '.join(runs)} {'has' if len(runs) == 1 else 'have'} submitted too" if runs else ""
 
 
@@ -130,9 +129,8 @@ def _known_role(plan: Plan, role: str | None) -> str | None:
 
 
 def _only_role(plan: Plan, stage: str) -> str:
-    from mpc_runtime.submissions import roles_of
 
-    roles = roles_of(plan, stage)
+    roles = plan.roles_of(stage)
     if len(roles) != 1:
         raise click.UsageError(f"--role is needed: one of {', '.join(roles or plan.roles)}")
     return roles[0]

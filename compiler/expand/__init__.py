@@ -12,7 +12,9 @@ from compiler.expand.compare import Bits
 from compiler.expand.context import Expansion, Handler, Warned
 from compiler.expand.emitter import PUBLIC, SHARE, Draft, Emitter, Held, width
 from compiler.expand.layouts import Network
-from compiler.graph import OPS, Graph, Kind, Owned, TensorOp, Value
+from compiler.graph import OPS, Graph, Kind, OpError, Owned, TensorOp, Value
+from compiler.passes.report import report
+from dsl.errors import SourceErrors
 from mpc_runtime import gates
 from mpc_runtime.gates import Gate
 from mpc_runtime.plan import Origin, Result
@@ -51,13 +53,17 @@ def expand(
 ) -> Expanded:
     """Gates for every value that an output needs.
 
-    feed_name: what a leaf's feed is called. label: where a value comes from.
+    feed_name: what a leaf's feed is called. label: where a value comes from. Raises SourceErrors for a constant that
+    cannot be encoded.
     """
     emitter = Emitter(graph.precision)
     x = Expansion(emitter, Bits(emitter, network), network)
     for value in graph.values():
         emitter.origin = label(value)
-        x.held[value] = _held(x, value, feed_name)
+        try:
+            x.held[value] = _held(x, value, feed_name)
+        except OpError as error:
+            raise SourceErrors([report(graph, value, error.message, error.help)], graph.source) from None
     results = []
     for output in graph.outputs:
         emitter.origin = label(output.value)

@@ -11,7 +11,7 @@ import numpy as np
 from compiler import ops
 from compiler.expand.arithmetic import add, by_constant, typed
 from compiler.expand.context import Expansion, Handler, exact_kind
-from compiler.expand.emitter import MAX_WIDTH, SHARE, WIRE, Held, width
+from compiler.expand.emitter import MAX_CONSTANT, MAX_WIDTH, SHARE, WIRE, Held, width
 from compiler.graph import Kind, TensorOp, Value
 from compiler.interval import Interval
 from mpc_runtime import gates
@@ -63,10 +63,14 @@ def _difference(x: Expansion, value: Value, a: Held, b: Held) -> tuple[int, Inte
 
 
 def _stored_at(x: Expansion, h: Held, scale: int) -> int:
-    """The stored number (already rounded to its own scale), at a common scale."""
+    """The stored number (already rounded to its own scale), at a common scale.
+
+    A constant far beyond the format is compared as the largest that a word holds: all else is on one side of both.
+    """
     if h.array is not None:
         stored = np.rint(h.array * 2.0 ** x.e.plain(h)) if h.kind is Kind.FIXED else h.array
-        return x.e.constant(np.asarray(stored, np.int64) << (scale - x.e.plain(h)), scale)
+        within = np.clip(stored.astype(np.float64) * 2.0 ** (scale - x.e.plain(h)), -MAX_CONSTANT, MAX_CONSTANT)
+        return x.e.constant(within.astype(np.int64), scale)
     x.e.wire(h, x.e.plain(h))
     return x.e.wire(h, scale)[0]
 
@@ -192,7 +196,8 @@ def _clipped(x: Expansion, value: Value, a: Held, lo: float, hi: float) -> Held:
     shift = max(0, scale - x.e.plain(a))
     reach = a.range - Interval(min(bounds), max(bounds))
     k = min(64, width(reach.hull(a.range), scale, exact_kind(a)) + 1)
-    thresholds = tuple(round(b * 2.0**scale) for b in bounds)
+    # bounds as they are stored: then all parts are cut with one dither, and no result leaves them by a step
+    thresholds = tuple(round(b * 2.0 ** (scale - shift)) << shift for b in bounds)
     flags = x.bits.at_least(wire, thresholds, k, shift)
     out: int | None = None
     for bound, threshold, flag in zip(bounds, thresholds, flags, strict=True):

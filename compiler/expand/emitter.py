@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from compiler.graph import Kind, Precision, Value
-from compiler.interval import Interval
+from compiler.graph import Kind, OpError, Precision, Value
+from compiler.interval import Interval, number
 from mpc_runtime import gates
 from mpc_runtime.gates import Gate
 from mpc_runtime.plan import Origin
@@ -33,6 +33,9 @@ EVEN = "even"
 
 MAX_WIDTH = 63
 """Signed bits of a value that can still be truncated in Z_2^64 (PROTOCOLS section 2b)."""
+
+MAX_CONSTANT = 2.0**62
+"""Constants are encoded below this; beyond, a signed word wraps."""
 
 SLACK = 2.0**-10
 """Ranges are widened by this part (of at least 1) for the rounding of fixed point and of smooth functions."""
@@ -86,6 +89,14 @@ def width(range_: Interval, scale: int, exact: bool = False, most: int = MAX_WID
     return max(2, min(bits, most))
 
 
+def expect_encodable(array: Array, scale: int) -> None:
+    """Refuses constants that a word does not hold with so many fraction bits."""
+    largest = float(np.abs(array.astype(np.float64)).max(initial=0.0))
+    if largest * 2.0**scale >= MAX_CONSTANT:
+        most = number(MAX_CONSTANT * 2.0**-scale)
+        raise OpError(f"a constant here holds |v| < {most}, found {number(largest)}", "scale the values down")
+
+
 class Emitter:
     """The op-list under construction. `origin` is what the ops emitted from now on stem from."""
 
@@ -133,7 +144,8 @@ class Emitter:
         return self.emit(gates.Constant, words.shape, CONSTANT, scale=scale, index=self._stored(words))
 
     def encoded(self, array: Array, scale: int) -> int:
-        """A constant rounded to `scale` fraction bits."""
+        """A constant rounded to `scale` fraction bits. Raises OpError for one that no word holds."""
+        expect_encodable(array, scale)
         if array.dtype.kind in "ib":
             return self.constant(np.asarray(array, np.int64) << scale, scale)
         return self.constant(np.rint(array * 2.0**scale), scale)

@@ -20,7 +20,7 @@ from math import ceil, log2
 import numpy as np
 
 from compiler.expand.context import Array, Expansion
-from compiler.expand.emitter import MAX_WIDTH, Held, width
+from compiler.expand.emitter import MAX_WIDTH, Held, expect_encodable, width
 from compiler.graph import Value
 from compiler.interval import number
 
@@ -66,9 +66,9 @@ class Factor:
 
     @property
     def most_bits(self) -> int:
-        """Fraction bits with which it fits a word."""
+        """Fraction bits with which it fits a word; none for one that fits without any, if at all."""
         largest = float(np.abs(self.array).max(initial=0.0))
-        return MAX_FACTOR_BITS - (max(0, ceil(log2(largest))) if largest > 0 else 0)
+        return max(0, MAX_FACTOR_BITS - (max(0, ceil(log2(largest))) if largest > 0 else 0))
 
     def guard_bits(self, fine: bool) -> int:
         """fine: whether the operand stands at a finer scale than its plain one."""
@@ -82,6 +82,7 @@ class Factor:
         return needed if exact is None else min(exact, needed)
 
     def encoded(self, g: int) -> Array:
+        expect_encodable(self.array, g)
         return np.rint(self.array * 2.0**g).astype(np.int64)
 
 

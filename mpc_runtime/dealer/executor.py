@@ -7,90 +7,87 @@ hold it back.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import TypeAlias
+
 import numpy as np
 
 from .. import kernels
 from ..constants import constant_registers
-from ..gates import Constant as ConstantGate
-from ..gates import Planes, Product, Reveal, Secret, Words
+from ..gates import Secret
 from ..gates.base import PURPOSE_SHARE, stream
 from ..plan import Plan, Procedure
-from ..registers import BLOCK, Form, held, wrapping
+from ..registers import Form, held, wrapping
 from ..transport.channel import Sink
 
 Array = np.ndarray
-MaskShares = tuple[dict[int, Array], dict[int, Array]]
 
 
 class DealerExecutor:
-    """The dealer of a plan. `setup` once for each set of parameters, then any number of `run`s for its masks."""
+    """The dealer of a plan: any number of records for its procedures, each for the masks that those before it left."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self._uses = {p.name: _last_uses(p) for p in plan.procedures}
+        self._constants = constant_registers(plan)
         self._kept: dict[int, Array | None] = {}
-        run = plan.procedure("run")
-        made = {r for op in run.ops for r in op.gate.outs}
-        self._kept_shares: MaskShares = ({}, {})
-        self._keep = sorted({r for op in run.ops for r in op.gate.ins} - made)
+        self._kept_shares: tuple[KeptShares, KeptShares] = {}, {}
 
-    def setup(self, keys: tuple[bytes, bytes], sinks: tuple[Sink, Sink]) -> int:
-        """Deal a setup record; returns the bytes of its corrections. keys: 16 bytes for p0, 16 bytes for p1."""
-        record = Record(self.plan, "setup", keys, sinks, {}, ({}, {}))
-        record.deal(None)
-        self._kept = {r: record.masks[r] for r in self._keep}
-        self._kept_shares = kept_mask_shares(self.plan, record)
+    def execute(self, procedure: str, keys: tuple[bytes, bytes], sinks: tuple[Sink, Sink]) -> int:
+        """Deal a record; returns the bytes of its corrections. keys: 16 bytes for p0, 16 bytes for p1."""
+        record = self.record(procedure, keys, sinks)
+        self.deal(record)
         return record.written
 
-    def run(self, keys: tuple[bytes, bytes], sinks: tuple[Sink, Sink]) -> int:
-        """Deal a run for the masks of the last setup; returns the bytes of its corrections."""
-        record = Record(self.plan, "run", keys, sinks, self._kept, self._kept_shares)
-        record.deal(self._uses["run"])
-        return record.written
+    def record(self, procedure: str, keys: tuple[bytes, bytes], sinks: tuple[Sink, Sink]) -> Record:
+        """A record that is to be dealt."""
+        return Record(self.plan, procedure, keys, sinks, self._constants, self._kept, self._kept_shares)
 
-
-def kept_mask_shares(plan: Plan, setup: Record) -> MaskShares:
-    """Both parties' shares of the masks that `setup` left, where a run's halved products ask for them."""
-    run = plan.procedure("run")
-    if not any(isinstance(op.gate, Product) and op.gate.half for op in run.ops):
-        return {}, {}
-    made = {r for op in run.ops for r in op.gate.outs}
-    foreign = {r for op in run.ops for r in op.gate.ins} - made
-    wires = sorted(r for r in foreign if plan.registers[r].form is Form.WIRE)
-    return {r: setup.mask_share(r, 0) for r in wires}, {r: setup.mask_share(r, 1) for r in wires}
+    def deal(self, record: Record, forget: bool = True) -> None:
+        """Deal a record, upon which what it leaves takes the place of what was there. forget: let go of the masks that
+        are not needed."""
+        record.deal(forget)
+        for kept in record.procedure.keeps:
+            self._kept[kept.place] = record.masks[kept.made]
+            for party in (0, 1) if record.types[kept.made].form is Form.WIRE else ():
+                self._kept_shares[party][kept.place] = record.share_of_kept_mask(kept.made, party)
 
 
 class MaskExpansion:
-    """A party's shares of the masks of wires, expanded as that party does: as much of its context as that needs."""
+    """A party's shares of the masks of wires, expanded as that party does: the MaskContext of the gates."""
 
     def __init__(
         self,
         plan: Plan,
-        procedure: str,
+        procedure: Procedure,
         party: int,
         prg: kernels.Prg,
-        constants: dict[int, Array],
-        kept: dict[int, Array],
+        constants: Mapping[int, Array],
+        kept: KeptShares,
     ) -> None:
         self.types = plan.registers
         self.party = party
         self.prg = prg
         self.op = 0
-        self._gates = [op.gate for op in plan.procedure(procedure).ops]
+        self._gates = list(procedure.gates)
         self._producer = {r: i for i, gate in enumerate(self._gates) for r in gate.outs}
         self._constants = constants
-        self._kept = kept
+        self._kept = {r: kept[r] for r in procedure.reads if r in kept}
 
     def __getitem__(self, register: int) -> Array:
         return self._constants[register]
 
     def mask(self, register: int) -> Array:
         if register in self._kept:
-            return self._kept[register]
+            return self._kept[register]()
         saved, self.op = self.op, self._producer[register]
-        mask = held(self._gates[self.op].mask(self))  # type: ignore[arg-type]  # for a mask they ask nothing more of it
+        mask = held(self._gates[self.op].mask(self))
         self.op = saved
         return mask
+
+
+KeptShares: TypeAlias = dict[int, Callable[[], Array]]
+"""Register that an earlier execution left -> a party's share of its mask, expanded when one first asks for it."""
 
 
 class Record:
@@ -102,24 +99,26 @@ class Record:
         procedure: str,
         keys: tuple[bytes, bytes],
         sinks: tuple[Sink, Sink],
-        kept: dict[int, Array | None],
-        kept_shares: MaskShares,
+        constants: Mapping[int, Array],
+        kept: Mapping[int, Array | None],
+        kept_shares: tuple[KeptShares, KeptShares],
     ) -> None:
         self.plan = plan
         self.types = plan.registers
         self.procedure = plan.procedure(procedure)
         self.prgs = kernels.Prg(keys[0]), kernels.Prg(keys[1])
         self.sinks = sinks
-        self.masks: dict[int, Array | None] = dict(kept)
+        self.masks: dict[int, Array | None] = {
+            r: None if self.types[r].form is Form.SHARED else kept[r] for r in self.procedure.reads
+        }
         self.op = 0
         self.receiver = 0
-        self.elements = 0
         self.written = 0
-        self._constants = constant_registers(plan)
-        self._expansions = tuple(
-            MaskExpansion(plan, procedure, party, prg, self._constants, kept_shares[party])
-            for party, prg in enumerate(self.prgs)
-        )
+        self._constants = constants
+        self._expansions = [
+            MaskExpansion(plan, self.procedure, party, self.prgs[party], constants, kept_shares[party])
+            for party in (0, 1)
+        ]
 
     def __getitem__(self, register: int) -> Array | None:
         return self.masks[register]
@@ -136,53 +135,31 @@ class Record:
     def mask_share(self, register: int, party: int) -> Array:
         return self._expansions[party].mask(register)
 
+    def share_of_kept_mask(self, register: int, party: int) -> Callable[[], Array]:
+        """`mask_share` for executions to come, which seldom ask for it."""
+        expansion = self._expansions[party]
+        return cache(lambda: expansion.mask(register))
+
     def constant(self, register: int) -> Array:
         """A constant of the plan, which the dealer knows too."""
         return self._constants[register]
 
     def share(self, slot: int, spec: Secret, start: int, value: Array) -> None:
-        prg = self.prgs[1 - self.receiver]
         pad = stream(PURPOSE_SHARE, self.op, slot)
-        if isinstance(spec, Words):
-            packed = np.empty(spec.size(value.size), np.uint8)
-            kernels.share_pack(prg, pad, value, spec.bits, packed, start)
-        else:
-            assert isinstance(spec, Planes)
-            n = min(self.elements - start, value.shape[0] * BLOCK)
-            packed = np.empty(spec.size(n), np.uint8)
-            kernels.planes_share_pack(prg, pad, value, n, packed, start_block=start // BLOCK)
-        self.send(packed)
+        elements = self.procedure.ops[self.op].gate.elements(self.types)
+        self.send(spec.pack(self.prgs[1 - self.receiver], pad, start, elements, value))
 
     def send(self, packed: Array) -> None:
         self.written += packed.size
         self.sinks[self.receiver].write(packed)
 
-    def deal(self, last_uses: dict[int, list[int]] | None) -> None:
-        """Every op in the plan's order. last_uses: registers to forget after an op (None: keep all)."""
+    def deal(self, forget: bool) -> None:
+        """Every op in the plan's order. forget: let go of masks after their last use."""
+        last_uses = self.procedure.last_uses if forget else {}
         for i in self.procedure.order:
             op = self.procedure.ops[i]
             self.op, self.receiver = i, op.receiver
-            if isinstance(op.gate, ConstantGate):
-                self.masks[op.gate.y] = None
-                continue
-            if isinstance(op.gate, Reveal):
-                continue
-            self.elements = op.gate.elements(self.types)
             with wrapping():
                 op.gate.deal(self)
-            if last_uses is not None:
-                for register in last_uses.get(i, ()):
-                    self.masks.pop(register, None)
-
-
-def _last_uses(procedure: Procedure) -> dict[int, list[int]]:
-    last: dict[int, int] = {}
-    for i in procedure.order:
-        for register in (*procedure.ops[i].gate.ins, *procedure.ops[i].gate.outs):
-            last[register] = i
-    made = {r for op in procedure.ops for r in op.gate.outs}
-    out: dict[int, list[int]] = {}
-    for register, i in last.items():
-        if register in made:
-            out.setdefault(i, []).append(register)
-    return out
+            for register in last_uses.get(i, ()):
+                self.masks.pop(register, None)

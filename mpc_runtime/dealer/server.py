@@ -1,22 +1,25 @@
 """The dealer's process: seeds at the start of a session, then records of material, ahead of the parties.
 
-It hears two things: `setup` from p0 (new parameters: deal a setup record, and from then on runs for its masks) and
-`credit` from both parties (what they have read). A run that it is dealing when new parameters come is abandoned; the
-parties pass over what has left. It is never sent an input, a share or an opened value.
+It hears two things: `wanted` from p0 (deal a record of a procedure now; with new parameters `setup`, for whose masks it
+deals runs from then on) and `credit` from both parties (what they have read). A record that it is dealing ahead when
+another is wanted is abandoned; the parties pass over what has left. It is never sent an input, a share or an opened
+value.
 """
 
 from __future__ import annotations
 
 import os
 import time
+from collections import deque
+from collections.abc import Callable
 
 from ..errors import PeerError
 from ..keys import SEED_BYTES, SeedChain
 from ..limits import RECORDS_AHEAD
-from ..plan import Plan
+from ..plan import Plan, Procedure
+from ..transport.channel import RecordSink
 from ..transport.link import Message
 from ..transport.node import Node
-from ..transport.zmq import MaterialSink
 from .executor import DealerExecutor
 
 __all__ = ["Dealer"]
@@ -25,23 +28,24 @@ PARTIES = ("p0", "p1")
 
 
 class _Abandoned(Exception):
-    """New parameters came while a run for the old ones was being dealt."""
+    """Another record is wanted while one is being dealt ahead."""
 
 
 class Dealer:
-    """The dealer on a node that has met both parties. `serve` returns only by an exception."""
+    """The dealer on a node that has met both parties. `serve` returns only by an exception.
 
-    def __init__(self, plan: Plan, node: Node, window: int) -> None:
+    sink: the way of a party's records, from its name and what is to be called while the way is blocked.
+    """
+
+    def __init__(self, plan: Plan, node: Node, sink: Callable[[str, Callable[[], None]], RecordSink]) -> None:
         self.plan = plan
         self.node = node
         self.executor = DealerExecutor(plan)
         self.doing = ""
-        self._sinks = (
-            MaterialSink(node, "p0", window, self._wait_for_credit),
-            MaterialSink(node, "p1", window, self._wait_for_credit),
-        )
-        self._setup_wanted = False
-        self._has_setup = False
+        self._sinks = sink("p0", self._wait_for_credit), sink("p1", self._wait_for_credit)
+        self._ahead = next((p for p in plan.procedures if p.ahead), None)
+        self._missing = {p.name for p in plan.procedures if p.standing}  # of which no record has been dealt yet
+        self._wanted: deque[str] = deque()
         self._index = 0
         self._held_back = 0.0  # seconds of the record in hand that were spent waiting for the parties to read
         self._chains: tuple[SeedChain, SeedChain]
@@ -53,29 +57,30 @@ class Dealer:
             self.node.say(party, {"kind": "seed"}, seed)
         self._chains = SeedChain(seeds[0], self.plan.hash), SeedChain(seeds[1], self.plan.hash)
         while True:
-            self._listen(block=not self._setup_wanted and not self._may_run())
-            if self._setup_wanted:
-                self._setup_wanted = False
-                self._deal("setup")
-                self._has_setup = True
-            elif self._may_run():
-                self._deal("run")
+            self._listen(block=not self._wanted and self._next_ahead() is None)
+            if self._wanted:
+                self._deal(self._wanted.popleft())
+            elif (procedure := self._next_ahead()) is not None:
+                self._deal(procedure.name)
 
-    def _may_run(self) -> bool:
-        """Another run record may be begun."""
-        return self._has_setup and self._index - 1 - min(sink.used for sink in self._sinks) < RECORDS_AHEAD
+    def _next_ahead(self) -> Procedure | None:
+        """The procedure of which a record may be begun that nobody waits for."""
+        far = self._index - 1 - min(sink.used for sink in self._sinks) >= RECORDS_AHEAD
+        return None if self._missing or far else self._ahead
+
+    def _may_want(self, party: str, message: Message) -> bool:
+        return party == "p0" and message.body.get("procedure") in {p.name for p in self.plan.procedures if not p.ahead}
 
     def _deal(self, procedure: str) -> None:
         """One record to both parties; whatever happens, its index is spent."""
         index, self._index = self._index, self._index + 1
         self.doing = f"dealing {procedure} {index}"
         keys = self._chains[0].take(index, procedure), self._chains[1].take(index, procedure)
-        for party in PARTIES:
-            self.node.say(party, {"kind": "record", "procedure": procedure, "index": index})
+        for sink in self._sinks:
+            sink.begin(procedure, index)
         began, self._held_back = time.perf_counter(), 0.0
-        deal = self.executor.setup if procedure == "setup" else self.executor.run
         try:
-            written = deal(keys, self._sinks)
+            written = self.executor.execute(procedure, keys, self._sinks)
         except _Abandoned:
             for sink in self._sinks:
                 sink.drop()
@@ -83,8 +88,9 @@ class Dealer:
         for sink in self._sinks:
             sink.flush()
         seconds = time.perf_counter() - began - self._held_back
-        for party in PARTIES:
-            self.node.say(party, {"kind": "dealt", "seconds": seconds, "bytes": written})
+        for sink in self._sinks:
+            sink.end(seconds, written)
+        self._missing.discard(procedure)
         self.doing = ""
 
     def _wait_for_credit(self) -> None:
@@ -94,7 +100,7 @@ class Dealer:
         began = time.perf_counter()
         self._listen(block=True)
         self._held_back += time.perf_counter() - began
-        if self._setup_wanted:
+        if self._wanted:
             raise _Abandoned
 
     def _listen(self, *, block: bool) -> None:
@@ -106,8 +112,8 @@ class Dealer:
                     busy = True
                     if isinstance(item, Message) and item.kind == "credit":
                         sink.credit(item)
-                    elif isinstance(item, Message) and item.kind == "setup" and party == "p0":
-                        self._setup_wanted = True
+                    elif isinstance(item, Message) and item.kind == "wanted" and self._may_want(party, item):
+                        self._wanted.append(item.body["procedure"])
                     else:
                         raise PeerError(f"{party} sent the dealer something out of place", party, self.doing)
             self.node.check(self.doing)

@@ -1,6 +1,6 @@
 """The instructions of the op-list. One file a family; see `base` for what a gate is."""
 
-from .base import Gate, Planes, Samples, Secret, Words
+from .base import GATES, Gate
 from .comparison import Combine, Leaf, ToBit, ToPlanes
 from .linear import (
     Add,
@@ -18,47 +18,10 @@ from .linear import (
 )
 from .opening import Constant, FromPublic, Input, Materialize, Open, OpenEven, Reveal, Unmask
 from .product import Conv2d, MatMul, Mul, Product, Square
+from .secrets import Planes, Samples, Secret, Words
 from .selection import BitToWord, Select
 from .table import Table
 from .truncation import Truncate
-
-GATES: dict[str, type[Gate]] = {
-    gate.__name__: gate
-    for gate in (
-        Add,
-        BitToWord,
-        Broadcast,
-        Combine,
-        Concat,
-        Constant,
-        Conv2d,
-        FromPublic,
-        Input,
-        Leaf,
-        MatMul,
-        Materialize,
-        Mul,
-        Open,
-        OpenEven,
-        Pad,
-        Reshape,
-        Reveal,
-        Scale,
-        Select,
-        Slice,
-        Square,
-        Sum,
-        Table,
-        ToBit,
-        ToPlanes,
-        Transpose,
-        Truncate,
-        Unmask,
-        WindowSum,
-        Xor,
-    )
-}
-"""Every gate by the name under which a plan stores it."""
 
 __all__ = [
     "GATES",

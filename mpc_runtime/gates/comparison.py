@@ -26,18 +26,21 @@ from .base import (
     MeaningContext,
     Out,
     Outs,
+    Part,
     PartyContext,
-    Planes,
-    Secret,
     Types,
     flat,
     low,
     stream,
     tiles,
 )
+from .secrets import Planes, Secret
 
 Kind: TypeAlias = Literal["lt", "eq"]
 """Order or equality."""
+
+
+DIGIT_TABLES = Part("digit tables", "compares: looks the digits of masked values up in tables that the dealer made")
 
 
 def leaf_planes(digits: int, kind: Kind) -> int:
@@ -52,6 +55,11 @@ class Leaf(Gate):
     widths: bits of the digits, low to high, of bits [low_bit, width - 1) of the masked value.
     kind:   "lt" for order, "eq" for equality.
     """
+
+    fresh = True
+    reveals = False
+    flattens = True
+    protocol = DIGIT_TABLES
 
     width: int
     low_bit: int
@@ -126,6 +134,10 @@ class Combine(Gate):
     nodes:  how many nodes come in, lowest first; for kind "lt" all but the lowest carry an equality bit too.
     leaf:   whether shares of the single masks are free (the level just above the leaves).
     """
+
+    fresh = True
+    reveals = False
+    protocol = DIGIT_TABLES
 
     nodes: int
     fan_in: int
@@ -217,6 +229,10 @@ class Combine(Gate):
 class ToBit(Gate):
     """One masked bit per element from the root of a comparison; a `width` adds the top bits: [x >= threshold]."""
 
+    fresh = True
+    reveals = False
+    flattens = True
+
     width: int
     threshold: int
     root: In
@@ -261,6 +277,9 @@ class ToBit(Gate):
 @dataclass(frozen=True)
 class ToPlanes(Gate):
     """Several masked bits of one shape as the planes of one register, first bit first."""
+
+    fresh = True
+    reveals = False
 
     xs: Ins
     y: Out

@@ -7,16 +7,31 @@ knows a public number".
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..registers import Domain, Form
-from .base import Array, DealerContext, Gate, In, Ins, MeaningContext, Out, PartyContext, Types
+from .base import (
+    Array,
+    DealerContext,
+    Gate,
+    In,
+    Ins,
+    MaskContext,
+    MeaningContext,
+    Out,
+    PartyContext,
+    Types,
+    narrowest,
+)
 
 
-class LinearMap(Gate):
-    """A linear function of one register."""
+class LinearMap(Gate, family=True):
+    """A linear function of one register. An offset passes through it."""
+
+    reveals = False
 
     x: In
     y: Out
@@ -31,7 +46,10 @@ class LinearMap(Gate):
         return types[self.y].form is Form.WIRE
 
     def wants_true_shares(self, register: int, types: Types) -> bool:
-        return types[self.y].form is Form.SHARED
+        return False
+
+    def most_bits(self, most: Mapping[int, int]) -> int:
+        return narrowest(self.ins, most)
 
     def deal(self, d: DealerContext) -> None:
         a = d[self.x]
@@ -40,15 +58,24 @@ class LinearMap(Gate):
     def evaluate(self, p: PartyContext) -> None:
         p[self.y] = self.apply(p[self.x])
 
-    def mask(self, p: PartyContext) -> Array:
+    def mask(self, p: MaskContext) -> Array:
         return self.apply(p.mask(self.x))
 
     def meaning(self, s: MeaningContext) -> None:
         s[self.y] = self.apply(s[self.x])
 
 
+class View(LinearMap, family=True):
+    """Elements of the operand in another order or shape, which NumPy shows without a copy where it can."""
+
+    fresh = False
+
+    def is_view(self, types: Types) -> bool:
+        return True
+
+
 @dataclass(frozen=True)
-class Reshape(LinearMap):
+class Reshape(View):
     shape: tuple[int, ...]
     x: In
     y: Out
@@ -58,7 +85,7 @@ class Reshape(LinearMap):
 
 
 @dataclass(frozen=True)
-class Transpose(LinearMap):
+class Transpose(View):
     axes: tuple[int, ...]
     x: In
     y: Out
@@ -68,7 +95,7 @@ class Transpose(LinearMap):
 
 
 @dataclass(frozen=True)
-class Slice(LinearMap):
+class Slice(View):
     """x[starts:stops:steps]; a stop of -1 below a negative step means "to the first element"."""
 
     starts: tuple[int, ...]
@@ -87,10 +114,15 @@ class Slice(LinearMap):
 
 
 @dataclass(frozen=True)
-class Broadcast(LinearMap):
+class Broadcast(View):
+    """Materialized in front, where an offset is least."""
+
     shape: tuple[int, ...]
     x: In
     y: Out
+
+    def wants_true_shares(self, register: int, types: Types) -> bool:
+        return types[self.y].form is Form.SHARED
 
     def apply(self, a: Array) -> Array:
         return np.broadcast_to(a, self.shape)
@@ -99,6 +131,8 @@ class Broadcast(LinearMap):
 @dataclass(frozen=True)
 class Pad(LinearMap):
     """Zeros around: a constant with mask 0."""
+
+    fresh = True
 
     widths: tuple[tuple[int, int], ...]
     x: In
@@ -112,6 +146,8 @@ class Pad(LinearMap):
 class Sum(LinearMap):
     """Sum over axes, which stay with size 1."""
 
+    fresh = True
+
     axes: tuple[int, ...]
     x: In
     y: Out
@@ -124,6 +160,8 @@ class Sum(LinearMap):
 @dataclass(frozen=True)
 class WindowSum(LinearMap):
     """Sums of 2-D windows of the last two axes (average pooling without its division)."""
+
+    fresh = True
 
     kernel: tuple[int, int]
     stride: tuple[int, int]
@@ -141,6 +179,8 @@ class WindowSum(LinearMap):
 class Scale(LinearMap):
     """x times a whole number."""
 
+    fresh = True
+
     factor: int
     x: In
     y: Out
@@ -154,6 +194,9 @@ class Scale(LinearMap):
 class Concat(Gate):
     """Registers of one form, joined along an axis."""
 
+    fresh = True
+    reveals = False
+
     axis: int
     xs: Ins
     y: Out
@@ -165,7 +208,10 @@ class Concat(Gate):
         return types[self.y].form is Form.WIRE
 
     def wants_true_shares(self, register: int, types: Types) -> bool:
-        return types[self.y].form is Form.SHARED
+        return False
+
+    def most_bits(self, most: Mapping[int, int]) -> int:
+        return narrowest(self.ins, most)
 
     def deal(self, d: DealerContext) -> None:
         parts = [d[x] for x in self.xs]
@@ -180,7 +226,7 @@ class Concat(Gate):
     def evaluate(self, p: PartyContext) -> None:
         p[self.y] = np.concatenate([p[x] for x in self.xs], axis=self.axis)
 
-    def mask(self, p: PartyContext) -> Array:
+    def mask(self, p: MaskContext) -> Array:
         return np.concatenate([p.mask(x) for x in self.xs], axis=self.axis)
 
     def meaning(self, s: MeaningContext) -> None:
@@ -190,6 +236,9 @@ class Concat(Gate):
 @dataclass(frozen=True)
 class Add(Gate):
     """x + y or, `negative`, x - y, with NumPy's broadcasting. Both additive or both masked; either may be public."""
+
+    fresh = True
+    reveals = False
 
     negative: bool
     x: In
@@ -203,11 +252,14 @@ class Add(Gate):
     def result(self, out: int, types: Types) -> Form:
         return joint_form(types, (self.x, self.y))
 
+    def most_bits(self, most: Mapping[int, int]) -> int:
+        return narrowest(self.ins, most)
+
     def wants_mask(self, register: int, types: Types) -> bool:
         return types[self.z].form is Form.WIRE and types[register].form.masked
 
     def wants_true_shares(self, register: int, types: Types) -> bool:
-        return types[self.z].form is Form.SHARED and types[register].form.additive
+        return False
 
     def deal(self, d: DealerContext) -> None:
         shape = d.types[self.z].shape
@@ -220,19 +272,13 @@ class Add(Gate):
             d[self.z] = None if a is None else np.broadcast_to(a, shape)
 
     def evaluate(self, p: PartyContext) -> None:
-        a, b = p[self.x], p[self.y]
-        shares = p.types[self.z].form.additive and p.party == 1
-        shape = p.types[self.z].shape
-        if shares and not p.types[self.y].form.additive:
-            p[self.z] = np.broadcast_to(a, shape)
-        elif shares and not p.types[self.x].form.additive:
-            p[self.z] = np.broadcast_to(np.negative(b) if self.negative else b, shape)
-        elif p.may_overwrite(self.x) and a.shape == shape and a.flags.writeable:
+        a, b = terms(p, self.z, (self.x, self.y))
+        if p.may_overwrite(self.x) and a.shape == p.types[self.z].shape and a.flags.writeable:
             p[self.z] = np.subtract(a, b, out=a) if self.negative else np.add(a, b, out=a)
         else:
             p[self.z] = self.combine(a, b)
 
-    def mask(self, p: PartyContext) -> Array:
+    def mask(self, p: MaskContext) -> Array:
         shape = p.types[self.z].shape
         if not p.types[self.y].form.masked:
             return np.broadcast_to(p.mask(self.x), shape)
@@ -249,6 +295,9 @@ class Add(Gate):
 class Xor(Gate):
     """x xor y on bits, with NumPy's broadcasting; a public operand flips."""
 
+    fresh = True
+    reveals = False
+
     x: In
     y: In
     z: Out
@@ -260,7 +309,7 @@ class Xor(Gate):
         return types[self.z].form is Form.WIRE and types[register].form.masked
 
     def wants_true_shares(self, register: int, types: Types) -> bool:
-        return types[self.z].form is Form.SHARED and types[register].form.additive
+        return False
 
     def deal(self, d: DealerContext) -> None:
         shape = d.types[self.z].shape
@@ -271,19 +320,21 @@ class Xor(Gate):
             d[self.z] = np.broadcast_to(parts[0], shape) if parts else None
 
     def evaluate(self, p: PartyContext) -> None:
-        shape = p.types[self.z].shape
-        if p.types[self.z].form.additive and p.party == 1:
-            parts = [p[r] for r in (self.x, self.y) if p.types[r].form.additive]
-            p[self.z] = parts[0] ^ parts[1] if len(parts) == 2 else np.broadcast_to(parts[0], shape)
-        else:
-            p[self.z] = p[self.x] ^ p[self.y]
+        a, b = terms(p, self.z, (self.x, self.y))
+        p[self.z] = a ^ b
 
-    def mask(self, p: PartyContext) -> Array:
+    def mask(self, p: MaskContext) -> Array:
         parts = [p.mask(r) for r in (self.x, self.y) if p.types[r].form.masked]
         return parts[0] ^ parts[1] if len(parts) == 2 else np.broadcast_to(parts[0], p.types[self.z].shape)
 
     def meaning(self, s: MeaningContext) -> None:
         s[self.z] = s[self.x] ^ s[self.y]
+
+
+def terms(p: PartyContext, total: int, registers: tuple[int, ...]) -> list[Array]:
+    """A party's part of each term of a sum: all of what is public, unless the sum is held as shares."""
+    shares = p.types[total].form.additive
+    return [p.public(r) if shares and not p.types[r].form.additive else p[r] for r in registers]
 
 
 def joint_form(types: Types, registers: tuple[int, ...]) -> Form:

@@ -6,6 +6,7 @@ PROTOCOLS sections 0 and 7.
 
 from __future__ import annotations
 
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,23 +21,28 @@ from .base import (
     DealerContext,
     Gate,
     In,
+    MaskContext,
     MeaningContext,
     Out,
+    Owners,
     PartyContext,
-    Planes,
-    Secret,
+    Revelation,
     Types,
-    Words,
     flat,
     low,
+    narrowest,
     stream,
     tiles,
 )
+from .secrets import Planes, Secret, Words
 
 
 @dataclass(frozen=True)
 class Input(Gate):
     """A value that a role shares (or, `public`, shows to both parties)."""
+
+    fresh = False
+    reveals = True
 
     feed: str
     public: bool
@@ -45,13 +51,32 @@ class Input(Gate):
     def result(self, out: int, types: Types) -> Form:
         return Form.PUBLIC if self.public else Form.SHARED
 
+    @property
+    def feeds(self) -> tuple[str, ...]:
+        return (self.feed,)
+
+    def revelations(self, owners: Owners) -> tuple[Revelation, ...]:
+        if not self.public:
+            return ()
+        role, what = owners[self.feed]
+        return (Revelation(f"`{what}` of {role} is public: p0 and p1 see it"),)
+
     def deal(self, d: DealerContext) -> None:
         d[self.y] = None
+
+    def evaluate(self, p: PartyContext) -> None:
+        p[self.y] = p.feed(self.feed)
+
+    def meaning(self, s: MeaningContext) -> None:
+        s[self.y] = s.feed(self.feed)
 
 
 @dataclass(frozen=True)
 class Constant(Gate):
-    """A public array of the plan, as ring elements."""
+    """A public array of the plan, as ring elements. Machines hold constants from the start: nothing is evaluated."""
+
+    fresh = False
+    reveals = False
 
     index: int
     y: Out
@@ -59,10 +84,21 @@ class Constant(Gate):
     def result(self, out: int, types: Types) -> Form:
         return Form.CONSTANT
 
+    def deal(self, d: DealerContext) -> None:
+        d[self.y] = None
+
+    def meaning(self, s: MeaningContext) -> None:
+        s[self.y] = s.constant(self.index)
+
 
 @dataclass(frozen=True)
 class Open(Gate):
     """X = x + p0 + p1 for free masks p_i: one message each way. An offset of x is absorbed: mask = p0 + p1 - offset."""
+
+    fresh = True
+    reveals = False
+    communicates = True
+    flattens = True
 
     x: In
     y: Out
@@ -73,13 +109,17 @@ class Open(Gate):
     def wants_true_shares(self, register: int, types: Types) -> bool:
         return types[self.y].form is Form.WIRE
 
+    def most_bits(self, most: Mapping[int, int]) -> int:
+        return narrowest(self.ins, most)
+
+    def mask_is_stream(self, party: int) -> bool:
+        return True
+
     def segments(self, types: Types) -> list[tuple[int, int, int]]:
-        """(first element, elements, bytes) of the pieces in which the value is sent."""
         t = types[self.y]
         return [(start, n, _piece(t, n)) for start, n in tiles(t.size)]
 
     def begin(self, p: PartyContext) -> tuple[Array, Array]:
-        """(this party's share, the buffer that collects the masked value), in the layout of the pieces."""
         t = p.types[self.y]
         x = p[self.x]
         if t.domain is Domain.BITS:
@@ -89,7 +129,6 @@ class Open(Gate):
         return x, x if p.may_overwrite(self.x) and x.flags.writeable else np.empty_like(x)
 
     def pack(self, p: PartyContext, x: Array, masked: Array, start: int, n: int, out: Array) -> None:
-        """Mask and pack elements [start, start + n) of this party's share."""
         t = p.types[self.y]
         pad = stream(PURPOSE_MASK, p.op)
         if t.domain is Domain.WORDS:
@@ -100,7 +139,6 @@ class Open(Gate):
         kernels.planes_mask_pack(p.prg, pad, x[blocks], n, masked[blocks], out, start_block=blocks.start)
 
     def absorb(self, p: PartyContext, masked: Array, start: int, n: int, received: Array) -> None:
-        """Add the peer's message to the same elements."""
         t = p.types[self.y]
         if t.domain is Domain.WORDS:
             kernels.unpack_add(received, t.bits, masked[start : start + n])
@@ -113,7 +151,7 @@ class Open(Gate):
             masked = kernels.planes_to_bits(masked, t.size)
         p[self.y] = masked if t.domain is Domain.PLANES else masked.reshape(t.shape)
 
-    def mask(self, p: PartyContext) -> Array:
+    def mask(self, p: MaskContext) -> Array:
         return free_mask(p.prg, p.op, p.types[self.y])
 
     def deal(self, d: DealerContext) -> None:
@@ -160,7 +198,10 @@ class OpenEven(Open):
             kernels.unpack_add(received, p.types[self.y].bits, piece)
         kernels.unpack_add(received, p.types[self.y].bits, piece)
 
-    def mask(self, p: PartyContext) -> Array:
+    def mask_is_stream(self, party: int) -> bool:
+        return party == 1
+
+    def mask(self, p: MaskContext) -> Array:
         pads = super().mask(p)
         if p.party == 0:
             pads <<= np.uint64(1)
@@ -183,8 +224,17 @@ class OpenEven(Open):
 class Materialize(Gate):
     """True shares of a value whose shares miss an offset: the dealer ships shares of the offset."""
 
+    fresh = True
+    reveals = False
+
     x: In
     y: Out
+
+    def most_bits(self, most: Mapping[int, int]) -> int:
+        return narrowest(self.ins, most)
+
+    def wants_true_shares(self, register: int, types: Types) -> bool:
+        return False
 
     def secrets(self, types: Types) -> tuple[Secret, ...]:
         t = types[self.y]
@@ -232,16 +282,31 @@ class Materialize(Gate):
 
 @dataclass(frozen=True)
 class Unmask(Gate):
-    """Shares of a masked value: party 0 takes X.
+    """Shares of a masked value, X - [mask].
 
     With shares of the mask they are true shares, else the mask is the offset.
     """
+
+    fresh = False
+    reveals = False
 
     x: In
     y: Out
 
     def result(self, out: int, types: Types) -> Form:
         return Form.SHARED if types[self.x].form is Form.WIRE else Form.OFFSET
+
+    def most_bits(self, most: Mapping[int, int]) -> int:
+        return narrowest(self.ins, most)
+
+    def is_view(self, types: Types) -> bool:
+        return types[self.x].form is Form.BARE
+
+    def shows(self, types: Types) -> tuple[int, ...]:
+        return (self.x,) if self.is_view(types) else ()
+
+    def temporary_bytes(self, types: Types, strided: Container[int], kept: Container[int]) -> int:
+        return types[self.x].memory_bytes if types[self.x].form is Form.WIRE else 0
 
     def deal(self, d: DealerContext) -> None:
         t = d.types[self.x]
@@ -253,16 +318,12 @@ class Unmask(Gate):
 
     def evaluate(self, p: PartyContext) -> None:
         t = p.types[self.x]
-        x = p[self.x]
         if t.form is Form.BARE:
-            zero = np.zeros_like(x) if t.domain is Domain.PLANES else np.broadcast_to(x.dtype.type(0), x.shape)
-            p[self.y] = x if p.party == 0 else zero
+            p[self.y] = p.public(self.x)
         elif t.domain is Domain.WORDS:
-            mask = p.mask(self.x)
-            p[self.y] = x - mask if p.party == 0 else np.negative(mask)
+            p[self.y] = p.public(self.x) - p.mask(self.x)
         else:
-            mask = p.mask(self.x)
-            p[self.y] = x ^ mask if p.party == 0 else mask
+            p[self.y] = p.public(self.x) ^ p.mask(self.x)
 
     def meaning(self, s: MeaningContext) -> None:
         s[self.y] = s[self.x]
@@ -272,6 +333,9 @@ class Unmask(Gate):
 class FromPublic(Gate):
     """Shares of what both parties know: party 0 takes all of it."""
 
+    fresh = False
+    reveals = False
+
     x: In
     y: Out
 
@@ -279,8 +343,7 @@ class FromPublic(Gate):
         d[self.y] = None
 
     def evaluate(self, p: PartyContext) -> None:
-        x = p[self.x]
-        p[self.y] = x if p.party == 0 else np.zeros_like(x)
+        p[self.y] = p.public(self.x)
 
     def meaning(self, s: MeaningContext) -> None:
         s[self.y] = s[self.x]
@@ -289,6 +352,9 @@ class FromPublic(Gate):
 @dataclass(frozen=True)
 class Reveal(Gate):
     """Send a result to roles: re-randomised under a key that only the two parties share, reduced to `bits` bits."""
+
+    fresh = True
+    reveals = True
 
     result_name: str
     roles: tuple[str, ...]
@@ -301,28 +367,33 @@ class Reveal(Gate):
     def elements(self, types: Types) -> int:
         return types[self.x].size
 
-    def wants_true_shares(self, register: int, types: Types) -> bool:
-        return True
+    @property
+    def results(self) -> tuple[str, ...]:
+        return (self.result_name,)
+
+    def revelations(self, owners: Owners) -> tuple[Revelation, ...]:
+        return (Revelation(f"output `{self.result_name}` is revealed to {' and '.join(self.roles)}"),)
 
     def deal(self, d: DealerContext) -> None:
         """Nothing to prepare: outputs are true shares."""
 
-    def messages(self, p: PartyContext, pair: kernels.Prg) -> dict[tuple[str, str], Array]:
-        """What this party sends: (result, role) -> packed words or bits. z0 = -z1, fresh for every role."""
+    def evaluate(self, p: PartyContext) -> None:
+        """Packed words or bits for every role, re-randomised afresh: what party 0 adds party 1 subtracts."""
         t = p.types[self.x]
         x = flat(p[self.x])
-        out = {}
         for slot, role in enumerate(self.roles):
             pad = stream(PURPOSE_OUTPUT, p.op, slot)
             if t.domain is Domain.WORDS:
-                share = pair.add_words(pad, x) if p.party == 0 else pair.sub_words(pad, x)
-                out[self.result_name, role] = kernels.pack(share, self.bits)
+                share = p.pair.add_words(pad, x) if p.party == 0 else p.pair.sub_words(pad, x)
+                packed = kernels.pack(share, self.bits)
             else:
                 packed = np.empty(kernels.planes_size(x.size, 1), np.uint8)
                 planes = kernels.bits_to_planes(x)
-                kernels.planes_mask_pack(pair, pad, planes, x.size, np.empty_like(planes), packed)
-                out[self.result_name, role] = packed
-        return out
+                kernels.planes_mask_pack(p.pair, pad, planes, x.size, np.empty_like(planes), packed)
+            p.reveal(self.result_name, role, packed)
+
+    def meaning(self, s: MeaningContext) -> None:
+        s.reveal(self.result_name, s[self.x])
 
 
 def free_mask(prg: kernels.Prg, op: int, t: Register) -> Array:

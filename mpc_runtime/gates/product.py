@@ -17,6 +17,7 @@ be the operands ever so fresh, because f(X, Y) = 2 f(X, Y) - f(X, Y) can be spli
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -24,11 +25,28 @@ import numpy as np
 
 from .. import kernels
 from ..registers import Form
-from .base import Array, DealerContext, Gate, In, MeaningContext, Out, PartyContext, Types, flat, tiles
+from .base import (
+    Array,
+    DealerContext,
+    Gate,
+    In,
+    MaskContext,
+    MeaningContext,
+    Out,
+    Part,
+    PartyContext,
+    Types,
+    flat,
+    tiles,
+)
 
 
-class Product(Gate):
+class Product(Gate, family=True):
     """A bilinear map of two registers."""
+
+    fresh = True
+    reveals = False
+    protocol = Part("masked product", "multiplies under masks whose product the dealer shares")
 
     x: In
     y: In
@@ -42,9 +60,10 @@ class Product(Gate):
     def _secret(self, types: Types) -> bool:
         return types[self.x].form.masked and types[self.y].form.masked
 
-    def splits_ahead(self, types: Types) -> bool:
-        """Whether a part of the product needs one operand's masked value only (`ahead`)."""
-        return self._secret(types) and not self.half
+    def known_ahead(self, types: Types, made: Container[int]) -> int | None:
+        if self.half or not self._secret(types):
+            return None
+        return next((r for r in (self.y, self.x) if r not in made), None)
 
     def result(self, out: int, types: Types) -> Form:
         if self._secret(types):
@@ -61,9 +80,7 @@ class Product(Gate):
         return types[register].form.masked and (self._secret(types) or types[self.z].form is Form.WIRE)
 
     def wants_true_shares(self, register: int, types: Types) -> bool:
-        if not types[register].form.additive:
-            return False
-        return types[self.z].form is Form.SHARED or Form.PUBLIC in (types[self.x].form, types[self.y].form)
+        return Form.PUBLIC in (types[self.x].form, types[self.y].form)
 
     def deal(self, d: DealerContext) -> None:
         if self.half:
@@ -94,9 +111,9 @@ class Product(Gate):
         p.add_mask(other, a, -1, out=a)
         return self.product(a, p.halved(even)) if self.half == "y" else self.product(p.halved(even), a)
 
-    def ahead(self, p: PartyContext, y_known: bool) -> Array:
-        """The part that needs no opened value of the run: -f([lx]_i, Y), or -f(X, [ly]_i) where X is known."""
-        x, y = (p.mask(self.x), p[self.y]) if y_known else (p[self.x], p.mask(self.y))
+    def ahead(self, p: PartyContext, known: int) -> Array:
+        """-f([lx]_i, Y), or -f(X, [ly]_i) where X is known."""
+        x, y = (p.mask(self.x), p[self.y]) if known == self.y else (p[self.x], p.mask(self.y))
         part = np.asarray(self.product(x, y))  # the product of scalars is no array
         np.negative(part, out=part)
         return part
@@ -119,7 +136,7 @@ class Product(Gate):
         z = self.product(p[self.x], p.affine(self.y))
         p[self.z] = self.product(p.mask(self.x), p[self.y], z, -1)
 
-    def mask(self, p: PartyContext) -> Array:
+    def mask(self, p: MaskContext) -> Array:
         x, y = p.types[self.x].form, p.types[self.y].form
         return self.product(p.mask(self.x) if x.masked else p[self.x], p.mask(self.y) if y.masked else p[self.y])
 
@@ -127,8 +144,17 @@ class Product(Gate):
         s[self.z] = self.product(s[self.x], s[self.y])
 
 
+class Halvable(Product, family=True):
+    """A product that is worth halving. half: the operand whose mask is even at party 0, or ""."""
+
+    def temporary_bytes(self, types: Types, strided: Container[int], kept: Container[int]) -> int:
+        masks_and_operands = 2 if self.half else 1
+        wires = [r for r in self.ins if types[r].form is Form.WIRE and r not in kept]
+        return masks_and_operands * sum(types[r].memory_bytes for r in wires)
+
+
 @dataclass(frozen=True)
-class MatMul(Product):
+class MatMul(Halvable):
     """x @ y with NumPy's meaning for two or more axes. half: the operand whose mask is even at party 0, or ""."""
 
     x: In
@@ -141,7 +167,7 @@ class MatMul(Product):
 
 
 @dataclass(frozen=True)
-class Conv2d(Product):
+class Conv2d(Halvable):
     """Cross-correlation of x [n, c, h, w] with y [o, c/groups, kh, kw]; padding is (top, bottom, left, right)."""
 
     stride: tuple[int, int]
@@ -194,6 +220,11 @@ class Mul(Product):
 @dataclass(frozen=True)
 class Square(Gate):
     """x * x for a masked x: X^2 - 2 X [l]; the mask's square is the offset."""
+
+    fresh = True
+    reveals = False
+    flattens = True
+    protocol = Part("masked square", "squares under a mask whose square the dealer shares")
 
     x: In
     y: Out

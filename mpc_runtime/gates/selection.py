@@ -23,15 +23,17 @@ from .base import (
     In,
     MeaningContext,
     Out,
+    Owners,
+    Part,
     PartyContext,
-    Secret,
+    Revelation,
     Types,
-    Words,
     flat,
     stream,
     tiles,
 )
-from .truncation import narrow_bits, offset_of, truncated
+from .secrets import Secret, Words
+from .truncation import DITHER, narrow_bits, offset_of, truncated
 
 MATERIAL_BITS = 224
 """Most bits of material for one element, with a true share of the result: three words of the result's ring and two
@@ -42,6 +44,11 @@ words; x is opened in a few bits more instead."""
 @dataclass(frozen=True)
 class Select(Gate):
     """y = d * floor(x / 2^shift) for a masked bit d and a masked x of one shape (of `width` signed bits if shifted)."""
+
+    fresh = True
+    reveals = True
+    flattens = True
+    protocol = Part("select", "chooses by a secret bit")
 
     shift: int
     width: int
@@ -62,6 +69,9 @@ class Select(Gate):
             return 1
         least = -(-(5 * types[self.y].bits + 2 * self.shift - MATERIAL_BITS) // 2)
         return max(1, min(least, 64))
+
+    def revelations(self, owners: Owners) -> tuple[Revelation, ...]:
+        return (DITHER,) if self.shift else ()
 
     def secrets(self, types: Types) -> tuple[Secret, ...]:
         lo = types[self.y].bits
@@ -114,6 +124,9 @@ class Select(Gate):
 @dataclass(frozen=True)
 class BitToWord(Gate):
     """A masked bit as a ring element: d = d^ + (1 - 2 d^) [delta]."""
+
+    fresh = True
+    reveals = False
 
     d: In
     y: Out

@@ -7,7 +7,7 @@ shares. The weights are whole numbers, computed exactly: a unit of disagreement 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -23,14 +23,14 @@ from .base import (
     In,
     MeaningContext,
     Out,
+    Part,
     PartyContext,
-    Samples,
-    Secret,
     Types,
     flat,
     low,
     stream,
 )
+from .secrets import Samples, Secret
 
 SAMPLE_TILE = 1 << 12
 """Elements at a time: a tile of 64-entry tables is about a megabyte."""
@@ -60,6 +60,11 @@ class Table(Gate):
     margin at either end. entry_bits bounds the ring of the result.
     """
 
+    fresh = True
+    reveals = False
+    flattens = True
+    protocol = Part("sample table", "a function as a table of samples, looked up at a masked place")
+
     function: str
     input_scale: int
     origin: int
@@ -75,6 +80,9 @@ class Table(Gate):
 
     def demand(self, register: int, types: Types) -> int:
         return self.nodes_log + self.cell_log
+
+    def most_bits(self, most: Mapping[int, int]) -> int:
+        return self.entry_bits
 
     @property
     def samples(self) -> Samples:
@@ -145,7 +153,7 @@ class Table(Gate):
         c = self.coordinate(p[self.x])
         out = np.empty_like(c)
         for start, n in self._tiles(c.size):
-            packed = p.samples(0, self.samples, start, n)
+            packed = None if p.seeded else p.secret(0, self.samples, start, n)
             out[start : start + n] = self._eval(c[start : start + n], packed, p.prg, p.op, start)
         p[self.y] = out.reshape(p.types[self.y].shape)
 

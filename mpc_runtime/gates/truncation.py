@@ -22,14 +22,21 @@ from .base import (
     In,
     MeaningContext,
     Out,
+    Owners,
+    Part,
     PartyContext,
-    Secret,
+    Revelation,
     Types,
-    Words,
     flat,
     low,
     signed,
     tiles,
+)
+from .secrets import Secret, Words
+
+DITHER = Revelation(
+    "values are rounded with public dither: who receives an output and works with a party can narrow its last bit down",
+    whole=True,
 )
 
 
@@ -47,6 +54,11 @@ def offset_of(bits: int) -> int:
 class Truncate(Gate):
     """y = floor(x / 2^shift) or one more, for a masked x of `width` signed bits; a shift of 0 changes x's ring."""
 
+    fresh = True
+    reveals = True
+    flattens = True
+    protocol = Part("truncation", "rounds a product back to the number format")
+
     shift: int
     width: int
     x: In
@@ -57,6 +69,9 @@ class Truncate(Gate):
 
     def demand(self, register: int, types: Types) -> int:
         return max(self.width + 1, self.shift + 2)
+
+    def revelations(self, owners: Owners) -> tuple[Revelation, ...]:
+        return (DITHER,) if self.shift else ()
 
     def secrets(self, types: Types) -> tuple[Secret, ...]:
         bits = narrow_bits(types[self.x].bits, self.shift, types[self.y].bits)

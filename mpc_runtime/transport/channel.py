@@ -1,16 +1,19 @@
-"""What an executor sees of the outside: three small interfaces, and nothing of sockets, threads or files.
+"""What executors and servers see of the outside: small interfaces, and nothing of sockets, threads or files.
 
-A plan fixes the length of every message, so none of the three carries a shape, a type or a name: the reader states how
+A plan fixes the length of every message, so what these move carries no shape, type or name: the reader states how
 many bytes it expects, and anything else is the peer's fault (`PeerError`).
 """
 
 from __future__ import annotations
 
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 
-__all__ = ["Buffer", "Channel", "Sink", "Source"]
+if TYPE_CHECKING:
+    from .link import Message
+
+__all__ = ["Buffer", "Channel", "PartyChannel", "RecordSink", "Records", "Sink", "Source"]
 
 Buffer: TypeAlias = "bytes | bytearray | memoryview | np.ndarray"
 
@@ -38,3 +41,50 @@ class Sink(Protocol):
 
     def write(self, buffer: Buffer) -> None:
         """Appends to the stream; may wait when the party is behind. The buffer must not be changed afterwards."""
+
+
+class PartyChannel(Channel, Protocol):
+    """The same with what the parties say to each other between executions."""
+
+    def control(self) -> Message | None:
+        """The next control message, if one has arrived."""
+
+
+class Records(Source, Protocol):
+    """A party's end of the dealer's records: a `Source` between `open` and `finish`, wherever they come from. They are
+    taken in the order of their indices; those that are passed over are burnt."""
+
+    def announced(self, procedure: str) -> int | None:
+        """The index of the next record, if it is there and one of `procedure`; does not wait."""
+
+    def next_of(self, procedure: str) -> int:
+        """Passes over records up to the next one of `procedure`; its index."""
+
+    def open(self, procedure: str, index: int, at: object) -> None:
+        """Passes over records below `index` and begins to read that one; MaterialError if it is of another
+        procedure."""
+
+    def finish(self, at: object) -> dict[str, Any]:
+        """What the dealer says of the record at its end: `seconds`, `bytes`. MaterialError if there is more of it."""
+
+
+class RecordSink(Sink, Protocol):
+    """The dealer's end of one party's records: a `Sink` between `begin` and `end` or `drop`, wherever they go."""
+
+    used: int
+    """The last record that the party is done with; -1 at first."""
+
+    def begin(self, procedure: str, index: int) -> None:
+        """A record of `procedure`; indices rise."""
+
+    def flush(self) -> None:
+        """Lets go of what was gathered, as nothing more may come for a while."""
+
+    def end(self, seconds: float, written: int) -> None:
+        """The record is complete: the dealer's time for it, and its bytes for both parties."""
+
+    def drop(self) -> None:
+        """The record is abandoned; the party passes over what has left of it."""
+
+    def credit(self, message: Message) -> None:
+        """Takes note of what the party has read."""

@@ -44,7 +44,7 @@ def _await(node: Node, link: Link, at: object) -> Message | memoryview:
 
 
 class PeerChannel:
-    """The `Channel` to the other party. Control messages that arrive among the data wait in `controls`."""
+    """The `PartyChannel` to the other party. Control messages that arrive among the data wait in `controls`."""
 
     def __init__(self, node: Node, peer: str) -> None:
         self._node = node
@@ -78,7 +78,7 @@ class PeerChannel:
 
 
 class MaterialSource:
-    """The party's end of the dealer's records; a `Source` between `open` and `finish`."""
+    """The party's end of the dealer's `Records`."""
 
     def __init__(self, node: Node, window: int, dealer: str = "dealer") -> None:
         self._node = node
@@ -90,19 +90,19 @@ class MaterialSource:
         self._record: tuple[str, int] | None = None
         self._announced: Message | None = None
 
-    def announced_run(self) -> int | None:
-        """The index of the next record, if it has been announced and is one of `run`; does not wait."""
+    def announced(self, procedure: str) -> int | None:
+        """The index of the next record, if it has been announced and is one of `procedure`; does not wait."""
         while self._announced is None and (item := self._link.next()) is not None:
             self._note(item)
-        if self._announced is None or self._announced.body["procedure"] != "run":
+        if self._announced is None or self._announced.body["procedure"] != procedure:
             return None
         return int(self._announced.body["index"])
 
-    def next_setup(self, at: object) -> int:
-        """Passes over records up to the next one of `setup`; its index."""
+    def next_of(self, procedure: str) -> int:
+        """Passes over records up to the next one of `procedure`; its index."""
         while True:
-            message = self._announcement(at)
-            if message.body["procedure"] == "setup":
+            message = self._announcement(procedure)
+            if message.body["procedure"] == procedure:
                 return int(message.body["index"])
             self._announced = None
 
@@ -177,7 +177,7 @@ class MaterialSource:
 
 
 class MaterialSink:
-    """The dealer's end of one party's records; a `Sink`. `wait` is called while the window is full."""
+    """The dealer's end of one party's records; a `RecordSink`. `wait` is called while the window is full."""
 
     def __init__(self, node: Node, party: str, window: int, wait: Callable[[], None]) -> None:
         self._node = node
@@ -198,6 +198,15 @@ class MaterialSink:
             while self._ahead_bytes and self._ahead_bytes + self._small_bytes > self._window:
                 self._wait()
             self.flush()
+
+    def begin(self, procedure: str, index: int) -> None:
+        """Announces a record."""
+        self._node.say(self._party, {"kind": "record", "procedure": procedure, "index": index})
+
+    def end(self, seconds: float, written: int) -> None:
+        """Sends the rest of the record, and that it is one."""
+        self.flush()
+        self._node.say(self._party, {"kind": "dealt", "seconds": seconds, "bytes": written})
 
     def flush(self) -> None:
         """Sends what has been gathered."""

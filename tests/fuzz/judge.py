@@ -77,12 +77,13 @@ def compiled(case: Case) -> Compiled:
 def simulated(c: Compiled) -> dict[str, Array]:
     """The results in the simulator, under the keys of `tests.machines`; they are judged."""
     try:
-        keys = {p.name: (bytes([i]) + KEYS[0][1:], bytes([i]) + KEYS[1][1:]) for i, p in enumerate(c.plan.procedures)}
-        simulator = Simulator(c.plan, keys)
+        simulator = Simulator(c.plan)
         words = {}
-        for stage in ("setup", "run"):
+        for i, stage in enumerate(("setup", "run")):
+            keys = bytes([i]) + KEYS[0][1:], bytes([i]) + KEYS[1][1:]
             feeds = encoded(c.plan, stage, c.case.inputs, c.case.params).values()
-            words = simulator.execute(stage, {name: array for of_role in feeds for name, array in of_role.items()})
+            given = {name: array for of_role in feeds for name, array in of_role.items()}
+            words = simulator.execute(stage, keys, given)
         results = {r.name: decode(words[r.name].astype(np.uint64), r.bits, r.scale, r.kind) for r in c.plan.results}
     except Exception as e:
         raise Finding(f"simulator: {_raised(e)}", repr(e), c.case) from e

@@ -96,9 +96,8 @@ def batchnorm(b: Builder) -> Value | None:
         return None
     key, channels = b.name("l"), (x.shape[1],)
     ranges = {"weight": (-1.0, 1.0), "bias": (-0.5, 0.5), "running_mean": (-0.5, 0.5), "running_var": (1.0, 4.0)}
-    weight, bias, mean, var = (
-        _parameter(b, f"{key}.{word}", channels, allowed).box.middle for word, allowed in ranges.items()
-    )
+    params = [_parameter(b, f"{key}.{word}", channels, allowed) for word, allowed in ranges.items()]
+    weight, bias, mean, var = (b.params[param.text] for param in params)
     scale = weight / np.sqrt(var + 1e-5)
     factors = [stored(b.f, point("fixed", each)) for each in (scale, bias - mean * scale)]
 
@@ -107,7 +106,7 @@ def batchnorm(b: Builder) -> Value | None:
         by, shift = (m.moved(lambda end: end.reshape(along))(f, each) for each in factors)
         return m.add(f, m.mul(f, box, by), shift)
 
-    return _layer(b, "batchnorm()", x, (-1, 1), meaning, key)
+    return _layer(b, "batchnorm()", x, (-1, 1), meaning, key, *params)
 
 
 # -- blocks and loops --------------------------------------------------------------------------------------------------

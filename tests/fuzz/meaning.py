@@ -136,10 +136,10 @@ def softmax(f: Format, a: Box, axis: int) -> Box:
     a = stored(f, fixed(f, a))
     top = a.hi.max(axis=axis, keepdims=True)
     small, large = np.exp(a.lo - top), np.exp(a.hi - top)
-    others_large = large.sum(axis=axis, keepdims=True) - large
-    others_small = small.sum(axis=axis, keepdims=True) - small
+    rest = 1.0 - np.eye(a.shape[axis])  # a total minus the element would cancel
+    others_large, others_small = (np.moveaxis(np.moveaxis(x, axis, -1) @ rest, -1, axis) for x in (large, small))
     with np.errstate(all="ignore"):
-        lo, hi = small / (small + others_large), large / (large + np.maximum(others_small, 0.0))
+        lo, hi = small / (small + others_large), large / (large + others_small)
     return smooth(f, np.nan_to_num(lo, nan=0.0), np.nan_to_num(hi, nan=1.0))
 
 

@@ -469,7 +469,8 @@ def run(name: str, o: Operands) -> None:
 
 
 def test_every_gate_has_a_case() -> None:
-    assert CASES.keys() == GATES.keys()
+    ours = {name for name, cls in GATES.items() if cls.__module__.startswith("mpc_runtime.")}
+    assert CASES.keys() == ours
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mpc_runtime.gates import Input, Materialize, MatMul, Open, Reveal, Unmask
-from mpc_runtime.plan import Feed, Op, Origin, Plan, Procedure, Result, Round, Tensor
+from mpc_runtime.plan import Feed, Kept, Op, Origin, Plan, Procedure, Result, Round, Tensor
 from mpc_runtime.registers import Domain, Form, Register
 
 
@@ -31,6 +31,7 @@ def linear(batch: int = 2, wide: int = 3, out: int = 4, *, chain: int = 0, name:
         before, last = (len(ops) - 1,), wire + 1
     ops.append(Op(Reveal("y", ("client",), 64, last), 0))
     rounds.append(Round((*before, len(ops) - 1), (), ()))
+    opening = Op(Input("w", False, 0), 0), Op(Open(0, 1), 0)
     feed = {
         "domain": Domain.WORDS,
         "bits": 64,
@@ -55,8 +56,8 @@ def linear(batch: int = 2, wide: int = 3, out: int = 4, *, chain: int = 0, name:
         results=(Result("y", ("client",), "int", (batch, out), ("batch", ""), Domain.WORDS, 64, 0),),
         registers=tuple(registers),
         procedures=(
-            Procedure("setup", (Op(Input("w", False, 0), 0), Op(Open(0, 1), 0)), (Round((0,), (1,), ()),)),
-            Procedure("run", tuple(ops), tuple(rounds)),
+            Procedure("setup", False, True, (Kept(1, 1),), opening, (Round((0,), (1,), ()),)),
+            Procedure("run", True, False, (), tuple(ops), tuple(rounds)),
         ),
         leakage=("y to client",),
         constants=(),

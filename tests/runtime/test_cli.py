@@ -17,6 +17,7 @@ import pytest
 from terminal import ROOT, command, environment, free_port, mpcc, started
 
 from compiler.cli.main import COMMANDS
+from mpc_runtime.plan import FORMAT
 
 MODEL = """model credit
 role bank, bureau
@@ -45,7 +46,7 @@ def test_help_lists_every_command_and_version_says_what_counts(folder: Path) -> 
     for name in COMMANDS:
         assert f"  {name} " in text
     assert "--param" in mpcc(folder, "run", "--help").stdout
-    assert "plan format 1, kernels" in mpcc(folder, "--version").stdout
+    assert f"plan format {FORMAT}, kernels" in mpcc(folder, "--version").stdout
 
 
 def test_check_and_exit_codes(folder: Path) -> None:

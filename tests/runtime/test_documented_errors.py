@@ -203,3 +203,35 @@ def test_counts_of_what_rounding_decides_have_room() -> None:
     x = np.where(np.arange(100) < 4, 0.0, -40.0)
     results = run_plan(mpc.compile(text=text).plan, {"x": x, "zero": 0.0}).results
     assert results["n"] == 4 and not results["all"]
+
+
+@pytest.mark.parametrize("bounds", [(0.3, 1.0), (-0.7, 0.1), (0.0, 1.0), (-3.33, 3.33)])
+def test_nothing_leaves_the_ends_of_a_clip(bounds: tuple[float, float]) -> None:
+    """Of a product, which stands at a finer scale: what is stored lies within the ends as they are stored."""
+    step, random = 2.0**-16, np.random.default_rng(8)
+    text = f"{HEAD}input x : [4000] from a in [-4, 4]\ninput z : [4000] from b in [-1, 1]\n"
+    program = mpc.compile(text=f"{text}output y = clip(x * z, {bounds[0]}, {bounds[1]}) to a\n")
+    x, z = random.uniform(-4, 4, 4000), random.uniform(-1, 1, 4000)
+    found = run_plan(program.plan, {"x": x, "z": z}).results["y"]
+    lo, hi = (round(bound / step) * step for bound in bounds)
+    assert found.min() == lo and found.max() == hi
+
+
+@pytest.mark.parametrize("constant", [1e300, 1e15, 2.0**30, 5.0, -5.0, -(2.0**30), -1e15, -1e300])
+@pytest.mark.parametrize("operator", ["<", "<=", ">", ">=", "==", "!="])
+def test_comparisons_with_constants_of_every_size(operator: str, constant: float) -> None:
+    text = f"{HEAD}input x : [5] from a\ninput z : [5] from b in [0, 0]\noutput y = x + z {operator} {constant} to a\n"
+    x = np.array([-(2.0**29), -5.0, 0.0, 5.0, 2.0**29])
+    found = run_plan(mpc.compile(text=text).plan, {"x": x, "z": np.zeros(5)}).results["y"]
+    assert np.array_equal(found, eval(f"x {operator} {constant}", {"x": x}))
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["(x + z) @ [1e300, -1e300, 0, 0]", "(x + z) * 1e300 * 1e300", "where(x > z, 1e300, x)", "maximum(x + z, -1e300)",
+     "pad(x + z, [[1, 1]], value=1e300)", "concat(x + z, [1e40])", "leaky_relu(x + z, 1e300)", "(x + z) * 1e20"],
+)  # fmt: skip
+def test_constants_that_no_word_holds_are_refused_where_they_are_used(expression: str) -> None:
+    text = f"{HEAD}input x : [4] from a in [-1, 1]\ninput z : [4] from b in [-1, 1]\noutput y = {expression} to a\n"
+    with pytest.raises(mpc.CompileError, match=r"<text>:5:\d+: error: a constant here holds"):
+        mpc.compile(text=text)

@@ -56,8 +56,8 @@ def honest_party_meets(what: str, at: int, bad: int) -> PeerError:
     channels = channel_pair(1.0)
     pipes = [material_pipe(1.0) for _ in (0, 1)]
     dealer = DealerExecutor(plan)
-    dealer.setup(KEYS["setup"][:2], (material_pipe()[0], material_pipe()[0]))
-    dealer.run(KEYS["run"][:2], (pipes[0][0], pipes[1][0]))
+    dealer.execute("setup", KEYS["setup"][:2], (material_pipe()[0], material_pipe()[0]))
+    dealer.execute("run", KEYS["run"][:2], (pipes[0][0], pipes[1][0]))
     shares = split(plan, plan.procedure("run"), m.feeds["run"], random_shares(0))
     raised: dict[int, BaseException] = {}
 
@@ -65,7 +65,7 @@ def honest_party_meets(what: str, at: int, bad: int) -> PeerError:
         channel = Meddled(channels[i], at, what) if i == bad else channels[i]
         party = PartyExecutor(plan, i, channel)  # type: ignore[arg-type]
         try:
-            party.run(ExecutionKeys(KEYS["run"][i], KEYS["run"][2]), pipes[i][1], shares[i])
+            party.execute("run", ExecutionKeys(KEYS["run"][i], KEYS["run"][2]), pipes[i][1], shares[i])
         except BaseException as e:
             raised[i] = e
             channels[i].close(f"it failed: {e}")
@@ -118,7 +118,9 @@ def test_material_that_ends_early(how: str) -> None:
         if how == "closes":
             sink.close("it died")
         try:
-            PartyExecutor(plan, i, channels[i]).run(ExecutionKeys(KEYS["run"][i], KEYS["run"][2]), source, shares[i])
+            PartyExecutor(plan, i, channels[i]).execute(
+                "run", ExecutionKeys(KEYS["run"][i], KEYS["run"][2]), source, shares[i]
+            )
         except BaseException as e:
             raised[i] = e
             channels[i].close("it failed")

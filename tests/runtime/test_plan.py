@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -105,9 +104,9 @@ def test_the_simulator_executes_a_plan_that_was_saved_and_loaded(monkeypatch: py
     program = mpc.compile(text="model m\nrole a\ninput x : [2] from a in [0, 1]\noutput y = x * [1, 2] to a\n")
     seen: list[Plan] = []
 
-    def simulator(plan: Plan, keys: Mapping[str, tuple[bytes, bytes]]) -> Simulator:
+    def simulator(plan: Plan) -> Simulator:
         seen.append(plan)
-        return Simulator(plan, keys)
+        return Simulator(plan)
 
     monkeypatch.setattr(simulation, "Simulator", simulator)
     program.simulate({"x": [0, 1]})

@@ -38,11 +38,11 @@ def test_of_parameters_the_newest_counts_and_replaces_the_older() -> None:
     submissions = book()
     for number in ("old", "lone", "new", "late"):
         submissions.add(("setup", "modeller", number), held())
-    assert submissions.superseded("modeller") == []
+    assert submissions.superseded("setup", "modeller") == []
     for number in ("old", "new"):
         submissions.elsewhere(("setup", "modeller", number), 1.0)
     assert submissions.next("setup") == {"modeller": "new"}
-    assert submissions.superseded("modeller") == [("setup", "modeller", n) for n in ("old", "lone")]
+    assert submissions.superseded("setup", "modeller") == [("setup", "modeller", n) for n in ("old", "lone")]
 
 
 def test_what_is_dropped_is_forgotten() -> None:

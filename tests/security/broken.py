@@ -112,9 +112,6 @@ class _OfMask(_Clear):
         self.d.send(kernels.pack(value - pad, spec.bits))  # type: ignore[attr-defined]
 
 
-GATES = (SecondUse, Unreduced, Unmasked, MaskOfOneElement, ClearCorrection, PadOfAnOpening)
-
-
 def mask_used_twice(b: Builder, x: Array, y: Array) -> None:
     """The inputs are ops 0 and 1, so the openings are ops 2 and 3."""
     p, q = b.input(x, 3), b.input(y, 3)

@@ -31,7 +31,6 @@ def test_rules_hold_across_tiles(name: str, monkeypatch: pytest.MonkeyPatch) -> 
     audit(m.program.plan, m.feeds).check()
 
 
-@pytest.mark.usefixtures("broken_gates")
 @pytest.mark.parametrize("name", BROKEN)
 def test_broken_gates_are_caught(name: str) -> None:
     caught = []
@@ -45,7 +44,6 @@ def test_broken_gates_are_caught(name: str) -> None:
     assert caught
 
 
-@pytest.mark.usefixtures("broken_gates")
 def test_a_mask_that_is_broadcast_is_caught() -> None:
     b = Builder()
     x = b.input(np.arange(40, dtype=np.uint64), 8)

@@ -245,7 +245,6 @@ def test_view_is_uniform_for_every_secret(case: Case, who: int, receiver: int) -
                 t.assert_exact()
 
 
-@pytest.mark.usefixtures("broken_gates")
 @pytest.mark.parametrize("name", BROKEN)
 def test_broken_protocols_are_told_apart(name: str) -> None:
     """For some party the views of two secrets have different distributions."""

@@ -1,0 +1,95 @@
+"""Dependent secrets: what the dealer shares between the parties, as specifications.
+
+One party expands its half from its stream, the other is sent the correction: the secret less that half, packed. A
+specification knows the sizes, the expansion, the packing and the unpacking; executors ask for nothing else.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from .. import kernels
+from ..registers import BLOCK
+
+Array: TypeAlias = np.ndarray
+
+
+class Secret(ABC):
+    """A secret of every element of a gate. `pad` is a stream, `start` the first of the elements that are meant."""
+
+    @abstractmethod
+    def size(self, n: int) -> int:
+        """Bytes of the correction of n elements."""
+
+    @abstractmethod
+    def unpack(self, data: memoryview, n: int) -> Array:
+        """The half of n elements that was sent."""
+
+    def expand(self, prg: kernels.Prg, pad: int, start: int, n: int) -> Array:
+        """The half of elements [start, start + n) that its party expands itself."""
+        raise AssertionError(f"{type(self).__name__} are expanded by the kernel that reads them")
+
+    def pack(self, prg: kernels.Prg, pad: int, start: int, elements: int, value: Array) -> Array:
+        """The correction of the elements in `value`, of `elements` in all, for the party that does not expand."""
+        raise AssertionError(f"{type(self).__name__} are packed by the kernel that makes them")
+
+
+@dataclass(frozen=True)
+class Words(Secret):
+    """A word of `bits` bits for every element."""
+
+    bits: int
+
+    def size(self, n: int) -> int:
+        return kernels.packed_size(n, self.bits)
+
+    def unpack(self, data: memoryview, n: int) -> Array:
+        return kernels.unpack(data, n, self.bits)
+
+    def expand(self, prg: kernels.Prg, pad: int, start: int, n: int) -> Array:
+        return prg.words(pad, n, start)
+
+    def pack(self, prg: kernels.Prg, pad: int, start: int, elements: int, value: Array) -> Array:
+        packed = np.empty(self.size(value.size), np.uint8)
+        kernels.share_pack(prg, pad, value, self.bits, packed, start)
+        return packed
+
+
+@dataclass(frozen=True)
+class Planes(Secret):
+    """`planes` bits for every element, xor-shared. `start` is a multiple of BLOCK."""
+
+    planes: int
+
+    def size(self, n: int) -> int:
+        return kernels.planes_size(n, self.planes)
+
+    def unpack(self, data: memoryview, n: int) -> Array:
+        return kernels.planes_unpack(data, n, self.planes)
+
+    def expand(self, prg: kernels.Prg, pad: int, start: int, n: int) -> Array:
+        return kernels.planes_fill(prg, pad, n, self.planes, start_block=start // BLOCK)
+
+    def pack(self, prg: kernels.Prg, pad: int, start: int, elements: int, value: Array) -> Array:
+        n = min(elements - start, value.shape[0] * BLOCK)
+        packed = np.empty(self.size(n), np.uint8)
+        kernels.planes_share_pack(prg, pad, value, n, packed, start_block=start // BLOCK)
+        return packed
+
+
+@dataclass(frozen=True)
+class Samples(Secret):
+    """A table of `nodes` entries of `bits` bits (a multiple of 8) for every element."""
+
+    nodes: int
+    bits: int
+
+    def size(self, n: int) -> int:
+        return n * self.nodes * self.bits // 8
+
+    def unpack(self, data: memoryview, n: int) -> Array:
+        return np.frombuffer(data, np.uint8)
