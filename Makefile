@@ -13,7 +13,7 @@ LAUNCHED ?= 500
 SEED   ?=
 KERNELS := $(wildcard mpc_runtime/kernels/*.pyx mpc_runtime/kernels/*.px[di] mpc_runtime/kernels/src/*)
 
-.PHONY: help demo test fuzz lint bench install clean
+.PHONY: help demo test fuzz lint bench docs install clean
 
 help:
 	@echo "make demo    classify handwritten digits privately: dealer, two parties and two data owners on this machine"
@@ -21,7 +21,8 @@ help:
 	@echo "make fuzz    run random programs against their meaning: some 20 minutes; SEED=N repeats a run"
 	@echo "make lint    check style and types"
 	@echo "make bench   measure this machine's kernels and models"
-	@echo "make clean   remove all that was built"
+	@echo "make docs    build the documentation into site/; open site/index.html"
+	@echo "make clean   remove everything that was built"
 
 demo: $(VENV)/installed
 	$(BIN)/python -m examples.digits.demo
@@ -40,6 +41,9 @@ lint: $(VENV)/installed-for-development
 
 bench: $(VENV)/installed
 	$(BIN)/mpcc bench
+
+docs: $(VENV)/installed-for-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 install: $(VENV)/installed
 
@@ -61,8 +65,12 @@ $(VENV)/installed-for-development: pyproject.toml $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
 	@touch $@
 
+$(VENV)/installed-for-docs: pyproject.toml $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[docs]"
+	@touch $@
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	rm -rf $(VENV) site build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	find mpc_runtime/kernels \( -name '*.so' -o -name '*.dylib' \) -delete
 	rm -f $(patsubst %.pyx,%.c,$(filter %.pyx,$(KERNELS)))
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -154,7 +154,7 @@ def _pipe(build: Builder, tree: Tree[Token], left: ast.Expression) -> ast.Pipe:
     if not isinstance(called, ast.Name | ast.Index | ast.Attribute):
         build.refuse(
             right.span,
-            "on the right of `|>` stands a function, a `def` or a layer",
+            "the right side of `|>` is a function, a `def` or a layer",
             "`x |> f` is `f(x)`, and `x |> f(a)` is `f(x, a)`",
         )
     return ast.Pipe(_span(tree), left, right)

@@ -1,7 +1,7 @@
 """Source errors and warnings: what they hold, and the one place that turns them into text.
 
 `Diagnostic` is a message with its place; `SourceErrors` carries all those of a file; `render` prints them in the
-language reference's form. What is wrong, and with what words, is the business of whoever finds it.
+language reference's form. The module that finds an error decides what its message says.
 """
 
 from __future__ import annotations

@@ -161,7 +161,7 @@ def _is_no_text(text: str, filename: str, scanned: Scanned) -> bool:
     found = CONTROL.search(text)
     if found is None:
         return False
-    message = f"this is no text: here stands the control character U+{ord(found.group()):04X}"
+    message = f"this is not text: found the control character U+{ord(found.group()):04X}"
     place = _place(text, found.start(), found.end())
     scanned.problems.append(Diagnostic.at(place, message, file=filename, help="is it a `.ppml` file?"))
     scanned.mended.append(0)

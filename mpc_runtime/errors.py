@@ -1,7 +1,7 @@
-"""The errors and warnings that users meet. What a message says is decided where it is raised; here are only the kinds.
+"""The errors and warnings of the public interface. Messages are written where they are raised.
 
-Your misuse (`CompileError`, `InputError`) and the misbehaviour of another machine (`PeerError`, `MaterialError`) are
-different exceptions, so that a caller can mend the one and report the other.
+Misuse by the caller (`CompileError`, `InputError`) and misbehaviour of another machine (`PeerError`, `MaterialError`)
+are different exceptions, so that a caller can correct the one and report the other.
 """
 
 from __future__ import annotations
@@ -27,9 +27,11 @@ __all__ = [
 
 
 class Error(Exception):
-    """Every error that this package raises on purpose.
+    """Base class of all errors that this package raises deliberately.
 
-    Of a call with many rows, `partial` are the results of the first `done_rows`, which were computed before it.
+    Attributes:
+        partial: For a call with many rows, the results that were computed before the error.
+        done_rows: How many rows `partial` has.
     """
 
     partial: Mapping[str, np.ndarray] = MappingProxyType({})
@@ -37,10 +39,10 @@ class Error(Exception):
 
 
 class CompileError(Error):
-    """A `.ppml` program or a plan that cannot be used.
+    """A `.ppml` file or a plan is invalid.
 
-    `diagnostics` has one entry per problem, each with `file, line, column, message, help`; `str()` shows them all, and
-    that of an entry shows it alone.
+    `diagnostics` has one entry per problem, with `file`, `line`, `column`, `message` and `help`. `str()` of the error
+    shows all of them, `str()` of an entry only that one.
     """
 
     def __init__(self, message: str, diagnostics: Sequence[object] = ()) -> None:
@@ -49,9 +51,9 @@ class CompileError(Error):
 
 
 class CompileWarning(UserWarning):
-    """What the compiler warns of, by way of Python's `warnings`: one for each of `Program.warnings`, its text included.
+    """A warning of the compiler, issued through Python's `warnings` for each entry of `Program.warnings`.
 
-    `diagnostic` is that entry.
+    `diagnostic` is the entry.
     """
 
     def __init__(self, diagnostic: object) -> None:
@@ -60,13 +62,13 @@ class CompileWarning(UserWarning):
 
 
 class InputError(Error):
-    """A value its owner may not share: shape, key, type or range. Raised before anything has left the machine."""
+    """A shape, key, type or range of a value is wrong. Raised before anything has left the machine."""
 
 
 class PeerError(Error):
-    """Another machine is gone, late, or speaks another version or plan.
+    """Another machine is gone or late, or has another version or plan.
 
-    `peer` is its name ("p0", "dealer", "client" …), `op` what was going on ("" between executions).
+    `peer` is its name ("p0", "dealer", "client", …), `op` the operation that was in progress ("" between executions).
     """
 
     def __init__(self, message: str, peer: str = "", op: str = "") -> None:
@@ -76,11 +78,11 @@ class PeerError(Error):
 
 
 class MaterialError(Error):
-    """Correlated randomness that is missing, used up, or made for another plan."""
+    """Correlated randomness is missing, used up, or made for another plan."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C within a call with many rows. `partial` are the results of the first `done_rows`."""
+    """Ctrl-C during a call with many rows. `partial` has the results of the first `done_rows` rows."""
 
     def __init__(self, partial: Mapping[str, np.ndarray], done_rows: int) -> None:
         super().__init__(f"interrupted after {done_rows} rows, whose results are in .partial")
@@ -89,4 +91,4 @@ class Interrupted(KeyboardInterrupt):
 
 
 class PerformanceWarning(UserWarning):
-    """Something works, and could be much faster."""
+    """Something works, but could be much faster."""

@@ -42,7 +42,9 @@ SUFFIX = ".ppml"
 class Program:
     """A compiled model.
 
-    plan: what every machine runs. warnings: what the compiler has to say, as diagnostics.
+    Attributes:
+        plan: What every machine runs.
+        warnings: The compiler's warnings, as diagnostics.
     """
 
     plan: Plan
@@ -65,20 +67,32 @@ class Program:
 
     @property
     def leakage(self) -> tuple[str, ...]:
-        """What is revealed to whom, one sentence each, read off the plan's instructions."""
+        """What is revealed to whom, one sentence each, derived from the plan's instructions."""
         return self.plan.leakage
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the plan file that every machine of a deployment is given. InputError where that cannot be."""
+        """Write the plan file, which every machine of a deployment needs.
+
+        Raises:
+            InputError: The file cannot be written.
+        """
         try:
             self.plan.save(path)
         except OSError as e:
             raise InputError(f"{path}: cannot be written: {e.strerror}") from None
 
     def reference(self, inputs: Mapping[str, Any] | None = None, params: Any = None) -> dict[str, Array]:
-        """The plaintext meaning in float64: result name -> array.
+        """Evaluate the model on plaintext in float64.
 
-        inputs, params: by name; params may be the path of a weights file. Raises InputError for a missing or wrong one.
+        Args:
+            inputs: Arrays by name.
+            params: Arrays by key, or the path of a weights file.
+
+        Returns:
+            An array for each output name.
+
+        Raises:
+            InputError: A value is missing or does not fit.
         """
         from compiler.reading.reference import evaluate
 
@@ -88,16 +102,23 @@ class Program:
             raise InputError(str(e.args[0] if e.args else e)) from None
 
     def simulate(self, inputs: Mapping[str, Any] | None = None, params: Any = None) -> Simulation:
-        """The plan's ring meaning in this process, beside float64, with every value that leaves its range.
+        """Compute the plan's integers in this process, beside float64, and find every value that leaves its range.
 
-        In clear: for data that the caller may see. Raises InputError as a session would.
+        Everything is computed in clear, so use it only with data that you may see.
+
+        Args:
+            inputs: Arrays by name.
+            params: Arrays by key, or the path of a weights file.
+
+        Raises:
+            InputError: A value is missing or does not fit, as in a session.
         """
         from compiler.reading.simulation import simulate
 
         return simulate(self.plan, self.stages.lowered, _arrays(inputs, "inputs"), _arrays(_weights(params), "params"))
 
     def emit(self, stage: str) -> str:
-        """The print of a compiler stage: "ast", "graph", "oplist" or "plan"."""
+        """Print a compiler stage: "ast", "graph", "oplist" or "plan"."""
         from compiler.planning.listing import print_oplist, print_plan
         from compiler.reading.printer import print_graph
         from dsl.printer import dump
@@ -130,12 +151,20 @@ def compile(
     network: str = "lan",
     checked: bool = False,
 ) -> Program:
-    """Compile a `.ppml` file, or `text`.
+    """Compile a `.ppml` file, or the text of a model.
 
-    dims: sizes in the place of the file's defaults. network: "lan", "wan" or "rtt=40ms,bandwidth=100Mbps"; it decides
-    between fewer rounds and fewer bytes. checked: reveal, for each promise `x = EXPR in [lo, hi]`, whether it holds,
-    and raise where it does not. Raises CompileError with all `diagnostics`; warns with CompileWarning, once for each of
-    the program's `warnings`.
+    Issues a `CompileWarning` for each of the program's `warnings`.
+
+    Args:
+        path: The file.
+        text: The text of a model, instead of a path.
+        dims: Sizes that override the file's defaults.
+        network: "lan", "wan" or "rtt=40ms,bandwidth=100Mbps"; decides between fewer rounds and fewer bytes.
+        checked: Make every run reveal, for each promise `x = EXPR in [lo, hi]`, whether it holds, and raise an error
+            if it does not.
+
+    Raises:
+        CompileError: The model has errors; all of them are in `diagnostics`.
     """
     if (path is None) == (text is None):
         raise InputError("compile expects either a path or text=")
@@ -195,11 +224,19 @@ def connect(
     timeout: float = TIMEOUT_SECONDS,
     wait: float = WAIT_SECONDS,
 ) -> Session:
-    """A session for one role of servers that are running, those of a cluster.toml.
+    """A session for one role of servers that are already running.
 
-    key: the role's secret key file; `ROLE.key` beside the cluster.toml if none is given. timeout: seconds a party may
-    take to answer. wait: seconds that the other roles of a run may take; then the inputs are withdrawn. Raises
-    InputError for a wrong file, role or key, PeerError for parties that are not there or have another plan.
+    Args:
+        cluster: The cluster.toml of the deployment.
+        program: The program that the servers run.
+        role: Your role.
+        key: The role's secret key file; by default `ROLE.key` beside the cluster.toml.
+        timeout: Seconds a party may take to answer.
+        wait: Seconds the other roles of a run may take; after that, the inputs are withdrawn.
+
+    Raises:
+        InputError: The file, the role or the key is wrong.
+        PeerError: A party cannot be reached or has another plan.
     """
     _check_program("connect", program)
     from .session import connect_plan
@@ -210,16 +247,26 @@ def connect(
 
 
 def load(path: str | os.PathLike[str]) -> Program:
-    """A program from a plan file. Raises CompileError when it is none, or of another format."""
+    """Read a program from a plan file.
+
+    Raises:
+        CompileError: The file is not a plan, or has another format version.
+    """
     if not isinstance(path, (str, os.PathLike)):
         raise InputError(f"load expects the path of a plan, found {type(path).__name__}")
     return Program(Plan.load(path))
 
 
 def launch(program: Program, *, timeout: float = TIMEOUT_SECONDS, window: int = WINDOW_BYTES) -> Session:
-    """A session on this machine: dealer and both parties as processes, all roles played by the caller.
+    """Start a dealer and both parties as processes on this machine; the session plays all roles.
 
-    timeout: seconds that a machine waits for another. window: bytes that the dealer may be ahead of a party.
+    Args:
+        program: What the machines run.
+        timeout: Seconds a machine waits for another.
+        window: Bytes of material that the dealer may work ahead of a party.
+
+    Raises:
+        PeerError: A process does not start.
     """
     _check_program("launch", program)
     from .session import launch_plan

@@ -51,11 +51,12 @@ _LAST: ContextVar[Mapping[Session, Stats] | None] = ContextVar("mpc-stats", defa
 
 
 class Session:
-    """Parameters once, then runs.
+    """Provide the parameters once, then run.
 
-    Threads and asyncio tasks may share a session: their runs queue, first come, first served. Close it, use it in a
-    `with`, or let go of it: its processes end when nobody refers to it any more. An error that names another machine,
-    and Ctrl-C within a run, end it; every later call then says so. A fork of this process cannot use it.
+    Threads and asyncio tasks may share a session; their runs queue in the order of the calls. Use it in a `with`
+    statement, or close it. Its processes also end when the last reference to it is gone. An error that names another
+    machine, or Ctrl-C during a run, ends the session, and every later call raises an error that says so. A fork of this
+    process cannot use it.
     """
 
     def __init__(self, turns: Turns, variants: Variants) -> None:
@@ -83,21 +84,34 @@ class Session:
         strict: bool = True,
         rename: Mapping[str, str] | None = None,
     ) -> None:
-        """Gives the parameters of this session's roles to the parties: a file (`.safetensors .npz`) or name -> array.
+        """Provide the parameters of this session's roles to the parties, or replace them.
 
-        rename: {"0": "conv1"} reads `0.weight` as `conv1.weight`. strict: a name that the plan does not have is an
-        error. Giving them again replaces them. Raises InputError with every missing, unknown, wrongly shaped or wrong
-        value.
+        Args:
+            weights: A file (`.safetensors`, `.npz`, …), or arrays by name.
+            strict: Whether a name that the plan does not have is an error.
+            rename: `{"0": "conv1"}` reads `0.weight` as `conv1.weight`.
+
+        Raises:
+            InputError: Values are missing, unknown, of the wrong shape or out of range; the message lists all of them.
+            PeerError: A machine is gone.
         """
         with self._turn():
             self._provide(weights, strict, rename or {})
 
     def run(self, inputs: Inputs | None = None, /, **named: Any) -> dict[str, Array]:
-        """One batch: input name -> array of the declared shape; output name -> float64, int64 or bool array.
+        """Compute one batch.
 
-        inputs: those whose names cannot be keywords. An array role's input is passed stacked along a new first axis (by
-        `connect`ed roles: each its own). Raises InputError before anything is shared (the session goes on), PeerError
-        when a machine is gone.
+        Args:
+            inputs: Arrays by name, for names that cannot be keywords.
+            named: Arrays of the declared shapes. In a local session, the input of an array role is stacked along a new
+                first axis; in a connected one, each role passes its own.
+
+        Returns:
+            A float64, int64 or bool array for each output name.
+
+        Raises:
+            InputError: An input does not fit. Nothing has been shared, and the session remains usable.
+            PeerError: A machine is gone.
         """
         given = by_name(inputs, named)
         with self._turn():
@@ -108,13 +122,21 @@ class Session:
     def run_batches(
         self, inputs: Inputs | None = None, /, *, progress: Report | None = None, **named: Any
     ) -> dict[str, Array]:
-        """As `run`, with any number of rows along the dim `batch`: as many runs as are needed, the last one filled up
-        by repeating its last row, and the results cut to the rows given.
+        """Compute any number of rows along the dim `batch`, in as many runs as needed.
 
-        A local session computes them in batches of its own choice: where that pays, it compiles the plan for another
-        `batch` and starts servers for it, which it keeps. progress: called after each run with how many rows are done,
-        of how many; a bar on a terminal if none is given. An error after the first run carries what is done as
-        `partial` and `done_rows`, and so does Ctrl-C, as `mpc.Interrupted`.
+        The last run is filled up by repeating its last row; the results have the rows given. A local session chooses
+        the batch size: where it saves time, it compiles the plan for another `batch` and starts servers for it, which
+        it keeps.
+
+        Args:
+            inputs: Arrays by name, for names that cannot be keywords.
+            progress: Called after each run with the number of rows done and of all rows. By default, a terminal shows
+                a progress bar.
+            named: Arrays with any number of rows.
+
+        Raises:
+            Error: As `run`. After the first run, it carries the finished results as `partial` and `done_rows`.
+            Interrupted: Ctrl-C, with the same two attributes.
         """
         began = time.perf_counter()
         rows = self._rows(by_name(inputs, named))
@@ -127,8 +149,8 @@ class Session:
         return rows.batches.join(parts)
 
     def iter_batches(self, inputs: Inputs | None = None, /, **named: Any) -> Iterator[dict[str, Array]]:
-        """As `run_batches`, the results of each run as they come, cut to the rows given. Others' runs get their turns
-        in between."""
+        """Like `run_batches`, but yields the results of each run as they arrive. Runs of other calls are executed in
+        between."""
         return self._parts(self._rows(by_name(inputs, named)))
 
     async def provide_async(
@@ -142,8 +164,8 @@ class Session:
         await self._later(lambda: self._provide(weights, strict, rename or {}))
 
     async def run_async(self, inputs: Inputs | None = None, /, **named: Any) -> dict[str, Array]:
-        """`run` for asyncio: computed on another thread. A task that is cancelled leaves the queue; once its run has
-        begun, that is finished, and nobody gets the results."""
+        """`run` for asyncio, in another thread. A cancelled task leaves the queue. If its run has already begun, the
+        run is finished and its results are dropped."""
         given = by_name(inputs, named)
         results, stats = await self._later(lambda: self._run(given))
         self._remember(stats)
@@ -152,7 +174,7 @@ class Session:
     async def run_batches_async(
         self, inputs: Inputs | None = None, /, *, progress: Report | None = None, **named: Any
     ) -> dict[str, Array]:
-        """`run_batches` for asyncio; `progress` is called by the event loop's thread."""
+        """`run_batches` for asyncio; `progress` is called in the event loop's thread."""
         began = time.perf_counter()
         given = by_name(inputs, named)
         rows = await self._later(lambda: self._cut(given))
@@ -167,12 +189,12 @@ class Session:
 
     @property
     def stats(self) -> Stats:
-        """What the last call of this thread or asyncio task did; if it has made none, the last one of all."""
+        """Of the last call of this thread or asyncio task, or of the last call of all if it has made none."""
         return (_LAST.get() or {}).get(self, self._stats)
 
     @property
     def pids(self) -> dict[str, int]:
-        """The processes of a local session by name, for monitoring; those for another batch with its size."""
+        """Process ids of a local session by name, for monitoring; names of those for another batch contain its size."""
         found: dict[str, int] = {}
         for deployment in list(self._variants.all):
             if deployment.processes is not None:
@@ -181,8 +203,8 @@ class Session:
         return found
 
     def close(self) -> None:
-        """Ends the session; a local session's processes end with it. Calls of other threads, running or waiting, end
-        with an Error. Closing again does nothing."""
+        """End the session and, if it is local, its processes. Running and waiting calls of other threads end with an
+        `Error`. Closing again has no effect."""
         if self._turns.elsewhere:
             return
         self._turns.end(Ending("the session is closed"))

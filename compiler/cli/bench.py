@@ -9,7 +9,7 @@ import click
 from compiler.cli.options import echo_json
 
 
-@click.command(help="The speed of this machine's kernels, of its loopback and of a small model.")
+@click.command(help="Measure this machine's kernels, its loopback network and a small model.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def bench(as_json: bool) -> None:
     from mpc_runtime.bench import rows

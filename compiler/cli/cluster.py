@@ -13,7 +13,7 @@ LAST_PORT = 65535
 
 
 @click.command(
-    "init-cluster", help="Write a cluster.toml for this machine, and a key for each server and role of FILE."
+    "init-cluster", help="Write a cluster.toml for this machine, and a key file for each server and each role of FILE."
 )
 @program_options
 @click.option("-o", "--output", default="cluster.toml", show_default=True, type=click.Path(path_type=Path))
@@ -22,7 +22,7 @@ LAST_PORT = 65535
     type=click.IntRange(1, LAST_PORT - 2),
     default=7100,
     show_default=True,
-    help="p0's port; p1 and the dealer have the next two.",
+    help="Port of p0; p1 and the dealer get the next two.",
 )
 def init_cluster(file: Path, dims: tuple[str, ...], network: str | None, output: Path, port: int) -> None:
     from mpc_runtime.deployment.cluster import write_cluster
@@ -46,7 +46,7 @@ def init_cluster(file: Path, dims: tuple[str, ...], network: str | None, output:
         click.echo(f"  mpcc submit {file}{same}{where} --role {shlex.quote(role)}{inputs}")
 
 
-@click.command(help="Make a key pair: the secret half in NAME.key, the public half on standard output.")
+@click.command(help="Make a key pair: write the secret key to NAME.key and print the public key.")
 @click.argument("name")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The key file  [default: NAME.key]")
 def keygen(name: str, output: Path | None) -> None:
@@ -65,9 +65,11 @@ def keygen(name: str, output: Path | None) -> None:
 
 def _server_options(command: click.decorators.FC) -> click.decorators.FC:
     for option in (
-        click.option("--window", default=64, show_default=True, help="MB of material that the dealer may be ahead."),
-        click.option("--wait", default=3600.0, show_default=True, help="Seconds to wait for the servers at the start."),
-        click.option("--timeout", default=60.0, show_default=True, help="Seconds that a machine may take to answer."),
+        click.option("--window", default=64, show_default=True, help="MB of material the dealer may work ahead."),
+        click.option(
+            "--wait", default=3600.0, show_default=True, help="Seconds to wait for the other servers to start."
+        ),
+        click.option("--timeout", default=60.0, show_default=True, help="Seconds a machine may take to answer."),
         click.option("--key", type=click.Path(path_type=Path), help="Secret key file  [default: NAME.key beside it]"),
         click.option("--cluster", default="cluster.toml", show_default=True, type=click.Path(path_type=Path)),
     ):
@@ -75,7 +77,7 @@ def _server_options(command: click.decorators.FC) -> click.decorators.FC:
     return command
 
 
-@click.command(help="Start compute party NUMBER (0 or 1). It runs until it is stopped, or another machine is gone.")
+@click.command(help="Start compute party NUMBER (0 or 1). It runs until you stop it or another server is gone.")
 @click.argument("number", type=click.Choice(["0", "1"]))
 @program_options
 @_server_options
@@ -93,7 +95,7 @@ def party(
     _serve(f"p{number}", file, dims, network, cluster, key, timeout, wait, window)
 
 
-@click.command(help="Start the dealer. It runs until it is stopped, or a party is gone.")
+@click.command(help="Start the dealer. It runs until you stop it or a party is gone.")
 @program_options
 @_server_options
 def dealer(

@@ -35,10 +35,10 @@ class Finding:
 
 
 @click.command(
-    help="Look at this installation, at FILE and, with --cluster, at a deployment. Exit code 1 if one is bad."
+    help="Check this installation, FILE and, with --cluster, a deployment. Exit code 1 if something is wrong."
 )
 @click.argument("file", required=False, type=click.Path(path_type=Path))
-@click.option("--cluster", type=click.Path(path_type=Path), help="The cluster.toml to look at.")
+@click.option("--cluster", type=click.Path(path_type=Path), help="The cluster.toml to check.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def doctor(file: Path | None, cluster: Path | None, as_json: bool) -> int:
     findings = [*_installation(), *_deployment(cluster, file)]
@@ -122,7 +122,7 @@ def _servers(cluster: Cluster) -> Iterator[Finding]:
         yield Finding(
             f"{name} at {address.removeprefix('tcp://')}",
             listens,
-            "listens" if listens else "nobody listens",
+            "listens" if listens else "not listening",
             f"start it: mpcc {command} FILE --cluster {cluster.path}",
         )
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mpc_runtime.program import Program
 
 
-@click.command(help="Parse FILE, and check types, owners and ranges. Prints all errors at once.")
+@click.command(help="Check FILE: syntax, types, owners and ranges. Prints all errors at once.")
 @program_options
 @click.option("--json", "as_json", is_flag=True, help="Errors and warnings as JSON.")
 def check(file: Path, dims: tuple[str, ...], network: str | None, as_json: bool) -> int:
@@ -35,7 +35,7 @@ def check(file: Path, dims: tuple[str, ...], network: str | None, as_json: bool)
     return wrong
 
 
-@click.command(help="Compile FILE to a plan (FILE.plan without -o), or print a stage of the compiler.")
+@click.command(help="Compile FILE to a plan (FILE.plan unless -o is given), or print a compiler stage.")
 @program_options
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The plan file to write.")
 @click.option("--emit", type=click.Choice(["ast", "graph", "oplist", "plan"]), help="Print this stage, write no plan.")
@@ -53,7 +53,7 @@ def compile(file: Path, dims: tuple[str, ...], network: str | None, output: Path
     click.echo(f"{output}: {_summary(program)}")
 
 
-@click.command(help="What FILE costs, op by op with its source line; its ranges; and what is revealed to whom.")
+@click.command(help="Show what FILE costs, by source line, its ranges, and what is revealed to whom.")
 @program_options
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def explain(file: Path, dims: tuple[str, ...], network: str | None, as_json: bool) -> None:

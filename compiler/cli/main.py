@@ -12,18 +12,18 @@ from typing import Any
 import click
 
 COMMANDS = {
-    "check": ("inspect", "parse, and check types, owners and ranges; all errors at once"),
-    "compile": ("inspect", "write the plan, or print a stage of the compiler"),
-    "explain": ("inspect", "what a model costs, line by line, and what is revealed to whom"),
-    "run": ("run", "everything on this machine, in real processes"),
-    "init-cluster": ("cluster", "write a cluster.toml for this machine, and keys"),
+    "check": ("inspect", "check syntax, types, owners and ranges"),
+    "compile": ("inspect", "write the plan, or print a compiler stage"),
+    "explain": ("inspect", "show what a model costs, line by line, and what it reveals to whom"),
+    "run": ("run", "run all machines as processes on this computer"),
+    "init-cluster": ("cluster", "write a cluster.toml for this computer, and keys"),
     "keygen": ("cluster", "make a key pair"),
     "dealer": ("cluster", "start the dealer"),
     "party": ("cluster", "start a compute party"),
-    "provide": ("roles", "give a role's parameters to the parties"),
-    "submit": ("roles", "give a role's inputs to the parties, and get its results"),
-    "bench": ("bench", "the speed of this machine's kernels and loopback network"),
-    "doctor": ("doctor", "what is wrong with an installation or a deployment"),
+    "provide": ("roles", "provide a role's parameters to the parties"),
+    "submit": ("roles", "submit a role's inputs and receive its results"),
+    "bench": ("bench", "measure this computer's kernels and loopback network"),
+    "doctor": ("doctor", "find what is wrong with an installation or a deployment"),
 }
 """Command -> (module of this package, what it does in a line). In the module the command is a function of its name."""
 
@@ -82,12 +82,17 @@ def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
-    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Version, format, kernels."
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_version,
+    help="Show version, format and kernels.",
 )
 def mpcc() -> None:
     """Private machine learning with two compute parties and a dealer, from .ppml files.
 
-    FILE is a .ppml file or a compiled plan, wherever it stands.
+    FILE is always a .ppml file or a compiled plan.
     """
 
 

@@ -30,10 +30,10 @@ def program_options(command: F) -> F:
         is_flag=True,
         expose_value=False,
         callback=_remember_checked,
-        help="Check promised ranges (`x = … in [lo, hi]`) in every run; reveals whether they hold.",
+        help="Check the promised ranges (`x = … in [lo, hi]`) in every run, and reveal whether they hold.",
     )
     network = click.option("--network", metavar="NET", help="lan, wan or rtt=40ms,bandwidth=100Mbps  [default: lan]")
-    dims = click.option("--dim", "dims", multiple=True, metavar="NAME=N", help="Overrides a size of FILE; repeats.")
+    dims = click.option("--dim", "dims", multiple=True, metavar="NAME=N", help="Override a size in FILE; repeats.")
     command = dims(network(checked(command)))
     return click.argument("file", type=click.Path(path_type=Path))(command)
 

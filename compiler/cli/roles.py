@@ -28,25 +28,21 @@ if TYPE_CHECKING:
 
 def _role_options(command: click.decorators.FC) -> click.decorators.FC:
     for option in (
-        click.option(
-            "--wait", default=3600.0, show_default=True, help="Seconds that other roles and servers may take."
-        ),
-        click.option("--timeout", default=60.0, show_default=True, help="Seconds that a party may take to answer."),
+        click.option("--wait", default=3600.0, show_default=True, help="Seconds other roles and servers may take."),
+        click.option("--timeout", default=60.0, show_default=True, help="Seconds a party may take to answer."),
         click.option("--key", type=click.Path(path_type=Path), help="Secret key file  [default: ROLE.key beside it]"),
         click.option("--cluster", default="cluster.toml", show_default=True, type=click.Path(path_type=Path)),
-        click.option("--role", help="Which role we are; may be left out when only one can be meant."),
+        click.option("--role", help="Your role; needed where more than one is possible."),
     ):
         command = option(command)
     return command
 
 
-@click.command(help="Give the parameters of a role to the parties. They stay until other ones are given.")
+@click.command(help="Provide a role's parameters to the parties, which keep them until they are replaced.")
 @program_options
 @click.option("--param", "params", multiple=True, required=True, metavar="[NAME=]FILE", help="Weights; repeats.")
-@click.option(
-    "--rename", "renames", multiple=True, metavar="OLD=NEW", help="Mends the leading part of parameters' names."
-)
-@click.option("--lenient", is_flag=True, help="Leave parameters that the role does not have in the file.")
+@click.option("--rename", "renames", multiple=True, metavar="OLD=NEW", help="Reads OLD.weight as NEW.weight; repeats.")
+@click.option("--lenient", is_flag=True, help="Ignore parameters in the file that the role does not have.")
 @_role_options
 def provide(
     file: Path,
@@ -75,11 +71,11 @@ def provide(
     click.echo(f"p0 and p1 hold the parameters of {role}")
 
 
-@click.command(help="Give the inputs of a role to the parties, wait for the other roles, and get its results.")
+@click.command(help="Submit a role's inputs to the parties, wait for the other roles, and receive its results.")
 @program_options
 @click.option("--input", "inputs", multiple=True, metavar="NAME=FILE", help="An input, any number of rows; repeats.")
 @click.option(
-    "--output", "outputs", multiple=True, metavar="[NAME=]FILE", help="Where a result goes; else it is printed."
+    "--output", "outputs", multiple=True, metavar="[NAME=]FILE", help="File for a result (default: print it); repeats."
 )
 @click.option("--json", "as_json", is_flag=True, help="Results and statistics as JSON.")
 @_role_options

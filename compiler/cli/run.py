@@ -31,21 +31,19 @@ if TYPE_CHECKING:
 BATCH = "batch"
 
 
-@click.command(help="Run FILE with a dealer, both parties and all roles as processes of this machine.")
+@click.command(help="Run FILE with the dealer, both parties and all roles as processes on this machine.")
 @program_options
 @click.option(
     "--param", "params", multiple=True, metavar="[NAME=]FILE", help="A weights file, or one parameter; repeats."
 )
-@click.option(
-    "--rename", "renames", multiple=True, metavar="OLD=NEW", help="Mends the leading part of parameters' names."
-)
-@click.option("--lenient", is_flag=True, help="Leave parameters that the model does not have in the file.")
+@click.option("--rename", "renames", multiple=True, metavar="OLD=NEW", help="Reads OLD.weight as NEW.weight; repeats.")
+@click.option("--lenient", is_flag=True, help="Ignore parameters in the file that the model does not have.")
 @click.option("--input", "inputs", multiple=True, metavar="NAME=FILE", help="An input, any number of rows; repeats.")
 @click.option(
-    "--output", "outputs", multiple=True, metavar="[NAME=]FILE", help="Where a result goes; else it is printed."
+    "--output", "outputs", multiple=True, metavar="[NAME=]FILE", help="File for a result (default: print it); repeats."
 )
-@click.option("--simulate", is_flag=True, help="One process, no parties, beside float64; reports values out of range.")
-@click.option("--timeout", default=60.0, show_default=True, help="Seconds that a machine may take to answer.")
+@click.option("--simulate", is_flag=True, help="Compute in one process, beside float64; report values out of range.")
+@click.option("--timeout", default=60.0, show_default=True, help="Seconds a machine may take to answer.")
 @click.option("--json", "as_json", is_flag=True, help="Results and statistics as JSON.")
 def run(
     file: Path,

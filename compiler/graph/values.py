@@ -105,7 +105,7 @@ def expect_tensor(shape: Shape) -> None:
     if len(shape) > MAX_RANK:
         raise OpError(f"a tensor has at most {MAX_RANK} axes, found {len(shape)}", "`reshape` joins axes", "shape")
     if 0 in shape:
-        raise OpError(f"a tensor [{', '.join(map(str, shape))}] has no elements", "sizes are from 1 on", "shape")
+        raise OpError(f"a tensor [{', '.join(map(str, shape))}] has no elements", "sizes are at least 1", "shape")
     if math.prod(shape) > MAX_ELEMENTS:
         sizes = ", ".join(map(str, shape))
         raise OpError(f"a tensor [{sizes}] has more elements than a machine holds", "use smaller sizes", "shape")

@@ -104,7 +104,7 @@ def _layer(context: Context, statement: ast.Layer, frame: Frame) -> None:
     if target.index is not None:
         index = whole_at(context, target.index, frame.scope, "the index of a layer")
         if index is not None and index < 0:
-            message = f"the index of a layer is a whole number from 0 on, found {index}"
+            message = f"the index of a layer is a whole number of at least 0, found {index}"
             context.reporter.error(Problem(target.index.span, message))
             index = None
     instance: Instance | Poison = POISON
@@ -185,7 +185,7 @@ def _kind(context: Context, expression: ast.Expression, scope: Scope) -> Layer |
             raise Problem(
                 callee.span,
                 f"the layer `{name}` is not supported yet",
-                "it belongs to the language, and this version does not compute it",
+                "it is part of the language, but this version does not support it",
             )
     elif binding is None and name in FUNCTIONS:
         raise Problem(callee.span, f"`{name}` is a function, which owns no parameters", f"apply it: `x |> {name}`")
@@ -201,7 +201,7 @@ def _kind(context: Context, expression: ast.Expression, scope: Scope) -> Layer |
             (binding.span, "it was declared here"),
         )
     if not isinstance(expression, ast.Call):
-        raise Problem(callee.span, f"`{name}` misses its arguments", f"write `{name}(…)`, or `{name}()` without any")
+        raise Problem(callee.span, f"`{name}` is missing its arguments", f"write `{name}(…)` or `{name}()`")
     if name in LAYERS:
         return LAYERS[name]
     definition = scope.lookup(callee).meaning
@@ -260,7 +260,7 @@ def _loop(context: Context, statement: ast.For, frame: Frame) -> None:
     if start >= stop:
         if isinstance(statement.start, ast.Number) and isinstance(statement.stop, ast.Number):
             help = "a loop stops before its second number: `0..4` is 0, 1, 2, 3"
-            context.reporter.warn(statement.start.span.to(statement.stop.span), "this loop makes no turn", help)
+            context.reporter.warn(statement.start.span.to(statement.stop.span), "this loop has no iterations", help)
         check_body(statement.body, {statement.name.id}, frame.scope, context.reporter)
     ahead = max(stop - start, 0) * (1 + _least(statement.body, frame.scope))
     place = statement.start.span.to(statement.stop.span)

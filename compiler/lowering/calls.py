@@ -117,7 +117,7 @@ def _supported(function: Function, callee: ast.Name) -> Function:
         raise Problem(
             callee.span,
             f"`{callee.id}` is not supported yet",
-            "it belongs to the language, and this version does not compute it",
+            "it is part of the language, but this version does not support it",
         )
     return function
 
@@ -282,7 +282,7 @@ def _expand(
         if formal.name.id not in bound and formal.default is None:
             raise Problem(
                 callee.span,
-                f"`{definition.name}` misses its argument `{formal.name.id}`",
+                f"`{definition.name}` is missing its argument `{formal.name.id}`",
                 f"its form is `{form(definition)}`",
                 (definition.node.name.span, "it was declared here"),
             )

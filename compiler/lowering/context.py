@@ -56,11 +56,8 @@ class Context:
         """Count one unrolled statement at `span`, the first of `ahead` that will follow at least."""
         self.steps += 1
         if self.steps + ahead - 1 > MAX_STEPS:
-            self.reporter.error(
-                Problem(
-                    span, f"the model unrolls to more than {MAX_STEPS} statements", "use fewer turns, or whole tensors"
-                )
-            )
+            message = f"the model unrolls to more than {MAX_STEPS} statements"
+            self.reporter.error(Problem(span, message, "use fewer iterations, or whole tensors"))
             raise Overgrown
 
     def made(

@@ -64,7 +64,7 @@ def check_names(definition: Definition, reporter: Reporter) -> None:
     local: set[str] = set()
     for formal in definition.node.formals:
         if formal.name.id in local:
-            message = f"the parameter `{formal.name.id}` stands there twice"
+            message = f"the parameter `{formal.name.id}` is listed twice"
             reporter.error(Problem(formal.name.span, message, "choose another name"))
         if formal.default is not None:
             _check_expression(formal.default, local, scope, reporter)

@@ -26,7 +26,7 @@ from dsl.ast import Operator, Span
 __all__ = ["evaluate"]
 
 MAX_TABLE = 2**20  # numbers of a list with all that is in it: more than a text can hold, less than memory
-LISTS = "tensors are joined without a list, `concat(a, b, axis=1)` or `stack(a, b)`; no size or index can be secret"
+LISTS = "tensors are joined without a list: `concat(a, b, axis=1)` or `stack(a, b)`; sizes and indices cannot be secret"
 EXACT = frozenset(Operator) - {Operator.AND, Operator.OR, Operator.NOT, Operator.MATMUL, Operator.NEG, Operator.POW}
 
 
@@ -94,9 +94,7 @@ def _list(context: Context, expression: ast.List, scope: Scope) -> object:
         rows.append(each if row is None else row)
     table = tuple(rows)
     if len({_shape(row) for row in table}) > 1:
-        raise Problem(
-            expression.span, "the rows of a table have one length, found several", "complete the shorter rows"
-        )
+        raise Problem(expression.span, "the rows of a table must have the same length", "fill the shorter rows up")
     return table
 
 

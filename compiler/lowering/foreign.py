@@ -1,4 +1,4 @@
-"""What PyTorch, NumPy and Keras call the things of this language: help for whoever writes their names."""
+"""Names that PyTorch, NumPy and Keras use for what this language has, to help those who write them."""
 
 from __future__ import annotations
 

@@ -180,7 +180,7 @@ class Lowering:
             given: object = self.overrides[name.id]
             size = given if isinstance(given, int) and not isinstance(given, bool) and given >= 1 else None
             if size is None:
-                message = f"the dim `{name.id}` is a whole number from 1 on, but {given!r} is given for it"
+                message = f"the dim `{name.id}` is a whole number of at least 1, but {given!r} is given for it"
                 self.context.reporter.error(Problem(name.span, message))
         self.scope.bind(name, Category.DIM, POISON if size is None else size)
         if size is not None:
@@ -300,7 +300,7 @@ class Lowering:
         return found[0]
 
 
-LATER = "it belongs to the language, and this version does not compute it"
+LATER = "it is part of the language, but this version does not support it"
 
 
 def _keyword(span: Span, word: str) -> Span:

@@ -132,7 +132,8 @@ def as_constant(meaning: Number | Table) -> Value:
     expect_constant(table_shape(meaning))
     array = np.asarray(flat(meaning))
     if array.dtype == np.object_ or array.dtype == np.uint64:
-        raise OpError("a whole number beyond 2^63 fits no tensor", "write it with a point if it is a fixed number")
+        help = "write it with a decimal point if it is a fixed number"
+        raise OpError("a whole number beyond 2^63 does not fit in a tensor", help)
     return constant(array)
 
 

@@ -31,7 +31,7 @@ def precision(context: Context, statement: ast.Precision, scope: Scope) -> Preci
         context.reporter.error(
             Problem(
                 _place(statement.frac, statement),
-                f"of {bits} bits, 1 to {most} can stand behind the point, found frac={frac}",
+                f"with bits={bits}, frac is from 1 to {most}, found frac={frac}",
                 "a product holds twice as many, and |v| < 2^(bits-2-2*frac) is what remains for values",
             )
         )

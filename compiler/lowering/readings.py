@@ -28,7 +28,7 @@ def operand(meaning: object, span: Span) -> Operand:
         raise Problem(span, f"`{meaning.path}` is a layer, not a value", f"apply it: `x |> {meaning.path}`")
     if isinstance(meaning, InstanceArray):
         raise Problem(span, f"`{meaning.name}` is several layers, not a value", f"apply one: `x |> {meaning.name}[0]`")
-    raise Problem(span, "text is no value", 'the only text is an option: `padding="same"`')
+    raise Problem(span, "text is not a value", 'the only text is an option: `padding="same"`')
 
 
 def tensor(value: Operand) -> Value:
@@ -88,10 +88,10 @@ def _not_whole(meaning: object, expression: ast.Expression, what: str) -> Proble
 
 
 def size_at(context: Context, expression: ast.Expression, scope: Scope) -> int | None:
-    """A size of a tensor: a whole number from 1 on."""
+    """A size of a tensor: a whole number of at least 1."""
     found = whole_at(context, expression, scope, "a size")
     if found is not None and found < 1:
-        context.reporter.error(Problem(expression.span, f"a size is a whole number from 1 on, found {found}"))
+        context.reporter.error(Problem(expression.span, f"a size is a whole number of at least 1, found {found}"))
         return None
     return found
 
@@ -108,7 +108,7 @@ def interval_at(context: Context, limits: ast.Range | None, scope: Scope) -> Int
             Problem(
                 limits.span,
                 f"a range goes from the lower to the higher end, found [{number(lo)}, {number(hi)}]",
-                "exchange the two",
+                "swap the two",
             )
         )
         return None

@@ -28,7 +28,7 @@ def _group(context: Context, ref: ast.Ref, scope: Scope) -> object:
     name = ref.name.id
     if name in MACHINES:
         help = "p0, p1 and the dealer are always there and own nothing; name the owner of the data"
-        context.reporter.error(Problem(ref.name.span, f"no role is called `{name}`", help))
+        context.reporter.error(Problem(ref.name.span, f"a role cannot be called `{name}`", help))
         return POISON
     if ref.index is None:
         return RoleGroup(name, None)

@@ -2,7 +2,7 @@
 
 Roles, dims, consts, inputs, params, layers, defs and values share one namespace, in which each stands above its use and
 only a value is bound again, by another value. A `def` has a scope of its own in which it sees the file's consts, dims
-and earlier defs; its parameters are values. Built-in functions live apart and are no business of a scope.
+and earlier defs; its parameters are values. Built-in functions have a namespace of their own.
 """
 
 from __future__ import annotations

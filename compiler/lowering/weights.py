@@ -96,7 +96,7 @@ def _provider(context: Context, statement: ast.Weights, scope: Scope) -> Provide
         context.reporter.error(
             Problem(
                 statement.role.span,
-                f"the weights of a layer come from one role, found `{name}`, which is {len(owners)}",
+                f"the weights of a layer come from one role, found `{name}`, which is {len(owners)} roles",
                 f"name one of them: `weights from {name}[0]`",
             )
         )
@@ -136,7 +136,7 @@ def _set_named(
     elif name.id in layers:
         before = (found.named[name.id][1], "by this statement")
         message = f"the weights of `{name.id}` are provided twice"
-        context.reporter.error(Problem(name.span, message, "take the name out of one of the two", before))
+        context.reporter.error(Problem(name.span, message, "remove the name from one of them", before))
     elif lost:
         pass  # its layer may stand in a statement that cannot be read
     elif name.id in places:

@@ -183,7 +183,7 @@ def log(x: Value) -> Value:
 def dropout(x: Value, p: float) -> Value:
     """Identity outside training."""
     if not 0 <= p < 1:
-        raise OpError(f"dropout expects a probability from 0 to below 1, found {p:g}", arg=1)
+        raise OpError(f"dropout expects a probability of at least 0 and below 1, found {p:g}", arg=1)
     return x
 
 

@@ -222,7 +222,7 @@ class Clip(Unary):
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         if not self.lo <= self.hi:
-            raise OpError(f"clip expects lo <= hi, found {number(self.lo)} and {number(self.hi)}", "exchange the two")
+            raise OpError(f"clip expects lo <= hi, found {number(self.lo)} and {number(self.hi)}", "swap the two")
         kind, shape = super().infer(*args)
         if kind is Kind.INT and not (self.lo == int(self.lo) and self.hi == int(self.hi)):
             raise OpError(f"clip of an int expects whole ends, found {number(self.lo)} and {number(self.hi)}")

@@ -108,7 +108,7 @@ def _check_conv2d(config: Config) -> None:
     _at_least("conv2d", config, out=1, kernel=1, stride=1, padding=0, dilation=1, groups=1)
     if config["out"] % config["groups"]:
         message = f"conv2d expects groups that divide its channels, found {config['groups']} for {config['out']}"
-        raise OpError(message, "choose groups that divide both `out` and the channels of what flows in", "groups")
+        raise OpError(message, "choose groups that divide both `out` and the channels of the input", "groups")
     _sides(config["padding"], config["kernel"], config["stride"], config["dilation"])
 
 
@@ -116,13 +116,13 @@ def _conv2d_params(config: Config, shape: Shape) -> tuple[LayerParam, ...]:
     if len(shape) != 4:
         raise OpError(
             f"conv2d expects [batch, channels, height, width], found {show(shape)}",
-            "`reshape` or `unsqueeze` makes the four axes",
+            "`reshape` or `unsqueeze` makes four axes",
             0,
         )
     out, groups, kernel = config["out"], config["groups"], config["kernel"]
     if shape[1] % groups:
         raise OpError(
-            f"conv2d expects channels that {groups} groups divide, found {shape[1]} in and {out} out",
+            f"conv2d expects channels that are multiples of {groups} groups, found {shape[1]} in and {out} out",
             "choose groups that divide both",
         )
     weight = LayerParam("weight", (out, shape[1] // groups, *kernel))
@@ -161,7 +161,7 @@ def _sides(
 def _check_batchnorm(config: Config) -> None:
     if not 0 <= config["eps"] < 1:
         help = "batchnorm takes no number of channels: its form is `batchnorm(eps=1e-5)`"
-        raise OpError(f"`eps` of batchnorm expects a small number from 0 on, found {config['eps']:g}", help, "eps")
+        raise OpError(f"`eps` of batchnorm expects a small number of at least 0, found {config['eps']:g}", help, "eps")
 
 
 def _batchnorm_params(config: Config, shape: Shape) -> tuple[LayerParam, ...]:

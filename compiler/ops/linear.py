@@ -88,7 +88,7 @@ def _product_kind(name: str, args: tuple[Value, ...]) -> Kind:
 
 def _transpose_help(a: Shape, b: Shape) -> str:
     if len(b) == 2 and a[-1] == b[-1]:
-        return "`transpose` turns the right one around"
+        return "`transpose` swaps the axes of the right one"
     return "the last axis of the left one meets the second last of the right one"
 
 
@@ -116,7 +116,7 @@ class Conv2d(TensorOp):
         if x.rank != 4:
             raise OpError(
                 f"conv2d expects [batch, channels, height, width], found {show(x.shape)}",
-                "`reshape` or `unsqueeze` makes the four axes",
+                "`reshape` or `unsqueeze` makes four axes",
                 0,
             )
         if weight.rank != 4:
@@ -126,7 +126,8 @@ class Conv2d(TensorOp):
         channels, outs = x.shape[1], weight.shape[0]
         if channels % self.groups or outs % self.groups:
             raise OpError(
-                f"conv2d expects channels that {self.groups} groups divide, found {channels} in and {outs} out",
+                f"conv2d expects channels that are multiples of {self.groups} groups,"
+                f" found {channels} in and {outs} out",
                 "choose groups that divide both",
             )
         if weight.shape[1] * self.groups != channels:
@@ -151,9 +152,9 @@ class Conv2d(TensorOp):
             reach = self.dilation[axis] * (kernel[axis] - 1) + 1
             if size[axis] + pad < reach:
                 raise OpError(
-                    f"conv2d's kernel reaches over {reach} in {('height', 'width')[axis]},"
+                    f"conv2d's kernel covers {reach} in {('height', 'width')[axis]},"
                     f" found {size[axis]}{f' with padding {pad}' * (pad > 0)}",
-                    "use a smaller kernel or more padding; in `conv2d(out, kernel)` stand no input channels",
+                    "use a smaller kernel or more padding; `conv2d(out, kernel)` takes no input channels",
                     0,
                 )
             found.append((size[axis] + pad - reach) // self.stride[axis] + 1)

@@ -35,7 +35,7 @@ class Pool2d(TensorOp, abstract=True):
         if x.rank != 4:
             raise OpError(
                 f"{self.symbol} expects [batch, channels, height, width], found {show(x.shape)}",
-                "`reshape` or `unsqueeze` makes the four axes",
+                "`reshape` or `unsqueeze` makes four axes",
                 0,
             )
         for name, pair, least in (("k", self.kernel, 1), ("stride", self.stride, 1), ("padding", self.padding, 0)):

@@ -48,7 +48,7 @@ class Reshape(Move):
             raise OpError(_no_sizes(shape, self.shape), "one size may be -1: it takes what is left", "shape")
         if have != want:
             raise OpError(
-                f"reshape expects as many elements before as after,"
+                f"reshape expects the same number of elements before and after,"
                 f" found {show(shape)} ({have}) for {show(self.shape)} ({want})",
                 "one size may be -1: it takes what is left",
                 0,
@@ -70,7 +70,7 @@ def _no_sizes(shape: Shape, wanted: Shape) -> str:
     """Why `wanted`, which has sizes below 1, is no shape for the elements of `shape`."""
     rest = [size for size in wanted if size != -1]
     if min(rest, default=1) < 1 or len(rest) < len(wanted) - 1:
-        return f"reshape expects sizes from 1 on, at most one of them -1, found {show(wanted)}"
+        return f"reshape expects sizes of at least 1, at most one of them -1, found {show(wanted)}"
     return (
         f"reshape cannot fill {show(wanted)}: {math.prod(shape)} elements of {show(shape)}"
         f" are not a multiple of {math.prod(rest)}"
@@ -201,7 +201,7 @@ class Pad(Move):
                 0,
             )
         if any(width < 0 for pair in self.widths for width in pair):
-            raise OpError("pad expects no negative width", "an index takes elements away: `x[1:]`")
+            raise OpError("pad expects widths of at least 0", "to remove elements, use an index: `x[1:]`")
         return tuple(size + sum(pair) for size, pair in zip(shape, self.widths, strict=True))
 
     def interval(self, *args: Value) -> Interval:
@@ -226,7 +226,7 @@ class BroadcastTo(Move):
 
     def moved(self, shape: Shape) -> Shape:
         if min(self.shape, default=1) < 1:
-            raise OpError(f"broadcast_to expects sizes from 1 on, found {show(self.shape)}", arg="shape")
+            raise OpError(f"broadcast_to expects sizes of at least 1, found {show(self.shape)}", arg="shape")
         if broadcast_shapes(shape, self.shape) != self.shape:
             raise OpError(
                 f"broadcast_to expects a shape that {show(shape)} broadcasts to, found {show(self.shape)}",

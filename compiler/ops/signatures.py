@@ -96,7 +96,7 @@ def bind(
         if key in found:
             continue
         if parameter.default is MISSING:
-            raise OpError(f"{name} misses its argument `{key}`", f"its form is `{usage}`")
+            raise OpError(f"{name} is missing its argument `{key}`", f"its form is `{usage}`")
         found[key] = parameter.default
     values = [convert(name, parameters[0], argument, at) for at, argument in enumerate(positional)] if variadic else []
     return values, found

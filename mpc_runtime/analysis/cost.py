@@ -15,9 +15,12 @@ from .units import human
 
 @dataclass(frozen=True)
 class OpCost:
-    """One op of the model, as its author wrote it: all gates that stem from it in one procedure.
+    """One operation of the model, as its author wrote it: all gates made from it in one procedure.
 
-    rounds: message exchanges in which it takes part (ops share them). Bytes are of both parties together.
+    Attributes:
+        rounds: Message exchanges in which it takes part; operations share them.
+        online_bytes: Bytes of both parties together.
+        offline_bytes: Bytes to both parties together.
     """
 
     procedure: str
@@ -34,10 +37,15 @@ class OpCost:
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one `run` (and, with the prefix `setup_`, of the opening of the parameters once a session).
+    """The cost of one `run` and, with the prefix `setup_`, of opening the parameters once per session.
 
-    rounds: message exchanges between p0 and p1. online_bytes: payload p0 to p1 plus p1 to p0. offline_bytes:
-    corrections from the dealer to p0 and to p1. client_bytes: what roles send and get. peak_memory: bytes of a party.
+    Attributes:
+        rounds: Message exchanges between p0 and p1.
+        online_bytes: Payload from p0 to p1 plus p1 to p0.
+        offline_bytes: Corrections from the dealer to p0 and p1.
+        client_bytes: What the roles send and receive.
+        peak_memory: Bytes of a party's process, an estimate.
+        per_op: The parts by operation, with source lines.
     """
 
     rounds: int
@@ -52,7 +60,7 @@ class Cost:
 
     @property
     def protocols(self) -> dict[str, str]:
-        """The protocols named in `per_op`, and what each one does."""
+        """The protocols named in `per_op`, with what each one does."""
         known = {g.protocol.name: g.protocol.explanation for g in GATES.values() if g.protocol}
         named = dict.fromkeys(name for op in self.per_op for name in op.protocol.split(", "))
         return {name: known[name] for name in named if name}

@@ -111,7 +111,7 @@ def load_cluster(path: str | Path) -> Cluster:
     for name in SERVERS:
         table = _table(path, data, name)
         if unknown := sorted(table.keys() - {"address", "stream", "key"}):
-            raise InputError(f"{path}: [{name}] has {unknown[0]!r}; expected address, key and, if you like, stream")
+            raise InputError(f"{path}: [{name}] has {unknown[0]!r}; expected address, key and, optionally, stream")
         origins[name] = f"{path}:{_line(text, name, 'address')}"
         addresses[name] = check_loopback(_text(path, table, name, "address"), origins[name])
         if "stream" in table:

@@ -35,7 +35,7 @@ class SeedChain:
     def take(self, index: int, procedure: str) -> bytes:
         """The material key of execution `index`, which together with all before it is used up."""
         if index < self.next:
-            raise ValueError(f"material {index} has been used or burnt; the next is {self.next}")
+            raise ValueError(f"material {index} has been used or discarded; the next is {self.next}")
         while self.next < index:
             self._step()
         key = _kdf(self._seed, "use", self._plan_hash, procedure)

@@ -40,7 +40,7 @@ class OpStats:
 
 @dataclass(frozen=True)
 class Stats:
-    """Counts are of one run (all runs of a plan are alike), seconds of the whole call."""
+    """What the last call did. Counts are per run (all runs of a plan are alike); seconds are of the whole call."""
 
     runs: int = 0
     rounds: int = 0
@@ -51,11 +51,11 @@ class Stats:
     setup_offline_bytes: int = 0
     client_bytes: int = 0
     peak_memory: int = 0
-    """Bytes that the process of a party has held at most, the larger of the two."""
+    """Peak bytes of a party's process, the larger of the two."""
     online_seconds: float = 0.0
-    """From the arrival of all submissions at a party (at p0: at both) to the departure of its outputs; the slower."""
+    """From the arrival of all submissions (for p0: at both parties) to the sending of the outputs; of the slower."""
     offline_seconds: float = 0.0
-    """The dealer's time for these runs, and what the parties computed before the submissions came."""
+    """The dealer's time for these runs, and what the parties computed before the submissions arrived."""
     seconds: float = 0.0
     per_op: tuple[OpStats, ...] = field(default=(), repr=False)
 

@@ -174,7 +174,7 @@ class RoleClient:
                 self.node.check("")
                 self._alive()
                 if time.monotonic() > until:
-                    raise PeerError(f"after {self._wait:g} s {late}; we take back what we gave", party)
+                    raise PeerError(f"after {self._wait:g} s {late}; our inputs are withdrawn", party)
             elif not isinstance(item, Message):
                 raise PeerError(f"{party} sent data where a message was expected", party)
             elif item.kind == kind and item.body.get("id") == number:

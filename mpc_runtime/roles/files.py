@@ -149,23 +149,23 @@ def write(path: str | Path, arrays: Mapping[str, Array]) -> None:
 
 
 def parameters(weights: object, rename: Mapping[str, str], known: Iterable[str], *, strict: bool) -> dict[str, Any]:
-    """Parameters from a file or a mapping, with the leading parts of their names mended: {"0": "conv1"} makes
+    """Parameters from a file or a mapping, with the first parts of their names replaced: {"0": "conv1"} makes
     `0.weight` `conv1.weight`. With strict=False unknown names are left out."""
     if not isinstance(weights, (str, os.PathLike, Mapping)):
         more = "; of a PyTorch module give module.state_dict()" if hasattr(weights, "state_dict") else ""
         raise InputError(f"expected a weights file or a dict of arrays, found {type(weights).__name__}{more}")
     given = dict(weights) if isinstance(weights, Mapping) else dict(read_many(weights))
-    mended: dict[str, Any] = {}
+    renamed: dict[str, Any] = {}
     for name, value in given.items():
         new = name
         for old, better in rename.items():
             if name == old or name.startswith(old + "."):
                 new = better + name[len(old) :]
-        mended[new] = value
+        renamed[new] = value
     names = set(known)
     return {
         name: value
-        for name, value in mended.items()
+        for name, value in renamed.items()
         if name in names or (strict and name.rpartition(".")[2] != STAYS_HOME)
     }
 

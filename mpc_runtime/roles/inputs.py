@@ -1,6 +1,6 @@
 """What the user of a session gives: checked against the plan, and encoded, before anything is shared.
 
-All that is wrong is said in one `InputError`. The checks of one tensor are `client.py`'s and those of
+One `InputError` lists everything that is wrong. The checks of one tensor are `client.py`'s and those of
 `encoding/fixed_point.py`.
 """
 

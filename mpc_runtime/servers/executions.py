@@ -73,7 +73,7 @@ class Executions:
                 raise PeerError(f"{machine} sent no {kind} for {self.node.timeout:g} s", machine, "the start")
             self.node.wait((machine,), listen=False, seconds=1.0)
         if not isinstance(item, Message) or item.kind != kind or [len(p) for p in item.payload] != [SEED_BYTES]:
-            raise PeerError(f"{machine} sent something else than its {kind}", machine, "the start")
+            raise PeerError(f"{machine} sent something other than its {kind}", machine, "the start")
         return bytes(item.payload[0])
 
     def _keys(self, procedure: str, index: int) -> ExecutionKeys:

@@ -176,7 +176,7 @@ def main() -> None:
 
 
 def _end_with_stdin() -> None:
-    """Ends this process at once when standard input does: nobody is left who could want an answer."""
+    """Ends this process as soon as its standard input is closed: its parent has ended."""
     while os.read(0, 4096):
         continue
     os._exit(0)

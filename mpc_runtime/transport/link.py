@@ -207,7 +207,7 @@ class Link:
         try:
             self._stream.connect()
         except zmq.ZMQError as error:
-            self.failure = PeerError(f"{self.name}'s address {address} is none: {error.strerror}", self.name)
+            self.failure = PeerError(f"{self.name}'s address {address} is not valid: {error.strerror}", self.name)
 
     def check(self, at: object, *, drain: bool = False) -> None:
         """Raises what has happened to the server at the other end, if anything has.
@@ -218,9 +218,8 @@ class Link:
             end = told[0]
             (event,) = struct.unpack_from("=H", end.monitor.recv_multipart()[0])
             if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
-                why = (
-                    "does not accept our key" if end is self._ends[0] else "lets nobody in twice: a connection was lost"
-                )
+                lost = "accepts each connection only once, and ours was lost"
+                why = "does not accept our key" if end is self._ends[0] else lost
                 self.failure = PeerError(f"{self.name} at {end.address} {why}", self.name)
             elif self.welcomed:
                 gone = f"{self.name} is gone: its connection to {end.address} was lost"

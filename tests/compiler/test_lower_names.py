@@ -270,7 +270,7 @@ def test_names_in_a_body_that_never_runs_are_checked() -> None:
 def test_a_loop_without_a_turn_is_warned_of_when_it_never_makes_one() -> None:
     body = "input x : [1] from client y = x for i in 0..2 { for j in 0..i { y = y + j } } for i in 3..1 { y = y * 2 }"
     assert [each.message for each in warnings(f"{body} output y to client", "model m role client ")] == [
-        "this loop makes no turn"
+        "this loop has no iterations"
     ]
 
 

@@ -113,7 +113,7 @@ def test_nothing_is_overwritten(written: Path) -> None:
         ("[roles]", "[roles]\ndealer = []", r"\[roles\] dealer: this is the name of a server"),
         ("[dealer]", "[daeler]", r"unknown table \[daeler\]"),
         ("[roles]", "[roles]\nx = 3", r"\[roles\] x: expected a list of public keys"),
-        ("address =", "port =", r"\[p0\] has 'port'; expected address, key and, if you like, stream"),
+        ("address =", "port =", r"\[p0\] has 'port'; expected address, key and, optionally, stream"),
         ("[p0]", "[p0", r"cluster.toml: "),
     ],
 )

@@ -22,7 +22,7 @@ def test_an_index_is_used_once() -> None:
     chain = SeedChain(bytes(16), "hash")
     chain.take(3, "run")
     for burnt in (0, 3):
-        with pytest.raises(ValueError, match="used or burnt; the next is 4"):
+        with pytest.raises(ValueError, match="used or discarded; the next is 4"):
             chain.take(burnt, "run")
 
 

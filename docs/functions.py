@@ -1,0 +1,165 @@
+"""The tables of functions and layers in `docs/language.md`: `python -m docs.functions` writes them.
+
+Names, arguments, defaults and what is not supported yet come from the compiler's registries; only what a function
+computes is said here. A function that is missing here, or is here and not in the registry, is an error. The page keeps
+its words; what stands between `<!-- table: NAME -->` and `<!-- end -->` is replaced.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from compiler.graph import OPS
+from compiler.ops import FUNCTIONS, LAYERS, Function, Layer
+
+PAGE = Path(__file__).parent / "language.md"
+BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+GROUPS: dict[str, dict[str, str]] = {
+    "Activations": {
+        "relu": "max(x, 0)",
+        "relu6": "min(max(x, 0), 6)",
+        "leaky_relu": "x where x ≥ 0, else slope · x",
+        "elu": "x where x ≥ 0, else α (eˣ − 1)",
+        "gelu": "x Φ(x), by `erf`",
+        "silu": "x · sigmoid(x)",
+        "softplus": "log(1 + eˣ)",
+        "sigmoid": "1 / (1 + e⁻ˣ)",
+        "tanh": "hyperbolic tangent",
+        "softmax": "eˣ divided by its sum along `axis`",
+        "log_softmax": "logarithm of `softmax`",
+        "hardswish": "x · min(max(x + 3, 0), 6) / 6",
+        "hardsigmoid": "min(max(x + 3, 0), 6) / 6",
+    },
+    "Arithmetic": {
+        "abs": "magnitude",
+        "sign": "−1, 0 or 1",
+        "square": "x · x",
+        "sqrt": "square root",
+        "rsqrt": "1 / √x",
+        "reciprocal": "1 / x",
+        "exp": "eˣ",
+        "log": "natural logarithm",
+        "erf": "error function",
+        "minimum": "the smaller of two, element by element",
+        "maximum": "the larger of two, element by element",
+        "clip": "x, but not below `lo` or above `hi`",
+        "where": "`a` where the bit is 1, else `b`",
+    },
+    "Linear": {
+        "matmul": "matrix product; the same as `a @ b`",
+        "transpose": "axis `i` of the result is axis `axes[i]` of `x`; reversed without `axes`",
+    },
+    "Reductions": {
+        "sum": "sum",
+        "mean": "mean",
+        "var": "variance",
+        "max": "largest",
+        "min": "smallest",
+        "argmax": "index of the largest; of equals, the first. `axis` is one number",
+        "argmin": "index of the smallest",
+        "any": "whether any bit is 1",
+        "all": "whether all bits are 1",
+    },
+    "Shape": {
+        "reshape": "the same elements in another shape; one size may be −1",
+        "flatten": "keeps the first axis and joins the others",
+        "concat": "joins along `axis`",
+        "stack": "joins along a new `axis`",
+        "pad": "adds elements around: `widths` is `[[before, after], …]`, one pair for each axis",
+        "squeeze": "removes axes of size 1",
+        "unsqueeze": "adds an axis of size 1",
+        "broadcast_to": "NumPy's `broadcast_to`",
+    },
+    "Pooling": {
+        "maxpool1d": "maximum of windows",
+        "maxpool2d": "maximum of windows of `[n, c, h, w]`; sizes and padding as in PyTorch",
+        "avgpool1d": "mean of windows",
+        "avgpool2d": "mean of windows of `[n, c, h, w]`; sizes and padding as in PyTorch",
+        "global_avgpool2d": "mean of each channel: `[n, c, 1, 1]`",
+    },
+    "Selection": {
+        "sort": "sorted values",
+        "argsort": "the indices that sort",
+        "topk": "the k largest",
+        "argtopk": "indices of the k largest",
+        "one_hot": "bits: 1 at the index",
+        "gather": "elements at given indices",
+    },
+    "Other": {
+        "dropout": "x unchanged: it acts only in training",
+        "clip_norm": "x scaled down to an L2 norm",
+    },
+}
+
+SHAPES: dict[str, str] = {
+    "dense": "`weight [units, in]`, `bias [units]`; on `[batch, in]` or `[batch, positions, in]`",
+    "conv1d": "",
+    "conv2d": "`weight [out, in/groups, kh, kw]`, `bias [out]`; on `[n, c, h, w]`. Sizes are a number or `[h, w]`;"
+    ' `padding="same"` needs stride 1',
+    "conv_transpose2d": "",
+    "batchnorm": "`weight`, `bias`, `running_mean`, `running_var`, all `[channels]`; the channels are axis 1",
+    "layernorm": "",
+    "embedding": "",
+    "attention": "",
+}
+
+ONLY_OF_ONE_ROLE = {op.symbol for op in OPS.values() if not op.private}
+LIMIT = "; *limited, see below*"
+LIMITED = (
+    "*Limited:* only of constants, and of values that depend on the data of one role alone. That role's own program"
+    " computes them before sharing."
+)
+
+
+def functions() -> str:
+    """A table for each group of functions."""
+    _same("functions", FUNCTIONS, {name: text for group in GROUPS.values() for name, text in group.items()})
+    return "\n".join("\n".join(_group(title, texts)) for title, texts in GROUPS.items())
+
+
+def layers() -> str:
+    """The table of layers with their parameters."""
+    _same("layers", LAYERS, SHAPES)
+    lines = ["| layer | parameters |", "|---|---|"]
+    lines += [_row(LAYERS[name], text) for name, text in SHAPES.items() if LAYERS[name].build]
+    return "\n".join([*lines, "", *_later(LAYERS[name] for name in SHAPES)])
+
+
+def _group(title: str, texts: Mapping[str, str]) -> Iterator[str]:
+    yield from (f"### {title}", "")
+    supported = [FUNCTIONS[name] for name in texts if FUNCTIONS[name].build]
+    if supported:
+        yield from ("| function | result |", "|---|---|")
+        yield from (_row(each, texts[each.name]) for each in supported)
+        yield ""
+    if any(each.name in ONLY_OF_ONE_ROLE for each in supported):
+        yield from (LIMITED, "")
+    yield from _later(FUNCTIONS[name] for name in texts)
+
+
+def _row(entry: Function | Layer, text: str) -> str:
+    return f"| `{entry.signature}` | {text}{LIMIT if entry.name in ONLY_OF_ONE_ROLE else ''} |"
+
+
+def _later(entries: Iterable[Function | Layer]) -> Iterator[str]:
+    names = [f"`{entry.name}`" for entry in entries if entry.build is None]
+    if names:
+        yield from (f"*Not supported yet:* {', '.join(names)}.", "")
+
+
+def _same(what: str, registered: Mapping[str, object], described: Mapping[str, str]) -> None:
+    if different := sorted(registered.keys() ^ described.keys()):
+        raise KeyError(f"docs/functions.py and the compiler's {what} differ: {', '.join(different)}")
+
+
+def filled(page: str) -> str:
+    """The page with its tables as they are now."""
+    tables = {"functions": functions, "layers": layers}
+    return BLOCK.sub(lambda block: f"{block[1]}{tables[block[2]]().strip()}\n{block[3]}", page)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
