@@ -61,12 +61,13 @@ $(VENV)/installed: pyproject.toml setup.py $(KERNELS) | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[test]"
 	@touch $@
 
+# What is installed already is kept: only the packages that an extra adds are fetched, and no kernel is compiled again
 $(VENV)/installed-for-development: pyproject.toml $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "mpc-runtime[dev]"
 	@touch $@
 
 $(VENV)/installed-for-docs: pyproject.toml $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[docs]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "mpc-runtime[docs]"
 	@touch $@
 
 clean:
