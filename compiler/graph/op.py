@@ -31,7 +31,18 @@ BATCH = "batch"  # the dim whose rows `run_batches` counts
 NO_ROWS = -1  # a value that depends on no rows
 ROWS_MEET = -2  # an element depends on several rows, or the rows are on no one axis
 
-FACTS = ("symbol", "infer", "interval", "evaluate", "rows", "rounding", "commutative", "monotone", "private")
+FACTS = (
+    "symbol",
+    "infer",
+    "interval",
+    "evaluate",
+    "rows",
+    "rounding",
+    "commutative",
+    "monotone",
+    "compares",
+    "private",
+)
 OPS: dict[str, type[TensorOp]] = {}
 """Every op that can stand in a graph, by its name."""
 
@@ -51,6 +62,8 @@ class TensorOp:
     """Whether the order of the arguments does not matter."""
     monotone: ClassVar[bool]
     """Whether it is a function of each element alone that does not decrease: a maximum may then be taken before it."""
+    compares: ClassVar[bool]
+    """Whether it decides by comparing, so that the range of its arguments sets its cost."""
     private: ClassVar[bool]
     """Whether it can be expanded into gates. Others are for constants and for what one role's client prepares."""
 
@@ -102,6 +115,7 @@ class Leaf(TensorOp, abstract=True):
     rounding: ClassVar[Rounding] = Rounding.NONE
     commutative: ClassVar[bool] = False
     monotone: ClassVar[bool] = False
+    compares: ClassVar[bool] = False
     private: ClassVar[bool] = False
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:

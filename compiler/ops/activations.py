@@ -25,6 +25,7 @@ POSITIVE = Interval(0, math.inf)
 @dataclass(frozen=True)
 class Relu(Unary):
     symbol: ClassVar[str] = "relu"
+    compares: ClassVar[bool] = True
     monotone: ClassVar[bool] = True
 
     def interval(self, *args: Value) -> Interval:
@@ -37,6 +38,7 @@ class Relu(Unary):
 @dataclass(frozen=True)
 class Relu6(Unary):
     symbol: ClassVar[str] = "relu6"
+    compares: ClassVar[bool] = True
     monotone: ClassVar[bool] = True
 
     def interval(self, *args: Value) -> Interval:
@@ -70,6 +72,7 @@ class LeakyRelu(Smooth):
 
     slope: float
     symbol: ClassVar[str] = "leaky_relu"
+    compares: ClassVar[bool] = True
     rounding: ClassVar[Rounding] = Rounding.STEPS
 
     def interval(self, *args: Value) -> Interval:
@@ -87,6 +90,7 @@ class LeakyRelu(Smooth):
 @dataclass(frozen=True)
 class Sigmoid(Smooth):
     symbol: ClassVar[str] = "sigmoid"
+    compares: ClassVar[bool] = True
     monotone: ClassVar[bool] = True
 
     def interval(self, *args: Value) -> Interval:
@@ -106,6 +110,7 @@ def _sigmoid(x: float) -> float:
 @dataclass(frozen=True)
 class Tanh(Smooth):
     symbol: ClassVar[str] = "tanh"
+    compares: ClassVar[bool] = True
     monotone: ClassVar[bool] = True
 
     def interval(self, *args: Value) -> Interval:
@@ -118,6 +123,7 @@ class Tanh(Smooth):
 @dataclass(frozen=True)
 class Exp(Smooth):
     symbol: ClassVar[str] = "exp"
+    compares: ClassVar[bool] = True
     monotone: ClassVar[bool] = True
 
     def interval(self, *args: Value) -> Interval:
@@ -141,6 +147,7 @@ class Softmax(TensorOp):
 
     axis: int
     symbol: ClassVar[str] = "softmax"
+    compares: ClassVar[bool] = True
     rounding: ClassVar[Rounding] = Rounding.RELATIVE
     commutative: ClassVar[bool] = False
     monotone: ClassVar[bool] = False
@@ -172,6 +179,7 @@ class Reciprocal(Smooth):
     """1 / x; some number where x is 0."""
 
     symbol: ClassVar[str] = "reciprocal"
+    compares: ClassVar[bool] = False
 
     def interval(self, *args: Value) -> Interval:
         return args[0].range.reciprocal()
@@ -184,6 +192,7 @@ class Reciprocal(Smooth):
 @dataclass(frozen=True)
 class Sqrt(Smooth):
     symbol: ClassVar[str] = "sqrt"
+    compares: ClassVar[bool] = False
     private: ClassVar[bool] = False
 
     def interval(self, *args: Value) -> Interval:
@@ -200,6 +209,7 @@ class Rsqrt(Smooth):
     """1 / sqrt(x)."""
 
     symbol: ClassVar[str] = "rsqrt"
+    compares: ClassVar[bool] = False
     private: ClassVar[bool] = False
 
     def interval(self, *args: Value) -> Interval:
@@ -216,6 +226,7 @@ class Log(Smooth):
     """The natural logarithm."""
 
     symbol: ClassVar[str] = "log"
+    compares: ClassVar[bool] = False
     private: ClassVar[bool] = False
 
     def interval(self, *args: Value) -> Interval:

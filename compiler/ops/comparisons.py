@@ -22,6 +22,7 @@ class Comparison(TensorOp, abstract=True):
     """
 
     symbol: ClassVar[str] = ""
+    compares: ClassVar[bool] = True
     rounding: ClassVar[Rounding] = Rounding.NONE
     monotone: ClassVar[bool] = False
     private: ClassVar[bool] = True
@@ -126,6 +127,7 @@ class Logic(TensorOp, abstract=True):
     """Bits give bits."""
 
     symbol: ClassVar[str] = ""
+    compares: ClassVar[bool] = False
     count: ClassVar[int] = 2
     rounding: ClassVar[Rounding] = Rounding.NONE
     monotone: ClassVar[bool] = False

@@ -58,6 +58,7 @@ class Unary(TensorOp, abstract=True):
 @dataclass(frozen=True)
 class Add(Binary):
     symbol: ClassVar[str] = "`+`"
+    compares: ClassVar[bool] = False
     commutative: ClassVar[bool] = True
 
     def interval(self, *args: Value) -> Interval:
@@ -70,6 +71,7 @@ class Add(Binary):
 @dataclass(frozen=True)
 class Sub(Binary):
     symbol: ClassVar[str] = "`-`"
+    compares: ClassVar[bool] = False
     commutative: ClassVar[bool] = False
 
     def interval(self, *args: Value) -> Interval:
@@ -86,6 +88,7 @@ class Mul(TensorOp):
     """A product; an int times a fixed is a fixed and needs no truncation, so mixed kinds stay mixed."""
 
     symbol: ClassVar[str] = "`*`"
+    compares: ClassVar[bool] = False
     rounding: ClassVar[Rounding] = Rounding.STEPS
     commutative: ClassVar[bool] = True
     monotone: ClassVar[bool] = False
@@ -113,6 +116,7 @@ class Div(TensorOp):
     """a / b of fixed numbers. Where b is 0 the result is some number (LANGUAGE.md, "Types and numbers")."""
 
     symbol: ClassVar[str] = "`/`"
+    compares: ClassVar[bool] = False
     rounding: ClassVar[Rounding] = Rounding.RELATIVE
     commutative: ClassVar[bool] = False
     monotone: ClassVar[bool] = False
@@ -136,6 +140,7 @@ class Div(TensorOp):
 @dataclass(frozen=True)
 class Neg(Unary):
     symbol: ClassVar[str] = "unary `-`"
+    compares: ClassVar[bool] = False
     rounding: ClassVar[Rounding] = Rounding.NONE
     monotone: ClassVar[bool] = False
 
@@ -149,6 +154,7 @@ class Neg(Unary):
 @dataclass(frozen=True)
 class Square(Unary):
     symbol: ClassVar[str] = "square"
+    compares: ClassVar[bool] = False
     monotone: ClassVar[bool] = False
 
     def interval(self, *args: Value) -> Interval:
@@ -161,6 +167,7 @@ class Square(Unary):
 @dataclass(frozen=True)
 class Abs(Unary):
     symbol: ClassVar[str] = "abs"
+    compares: ClassVar[bool] = True
     monotone: ClassVar[bool] = False
 
     def interval(self, *args: Value) -> Interval:
@@ -175,6 +182,7 @@ class Sign(Unary):
     """-1, 0 or 1, of the argument's kind."""
 
     symbol: ClassVar[str] = "sign"
+    compares: ClassVar[bool] = True
     monotone: ClassVar[bool] = False
 
     def interval(self, *args: Value) -> Interval:
@@ -190,6 +198,7 @@ class Sign(Unary):
 @dataclass(frozen=True)
 class Minimum(Binary):
     symbol: ClassVar[str] = "minimum"
+    compares: ClassVar[bool] = True
     commutative: ClassVar[bool] = True
 
     def interval(self, *args: Value) -> Interval:
@@ -202,6 +211,7 @@ class Minimum(Binary):
 @dataclass(frozen=True)
 class Maximum(Binary):
     symbol: ClassVar[str] = "maximum"
+    compares: ClassVar[bool] = True
     commutative: ClassVar[bool] = True
 
     def interval(self, *args: Value) -> Interval:
@@ -218,6 +228,7 @@ class Clip(Unary):
     lo: float
     hi: float
     symbol: ClassVar[str] = "clip"
+    compares: ClassVar[bool] = True
     monotone: ClassVar[bool] = True
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
@@ -240,6 +251,7 @@ class Where(TensorOp):
     """a where the bit is 1, else b; a and b of one kind."""
 
     symbol: ClassVar[str] = "where"
+    compares: ClassVar[bool] = False
     rounding: ClassVar[Rounding] = Rounding.STEPS
     commutative: ClassVar[bool] = False
     monotone: ClassVar[bool] = False
@@ -271,6 +283,7 @@ class ToInt(TensorOp):
     """A bit as the int 0 or 1."""
 
     symbol: ClassVar[str] = ""
+    compares: ClassVar[bool] = False
     rounding: ClassVar[Rounding] = Rounding.NONE
     commutative: ClassVar[bool] = False
     monotone: ClassVar[bool] = False
@@ -296,6 +309,7 @@ class ToFixed(TensorOp):
     """An int as a fixed number of the same value."""
 
     symbol: ClassVar[str] = ""
+    compares: ClassVar[bool] = False
     rounding: ClassVar[Rounding] = Rounding.NONE
     commutative: ClassVar[bool] = False
     monotone: ClassVar[bool] = False

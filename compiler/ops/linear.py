@@ -21,6 +21,7 @@ class MatMul(TensorOp):
     """NumPy's `@`: vectors, matrices and broadcast batches of them; an int times a fixed is a fixed."""
 
     symbol: ClassVar[str] = "`@`"
+    compares: ClassVar[bool] = False
     rounding: ClassVar[Rounding] = Rounding.STEPS
     commutative: ClassVar[bool] = False
     monotone: ClassVar[bool] = False
@@ -104,6 +105,7 @@ class Conv2d(TensorOp):
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
     symbol: ClassVar[str] = "conv2d"
+    compares: ClassVar[bool] = False
     rounding: ClassVar[Rounding] = Rounding.STEPS
     commutative: ClassVar[bool] = False
     monotone: ClassVar[bool] = False

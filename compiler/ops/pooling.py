@@ -81,6 +81,7 @@ class MaxPool2d(Pool2d):
     """The largest of each window; padding never wins."""
 
     symbol: ClassVar[str] = "maxpool2d"
+    compares: ClassVar[bool] = True
 
     def interval(self, *args: Value) -> Interval:
         return args[0].range
@@ -96,6 +97,7 @@ class AvgPool2d(Pool2d):
     """The mean of each window, padding zeros counted (PyTorch's default)."""
 
     symbol: ClassVar[str] = "avgpool2d"
+    compares: ClassVar[bool] = False
     kinds: ClassVar[tuple[Kind, ...]] = (Kind.FIXED,)
 
     def interval(self, *args: Value) -> Interval:

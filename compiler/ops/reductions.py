@@ -56,6 +56,7 @@ def kept_axis(axis: int, gone: tuple[int, ...], keepdims: bool) -> int:
 @dataclass(frozen=True)
 class Sum(Reduction):
     symbol: ClassVar[str] = "sum"
+    compares: ClassVar[bool] = False
 
     def interval(self, *args: Value) -> Interval:
         return args[0].range.times(self.count(args[0].shape))
@@ -67,6 +68,7 @@ class Sum(Reduction):
 @dataclass(frozen=True)
 class Mean(Reduction):
     symbol: ClassVar[str] = "mean"
+    compares: ClassVar[bool] = False
     kinds: ClassVar[tuple[Kind, ...]] = (Kind.FIXED,)
 
     def evaluate(self, *arrays: Array) -> Array:
@@ -76,6 +78,7 @@ class Mean(Reduction):
 @dataclass(frozen=True)
 class Max(Reduction):
     symbol: ClassVar[str] = "max"
+    compares: ClassVar[bool] = True
 
     def evaluate(self, *arrays: Array) -> Array:
         return np.asarray(np.max(arrays[0], axis=self.axes, keepdims=self.keepdims))
@@ -84,6 +87,7 @@ class Max(Reduction):
 @dataclass(frozen=True)
 class Min(Reduction):
     symbol: ClassVar[str] = "min"
+    compares: ClassVar[bool] = True
 
     def evaluate(self, *arrays: Array) -> Array:
         return np.asarray(np.min(arrays[0], axis=self.axes, keepdims=self.keepdims))
@@ -95,6 +99,7 @@ class ArgMax(TensorOp):
 
     axis: int
     symbol: ClassVar[str] = "argmax"
+    compares: ClassVar[bool] = True
     rounding: ClassVar[Rounding] = Rounding.NONE
     commutative: ClassVar[bool] = False
     monotone: ClassVar[bool] = False

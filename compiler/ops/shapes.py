@@ -19,6 +19,7 @@ class Move(TensorOp, abstract=True):
     """A result whose elements are elements of the first argument."""
 
     symbol: ClassVar[str] = ""
+    compares: ClassVar[bool] = False
     rounding: ClassVar[Rounding] = Rounding.NONE
     commutative: ClassVar[bool] = False
     monotone: ClassVar[bool] = False
@@ -140,6 +141,7 @@ class Concat(TensorOp):
 
     axis: int
     symbol: ClassVar[str] = "concat"
+    compares: ClassVar[bool] = False
     rounding: ClassVar[Rounding] = Rounding.NONE
     commutative: ClassVar[bool] = False
     monotone: ClassVar[bool] = False

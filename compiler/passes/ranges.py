@@ -1,4 +1,4 @@
-"""Range check: every value's range fits its number format afterwards, and what that rests on is said.
+"""Range check: every value's range fits its number format afterwards, and the assumptions behind that are reported.
 
 Ranges were derived while the graph was made. Where a derived range leaves the format, or is not known at all, the value
 may overflow, and the range is cut to the format. What follows from such a value is not blamed again: a second, honest
@@ -16,21 +16,14 @@ from dataclasses import dataclass, field, replace
 
 from compiler.graph import INT_LIMIT, Graph, Kind, Owned, Prepared, Value, topological
 from compiler.graph.interval import UNKNOWN, Interval, number
-from compiler.ops.activations import Exp, LeakyRelu, Reciprocal, Relu, Relu6, Sigmoid, Softmax, Tanh
-from compiler.ops.comparisons import Comparison
-from compiler.ops.elementwise import Abs, Add, Clip, Div, Maximum, Minimum, Sign
+from compiler.ops.activations import Reciprocal
+from compiler.ops.elementwise import Add, Div
 from compiler.ops.linear import Conv2d, MatMul
-from compiler.ops.pooling import MaxPool2d
-from compiler.ops.reductions import ArgMax, Max, Min
 from compiler.ops.shapes import Move
 from compiler.reading.report import called, report
 from dsl.ast import Span
 from dsl.errors import Diagnostic
 
-COMPARING = (
-    Comparison, Relu, Relu6, LeakyRelu, Clip, Abs, Sign, Minimum, Maximum, Max, Min, ArgMax, MaxPool2d, Softmax,
-    Sigmoid, Tanh, Exp,  # tables between two ends, beyond which a comparison chooses
-)  # fmt: skip
 DIVIDING = (Div, Reciprocal)
 MAX_LINES = 6  # of a list of lines in a message
 LEAST_ADVICE = 2.0**-4  # nobody's activations lie within less
@@ -212,7 +205,7 @@ class _Effects:
     divides: Value | None = None
 
     def note(self, value: Value, leaves: bool) -> None:
-        if isinstance(value.op, COMPARING):
+        if value.op.compares:
             self.compares = self.compares or value
         if isinstance(value.op, DIVIDING):
             self.divides = self.divides or value
@@ -231,7 +224,7 @@ class _Effects:
         if self.compares is not None:
             found.append(f"comparisons{_line(self.compares)} are as wide as that")
         if self.divides is not None:
-            found.append(f"a quotient{_line(self.divides)} is less precise over all of that")
+            found.append(f"a quotient{_line(self.divides)} has to be right over all of that, which costs more")
         return found
 
 

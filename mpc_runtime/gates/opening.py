@@ -1,7 +1,8 @@
 """Values entering, leaving and changing form: input, open, materialize, unmask, reveal.
 
 `Open` is the only gate by which the parties talk to each other; `Input` and `Reveal` are what the roles send and get.
-PROTOCOLS sections 0 and 7.
+PROTOCOLS sections 0 and 7. Masked values, opened once and read by many gates: A. Ben-Efraim, M. Nielsen, E. Omri,
+"Turbospeedz", ePrint 2019/080; A. Patra, T. Schneider, A. Suresh, H. Yalame, "ABY2.0", ePrint 2020/1225.
 """
 
 from __future__ import annotations

@@ -5,10 +5,11 @@
 
 Online this is one product of the plaintext's size per party: V_i is kept for as long as Y, and f([lx]_i, Y) does not
 depend on the data, so that it is computed before the input arrives where Y comes from `setup`. With a public operand
-the product is local on shares (or, the operand being a constant of the plan, on masked values and masks).
+the product is local on shares (or, the operand being a constant of the plan, on masked values and masks). D. Beaver,
+"Efficient multiparty protocols using circuit randomization", CRYPTO 1991; in this form "ABY2.0", ePrint 2020/1225.
 
 **Halved.** Where party 0's share of ly is even, [ly]_0 = 2b (`OpenEven`), each party needs one product and no other,
-be the operands ever so fresh, because f(X, Y) = 2 f(X, Y) - f(X, Y) can be split between them (docs/decisions/010):
+however fresh the operands are, because f(X, Y) = 2 f(X, Y) - f(X, Y) can be split between them (docs/decisions/010):
 
     Z_0 = f(2X - [lx]_0, Y - b)          = 2 f(X, Y) - f(X, [ly]_0) - f([lx]_0, Y) + f([lx]_0, b)
     Z_1 = f(-X - [lx]_1, Y + [ly]_1)     =  -f(X, Y) - f(X, [ly]_1) - f([lx]_1, Y) - f([lx]_1, [ly]_1)

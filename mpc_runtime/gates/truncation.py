@@ -4,7 +4,8 @@
     floor(z / 2^f) + u = A + U_m,      A = (c' >> f) + m 2^(l-1-f) - (off >> f)
     u in {0, 1},                       P(u = 1) = (z mod 2^f) / 2^f
 
-U_0 is absorbed (the result's offset); the narrow difference U_1 - U_0 is shipped.
+U_0 is absorbed (the result's offset); the narrow difference U_1 - U_0 is shipped. What it avoids is the local shift of
+P. Mohassel, Y. Zhang, "SecureML", ePrint 2017/396, which is wrong by 2^l with a small probability.
 """
 
 from __future__ import annotations

@@ -29,6 +29,7 @@ def test_an_op_that_forgets_a_fact_cannot_be_defined(fact: str) -> None:
         "rounding": Rounding.NONE,
         "commutative": False,
         "monotone": False,
+        "compares": False,
         "private": False,
     }
     assert facts.keys() == set(FACTS)

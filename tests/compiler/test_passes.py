@@ -216,7 +216,7 @@ def test_a_missing_range_is_a_matter_only_where_something_depends_on_it() -> Non
     assert said(OPERATORS["*"](x, y)) == ""  # |x * y| <= |x|: the client checks x
     assert "may leave that" in said(OPERATORS["+"](x, y)) and "comparisons" not in said(OPERATORS["+"](x, y))
     assert "comparisons are as wide as that" in said(call("relu", OPERATORS["*"](x, y)))
-    assert "a quotient is less precise" in said(OPERATORS["/"](y, x))
+    assert "a quotient has to be right over all of that" in said(OPERATORS["/"](y, x))
 
 
 def test_a_deep_network_is_told_once_where_it_leaves_the_format() -> None:
