@@ -4,8 +4,8 @@
 
 `Leaf` reads, for each digit of the public c, shares of [c_j < r_j] and [c_j = r_j] out of the dealer's tables;
 `Combine` is one level of the tree that joins digits; every level is followed by an `Open`; `ToBit` adds the top bits.
-Gates prepared for a known mask: E. Boyle, N. Gilboa, Y. Ishai, "Secure computation with preprocessing via function secret
-sharing", TCC 2019, ePrint 2019/1095; tables shifted by it: Y. Ishai, E. Kushilevitz, S. Meldgaard, C. Orlandi,
+Gates prepared for a known mask: E. Boyle, N. Gilboa, Y. Ishai, "Secure computation with preprocessing via function
+secret sharing", TCC 2019, ePrint 2019/1095; tables shifted by it: Y. Ishai, E. Kushilevitz, S. Meldgaard, C. Orlandi,
 A. Paskin-Cherniavsky, "On the power of correlated randomness in secure computation", TCC 2013.
 
 All of it is bit-sliced: a register of planes holds P bits for each element (see `registers.Domain`).

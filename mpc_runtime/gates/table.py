@@ -3,8 +3,8 @@
 c = x + r is public. The dealer, who knows r, shares the samples of F at the grid nodes of the *public* coordinate; the
 parties interpolate between the nodes around c with public weights: linear in the shares, no round, no product of
 shares. The weights are whole numbers, computed exactly: a unit of disagreement would multiply a uniformly random share.
-Tables shifted by a mask: Y. Ishai et al., "On the power of correlated randomness in secure computation", TCC 2013; their
-interpolation is PROTOCOLS 4.1's.
+Tables shifted by a mask: Y. Ishai et al., "On the power of correlated randomness in secure computation", TCC 2013;
+their interpolation is PROTOCOLS 4.1's.
 """
 
 from __future__ import annotations
