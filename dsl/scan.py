@@ -23,6 +23,7 @@ from dsl.habits import COMMENTS, HABITS
 __all__ = ["BLOCKS", "MAX_PROBLEMS", "STARTERS", "Scanned", "begins", "behind", "binds", "same_line", "scan", "span_of"]
 
 MAX_TEXT = 250_000  # characters: models of a thousand lines have 50,000, and a second is spent on reading as many
+MAX_OPEN = 5000  # brackets open at once: no text but noise has as many, and each is mended on its own
 MAX_PROBLEMS = 20  # more than a screenful helps nobody, and each costs another pass over the text
 
 # The keywords that start a statement. A `NAME =` does too.
@@ -56,6 +57,8 @@ LOOP = "a loop is a statement: `for i in 0..4 { … }`"
 ENDINGS = frozenset({"NAME", "NUMBER", "STRING", "TRUE", "FALSE", "RPAR", "RSQB", "RBRACE"})  # of an expression
 
 CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")  # what no editor writes into a text
+
+BRACKET = re.compile(r'#[^\n]*|"[^"\n]*"|(?P<open>[(\[{])|(?P<close>[)\]}])')
 
 PARTNERS = {"LPAR": "RPAR", "LSQB": "RSQB", "LBRACE": "RBRACE"}
 CLOSERS = {closer: opener for opener, closer in PARTNERS.items()}
@@ -159,13 +162,29 @@ def _is_no_text(text: str, filename: str, scanned: Scanned) -> bool:
         scanned.mended.append(0)
         return True
     found = CONTROL.search(text)
+    if found is not None:
+        message = f"this is not text: found the control character U+{ord(found.group()):04X}"
+        help = "is it a `.ppml` file?"
+    else:
+        found, message, help = _overfull(text), f"more than {MAX_OPEN} brackets are open here", "close them"
     if found is None:
         return False
-    message = f"this is not text: found the control character U+{ord(found.group()):04X}"
-    place = _place(text, found.start(), found.end())
-    scanned.problems.append(Diagnostic.at(place, message, file=filename, help="is it a `.ppml` file?"))
+    scanned.problems.append(Diagnostic.at(_place(text, found.start(), found.end()), message, file=filename, help=help))
     scanned.mended.append(0)
     return True
+
+
+def _overfull(text: str) -> re.Match[str] | None:
+    """The bracket that is one too many to be open at once."""
+    depth = 0
+    for found in BRACKET.finditer(text):
+        if found["open"]:
+            depth += 1
+            if depth > MAX_OPEN:
+                return found
+        elif found["close"]:
+            depth = max(depth - 1, 0)
+    return None
 
 
 def _without_comments(text: str, filename: str, scanned: Scanned) -> str:

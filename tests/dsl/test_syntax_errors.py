@@ -79,3 +79,19 @@ def test_errors_are_counted_out() -> None:
     assert errors is not None and len(errors.diagnostics) == 20
     errors = problems("model m\n" + "y = a b\n" * 100)
     assert errors is not None and len(errors.diagnostics) == 20
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model m\ny = " + "([{" * 2000, "more than 5000 brackets are open here"),
+        ("model m\n" + "y = x\n" * 50_000, "a model has at most 250000 characters, found 300008"),
+    ],
+)
+def test_endless_texts_are_refused_at_once(text: str, message: str) -> None:
+    errors = problems(text)
+    assert errors is not None and [each.message for each in errors.diagnostics] == [message]
+
+
+def test_brackets_in_comments_and_strings_are_no_brackets() -> None:
+    assert problems("model m\nrole a\n" + "# :(\n" * 6000 + 'y = f("(")\n') is None

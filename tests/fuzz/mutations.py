@@ -4,7 +4,7 @@
 the compiler did wrong with it: another exception, or an error without a place. The long run bounds time and memory too:
 
     python -m tests.fuzz.mutations --sources 20000 --seed 1          # all of them, in two processes
-    python -m tests.fuzz.mutations --seed 1 --only 4711              # one of them, printed first
+    python -m tests.fuzz.mutations --seed 1 --only 4711              # one of them, printed first and made smaller last
 
 Time is processor time, so that a busy machine does not look like a slow compiler.
 """
@@ -207,7 +207,7 @@ def _repeat(random: Random, text: str) -> str:
     lines = text.split("\n")
     start = random.randrange(len(lines))
     block = lines[start : start + random.choice((1, 1, 2, 5))]
-    return "\n".join(lines[:start] + block * random.choice((2, 10, 100, 300)) + lines[start + len(block) :])
+    return "\n".join(lines[:start] + block * random.choice((2, 10, 100)) + lines[start + len(block) :])
 
 
 def _loop(random: Random, text: str) -> str:
@@ -388,6 +388,9 @@ def main() -> int:
         print(case.text, f"\n-- {case.dims}, {case.network}, checked={case.checked}")
         found, seconds, megabytes = measured(case)
         print(f"-- {found or 'as it should be'} ({seconds:.2f} s, {megabytes:.0f} MB)")
+        if found is not None and not found.startswith("too "):
+            kind = found.split(":")[0]
+            print(shrunk(case, lambda smaller: (finding(smaller) or "").startswith(kind)).text)
         return found is not None
     findings: Counter[str] = Counter()
     slowest, largest = (0.0, -1), 0.0
