@@ -53,7 +53,7 @@ __all__ = [
     "load",
 ]
 
-_LATER = {"Session": "session", "Stats": "stats"}
+_LATER = {"Session": "session", "Stats": "execution.stats"}
 
 
 def __getattr__(name: str) -> Any:

@@ -316,10 +316,13 @@ def _recompiled(plan: Plan) -> Stages:
 
 
 def _variant(program: Program, batch: int) -> Plan | None:
-    """The program's plan for another `batch`; None when that does not compute every row as the program does."""
+    """The program's plan for another `batch`; None when there is none that computes every row as the program does."""
     from compiler.reading.variants import same_rows
 
-    stages = _recompiled(replace(program.plan, dims=tuple({**dict(program.plan.dims), "batch": batch}.items())))
+    try:
+        stages = _recompiled(replace(program.plan, dims=tuple({**dict(program.plan.dims), "batch": batch}.items())))
+    except CompileError:
+        return None
     return stages.plan if same_rows(program.stages.lowered, stages.lowered) else None
 
 

@@ -14,7 +14,7 @@ Shape = tuple[int, ...]
 Array = np.ndarray[Any, Any]
 
 INT_LIMIT = 2.0**30  # an `int` holds |v| below this (LANGUAGE.md, "Types and numbers")
-MAX_ELEMENTS = 2**28  # of a tensor: a share of it takes 2 GiB in each party
+MAX_ELEMENTS = 2**31  # of a tensor: a share of it takes 16 GiB in each party
 MAX_FOLDED = 2**22  # elements of a constant: 32 MiB in the plan, and several times as much while it is computed
 MAX_RANK = 32  # axes of a tensor, NumPy's own limit
 FOLD_LIMIT = 2.0**62  # whole constants beyond this would wrap in int64 while they are folded

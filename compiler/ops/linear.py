@@ -8,7 +8,19 @@ from typing import ClassVar
 
 import numpy as np
 
-from compiler.graph import NO_ROWS, ROWS_MEET, Array, Kind, OpError, Rounding, Shape, TensorOp, Value, expect_tensor
+from compiler.graph import (
+    NO_ROWS,
+    ROWS_MEET,
+    Array,
+    Kind,
+    OpError,
+    Rounding,
+    Shape,
+    TensorOp,
+    Value,
+    expect_constant,
+    expect_tensor,
+)
 from compiler.graph.interval import Interval
 from compiler.ops.rules import NUMBERS, broadcast_shapes, expect_count, expect_kind, linear_form, show
 from compiler.ops.shapes import uniform
@@ -141,6 +153,8 @@ class Conv2d(TensorOp):
         height, width = self.output_size(x.shape[2:], weight.shape[2:])
         top, bottom, left, right = self.padding
         expect_tensor((*x.shape[:2], x.shape[2] + top + bottom, x.shape[3] + left + right))
+        if x.is_constant and weight.is_constant:
+            expect_constant((x.shape[0], channels, height, width, *weight.shape[2:]))  # the windows, when it is folded
         return kind, (x.shape[0], outs, height, width)
 
     def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:

@@ -136,7 +136,7 @@ def test_who_is_interrupted_while_it_waits_leaves_the_queue() -> None:
 INTERRUPTED = """
     import os, random, signal, sys, threading, time
     sys.path.insert(0, {root!r})
-    from mpc_runtime.turns import Turns
+    from mpc_runtime.sessions.turns import Turns
 
     turns, inside, stop, hits = Turns(), [], threading.Event(), 0
 
