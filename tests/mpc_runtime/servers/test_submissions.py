@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpc_runtime.servers.submissions import AHEAD_AT_LEAST, AHEAD_AT_MOST, Submission, Submissions, client_limits
-from tests.runtime.plans import linear
+from tests.mpc_runtime.plans import linear
 
 PLAN = linear()
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import mpc_runtime as mpc
-from tests.runtime.terminal import command, environment, free_port, mpcc, started
+from tests.terminal import command, environment, free_port, mpcc, started
 
 MODEL = """model meeting
 role bank, bureau

@@ -14,7 +14,7 @@ from compiler.lowering.model import lower
 from compiler.reading import reference
 from dsl import parse
 
-MODELS = Path(__file__).parents[1] / "models"
+MODELS = Path(__file__).parents[2] / "models"
 Arrays = Mapping[str, Any]
 
 

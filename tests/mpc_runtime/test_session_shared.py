@@ -11,7 +11,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,16 +19,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_session import gone
 
 import mpc_runtime as mpc
 from mpc_runtime.program import prepare_feed
 from mpc_runtime.session import Session, launch_plan
-from tests.runtime.plans import linear
+from tests.mpc_runtime.plans import linear
+from tests.waiting import SECONDS, all_gone, at_once, gone
 
 W = np.arange(12).reshape(3, 4) - 5
 X = np.arange(6).reshape(2, 3)
-SECONDS = 60.0  # far more than anything here takes
 
 
 def launch(**sizes: int) -> Session:
@@ -46,35 +44,6 @@ def session() -> Iterator[Session]:
 
 def question(seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(-9, 9, (2, 3))
-
-
-def at_once(*work: Callable[[], Any]) -> list[Any]:
-    """What each returns or raises, done at the same time by threads; an error when one of them does not end."""
-    found: list[Any] = [None] * len(work)
-    start = threading.Barrier(len(work))
-
-    def do(i: int) -> None:
-        start.wait(SECONDS)
-        try:
-            found[i] = work[i]()
-        except BaseException as error:
-            found[i] = error
-
-    threads = [threading.Thread(target=do, args=(i,), daemon=True) for i in range(len(work))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(SECONDS)
-    assert not any(thread.is_alive() for thread in threads), "a call has not returned"
-    return found
-
-
-def all_gone(pids: list[int]) -> bool:
-    """Whether these processes end, which takes them a moment."""
-    until = time.monotonic() + SECONDS
-    while not all(map(gone, pids)) and time.monotonic() < until:
-        time.sleep(0.01)
-    return all(map(gone, pids))
 
 
 # -- threads ------------------------------------------------------------------------------------------------------
@@ -375,8 +344,8 @@ def test_a_session_that_has_failed_a_caller_does_not_stay_for_its_error() -> Non
 
 LEFT = """
     import asyncio, sys, threading
-    sys.path[:0] = {paths!r}
-    from test_session_shared import X, launch
+    sys.path.insert(0, {top!r})
+    from tests.mpc_runtime.test_session_shared import X, launch
     session = launch(chain=2000)
     print(*session.pids.values(), flush=True)
     began = threading.Event()
@@ -400,9 +369,8 @@ LEFT = """
 
 @pytest.mark.parametrize("how", ["thread", "asyncio"])
 def test_a_program_that_ends_within_a_call_ends_its_processes(tmp_path: Path, how: str) -> None:
-    here = Path(__file__).resolve()
     script = tmp_path / "left.py"
-    script.write_text(textwrap.dedent(LEFT).format(paths=[str(here.parents[2]), str(here.parent)]))
+    script.write_text(textwrap.dedent(LEFT).format(top=str(Path(__file__).resolve().parents[2])))
     done = subprocess.run([sys.executable, script, how], capture_output=True, text=True, timeout=SECONDS, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     pids = [int(pid) for pid in done.stdout.split()]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mpc_runtime import kernels
 from mpc_runtime.gates import FromPublic, Materialize
 from mpc_runtime.registers import Form
-from tests.gates.values import few, forced_wire, some_words
+from tests.mpc_runtime.gates.values import few, forced_wire, some_words
 from tests.plans_by_hand import BITS, PLANES, Builder
 from tests.streams import bit_planes
 from tests.traced import trace

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mpc_runtime.gates import BitToWord, Select
-from tests.gates.values import few, forced_wire, signed, some_words, to_words
+from tests.mpc_runtime.gates.values import few, forced_wire, signed, some_words, to_words
 from tests.plans_by_hand import Builder, compare
 from tests.traced import trace
 

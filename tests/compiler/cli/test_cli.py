@@ -17,7 +17,7 @@ import pytest
 
 from compiler.cli.main import COMMANDS
 from mpc_runtime.plan import FORMAT
-from tests.runtime.terminal import ROOT, command, environment, free_port, mpcc, started
+from tests.terminal import ROOT, command, environment, free_port, mpcc, started
 
 MODEL = """model credit
 role bank, bureau

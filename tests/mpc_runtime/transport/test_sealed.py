@@ -19,7 +19,7 @@ from mpc_runtime.transport.node import Hello, Node
 from mpc_runtime.transport.records import PeerChannel
 from mpc_runtime.transport.sealed import FRAME_BYTES, KEY_BYTES, Opener, Sealer
 from mpc_runtime.transport.socket import configure
-from tests.runtime.nodes import meet, mesh
+from tests.mpc_runtime.transport.nodes import meet, mesh
 
 KEY = bytes(range(KEY_BYTES))
 

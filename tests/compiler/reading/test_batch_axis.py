@@ -12,7 +12,7 @@ from compiler.graph import Graph
 from compiler.reading.batch_axis import row_axes
 from tests.compiler.lowered import graph
 
-TOP = Path(__file__).resolve().parents[2]
+TOP = Path(__file__).resolve().parents[3]
 HEAD = """
 dim batch = 4
 input x : [batch, 6] from client in [-1, 1]

@@ -12,7 +12,7 @@ from mpc_runtime.transport.curve import KeyPair
 from mpc_runtime.transport.node import Hello, Node, check_loopback
 from mpc_runtime.transport.records import MaterialSink, MaterialSource, PeerChannel
 from mpc_runtime.transport.sealed import FRAME_BYTES
-from tests.runtime.nodes import meet, mesh
+from tests.mpc_runtime.transport.nodes import meet, mesh
 
 NAMES = ("p0", "p1", "dealer")
 

@@ -15,8 +15,8 @@ from compiler.pipeline import compile_source
 from dsl import parse
 from dsl.errors import SourceErrors, SyntaxErrors
 
-ERRORS = Path(__file__).parents[1] / "errors"
-GOOD = sorted((Path(__file__).parents[1] / "models").glob("*.ppml"))
+ERRORS = Path(__file__).parents[2] / "errors"
+GOOD = sorted((Path(__file__).parents[2] / "models").glob("*.ppml"))
 MODELS = sorted(ERRORS.glob("*.ppml"))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mpc_runtime.gates import Table
-from tests.gates.values import forced_wire, signed, to_words
+from tests.mpc_runtime.gates.values import forced_wire, signed, to_words
 from tests.plans_by_hand import Builder
 from tests.traced import trace
 

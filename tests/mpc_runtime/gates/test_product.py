@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mpc_runtime.gates import Conv2d, MatMul, Mul, Square, Transpose
 from mpc_runtime.registers import Form
-from tests.gates.values import few, forced_wire, integers, modulo, some_words
+from tests.mpc_runtime.gates.values import few, forced_wire, integers, modulo, some_words
 from tests.plans_by_hand import Builder
 from tests.traced import trace
 

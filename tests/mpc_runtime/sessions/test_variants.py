@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_session_shared import all_gone, at_once
 
 import mpc_runtime as mpc
 from mpc_runtime.errors import PerformanceWarning
@@ -24,7 +23,8 @@ from mpc_runtime.program import _variant
 from mpc_runtime.sessions import variants
 from mpc_runtime.sessions.deployed import Deployment
 from mpc_runtime.sessions.variants import Variants, free_memory
-from tests.runtime.plans import linear
+from tests.mpc_runtime.plans import linear
+from tests.waiting import all_gone, at_once
 
 MODEL = """model scores
 role client, modeller

@@ -136,7 +136,7 @@ def test_who_is_interrupted_while_it_waits_leaves_the_queue() -> None:
 INTERRUPTED = """
     import os, random, signal, sys, threading, time
     sys.path.insert(0, {root!r})
-    from mpc_runtime.turns import Turns
+    from mpc_runtime.sessions.turns import Turns
 
     turns, inside, stop, hits = Turns(), [], threading.Event(), 0
 
@@ -179,7 +179,7 @@ INTERRUPTED = """
 
 def test_an_interrupt_at_any_moment_leaves_nobody_waiting_for_ever(tmp_path: Path) -> None:
     script = tmp_path / "interrupted.py"
-    script.write_text(textwrap.dedent(INTERRUPTED).format(root=str(Path(__file__).resolve().parents[2])))
+    script.write_text(textwrap.dedent(INTERRUPTED).format(root=str(Path(__file__).resolve().parents[3])))
     for _ in range(3):  # a signal may hit the script itself, between its loop and the end of the signals
         ran = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120, check=False)
         if "KeyboardInterrupt" not in ran.stderr:

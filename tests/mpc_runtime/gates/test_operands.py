@@ -16,12 +16,12 @@ import pytest
 from mpc_runtime import gates, kernels
 from mpc_runtime.gates import GATES, Gate
 from mpc_runtime.registers import Form
-from tests.gates.test_product import correlation
-from tests.gates.test_sample_tables import CASES as CURVES
-from tests.gates.test_sample_tables import SCALE
-from tests.gates.test_sample_tables import gate as table_of
-from tests.gates.values import integers, modulo, signed, some_words, to_words
 from tests.loaded import registers_laid, scattered, scattered_and_read_only
+from tests.mpc_runtime.gates.test_product import correlation
+from tests.mpc_runtime.gates.test_sample_tables import CASES as CURVES
+from tests.mpc_runtime.gates.test_sample_tables import SCALE
+from tests.mpc_runtime.gates.test_sample_tables import gate as table_of
+from tests.mpc_runtime.gates.values import integers, modulo, signed, some_words, to_words
 from tests.plans_by_hand import BITS, PLANES, Builder, compare
 from tests.traced import Trace, trace
 

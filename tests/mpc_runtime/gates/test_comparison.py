@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mpc_runtime.gates import Combine, ToBit, ToPlanes
-from tests.gates.values import few, forced_wire, signed, some_words, to_words
+from tests.mpc_runtime.gates.values import few, forced_wire, signed, some_words, to_words
 from tests.plans_by_hand import BITS, PLANES, Builder, compare
 from tests.streams import bit_planes, plane_bits
 from tests.traced import trace

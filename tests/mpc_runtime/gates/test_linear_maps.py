@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mpc_runtime.gates import Add, Broadcast, Concat, Pad, Reshape, Scale, Slice, Sum, Transpose, WindowSum, Xor
 from mpc_runtime.registers import Form
-from tests.gates.values import few, integers, modulo, some_words
+from tests.mpc_runtime.gates.values import few, integers, modulo, some_words
 from tests.plans_by_hand import BITS, Builder
 from tests.traced import trace
 

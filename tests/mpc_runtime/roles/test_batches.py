@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mpc_runtime.errors import InputError
 from mpc_runtime.roles.batches import Batches
-from tests.runtime.plans import linear
+from tests.mpc_runtime.plans import linear
 
 
 @settings(max_examples=30, deadline=None)

@@ -21,7 +21,8 @@ import pytest
 from mpc_runtime.errors import Error, InputError, PeerError
 from mpc_runtime.program import prepare_feed
 from mpc_runtime.session import Session, launch_plan
-from tests.runtime.plans import linear
+from tests.mpc_runtime.plans import linear
+from tests.waiting import all_gone, gone
 
 W = np.arange(12).reshape(3, 4) - 5
 X = np.arange(6).reshape(2, 3)
@@ -30,19 +31,6 @@ DEATH_SECONDS = 10
 
 def launch(**sizes: int) -> Session:
     return launch_plan(linear(**sizes), prepare_feed)
-
-
-def gone(pid: int) -> bool:
-    """Whether a process has ended (a zombie has)."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        pass
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    return sys.platform.startswith("linux")
 
 
 @pytest.fixture(scope="module")
@@ -160,9 +148,9 @@ def test_a_machine_that_stops_without_dying_is_noticed() -> None:
 
 
 PARENT = """
-    import sys, time
-    sys.path[:0] = {paths!r}
-    from plans import linear
+    import sys
+    sys.path.insert(0, {top!r})
+    from tests.mpc_runtime.plans import linear
     from mpc_runtime.program import prepare_feed
     from mpc_runtime.session import launch_plan
     import numpy as np
@@ -177,9 +165,8 @@ PARENT = """
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_children_end_with_their_parent(tmp_path: Path, how: signal.Signals) -> None:
-    root = Path(__file__).resolve().parents[2]
     script = tmp_path / "parent.py"
-    script.write_text(textwrap.dedent(PARENT).format(paths=[str(root), str(root / "tests" / "runtime")]))
+    script.write_text(textwrap.dedent(PARENT).format(top=str(Path(__file__).resolve().parents[2])))
     parent = subprocess.Popen(
         [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
     )
@@ -189,7 +176,4 @@ def test_children_end_with_their_parent(tmp_path: Path, how: signal.Signals) -> 
     os.killpg(parent.pid, how)
     parent.wait(10)
     parent.stdout.close()
-    until = time.monotonic() + 5
-    while not all(map(gone, pids)) and time.monotonic() < until:
-        time.sleep(0.05)
-    assert all(map(gone, pids))
+    assert all_gone(pids)

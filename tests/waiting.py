@@ -1,0 +1,77 @@
+"""Tests that wait for a fact, and never for a time: whoever waits here goes on as soon as it holds.
+
+    until(lambda: path.exists())
+    assert all_gone(pids)
+    found = at_once(lambda: session.run(x=x), session.close)
+
+The deadline turns a wait without an end into a failure. It is far more than anything takes on a loaded machine, so it
+measures nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+SECONDS = 120.0
+STEP = 0.005
+
+
+def until(fact: Callable[[], object]) -> None:
+    """Returns when the fact holds; an error when it never does."""
+    assert holds(fact), "what the test waits for has not happened"
+
+
+def holds(fact: Callable[[], object]) -> bool:
+    """Whether it holds now, or soon."""
+    end = time.monotonic() + SECONDS
+    while not fact():
+        if time.monotonic() > end:
+            return False
+        time.sleep(STEP)
+    return True
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended (a zombie has)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return sys.platform.startswith("linux")
+
+
+def all_gone(pids: Iterable[int]) -> bool:
+    """Whether these processes end, which takes them a moment."""
+    pids = list(pids)
+    return holds(lambda: all(map(gone, pids)))
+
+
+def at_once(*work: Callable[[], Any]) -> list[Any]:
+    """What each returns or raises, done at the same time by threads; an error when one of them does not end."""
+    found: list[Any] = [None] * len(work)
+    start = threading.Barrier(len(work))
+
+    def do(i: int) -> None:
+        start.wait(SECONDS)
+        try:
+            found[i] = work[i]()
+        except BaseException as error:
+            found[i] = error
+
+    threads = [threading.Thread(target=do, args=(i,), daemon=True) for i in range(len(work))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(SECONDS)
+    assert not any(thread.is_alive() for thread in threads), "a call has not returned"
+    return found
