@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from tests.waiting import SECONDS
+
 ROOT = Path(__file__).resolve().parents[1]
 SERVERS = {"dealer": ["dealer"], "p0": ["party", "0"], "p1": ["party", "1"]}
 
@@ -24,7 +26,7 @@ def environment() -> dict[str, str]:
 
 def mpcc(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        command(*arguments), cwd=folder, env=environment(), capture_output=True, text=True, timeout=60, check=False
+        command(*arguments), cwd=folder, env=environment(), capture_output=True, text=True, timeout=SECONDS, check=False
     )
     assert "Traceback" not in done.stderr, done.stderr
     return done

@@ -11,9 +11,11 @@ measures nothing.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -54,6 +56,27 @@ def all_gone(pids: Iterable[int]) -> bool:
     """Whether these processes end, which takes them a moment."""
     pids = list(pids)
     return holds(lambda: all(map(gone, pids)))
+
+
+def interrupt_run(party: int) -> None:
+    """Interrupts this program, as Ctrl-C does, while its main thread waits for the answer of a run. party: the process
+    of a party, which is stopped so that the run does not end before."""
+    os.kill(party, signal.SIGSTOP)
+    until(lambda: "wait_answer" in calls_of_main())
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def calls_of_main() -> list[str]:
+    """The names of the functions that the main thread is in."""
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)
+    return [each.f_code.co_name for each, _ in traceback.walk_stack(frame)] if frame else []
+
+
+def in_thread(work: Callable[[], Any]) -> threading.Thread:
+    """Begins the work beside the test; it does not keep a test from ending."""
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return thread
 
 
 def at_once(*work: Callable[[], Any]) -> list[Any]:

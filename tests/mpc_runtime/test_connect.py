@@ -14,6 +14,7 @@ import pytest
 
 import mpc_runtime as mpc
 from tests.terminal import command, environment, free_port, mpcc, started
+from tests.waiting import SECONDS
 
 MODEL = """model meeting
 role bank, bureau
@@ -57,7 +58,7 @@ def test_the_nth_submissions_of_all_roles_meet(folder: Path) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(SECONDS)
     assert np.allclose(found["bank"], xs * ys + W, atol=1e-3)
     assert np.array_equal(found["bank"], found["bureau"])
 
@@ -95,7 +96,7 @@ def test_machines_of_one_role_take_turns(folder: Path) -> None:
         for _ in range(6):
             session.run(y=np.ones(3))
     for thread in threads:
-        thread.join(60)
+        thread.join(SECONDS)
     for name, x in asked.items():
         assert np.allclose(answers[name], [x - W] * 3, atol=1e-3)
 
@@ -108,7 +109,7 @@ def test_a_client_that_is_killed_after_submitting_harms_nobody(folder: Path) -> 
     with mpc.connect(cluster, program, role="bureau") as bureau:
         bureau.provide({"w": W})
         lost = subprocess.Popen(words, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        deadline = threading.Timer(60, lost.kill)
+        deadline = threading.Timer(SECONDS, lost.kill)
         deadline.start()
         assert lost.stderr is not None
         said = iter(lost.stderr.readline, b"")
@@ -121,7 +122,7 @@ def test_a_client_that_is_killed_after_submitting_harms_nobody(folder: Path) -> 
             waiting = threading.Thread(target=lambda: found.update(bureau.run(y=np.ones(3))))
             waiting.start()
             assert np.allclose(bank.run(x=np.zeros(3))["z"], W, atol=1e-3)
-            waiting.join(60)
+            waiting.join(SECONDS)
     assert np.allclose(found["z"], W, atol=1e-3)
 
 

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,11 +21,10 @@ from mpc_runtime.errors import Error, InputError, PeerError
 from mpc_runtime.program import prepare_feed
 from mpc_runtime.session import Session, launch_plan
 from tests.mpc_runtime.plans import linear
-from tests.waiting import all_gone, gone
+from tests.waiting import SECONDS, all_gone, gone, in_thread
 
 W = np.arange(12).reshape(3, 4) - 5
 X = np.arange(6).reshape(2, 3)
-DEATH_SECONDS = 10
 
 
 def launch(**sizes: int) -> Session:
@@ -115,21 +113,20 @@ def test_a_killed_machine_is_named_with_the_op_and_nothing_is_left(victim: str) 
     with launch(chain=2000) as session:
         session.provide({"w": W})
         session.run(x=X)
-        pids = session.pids
-        died = []
+        pids, began = session.pids, threading.Event()
 
         def kill() -> None:
-            died.append(time.monotonic())
+            assert began.wait(SECONDS)
             os.kill(pids[victim], signal.SIGKILL)
 
-        threading.Timer(0.1, kill).start()
+        in_thread(kill)
         with pytest.raises(PeerError, match=f"{victim} was killed by SIGKILL") as caught:
             while True:
                 session.run(x=X)
-        assert time.monotonic() - died[0] < DEATH_SECONDS
+                began.set()
         assert caught.value.peer == victim
         if victim != "dealer":  # the dealer may be missed between two executions
-            between = re.fullmatch(r"run \d+", caught.value.op)  # on a busy machine the run had not begun
+            between = re.fullmatch(r"run \d+|between executions", caught.value.op)  # a run had ended, or not begun
             assert between or "linear.ppml:3" in caught.value.op
         assert all(map(gone, pids.values()))
         with pytest.raises(Error, match="the session has ended"):
@@ -141,10 +138,8 @@ def test_a_machine_that_stops_without_dying_is_noticed() -> None:
     with launch(chain=2000) as session:
         session.provide({"w": W})
         os.kill(session.pids["p1"], signal.SIGSTOP)
-        began = time.monotonic()
-        with pytest.raises(PeerError, match="p1 is gone"):
+        with pytest.raises(PeerError, match="p1 is gone"):  # where nobody notices, p0 gives up with other words
             session.run(x=X)
-        assert time.monotonic() - began < DEATH_SECONDS
 
 
 PARENT = """
@@ -174,6 +169,6 @@ def test_children_end_with_their_parent(tmp_path: Path, how: signal.Signals) -> 
     pids = [int(pid) for pid in parent.stdout.readline().split()]
     assert len(pids) == 3
     os.killpg(parent.pid, how)
-    parent.wait(10)
+    parent.wait(SECONDS)
     parent.stdout.close()
     assert all_gone(pids)

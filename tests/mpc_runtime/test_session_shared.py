@@ -11,7 +11,7 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,8 +23,9 @@ import pytest
 import mpc_runtime as mpc
 from mpc_runtime.program import prepare_feed
 from mpc_runtime.session import Session, launch_plan
+from mpc_runtime.sessions.turns import on_a_thread
 from tests.mpc_runtime.plans import linear
-from tests.waiting import SECONDS, all_gone, at_once, gone
+from tests.waiting import SECONDS, all_gone, at_once, gone, in_thread, interrupt_run
 
 W = np.arange(12).reshape(3, 4) - 5
 X = np.arange(6).reshape(2, 3)
@@ -175,36 +176,34 @@ def test_a_web_server_of_asyncio(session: Session) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
         length = next(line.split(b":")[1] for line in head.lower().splitlines() if line.startswith(b"content-length"))
         question = json.loads(await reader.readexactly(int(length)))
+        before = len(beating)
         try:
             status, answer = b"200 OK", (await session.run_async(x=question))["y"].tolist()
+            went_on.append(len(beating) > before)
         except mpc.InputError as error:
             status, answer = b"400 Bad Request", str(error)
         writer.write(b"HTTP/1.0 " + status + b"\r\n\r\n" + json.dumps(answer).encode())
         await writer.drain()
         writer.close()
 
-    async def serve() -> int:
+    async def serve() -> None:
         server = await asyncio.start_server(endpoint, "127.0.0.1", 0)
         async with server:
             beats = asyncio.create_task(count_beats())
             await asyncio.wait_for(
-                asyncio.wrap_future(in_thread(lambda: assert_serves(server.sockets[0].getsockname()[1]))), SECONDS
+                asyncio.wrap_future(on_a_thread(lambda: assert_serves(server.sockets[0].getsockname()[1]))), SECONDS
             )
             beats.cancel()
-        return len(beating)
 
     async def count_beats() -> None:
         while True:
             beating.append(None)
-            await asyncio.sleep(0.001)
-
-    def in_thread(work: Callable[[], None]) -> Any:
-        from mpc_runtime.sessions.turns import on_a_thread
-
-        return on_a_thread(work)
+            await asyncio.sleep(0)
 
     beating: list[None] = []
-    assert asyncio.run(serve()) > 20  # the loop went on while runs were computed
+    went_on: list[bool] = []
+    asyncio.run(serve())
+    assert len(went_on) == 8 * 5 and all(went_on)  # the loop went on while runs were computed
 
 
 # -- asyncio ------------------------------------------------------------------------------------------------------
@@ -302,12 +301,17 @@ def test_a_machine_that_dies_is_named_to_all_who_wait() -> None:
 
 def test_a_call_that_is_interrupted_ends_the_session_for_all() -> None:
     with launch(chain=2000) as session:
-        pids = list(session.pids.values())
-        timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
-        timer.start()
+        pids, began = list(session.pids.values()), threading.Event()
+
+        def interrupt() -> None:
+            assert began.wait(SECONDS)
+            interrupt_run(session.pids["p1"])
+
+        in_thread(interrupt)
         with pytest.raises(KeyboardInterrupt):
             while True:
                 session.run(x=X)
+                began.set()
         with pytest.raises(mpc.Error, match="it was interrupted"):
             session.run(x=X)
         assert all(map(gone, pids))

@@ -17,6 +17,7 @@ from tests.loaded import loaded
 from tests.memory_channel import channel_pair, material_pipe
 from tests.models_in_memory import all_models, model
 from tests.traced import KEYS, random_shares, split
+from tests.waiting import SECONDS
 
 NAME = "relu(x * z)"
 TEXT = dict(all_models())[NAME]
@@ -74,7 +75,7 @@ def honest_party_meets(what: str, at: int, bad: int) -> PeerError:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(SECONDS)
     found = raised[1 - bad]
     assert isinstance(found, PeerError)
     return found
@@ -129,7 +130,7 @@ def test_material_that_ends_early(how: str) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(SECONDS)
     named = [e.peer for e in raised.values() if isinstance(e, PeerError)]
     assert len(named) == 2 and "dealer" in named
 

@@ -9,8 +9,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
-from collections.abc import Callable
 from concurrent.futures import CancelledError
 from pathlib import Path
 
@@ -18,16 +16,7 @@ import pytest
 
 from mpc_runtime.errors import Error, PeerError
 from mpc_runtime.sessions.turns import Ending, Turns
-
-SECONDS = 30.0
-
-
-def until(true: Callable[[], bool]) -> None:
-    """Waits for what other threads bring about."""
-    end = time.monotonic() + SECONDS
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.001)
+from tests.waiting import SECONDS, until
 
 
 def waiting(turns: Turns) -> int:
@@ -181,7 +170,7 @@ def test_an_interrupt_at_any_moment_leaves_nobody_waiting_for_ever(tmp_path: Pat
     script = tmp_path / "interrupted.py"
     script.write_text(textwrap.dedent(INTERRUPTED).format(root=str(Path(__file__).resolve().parents[3])))
     for _ in range(3):  # a signal may hit the script itself, between its loop and the end of the signals
-        ran = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120, check=False)
+        ran = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=SECONDS, check=False)
         if "KeyboardInterrupt" not in ran.stderr:
             break
     assert (ran.stdout, ran.stderr) == ("done\n", "")

@@ -7,7 +7,6 @@ from __future__ import annotations
 import gc
 import os
 import signal
-import threading
 import warnings
 from collections.abc import Iterator
 from functools import partial
@@ -24,7 +23,7 @@ from mpc_runtime.sessions import variants
 from mpc_runtime.sessions.deployed import Deployment
 from mpc_runtime.sessions.variants import Variants, free_memory
 from tests.mpc_runtime.plans import linear
-from tests.waiting import all_gone, at_once
+from tests.waiting import all_gone, at_once, in_thread, interrupt_run
 
 MODEL = """model scores
 role client, modeller
@@ -94,15 +93,17 @@ def test_a_start_is_paid_by_what_it_saves() -> None:
 
 @given(batch=st.integers(1, 3000), counts=st.lists(st.integers(1, 100_000), min_size=1, max_size=20))
 def test_the_choice_is_never_much_slower_than_the_best_fixed_batch(batch: int, counts: list[int]) -> None:
-    found = Variants(Fake(plan(batch)), plan, Fake)
-    found._lost = 1e9  # as if the start had been paid for
-    for count in counts:
-        found._lost = 1e9
-        chosen = found._seconds(count, size(found.best(count)))
-        best = min(found._seconds(count, each) for each in {*np.geomspace(1, count, 50).astype(int).tolist(), count})
-        assert chosen <= 1.5 * best
-        assert len(found.all) <= 1 + variants.KEPT
-        assert found.all[0] is found.base
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(variants, "START_SECONDS", 0.0)  # the start is paid for
+        found = Variants(Fake(plan(batch)), plan, Fake)
+        for count in counts:
+            chosen = found._seconds(count, size(found.best(count)))
+            best = min(
+                found._seconds(count, each) for each in {*np.geomspace(1, count, 50).astype(int).tolist(), count}
+            )
+            assert chosen <= 1.5 * best
+            assert len(found.all) <= 1 + variants.KEPT
+            assert found.all[0] is found.base
 
 
 def test_what_is_used_stays_and_what_is_not_goes(eager: None) -> None:
@@ -298,18 +299,19 @@ def test_an_error_carries_the_rows_that_are_done() -> None:
         assert (caught.value.done_rows, caught.value.partial) == (0, {})
 
 
-def test_a_lost_machine_and_an_interrupt_leave_what_is_done() -> None:
+def test_a_lost_machine_and_an_interrupt_leave_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(variants, "START_SECONDS", float("inf"))  # in runs of one row
     for how, error in (("p1", mpc.PeerError), ("", mpc.Interrupted)):
         with mpc.launch(PROGRAM) as session:
             session.provide(WEIGHTS)
-            session._variants._lost = -1e9  # in runs of one row
             pids = session.pids
             x = rows(100_000)
 
             def report(done: int, of: int, pids: dict[str, int] = pids, how: str = how) -> None:
-                if done == 50:
-                    pid, number = (pids[how], signal.SIGKILL) if how else (os.getpid(), signal.SIGINT)
-                    threading.Timer(0.01, os.kill, (pid, number)).start()
+                if done == 50 and how:
+                    os.kill(pids[how], signal.SIGKILL)
+                elif done == 50:
+                    in_thread(lambda: interrupt_run(pids["p1"]))
 
             with pytest.raises(error) as caught:
                 session.run_batches(x=x, progress=report)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from mpc_runtime.errors import PeerError
@@ -12,8 +12,14 @@ from mpc_runtime.transport.node import Hello, Node
 
 
 @contextmanager
-def mesh(names: tuple[str, ...] = ("p0", "p1"), plans: dict[str, str] | None = None) -> Iterator[dict[str, Node]]:
-    """Servers that listen and are linked to each other, not yet met."""
+def mesh(
+    names: tuple[str, ...] = ("p0", "p1"),
+    plans: dict[str, str] | None = None,
+    by: Callable[[str], str] | None = None,
+) -> Iterator[dict[str, Node]]:
+    """Servers that listen and are linked to each other, not yet met. by: the address at which p1 is to look for p0's
+    stream, from the address where it is.
+    """
     keys = {name: KeyPair.generate() for name in names}
     with ExitStack() as stack:
         nodes = {}
@@ -25,7 +31,8 @@ def mesh(names: tuple[str, ...] = ("p0", "p1"), plans: dict[str, str] | None = N
         for name, node in nodes.items():
             for other in names:
                 if other != name:
-                    node.connect(other, nodes[other].address, keys[other].public)
+                    stream = by(nodes[other].stream_address) if by and (name, other) == ("p1", "p0") else ""
+                    node.connect(other, nodes[other].address, keys[other].public, stream)
         yield nodes
 
 

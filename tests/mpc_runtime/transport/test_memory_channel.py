@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,6 +9,7 @@ from hypothesis import strategies as st
 
 from mpc_runtime.errors import Error, PeerError
 from tests.memory_channel import channel_pair, material_pipe
+from tests.waiting import in_thread
 
 
 def test_messages_arrive_whole_and_in_order() -> None:
@@ -43,7 +42,7 @@ def test_a_deadline_names_the_peer_and_the_op() -> None:
 def test_closing_wakes_a_waiting_peer_after_what_was_sent() -> None:
     p0, p1 = channel_pair()
     p0.send(b"last")
-    threading.Timer(0.02, p0.close, args=("killed",)).start()
+    in_thread(lambda: p0.close("killed"))
     assert bytes(p1.recv(4, "a")) == b"last"
     with pytest.raises(PeerError, match="p0 is gone while we wait at b: killed"):
         p1.recv(4, "b")

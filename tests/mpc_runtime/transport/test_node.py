@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import threading
-
 import numpy as np
 import pytest
 
 from mpc_runtime.errors import InputError, MaterialError, PeerError
 from mpc_runtime.transport.curve import KeyPair
+from mpc_runtime.transport.link import Message
 from mpc_runtime.transport.node import Hello, Node, check_loopback
 from mpc_runtime.transport.records import MaterialSink, MaterialSource, PeerChannel
 from mpc_runtime.transport.sealed import FRAME_BYTES
 from tests.mpc_runtime.transport.nodes import meet, mesh
+from tests.waiting import in_thread
 
 NAMES = ("p0", "p1", "dealer")
 
@@ -57,7 +57,7 @@ def test_a_peer_that_closes_is_named_with_the_op() -> None:
     with mesh() as nodes:
         meet(nodes)
         other = nodes.pop("p1")
-        threading.Timer(0.1, other.close).start()
+        in_thread(other.close)
         with pytest.raises(PeerError, match="p1 is gone") as caught:
             PeerChannel(nodes["p0"], "p1").recv(1, "relu (lenet.ppml:14)")
         assert (caught.value.peer, caught.value.op) == ("p1", "relu (lenet.ppml:14)")
@@ -127,17 +127,19 @@ def test_material_is_read_wherever_the_reader_cuts_it_and_dropped_records_are_pa
 def test_the_dealer_is_held_back_by_its_window() -> None:
     with mesh(NAMES) as nodes:
         meet(nodes)
-        waits = []
+        written, waits = 0, []
         sink: MaterialSink
 
         def party_reads() -> None:
-            waits.append(sink._ahead_bytes)
-            sink._ahead_bytes = 0
+            waits.append(written)
+            read = Message("p0", b"", {"kind": "credit", "bytes": 3 << 20, "used": None}, [])
+            sink.credit(read)
 
         sink = MaterialSink(nodes["dealer"], "p0", 3 << 20, party_reads)
         for _ in range(10):
             sink.write(bytes(1 << 20))
-        assert waits == [3 << 20] * 3
+            written += 1
+        assert waits == [3, 6, 9]
 
 
 def test_addresses_elsewhere_are_refused() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import pytest
@@ -20,6 +20,7 @@ from mpc_runtime.transport.records import PeerChannel
 from mpc_runtime.transport.sealed import FRAME_BYTES, KEY_BYTES, Opener, Sealer
 from mpc_runtime.transport.socket import configure
 from tests.mpc_runtime.transport.nodes import meet, mesh
+from tests.waiting import SECONDS, in_thread
 
 KEY = bytes(range(KEY_BYTES))
 
@@ -118,12 +119,15 @@ class Tap:
 @contextmanager
 def tapped() -> Iterator[tuple[dict[str, Node], Tap]]:
     """p0 and p1, with a tap on what p0 says to p1."""
-    with mesh() as nodes:
-        link_to_p0 = nodes["p1"].links["p0"]
-        tap = Tap(nodes["p0"].stream_address)
-        link_to_p0._stream_address = tap.address
+    taps: list[Tap] = []
+
+    def by(address: str) -> str:
+        taps.append(Tap(address))
+        return taps[0].address
+
+    with mesh(by=by) as nodes:
         assert meet(nodes) == []
-        yield nodes, tap
+        yield nodes, taps[0]
 
 
 def test_nothing_readable_is_on_the_wire() -> None:
@@ -162,7 +166,8 @@ def test_a_stranger_is_not_let_in_and_takes_nothing_away() -> None:
                         | zmq.EVENT_DISCONNECTED
                     )
                     stranger.connect(nodes["p0"].stream_address)
-                    stranger.send(b"let me in")
+                    with suppress(zmq.Again):  # it may have been sent away already
+                        stranger.send(b"let me in", zmq.NOBLOCK)
                     assert monitor.poll(5000)
                     event = int.from_bytes(monitor.recv_multipart()[0][:2], "little")
                     assert event != zmq.EVENT_HANDSHAKE_SUCCEEDED
@@ -191,11 +196,18 @@ def test_a_second_connection_of_a_server_that_is_there_is_refused() -> None:
         again = Node(Hello("p1", "plan", 1), nodes["p1"].keys, 5.0)
         try:
             again.connect("p0", nodes["p0"].address, nodes["p0"].keys.public)
-            serve = threading.Timer(0.2, nodes["p0"].receive)
-            serve.start()
+            refused = threading.Event()
+
+            def serve() -> None:
+                while not refused.is_set():
+                    nodes["p0"].wait((), listen=True, seconds=0.1)
+                    assert nodes["p0"].receive() is None
+
+            serving = in_thread(serve)
             with pytest.raises(PeerError, match="p1 is connected to p0 already"):
                 again.meet(["p0"], 5.0)
-            serve.join()
+            refused.set()
+            serving.join(SECONDS)
         finally:
             again.close()
         nodes["p0"].send("p1", b"as before")
@@ -204,10 +216,10 @@ def test_a_second_connection_of_a_server_that_is_there_is_refused() -> None:
 
 def test_a_closed_second_port_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(link, "STREAM_SECONDS", 0.5)
-    with mesh() as nodes, socket.create_server(("127.0.0.1", 0)) as silent:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
-        nodes["p1"].links["p0"]._stream_address = address
-        errors = meet(nodes)
+        with mesh(by=lambda _: address) as nodes:
+            errors = meet(nodes)
     assert any(f"but not at {address}, where it sends its data: is that port open?" in str(e) for e in errors)
 
 
@@ -267,7 +279,7 @@ def test_a_server_that_dies_while_others_are_awaited_is_named() -> None:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(15)
+            thread.join(SECONDS)
         assert ["p0 is gone" in str(error) for error in errors] == [True]
         dealer.close()
 
