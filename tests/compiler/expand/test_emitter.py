@@ -110,6 +110,16 @@ def test_a_value_that_is_open_is_not_opened_again(asked: list[tuple[str, int]], 
     assert count[FromPublic] == (mode == PUBLIC)
 
 
+@given(st.lists(st.integers(4, 9), min_size=1))
+def test_a_value_is_opened_at_its_lowest_scale_whichever_is_asked_for_first(scales: list[int]) -> None:
+    unit = Unit()
+    h = unit.held(WHOLE, scale=4)
+    for scale in scales:
+        unit.e.wire(h, scale)
+    (opening,) = unit.gates(Open)
+    assert opening.x == h.words[SHARE, 4]  # type: ignore[attr-defined]
+
+
 @settings(max_examples=40)
 @given(numbers=st.lists(st.integers(-(2**23), 2**23 - 1), min_size=1), finer=st.integers(1, 12))
 def test_a_coarser_form_is_truncated_once(numbers: list[int], finer: int) -> None:
