@@ -11,6 +11,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 TOP = Path(__file__).parents[1]
 OURS = ("dsl", "compiler", "mpc_runtime")
 FACE = {"program", "session", "bench", "__init__"}
@@ -138,6 +140,13 @@ def test_the_arrows_of_the_compiler() -> None:
     assert [each for each in found if each[2] not in COMPILER[each[1]]] == []
     folders = {path.name for path in (TOP / "compiler").iterdir() if (path / "__init__.py").exists()}
     assert folders == COMPILER.keys() | {"cli"}
+
+
+@pytest.mark.parametrize("package", OURS)
+def test_tests_mirror_the_tree(package: str) -> None:
+    folders = {path.name for path in (TOP / package).iterdir() if (path / "__init__.py").exists()}
+    tested = {path.name for path in (TOP / "tests" / package).iterdir() if list(path.glob("test_*.py"))}
+    assert tested == folders
 
 
 def test_the_language_stands_alone():

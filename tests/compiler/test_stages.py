@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 import mpc_runtime as mpc
-from compiler.expand.layouts import LAN, WAN, cheapest, cost, layout
 from mpc_runtime.gates import Open
 from mpc_runtime.plan import FORMAT
+from tests.zoo import MODELS
 
 MODEL = """model small
 role client, modeller
@@ -29,6 +30,11 @@ output best = argmax(logits, axis=1) to client
 @pytest.mark.parametrize("stage", ["ast", "graph", "oplist", "plan"])
 def test_prints(stage: str, golden: Callable[[str, str], None]) -> None:
     golden(f"small.{stage}.txt", mpc.compile(text=MODEL).emit(stage))
+
+
+@pytest.mark.parametrize("path", sorted(MODELS.glob("*.ppml")), ids=lambda path: path.stem)
+def test_every_model_becomes_the_same_gates(path: Path, golden: Callable[[str, str], None]) -> None:
+    golden(f"{path.stem}.oplist.txt", mpc.compile(path).emit("oplist"))
 
 
 def test_the_same_source_gives_the_same_bytes() -> None:
@@ -66,24 +72,6 @@ def test_another_format_is_refused_with_both_named(tmp_path) -> None:
     (tmp_path / "new.plan").write_bytes(data)
     with pytest.raises(mpc.CompileError, match=rf"format 99.*reads format {FORMAT}"):
         mpc.load(tmp_path / "new.plan")
-
-
-def test_layouts_are_those_of_the_published_table() -> None:
-    """PROTOCOLS section 3.2: offline bytes and online bits of the cheapest layouts."""
-    published = {
-        (15, 2): (8.0, 8), (23, 2): (19.5, 10), (31, 2): (37.0, 12), (39, 2): (64.5, 14), (47, 2): (104, 16),
-        (63, 2): (235.5, 18), (15, 3): (4.6, 17), (31, 3): (12.5, 29), (63, 3): (36.1, 49),
-    }  # fmt: skip
-    for (width, rounds), (offline, online) in published.items():
-        found = cheapest(width, rounds)
-        assert found is not None and found.rounds == rounds and sum(found.widths) == width
-        bits, opened = cost(found.widths, found.tree)
-        assert abs(bits / 8 - offline) < 0.06 and opened == online
-
-
-def test_fewer_rounds_on_a_slow_network_for_few_elements() -> None:
-    assert layout(31, 100, WAN).rounds == layout(31, 10**6, LAN).rounds == 2
-    assert layout(63, 10**6, WAN).rounds > 2
 
 
 @pytest.mark.parametrize("weight", [8, 16, 20])

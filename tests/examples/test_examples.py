@@ -19,6 +19,7 @@ from safetensors.numpy import load_file
 import examples
 import mpc_runtime as mpc
 from examples.seeds.photos import draw
+from tests.waiting import SECONDS
 
 FOLDER = Path(examples.__file__).parent
 TOLERANCE = 2e-3  # what a model of this size may differ from float64
@@ -99,7 +100,7 @@ def test_lenet_predicts_what_plaintext_predicts(mnist):
 def test_a_demo_runs_as_its_readme_says(module, arguments):
     done = subprocess.run(
         [sys.executable, "-m", f"examples.{module}", *arguments],
-        cwd=FOLDER.parent, capture_output=True, text=True, timeout=120,
+        cwd=FOLDER.parent, capture_output=True, text=True, timeout=SECONDS,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "plaintext" in done.stdout and "rounds" in done.stdout

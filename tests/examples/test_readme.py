@@ -15,6 +15,7 @@ import pytest
 import mpc_runtime as mpc
 from compiler.cli.main import COMMANDS
 from examples.digits.demo import three_free_ports
+from tests.waiting import SECONDS
 
 TOP = Path(__file__).parents[2]
 README = (TOP / "README.md").read_text()
@@ -60,13 +61,13 @@ def test_five_terminals(tmp_path):
                 continue
             if command[0] == "init-cluster":
                 command += ["--port", str(three_free_ports())]
-            done = subprocess.run([mpcc, *command], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+            done = subprocess.run([mpcc, *command], cwd=tmp_path, capture_output=True, text=True, timeout=SECONDS)
             assert done.returncode == 0, done.stderr
     finally:
         for server in servers:
             server.terminate()
         for server in servers:
-            server.wait(10)
+            server.wait(SECONDS)
     plain = mpc.compile(tmp_path / "digits.ppml").reference({"image": image}, tmp_path / "digits.safetensors")
     printed = [float(x) for x in re.findall(r"-?\d+\.\d*(?:e-\d+)?", done.stdout)]
     assert abs(np.array(printed) - plain["probabilities"][0]).max() < 2e-3

@@ -1,0 +1,285 @@
+"""The command line as users meet it: exit codes, messages without tracebacks, files in and out, five terminals."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from compiler.cli.main import COMMANDS
+from mpc_runtime.plan import FORMAT
+from tests.terminal import ROOT, command, environment, free_port, mpcc, started
+from tests.waiting import SECONDS
+
+MODEL = """model credit
+role bank, bureau
+dim  batch = 2
+input x : [batch, 3] from bank   in [-4, 4]
+param w : [3, 1]     from bureau in [-4, 4]
+output score = x @ w to bank
+"""
+BAD = MODEL.replace("x @ w", "x @ v").replace("dim  batch", "dmi  batch")
+W = np.array([[1.0], [-2.0], [0.5]])
+X = np.linspace(-4, 4, 15).reshape(5, 3)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "credit.ppml").write_text(MODEL)
+    (tmp_path / "bad.ppml").write_text(BAD)
+    np.save(tmp_path / "w.npy", W)
+    np.savez(tmp_path / "weights.npz", w=W)
+    np.save(tmp_path / "x.npy", X)
+    return tmp_path
+
+
+def test_help_lists_every_command_and_version_says_what_counts(folder: Path) -> None:
+    text = mpcc(folder, "--help").stdout
+    for name in COMMANDS:
+        assert f"  {name} " in text
+    assert "--param" in mpcc(folder, "run", "--help").stdout
+    assert f"plan format {FORMAT}, kernels" in mpcc(folder, "--version").stdout
+
+
+def test_check_and_exit_codes(folder: Path) -> None:
+    good, bad = mpcc(folder, "check", "credit.ppml"), mpcc(folder, "check", "bad.ppml")
+    assert (good.returncode, good.stdout) == (0, "credit.ppml: ok (batch = 2)\n")
+    assert bad.returncode == 1
+    assert "bad.ppml:3:1: error:" in bad.stderr
+    assert mpcc(folder, "check").returncode == 2
+    assert "Did you mean 'check'?" in mpcc(folder, "chekc").stderr
+    assert mpcc(folder, "check", "none.ppml").stderr.startswith("error: none.ppml: cannot be read")
+    found = mpcc(folder, "check", "--json", "bad.ppml")
+    assert found.returncode == 1
+    assert json.loads(found.stdout)[0]["line"] == 3
+
+
+def test_warnings_are_shown_once(folder: Path) -> None:
+    (folder / "unused.ppml").write_text(MODEL.replace("output", "input z : [2] from bank in [0, 1]\noutput"))
+    done = mpcc(folder, "check", "unused.ppml")
+    assert done.returncode == 0
+    assert done.stderr.count("the input `z` is never used") == 1
+    assert "CompileWarning" not in done.stderr
+    assert "looks like a model's text" in mpcc(folder, "check", MODEL).stderr
+
+
+def test_a_plan_stands_wherever_a_file_does(folder: Path) -> None:
+    assert mpcc(folder, "compile", "credit.ppml", "--dim", "batch=3").returncode == 0
+    explained = json.loads(mpcc(folder, "explain", "--json", "credit.plan").stdout)
+    assert explained["dims"] == {"batch": 3}
+    assert explained["cost"]["online_bytes"] > 0
+    assert any("score" in sentence for sentence in explained["leakage"])
+    again = mpcc(folder, "compile", "credit.plan", "--dim", "batch=4")
+    assert again.returncode == 2
+    assert "its sizes and options are fixed" in again.stderr
+    (folder / "broken.plan").write_bytes((folder / "credit.plan").read_bytes()[:40])
+    assert "the plan is damaged" in mpcc(folder, "explain", "broken.plan").stderr
+
+
+@pytest.mark.parametrize("weights", [["weights.npz"], ["w=w.npy"]])
+def test_run_on_any_number_of_rows(folder: Path, weights: list[str]) -> None:
+    arguments = [part for w in weights for part in ("--param", w)]
+    done = mpcc(folder, "run", "credit.ppml", *arguments, "--input", "x=x.npy", "--output", "score=out.csv", "--json")
+    assert done.returncode == 0, done.stderr
+    assert np.allclose(json.loads(done.stdout)["results"]["score"], X @ W, atol=1e-3)
+    assert np.allclose(np.loadtxt(folder / "out.csv", delimiter=",", ndmin=2), X @ W, atol=1e-3)
+
+
+def test_run_says_what_is_wrong_before_anything_runs(folder: Path) -> None:
+    np.save(folder / "far.npy", X * 10)
+    far = mpcc(folder, "run", "credit.ppml", "--param", "weights.npz", "--input", "x=far.npy")
+    assert far.returncode == 1
+    assert "x[0, 0]: expected a value in [-4, 4], found -40" in far.stderr
+    other = mpcc(folder, "run", "credit.ppml", "--param", "weights.npz", "--input", "x=x.npy", "--output", "s=o.npy")
+    assert "no such output; the plan has score" in other.stderr
+    assert mpcc(folder, "run", "credit.ppml", "--input", "x").returncode == 2
+
+
+def test_simulation_stands_beside_float64(folder: Path) -> None:
+    np.save(folder / "two.npy", X[:2])
+    done = mpcc(folder, "run", "credit.ppml", "--simulate", "--json", "--param", "w=w.npy", "--input", "x=two.npy")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert np.allclose(found["results"]["score"], X[:2] @ W, atol=1e-3)
+    assert found["errors"]["score"] < 1e-3
+    assert found["violations"] == []
+
+
+@pytest.mark.parametrize("checked", [[], ["--checked"]])
+def test_a_simulation_that_leaves_its_ranges_fails(folder: Path, checked: list[str]) -> None:
+    promised = MODEL.replace("output score = x @ w", "score = x @ w in [-1, 1]\noutput score")
+    (folder / "promised.ppml").write_text(promised)
+    np.save(folder / "small.npy", X[:2] / 100)
+    np.save(folder / "two.npy", X[:2])
+    command = ["run", "promised.ppml", "--simulate", *checked, "--param", "w=w.npy"]
+    kept, broken = (mpcc(folder, *command, "--input", f"x={name}.npy") for name in ("small", "two"))
+    assert (kept.returncode, kept.stderr) == (0, "")
+    assert "every value stays in its range" in kept.stdout
+    assert broken.returncode == 1
+    assert "line 6: `score` is expected in [-1, 1]" in broken.stdout
+    assert broken.stderr.startswith("error: values leave their ranges")
+    assert ("promise score (line 6) in [-1, 1]: broken" in broken.stdout) == bool(checked)
+    assert ("promise score (line 6) in [-1, 1]: kept" in kept.stdout) == bool(checked)
+    asked = mpcc(folder, *command, "--json", "--input", "x=two.npy")
+    assert asked.returncode == 1
+    assert list(json.loads(asked.stdout)["checks"].values()) == [False] * len(checked)
+
+
+def test_a_check_is_no_output(folder: Path) -> None:
+    (folder / "promised.ppml").write_text(
+        MODEL.replace("output score = x @ w", "score = x @ w in [-90, 90]\noutput score")
+    )
+    arguments = ["--checked", "--param", "w=w.npy", "--input", "x=x.npy", "--output", "s=o.npy"]
+    assert "no such output; the plan has score\n" in mpcc(folder, "run", "promised.ppml", *arguments).stderr
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(folder: Path) -> None:
+    with subprocess.Popen(
+        command("explain", "credit.ppml"),
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        process.stdout.close()  # type: ignore[union-attr]
+        assert process.stderr.read() == ""  # type: ignore[union-attr]
+        assert process.wait(SECONDS) == 0
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [("score=o.xyz", "expected .npy .npz .csv .safetensors, found .xyz"), ("no/o.npz", "there is no folder no")],
+)
+def test_an_output_that_cannot_be_written_is_refused_before_the_run(folder: Path, output: str, message: str) -> None:
+    done = mpcc(folder, "run", "credit.ppml", "--output", output)  # with nothing to run on
+    assert done.returncode == 1
+    assert message in done.stderr
+
+
+def test_ports_that_do_not_exist_are_wrong_usage(folder: Path) -> None:
+    assert mpcc(folder, "init-cluster", "credit.ppml", "--port", "65534").returncode == 2
+    assert not (folder / "cluster.toml").exists()
+
+
+def test_a_role_is_told_whose_an_input_is_before_it_connects(folder: Path) -> None:
+    wrong = mpcc(folder, "submit", "credit.ppml", "--role", "bureau", "--input", "x=x.npy")
+    assert (wrong.returncode, wrong.stderr) == (1, "error: x: is an input of bank, not of bureau\n")
+    wrong = mpcc(folder, "provide", "credit.ppml", "--role", "bank", "--param", "weights.npz")
+    assert wrong.stderr == "error: no parameters of this plan are bank's; they are bureau's\n"
+    assert "no role 'shop'; it has bank, bureau" in mpcc(folder, "submit", "credit.ppml", "--role", "shop").stderr
+
+
+def test_the_doctor_names_a_file_once(folder: Path) -> None:
+    sick = mpcc(folder, "doctor", "none.ppml", "--cluster", "none.toml")
+    assert sick.returncode == 1
+    assert "BAD  none.toml: cannot be read: No such file" in sick.stdout
+    assert "BAD  none.ppml: cannot be read: No such file" in sick.stdout
+    assert "BAD  bad.ppml: 1 error\n     help: mpcc check bad.ppml shows" in mpcc(folder, "doctor", "bad.ppml").stdout
+    well = mpcc(folder, "doctor", "credit.ppml")
+    assert well.returncode == 0
+    assert "ok   credit.ppml: credit, plan " in well.stdout
+
+
+def test_the_doctor_looks_for_every_package_that_is_needed() -> None:
+    from compiler.cli.doctor import NEEDED
+
+    text = (ROOT / "pyproject.toml").read_text()
+    listed = re.search(r"^dependencies = \[(.*?)^\]", text, re.S | re.M)
+    assert listed is not None
+    named = set(re.findall(r'"([a-z]+)', listed[1])) - {"tomli"}  # of Python before 3.11
+    assert {"pyzmq" if module == "zmq" else module for module in NEEDED} == named
+
+
+def test_explain_explains_its_protocols(folder: Path) -> None:
+    text = mpcc(folder, "explain", "credit.ppml").stdout
+    assert "masked product  multiplies under masks" in text
+    assert "sample table" not in text
+    cost = json.loads(mpcc(folder, "explain", "credit.ppml", "--json").stdout)["cost"]
+    assert {name for op in cost["per_op"] for name in op["protocol"].split(", ") if name} == cost["protocols"].keys()
+
+
+@pytest.fixture
+def servers(folder: Path) -> Iterator[dict[str, subprocess.Popen[str]]]:
+    made = mpcc(folder, "init-cluster", "credit.ppml", "--port", free_port())
+    assert "mpcc party 0 credit.ppml" in made.stdout
+    with started(folder, "credit.ppml") as processes:
+        yield processes
+
+
+def test_five_terminals(folder: Path, servers: dict[str, subprocess.Popen[str]]) -> None:
+    given = mpcc(folder, "provide", "credit.ppml", "--param", "weights.npz")
+    assert (given.returncode, given.stdout) == (0, "p0 and p1 hold the parameters of bureau\n"), given.stderr
+    done = mpcc(folder, "submit", "credit.ppml", "--input", "x=x.npy", "--output", "score=score.npy")
+    assert done.returncode == 0, done.stderr
+    assert np.allclose(np.load(folder / "score.npy"), X @ W, atol=1e-3)
+
+    other = mpcc(folder, "submit", "credit.ppml", "--dim", "batch=3", "--input", "x=x.npy")
+    assert other.returncode == 1
+    assert "start both from the same plan" in other.stderr
+    wrong_key = mpcc(folder, "submit", "credit.ppml", "--key", "p0.key", "--input", "x=x.npy")
+    assert "does not list" in wrong_key.stderr
+    busy = mpcc(folder, "party", "1", "credit.ppml")
+    assert busy.returncode == 1
+    assert "cluster.toml:8: p1's address" in busy.stderr
+    assert mpcc(folder, "doctor", "credit.ppml", "--cluster", "cluster.toml").returncode == 0
+
+    servers["p1"].send_signal(signal.SIGTERM)
+    codes = {name: process.wait(SECONDS) for name, process in servers.items()}
+    assert codes == {"p1": 130, "p0": 1, "dealer": 1}
+    for name in ("p0", "dealer"):
+        assert "p1 was stopped" in (folder / f"{name}.log").read_text()
+
+
+def test_keygen_writes_the_secret_and_prints_the_public_half(folder: Path) -> None:
+    from mpc_runtime.deployment.cluster import load_key
+
+    made = mpcc(folder, "keygen", "client")
+    assert made.stdout.strip() == load_key(folder / "client.key").public
+    assert mpcc(folder, "keygen", "client").returncode == 1
+
+
+def test_interrupting_run_ends_everything_and_keeps_what_is_done(folder: Path) -> None:
+    (folder / "slow.ppml").write_text(MODEL.replace("x @ w", "x @ w * (batch / 2)"))  # another batch is another model
+    x = np.random.default_rng(0).uniform(-4, 4, (50_000, 3))
+    np.save(folder / "many.npy", x)
+    terminal, stderr = os.openpty()
+    words = ["run", "slow.ppml", "--param", "weights.npz", "--input", "x=many.npy", "--output", "score=done.npy"]
+    process = subprocess.Popen(
+        command(*words), cwd=folder, env={**environment(), "TERM": "xterm"}, stderr=stderr, start_new_session=True
+    )
+    os.close(stderr)
+    seen = shown = b""
+    while b"/50000" not in seen:  # the progress bar is there
+        seen += os.read(terminal, 4096)
+    os.killpg(process.pid, signal.SIGINT)
+    with suppress(OSError):  # the end of a terminal
+        while shown := os.read(terminal, 4096):
+            seen += shown
+    os.close(terminal)
+    assert process.wait(SECONDS) == 130
+    assert b"interrupted" in seen and b"rows of score were written" in seen
+    assert b"Traceback" not in seen
+    done = np.load(folder / "done.npy")
+    assert 0 < len(done) < 50_000
+    assert np.allclose(done, x[: len(done)] @ W, atol=1e-3)
+
+
+def test_a_submission_that_would_be_faster_in_larger_batches_says_so(
+    folder: Path, servers: dict[str, subprocess.Popen[str]]
+) -> None:
+    np.save(folder / "many.npy", np.zeros((1000, 3)))
+    mpcc(folder, "provide", "credit.ppml", "--param", "weights.npz")
+    done = mpcc(folder, "submit", "credit.ppml", "--input", "x=many.npy", "--output", "score=score.npy")
+    assert done.returncode == 0, done.stderr
+    assert "warning: 1000 rows take 500 runs of the plan, which is compiled for a batch of 2" in done.stderr
+    assert "--dim batch=1024" in done.stderr
+    assert (np.load(folder / "score.npy") == 0).all()

@@ -1,0 +1,86 @@
+"""Every bad model of tests/errors is refused with the messages beside it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from compiler.lowering.model import lower
+from compiler.pipeline import compile_source
+from dsl import parse
+from dsl.errors import SourceErrors, SyntaxErrors
+
+ERRORS = Path(__file__).parents[2] / "errors"
+GOOD = sorted((Path(__file__).parents[2] / "models").glob("*.ppml"))
+MODELS = sorted(ERRORS.glob("*.ppml"))
+
+
+@pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
+def test_bad_model(path: Path, golden: Callable[[str, str], None]) -> None:
+    with pytest.raises(SourceErrors) as caught:
+        lower(parse(path.read_text(), path.name))
+    golden(str(path.with_suffix(".txt")), f"{caught.value}\n")
+
+
+@pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
+def test_the_whole_compiler_refuses_it_at_the_same_lines(path: Path) -> None:
+    with pytest.raises(SourceErrors) as lowered:
+        lower(parse(path.read_text(), path.name))
+    with pytest.raises(SourceErrors) as compiled:
+        compile_source(path.read_text(), path.name)
+    assert set(compiled.value.diagnostics) >= set(lowered.value.diagnostics)
+
+
+def test_errors_of_the_passes_come_with_those_of_lowering() -> None:
+    with pytest.raises(SourceErrors) as caught:
+        compile_source(
+            """model m role c, d
+            input x : [2] from c in [2, 3]
+            param w : [2] from d in [2, 3]
+            output a = sqrt(x + w) to c
+            output b = unknown to c
+            output e = (x + w) * 1e9 to c
+            """,
+            "m.ppml",
+        )
+    assert [each.line for each in caught.value.diagnostics] == [4, 5, 6]
+
+
+def test_errors_of_what_could_be_read_come_with_those_of_the_grammar() -> None:
+    with pytest.raises(SourceErrors) as caught:
+        compile_source(
+            """model m role c, d
+            input x : [2, 3] from c
+            w = x % 2
+            layer f = dense(3
+            output a = softmax(x, axis=2) to c
+            output b = x @ x to c
+            output e = f(w) @ x to c
+            """,
+            "m.ppml",
+        )
+    assert [each.line for each in caught.value.diagnostics] == [3, 4, 5, 6]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_a_slip_of_the_grammar_has_no_followers(data: st.DataObject) -> None:
+    """What hangs on a statement that cannot be read is no error of its own."""
+    text = data.draw(st.sampled_from(GOOD)).read_text(encoding="utf-8")
+    code = re.sub(r"#.*", lambda comment: " " * len(comment[0]), text)
+    piece = data.draw(st.sampled_from(list(re.finditer(r"\w+|[^\w\s]+", code))))
+    slip = data.draw(
+        st.sampled_from(["", f"{piece[0]} {piece[0]}", piece[0] + "$", piece[0] + " )", piece[0] + " = 1"])
+    )
+    text = text[: piece.start()] + slip + text[piece.end() :]
+    try:
+        parse(text)
+    except SyntaxErrors as alone:
+        with pytest.raises(SourceErrors) as together:
+            compile_source(text, "<text>")
+        assert together.value.diagnostics == alone.diagnostics

@@ -1,0 +1,224 @@
+"""Products of masked values against Python's integers, in every form and ring, with and without work done ahead."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mpc_runtime.gates import Conv2d, MatMul, Mul, Square, Transpose
+from mpc_runtime.registers import Form
+from tests.mpc_runtime.gates.values import few, forced_wire, integers, modulo, some_words
+from tests.plans_by_hand import Builder
+from tests.traced import trace
+
+Array = np.ndarray
+U = np.uint64
+
+
+def correlation(
+    x: Array, w: Array, stride: tuple[int, int], padding: tuple[int, ...], dilation: tuple[int, int], groups: int
+) -> Array:
+    """The definition of a convolution, an output at a time, on Python integers."""
+    n, channels, height, wide = x.shape
+    out_channels, depth, kh, kw = w.shape
+    top, bottom, left, right = padding
+    padded = np.zeros((n, channels, height + top + bottom, wide + left + right), object)
+    padded[:, :, top : top + height, left : left + wide] = integers(x)
+    rows = (padded.shape[2] - (kh - 1) * dilation[0] - 1) // stride[0] + 1
+    columns = (padded.shape[3] - (kw - 1) * dilation[1] - 1) // stride[1] + 1
+    out = np.zeros((n, out_channels, rows, columns), object)
+    for o in range(out_channels):
+        first = o // (out_channels // groups) * depth
+        for i in range(rows):
+            for j in range(columns):
+                y, z = i * stride[0], j * stride[1]
+                window = padded[
+                    :,
+                    first : first + depth,
+                    y : y + kh * dilation[0] : dilation[0],
+                    z : z + kw * dilation[1] : dilation[1],
+                ]
+                out[:, o, i, j] = (window * integers(w[o])).sum(axis=(1, 2, 3))
+    return out
+
+
+def test_every_pair_with_every_pair_of_masks() -> None:
+    """x y and x^2 in a 4-bit ring: all values, all masks."""
+    x, y, rx, ry = (a.reshape(-1).astype(U) for a in np.meshgrid(*[np.arange(16)] * 4, indexing="ij"))
+    b = Builder()
+    wx, wy = b.wire(x, 4), b.wire(y, 4)
+    z, s = b.emit(Mul, x.shape, 4, x=wx, y=wy), b.emit(Square, x.shape, 4, x=wx)
+    with forced_wire(b, {wx: rx, wy: ry}):
+        t = trace(b.plan(0), b.values)
+    t.assert_exact()
+    assert np.array_equal(t.value(z), x * y % 16)
+    assert np.array_equal(t.value(s), x * x % 16)
+
+
+@few
+@given(st.data())
+def test_elementwise_with_broadcasting(data: st.DataObject) -> None:
+    bits = data.draw(st.integers(1, 64), "bits")
+    shapes = data.draw(
+        st.sampled_from([((), ()), ((4,), (4,)), ((3, 1), (1, 2)), ((2, 3), (3,)), ((1,), (5, 2)), ((600,), (600,))]),
+        "shapes",
+    )
+    forms = data.draw(
+        st.sampled_from(
+            [
+                (Form.WIRE, Form.WIRE),
+                (Form.SHARED, Form.PUBLIC),
+                (Form.CONSTANT, Form.SHARED),
+                (Form.WIRE, Form.CONSTANT),
+                (Form.CONSTANT, Form.BARE),
+                (Form.OFFSET, Form.CONSTANT),
+                (Form.PUBLIC, Form.CONSTANT),
+                (Form.PUBLIC, Form.PUBLIC),
+            ]
+        ),
+        "forms",
+    )
+    seed = data.draw(st.integers(0, 99), "seed")
+    x, y = some_words(shapes[0], bits, seed), some_words(shapes[1], bits, seed + 1)
+    b = Builder()
+    shape = np.broadcast_shapes(*shapes)
+    z = b.emit(Mul, shape, bits, x=b.form(forms[0], x, bits), y=b.form(forms[1], y, bits))
+    t = trace(b.plan(), b.values, seed=seed)
+    t.assert_exact()
+    assert np.array_equal(t.value(z), modulo(integers(x) * integers(y), bits).reshape(shape))
+
+
+@few
+@given(st.integers(1, 64), st.sampled_from([(), (1,), (3, 4), (513,)]), st.integers(0, 99))
+def test_squares(bits: int, shape: tuple[int, ...], seed: int) -> None:
+    x = some_words(shape, bits, seed)
+    b = Builder()
+    y = b.emit(Square, shape, bits, x=b.wire(x, bits))
+    t = trace(b.plan(), b.values, seed=seed)
+    t.assert_exact()
+    assert np.array_equal(t.value(y), modulo(integers(x) ** 2, bits).reshape(shape))
+
+
+@few
+@given(st.data())
+def test_matrix_products(data: st.DataObject) -> None:
+    """Either operand from `setup` or from the run, with the data-free part done ahead or not."""
+    bits = data.draw(st.sampled_from([1, 7, 32, 47, 63, 64]), "bits")
+    n, k, m = (data.draw(st.integers(1, 6), name) for name in "nkm")
+    batch = data.draw(st.sampled_from([((), ()), ((2,), ()), ((2,), (2,)), ((3, 1), (2,))]), "batch")
+    known = data.draw(st.sampled_from(["neither", "x", "y", "both"]), "known")
+    seed = data.draw(st.integers(0, 99), "seed")
+    x, y = some_words((*batch[0], n, k), bits, seed), some_words((*batch[1], k, m), bits, seed + 1)
+    b = Builder()
+    b.stage = "setup" if known in ("x", "both") else "run"
+    wx = b.wire(x, bits)
+    b.stage = "setup" if known in ("y", "both") else "run"
+    wy = b.wire(y, bits)
+    b.stage = "run"
+    z = b.emit(MatMul, (*np.broadcast_shapes(*batch), n, m), bits, x=wx, y=wy)
+    t = trace(b.plan(), b.values, seed=seed, prepare=data.draw(st.booleans(), "prepare"))
+    t.assert_exact()
+    assert np.array_equal(t.value(z), modulo(np.matmul(integers(x), integers(y)), bits))
+
+
+@pytest.mark.parametrize(
+    "forms",
+    [
+        (Form.SHARED, Form.PUBLIC),
+        (Form.PUBLIC, Form.SHARED),
+        (Form.WIRE, Form.CONSTANT),
+        (Form.CONSTANT, Form.OFFSET),
+        (Form.BARE, Form.CONSTANT),
+        (Form.CONSTANT, Form.PUBLIC),
+    ],
+)
+def test_matrix_products_with_a_public_operand(forms: tuple[Form, Form]) -> None:
+    x, y = some_words((3, 4), 64, 1), some_words((4, 2), 64, 2)
+    b = Builder()
+    z = b.emit(MatMul, (3, 2), 64, x=b.form(forms[0], x), y=b.form(forms[1], y))
+    t = trace(b.plan(), b.values)
+    t.assert_exact()
+    assert np.array_equal(t.value(z), modulo(np.matmul(integers(x), integers(y)), 64))
+
+
+@few
+@given(st.data())
+def test_convolutions(data: st.DataObject) -> None:
+    bits = data.draw(st.sampled_from([5, 33, 64]), "bits")
+    groups = data.draw(st.sampled_from([1, 2, 3]), "groups")
+    n, depth, out = (
+        data.draw(st.integers(1, 3), "n"),
+        data.draw(st.integers(1, 3), "depth"),
+        data.draw(st.integers(1, 3), "out"),
+    )
+    kernel = data.draw(st.tuples(st.integers(1, 3), st.integers(1, 3)), "kernel")
+    stride = data.draw(st.tuples(st.integers(1, 2), st.integers(1, 2)), "stride")
+    dilation = data.draw(st.tuples(st.integers(1, 2), st.integers(1, 2)), "dilation")
+    padding = tuple(data.draw(st.integers(0, 2), f"padding {i}") for i in range(4))
+    known, seed = data.draw(st.booleans(), "weights in setup"), data.draw(st.integers(0, 99), "seed")
+    x = some_words((n, groups * depth, 6, 5), bits, seed)
+    w = some_words((groups * out, depth, *kernel), bits, seed + 1)
+    expected = modulo(correlation(x, w, stride, padding, dilation, groups), bits)
+    b = Builder()
+    b.stage = "setup" if known else "run"
+    ww = b.wire(w, bits)
+    b.stage = "run"
+    z = b.emit(
+        Conv2d,
+        expected.shape,
+        bits,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        groups=groups,
+        x=b.wire(x, bits),
+        y=ww,
+    )
+    t = trace(b.plan(), b.values, seed=seed, prepare=known)
+    t.assert_exact()
+    assert np.array_equal(t.value(z), expected)
+
+
+@few
+@given(st.data())
+def test_halved_matrix_products(data: st.DataObject) -> None:
+    """2 x y by one product a party, whichever operand is opened even, and whichever comes from `setup`."""
+    bits = data.draw(st.sampled_from([2, 7, 32, 47, 63, 64]), "bits")
+    n, k, m = (data.draw(st.integers(1, 6), name) for name in "nkm")
+    half, known = data.draw(st.sampled_from("xy"), "half"), data.draw(st.sampled_from(["", "x", "y"]), "known")
+    seed = data.draw(st.integers(0, 99), "seed")
+    x, y = some_words((n, k), bits, seed), some_words((k, m), bits, seed + 1)
+    b = Builder()
+    wires = {}
+    for name, value in (("x", x), ("y", y)):
+        b.stage = "setup" if known == name else "run"
+        wires[name] = b.even(value, bits) if half == name else b.wire(value, bits)
+    b.stage = "run"
+    z = b.emit(MatMul, (n, m), bits, half=half, **wires)
+    t = trace(b.plan(), b.values, seed=seed, prepare=data.draw(st.booleans(), "prepare"))
+    t.assert_exact()
+    assert np.array_equal(t.value(z), modulo(2 * np.matmul(integers(x), integers(y)), bits))
+
+
+@pytest.mark.parametrize("half", ["x", "y"])
+def test_halved_convolution_of_views(half: str) -> None:
+    """The mask of a transposed even value is even too."""
+    x, w = some_words((5, 6, 2, 2), 33, 1), some_words((3, 2, 3, 3), 33, 2)
+    b = Builder()
+    even, plain = (x, w) if half == "x" else (w, x)
+    opened = {half: b.even(even, 33), "y" if half == "x" else "x": b.wire(plain, 33)}
+    opened["x"] = b.emit(Transpose, (2, 2, 5, 6), 33, axes=(2, 3, 0, 1), x=opened["x"])
+    named = {"stride": (1, 1), "padding": (1, 0, 0, 1), "dilation": (1, 1), "groups": 1}
+    z = b.emit(Conv2d, (2, 3, 4, 5), 33, half=half, **named, **opened)
+    t = trace(b.plan(), b.values)
+    t.assert_exact()
+    turned = x.transpose(2, 3, 0, 1)
+    assert np.array_equal(t.value(z), modulo(2 * correlation(turned, w, (1, 1), (1, 0, 0, 1), (1, 1), 1), 33))
+
+
+def test_products_need_no_material() -> None:
+    b = Builder()
+    b.emit(Mul, (9,), 64, x=b.wire(np.zeros(9, U)), y=b.wire(np.zeros(9, U)))
+    assert trace(b.plan(), b.values).dealt == {"setup": 0, "run": 0}

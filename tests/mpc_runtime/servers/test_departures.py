@@ -1,0 +1,222 @@
+"""Clients that leave, and clients that misbehave: the living are paired with each other, and no party ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import zmq
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import mpc_runtime as mpc
+from mpc_runtime.errors import PeerError
+from mpc_runtime.program import prepare_feed
+from mpc_runtime.roles.client import RoleClient, encode_feeds
+from mpc_runtime.session import Session
+from mpc_runtime.transport.link import CONTROL
+from mpc_runtime.transport.socket import configure, identify
+from tests.waiting import SECONDS, at_once
+
+MODEL = """model pair
+role a, b
+input x : [2] from a in [-100, 100]
+input q : [2] from b in [-100, 100]
+param one : [] from a in [0, 2]
+output y = x * q to b
+output z = x * q + one to a
+"""
+PROGRAM = mpc.compile(text=MODEL)
+TIMEOUT = 3.0
+PARTIES = ("p0", "p1")
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[Session]:
+    with mpc.launch(PROGRAM, timeout=TIMEOUT) as session:
+        session.provide({"one": 1})
+        yield session
+
+
+@contextmanager
+def client(session: Session, role: str) -> Iterator[RoleClient]:
+    """One more connection of a role of a local session."""
+    processes = session._base.processes
+    assert processes is not None
+    found = RoleClient(
+        PROGRAM.plan, role, processes.role_keys[role], processes.addresses, processes.server_keys, TIMEOUT
+    )
+    try:
+        yield found
+    finally:
+        found.close()
+
+
+def encoded(role: str, *values: float) -> dict[str, np.ndarray]:
+    return encode_feeds(PROGRAM.plan, role, "run", {"x" if role == "a" else "q": np.array(values)}, prepare_feed)[0]
+
+
+def arrive(client: RoleClient) -> None:
+    """Returns when all that a client of `a` has sent is at both parties: they take it in order, and answer this."""
+    held, problems = encode_feeds(PROGRAM.plan, "a", "setup", {"one": np.array(1.0)}, prepare_feed)
+    assert not problems
+    client.wait_held(client.submit("setup", held))
+
+
+def leave(client: RoleClient) -> None:
+    """As a process that dies: the connections end, and nothing is withdrawn."""
+    client.node.close()
+
+
+def assert_runs(session: Session) -> None:
+    """The session's own roles are paired with each other; if one of them waits in vain, the session is ended."""
+    x, q = np.random.default_rng().uniform(-9, 9, (2, 2))
+    hanging = threading.Timer(SECONDS, os.kill, (session.pids["p1"], signal.SIGKILL))
+    hanging.start()
+    try:
+        found = session.run(x=x, q=q)
+    finally:
+        hanging.cancel()
+    assert np.allclose(found["y"], x * q, atol=1e-2)
+    assert np.allclose(found["z"], x * q + 1, atol=1e-2)
+
+
+@pytest.mark.parametrize("how", [RoleClient.close, leave])
+def test_the_submission_of_a_client_that_left_is_not_computed(
+    session: Session, how: Callable[[RoleClient], None]
+) -> None:
+    with client(session, "a") as gone:
+        for _ in range(3):
+            gone.submit("run", encoded("a", 55, 66))
+        arrive(gone)
+        how(gone)
+    for _ in range(2):
+        assert_runs(session)
+
+
+def test_one_that_is_still_there_is_answered_though_another_of_its_role_left(session: Session) -> None:
+    with client(session, "a") as first, client(session, "a") as second, client(session, "b") as other:
+        first.submit("run", encoded("a", 55, 66))
+        number = second.submit("run", encoded("a", 3, 4))
+        arrive(first)
+        leave(first)
+        asked = other.submit("run", encoded("b", 10, 20))
+        assert np.allclose(other.wait_answer(asked).results["y"], [30, 80], atol=1e-2)
+        assert np.allclose(second.wait_answer(number).results["z"], [31, 81], atol=1e-2)
+
+
+def submit_to(client: RoleClient, party: str, number: str) -> None:
+    """Half of a submission."""
+    size = 16 if party == "p0" else client.plan.feeds_of(client.role, "run")[0].bits * 2 // 8
+    client.node.links[party].say({"kind": "submit", "stage": "run", "id": number}, bytes(size))
+
+
+@pytest.mark.parametrize("party", PARTIES)
+def test_halves_of_submissions_do_not_lock_a_role_out(session: Session, party: str) -> None:
+    with client(session, "a") as odd:
+        for i in range(64):
+            submit_to(odd, party, f"half {i}")
+        arrive(odd)
+        leave(odd)
+    assert_runs(session)
+
+
+def test_halves_of_a_client_that_stays_are_dropped_in_time_and_it_is_told(session: Session) -> None:
+    with client(session, "a") as odd, client(session, "a") as even:
+        for i in range(64):
+            submit_to(odd, "p0", f"half {i}")
+            submit_to(even, "p1", f"half {i} of others")
+        for half, here, there in ((odd, "p0", "p1"), (even, "p1", "p0")):
+            with pytest.raises(PeerError, match=f"{there} got no such submission of a in 3 s, only {here} did"):
+                half._next(here, "result", "")
+    assert_runs(session)
+
+
+def deep() -> list[bytes]:
+    return [CONTROL, b"[" * 200_000]
+
+
+MISBEHAVIOUR = {
+    "nested deeply": deep(),
+    "nested a little": [CONTROL, b"[" * 4000],
+    "too long": [CONTROL, json.dumps({"kind": "submit", "stage": "run", "id": "i" * 5000}).encode(), bytes(16)],
+    "no object": [CONTROL, b"7"],
+    "no text": [CONTROL, b"\xff\xfe"],
+    "no such stage": [CONTROL, b'{"kind": "submit", "stage": "never", "id": "i"}', bytes(16)],
+    "no id": [CONTROL, b'{"kind": "submit", "stage": "run", "id": ""}', bytes(16)],
+    "no shares": [CONTROL, b'{"kind": "submit", "stage": "run", "id": "i"}'],
+    "many frames": [CONTROL, b'{"kind": "submit", "stage": "run", "id": "i"}', *[b""] * 1000],
+    "too large for the connection": [CONTROL, b'{"kind": "submit", "stage": "run", "id": "i"}', bytes(1 << 20)],
+}
+
+
+@pytest.mark.parametrize("frames", MISBEHAVIOUR.values(), ids=list(MISBEHAVIOUR))
+def test_a_misbehaving_client_is_refused_and_others_go_on(session: Session, frames: list[bytes]) -> None:
+    with client(session, "a") as bad:
+        bad.node.links["p0"].heard.send_multipart(frames)
+        with pytest.raises(PeerError, match=r"p0|a sent|no part|expected a new id") as caught:
+            bad._next("p0", "result", "")
+        assert len(str(caught.value)) < 500
+    assert_runs(session)
+
+
+def test_a_client_that_asks_for_too_much_is_refused_and_others_go_on(session: Session) -> None:
+    with client(session, "b") as greedy:
+        for _ in range(65):
+            greedy.submit("run", encoded("b", 1, 1))
+        with pytest.raises(PeerError, match="b has 64 submissions waiting for other roles"):
+            greedy._next("p0", "result", "")
+    assert_runs(session)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    frames=st.lists(st.binary(max_size=60), max_size=4)
+    | st.dictionaries(
+        st.sampled_from(["kind", "stage", "id", "version", "plan"]),
+        st.sampled_from(["hello", "submit", "withdraw", "run", "setup", "x"])
+        | st.integers()
+        | st.none()
+        | st.just([[]]),
+    ).map(lambda body: [CONTROL, json.dumps(body).encode(), bytes(16)])
+)
+def test_no_message_of_a_client_ends_a_party(session: Session, frames: list[bytes]) -> None:
+    with client(session, "a") as odd:
+        for party in PARTIES:
+            odd.node.links[party].heard.send_multipart(frames or [b""])
+            odd.node.links[party].say({"kind": "withdraw", "stage": "run", "id": "x"})
+    with client(session, "a") as even:
+        assert even.node.links.keys() == set(PARTIES)  # both have welcomed it
+
+
+def test_a_connection_may_not_choose_its_name(session: Session) -> None:
+    processes = session._base.processes
+    assert processes is not None
+    with client(session, "b") as template, zmq.Context() as context, context.socket(zmq.DEALER) as socket:
+        configure(socket, processes.addresses["p0"])
+        identify(socket, template.node.keys)
+        socket.curve_serverkey = processes.server_keys["p0"].encode()
+        socket.routing_id = b"a second coming"
+        socket.rcvtimeo = 5000
+        socket.connect(processes.addresses["p0"])
+        socket.send_multipart([CONTROL, json.dumps(template.node.hello.body()).encode()])
+        assert json.loads(socket.recv_multipart()[1])["kind"] == "refused"
+        socket.linger = 0
+    assert_runs(session)
+
+
+def test_a_death_is_noticed_while_the_parties_are_busy_with_something_else() -> None:
+    with mpc.launch(PROGRAM) as session:
+        session.provide({"one": 1})
+        for party in PARTIES:
+            os.kill(session.pids[party], signal.SIGSTOP)  # as in an op that takes long: they do not look up
+        dealer = session.pids["dealer"]
+        found, _ = at_once(lambda: session.run(x=np.zeros(2), q=np.zeros(2)), lambda: os.kill(dealer, signal.SIGKILL))
+        assert isinstance(found, PeerError) and found.peer == "dealer"
+        assert str(found).count("dealer was killed by SIGKILL") == str(found).count("SIGKILL") == 1

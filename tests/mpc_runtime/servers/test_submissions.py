@@ -1,0 +1,80 @@
+"""The book of submissions: what is next is what both parties have, in p0's order, and nothing is kept for ever."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mpc_runtime.servers.submissions import AHEAD_AT_LEAST, AHEAD_AT_MOST, Submission, Submissions, client_limits
+from tests.mpc_runtime.plans import linear
+
+PLAN = linear()
+
+
+def held(at: float = 0.0, size: int = 16) -> Submission:
+    return Submission(b"\0way", memoryview(bytes(size)), at)
+
+
+def book() -> Submissions:
+    return Submissions(PLAN, 0)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.permutations([(here, i) for here in (True, False) for i in range(4)]), st.integers(0, 8))
+def test_whatever_the_order_of_arrivals_p0_takes_its_first_that_both_have(arrivals: list, n: int) -> None:
+    submissions = book()
+    for t, (here, i) in enumerate(arrivals[:n]):
+        key = ("run", "client", str(i))
+        submissions.add(key, held(t)) if here else submissions.elsewhere(key, t)
+    here = [i for at, i in arrivals[:n] if at]
+    there = {i for at, i in arrivals[:n] if not at}
+    both = [i for i in here if i in there]
+    assert submissions.next("run") == ({"client": str(both[0])} if both else None)
+    lone = {int(key[2]): since for key, since in submissions.lone().items()}
+    assert lone == {i: t for t, (_, i) in enumerate(arrivals[:n]) if (i in here) != (i in there)}
+
+
+def test_of_parameters_the_newest_counts_and_replaces_the_older() -> None:
+    submissions = book()
+    for number in ("old", "lone", "new", "late"):
+        submissions.add(("setup", "modeller", number), held())
+    assert submissions.superseded("setup", "modeller") == []
+    for number in ("old", "new"):
+        submissions.elsewhere(("setup", "modeller", number), 1.0)
+    assert submissions.next("setup") == {"modeller": "new"}
+    assert submissions.superseded("setup", "modeller") == [("setup", "modeller", n) for n in ("old", "lone")]
+
+
+def test_what_is_dropped_is_forgotten() -> None:
+    submissions = book()
+    key = ("run", "client", "a")
+    submissions.add(key, held(size=7))
+    assert submissions.problem(key, [16]).startswith("expected a new id")
+    dropped = submissions.drop(key)
+    assert dropped is not None and len(dropped.payload) == 7
+    assert submissions.drop(key) is None
+    assert submissions.drop(("nothing", "of", "ours")) is None
+    assert not submissions.lone() and submissions.next("run") is None
+
+
+def test_what_does_not_fit_the_plan_is_refused() -> None:
+    for key, sizes, message in (
+        (("run", "modeller", "a"), [16], "modeller has no part in 'run'"),
+        (("start", "client", "a"), [16], "client has no part in 'start'"),
+        (("run", "client", ""), [16], "expected a new id"),
+        (("run", "client", "a" * 65), [16], "expected a new id"),
+        (("run", "client", "a"), [15], "client sent 15 bytes of shares, where the plan has 16 bytes"),
+        (("run", "client", "a"), [], "client sent 0 frames"),
+        (("run", "client", "a"), [16, 16], "client sent 2 frames"),
+    ):
+        assert message in book().problem(key, sizes)
+    assert book().problem(("run", "client", "a"), [16]) == ""
+
+
+def test_few_large_submissions_wait_and_many_small_ones() -> None:
+    small, large = linear(), linear(batch=1 << 12, wide=1 << 12, out=1)
+    assert Submissions(small, 1).ahead("run", "client") == AHEAD_AT_MOST
+    assert Submissions(large, 1).ahead("run", "client") == AHEAD_AT_LEAST
+    assert Submissions(large, 0).ahead("run", "client") == AHEAD_AT_MOST  # p0 gets a seed
+    frame, messages = client_limits(large, 1)
+    assert frame >= 8 << 24 and messages >= AHEAD_AT_LEAST

@@ -1,0 +1,64 @@
+"""Commands as a user types them, each in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from tests.waiting import SECONDS
+
+ROOT = Path(__file__).resolve().parents[1]
+SERVERS = {"dealer": ["dealer"], "p0": ["party", "0"], "p1": ["party", "1"]}
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-c", "from compiler.cli import main; main()", *map(str, arguments)]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+def mpcc(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        command(*arguments), cwd=folder, env=environment(), capture_output=True, text=True, timeout=SECONDS, check=False
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+def free_port() -> int:
+    """The first of three neighbouring ports that are free now."""
+    while True:
+        with ExitStack() as stack:
+            sockets = [stack.enter_context(socket.socket()) for _ in range(3)]
+            sockets[0].bind(("127.0.0.1", 0))
+            first: int = sockets[0].getsockname()[1]
+            try:
+                for i in (1, 2):
+                    sockets[i].bind(("127.0.0.1", first + i))
+            except OSError:
+                continue
+            return first
+
+
+@contextmanager
+def started(folder: Path, file: str) -> Iterator[dict[str, subprocess.Popen[str]]]:
+    """The three servers of folder's cluster.toml; what they say goes to NAME.log."""
+    processes = {}
+    try:
+        for name, words in SERVERS.items():
+            with (folder / f"{name}.log").open("w") as log:
+                processes[name] = subprocess.Popen(
+                    command(*words, file), cwd=folder, env=environment(), stderr=log, text=True
+                )
+        yield processes
+    finally:
+        for process in processes.values():
+            process.kill()
+            process.wait()
