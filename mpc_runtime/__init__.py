@@ -61,3 +61,8 @@ def __getattr__(name: str) -> Any:
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f".{_LATER[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    """Every public name, those included that are loaded when they are asked for."""
+    return sorted({*globals(), *__all__})

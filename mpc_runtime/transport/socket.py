@@ -24,7 +24,7 @@ def configure(socket: zmq.Socket[bytes], address: str) -> None:
     """Heartbeats, and no limit to the queues."""
     socket.ipv6 = "[" in address
     socket.linger = LINGER_MS
-    socket.sndhwm = socket.rcvhwm = 0  # lengths are known from the plan; material is held back by credits (zmq.py)
+    socket.sndhwm = socket.rcvhwm = 0  # lengths are known from the plan; material is held back by credits (records.py)
     socket.heartbeat_ivl, socket.heartbeat_timeout, socket.heartbeat_ttl = HEARTBEAT_MS, SILENCE_MS, SILENCE_MS
     socket.handshake_ivl = HANDSHAKE_MS
 

@@ -109,3 +109,8 @@ def test_a_plan_is_loaded_not_compiled(tmp_path: Path) -> None:
     mpc.compile(text=UNUSED).save(tmp_path / "m.plan")
     with pytest.raises(mpc.CompileError, match=r"m\.plan: this is a compiled plan: mpc\.load reads it"):
         mpc.compile(tmp_path / "m.plan")
+
+
+def test_every_public_name_is_there() -> None:
+    assert {name: getattr(mpc, name) for name in mpc.__all__}.keys() == set(mpc.__all__)
+    assert set(mpc.__all__) <= set(dir(mpc))
