@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from mutations import Case, finding, mutated, shrunk, sources
+
+from tests.fuzz.mutations import Case, finding, mutated, shrunk, sources
 
 HEAD = "model m\nrole a, b\ninput x : [4] from a in [-1, 1]\ninput z : [4] from b in [-1, 1]\n"
 HEAD += "input u : [4] from a\ninput i : int[4] from a in [0, 3]\ninput j : int[4] from b in [0, 3]\n"
