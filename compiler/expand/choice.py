@@ -12,7 +12,7 @@ from compiler import ops
 from compiler.expand.arithmetic import add, by_constant, typed
 from compiler.expand.context import Expansion, Handler, exact_kind
 from compiler.expand.emitter import MAX_CONSTANT, MAX_WIDTH, SHARE, WIRE, Held, width
-from compiler.graph import Kind, TensorOp, Value
+from compiler.graph import Kind, TensorOp, Value, expect_constant
 from compiler.graph.interval import Interval
 from mpc_runtime import gates
 
@@ -289,6 +289,7 @@ def _bordered(x: Expansion, wire: int, padding: tuple[int, int], low: float, sca
     shape = (*inner[:-2], inner[-2] + 2 * h, inner[-1] + 2 * w)
     padded = x.e.emit(gates.Pad, shape, WIRE, scale=scale, widths=widths, x=wire)
     least = np.floor(low * 2.0**scale)
+    expect_constant(shape[-2:])
     border = np.pad(np.zeros(inner[-2:]), ((h, h), (w, w)), constant_values=least)
     return x.e.add(padded, x.e.constant(border, scale))
 

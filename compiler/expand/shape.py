@@ -9,7 +9,7 @@ import numpy as np
 from compiler import ops
 from compiler.expand.context import Expansion, Handler
 from compiler.expand.emitter import CONSTANT, PUBLIC, SHARE, WIRE, Held
-from compiler.graph import Kind, TensorOp, Value
+from compiler.graph import Kind, TensorOp, Value, expect_constant
 from mpc_runtime import gates
 from mpc_runtime.registers import Domain
 
@@ -90,7 +90,9 @@ def pad(x: Expansion, value: Value, a: Held) -> Held:
     assert isinstance(op, ops.Pad)
     if value.shape == a.shape:
         return _view(value, a, lambda register: register)
-    border = np.pad(np.zeros(a.shape), op.widths, constant_values=op.value)
+    if op.value:
+        expect_constant(value.shape)
+    border = np.pad(np.zeros(a.shape), op.widths, constant_values=op.value) if op.value else np.zeros(())
     if value.kind is Kind.BIT:
         bit = x.e.bit(a)
         padded = x.e.emit(gates.Pad, value.shape, WIRE, domain=Domain.BITS, widths=op.widths, x=bit)

@@ -9,7 +9,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from compiler.graph import ROWS_MEET, Array, Kind, OpError, Rounding, Shape, TensorOp, Value, expect_constant
+from compiler.graph import (
+    ROWS_MEET,
+    Array,
+    Kind,
+    OpError,
+    Rounding,
+    Shape,
+    TensorOp,
+    Value,
+    expect_constant,
+    expect_tensor,
+)
 from compiler.graph.interval import Interval
 from compiler.ops.linear import ZERO
 from compiler.ops.rules import NUMBERS, expect_count, expect_kind, show
@@ -48,8 +59,7 @@ class Pool2d(TensorOp, abstract=True):
                 arg="padding",
             )
         shape = (*x.shape[:2], *self.output_size(x.shape))
-        if x.is_constant:
-            expect_constant((*shape, *self.kernel))  # every window's elements are looked at
+        (expect_constant if x.is_constant else expect_tensor)((*shape, *self.kernel))  # all windows' elements
         return expect_kind(self.symbol, args, self.kinds), shape
 
     def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
