@@ -30,8 +30,8 @@ MOST_NODES_LOG = 7
 class Curve:
     """How a function is sampled.
 
-    cell_log: log2 of the grid step. below, above: where its tails are constant (to 2^-17).
-    peak: the largest value that the table holds (after `lift` is added), which fixes its scales.
+    cell_log: log2 of the grid step. below, above: where its tails begin, 0 below and `at_above` above. lift: what is
+    added to the result. table_scale, weight_scale: fraction bits of the samples and of the interpolation's weights.
     """
 
     function: str
