@@ -19,7 +19,7 @@ from ..execution.keys import SEED_BYTES, SeedChain
 from ..limits import RECORDS_AHEAD
 from ..plan import Plan, Procedure
 from ..transport.channel import RecordSink
-from ..transport.link import Message
+from ..transport.messages import Message
 from ..transport.node import Node
 
 __all__ = ["Dealer"]
@@ -119,6 +119,5 @@ class Dealer:
             self.node.check(self.doing)
             if busy or not block:
                 return
-            self.node.wait(PARTIES, listen=True, seconds=None)
-            while self.node.receive() is not None:
-                continue  # only hellos come this way, and they are answered there
+            self.node.wait(PARTIES, listen=False, seconds=None)
+            self.node.receive()  # other servers' hellos come this way, and are answered there
