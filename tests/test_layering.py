@@ -20,7 +20,7 @@ FACE = {"program", "session", "bench", "__init__"}
 RUNTIME = {
     "kernels": set(),
     "gates": {"kernels", "registers"},
-    "analysis": {"encoding", "gates", "limits", "plan", "registers"},
+    "analysis": {"encoding", "errors", "gates", "limits", "plan", "registers"},
     "encoding": {"errors", "kernels", "plan", "registers", "transport"},
     "execution": {"analysis", "gates", "kernels", "plan", "registers", "transport"},
     "transport": {"errors"},
