@@ -22,7 +22,7 @@ from .analysis.cost import Cost, cost
 from .encoding.arrays import as_array
 from .errors import CompileError, CompileWarning, Error, InputError
 from .limits import TIMEOUT_SECONDS, WAIT_SECONDS, WINDOW_BYTES
-from .plan import CHECK_PREFIX, MAGIC, Feed, Plan
+from .plan import MAGIC, Feed, Plan
 
 if TYPE_CHECKING:
     from compiler.pipeline import Stages
@@ -54,7 +54,7 @@ class Program:
     def __repr__(self) -> str:
         plan = self.plan
         inputs = dict.fromkeys(f"{t.name} {list(t.shape)}" for t in plan.inputs)  # an array role's are alike
-        outputs = (f"{r.name} {list(r.shape)}" for r in plan.results if not r.name.startswith(CHECK_PREFIX))
+        outputs = (f"{r.name} {list(r.shape)}" for r in plan.outputs)
         return (
             f"<Program {plan.name}, plan {plan.hash[:16]}: inputs {', '.join(inputs) or 'none'}; "
             f"{len(plan.params)} parameters; outputs {', '.join(outputs)}>"
@@ -311,8 +311,7 @@ def _compiled(text: str, filename: str, dims: dict[str, int], network: str, chec
 def _recompiled(plan: Plan) -> Stages:
     if not plan.source:
         raise Error(f"the plan of {plan.name} was stripped of its source text, which `reference` needs")
-    options = dict(plan.options)
-    return _compiled(plan.source, plan.filename, dict(plan.dims), options["network"], options["checked"] == "yes")
+    return _compiled(plan.source, plan.filename, dict(plan.dims), plan.options.network, plan.options.checked)
 
 
 def _variant(program: Program, batch: int) -> Plan | None:

@@ -17,7 +17,8 @@ import numpy as np
 from compiler.planning.schedule import Draft, schedule
 from mpc_runtime.gates import Combine, Constant, Gate, Input, Leaf, Mul, Open, OpenEven, Reveal, ToBit, Unmask
 from mpc_runtime.gates.comparison import leaf_planes
-from mpc_runtime.plan import Kept, Op, Origin, Plan
+from mpc_runtime.plan import Options, Origin, Plan
+from mpc_runtime.procedure import Kept, Op
 from mpc_runtime.registers import Domain, Form, Register
 
 Array = np.ndarray
@@ -155,8 +156,11 @@ class Builder:
         return Plan(
             name="by_hand",
             version="test",
-            options=(),
+            options=Options("lan", checked=False),
+            bits=64,
+            frac=16,
             roles=(),
+            array_roles=(),
             dims=(),
             inputs=(),
             params=(),

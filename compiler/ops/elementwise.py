@@ -13,9 +13,10 @@ from typing import ClassVar
 import numpy as np
 
 from compiler.graph import Array, Kind, OpError, Rounding, Shape, TensorOp, Value
-from compiler.graph.interval import Interval, number
+from compiler.graph.interval import Interval
 from compiler.ops.rules import NUMBERS, broadcast, expect_count, expect_kind, typed
 from compiler.ops.shapes import aligned
+from mpc_runtime.errors import number
 
 
 @dataclass(frozen=True)

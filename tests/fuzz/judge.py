@@ -15,7 +15,7 @@ import numpy as np
 import mpc_runtime as mpc
 from mpc_runtime.encoding.fixed_point import decode
 from mpc_runtime.execution.simulator import Simulator
-from mpc_runtime.plan import CHECK_PREFIX, Plan
+from mpc_runtime.plan import Plan
 from tests.fuzz.boxes import Array, Box
 from tests.fuzz.programs import Case
 from tests.machines import KEYS, Run, encoded, run_plan
@@ -152,7 +152,7 @@ def launched(c: Compiled) -> None:
 
 def judge(c: Compiled, results: Mapping[str, Array], where: str) -> None:
     """Raises a Finding for a result that is missing, of another type or shape, or outside its box."""
-    promises = {name for name in results if name.startswith(CHECK_PREFIX)}
+    promises = results.keys() & {r.name for r in c.program.plan.results if r.promise is not None}
     if results.keys() - promises != c.case.expected.keys():
         raise Finding(f"{where}: results", f"expected {list(c.case.expected)}, found {list(results)}", c.case)
     for name in promises:

@@ -18,13 +18,15 @@ from mpc_runtime.execution.party import PartyExecutor
 from mpc_runtime.execution.simulator import Simulator
 from mpc_runtime.gates import Add, Materialize, Reveal, Square, Unmask
 from mpc_runtime.limits import WINDOW_BYTES
-from mpc_runtime.plan import Feed, Kept, Plan, Result
+from mpc_runtime.plan import Feed, Plan, Result
+from mpc_runtime.procedure import Kept
 from mpc_runtime.program import prepare_feed
 from mpc_runtime.registers import Domain
 from mpc_runtime.sessions.deployed import launched
 from tests.loaded import loaded
 from tests.machines import both
 from tests.memory_channel import channel_pair, material_pipe
+from tests.mpc_runtime.plans import linear
 from tests.plans_by_hand import Builder
 from tests.traced import random_shares, split
 
@@ -157,6 +159,23 @@ def test_procedures_that_machines_cannot_execute_are_no_plan() -> None:
             replace(plan, procedures=wrong)
 
 
+def test_a_feed_and_a_result_are_the_business_of_one_procedure() -> None:
+    """So that nothing else need say which: what a role gives and is sent at a stage is what its gates say."""
+    plan = linear()
+    setup, run = plan.procedures
+    assert [(f.name, p.name) for p in plan.procedures for r in plan.roles for f in plan.feeds_of(r, p.name)] == [
+        ("w", "setup"),
+        ("x", "run"),
+    ]
+    for wrong, why in (
+        ({"feeds": (*plan.feeds, replace(plan.feeds[0], name="z"))}, "not one procedure takes the feed 'z'"),
+        ({"results": (*plan.results, replace(plan.results[0], name="z"))}, "not one procedure gives the result 'z'"),
+        ({"procedures": (setup, run, replace(run, name="again", ahead=False))}, "not one procedure takes the feed 'x'"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            replace(plan, **wrong)
+
+
 def test_the_servers_execute_a_third_procedure() -> None:
     """In real processes: `begin` when parameters come, a step when inputs come, `finish` with material on request."""
     plan = accumulator()
@@ -165,9 +184,7 @@ def test_the_servers_execute_a_third_procedure() -> None:
     plan = replace(
         plan,
         roles=("a",),
-        feeds=tuple(
-            Feed(name, "a", stage, START.shape, Domain.WORDS, 64, 0, False, name, "", 0.0, 0.0) for stage, name in given
-        ),
+        feeds=tuple(Feed(name, "a", START.shape, Domain.WORDS, 64, 0, False, name, "", 0.0, 0.0) for _, name in given),
         results=(result, replace(result, name="squares")),
     )
     names = {stage: [name for at, name in given if at == stage] for stage in ("begin", "step")}
