@@ -27,6 +27,7 @@ class Binary(TensorOp, abstract=True):
     rounding: ClassVar[Rounding] = Rounding.STEPS
     monotone: ClassVar[bool] = False
     private: ClassVar[bool] = True
+    sizes: ClassVar[tuple[str, ...]] = ()
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, 2)
@@ -44,6 +45,7 @@ class Unary(TensorOp, abstract=True):
     rounding: ClassVar[Rounding] = Rounding.STEPS
     commutative: ClassVar[bool] = False
     private: ClassVar[bool] = True
+    sizes: ClassVar[tuple[str, ...]] = ()
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, 1)
@@ -94,6 +96,7 @@ class Mul(TensorOp):
     commutative: ClassVar[bool] = True
     monotone: ClassVar[bool] = False
     private: ClassVar[bool] = True
+    sizes: ClassVar[tuple[str, ...]] = ()
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, 2)
@@ -122,6 +125,7 @@ class Div(TensorOp):
     commutative: ClassVar[bool] = False
     monotone: ClassVar[bool] = False
     private: ClassVar[bool] = True
+    sizes: ClassVar[tuple[str, ...]] = ()
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, 2)
@@ -257,6 +261,7 @@ class Where(TensorOp):
     commutative: ClassVar[bool] = False
     monotone: ClassVar[bool] = False
     private: ClassVar[bool] = True
+    sizes: ClassVar[tuple[str, ...]] = ()
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, 3)
@@ -289,6 +294,7 @@ class ToInt(TensorOp):
     commutative: ClassVar[bool] = False
     monotone: ClassVar[bool] = False
     private: ClassVar[bool] = True
+    sizes: ClassVar[tuple[str, ...]] = ()
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count("the conversion to int", args, 1)
@@ -315,6 +321,7 @@ class ToFixed(TensorOp):
     commutative: ClassVar[bool] = False
     monotone: ClassVar[bool] = False
     private: ClassVar[bool] = True
+    sizes: ClassVar[tuple[str, ...]] = ()
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count("the conversion to fixed", args, 1)
