@@ -6,7 +6,8 @@ import numpy as np
 
 from ..gates import Gate
 from ..gates.rules import DeclaredFeed, DeclaredResult, Layout, Refused, expect, expect_between
-from ..plan import Plan, Procedure
+from ..plan import Plan
+from ..procedure import Procedure
 from ..registers import Domain, Form, Register
 
 __all__ = ["check_procedure"]
@@ -101,8 +102,13 @@ def _check_kept(plan: Plan, procedure: Procedure) -> None:
     places = [kept.place for kept in procedure.keeps]
     expect(len(set(places)) == len(places), "two values are left in one register")
     for kept in procedure.keeps:
-        shared = plan.registers[kept.made].form in (Form.SHARED, Form.PUBLIC)
-        expect(procedure.standing or shared, f"register {kept.made} crosses executions, but not as shares")
+        for register in (kept.made, kept.place):
+            expect_between("register left", register, 0, len(plan.registers) - 1)
+        made, place = plan.registers[kept.made], plan.registers[kept.place]
+        there = kept.made in procedure.made | procedure.reads
+        expect(there and made == place, f"register {kept.made} cannot be left in {kept.place}")
+        crosses = procedure.standing or made.form is Form.SHARED
+        expect(crosses, f"register {kept.made} is left as a {made.form.value} value, but must cross as shares")
 
 
 def _check_gate(gate: Gate, given: _Given, narrowest: dict[int, int]) -> None:

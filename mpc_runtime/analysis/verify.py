@@ -31,7 +31,7 @@ from .memory import peak_memory
 from .oplist import check_procedure
 from .units import human
 
-__all__ = ["MAX_ELEMENTS", "MAX_MEMORY", "verify"]
+__all__ = ["MAX_ELEMENTS", "MAX_MEMORY", "expect_room", "verify"]
 
 MAX_ELEMENTS = 1 << 31
 """Elements of a tensor, the limit that the language has too."""
@@ -43,11 +43,14 @@ SCALES = (-64, 128)
 
 MAX_OPS = 1 << 24
 MAX_MEMORY = 1 << 42
-"""Bytes that a plan may ask of a machine where its memory is not known. Servers ask for what theirs has."""
+"""Bytes that a plan may ask of any machine. A server asks for no more than it has (`expect_room`)."""
 
 
-def verify(plan: Plan, memory: int = MAX_MEMORY) -> None:
-    """CompileError, with the op and the rule that it breaks, unless the plan may be executed in `memory` bytes."""
+def verify(plan: Plan, name: str = "") -> None:
+    """CompileError, with the op and the rule that it breaks, unless the plan may be executed.
+
+    name: the plan's file, for the message.
+    """
     try:
         _check_names(plan)
         for number, register in enumerate(plan.registers):
@@ -59,14 +62,22 @@ def verify(plan: Plan, memory: int = MAX_MEMORY) -> None:
         for feed in plan.feeds:
             _check(f"what {feed.role} shares as `{feed.name}`", _check_feed, plan, feed)
         _check_exchanges(plan)
+        _check_procedures(plan)
         even: set[int] = set()
         for procedure in sorted(plan.procedures, key=lambda p: not p.standing):
             check_procedure(plan, procedure, even)
         _check_written_once(plan)
+        _check_memory(plan, MAX_MEMORY)
+    except Refused as broken:
+        raise CompileError(f"{name or plan.name}: the plan is refused: {broken}") from None
+
+
+def expect_room(plan: Plan, memory: int) -> None:
+    """CompileError unless executions of a verified plan take at most so many bytes of a party's machine."""
+    try:
         _check_memory(plan, memory)
     except Refused as broken:
-        name = plan.filename or plan.name
-        raise CompileError(f"{name}: the plan is refused: {broken}") from None
+        raise CompileError(f"{plan.name}: {broken}; compile it for a smaller batch") from None
 
 
 def _check(where: str, rule: object, *arguments: object) -> None:
@@ -78,6 +89,8 @@ def _check(where: str, rule: object, *arguments: object) -> None:
 
 
 def _check_names(plan: Plan) -> None:
+    members = [member for array in plan.array_roles for member in array.members]
+    expect(set(members) <= set(plan.roles), "an array role has a member that is no role")
     for what, names in (
         ("roles", plan.roles),
         ("feeds", [f.name for f in plan.feeds]),
@@ -87,6 +100,9 @@ def _check_names(plan: Plan) -> None:
     ):
         twice = [name for name, count in Counter(names).items() if count > 1]
         expect(not twice, f"two {what} are called {twice[0] if twice else ''}")
+    named = [t.name for t in (*plan.inputs, *plan.params)] + [f.name for f in plan.feeds]
+    for name in (plan.name, *plan.roles, *named, *(r.name for r in plan.results)):
+        expect(name.isprintable() and "`" not in name, f"{name!r} would look like something else in a message")
     expect_between("ops", sum(len(p.ops) for p in plan.procedures), 0, MAX_OPS)
 
 
@@ -161,6 +177,15 @@ def _check_exchanges(plan: Plan) -> None:
         unknown = sorted(set(result.roles) - set(plan.roles))
         expect(not unknown, f"`{result.name}` is for {', '.join(unknown)}, which the plan does not know")
         expect(len(set(result.roles)) == len(result.roles), f"`{result.name}` is for a role twice")
+
+
+def _check_procedures(plan: Plan) -> None:
+    """What one procedure reads of others is there whenever it is executed."""
+    expect(sum(p.ahead for p in plan.procedures) <= 1, "the material of several procedures is dealt ahead")
+    left = {kept.place for p in plan.procedures for kept in p.keeps}
+    for p in plan.procedures:
+        missing = sorted(p.reads - left)
+        expect(not missing, f"{p.name} reads register {missing[:1]}, which nothing leaves")
 
 
 def _check_written_once(plan: Plan) -> None:

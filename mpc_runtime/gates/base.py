@@ -358,7 +358,7 @@ class Gate:
         """Whether this additive operand may not carry an offset."""
         return True
 
-    def revelations(self, owners: Owners) -> tuple[Revelation, ...]:
+    def revelations(self, owners: Owners, types: Types) -> tuple[Revelation, ...]:
         """What is revealed to whom."""
         return ()
 

@@ -65,7 +65,7 @@ class Input(Gate):
     def feeds(self) -> tuple[str, ...]:
         return (self.feed,)
 
-    def revelations(self, owners: Owners) -> tuple[Revelation, ...]:
+    def revelations(self, owners: Owners, types: Types) -> tuple[Revelation, ...]:
         if not self.public:
             return ()
         role, what = owners[self.feed]
@@ -415,8 +415,11 @@ class Reveal(Gate):
     def results(self) -> tuple[str, ...]:
         return (self.result_name,)
 
-    def revelations(self, owners: Owners) -> tuple[Revelation, ...]:
-        return (Revelation(f"output `{self.result_name}` is revealed to {' and '.join(self.roles)}"),)
+    def revelations(self, owners: Owners, types: Types) -> tuple[Revelation, ...]:
+        t = types[self.x]
+        what = f"{t.size} bits" if t.domain is Domain.BITS else f"{t.size} numbers of {self.bits} bits"
+        fraction = f", {t.scale} of them behind the point" if t.scale else ""
+        return (Revelation(f"output `{self.result_name}` is revealed to {_names(self.roles)}: {what}{fraction}"),)
 
     def deal(self, d: DealerContext) -> None:
         """Nothing to prepare: outputs are true shares."""

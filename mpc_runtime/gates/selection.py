@@ -79,7 +79,7 @@ class Select(Gate):
         least = -(-(5 * types[self.y].bits + 2 * self.shift - MATERIAL_BITS) // 2)
         return max(1, min(least, 64))
 
-    def revelations(self, owners: Owners) -> tuple[Revelation, ...]:
+    def revelations(self, owners: Owners, types: Types) -> tuple[Revelation, ...]:
         return (DITHER,) if self.shift else ()
 
     def secrets(self, types: Types) -> tuple[Secret, ...]:

@@ -78,7 +78,7 @@ class Truncate(Gate):
     def demand(self, register: int, types: Types) -> int:
         return max(self.width + 1, self.shift + 2)
 
-    def revelations(self, owners: Owners) -> tuple[Revelation, ...]:
+    def revelations(self, owners: Owners, types: Types) -> tuple[Revelation, ...]:
         return (DITHER,) if self.shift else ()
 
     def secrets(self, types: Types) -> tuple[Secret, ...]:
