@@ -14,6 +14,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 
@@ -36,6 +37,10 @@ MESSAGE = 1 << 19
 
 WINDOW = 6
 """Messages sent ahead of what has been received in the same round."""
+
+Watch: TypeAlias = Callable[[int, int, Array, Array | None], None]
+"""watch(op, register, value, mask): what a party holds after an op, for each of its results; `mask` is its share of the
+mask of a wire. The arrays are the party's own, which later ops may overwrite."""
 
 
 @dataclass(frozen=True)
@@ -87,33 +92,39 @@ class PartyExecutor:
         self._kept: dict[int, Array] = {}
         self._kept_masks: dict[int, Array] = {}
         self._kept_operands: dict[tuple[str, int], Array] = {}
-        self._prepared: _Run | None = None
+        self._prepared: Run | None = None
 
     def prepare(self, procedure: str, keys: ExecutionKeys, material: Source) -> None:
         """Everything of the execution to come that needs no input: products of masks with what was kept."""
-        run = _Run(self, procedure, keys, material)
+        run = Run(self, procedure, keys, material)
         with wrapping():
             run.compute_ahead()
         self._prepared = run
 
     def execute(
-        self, procedure: str, keys: ExecutionKeys, material: Source, feeds: MutableMapping[str, Array]
+        self,
+        procedure: str,
+        keys: ExecutionKeys,
+        material: Source,
+        feeds: MutableMapping[str, Array],
+        watch: Watch | None = None,
     ) -> Outputs:
         """One execution. Returns what this party sends: (result, role) -> packed bytes.
 
-        feeds: this party's share of each of the procedure's feeds, taken out as they are used. Raises PeerError when
-        the peer or the dealer is gone, late or sends a wrong length; the execution is then burnt.
+        feeds: this party's share of each of the procedure's feeds, taken out as they are used. watch: is shown every
+        value, for tests. Raises PeerError when the peer or the dealer is gone, late or sends a wrong length; the
+        execution is then burnt.
         """
         run, self._prepared = self._prepared, None
         with wrapping():
             if run is None or (run.procedure, run.keys) != (procedure, keys):
-                run = _Run(self, procedure, keys, material)
+                run = Run(self, procedure, keys, material)
                 run.compute_ahead()
-            outputs = run.execute(feeds)
+            outputs = run.execute(feeds, watch)
             self._keep(run)
         return outputs
 
-    def _keep(self, run: _Run) -> None:
+    def _keep(self, run: Run) -> None:
         """What the procedure leaves takes the place of what was there, with the masks of what is opened."""
         keeps = run.program.keeps
         values = {kept.place: run.values[kept.made] for kept in keeps}
@@ -177,7 +188,7 @@ def _messages(opens: Mapping[int, Gate], types: tuple[Register, ...]) -> list[tu
     return out
 
 
-class _Run:
+class Run:
     """One execution of a procedure: the PartyContext of its gates."""
 
     def __init__(self, executor: PartyExecutor, procedure: str, keys: ExecutionKeys, material: Source) -> None:
@@ -201,6 +212,7 @@ class _Run:
         self._operands: dict[tuple[str, int], Array] = {}
         self._ahead: dict[int, tuple[int, Array]] = {}
         self._remember = False
+        self._watch: Watch | None = None
 
     # -- what gates see ------------------------------------------------------------------------------------------------
 
@@ -317,9 +329,10 @@ class _Run:
             self.op = i
             self._ahead[i] = known, gate.ahead(self, known)
 
-    def execute(self, feeds: MutableMapping[str, Array]) -> Outputs:
+    def execute(self, feeds: MutableMapping[str, Array], watch: Watch | None = None) -> Outputs:
         begin = time.perf_counter()
         self._remember = True
+        self._watch = watch
         self.feeds = feeds
         for r, messages in zip(self.program.rounds, self.program.messages, strict=True):
             for i in r.before:
@@ -337,7 +350,7 @@ class _Run:
         if i not in self.program.constant:
             gate.evaluate(self)
         self.stats.op_seconds[i] += time.perf_counter() - begin
-        self._free(i)
+        self._finish(i)
 
     def _exchange(
         self,
@@ -365,7 +378,7 @@ class _Run:
             self.op = i
             _, masked = buffers.pop(i)
             self.program.opens[i].end(self, masked)
-            self._free(i)
+            self._finish(i)
         self.stats.op_seconds[first] += time.perf_counter() - begin
 
     def _pack(self, size: int, pieces: list[_Piece], buffers: dict[int, tuple[Array, Array]]) -> Array:
@@ -393,6 +406,18 @@ class _Run:
             self.stats.op_received[piece.op] += piece.size
             at += piece.size
         self.stats.received_bytes += size
+
+    def _finish(self, i: int) -> None:
+        if self._watch is not None:
+            self._show(i, self._watch)
+        self._free(i)
+
+    def _show(self, i: int, watch: Watch) -> None:
+        remember, self._remember = self._remember, False  # what is watched runs as if it were not
+        for register in self.program.gates[i].outs:
+            wire = self.types[register].form is Form.WIRE
+            watch(i, register, self.values[register], self.mask(register) if wire else None)
+        self._remember = remember
 
     def _free(self, i: int) -> None:
         for register in self.program.free_after.get(i, ()):
