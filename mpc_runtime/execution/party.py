@@ -14,6 +14,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
@@ -26,6 +27,7 @@ from ..gates.base import PURPOSE_MASK, PURPOSE_SHARE, flat, stream
 from ..plan import Plan, Procedure
 from ..registers import Domain, Form, Register, held, wrapping
 from ..transport.channel import Channel, Source
+from .once import AtWork, Ledger, Once
 
 Array = np.ndarray
 
@@ -82,10 +84,14 @@ class Where:
 
 
 class PartyExecutor:
-    """Party `party` (0 or 1) of a plan: any number of executions of its procedures, one after the other."""
+    """Party `party` (0 or 1) of a plan: any number of executions of its procedures, one after the other.
 
-    def __init__(self, plan: Plan, party: int, channel: Channel) -> None:
+    once: check that every word of a stream is used once (see `once.py`), for tests; UsedTwice is raised if one is not.
+    """
+
+    def __init__(self, plan: Plan, party: int, channel: Channel, *, once: bool = False) -> None:
         self.plan, self.party, self.channel = plan, party, channel
+        self.once = Once() if once else None
         self.last = Stats()
         self._constants = constant_registers(plan)
         self._programs = {p.name: _Program(plan, p) for p in plan.procedures}
@@ -196,7 +202,10 @@ class Run:
         self.types = executor.plan.registers
         self.party = executor.party
         self.keys = keys
-        self.prg, self.pair = kernels.Prg(keys.material), kernels.Prg(keys.pair)
+        self.at = AtWork()
+        self.ledger, pair = self._ledgers(executor.once, procedure)
+        self.prg = kernels.Prg(keys.material, ledger=self.ledger)
+        self.pair = kernels.Prg(keys.pair, ledger=pair)
         self.feeds: MutableMapping[str, Array] = {}
         self.outputs: Outputs = {}
         self.op = 0
@@ -213,6 +222,21 @@ class Run:
         self._ahead: dict[int, tuple[int, Array]] = {}
         self._remember = False
         self._watch: Watch | None = None
+
+    def _ledgers(self, once: Once | None, procedure: str) -> tuple[Ledger | None, Ledger | None]:
+        """Of what is used under the material key and under the pair's."""
+        if once is None:
+            return None, None
+        where = partial(self.plan.where, procedure)
+        ledger = partial(once.ledger, at=self.at, where=where, halves=True)
+        return ledger(self.keys.material), ledger(self.keys.pair)
+
+    def _turn_to(self, op: int, mask: bool = False) -> tuple[int, bool]:
+        """Op `op` is at work from now on; returns what was. mask: to expand its share of a mask."""
+        was = self.at.op, self.at.mask
+        self.op = self.at.op = op
+        self.at.mask = mask
+        return was
 
     # -- what gates see ------------------------------------------------------------------------------------------------
 
@@ -237,10 +261,11 @@ class Run:
             return known
         assert self.types[register].form is Form.WIRE, f"register {register}: wants_mask did not ask for shares"
         op = self.program.producer[register]
-        saved = self.op, self._remember
-        self.op, self._remember = op, False
+        remember, self._remember = self._remember, False
+        was = self._turn_to(op, mask=True)
         value = held(self.program.gates[op].mask(self))
-        self.op, self._remember = saved
+        self._turn_to(*was)
+        self._remember = remember
         if self._remember:
             self._masks[register] = value
         return value
@@ -248,7 +273,10 @@ class Run:
     def mask_words(self, register: int, start: int, n: int) -> Array:
         op = self._streamed(register)
         if op is not None:
-            return self.prg.words(stream(PURPOSE_MASK, op), n, start)
+            was = self._turn_to(op, mask=True)
+            words = self.prg.words(stream(PURPOSE_MASK, op), n, start)
+            self._turn_to(*was)
+            return words
         return flat(self.mask(register))[start : start + n]
 
     def add_mask(self, register: int, words: Array, sign: int, out: Array | None = None) -> Array:
@@ -258,7 +286,9 @@ class Run:
             (np.add if sign > 0 else np.subtract)(words, self.mask(register), out=out)
             return out
         expand = self.prg.add_words if sign > 0 else self.prg.sub_words
+        was = self._turn_to(op, mask=True)
         expand(stream(PURPOSE_MASK, op), np.ascontiguousarray(words), out=out)
+        self._turn_to(*was)
         return out
 
     def _streamed(self, register: int) -> int | None:
@@ -310,6 +340,8 @@ class Run:
         """Elements [start, start + n) of this op's secret. Slots of one tile are asked for in order."""
         if self.seeded:
             return spec.expand(self.prg, stream(PURPOSE_SHARE, self.op, slot), start, n)
+        if self.ledger is not None:
+            self.ledger.receive(slot, start, n)
         size = spec.size(n)
         self.stats.material_bytes += size
         self.stats.op_material[self.op] += size
@@ -326,7 +358,7 @@ class Run:
 
     def compute_ahead(self) -> None:
         for i, gate, known in self.program.ahead:
-            self.op = i
+            self._turn_to(i)
             self._ahead[i] = known, gate.ahead(self, known)
 
     def execute(self, feeds: MutableMapping[str, Array], watch: Watch | None = None) -> Outputs:
@@ -345,7 +377,7 @@ class Run:
 
     def _local(self, i: int) -> None:
         gate = self.program.gates[i]
-        self.op = i
+        self._turn_to(i)
         begin = time.perf_counter()
         if i not in self.program.constant:
             gate.evaluate(self)
@@ -375,7 +407,7 @@ class Run:
         for size, pieces in messages[received:]:
             self._absorb(size, pieces, buffers)
         for i in opens:
-            self.op = i
+            self._turn_to(i)
             _, masked = buffers.pop(i)
             self.program.opens[i].end(self, masked)
             self._finish(i)
@@ -386,7 +418,7 @@ class Run:
         at = 0
         for piece in pieces:
             gate = self.program.opens[piece.op]
-            self.op = piece.op
+            self._turn_to(piece.op)
             if piece.op not in buffers:
                 buffers[piece.op] = gate.begin(self)
             x, masked = buffers[piece.op]
@@ -400,7 +432,7 @@ class Run:
         message = np.frombuffer(self.channel.recv(size, Where(self.plan, self.procedure, pieces[0].op)), np.uint8)
         at = 0
         for piece in pieces:
-            self.op = piece.op
+            self._turn_to(piece.op)
             gate, (_, masked) = self.program.opens[piece.op], buffers[piece.op]
             gate.absorb(self, masked, piece.start, piece.n, message[at : at + piece.size])
             self.stats.op_received[piece.op] += piece.size
