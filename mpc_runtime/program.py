@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 
-__all__ = ["Program", "compile", "connect", "launch", "load", "looks_like_text", "prepare_feed"]
+__all__ = ["Program", "at_batch", "compile", "connect", "launch", "load", "looks_like_text", "prepare_feed"]
 
 SUFFIX = ".ppml"
 
@@ -243,7 +243,7 @@ def connect(
     _check_program("connect", program)
     from .session import connect_plan
 
-    variant = partial(_variant, program)
+    variant = partial(at_batch, program)
     plan, path = program.plan, Path(cluster)
     return connect_plan(path, plan, prepare_feed, role=role, key=key, timeout=timeout, wait=wait, variant=variant)
 
@@ -273,7 +273,7 @@ def launch(program: Program, *, timeout: float = TIMEOUT_SECONDS, window: int = 
     _check_program("launch", program)
     from .session import launch_plan
 
-    variant = partial(_variant, program)
+    variant = partial(at_batch, program)
     return launch_plan(program.plan, prepare_feed, timeout=timeout, window=window, variant=variant)
 
 
@@ -316,7 +316,7 @@ def _recompiled(plan: Plan) -> Stages:
     return _compiled(plan.source, plan.filename, dict(plan.dims), plan.options.network, plan.options.checked)
 
 
-def _variant(program: Program, batch: int) -> Plan | None:
+def at_batch(program: Program, batch: int) -> Plan | None:
     """The program's plan for another `batch`; None when there is none that computes every row as the program does."""
     from compiler.reading.variants import same_rows
 

@@ -185,6 +185,7 @@ def mask_pack(Prg prg not None, uint64_t stream, x, int bits, masked, packed, ma
         same_size(mask, n, "mask")
         if w == a or w == m:
             raise ValueError("mask: expected memory of its own, found that of x or masked")
+    prg.used(stream, 8 * start, 8 * n)
     with nogil:
         ops.mask_pack(&prg.state, stream, start, a, n, bits, m, to, w)
 
@@ -196,6 +197,7 @@ def share_pack(Prg prg not None, uint64_t stream, secret, int bits, packed, uint
     cdef uint8_t *to = bytes_out(packed, "packed")
     cdef Py_ssize_t n = cnp.PyArray_SIZE(secret)
     same_size(packed, size_of_words(n, bits), "packed")
+    prg.used(stream, 8 * start, 8 * n)
     with nogil:
         ops.share_pack(&prg.state, stream, start, a, n, bits, to)
 
@@ -246,6 +248,7 @@ def planes_mask_pack(Prg prg not None, uint64_t stream, planes, Py_ssize_t n, ma
     cdef uint64_t *m = words_out(masked, "masked")
     cdef uint8_t *to = bytes_out(packed, "packed")
     same_size(packed, P * ((n + 7) // 8), "packed")
+    prg.used(stream, start_block * P * 64, cnp.PyArray_NBYTES(planes))
     with nogil:
         ops.planes_xor_pack(&prg.state, stream, start_block * P * 8, a, n, P, m, to)
 
@@ -256,6 +259,7 @@ def planes_share_pack(Prg prg not None, uint64_t stream, secret, Py_ssize_t n, p
     cdef uint64_t *a = words_in(secret, "secret")
     cdef uint8_t *to = bytes_out(packed, "packed")
     same_size(packed, P * ((n + 7) // 8), "packed")
+    prg.used(stream, start_block * P * 64, cnp.PyArray_NBYTES(secret))
     with nogil:
         ops.planes_xor_pack(&prg.state, stream, start_block * P * 8, a, n, P, NULL, to)
 
