@@ -87,8 +87,8 @@ class Leaf(Gate):
             expect_between("width of a digit", bits, 1, MAX_DIGIT)
         expect_between("width", self.width, 1, 64)
         expect_between("low_bit", self.low_bit, 0, 63)
-        compared = self.low_bit + sum(self.widths)
-        expect_between("bits compared", compared, 1, self.width)
+        compared, wanted = self.low_bit + sum(self.widths), self.width - 1 if self.kind == "lt" else self.width
+        expect(compared == wanted, f"digits of {compared} bits, the low ones included, expected {wanted}")
         expect(len(self.thresholds) == len(self.ys) >= 1, "expected a result for every threshold")
         return (Layout(x.shape, Domain.PLANES, planes=leaf_planes(len(self.widths), self.kind)),) * len(self.ys)
 
