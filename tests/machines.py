@@ -19,7 +19,7 @@ import numpy as np
 from mpc_runtime.encoding.fixed_point import check
 from mpc_runtime.encoding.sharing import gather, rebuild, split
 from mpc_runtime.execution.dealer import DealerExecutor
-from mpc_runtime.execution.party import ExecutionKeys, PartyExecutor, Stats
+from mpc_runtime.execution.party import Counters, ExecutionKeys, PartyExecutor
 from mpc_runtime.plan import Plan
 from mpc_runtime.program import prepare_feed
 from mpc_runtime.roles.client import encode_feeds, tensors_of
@@ -37,7 +37,7 @@ class Run:
 
     results: dict[str, Array]
     parties: list[PartyExecutor]
-    stats: dict[str, list[Stats]] = field(default_factory=dict)
+    stats: dict[str, list[Counters]] = field(default_factory=dict)
     dealt: dict[str, int] = field(default_factory=dict)
 
 

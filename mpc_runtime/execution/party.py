@@ -51,7 +51,7 @@ class ExecutionKeys:
 
 
 @dataclass
-class Stats:
+class Counters:
     """What one execution did: message exchanges, payload bytes, corrections, seconds per op."""
 
     rounds: int = 0
@@ -82,20 +82,20 @@ class PartyExecutor:
 
     def __init__(self, plan: Plan, party: int, channel: Channel) -> None:
         self.plan, self.party, self.channel = plan, party, channel
-        self.last = Stats()
+        self.last = Counters()
         self._constants = constant_registers(plan)
         self._programs = {p.name: _Program(plan, p) for p in plan.procedures}
         self._kept: dict[int, Array] = {}
         self._kept_masks: dict[int, Array] = {}
         self._kept_operands: dict[tuple[str, int], Array] = {}
-        self._prepared: _Run | None = None
+        self._preprocessed: _Run | None = None
 
-    def prepare(self, procedure: str, keys: ExecutionKeys, material: Source) -> None:
+    def preprocess(self, procedure: str, keys: ExecutionKeys, material: Source) -> None:
         """Everything of the execution to come that needs no input: products of masks with what was kept."""
         run = _Run(self, procedure, keys, material)
         with wrapping():
             run.compute_ahead()
-        self._prepared = run
+        self._preprocessed = run
 
     def execute(
         self, procedure: str, keys: ExecutionKeys, material: Source, feeds: MutableMapping[str, Array]
@@ -105,7 +105,7 @@ class PartyExecutor:
         feeds: this party's share of each of the procedure's feeds, taken out as they are used. Raises PeerError when
         the peer or the dealer is gone, late or sends a wrong length; the execution is then burnt.
         """
-        run, self._prepared = self._prepared, None
+        run, self._preprocessed = self._preprocessed, None
         with wrapping():
             if run is None or (run.procedure, run.keys) != (procedure, keys):
                 run = _Run(self, procedure, keys, material)
@@ -195,7 +195,7 @@ class _Run:
         self.channel = executor.channel
         self.material = material
         self.executor = executor
-        self.stats = Stats()
+        self.counters = Counters()
         kept, masks = executor._kept, executor._kept_masks
         self.values: dict[int, Array] = executor._constants | {r: kept[r] for r in self.program.reads}
         self._masks: dict[int, Array] = {r: masks[r] for r in self.program.reads if r in masks}
@@ -300,8 +300,8 @@ class _Run:
         if self.seeded:
             return spec.expand(self.prg, stream(PURPOSE_SHARE, self.op, slot), start, n)
         size = spec.size(n)
-        self.stats.material_bytes += size
-        self.stats.op_material[self.op] += size
+        self.counters.material_bytes += size
+        self.counters.op_material[self.op] += size
         return spec.unpack(self.material.read(size, Where(self.plan, self.procedure, self.op)), n)
 
     def feed(self, name: str) -> Array:
@@ -327,8 +327,8 @@ class _Run:
                 self._local(i)
             if r.opens:
                 self._exchange(r.opens, r.overlap, messages)
-        self.stats.seconds = time.perf_counter() - begin
-        self.executor.last = self.stats
+        self.counters.seconds = time.perf_counter() - begin
+        self.executor.last = self.counters
         return self.outputs
 
     def _local(self, i: int) -> None:
@@ -337,7 +337,7 @@ class _Run:
         begin = time.perf_counter()
         if i not in self.program.constant:
             gate.evaluate(self)
-        self.stats.op_seconds[i] += time.perf_counter() - begin
+        self.counters.op_seconds[i] += time.perf_counter() - begin
         self._free(i)
 
     def _exchange(
@@ -348,7 +348,7 @@ class _Run:
     ) -> None:
         begin = time.perf_counter()
         buffers: dict[int, tuple[Array, Array]] = {}
-        self.stats.rounds += 1
+        self.counters.rounds += 1
         received = 0
         for sent, (size, pieces) in enumerate(messages):
             self.channel.send(self._pack(size, pieces, buffers))
@@ -356,7 +356,7 @@ class _Run:
                 self._absorb(*messages[received], buffers)
                 received += 1
         first = opens[0]
-        self.stats.op_seconds[first] += time.perf_counter() - begin
+        self.counters.op_seconds[first] += time.perf_counter() - begin
         for i in overlap:
             self._local(i)
         begin = time.perf_counter()
@@ -367,7 +367,7 @@ class _Run:
             _, masked = buffers.pop(i)
             self.program.opens[i].end(self, masked)
             self._free(i)
-        self.stats.op_seconds[first] += time.perf_counter() - begin
+        self.counters.op_seconds[first] += time.perf_counter() - begin
 
     def _pack(self, size: int, pieces: list[_Piece], buffers: dict[int, tuple[Array, Array]]) -> Array:
         message = np.empty(size, np.uint8)
@@ -379,9 +379,9 @@ class _Run:
                 buffers[piece.op] = gate.begin(self)
             x, masked = buffers[piece.op]
             gate.pack(self, x, masked, piece.start, piece.n, message[at : at + piece.size])
-            self.stats.op_sent[piece.op] += piece.size
+            self.counters.op_sent[piece.op] += piece.size
             at += piece.size
-        self.stats.sent_bytes += size
+        self.counters.sent_bytes += size
         return message
 
     def _absorb(self, size: int, pieces: list[_Piece], buffers: dict[int, tuple[Array, Array]]) -> None:
@@ -391,9 +391,9 @@ class _Run:
             self.op = piece.op
             gate, (_, masked) = self.program.opens[piece.op], buffers[piece.op]
             gate.absorb(self, masked, piece.start, piece.n, message[at : at + piece.size])
-            self.stats.op_received[piece.op] += piece.size
+            self.counters.op_received[piece.op] += piece.size
             at += piece.size
-        self.stats.received_bytes += size
+        self.counters.received_bytes += size
 
     def _free(self, i: int) -> None:
         for register in self.program.free_after.get(i, ()):

@@ -376,7 +376,7 @@ class Reveal(Gate):
         return (Revelation(f"output `{self.result_name}` is revealed to {' and '.join(self.roles)}"),)
 
     def deal(self, d: DealerContext) -> None:
-        """Nothing to prepare: outputs are true shares."""
+        """Nothing to deal: outputs are true shares."""
 
     def evaluate(self, p: PartyContext) -> None:
         """Packed words or bits for every role, re-randomised afresh: what party 0 adds party 1 subtracts."""

@@ -34,7 +34,7 @@ WHOLE = [
 @cache
 def usual_run(name: str) -> Trace:
     m = model(name, MODELS[name])
-    return trace(m.program.plan, m.feeds, prepare=True)
+    return trace(m.program.plan, m.feeds, preprocess=True)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -113,9 +113,9 @@ def test_many_messages_a_round(name: str, window: int, monkeypatch: pytest.Monke
     assert len(small.sent["run"][0]) > len(usual.sent["run"][0])
 
 
-def test_the_order_of_preparation_does_not_matter() -> None:
+def test_the_order_of_preprocessing_does_not_matter() -> None:
     m = model("small lenet", MODELS["small lenet"])
-    same_run(trace(m.program.plan, m.feeds), trace(m.program.plan, m.feeds, prepare=True))
+    same_run(trace(m.program.plan, m.feeds), trace(m.program.plan, m.feeds, preprocess=True))
 
 
 def test_other_keys_give_other_messages_and_the_same_meaning() -> None:

@@ -462,7 +462,7 @@ def run(name: str, o: Operands) -> None:
     checks = list(CASES[name](o))
     plan = o.b.plan()
     assert checks and any(type(op.gate).__name__ == name for p in plan.procedures for op in p.ops)
-    t = trace(plan, o.b.values, prepare=True)
+    t = trace(plan, o.b.values, preprocess=True)
     t.assert_exact()
     for check in checks:
         check(t)
