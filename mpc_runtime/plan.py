@@ -16,7 +16,6 @@ import hashlib
 import json
 import os
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -24,16 +23,18 @@ from typing import Any
 
 import numpy as np
 
-from .errors import CompileError, Error, number
-from .gates import GATES, Gate
-from .procedure import Kept, Op, Procedure, Round
+from .errors import number
+from .gates import Gate
+from .procedure import Procedure
 from .registers import Domain, Form, Register
 
 FORMAT = 3
 """Plan format: raised whenever a plan's bytes would mean something else."""
 
 MAGIC = b"PPMLPLAN"
-_HEADER = struct.Struct("<8sIQ")
+HEADER = struct.Struct("<8sIQ")
+APART = ("constants", "origins", "source", "filename")
+"""Fields of a plan that do not stand in its head."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,6 @@ class Plan:
     results: tuple[Result, ...]
     registers: tuple[Register, ...]
     procedures: tuple[Procedure, ...]
-    leakage: tuple[str, ...]
     constants: tuple[np.ndarray, ...]
     origins: tuple[tuple[Origin, ...], ...] = ()
     source: str = ""
@@ -164,8 +164,6 @@ class Plan:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "constants", tuple(_constant(a) for a in self.constants))
-        _check_procedures(self.procedures, self.registers)
-        _check_exchanges(self)
 
     def procedure(self, name: str) -> Procedure:
         return next(p for p in self.procedures if p.name == name)
@@ -220,16 +218,16 @@ class Plan:
         An execution of it waits for their submissions."""
         return tuple(r for r in self.roles if self.feeds_of(r, stage) or self.results_of(r, stage))
 
+    def head(self) -> bytes:
+        """The canonical text of all that the hash covers, but for the constants' elements."""
+        head = {f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.name not in APART}
+        head["constants"] = [[_stored(a.dtype).str, list(a.shape)] for a in self.constants]
+        return json.dumps(head, sort_keys=True, separators=(",", ":")).encode()
+
     def _body(self) -> bytes:
-        head = {
-            f.name: _plain(getattr(self, f.name))
-            for f in fields(self)
-            if f.name not in ("constants", "origins", "source", "filename")
-        }
-        arrays = [a.astype(a.dtype.newbyteorder("<"), copy=False) for a in self.constants]
-        head["constants"] = [[a.dtype.str, list(a.shape)] for a in arrays]
-        text = json.dumps(head, sort_keys=True, separators=(",", ":")).encode()
-        return _HEADER.pack(MAGIC, FORMAT, len(text)) + text + b"".join(a.tobytes() for a in arrays)
+        text = self.head()
+        arrays = [a.astype(_stored(a.dtype), copy=False).tobytes() for a in self.constants]
+        return HEADER.pack(MAGIC, FORMAT, len(text)) + text + b"".join(arrays)
 
     def to_bytes(self) -> bytes:
         debug = {"origins": _plain(self.origins), "source": self.source, "filename": self.filename}
@@ -238,30 +236,10 @@ class Plan:
     def save(self, path: str | os.PathLike[str]) -> None:
         Path(path).write_bytes(self.to_bytes())
 
-    @staticmethod
-    def load(path: str | os.PathLike[str]) -> Plan:
-        """Raises CompileError when the file is not a plan of this format, naming both formats."""
-        try:
-            data = Path(path).read_bytes()
-        except OSError as e:
-            raise Error(f"{path}: cannot be read: {e.strerror}") from None
-        return Plan.from_bytes(data, str(path))
 
-    @staticmethod
-    def from_bytes(data: bytes | bytearray | memoryview, name: str = "plan") -> Plan:
-        """The plan in a buffer, of which nothing is kept. Raises CompileError as `load` does."""
-        data = memoryview(data)
-        if len(data) < _HEADER.size or data[:8] != MAGIC:
-            found = f"it does not start with {MAGIC.decode()}"
-            raise CompileError(f"{name}: not a plan ({found}); make one with `mpcc compile`")
-        _, version, length = _HEADER.unpack_from(data)
-        if version != FORMAT:
-            formats = f"plan format {version}, but this version reads format {FORMAT}"
-            raise CompileError(f"{name}: {formats}; compile it again")
-        try:
-            return _from_bytes(data, length)
-        except (ValueError, KeyError, TypeError, IndexError) as e:
-            raise CompileError(f"{name}: the plan is damaged ({type(e).__name__}: {e}); compile it again") from None
+def _stored(dtype: np.dtype) -> np.dtype:
+    order: np.dtype = dtype.newbyteorder("<")
+    return order
 
 
 def _constant(array: np.ndarray) -> np.ndarray:
@@ -270,98 +248,6 @@ def _constant(array: np.ndarray) -> np.ndarray:
     view: np.ndarray = np.require(array, native, ("C_CONTIGUOUS", "ALIGNED")).view()
     view.flags.writeable = False
     return view
-
-
-def _check_procedures(procedures: tuple[Procedure, ...], registers: tuple[Register, ...]) -> None:
-    """ValueError where machines could not execute these procedures one after the other."""
-    if sum(p.ahead for p in procedures) > 1:
-        raise ValueError("several procedures whose material is dealt ahead")
-    left = {kept.place for p in procedures for kept in p.keeps}
-    for p in procedures:
-        if not p.reads <= left:
-            raise ValueError(f"{p.name} reads register {min(p.reads - left)}, which nothing leaves")
-        for kept in p.keeps:
-            t = registers[kept.made]
-            if kept.made not in p.made | p.reads or t != registers[kept.place]:
-                raise ValueError(f"{p.name} cannot leave register {kept.made} in {kept.place}")
-            if p.ahead and t.form is not Form.SHARED:
-                raise ValueError(f"{p.name} leaves a {t.form.value} value, but its records may be passed over")
-
-
-def _check_exchanges(plan: Plan) -> None:
-    """ValueError where what roles give or are sent is not the business of one procedure."""
-    for name in [f.name for f in plan.feeds]:
-        if sum(name in p.takes for p in plan.procedures) != 1:
-            raise ValueError(f"not one procedure takes the feed {name!r}")
-    for name in [r.name for r in plan.results]:
-        if sum(name in p.gives for p in plan.procedures) != 1:
-            raise ValueError(f"not one procedure gives the result {name!r}")
-
-
-def _from_bytes(data: memoryview, length: int) -> Plan:
-    at = _HEADER.size + length
-    head: dict[str, Any] = json.loads(bytes(data[_HEADER.size : at]))
-    constants = []
-    for dtype, shape in head.pop("constants"):
-        count = int(np.prod(shape))
-        constants.append(np.frombuffer(data, dtype, count, at).reshape(shape).copy())
-        at += count * np.dtype(dtype).itemsize
-    debug = json.loads(bytes(data[at:]))
-    values: dict[str, Any] = {key: _tuples(value) for key, value in head.items()}
-    for key, cls in _RECORDS.items():
-        values[key] = tuple(_record(cls, row) for row in head[key])
-    values["options"] = Options(*head["options"])
-    values["procedures"] = tuple(_procedure(*row) for row in head["procedures"])
-    return Plan(
-        **values,
-        constants=tuple(constants),
-        origins=tuple(tuple(Origin(*o) for o in p) for p in debug["origins"]),
-        source=debug["source"],
-        filename=debug["filename"],
-    )
-
-
-_RECORDS: dict[str, type[Any]] = {
-    "array_roles": ArrayRole,
-    "inputs": Tensor,
-    "params": Tensor,
-    "feeds": Feed,
-    "results": Result,
-    "registers": Register,
-}
-"""Fields of a plan that are tuples of flat records."""
-
-_SPECIAL: dict[str, Callable[[Any], Any]] = {
-    "form": Form,
-    "domain": Domain,
-    "lo": float.fromhex,
-    "hi": float.fromhex,
-    "promise": lambda row: None if row is None else _record(Promise, row),
-}
-"""Fields of records that JSON cannot hold as they are."""
-
-
-def _record(cls: type[Any], row: list[Any]) -> Any:
-    """A dataclass from its fields in order."""
-    named = zip((f.name for f in fields(cls)), row, strict=True)
-    return cls(*(_SPECIAL[name](value) if name in _SPECIAL else _tuples(value) for name, value in named))
-
-
-def _procedure(
-    name: str, ahead: bool, standing: bool, keeps: list[Any], ops: list[Any], rounds: list[Any]
-) -> Procedure:
-    return Procedure(
-        name,
-        ahead,
-        standing,
-        tuple(Kept(*kept) for kept in keeps),
-        tuple(Op(GATES[kind](*_tuples(values)), receiver) for (kind, *values), receiver in ops),
-        tuple(Round(*_tuples(r)) for r in rounds),
-    )
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
 
 
 def _plain(value: Any) -> Any:

@@ -22,12 +22,12 @@ FACE = {"program", "session", "bench", "__init__"}
 RUNTIME = {
     "kernels": set(),
     "gates": {"kernels", "registers"},
-    "analysis": {"encoding", "gates", "limits", "plan", "procedure", "registers"},
+    "analysis": {"encoding", "errors", "gates", "limits", "plan", "procedure", "registers"},
     "encoding": {"errors", "kernels", "plan", "registers", "transport"},
     "execution": {"analysis", "gates", "kernels", "plan", "procedure", "registers", "transport"},
     "transport": {"errors"},
     "roles": {"analysis", "encoding", "errors", "execution", "limits", "plan", "transport"},
-    "servers": {"encoding", "errors", "execution", "limits", "plan", "procedure", "transport"},
+    "servers": {"analysis", "encoding", "errors", "execution", "limits", "plan", "plan_file", "procedure", "transport"},
     "deployment": {"errors", "limits", "plan", "roles", "servers", "transport"},
     "sessions": {"analysis", "deployment", "encoding", "errors", "execution", "limits", "plan", "roles"},
 }

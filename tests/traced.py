@@ -14,13 +14,12 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 
 from mpc_runtime import kernels
 from mpc_runtime.execution.dealer import DealerExecutor
-from mpc_runtime.execution.party import Counters, ExecutionKeys, PartyExecutor, _Run
+from mpc_runtime.execution.party import Counters, ExecutionKeys, PartyExecutor, Watch
 from mpc_runtime.execution.simulator import Simulator
 from mpc_runtime.gates import Gate, Input
 from mpc_runtime.plan import Plan
@@ -123,28 +122,16 @@ def trace(
     dealer = DealerExecutor(plan)
     parties = [PartyExecutor(plan, i, channels[i]) for i in (0, 1)]
 
-    free = _Run._free
-
-    def keep(run: _Run, i: int) -> None:
-        for register in run.program.gates[i].outs:
-            out.values[run.party][register] = np.array(run.values[register])
-            if plan.registers[register].form is Form.WIRE:
-                remember, run._remember = run._remember, False
-                out.masks[run.party][register] = np.array(run.mask(register))
-                run._remember = remember
-        free(run, i)
-
-    with patch.object(_Run, "_free", keep if observe else free):
-        for stage in STAGES:
-            procedure = plan.procedure(stage)
-            shares = split(plan, procedure, feeds.get(stage, {}), divide)
-            out.sent[stage], out.corrections[stage] = ([], []), ([], [])
-            pipes = [material_pipe(20.0) for _ in (0, 1)]
-            out.dealt[stage] = dealer.execute(stage, keys[stage][:2], (pipes[0][0], pipes[1][0]))
-            out.outputs = _parties(out, stage, parties, channels, pipes, keys[stage], shares, preprocess)
-            out.stats[stage] = [p.last for p in parties]
-            if observe:
-                out.results = simulator.execute(stage, keys[stage][:2], feeds.get(stage, {}))
+    for stage in STAGES:
+        procedure = plan.procedure(stage)
+        shares = split(plan, procedure, feeds.get(stage, {}), divide)
+        out.sent[stage], out.corrections[stage] = ([], []), ([], [])
+        pipes = [material_pipe(20.0) for _ in (0, 1)]
+        out.dealt[stage] = dealer.execute(stage, keys[stage][:2], (pipes[0][0], pipes[1][0]))
+        out.outputs = _parties(out, stage, parties, channels, pipes, keys[stage], shares, preprocess, observe)
+        out.stats[stage] = [p.last for p in parties]
+        if observe:
+            out.results = simulator.execute(stage, keys[stage][:2], feeds.get(stage, {}))
     return out
 
 
@@ -179,9 +166,18 @@ def _parties(
     keys: tuple[bytes, bytes, bytes],
     shares: tuple[dict[str, Array], dict[str, Array]],
     preprocess: bool,
+    observe: bool,
 ) -> list[dict[tuple[str, str], Array]]:
     outputs: list[dict[tuple[str, str], Array]] = [{}, {}]
     errors: list[BaseException] = []
+
+    def keeper(i: int) -> Watch:
+        def keep(op: int, register: int, value: Array, mask: Array | None) -> None:
+            out.values[i][register] = np.array(value)
+            if mask is not None:
+                out.masks[i][register] = np.array(mask)
+
+        return keep
 
     def work(i: int) -> None:
         party = parties[i]
@@ -191,7 +187,7 @@ def _parties(
         try:
             if preprocess and out.plan.procedure(stage).ahead:
                 party.preprocess(stage, execution, material)
-            outputs[i] = party.execute(stage, execution, material, shares[i])
+            outputs[i] = party.execute(stage, execution, material, shares[i], keeper(i) if observe else None)
         except BaseException as e:
             errors.append(e)
             channels[i].close(str(e))

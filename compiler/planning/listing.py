@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import fields
 
+from mpc_runtime.analysis.leakage import manifest
 from mpc_runtime.gates import Gate
 from mpc_runtime.plan import FORMAT, Plan
 from mpc_runtime.procedure import Procedure
@@ -44,7 +45,7 @@ def print_plan(plan: Plan) -> str:
             f"result {result.name} : {result.kind}{list(result.shape)} to {', '.join(result.roles)},"
             f" {result.bits} bits, scale {result.scale}"
         )
-    lines += [f"leakage: {line}" for line in plan.leakage]
+    lines += [f"leakage: {line}" for line in manifest(plan)]
     for procedure in plan.procedures:
         kept = [f"%{k.made}" if k.made == k.place else f"%{k.made} as %{k.place}" for k in procedure.keeps]
         keeps = f", keeps {', '.join(kept)}" if kept else ""

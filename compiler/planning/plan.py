@@ -11,7 +11,6 @@ from compiler.planning.assign import Assigned
 from compiler.planning.schedule import schedule
 from compiler.reading.batch_axis import row_axes
 from compiler.reading.serial import to_plain
-from mpc_runtime.analysis.leakage import manifest
 from mpc_runtime.plan import Feed, Options, Origin, Plan, Result, Tensor
 from mpc_runtime.version import VERSION
 
@@ -57,7 +56,7 @@ def make_plan(graph: Graph, lowered: Graph, expanded: Expanded, assigned: Assign
     """graph: what was expanded; lowered: what the author wrote, whose outputs know their rows."""
     scheduled = [schedule(each, assigned.registers) for each in assigned.procedures]
     feeds = _feeds(graph, assigned)
-    plan = Plan(
+    return Plan(
         name=graph.name,
         version=VERSION,
         options=options,
@@ -72,13 +71,11 @@ def make_plan(graph: Graph, lowered: Graph, expanded: Expanded, assigned: Assign
         results=_results(expanded, lowered),
         registers=tuple(assigned.registers),
         procedures=tuple(procedure for procedure, _ in scheduled),
-        leakage=(),
         constants=tuple(expanded.constants),
         origins=tuple(origins for _, origins in scheduled),
         source=graph.source,
         filename=graph.filename,
     )
-    return replace(plan, leakage=manifest(plan))
 
 
 def _tensor(graph: Graph, leaf: Value) -> Tensor:

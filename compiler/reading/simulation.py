@@ -19,6 +19,7 @@ from compiler.reading.reference import evaluate, evaluate_values, leaf_values
 from mpc_runtime.encoding.fixed_point import decode
 from mpc_runtime.execution.simulator import Simulator
 from mpc_runtime.plan import Plan
+from mpc_runtime.plan_file import read
 from mpc_runtime.roles.files import parameters
 from mpc_runtime.roles.inputs import Given
 
@@ -66,7 +67,7 @@ class Simulation:
 
 def simulate(plan: Plan, graph: Graph, inputs: Mapping[str, Any], params: Mapping[str, Any]) -> Simulation:
     """One run in clear. Raises InputError as a session would, before anything is computed."""
-    simulator = Simulator(Plan.from_bytes(plan.to_bytes()))  # what servers would load
+    simulator = Simulator(read(plan.to_bytes()))  # what servers would load
     encoded = _encoded(plan, inputs, params)
     simulator.execute("setup", (os.urandom(16), os.urandom(16)), encoded["setup"])
     words = simulator.execute("run", (os.urandom(16), os.urandom(16)), encoded["run"])

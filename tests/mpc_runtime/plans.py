@@ -63,7 +63,6 @@ def linear(batch: int = 2, wide: int = 3, out: int = 4, *, chain: int = 0, name:
             Procedure("setup", False, True, (Kept(1, 1),), opening, (Round((0,), (1,), ()),)),
             Procedure("run", True, False, (), tuple(ops), tuple(rounds)),
         ),
-        leakage=("y to client",),
         constants=(),
         origins=((Origin("w", 1, 1),) * 2, tuple(Origin(f"x @ w, op {i}", 3, 1) for i in range(len(ops)))),
         filename="linear.ppml",

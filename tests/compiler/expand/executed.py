@@ -105,7 +105,6 @@ class Unit:
             results=(),
             registers=tuple(assigned.registers),
             procedures=procedures,
-            leakage=(),
             constants=tuple(self.e.constants),
         )
 
