@@ -11,6 +11,7 @@ import pytest
 from mpc_runtime import kernels, registers
 from mpc_runtime.encoding.fixed_point import decode
 from mpc_runtime.encoding.sharing import rebuild
+from mpc_runtime.execution import instructions
 from mpc_runtime.execution import party as executor
 from mpc_runtime.gates import base, opening, table
 from mpc_runtime.plan import Plan
@@ -120,7 +121,7 @@ def test_many_messages_a_round(name: str, window: int, monkeypatch: pytest.Monke
     usual = usual_run(name)
     for module in (registers, base, opening):
         monkeypatch.setattr(module, "TILE", 512)
-    monkeypatch.setattr(executor, "MESSAGE", 700)
+    monkeypatch.setattr(instructions, "MESSAGE", 700)
     monkeypatch.setattr(executor, "WINDOW", window)
     small = trace(m.program.plan, m.feeds)
     same_run(usual, small, messages=False)
