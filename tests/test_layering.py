@@ -15,6 +15,8 @@ import pytest
 
 TOP = Path(__file__).parents[1]
 OURS = ("dsl", "compiler", "mpc_runtime")
+SOURCES = {".py", ".pyi", ".pyx", ".pxd", ".pxi", ".c", ".h", ".lark"}
+MAX_LINES = 450
 FACE = {"program", "session", "bench", "__init__"}
 """Modules of the runtime that put its parts together; nothing below imports them."""
 RUNTIME = {
@@ -147,6 +149,15 @@ def test_tests_mirror_the_tree(package: str) -> None:
     folders = {path.name for path in (TOP / package).iterdir() if (path / "__init__.py").exists()}
     tested = {path.name for path in (TOP / "tests" / package).iterdir() if list(path.glob("test_*.py"))}
     assert tested == folders
+
+
+def test_no_file_does_two_jobs() -> None:
+    """A file that grows beyond MAX_LINES is cut where it has a seam. What Cython writes does not count."""
+    found = [path for folder in (*OURS, "tests") for path in (TOP / folder).rglob("*") if path.suffix in SOURCES]
+    sources = [path for path in found if path.suffix != ".c" or not path.with_suffix(".pyx").exists()]
+    assert {path.suffix for path in sources} == SOURCES
+    lines = {str(path.relative_to(TOP)): len(path.read_text(encoding="utf-8").splitlines()) for path in sources}
+    assert {file: count for file, count in lines.items() if count > MAX_LINES} == {}
 
 
 def test_the_language_stands_alone():

@@ -4,7 +4,7 @@
 
 `Leaf` reads, for each digit of the public c, shares of [c_j < r_j] and [c_j = r_j] out of the dealer's tables;
 `Combine` is one level of the tree that joins digits; every level is followed by an `Open`; `ToBit` adds the top bits.
-Gates prepared for a known mask: E. Boyle, N. Gilboa, Y. Ishai, "Secure computation with preprocessing via function
+Gates made for a known mask: E. Boyle, N. Gilboa, Y. Ishai, "Secure computation with preprocessing via function
 secret sharing", TCC 2019, ePrint 2019/1095; tables shifted by it: Y. Ishai, E. Kushilevitz, S. Meldgaard, C. Orlandi,
 A. Paskin-Cherniavsky, "On the power of correlated randomness in secure computation", TCC 2013.
 
@@ -41,7 +41,7 @@ from .base import (
 from .rules import Declared, Layout, expect, expect_between, expect_domain, expect_masked
 from .secrets import Planes, Secret
 
-Kind: TypeAlias = Literal["lt", "eq"]
+Relation: TypeAlias = Literal["lt", "eq"]
 """Order or equality."""
 
 
@@ -52,7 +52,7 @@ MAX_FAN_IN = 12
 DIGIT_TABLES = Part("digit tables", "compares: looks the digits of masked values up in tables that the dealer made")
 
 
-def leaf_planes(digits: int, kind: Kind) -> int:
+def leaf_planes(digits: int, kind: Relation) -> int:
     """Bits that the leaves of one comparison open for each element."""
     return 2 * digits - 1 if kind == "lt" else digits
 
@@ -73,7 +73,7 @@ class Leaf(Gate):
     width: int
     low_bit: int
     widths: tuple[int, ...]
-    kind: Kind
+    kind: Relation
     thresholds: tuple[int, ...]
     x: In
     ys: Outs
@@ -164,7 +164,7 @@ class Combine(Gate):
 
     nodes: int
     fan_in: int
-    kind: Kind
+    kind: Relation
     leaf: bool
     x: In
     y: Out
@@ -369,7 +369,7 @@ def _minus(words: Array, threshold: int) -> Array:
     return words - np.uint64(threshold % (1 << 64)) if threshold else words
 
 
-def _split(x: Array, nodes: int, kind: Kind) -> tuple[list[Array], list[Array | None]]:
+def _split(x: Array, nodes: int, kind: Relation) -> tuple[list[Array], list[Array | None]]:
     """The less-than and equality planes of each node, lowest first."""
     if kind == "eq":
         return [], [x[:, j] for j in range(nodes)]

@@ -1,6 +1,6 @@
-"""Values entering, leaving and changing form: input, open, materialize, unmask, reveal.
+"""Values changing form and leaving: open, materialize, unmask, reveal.
 
-`Open` is the only gate by which the parties talk to each other; `Input` and `Reveal` are what the roles send and get.
+`Open` is the only gate by which the parties talk to each other; `Reveal` is what the roles get.
 PROTOCOLS sections 0 and 7. Masked values, opened once and read by many gates: A. Ben-Efraim, M. Nielsen, E. Omri,
 "Turbospeedz", ePrint 2019/080; A. Patra, T. Schneider, A. Suresh, H. Yalame, "ABY2.0", ePrint 2020/1225.
 """
@@ -37,72 +37,6 @@ from .base import (
 )
 from .rules import Declared, Layout, expect, expect_additive, expect_domain, expect_form, expect_masked
 from .secrets import Planes, Secret, Words
-
-
-@dataclass(frozen=True)
-class Input(Gate):
-    """A value that a role shares (or, `public`, shows to both parties)."""
-
-    fresh = False
-    reveals = True
-
-    feed: str
-    public: bool
-    y: Out
-
-    def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
-        feed, bits = given.feed(self.feed), types[self.y].bits
-        expect(
-            feed.public is self.public, f"`{self.feed}` is {_seen(feed.public)} to its owner, {_seen(self.public)} here"
-        )
-        expect(feed.bits == bits, f"`{self.feed}` is shared in {feed.bits} bits and held in {bits}")
-        return (Layout(feed.shape, feed.domain, feed.scale),)
-
-    def result(self, out: int, types: Types) -> Form:
-        return Form.PUBLIC if self.public else Form.SHARED
-
-    @property
-    def feeds(self) -> tuple[str, ...]:
-        return (self.feed,)
-
-    def revelations(self, owners: Owners, types: Types) -> tuple[Revelation, ...]:
-        if not self.public:
-            return ()
-        role, what = owners[self.feed]
-        return (Revelation(f"`{what}` of {role} is public: p0 and p1 see it"),)
-
-    def deal(self, d: DealerContext) -> None:
-        d[self.y] = None
-
-    def evaluate(self, p: PartyContext) -> None:
-        p[self.y] = p.feed(self.feed)
-
-    def meaning(self, s: MeaningContext) -> None:
-        s[self.y] = s.feed(self.feed)
-
-
-@dataclass(frozen=True)
-class Constant(Gate):
-    """A public array of the plan, as ring elements. Machines hold constants from the start: nothing is evaluated."""
-
-    fresh = False
-    reveals = False
-
-    index: int
-    y: Out
-
-    def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
-        array = given.constant(self.index)
-        return (Layout(array.shape, Domain.WORDS if array.dtype == np.uint64 else Domain.BITS, None),)
-
-    def result(self, out: int, types: Types) -> Form:
-        return Form.CONSTANT
-
-    def deal(self, d: DealerContext) -> None:
-        d[self.y] = None
-
-    def meaning(self, s: MeaningContext) -> None:
-        s[self.y] = s.constant(self.index)
 
 
 @dataclass(frozen=True)
@@ -422,7 +356,7 @@ class Reveal(Gate):
         return (Revelation(f"output `{self.result_name}` is revealed to {_names(self.roles)}: {what}{fraction}"),)
 
     def deal(self, d: DealerContext) -> None:
-        """Nothing to prepare: outputs are true shares."""
+        """Nothing to deal: outputs are true shares."""
 
     def evaluate(self, p: PartyContext) -> None:
         """Packed words or bits for every role, re-randomised afresh: what party 0 adds party 1 subtracts."""
@@ -452,10 +386,6 @@ def free_mask(prg: kernels.Prg, op: int, t: Register) -> Array:
     if t.domain is Domain.PLANES:
         return planes
     return kernels.planes_to_bits(planes, t.size).reshape(t.shape)
-
-
-def _seen(public: bool) -> str:
-    return "public" if public else "secret"
 
 
 def _names(roles: tuple[str, ...]) -> str:

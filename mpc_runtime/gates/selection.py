@@ -5,7 +5,7 @@ After d^ = d xor delta is public, with A, m, U_0, U_1 of the truncation (or A = 
     d^ = 0:  y = A [delta] + K00 + m (K01 - K00)                    K0m = delta U_m
     d^ = 1:  y = A - A [delta] + K10 + m (K11 - K10)                K1m = (1 - delta) U_m
 
-K00 is absorbed (the result's offset); delta, K10 - K00 and the two narrow differences are shipped. Gates prepared for a
+K00 is absorbed (the result's offset); delta, K10 - K00 and the two narrow differences are shipped. Gates made for a
 known mask: E. Boyle, N. Gilboa, Y. Ishai, TCC 2019, ePrint 2019/1095.
 """
 

@@ -50,7 +50,7 @@ class Executions:
         """When the last execution ended."""
         self._ahead = next((p for p in plan.procedures if p.ahead), None)
         self._setup_report: dict[str, Any] = {}
-        self._prepared: tuple[int, ExecutionKeys, float] | None = None
+        self._preprocessed: tuple[int, ExecutionKeys, float] | None = None
         self._chain: SeedChain
         self._pair: bytes
 
@@ -93,14 +93,14 @@ class Executions:
 
     def lowest(self, procedure: Procedure) -> int:
         """The lowest index that this party can still use for the procedure."""
-        return self._prepared[0] if self._prepared and procedure.ahead else self._chain.next
+        return self._preprocessed[0] if self._preprocessed and procedure.ahead else self._chain.next
 
     @property
-    def prepared(self) -> bool:
+    def preprocessed(self) -> bool:
         """Whether what the next execution that is dealt ahead needs no input for is done."""
-        return self._prepared is not None
+        return self._preprocessed is not None
 
-    def prepare(self) -> bool:
+    def preprocess(self) -> bool:
         """Does that now; False while the dealer has not announced the record, whose index might still become that of
         one it is asked for."""
         index = self._chain.next
@@ -108,8 +108,8 @@ class Executions:
             return False
         keys = self._keys(self._ahead.name, index)
         began = time.perf_counter()
-        self.executor.prepare(self._ahead.name, keys, self.material)
-        self._prepared = index, keys, time.perf_counter() - began
+        self.executor.preprocess(self._ahead.name, keys, self.material)
+        self._preprocessed = index, keys, time.perf_counter() - began
         return True
 
     # -- executions -----------------------------------------------------------------------------------------------
@@ -121,12 +121,12 @@ class Executions:
         name = procedure.name
         self.doing = f"{name} {index}"
         began = max([self.free_since, *(s.arrived for s in submissions.values())])
-        prepare_seconds = 0.0
-        if self._prepared and procedure.ahead and self._prepared[0] == index:
-            _, keys, prepare_seconds = self._prepared
+        preprocessing_seconds = 0.0
+        if self._preprocessed and procedure.ahead and self._preprocessed[0] == index:
+            _, keys, preprocessing_seconds = self._preprocessed
         else:
             keys = self._keys(name, index)
-        self._prepared = None
+        self._preprocessed = None
         if self.number == 0 and not procedure.standing and self.plan.has_meetings:
             for role, submission in submissions.items():
                 self.node.reply(submission.route, role, {"kind": "begun", "id": ids[role]})
@@ -139,7 +139,7 @@ class Executions:
             self._send_results(name, ids, submissions, outputs)
         online_seconds = time.perf_counter() - began
         dealt = self.material.finish(self.doing)
-        told = report(self.executor.last, online_seconds, float(dealt["seconds"]) + prepare_seconds)
+        told = report(self.executor.last, online_seconds, float(dealt["seconds"]) + preprocessing_seconds)
         if procedure.standing:
             self._setup_report = told
         else:

@@ -104,7 +104,7 @@ class Confide(Gate):
         return (Revelation(f"{self.role} is told a secret"),)
 
     def deal(self, d: DealerContext) -> None:
-        """Nothing to prepare."""
+        """Nothing to deal."""
 
     def evaluate(self, p: PartyContext) -> None:
         p.reveal("secret", self.role, p[self.x])

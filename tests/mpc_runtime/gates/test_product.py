@@ -118,7 +118,7 @@ def test_matrix_products(data: st.DataObject) -> None:
     wy = b.wire(y, bits)
     b.stage = "run"
     z = b.emit(MatMul, (*np.broadcast_shapes(*batch), n, m), bits, x=wx, y=wy)
-    t = trace(b.plan(), b.values, seed=seed, prepare=data.draw(st.booleans(), "prepare"))
+    t = trace(b.plan(), b.values, seed=seed, preprocess=data.draw(st.booleans(), "preprocess"))
     t.assert_exact()
     assert np.array_equal(t.value(z), modulo(np.matmul(integers(x), integers(y)), bits))
 
@@ -176,7 +176,7 @@ def test_convolutions(data: st.DataObject) -> None:
         x=b.wire(x, bits),
         y=ww,
     )
-    t = trace(b.plan(), b.values, seed=seed, prepare=known)
+    t = trace(b.plan(), b.values, seed=seed, preprocess=known)
     t.assert_exact()
     assert np.array_equal(t.value(z), expected)
 
@@ -197,7 +197,7 @@ def test_halved_matrix_products(data: st.DataObject) -> None:
         wires[name] = b.even(value, bits) if half == name else b.wire(value, bits)
     b.stage = "run"
     z = b.emit(MatMul, (n, m), bits, half=half, **wires)
-    t = trace(b.plan(), b.values, seed=seed, prepare=data.draw(st.booleans(), "prepare"))
+    t = trace(b.plan(), b.values, seed=seed, preprocess=data.draw(st.booleans(), "preprocess"))
     t.assert_exact()
     assert np.array_equal(t.value(z), modulo(2 * np.matmul(integers(x), integers(y)), bits))
 
