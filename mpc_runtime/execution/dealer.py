@@ -13,10 +13,10 @@ from typing import TypeAlias
 
 import numpy as np
 
-from .. import kernels
 from ..analysis.constants import constant_registers
 from ..gates import Secret
 from ..gates.base import PURPOSE_SHARE, stream
+from ..kernels import CPU, Kernels, Prg
 from ..plan import Plan, Procedure
 from ..registers import Form, held, wrapping
 from ..transport.channel import Sink
@@ -27,9 +27,10 @@ Array = np.ndarray
 class DealerExecutor:
     """The dealer of a plan: any number of records for its procedures, each for the masks that those before it left."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, kernels: Kernels = CPU) -> None:
         self.plan = plan
-        self._constants = constant_registers(plan)
+        self.kernels = kernels
+        self._constants = constant_registers(plan, kernels)
         self._kept: dict[int, Array | None] = {}
         self._kept_shares: tuple[KeptShares, KeptShares] = {}, {}
 
@@ -41,7 +42,7 @@ class DealerExecutor:
 
     def record(self, procedure: str, keys: tuple[bytes, bytes], sinks: tuple[Sink, Sink]) -> Record:
         """A record that is to be dealt."""
-        return Record(self.plan, procedure, keys, sinks, self._constants, self._kept, self._kept_shares)
+        return Record(self.plan, procedure, keys, sinks, self.kernels, self._constants, self._kept, self._kept_shares)
 
     def deal(self, record: Record, forget: bool = True) -> None:
         """Deal a record, upon which what it leaves takes the place of what was there. forget: let go of the masks that
@@ -61,11 +62,13 @@ class MaskExpansion:
         plan: Plan,
         procedure: Procedure,
         party: int,
-        prg: kernels.Prg,
+        kernels: Kernels,
+        prg: Prg,
         constants: Mapping[int, Array],
         kept: KeptShares,
     ) -> None:
         self.types = plan.registers
+        self.kernels = kernels
         self.party = party
         self.prg = prg
         self.op = 0
@@ -99,6 +102,7 @@ class Record:
         procedure: str,
         keys: tuple[bytes, bytes],
         sinks: tuple[Sink, Sink],
+        kernels: Kernels,
         constants: Mapping[int, Array],
         kept: Mapping[int, Array | None],
         kept_shares: tuple[KeptShares, KeptShares],
@@ -106,6 +110,7 @@ class Record:
         self.plan = plan
         self.types = plan.registers
         self.procedure = plan.procedure(procedure)
+        self.kernels = kernels
         self.prgs = kernels.Prg(keys[0]), kernels.Prg(keys[1])
         self.sinks = sinks
         self.masks: dict[int, Array | None] = {
@@ -116,7 +121,7 @@ class Record:
         self.written = 0
         self._constants = constants
         self._expansions = [
-            MaskExpansion(plan, self.procedure, party, self.prgs[party], constants, kept_shares[party])
+            MaskExpansion(plan, self.procedure, party, kernels, self.prgs[party], constants, kept_shares[party])
             for party in (0, 1)
         ]
 
@@ -147,7 +152,7 @@ class Record:
     def share(self, slot: int, spec: Secret, start: int, value: Array) -> None:
         pad = stream(PURPOSE_SHARE, self.op, slot)
         elements = self.procedure.ops[self.op].gate.elements(self.types)
-        self.send(spec.pack(self.prgs[1 - self.receiver], pad, start, elements, value))
+        self.send(spec.pack(self.kernels, self.prgs[1 - self.receiver], pad, start, elements, value))
 
     def send(self, packed: Array) -> None:
         self.written += packed.size

@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .. import kernels
 from ..analysis.constants import constant_registers
 from ..analysis.reuse import overwritable
 from ..gates import Gate, Secret
 from ..gates.base import PURPOSE_MASK, PURPOSE_SHARE, flat, stream
+from ..kernels import CPU, Kernels
 from ..plan import Plan, Procedure
 from ..registers import Domain, Form, Register, held, wrapping
 from ..transport.channel import Channel, Source
@@ -79,10 +79,10 @@ class Where:
 class PartyExecutor:
     """Party `party` (0 or 1) of a plan: any number of executions of its procedures, one after the other."""
 
-    def __init__(self, plan: Plan, party: int, channel: Channel) -> None:
-        self.plan, self.party, self.channel = plan, party, channel
+    def __init__(self, plan: Plan, party: int, channel: Channel, kernels: Kernels = CPU) -> None:
+        self.plan, self.party, self.channel, self.kernels = plan, party, channel, kernels
         self.last = Stats()
-        self._constants = constant_registers(plan)
+        self._constants = constant_registers(plan, kernels)
         self._programs = {p.name: _Program(plan, p) for p in plan.procedures}
         self._kept: dict[int, Array] = {}
         self._kept_masks: dict[int, Array] = {}
@@ -185,7 +185,8 @@ class _Run:
         self.types = executor.plan.registers
         self.party = executor.party
         self.keys = keys
-        self.prg, self.pair = kernels.Prg(keys.material), kernels.Prg(keys.pair)
+        self.kernels = executor.kernels
+        self.prg, self.pair = self.kernels.Prg(keys.material), self.kernels.Prg(keys.pair)
         self.feeds: MutableMapping[str, Array] = {}
         self.outputs: Outputs = {}
         self.op = 0
@@ -243,7 +244,7 @@ class _Run:
         out = np.empty(words.shape, np.uint64) if out is None else out
         op = self._streamed(register)
         if op is None:
-            (np.add if sign > 0 else np.subtract)(words, self.mask(register), out=out)
+            (self.kernels.add if sign > 0 else self.kernels.subtract)(words, self.mask(register), out=out)
             return out
         expand = self.prg.add_words if sign > 0 else self.prg.sub_words
         expand(stream(PURPOSE_MASK, op), np.ascontiguousarray(words), out=out)
@@ -261,7 +262,7 @@ class _Run:
         """(party == 0) X - [mask]: kept across executions for what an earlier one opened."""
 
         def make(hat: Array) -> Array:
-            return self.add_mask(register, hat, -1) if self.party == 0 else np.negative(self.mask(register))
+            return self.add_mask(register, hat, -1) if self.party == 0 else -self.mask(register)
 
         return self._operand("affine", register, make)
 
@@ -272,7 +273,7 @@ class _Run:
             if self.party == 1:
                 return self.add_mask(register, hat, 1)
             half: Array = self.mask(register) >> np.uint64(1)
-            np.subtract(hat, half, out=half)
+            self.kernels.subtract(hat, half, out=half)
             return half
 
         return self._operand("halved", register, make)
@@ -297,11 +298,12 @@ class _Run:
     def secret(self, slot: int, spec: Secret, start: int, n: int) -> Array:
         """Elements [start, start + n) of this op's secret. Slots of one tile are asked for in order."""
         if self.seeded:
-            return spec.expand(self.prg, stream(PURPOSE_SHARE, self.op, slot), start, n)
+            return spec.expand(self.kernels, self.prg, stream(PURPOSE_SHARE, self.op, slot), start, n)
         size = spec.size(n)
         self.stats.material_bytes += size
         self.stats.op_material[self.op] += size
-        return spec.unpack(self.material.read(size, Where(self.plan, self.procedure, self.op)), n)
+        sent = self.material.read(size, Where(self.plan, self.procedure, self.op))
+        return spec.unpack(self.kernels, sent, n)
 
     def feed(self, name: str) -> Array:
         return self.feeds.pop(name)

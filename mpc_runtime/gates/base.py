@@ -32,7 +32,7 @@ from .secrets import Secret
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping
 
-    from ..kernels import Prg
+    from ..kernels import Kernels, Prg
 
 In: TypeAlias = int
 Out: TypeAlias = int
@@ -58,6 +58,7 @@ def stream(purpose: int, op: int, slot: int = 0) -> int:
 class MaskContext(Protocol):
     """What a gate needs to expand a party's share of the mask that it makes: at that party, or at the dealer."""
 
+    kernels: Kernels
     party: int
     prg: Prg
     op: int
@@ -133,6 +134,7 @@ class PartyContext(MaskContext, Protocol):
 class DealerContext(Protocol):
     """What the dealer's executor lends to a gate: masks and offsets by register (None stands for 0), a way to share."""
 
+    kernels: Kernels
     prgs: tuple[Prg, Prg]
     op: int
     receiver: int
@@ -164,6 +166,8 @@ class DealerContext(Protocol):
 
 class MeaningContext(Protocol):
     """Plain values of registers, and the masks of wires (the rounding of a truncation depends on them)."""
+
+    kernels: Kernels
 
     @property
     def types(self) -> Types: ...
