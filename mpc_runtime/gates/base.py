@@ -9,7 +9,8 @@ A gate is one instruction of the op-list: a frozen dataclass whose fields are re
     meaning     what it computes, on plain ring elements; the oracle of the tests and of `--simulate`
 
 Gates know nothing of sockets, files, threads or plans. What they may touch is the context they are handed, whose
-registers and masks hold arrays as `registers.held` says: of any strides, perhaps read-only.
+registers and masks hold arrays as `registers.held` says: of any strides, perhaps read-only. They compute with the
+operators of these arrays and with the context's `kernels`; NumPy makes and shapes arrays, and sizes are the plan's.
 
 All that others ask about a gate it says itself; nobody keeps a list of gates. The compiler asks for the forms of its
 results (`result`), the rings of its operands (`demand`) and what it needs of them (`wants_mask`,
@@ -115,7 +116,7 @@ class PartyContext(MaskContext, Protocol):
         ...
 
     def affine(self, register: int) -> Array:
-        """(party == 0) X - [mask] of a WIRE."""
+        """`public` less this party's share of the mask, of a WIRE."""
         ...
 
     def halved(self, register: int) -> Array:
