@@ -174,8 +174,8 @@ class StandIns(kernels.Kernels):
     def __init__(self, prgs: Mapping[bytes, Streams]) -> None:
         self._prgs = prgs
 
-    def Prg(self, key: bytes) -> Any:
-        return self._prgs[key] if key in self._prgs else REAL(key)
+    def Prg(self, key: bytes, **named: Any) -> Any:
+        return self._prgs[key] if key in self._prgs else REAL(key, **named)
 
     def mask_pack(self, prg: Any, *args: Any, **named: Any) -> None:
         (_mask_pack if isinstance(prg, Streams) else kernels.mask_pack)(prg, *args, **named)

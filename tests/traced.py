@@ -14,16 +14,16 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 
 from mpc_runtime.execution.dealer import DealerExecutor
-from mpc_runtime.execution.party import ExecutionKeys, PartyExecutor, Stats, _Run
+from mpc_runtime.execution.party import ExecutionKeys, PartyExecutor, Stats, Watch
 from mpc_runtime.execution.simulator import Simulator
 from mpc_runtime.gates import Gate, Input
 from mpc_runtime.kernels import CPU, Kernels, planes_to_bits
-from mpc_runtime.plan import Plan, Procedure
+from mpc_runtime.plan import Plan
+from mpc_runtime.procedure import Procedure
 from mpc_runtime.registers import Domain, Form, Register, wrapping
 from tests.loaded import displaced, loaded, stubborn
 from tests.memory_channel import channel_pair, material_pipe
@@ -124,28 +124,16 @@ def trace(
     dealer = DealerExecutor(plan, kernels)
     parties = [PartyExecutor(plan, i, channels[i], kernels) for i in (0, 1)]
 
-    free = _Run._free
-
-    def keep(run: _Run, i: int) -> None:
-        for register in run.program.gates[i].outs:
-            out.values[run.party][register] = np.array(run.values[register])
-            if plan.registers[register].form is Form.WIRE:
-                remember, run._remember = run._remember, False
-                out.masks[run.party][register] = np.array(run.mask(register))
-                run._remember = remember
-        free(run, i)
-
-    with patch.object(_Run, "_free", keep if observe else free):
-        for stage in STAGES:
-            procedure = plan.procedure(stage)
-            shares = split(plan, procedure, feeds.get(stage, {}), divide)
-            out.sent[stage], out.corrections[stage] = ([], []), ([], [])
-            pipes = [material_pipe(20.0) for _ in (0, 1)]
-            out.dealt[stage] = dealer.execute(stage, keys[stage][:2], (pipes[0][0], pipes[1][0]))
-            out.outputs = _parties(out, stage, parties, channels, pipes, keys[stage], shares, prepare)
-            out.stats[stage] = [p.last for p in parties]
-            if observe:
-                out.results = simulator.execute(stage, keys[stage][:2], feeds.get(stage, {}))
+    for stage in STAGES:
+        procedure = plan.procedure(stage)
+        shares = split(plan, procedure, feeds.get(stage, {}), divide)
+        out.sent[stage], out.corrections[stage] = ([], []), ([], [])
+        pipes = [material_pipe(20.0) for _ in (0, 1)]
+        out.dealt[stage] = dealer.execute(stage, keys[stage][:2], (pipes[0][0], pipes[1][0]))
+        out.outputs = _parties(out, stage, parties, channels, pipes, keys[stage], shares, prepare, observe)
+        out.stats[stage] = [p.last for p in parties]
+        if observe:
+            out.results = simulator.execute(stage, keys[stage][:2], feeds.get(stage, {}))
     return out
 
 
@@ -180,9 +168,18 @@ def _parties(
     keys: tuple[bytes, bytes, bytes],
     shares: tuple[dict[str, Array], dict[str, Array]],
     prepare: bool,
+    observe: bool,
 ) -> list[dict[tuple[str, str], Array]]:
     outputs: list[dict[tuple[str, str], Array]] = [{}, {}]
     errors: list[BaseException] = []
+
+    def keeper(i: int) -> Watch:
+        def keep(op: int, register: int, value: Array, mask: Array | None) -> None:
+            out.values[i][register] = np.array(value)
+            if mask is not None:
+                out.masks[i][register] = np.array(mask)
+
+        return keep
 
     def work(i: int) -> None:
         party = parties[i]
@@ -192,7 +189,7 @@ def _parties(
         try:
             if prepare and out.plan.procedure(stage).ahead:
                 party.prepare(stage, execution, material)
-            outputs[i] = party.execute(stage, execution, material, shares[i])
+            outputs[i] = party.execute(stage, execution, material, shares[i], keeper(i) if observe else None)
         except BaseException as e:
             errors.append(e)
             channels[i].close(str(e))

@@ -17,7 +17,7 @@ Array = np.ndarray
 
 def constant_registers(plan: Plan, kernels: Kernels) -> dict[int, Array]:
     """register -> its elements, for every register of form CONSTANT in any procedure."""
-    context = _Constants(plan, kernels)
+    context = Constants(plan, kernels)
     with wrapping():
         for procedure in plan.procedures:
             for gate in procedure.gates:
@@ -26,7 +26,7 @@ def constant_registers(plan: Plan, kernels: Kernels) -> dict[int, Array]:
     return context.values
 
 
-class _Constants:
+class Constants:
     """The MeaningContext of gates on constants, which have no masks and take or reveal nothing."""
 
     def __init__(self, plan: Plan, kernels: Kernels) -> None:

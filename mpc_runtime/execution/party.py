@@ -14,6 +14,8 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 
@@ -22,9 +24,11 @@ from ..analysis.reuse import overwritable
 from ..gates import Gate, Secret
 from ..gates.base import PURPOSE_MASK, PURPOSE_SHARE, flat, stream
 from ..kernels import CPU, Kernels
-from ..plan import Plan, Procedure
+from ..plan import Plan
+from ..procedure import Procedure
 from ..registers import Domain, Form, Register, held, wrapping
 from ..transport.channel import Channel, Source
+from .once import AtWork, Ledger, Once
 
 Array = np.ndarray
 
@@ -36,6 +40,10 @@ MESSAGE = 1 << 19
 
 WINDOW = 6
 """Messages sent ahead of what has been received in the same round."""
+
+Watch: TypeAlias = Callable[[int, int, Array, Array | None], None]
+"""watch(op, register, value, mask): what a party holds after an op, for each of its results; `mask` is its share of the
+mask of a wire. The arrays are the party's own, which later ops may overwrite."""
 
 
 @dataclass(frozen=True)
@@ -77,43 +85,54 @@ class Where:
 
 
 class PartyExecutor:
-    """Party `party` (0 or 1) of a plan: any number of executions of its procedures, one after the other."""
+    """Party `party` (0 or 1) of a plan: any number of executions of its procedures, one after the other.
 
-    def __init__(self, plan: Plan, party: int, channel: Channel, kernels: Kernels = CPU) -> None:
+    kernels: lent to the gates. once: check that every word of a stream is used once (see `once.py`), for tests;
+    UsedTwice is raised if one is not.
+    """
+
+    def __init__(self, plan: Plan, party: int, channel: Channel, kernels: Kernels = CPU, *, once: bool = False) -> None:
         self.plan, self.party, self.channel, self.kernels = plan, party, channel, kernels
+        self.once = Once() if once else None
         self.last = Stats()
         self._constants = constant_registers(plan, kernels)
         self._programs = {p.name: _Program(plan, p) for p in plan.procedures}
         self._kept: dict[int, Array] = {}
         self._kept_masks: dict[int, Array] = {}
         self._kept_operands: dict[tuple[str, int], Array] = {}
-        self._prepared: _Run | None = None
+        self._prepared: Run | None = None
 
     def prepare(self, procedure: str, keys: ExecutionKeys, material: Source) -> None:
         """Everything of the execution to come that needs no input: products of masks with what was kept."""
-        run = _Run(self, procedure, keys, material)
+        run = Run(self, procedure, keys, material)
         with wrapping():
             run.compute_ahead()
         self._prepared = run
 
     def execute(
-        self, procedure: str, keys: ExecutionKeys, material: Source, feeds: MutableMapping[str, Array]
+        self,
+        procedure: str,
+        keys: ExecutionKeys,
+        material: Source,
+        feeds: MutableMapping[str, Array],
+        watch: Watch | None = None,
     ) -> Outputs:
         """One execution. Returns what this party sends: (result, role) -> packed bytes.
 
-        feeds: this party's share of each of the procedure's feeds, taken out as they are used. Raises PeerError when
-        the peer or the dealer is gone, late or sends a wrong length; the execution is then burnt.
+        feeds: this party's share of each of the procedure's feeds, taken out as they are used. watch: is shown every
+        value, for tests. Raises PeerError when the peer or the dealer is gone, late or sends a wrong length; the
+        execution is then burnt.
         """
         run, self._prepared = self._prepared, None
         with wrapping():
             if run is None or (run.procedure, run.keys) != (procedure, keys):
-                run = _Run(self, procedure, keys, material)
+                run = Run(self, procedure, keys, material)
                 run.compute_ahead()
-            outputs = run.execute(feeds)
+            outputs = run.execute(feeds, watch)
             self._keep(run)
         return outputs
 
-    def _keep(self, run: _Run) -> None:
+    def _keep(self, run: Run) -> None:
         """What the procedure leaves takes the place of what was there, with the masks of what is opened."""
         keeps = run.program.keeps
         values = {kept.place: run.values[kept.made] for kept in keeps}
@@ -177,7 +196,7 @@ def _messages(opens: Mapping[int, Gate], types: tuple[Register, ...]) -> list[tu
     return out
 
 
-class _Run:
+class Run:
     """One execution of a procedure: the PartyContext of its gates."""
 
     def __init__(self, executor: PartyExecutor, procedure: str, keys: ExecutionKeys, material: Source) -> None:
@@ -186,7 +205,10 @@ class _Run:
         self.party = executor.party
         self.keys = keys
         self.kernels = executor.kernels
-        self.prg, self.pair = self.kernels.Prg(keys.material), self.kernels.Prg(keys.pair)
+        self.at = AtWork()
+        self.ledger, pair = self._ledgers(executor.once, procedure)
+        self.prg = self.kernels.Prg(keys.material, ledger=self.ledger)
+        self.pair = self.kernels.Prg(keys.pair, ledger=pair)
         self.feeds: MutableMapping[str, Array] = {}
         self.outputs: Outputs = {}
         self.op = 0
@@ -202,6 +224,22 @@ class _Run:
         self._operands: dict[tuple[str, int], Array] = {}
         self._ahead: dict[int, tuple[int, Array]] = {}
         self._remember = False
+        self._watch: Watch | None = None
+
+    def _ledgers(self, once: Once | None, procedure: str) -> tuple[Ledger | None, Ledger | None]:
+        """Of what is used under the material key and under the pair's."""
+        if once is None:
+            return None, None
+        where = partial(self.plan.where, procedure)
+        ledger = partial(once.ledger, at=self.at, where=where, halves=True)
+        return ledger(self.keys.material), ledger(self.keys.pair)
+
+    def _turn_to(self, op: int, mask: bool = False) -> tuple[int, bool]:
+        """Op `op` is at work from now on; returns what was. mask: to expand its share of a mask."""
+        was = self.at.op, self.at.mask
+        self.op = self.at.op = op
+        self.at.mask = mask
+        return was
 
     # -- what gates see ------------------------------------------------------------------------------------------------
 
@@ -226,10 +264,11 @@ class _Run:
             return known
         assert self.types[register].form is Form.WIRE, f"register {register}: wants_mask did not ask for shares"
         op = self.program.producer[register]
-        saved = self.op, self._remember
-        self.op, self._remember = op, False
+        remember, self._remember = self._remember, False
+        was = self._turn_to(op, mask=True)
         value = held(self.program.gates[op].mask(self))
-        self.op, self._remember = saved
+        self._turn_to(*was)
+        self._remember = remember
         if self._remember:
             self._masks[register] = value
         return value
@@ -237,7 +276,10 @@ class _Run:
     def mask_words(self, register: int, start: int, n: int) -> Array:
         op = self._streamed(register)
         if op is not None:
-            return self.prg.words(stream(PURPOSE_MASK, op), n, start)
+            was = self._turn_to(op, mask=True)
+            words = self.prg.words(stream(PURPOSE_MASK, op), n, start)
+            self._turn_to(*was)
+            return words
         return flat(self.mask(register))[start : start + n]
 
     def add_mask(self, register: int, words: Array, sign: int, out: Array | None = None) -> Array:
@@ -247,7 +289,9 @@ class _Run:
             (self.kernels.add if sign > 0 else self.kernels.subtract)(words, self.mask(register), out=out)
             return out
         expand = self.prg.add_words if sign > 0 else self.prg.sub_words
+        was = self._turn_to(op, mask=True)
         expand(stream(PURPOSE_MASK, op), np.ascontiguousarray(words), out=out)
+        self._turn_to(*was)
         return out
 
     def _streamed(self, register: int) -> int | None:
@@ -299,6 +343,8 @@ class _Run:
         """Elements [start, start + n) of this op's secret. Slots of one tile are asked for in order."""
         if self.seeded:
             return spec.expand(self.kernels, self.prg, stream(PURPOSE_SHARE, self.op, slot), start, n)
+        if self.ledger is not None:
+            self.ledger.receive(slot, start, n)
         size = spec.size(n)
         self.stats.material_bytes += size
         self.stats.op_material[self.op] += size
@@ -316,12 +362,13 @@ class _Run:
 
     def compute_ahead(self) -> None:
         for i, gate, known in self.program.ahead:
-            self.op = i
+            self._turn_to(i)
             self._ahead[i] = known, gate.ahead(self, known)
 
-    def execute(self, feeds: MutableMapping[str, Array]) -> Outputs:
+    def execute(self, feeds: MutableMapping[str, Array], watch: Watch | None = None) -> Outputs:
         begin = time.perf_counter()
         self._remember = True
+        self._watch = watch
         self.feeds = feeds
         for r, messages in zip(self.program.rounds, self.program.messages, strict=True):
             for i in r.before:
@@ -334,12 +381,12 @@ class _Run:
 
     def _local(self, i: int) -> None:
         gate = self.program.gates[i]
-        self.op = i
+        self._turn_to(i)
         begin = time.perf_counter()
         if i not in self.program.constant:
             gate.evaluate(self)
         self.stats.op_seconds[i] += time.perf_counter() - begin
-        self._free(i)
+        self._finish(i)
 
     def _exchange(
         self,
@@ -364,10 +411,10 @@ class _Run:
         for size, pieces in messages[received:]:
             self._absorb(size, pieces, buffers)
         for i in opens:
-            self.op = i
+            self._turn_to(i)
             _, masked = buffers.pop(i)
             self.program.opens[i].end(self, masked)
-            self._free(i)
+            self._finish(i)
         self.stats.op_seconds[first] += time.perf_counter() - begin
 
     def _pack(self, size: int, pieces: list[_Piece], buffers: dict[int, tuple[Array, Array]]) -> Array:
@@ -375,7 +422,7 @@ class _Run:
         at = 0
         for piece in pieces:
             gate = self.program.opens[piece.op]
-            self.op = piece.op
+            self._turn_to(piece.op)
             if piece.op not in buffers:
                 buffers[piece.op] = gate.begin(self)
             x, masked = buffers[piece.op]
@@ -389,12 +436,24 @@ class _Run:
         message = np.frombuffer(self.channel.recv(size, Where(self.plan, self.procedure, pieces[0].op)), np.uint8)
         at = 0
         for piece in pieces:
-            self.op = piece.op
+            self._turn_to(piece.op)
             gate, (_, masked) = self.program.opens[piece.op], buffers[piece.op]
             gate.absorb(self, masked, piece.start, piece.n, message[at : at + piece.size])
             self.stats.op_received[piece.op] += piece.size
             at += piece.size
         self.stats.received_bytes += size
+
+    def _finish(self, i: int) -> None:
+        if self._watch is not None:
+            self._show(i, self._watch)
+        self._free(i)
+
+    def _show(self, i: int, watch: Watch) -> None:
+        remember, self._remember = self._remember, False  # what is watched runs as if it were not
+        for register in self.program.gates[i].outs:
+            wire = self.types[register].form is Form.WIRE
+            watch(i, register, self.values[register], self.mask(register) if wire else None)
+        self._remember = remember
 
     def _free(self, i: int) -> None:
         for register in self.program.free_after.get(i, ()):

@@ -18,7 +18,8 @@ from ..execution.dealer import DealerExecutor
 from ..execution.keys import SEED_BYTES, SeedChain
 from ..kernels import CPU, Kernels
 from ..limits import RECORDS_AHEAD
-from ..plan import Plan, Procedure
+from ..plan import Plan
+from ..procedure import Procedure
 from ..transport.channel import RecordSink
 from ..transport.link import Message
 from ..transport.node import Node

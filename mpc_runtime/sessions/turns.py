@@ -165,6 +165,11 @@ class Turns:
 
     # -- the queue ------------------------------------------------------------------------------------------------
 
+    def __len__(self) -> int:
+        """How many are in the queue, with the one that has its turn."""
+        with self._guard:
+            return len(self._queue)
+
     @contextmanager
     def turn(self) -> Iterator[None]:
         """Waits for the turn of this thread, and has it. Raises Error after `patience`, or when the session has
@@ -208,9 +213,7 @@ class Turns:
 
     def too_late(self) -> Error:
         """What to raise when `patience` is over."""
-        with self._guard:
-            before = len(self._queue)
-        return Error(f"other calls of this session have kept it busy for {self.patience:g} s; {before} are waiting")
+        return Error(f"other calls of this session have kept it busy for {self.patience:g} s; {len(self)} are waiting")
 
     def _join(self, ticket: _Ticket) -> None:
         if self.mine:

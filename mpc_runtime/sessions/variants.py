@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ..analysis.cost import Cost, cost
 from ..errors import Error, PerformanceWarning
-from ..plan import CHECK_PREFIX, Plan
+from ..plan import Plan
 from ..roles.batches import BATCH
 from .deployed import Deployment
 from .rows import Rows
@@ -64,11 +64,11 @@ class Variants:
     def best(self, rows: int) -> Deployment:
         """Where to compute so many rows. Starts servers when it pays, and does without when that fails."""
         size = self._size(self.base)
-        if not size or any(BATCH not in r.dims for r in self.base.plan.results if not r.name.startswith(CHECK_PREFIX)):
+        if not size or any(BATCH not in r.dims for r in self.base.plan.outputs):
             return self.base  # rows meet: there is one right batch
-        here = min(self.all, key=lambda deployment: self._seconds(rows, self._size(deployment)))
-        wanted = min(self._sizes(rows), key=lambda size: self._seconds(rows, size))
-        taken, less = self._seconds(rows, self._size(here)), self._seconds(rows, wanted)
+        here = min(self.all, key=lambda deployment: self.seconds(rows, self._size(deployment)))
+        wanted = min(self._sizes(rows), key=lambda size: self.seconds(rows, size))
+        taken, less = self.seconds(rows, self._size(here)), self.seconds(rows, wanted)
         if self._compile is not None and less < BETTER * taken:
             self._lost += taken - less
             if self._lost >= START_SECONDS:
@@ -129,7 +129,7 @@ class Variants:
 
     def _advise(self, rows: int, size: int) -> None:
         base = self._size(self.base)
-        times = self._seconds(rows, base) / self._seconds(rows, size)
+        times = self.seconds(rows, base) / self.seconds(rows, size)
         warnings.warn(
             f"{rows} rows take {-(-rows // base)} runs of the plan, which is compiled for a batch of {base}; compiled "
             f"and deployed with `--dim batch={size}` they would take about {times:.0f} times less time",
@@ -152,7 +152,7 @@ class Variants:
         c = self._cost
         return (c.online_bytes + c.offline_bytes + c.client_bytes) / self._size(self.base)
 
-    def _seconds(self, rows: int, size: int) -> float:
+    def seconds(self, rows: int, size: int) -> float:
         """About how long so many rows take in batches of this size. A run overlaps with the encoding and the dealing of
         the next one; nothing hides those of the first."""
         batch = size * self._row_bytes * BYTE_SECONDS

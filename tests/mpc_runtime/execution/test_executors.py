@@ -49,6 +49,20 @@ def test_parties_hold_what_the_simulator_computes(name: str) -> None:
             assert np.array_equal(rebuild(result, *both), decode(meant, result.bits, result.scale, result.kind))
 
 
+@pytest.mark.parametrize("name", WHOLE)
+def test_what_is_watched_runs_as_if_it_were_not(name: str) -> None:
+    """The same messages, corrections read in the same pieces, results and counts; and every register is shown."""
+    m = model(name, MODELS[name])
+    watched, unwatched = usual_run(name), trace(m.program.plan, m.feeds, prepare=True, observe=False)
+    assert watched.sent == unwatched.sent
+    assert watched.corrections == unwatched.corrections
+    for ours, theirs in zip(watched.outputs, unwatched.outputs, strict=True):
+        assert {key: bytes(value) for key, value in ours.items()} == {key: bytes(v) for key, v in theirs.items()}
+    made = {r for procedure in watched.plan.procedures for gate in procedure.gates for r in gate.outs}
+    assert [values.keys() for values in watched.values] == [made, made]
+    assert unwatched.values == ({}, {})
+
+
 def same_run(a: Trace, b: Trace, messages: bool = True) -> None:
     """Both parties hold the same shares and send the same results; with `messages` they send the same bytes."""
     for party in (0, 1):

@@ -6,8 +6,10 @@ import json
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -16,10 +18,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mpc_runtime as mpc
+from mpc_runtime.deployment.local import Processes
 from mpc_runtime.errors import PeerError
+from mpc_runtime.limits import WINDOW_BYTES
 from mpc_runtime.program import prepare_feed
 from mpc_runtime.roles.client import RoleClient, encode_feeds
 from mpc_runtime.session import Session
+from mpc_runtime.sessions.deployed import launched
+from mpc_runtime.sessions.turns import Turns
+from mpc_runtime.sessions.variants import Variants
 from mpc_runtime.transport.link import CONTROL
 from mpc_runtime.transport.socket import configure, identify
 from tests.waiting import SECONDS, at_once
@@ -37,18 +44,28 @@ TIMEOUT = 3.0
 PARTIES = ("p0", "p1")
 
 
+@dataclass(frozen=True)
+class Local:
+    """A session that plays all roles, and its servers."""
+
+    session: Session
+    processes: Processes
+
+
 @pytest.fixture(scope="module")
-def session() -> Iterator[Session]:
-    with mpc.launch(PROGRAM, timeout=TIMEOUT) as session:
+def local() -> Iterator[Local]:
+    turns = Turns()
+    base = launched(PROGRAM.plan, prepare_feed, TIMEOUT, WINDOW_BYTES, lambda _, addresses: addresses, turns.check)
+    assert base.processes is not None
+    with Session(turns, Variants(base)) as session:
         session.provide({"one": 1})
-        yield session
+        yield Local(session, base.processes)
 
 
 @contextmanager
-def client(session: Session, role: str) -> Iterator[RoleClient]:
-    """One more connection of a role of a local session."""
-    processes = session._base.processes
-    assert processes is not None
+def client(local: Local, role: str) -> Iterator[RoleClient]:
+    """One more connection of a role."""
+    processes = local.processes
     found = RoleClient(
         PROGRAM.plan, role, processes.role_keys[role], processes.addresses, processes.server_keys, TIMEOUT
     )
@@ -74,13 +91,21 @@ def leave(client: RoleClient) -> None:
     client.node.close()
 
 
-def assert_runs(session: Session) -> None:
+def until_refused(client: RoleClient, party: str) -> None:
+    """Takes what the party says until it says why it refuses this client, which is then raised."""
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        if client.node.links[party].next(wait=True) is None:
+            client.node.check("")
+
+
+def assert_runs(local: Local) -> None:
     """The session's own roles are paired with each other; if one of them waits in vain, the session is ended."""
     x, q = np.random.default_rng().uniform(-9, 9, (2, 2))
-    hanging = threading.Timer(SECONDS, os.kill, (session.pids["p1"], signal.SIGKILL))
+    hanging = threading.Timer(SECONDS, os.kill, (local.session.pids["p1"], signal.SIGKILL))
     hanging.start()
     try:
-        found = session.run(x=x, q=q)
+        found = local.session.run(x=x, q=q)
     finally:
         hanging.cancel()
     assert np.allclose(found["y"], x * q, atol=1e-2)
@@ -88,20 +113,18 @@ def assert_runs(session: Session) -> None:
 
 
 @pytest.mark.parametrize("how", [RoleClient.close, leave])
-def test_the_submission_of_a_client_that_left_is_not_computed(
-    session: Session, how: Callable[[RoleClient], None]
-) -> None:
-    with client(session, "a") as gone:
+def test_the_submission_of_a_client_that_left_is_not_computed(local: Local, how: Callable[[RoleClient], None]) -> None:
+    with client(local, "a") as gone:
         for _ in range(3):
             gone.submit("run", encoded("a", 55, 66))
         arrive(gone)
         how(gone)
     for _ in range(2):
-        assert_runs(session)
+        assert_runs(local)
 
 
-def test_one_that_is_still_there_is_answered_though_another_of_its_role_left(session: Session) -> None:
-    with client(session, "a") as first, client(session, "a") as second, client(session, "b") as other:
+def test_one_that_is_still_there_is_answered_though_another_of_its_role_left(local: Local) -> None:
+    with client(local, "a") as first, client(local, "a") as second, client(local, "b") as other:
         first.submit("run", encoded("a", 55, 66))
         number = second.submit("run", encoded("a", 3, 4))
         arrive(first)
@@ -118,24 +141,24 @@ def submit_to(client: RoleClient, party: str, number: str) -> None:
 
 
 @pytest.mark.parametrize("party", PARTIES)
-def test_halves_of_submissions_do_not_lock_a_role_out(session: Session, party: str) -> None:
-    with client(session, "a") as odd:
+def test_halves_of_submissions_do_not_lock_a_role_out(local: Local, party: str) -> None:
+    with client(local, "a") as odd:
         for i in range(64):
             submit_to(odd, party, f"half {i}")
         arrive(odd)
         leave(odd)
-    assert_runs(session)
+    assert_runs(local)
 
 
-def test_halves_of_a_client_that_stays_are_dropped_in_time_and_it_is_told(session: Session) -> None:
-    with client(session, "a") as odd, client(session, "a") as even:
+def test_halves_of_a_client_that_stays_are_dropped_in_time_and_it_is_told(local: Local) -> None:
+    with client(local, "a") as odd, client(local, "a") as even:
         for i in range(64):
             submit_to(odd, "p0", f"half {i}")
             submit_to(even, "p1", f"half {i} of others")
         for half, here, there in ((odd, "p0", "p1"), (even, "p1", "p0")):
             with pytest.raises(PeerError, match=f"{there} got no such submission of a in 3 s, only {here} did"):
-                half._next(here, "result", "")
-    assert_runs(session)
+                until_refused(half, here)
+    assert_runs(local)
 
 
 def deep() -> list[bytes]:
@@ -157,22 +180,22 @@ MISBEHAVIOUR = {
 
 
 @pytest.mark.parametrize("frames", MISBEHAVIOUR.values(), ids=list(MISBEHAVIOUR))
-def test_a_misbehaving_client_is_refused_and_others_go_on(session: Session, frames: list[bytes]) -> None:
-    with client(session, "a") as bad:
+def test_a_misbehaving_client_is_refused_and_others_go_on(local: Local, frames: list[bytes]) -> None:
+    with client(local, "a") as bad:
         bad.node.links["p0"].heard.send_multipart(frames)
         with pytest.raises(PeerError, match=r"p0|a sent|no part|expected a new id") as caught:
-            bad._next("p0", "result", "")
+            until_refused(bad, "p0")
         assert len(str(caught.value)) < 500
-    assert_runs(session)
+    assert_runs(local)
 
 
-def test_a_client_that_asks_for_too_much_is_refused_and_others_go_on(session: Session) -> None:
-    with client(session, "b") as greedy:
+def test_a_client_that_asks_for_too_much_is_refused_and_others_go_on(local: Local) -> None:
+    with client(local, "b") as greedy:
         for _ in range(65):
             greedy.submit("run", encoded("b", 1, 1))
         with pytest.raises(PeerError, match="b has 64 submissions waiting for other roles"):
-            greedy._next("p0", "result", "")
-    assert_runs(session)
+            until_refused(greedy, "p0")
+    assert_runs(local)
 
 
 @settings(max_examples=25, deadline=None)
@@ -186,19 +209,18 @@ def test_a_client_that_asks_for_too_much_is_refused_and_others_go_on(session: Se
         | st.just([[]]),
     ).map(lambda body: [CONTROL, json.dumps(body).encode(), bytes(16)])
 )
-def test_no_message_of_a_client_ends_a_party(session: Session, frames: list[bytes]) -> None:
-    with client(session, "a") as odd:
+def test_no_message_of_a_client_ends_a_party(local: Local, frames: list[bytes]) -> None:
+    with client(local, "a") as odd:
         for party in PARTIES:
             odd.node.links[party].heard.send_multipart(frames or [b""])
             odd.node.links[party].say({"kind": "withdraw", "stage": "run", "id": "x"})
-    with client(session, "a") as even:
+    with client(local, "a") as even:
         assert even.node.links.keys() == set(PARTIES)  # both have welcomed it
 
 
-def test_a_connection_may_not_choose_its_name(session: Session) -> None:
-    processes = session._base.processes
-    assert processes is not None
-    with client(session, "b") as template, zmq.Context() as context, context.socket(zmq.DEALER) as socket:
+def test_a_connection_may_not_choose_its_name(local: Local) -> None:
+    processes = local.processes
+    with client(local, "b") as template, zmq.Context() as context, context.socket(zmq.DEALER) as socket:
         configure(socket, processes.addresses["p0"])
         identify(socket, template.node.keys)
         socket.curve_serverkey = processes.server_keys["p0"].encode()
@@ -208,7 +230,7 @@ def test_a_connection_may_not_choose_its_name(session: Session) -> None:
         socket.send_multipart([CONTROL, json.dumps(template.node.hello.body()).encode()])
         assert json.loads(socket.recv_multipart()[1])["kind"] == "refused"
         socket.linger = 0
-    assert_runs(session)
+    assert_runs(local)
 
 
 def test_a_death_is_noticed_while_the_parties_are_busy_with_something_else() -> None:

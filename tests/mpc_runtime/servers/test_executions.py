@@ -181,9 +181,9 @@ class Watched(Kernels):
     def __init__(self) -> None:
         self.keys: list[bytes] = []
 
-    def Prg(self, key: bytes) -> Prg:
+    def Prg(self, key: bytes, **named: Any) -> Prg:
         self.keys.append(key)
-        return Prg(key)
+        return Prg(key, **named)
 
 
 def dealt(made: dict[str, Desk], kernels: Kernels = CPU) -> dict[str, Shelf]:
