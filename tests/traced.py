@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from mpc_runtime import kernels
 from mpc_runtime.execution.dealer import DealerExecutor
 from mpc_runtime.execution.party import Counters, ExecutionKeys, PartyExecutor, Watch
 from mpc_runtime.execution.simulator import Simulator
 from mpc_runtime.gates import Gate, Input
+from mpc_runtime.kernels import CPU, Kernels, planes_to_bits
 from mpc_runtime.plan import Plan
 from mpc_runtime.procedure import Procedure
 from mpc_runtime.registers import Domain, Form, Register, wrapping
@@ -98,7 +98,7 @@ class Trace:
         if t.domain is Domain.BITS:
             return a & np.uint8(1)
         assert a.shape == (-(-t.size // 512), t.planes, 8), a.shape
-        return np.stack([kernels.planes_to_bits(np.ascontiguousarray(a), t.size, p) for p in range(t.planes)], axis=1)
+        return np.stack([planes_to_bits(np.ascontiguousarray(a), t.size, p) for p in range(t.planes)], axis=1)
 
 
 def trace(
@@ -108,19 +108,21 @@ def trace(
     seed: int | Divide = 0,
     preprocess: bool = False,
     observe: bool = True,
+    kernels: Kernels = CPU,
 ) -> Trace:
     """Run every procedure. feeds: stage -> feed -> ring elements (bits as 0 and 1; planes as planes).
 
     seed: of the shares of inputs, or a way to make them. preprocess: let the parties work ahead, as a session does.
     observe: keep registers and compare with the simulator; without it only messages, counts and outputs are kept.
+    kernels: what all machines compute with.
     """
     plan = loaded(plan)
-    simulator = Simulator(plan)
+    simulator = Simulator(plan, kernels)
     out = Trace(plan, simulator)
     divide = random_shares(seed) if isinstance(seed, int) else seed
     channels = channel_pair(20.0)
-    dealer = DealerExecutor(plan)
-    parties = [PartyExecutor(plan, i, channels[i]) for i in (0, 1)]
+    dealer = DealerExecutor(plan, kernels)
+    parties = [PartyExecutor(plan, i, channels[i], kernels) for i in (0, 1)]
 
     for stage in STAGES:
         procedure = plan.procedure(stage)

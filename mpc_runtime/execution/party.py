@@ -18,10 +18,10 @@ from typing import TypeAlias
 
 import numpy as np
 
-from .. import kernels
 from ..analysis.constants import constant_registers
 from ..gates import Secret
 from ..gates.base import PURPOSE_MASK, PURPOSE_SHARE, flat, stream
+from ..kernels import CPU, Kernels
 from ..plan import Plan
 from ..registers import Domain, Form, held, wrapping
 from ..transport.channel import Channel, Source
@@ -82,14 +82,15 @@ class Where:
 class PartyExecutor:
     """Party `party` (0 or 1) of a plan: any number of executions of its procedures, one after the other.
 
-    once: check that every word of a stream is used once (see `once.py`), for tests; UsedTwice is raised if one is not.
+    kernels: lent to the gates. once: check that every word of a stream is used once (see `once.py`), for tests;
+    UsedTwice is raised if one is not.
     """
 
-    def __init__(self, plan: Plan, party: int, channel: Channel, *, once: bool = False) -> None:
-        self.plan, self.party, self.channel = plan, party, channel
+    def __init__(self, plan: Plan, party: int, channel: Channel, kernels: Kernels = CPU, *, once: bool = False) -> None:
+        self.plan, self.party, self.channel, self.kernels = plan, party, channel, kernels
         self.once = Once() if once else None
         self.last = Counters()
-        self._constants = constant_registers(plan)
+        self._constants = constant_registers(plan, kernels)
         self._programs = {p.name: Instructions(plan, p) for p in plan.procedures}
         self._kept: dict[int, Array] = {}
         self._kept_masks: dict[int, Array] = {}
@@ -145,10 +146,11 @@ class Run:
         self.types = executor.plan.registers
         self.party = executor.party
         self.keys = keys
+        self.kernels = executor.kernels
         self.at = AtWork()
         self.ledger, pair = self._ledgers(executor.once, procedure)
-        self.prg = kernels.Prg(keys.material, ledger=self.ledger)
-        self.pair = kernels.Prg(keys.pair, ledger=pair)
+        self.prg = self.kernels.Prg(keys.material, ledger=self.ledger)
+        self.pair = self.kernels.Prg(keys.pair, ledger=pair)
         self.feeds: MutableMapping[str, Array] = {}
         self.outputs: Outputs = {}
         self.op = 0
@@ -226,7 +228,7 @@ class Run:
         out = np.empty(words.shape, np.uint64) if out is None else out
         op = self._streamed(register)
         if op is None:
-            (np.add if sign > 0 else np.subtract)(words, self.mask(register), out=out)
+            (self.kernels.add if sign > 0 else self.kernels.subtract)(words, self.mask(register), out=out)
             return out
         expand = self.prg.add_words if sign > 0 else self.prg.sub_words
         was = self._turn_to(op, mask=True)
@@ -246,7 +248,7 @@ class Run:
         """(party == 0) X - [mask]: kept across executions for what an earlier one opened."""
 
         def make(hat: Array) -> Array:
-            return self.add_mask(register, hat, -1) if self.party == 0 else np.negative(self.mask(register))
+            return self.add_mask(register, hat, -1) if self.party == 0 else -self.mask(register)
 
         return self._operand("affine", register, make)
 
@@ -257,7 +259,7 @@ class Run:
             if self.party == 1:
                 return self.add_mask(register, hat, 1)
             half: Array = self.mask(register) >> np.uint64(1)
-            np.subtract(hat, half, out=half)
+            self.kernels.subtract(hat, half, out=half)
             return half
 
         return self._operand("halved", register, make)
@@ -282,13 +284,14 @@ class Run:
     def secret(self, slot: int, spec: Secret, start: int, n: int) -> Array:
         """Elements [start, start + n) of this op's secret. Slots of one tile are asked for in order."""
         if self.seeded:
-            return spec.expand(self.prg, stream(PURPOSE_SHARE, self.op, slot), start, n)
+            return spec.expand(self.kernels, self.prg, stream(PURPOSE_SHARE, self.op, slot), start, n)
         if self.ledger is not None:
             self.ledger.receive(slot, start, n)
         size = spec.size(n)
         self.counters.material_bytes += size
         self.counters.op_material[self.op] += size
-        return spec.unpack(self.material.read(size, Where(self.plan, self.procedure, self.op)), n)
+        sent = self.material.read(size, Where(self.plan, self.procedure, self.op))
+        return spec.unpack(self.kernels, sent, n)
 
     def feed(self, name: str) -> Array:
         return self.feeds.pop(name)

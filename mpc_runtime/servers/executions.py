@@ -18,6 +18,7 @@ from ..errors import MaterialError, PeerError
 from ..execution.keys import SEED_BYTES, SeedChain, pair_key, pair_secret
 from ..execution.party import ExecutionKeys, PartyExecutor
 from ..execution.stats import op_report, report
+from ..kernels import CPU, Kernels
 from ..plan import Plan
 from ..procedure import Procedure
 from ..transport.channel import PartyChannel, Records
@@ -33,17 +34,26 @@ Array = np.ndarray
 class Executions:
     """Of party `number` on a node that has met the other party and the dealer.
 
-    channel: to the other party. material: the dealer's records, under the seeds that it says on the node.
+    channel: to the other party. material: the dealer's records, under the seeds that it says on the node. kernels: what
+    gates compute with.
     """
 
-    def __init__(self, plan: Plan, number: int, node: Node, channel: PartyChannel, material: Records) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        number: int,
+        node: Node,
+        channel: PartyChannel,
+        material: Records,
+        kernels: Kernels = CPU,
+    ) -> None:
         self.plan = plan
         self.number = number
         self.node = node
         self.peer = f"p{1 - number}"
         self.channel = channel
         self.material = material
-        self.executor = PartyExecutor(plan, number, self.channel)
+        self.executor = PartyExecutor(plan, number, self.channel, kernels)
         self.doing = ""
         """The execution in progress, for messages."""
         self.free_since = time.perf_counter()

@@ -76,8 +76,7 @@ class Cube(Gate):
             piece = slice(start, start + n)
             out[piece] = THREE * hat[piece] * p.secret(0, spec, start, n)
         out -= THREE * hat * hat * flat(p.mask(self.x))
-        if p.party == 0:
-            out += hat**THREE
+        out += flat(p.public(self.x)) ** THREE
         p[self.y] = out.reshape(p.types[self.y].shape)
 
     def meaning(self, s: MeaningContext) -> None:

@@ -50,8 +50,7 @@ def test_every_pair_with_every_pair_of_masks() -> None:
     b = Builder()
     wx, wy = b.wire(x, 4), b.wire(y, 4)
     z, s = b.emit(Mul, x.shape, 4, x=wx, y=wy), b.emit(Square, x.shape, 4, x=wx)
-    with forced_wire(b, {wx: rx, wy: ry}):
-        t = trace(b.plan(0), b.values)
+    t = trace(b.plan(0), b.values, kernels=forced_wire(b, {wx: rx, wy: ry}))
     t.assert_exact()
     assert np.array_equal(t.value(z), x * y % 16)
     assert np.array_equal(t.value(s), x * x % 16)
