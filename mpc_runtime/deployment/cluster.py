@@ -40,7 +40,7 @@ __all__ = ["Cluster", "ignore_key", "key_path", "load_cluster", "load_key", "sav
 KEY_SUFFIX = ".key"
 FIRST_PORT = 7100
 IGNORE_HEADING = "# secret keys"
-KEY_HEADING = "# secret CURVE key; keep it to its machine"
+KEY_HEADING = "# secret CURVE key; keep it on its machine"
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,7 @@ class Processes:
     def check(self) -> None:
         """Raises PeerError when a child has ended."""
         if deaths := self.deaths(0.0):
-            raise PeerError(f"{deaths[0].name} {deaths[0].how}: {deaths[0].words or 'without a word'}", deaths[0].name)
+            raise PeerError(f"{deaths[0].name} {deaths[0].how}: {deaths[0].words or 'without a message'}", deaths[0].name)
 
     def deaths(self, seconds: float) -> list[Death]:
         """The children that have ended, those killed first; waits up to `seconds` for one."""

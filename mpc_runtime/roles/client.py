@@ -146,7 +146,7 @@ class RoleClient:
         """Waits for a run: `wait` seconds for it to begin, then as long as it takes, while both parties live."""
         if self.plan.has_meetings:
             others = " or ".join(role for role in self.plan.roles if role != self.role)
-            late = f"no run has begun with our inputs: something of {others} is missing, or many others were first"
+            late = f"no run has begun with our inputs: a submission of {others} is missing, or many other runs come first"
             self._next("p0", "begun", number, time.monotonic() + self._wait, late)
         messages = [self._next(party, "result", number) for party in PARTIES]
         reports = self._next("p0", "stats", number), self._next("p1", "stats", number)

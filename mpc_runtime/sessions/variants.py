@@ -132,7 +132,7 @@ class Variants:
         times = self.seconds(rows, base) / self.seconds(rows, size)
         warnings.warn(
             f"{rows} rows take {-(-rows // base)} runs of the plan, which is compiled for a batch of {base}; compiled "
-            f"and deployed with `--dim batch={size}` they would take about {times:.0f} times less time",
+            f"and deployed with `--dim batch={size}` they would be about {times:.0f} times faster",
             PerformanceWarning,
             stacklevel=_outside(),
         )
