@@ -1,8 +1,8 @@
 """The parse itself, and what happens where the grammar cannot go on.
 
-The statement at fault is reported once (`complaints.py` finds the words) and taken out of the tokens, and the parse goes
-on: one error neither hides another nor causes one. A stub replaces a block's header or a `return`, so that what is around
-it keeps its place. The tree is built once, from the tokens that are left.
+The statement at fault is reported once (`complaints.py` finds the words) and taken out of the tokens, and the parse
+goes on: one error neither hides another nor causes one. A stub replaces a block's header or a `return`, so that what is
+around it keeps its place. The tree is built once, from the tokens that are left.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dsl.scan import BLOCKS, MAX_PROBLEMS, Scanned, begins, binds, same_line
 
 __all__ = ["derive", "without_faults"]
 
-MAX_ATTEMPTS = 3 * MAX_PROBLEMS  # statements that the scanner repaired are taken out silently, so more than there are problems
+MAX_ATTEMPTS = 3 * MAX_PROBLEMS  # more than there are problems: repaired statements are taken out silently
 MAX_LOOKED_AT = 1_000_000  # tokens in all attempts together: a second or two; a huge file shows fewer errors at a time
 
 # What replaces a statement that others around it need.
@@ -155,7 +155,7 @@ class _Walk:
         return at, automaton
 
 
-# Which statement is at fault -------------------------------------------------------------------------------------------------
+# Which statement is at fault -----------------------------------------------------------------------------------------
 
 
 def _trouble(tokens: list[Token], starts: list[int], stuck: int, walk: _Walk, filename: str) -> Trouble:

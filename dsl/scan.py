@@ -154,7 +154,8 @@ def _tokens(text: str, filename: str, scanned: Scanned) -> list[Token]:
 
 
 def _is_no_text(text: str, filename: str, scanned: Scanned) -> bool:
-    """Whether the text cannot be a model: too long, or with control characters. The first problem is reported, and nothing else."""
+    """Whether the text cannot be a model: too long, or with control characters. The first problem is reported, and
+    nothing else."""
     if len(text) > MAX_TEXT:
         message = f"a model has at most {MAX_TEXT} characters, found {len(text)}"
         help = "let a role provide large tables as a `param`; `for` and `def` repeat statements"
