@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .analysis.cost import Cost, cost
+from .analysis.leakage import manifest
 from .encoding.arrays import as_array
 from .errors import CompileError, CompileWarning, Error, InputError
 from .limits import TIMEOUT_SECONDS, WAIT_SECONDS, WINDOW_BYTES
-from .plan import CHECK_PREFIX, MAGIC, Feed, Plan
+from .plan import MAGIC, Feed, Plan
+from .plan_file import load as load_plan
 
 if TYPE_CHECKING:
     from compiler.pipeline import Stages
@@ -54,7 +56,7 @@ class Program:
     def __repr__(self) -> str:
         plan = self.plan
         inputs = dict.fromkeys(f"{t.name} {list(t.shape)}" for t in plan.inputs)  # an array role's are alike
-        outputs = (f"{r.name} {list(r.shape)}" for r in plan.results if not r.name.startswith(CHECK_PREFIX))
+        outputs = (f"{r.name} {list(r.shape)}" for r in plan.outputs)
         return (
             f"<Program {plan.name}, plan {plan.hash[:16]}: inputs {', '.join(inputs) or 'none'}; "
             f"{len(plan.params)} parameters; outputs {', '.join(outputs)}>"
@@ -68,7 +70,7 @@ class Program:
     @property
     def leakage(self) -> tuple[str, ...]:
         """What is revealed to whom, one sentence each, derived from the plan's instructions."""
-        return self.plan.leakage
+        return manifest(self.plan)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the plan file, which every machine of a deployment needs.
@@ -254,7 +256,7 @@ def load(path: str | os.PathLike[str]) -> Program:
     """
     if not isinstance(path, (str, os.PathLike)):
         raise InputError(f"load expects the path of a plan, found {type(path).__name__}")
-    return Program(Plan.load(path))
+    return Program(load_plan(path))
 
 
 def launch(program: Program, *, timeout: float = TIMEOUT_SECONDS, window: int = WINDOW_BYTES) -> Session:
@@ -311,8 +313,7 @@ def _compiled(text: str, filename: str, dims: dict[str, int], network: str, chec
 def _recompiled(plan: Plan) -> Stages:
     if not plan.source:
         raise Error(f"the plan of {plan.name} was stripped of its source text, which `reference` needs")
-    options = dict(plan.options)
-    return _compiled(plan.source, plan.filename, dict(plan.dims), options["network"], options["checked"] == "yes")
+    return _compiled(plan.source, plan.filename, dict(plan.dims), plan.options.network, plan.options.checked)
 
 
 def at_batch(program: Program, batch: int) -> Plan | None:

@@ -16,6 +16,7 @@ from mpc_runtime.analysis.constants import Constants
 from mpc_runtime.execution.dealer import MaskExpansion, Record
 from mpc_runtime.execution.party import Run
 from mpc_runtime.plan import Plan
+from mpc_runtime.plan_file import read
 from mpc_runtime.registers import Domain
 
 Array = np.ndarray
@@ -28,7 +29,7 @@ HEADER = 20
 @lru_cache(maxsize=16)
 def loaded(plan: Plan, place: int = 1) -> Plan:
     """The plan from its bytes, in memory where the constants begin `place` bytes behind a word's boundary."""
-    return Plan.from_bytes(plan_bytes(plan, place))
+    return read(plan_bytes(plan, place))
 
 
 def plan_bytes(plan: Plan, place: int) -> memoryview:

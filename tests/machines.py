@@ -55,8 +55,9 @@ def encoded(plan: Plan, stage: str, values: Mapping[str, Any], params: Mapping[s
             for t in tensors_of(plan, role, s):
                 if t.name in given:
                     array = np.asarray(given[t.name])
-                    if t.member >= 0:
-                        array = array[t.member]
+                    if t.stacked:
+                        members = next(each.members for each in plan.array_roles if role in each.members)
+                        array = array[members.index(role)]
                     tensors[t.name] = check(t.name, array, t.kind, t.shape, t.lo, t.hi, 16)
         feeds, problems = encode_feeds(plan, role, stage, tensors, prepare_feed)
         assert not problems, problems

@@ -20,12 +20,12 @@ FACE = {"program", "session", "bench", "__init__"}
 RUNTIME = {
     "kernels": set(),
     "gates": {"kernels", "registers"},
-    "analysis": {"encoding", "gates", "limits", "plan", "registers"},
+    "analysis": {"encoding", "errors", "gates", "limits", "plan", "procedure", "registers"},
     "encoding": {"errors", "kernels", "plan", "registers", "transport"},
-    "execution": {"analysis", "gates", "kernels", "plan", "registers", "transport"},
+    "execution": {"analysis", "gates", "kernels", "plan", "procedure", "registers", "transport"},
     "transport": {"errors"},
     "roles": {"analysis", "encoding", "errors", "execution", "limits", "plan", "transport"},
-    "servers": {"encoding", "errors", "execution", "limits", "plan", "transport"},
+    "servers": {"analysis", "encoding", "errors", "execution", "limits", "plan", "plan_file", "procedure", "transport"},
     "deployment": {"errors", "limits", "plan", "roles", "servers", "transport"},
     "sessions": {"analysis", "deployment", "encoding", "errors", "execution", "limits", "plan", "roles"},
 }
@@ -43,7 +43,7 @@ COMPILER = {
     "planning": {"expand", "graph", "reading"},
 }
 """What each folder of the compiler may import of the compiler; `pipeline.py` and `cli` put them together."""
-DESCRIPTIONS = {"plan", "gates", "registers", "analysis", "errors", "version"}
+DESCRIPTIONS = {"plan", "procedure", "gates", "registers", "analysis", "errors", "version"}
 """Of the runtime, for the compiler."""
 DRIVERS = ("compiler/cli/", "compiler/reading/")  # run whole programs or what clients do, so they use the API
 FACADE = "mpc_runtime/program.py"  # may import the compiler inside functions

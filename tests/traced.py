@@ -22,7 +22,8 @@ from mpc_runtime.execution.dealer import DealerExecutor
 from mpc_runtime.execution.party import ExecutionKeys, PartyExecutor, Stats, Watch
 from mpc_runtime.execution.simulator import Simulator
 from mpc_runtime.gates import Gate, Input
-from mpc_runtime.plan import Plan, Procedure
+from mpc_runtime.plan import Plan
+from mpc_runtime.procedure import Procedure
 from mpc_runtime.registers import Domain, Form, Register, wrapping
 from tests.loaded import displaced, loaded, stubborn
 from tests.memory_channel import channel_pair, material_pipe

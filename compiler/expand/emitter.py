@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 
 from compiler.graph import Kind, OpError, Precision, Value
-from compiler.graph.interval import Interval, number
+from compiler.graph.interval import Interval
 from mpc_runtime import gates
+from mpc_runtime.errors import number
 from mpc_runtime.gates import Gate
 from mpc_runtime.plan import Origin
 from mpc_runtime.registers import Domain

@@ -22,7 +22,7 @@ import numpy as np
 from compiler.expand.context import Array, Expansion
 from compiler.expand.emitter import MAX_WIDTH, Held, expect_encodable, width
 from compiler.graph import Value
-from compiler.graph.interval import number
+from mpc_runtime.errors import number
 
 GUARD_BITS = 7
 """Bits by which the rounding of a factor, and of each piece of a product, stays below one step of the result."""

@@ -28,6 +28,7 @@ from compiler.ops.build import stack
 from dsl import ast
 from dsl.ast import Span
 from dsl.errors import Diagnostic, SourceErrors, did_you_mean
+from mpc_runtime.plan import ArrayRole
 
 __all__ = ["ModelErrors", "lower"]
 
@@ -108,6 +109,7 @@ class Lowering:
         return Graph(
             name=self.model.name.id,
             roles=tuple(member for group in groups for member in group.members),
+            array_roles=tuple(ArrayRole(group.name, group.members) for group in groups if group.count is not None),
             dims=self.dims,
             precision=self.format[0] if self.format is not None else Precision(),
             inputs=tuple(self.inputs),

@@ -18,7 +18,8 @@ from compiler.expand.emitter import CONSTANT, PUBLIC, SHARE, WIRE
 from compiler.planning.schedule import Draft
 from mpc_runtime.gates import Gate, Materialize
 from mpc_runtime.gates.base import register_fields
-from mpc_runtime.plan import Kept, Origin
+from mpc_runtime.plan import Origin
+from mpc_runtime.procedure import Kept
 from mpc_runtime.registers import Domain, Form, Register
 
 _FORMS = {SHARE: Form.SHARED, WIRE: Form.WIRE, PUBLIC: Form.PUBLIC, CONSTANT: Form.CONSTANT}

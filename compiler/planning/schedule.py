@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mpc_runtime.gates import Gate
-from mpc_runtime.plan import Kept, Op, Origin, Procedure, Round
+from mpc_runtime.plan import Origin
+from mpc_runtime.procedure import Kept, Op, Procedure, Round
 from mpc_runtime.registers import Register
 
 

@@ -17,7 +17,8 @@ from .. import kernels
 from ..analysis.constants import constant_registers
 from ..gates import Secret
 from ..gates.base import PURPOSE_SHARE, stream
-from ..plan import Plan, Procedure
+from ..plan import Plan
+from ..procedure import Procedure
 from ..registers import Form, held, wrapping
 from ..transport.channel import Sink
 from .once import AtWork, Once

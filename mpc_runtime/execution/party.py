@@ -24,7 +24,8 @@ from ..analysis.constants import constant_registers
 from ..analysis.reuse import overwritable
 from ..gates import Gate, Secret
 from ..gates.base import PURPOSE_MASK, PURPOSE_SHARE, flat, stream
-from ..plan import Plan, Procedure
+from ..plan import Plan
+from ..procedure import Procedure
 from ..registers import Domain, Form, Register, held, wrapping
 from ..transport.channel import Channel, Source
 from .once import AtWork, Ledger, Once

@@ -14,7 +14,8 @@ registers and masks hold arrays as `registers.held` says: of any strides, perhap
 All that others ask about a gate it says itself; nobody keeps a list of gates. The compiler asks for the forms of its
 results (`result`), the rings of its operands (`demand`) and what it needs of them (`wants_mask`,
 `wants_true_shares`); the executors, what its results show and what of it can be done ahead; reports, what it costs and
-reveals. A fact that would do harm where it is forgotten has no default, and a class without it cannot be imported.
+reveals; whoever loads a plan, what it may be applied to (`infer`). A fact that would do harm where it is forgotten has
+no default, and a class without it cannot be imported.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 import numpy as np
 
 from ..registers import TILE, Domain, Form, Register
+from .rules import Declared, Layout
 from .secrets import Secret
 
 if TYPE_CHECKING:
@@ -261,6 +263,7 @@ class Gate:
         if family:
             return
         missing = [name for name in ("fresh", "reveals") if not hasattr(cls, name)]
+        missing += ["infer"] if cls.infer is Gate.infer else []
         if missing:
             raise TypeError(f"gate {cls.__name__} does not declare {' and '.join(missing)}: see Gate")
         if cls.reveals != (cls.revelations is not Gate.revelations):
@@ -311,6 +314,14 @@ class Gate:
         """What can be computed from the operand `known_ahead` alone; `evaluate` gets it by `take_ahead`."""
         raise AssertionError(f"{type(self).__name__} does nothing ahead")
 
+    # -- what the verifier of plans asks -------------------------------------------------------------------------------
+
+    def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
+        """What its results are, from its operands' types and layouts and its attributes alone (`types` of the results
+        say only what a plan claims). Raises `rules.Refused` where it cannot be applied so; no attribute is trusted but
+        in its type."""
+        raise AssertionError(f"{type(self).__name__} does not say what it makes")
+
     # -- what the compiler asks ----------------------------------------------------------------------------------------
 
     @property
@@ -347,7 +358,7 @@ class Gate:
         """Whether this additive operand may not carry an offset."""
         return True
 
-    def revelations(self, owners: Owners) -> tuple[Revelation, ...]:
+    def revelations(self, owners: Owners, types: Types) -> tuple[Revelation, ...]:
         """What is revealed to whom."""
         return ()
 

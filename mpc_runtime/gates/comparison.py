@@ -19,7 +19,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from .. import kernels
-from ..registers import BLOCK, Form
+from ..registers import BLOCK, Domain, Form
 from .base import (
     PURPOSE_SHARE,
     Array,
@@ -38,11 +38,16 @@ from .base import (
     stream,
     tiles,
 )
+from .rules import Declared, Layout, expect, expect_between, expect_domain, expect_masked
 from .secrets import Planes, Secret
 
 Kind: TypeAlias = Literal["lt", "eq"]
 """Order or equality."""
 
+
+MAX_DIGIT = 12
+MAX_FAN_IN = 12
+"""Bits of a digit and children of a node: what the kernels have room for."""
 
 DIGIT_TABLES = Part("digit tables", "compares: looks the digits of masked values up in tables that the dealer made")
 
@@ -72,6 +77,20 @@ class Leaf(Gate):
     thresholds: tuple[int, ...]
     x: In
     ys: Outs
+
+    def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
+        expect_masked(types, self.x)
+        x = expect_domain(given.layout(self.x), Domain.WORDS)
+        expect(self.kind in ("lt", "eq"), f"kind: expected lt or eq, found {self.kind!r}")
+        expect_between("digits", len(self.widths), 1, 64)
+        for bits in self.widths:
+            expect_between("width of a digit", bits, 1, MAX_DIGIT)
+        expect_between("width", self.width, 1, 64)
+        expect_between("low_bit", self.low_bit, 0, 63)
+        compared = self.low_bit + sum(self.widths)
+        expect_between("bits compared", compared, 1, self.width)
+        expect(len(self.thresholds) == len(self.ys) >= 1, "expected a result for every threshold")
+        return (Layout(x.shape, Domain.PLANES, planes=leaf_planes(len(self.widths), self.kind)),) * len(self.ys)
 
     def demand(self, register: int, types: Types) -> int:
         return self.width
@@ -149,6 +168,16 @@ class Combine(Gate):
     leaf: bool
     x: In
     y: Out
+
+    def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
+        expect_masked(types, self.x)
+        x = expect_domain(given.layout(self.x), Domain.PLANES)
+        expect(self.kind in ("lt", "eq"), f"kind: expected lt or eq, found {self.kind!r}")
+        expect_between("nodes", self.nodes, 1, 64)
+        expect_between("fan_in", self.fan_in, 2, MAX_FAN_IN)
+        inputs, _, outputs = self._shape()
+        expect(x.planes == inputs, f"expected {inputs} planes of {self.nodes} nodes, found {x.planes}")
+        return (Layout(x.shape, Domain.PLANES, planes=outputs),)
 
     def result(self, out: int, types: Types) -> Form:
         return Form.OFFSET
@@ -243,6 +272,15 @@ class ToBit(Gate):
     x: In
     y: Out
 
+    def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
+        expect_masked(types, self.root, self.x)
+        root, x = expect_domain(given.layout(self.root), Domain.PLANES), given.layout(self.x)
+        expect_between("width", self.width, 0, 64)
+        expect_domain(x, *((Domain.WORDS,) if self.width else (Domain.WORDS, Domain.BITS)))
+        expect(root.planes == 1, f"expected a root of one plane, found {root.planes}")
+        expect(root.size == x.size, f"a root of {root.shape} and words of {x.shape}")
+        return (Layout(x.shape, Domain.BITS),)
+
     def result(self, out: int, types: Types) -> Form:
         return Form.BARE
 
@@ -287,6 +325,13 @@ class ToPlanes(Gate):
 
     xs: Ins
     y: Out
+
+    def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
+        expect_between("bits", len(self.xs), 1, 64)
+        expect_masked(types, *self.xs)
+        shapes = {expect_domain(given.layout(x), Domain.BITS).shape for x in self.xs}
+        expect(len(shapes) == 1, "expected bits of one shape")
+        return (Layout(shapes.pop(), Domain.PLANES, planes=len(self.xs)),)
 
     def result(self, out: int, types: Types) -> Form:
         return Form.BARE

@@ -8,7 +8,7 @@ PROTOCOLS sections 0 and 7. Masked values, opened once and read by many gates: A
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -35,6 +35,7 @@ from .base import (
     stream,
     tiles,
 )
+from .rules import Declared, Layout, expect, expect_additive, expect_domain, expect_form, expect_masked
 from .secrets import Planes, Secret, Words
 
 
@@ -49,6 +50,14 @@ class Input(Gate):
     public: bool
     y: Out
 
+    def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
+        feed, bits = given.feed(self.feed), types[self.y].bits
+        expect(
+            feed.public is self.public, f"`{self.feed}` is {_seen(feed.public)} to its owner, {_seen(self.public)} here"
+        )
+        expect(feed.bits == bits, f"`{self.feed}` is shared in {feed.bits} bits and held in {bits}")
+        return (Layout(feed.shape, feed.domain, feed.scale),)
+
     def result(self, out: int, types: Types) -> Form:
         return Form.PUBLIC if self.public else Form.SHARED
 
@@ -56,7 +65,7 @@ class Input(Gate):
     def feeds(self) -> tuple[str, ...]:
         return (self.feed,)
 
-    def revelations(self, owners: Owners) -> tuple[Revelation, ...]:
+    def revelations(self, owners: Owners, types: Types) -> tuple[Revelation, ...]:
         if not self.public:
             return ()
         role, what = owners[self.feed]
@@ -82,6 +91,10 @@ class Constant(Gate):
     index: int
     y: Out
 
+    def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
+        array = given.constant(self.index)
+        return (Layout(array.shape, Domain.WORDS if array.dtype == np.uint64 else Domain.BITS, None),)
+
     def result(self, out: int, types: Types) -> Form:
         return Form.CONSTANT
 
@@ -103,6 +116,10 @@ class Open(Gate):
 
     x: In
     y: Out
+
+    def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
+        expect_additive(types, self.x)
+        return (given.layout(self.x),)
 
     def result(self, out: int, types: Types) -> Form:
         return Form.WIRE if types[self.x].form is Form.SHARED else Form.BARE
@@ -183,6 +200,11 @@ class OpenEven(Open):
     x: In
     y: Out
 
+    def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
+        (t,) = super().infer(types, given)
+        expect_domain(t, Domain.WORDS)
+        return (replace(t, scale=types[self.x].scale + 1, even=True),)
+
     def begin(self, p: PartyContext) -> tuple[Array, Array]:
         x = flat(p[self.x])
         ours = p.may_overwrite(self.x) and x.flags.writeable
@@ -230,6 +252,10 @@ class Materialize(Gate):
 
     x: In
     y: Out
+
+    def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
+        expect_form(types[self.x].form, Form.OFFSET)
+        return (given.layout(self.x),)
 
     def most_bits(self, most: Mapping[int, int]) -> int:
         return narrowest(self.ins, most)
@@ -294,6 +320,10 @@ class Unmask(Gate):
     x: In
     y: Out
 
+    def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
+        expect_masked(types, self.x)
+        return (replace(given.layout(self.x), even=False),)
+
     def result(self, out: int, types: Types) -> Form:
         return Form.SHARED if types[self.x].form is Form.WIRE else Form.OFFSET
 
@@ -340,6 +370,10 @@ class FromPublic(Gate):
     x: In
     y: Out
 
+    def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
+        expect_form(types[self.x].form, Form.PUBLIC, Form.CONSTANT)
+        return (expect_domain(given.layout(self.x), Domain.WORDS, Domain.BITS),)
+
     def deal(self, d: DealerContext) -> None:
         d[self.y] = None
 
@@ -362,6 +396,15 @@ class Reveal(Gate):
     bits: int
     x: In
 
+    def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
+        result, t = given.result(self.result_name), expect_domain(given.layout(self.x), Domain.WORDS, Domain.BITS)
+        expect_form(types[self.x].form, Form.SHARED)
+        expect(result.roles == self.roles, f"sent to {_names(self.roles)}, but declared for {_names(result.roles)}")
+        sent = self.bits, t.shape, t.domain, types[self.x].scale
+        declared = result.bits, result.shape, result.domain, result.scale
+        expect(sent == declared, f"`{self.result_name}`: what is sent is not what its roles decode")
+        return ()
+
     def demand(self, register: int, types: Types) -> int:
         return self.bits
 
@@ -372,8 +415,11 @@ class Reveal(Gate):
     def results(self) -> tuple[str, ...]:
         return (self.result_name,)
 
-    def revelations(self, owners: Owners) -> tuple[Revelation, ...]:
-        return (Revelation(f"output `{self.result_name}` is revealed to {' and '.join(self.roles)}"),)
+    def revelations(self, owners: Owners, types: Types) -> tuple[Revelation, ...]:
+        t = types[self.x]
+        what = f"{t.size} bits" if t.domain is Domain.BITS else f"{t.size} numbers of {self.bits} bits"
+        fraction = f", {t.scale} of them behind the point" if t.scale else ""
+        return (Revelation(f"output `{self.result_name}` is revealed to {_names(self.roles)}: {what}{fraction}"),)
 
     def deal(self, d: DealerContext) -> None:
         """Nothing to prepare: outputs are true shares."""
@@ -406,6 +452,14 @@ def free_mask(prg: kernels.Prg, op: int, t: Register) -> Array:
     if t.domain is Domain.PLANES:
         return planes
     return kernels.planes_to_bits(planes, t.size).reshape(t.shape)
+
+
+def _seen(public: bool) -> str:
+    return "public" if public else "secret"
+
+
+def _names(roles: tuple[str, ...]) -> str:
+    return " and ".join(roles) or "nobody"
 
 
 def _piece(t: Register, n: int) -> int:

@@ -25,7 +25,7 @@ from typing import ClassVar
 import numpy as np
 
 from .. import kernels
-from ..registers import Form
+from ..registers import Domain, Form
 from .base import (
     Array,
     DealerContext,
@@ -40,6 +40,13 @@ from .base import (
     flat,
     tiles,
 )
+from .rules import Declared, Layout, broadcast, expect, expect_between, expect_domain, expect_masked
+
+MAX_LEADING = 16
+"""Leading dimensions of a stack of matrices: what the kernel has room for."""
+
+MAX_PIXELS = 1 << 20
+"""Most of a convolution's stride, dilation or padding: far beyond any image, and no sum of such numbers overflows."""
 
 
 class Product(Gate, family=True):
@@ -53,6 +60,20 @@ class Product(Gate, family=True):
     y: In
     z: Out
     half: ClassVar[str] = ""
+
+    def shape(self, x: tuple[int, ...], y: tuple[int, ...]) -> tuple[int, ...]:
+        """Of f(x, y). Raises Refused where there is no such product."""
+        raise AssertionError(f"{type(self).__name__} has no shape")
+
+    def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
+        x, y = (expect_domain(given.layout(r), Domain.WORDS) for r in (self.x, self.y))
+        expect(self.half in ("", "x", "y"), f"half: expected an operand or nothing, found {self.half!r}")
+        if self.half:
+            expect_masked(types, self.x, self.y)
+            expect((x if self.half == "x" else y).even, f"{self.half} is not opened under an even mask")
+        constant = Form.CONSTANT in (types[self.x].form, types[self.y].form)
+        scale = None if constant else types[self.x].scale + types[self.y].scale
+        return (Layout(self.shape(x.shape, y.shape), scale=scale),)
 
     def product(self, a: Array, b: Array, out: Array | None = None, sign: int = 0) -> Array:
         """f(a, b); with `out` and sign +1 or -1, out ± f(a, b) in place."""
@@ -70,10 +91,11 @@ class Product(Gate, family=True):
         if self._secret(types):
             return Form.OFFSET
         forms = {types[self.x].form, types[self.y].form}
-        assert forms & {Form.PUBLIC, Form.CONSTANT}, "a product of shares: open the operands first"
+        expect(bool(forms & {Form.PUBLIC, Form.CONSTANT}), "a product of shares: open the operands first")
         for form in (Form.OFFSET, Form.SHARED, Form.BARE, Form.WIRE):
             if form in forms:
-                assert form.additive or Form.PUBLIC not in forms, "a masked value times a run's public: unmask first"
+                known = form.additive or Form.PUBLIC not in forms
+                expect(known, "a masked value times what is public in a run: unmask it first")
                 return form
         return Form.PUBLIC if Form.PUBLIC in forms else Form.CONSTANT
 
@@ -163,6 +185,11 @@ class MatMul(Halvable):
     z: Out
     half: str = ""  # type: ignore[misc]  # a class variable of Product, a field of those that can be halved
 
+    def shape(self, x: tuple[int, ...], y: tuple[int, ...]) -> tuple[int, ...]:
+        expect(len(x) >= 2 and len(y) >= 2 and x[-1] == y[-2], f"no matrix product of {x} and {y}")
+        expect_between("leading dimensions", max(len(x), len(y)) - 2, 0, MAX_LEADING)
+        return (*broadcast(x[:-2], y[:-2]), x[-2], y[-1])
+
     def product(self, a: Array, b: Array, out: Array | None = None, sign: int = 0) -> Array:
         return kernels.matmul(a, b, out, sign)
 
@@ -180,6 +207,26 @@ class Conv2d(Halvable):
     z: Out
     half: str = ""  # type: ignore[misc]  # as in MatMul
 
+    def shape(self, x: tuple[int, ...], y: tuple[int, ...]) -> tuple[int, ...]:
+        expect(len(x) == len(y) == 4, f"no convolution of {x} with {y}")
+        for name, values, least in (
+            ("stride", self.stride, 1),
+            ("dilation", self.dilation, 1),
+            ("padding", self.padding, 0),
+        ):
+            for value in values:
+                expect_between(name, value, least, MAX_PIXELS)
+        channels, outs = x[1], y[0]
+        fits = self.groups >= 1 and channels % self.groups == 0 == outs % self.groups
+        expect(fits and channels // self.groups == y[1], f"{self.groups} groups do not divide {x} and {y}")
+        top, bottom, left, right = self.padding
+        high = x[2] + top + bottom - self.dilation[0] * (y[2] - 1) - 1
+        wide = x[3] + left + right - self.dilation[1] * (y[3] - 1) - 1
+        expect(
+            min(high, wide) >= 0 and min(y[2:]) >= 1, f"a kernel of {y[2:]} does not fit the padded image of {x[2:]}"
+        )
+        return (x[0], outs, high // self.stride[0] + 1, wide // self.stride[1] + 1)
+
     def product(self, a: Array, b: Array, out: Array | None = None, sign: int = 0) -> Array:
         return kernels.conv2d(a, b, self.stride, self.padding, self.dilation, self.groups, out, sign)
 
@@ -191,6 +238,9 @@ class Mul(Product):
     x: In
     y: In
     z: Out
+
+    def shape(self, x: tuple[int, ...], y: tuple[int, ...]) -> tuple[int, ...]:
+        return broadcast(x, y)
 
     def product(self, a: Array, b: Array, out: Array | None = None, sign: int = 0) -> Array:
         z: Array = a * b
@@ -229,6 +279,11 @@ class Square(Gate):
 
     x: In
     y: Out
+
+    def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
+        expect_masked(types, self.x)
+        x = expect_domain(given.layout(self.x), Domain.WORDS)
+        return (Layout(x.shape, scale=2 * types[self.x].scale),)
 
     def result(self, out: int, types: Types) -> Form:
         return Form.OFFSET

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import kernels
-from ..registers import Form
+from ..registers import Domain, Form
 from .base import (
     PURPOSE_SHARE,
     DealerContext,
@@ -33,8 +33,9 @@ from .base import (
     stream,
     tiles,
 )
+from .rules import Declared, Layout, expect, expect_domain, expect_masked
 from .secrets import Secret, Words
-from .truncation import DITHER, narrow_bits, offset_of, truncated
+from .truncation import DITHER, expect_truncation, narrow_bits, offset_of, truncated
 
 MATERIAL_BITS = 224
 """Most bits of material for one element, with a true share of the result: three words of the result's ring and two
@@ -57,6 +58,13 @@ class Select(Gate):
     x: In
     y: Out
 
+    def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
+        expect_masked(types, self.d, self.x)
+        d, x = expect_domain(given.layout(self.d), Domain.BITS), expect_domain(given.layout(self.x), Domain.WORDS)
+        expect(d.shape == x.shape, f"bits of {d.shape} and words of {x.shape}")
+        expect_truncation(self.shift, self.width, types[self.x].bits)
+        return (Layout(x.shape, scale=None if self.shift else x.scale),)
+
     def result(self, out: int, types: Types) -> Form:
         return Form.OFFSET
 
@@ -71,7 +79,7 @@ class Select(Gate):
         least = -(-(5 * types[self.y].bits + 2 * self.shift - MATERIAL_BITS) // 2)
         return max(1, min(least, 64))
 
-    def revelations(self, owners: Owners) -> tuple[Revelation, ...]:
+    def revelations(self, owners: Owners, types: Types) -> tuple[Revelation, ...]:
         return (DITHER,) if self.shift else ()
 
     def secrets(self, types: Types) -> tuple[Secret, ...]:
@@ -131,6 +139,10 @@ class BitToWord(Gate):
 
     d: In
     y: Out
+
+    def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
+        expect_masked(types, self.d)
+        return (Layout(expect_domain(given.layout(self.d), Domain.BITS).shape),)
 
     def demand(self, register: int, types: Types) -> int:
         return 1

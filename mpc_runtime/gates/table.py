@@ -16,7 +16,7 @@ from functools import cache
 import numpy as np
 
 from .. import kernels
-from ..registers import Form
+from ..registers import Domain, Form
 from .base import (
     PURPOSE_SHARE,
     Array,
@@ -32,6 +32,7 @@ from .base import (
     low,
     stream,
 )
+from .rules import Declared, Layout, expect, expect_between, expect_domain, expect_masked
 from .secrets import Samples, Secret
 
 SAMPLE_TILE = 1 << 12
@@ -52,6 +53,20 @@ FUNCTIONS: dict[str, Callable[[Array], Array]] = {
     "exp": lambda x: np.exp(np.minimum(x, 40.0)),
     "reciprocal": lambda x: 1.0 / np.maximum(x, 0.25),
 }
+
+
+ENTRY_BITS = (32, 40, 48, 56, 64)
+LIMITS = (
+    ("input_scale", 0, 63),
+    ("origin", -(1 << 63), 1 << 63),
+    ("nodes_log", 1, 10),
+    ("cell_log", 0, 63),
+    ("table_scale", -62, 62),
+    ("weight_scale", 1, 40),
+    ("points", 2, 16),
+    ("index_bits", 0, 15),
+)
+"""Attributes of a table, with the least and the most that the kernels have room for and the dealer has time for."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +94,17 @@ class Table(Gate):
     entry_bits: int
     x: In
     y: Out
+
+    def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
+        expect_masked(types, self.x)
+        x = expect_domain(given.layout(self.x), Domain.WORDS)
+        expect(self.function in FUNCTIONS, f"there is no function {self.function!r}")
+        expect(self.entry_bits in ENTRY_BITS, f"entry_bits: expected one of {ENTRY_BITS}, found {self.entry_bits}")
+        for name, low_, high in LIMITS:
+            expect_between(name, getattr(self, name), low_, high)
+        expect_between("bits of the domain", self.nodes_log + self.cell_log, 1, 64)
+        expect(self.points % 2 == 0 and self.points <= 1 << self.nodes_log, f"no stencil of {self.points} points")
+        return (Layout(x.shape, scale=self.table_scale + self.weight_scale),)
 
     def demand(self, register: int, types: Types) -> int:
         return self.nodes_log + self.cell_log

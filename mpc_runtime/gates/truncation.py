@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import kernels
-from ..registers import Form
+from ..registers import Domain, Form
 from .base import (
     Array,
     DealerContext,
@@ -33,6 +33,7 @@ from .base import (
     signed,
     tiles,
 )
+from .rules import Declared, Layout, expect, expect_between, expect_domain, expect_masked
 from .secrets import Secret, Words
 
 DITHER = Revelation(
@@ -65,13 +66,19 @@ class Truncate(Gate):
     x: In
     y: Out
 
+    def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
+        expect_masked(types, self.x)
+        x = expect_domain(given.layout(self.x), Domain.WORDS)
+        expect_truncation(self.shift, self.width, types[self.x].bits)
+        return (Layout(x.shape, scale=None if self.shift else x.scale),)
+
     def result(self, out: int, types: Types) -> Form:
         return Form.OFFSET
 
     def demand(self, register: int, types: Types) -> int:
         return max(self.width + 1, self.shift + 2)
 
-    def revelations(self, owners: Owners) -> tuple[Revelation, ...]:
+    def revelations(self, owners: Owners, types: Types) -> tuple[Revelation, ...]:
         return (DITHER,) if self.shift else ()
 
     def secrets(self, types: Types) -> tuple[Secret, ...]:
@@ -102,6 +109,14 @@ class Truncate(Gate):
 
     def meaning(self, s: MeaningContext) -> None:
         s[self.y] = truncated(s[self.x], s.mask(self.x), s.types[self.x].bits, self.shift)
+
+
+def expect_truncation(shift: int, width: int, bits: int) -> None:
+    """Refused unless a value of `width` signed bits in a ring of `bits` can be shifted so (PROTOCOLS section 2b)."""
+    expect_between("shift", shift, 0, 63)
+    expect_between("width", width, 0, 64)
+    room = max(width + 1, shift + 2) if shift else 1
+    expect(bits >= room, f"a shift by {shift} of {width} signed bits takes a ring of {room} bits, found {bits}")
 
 
 def truncated(z: Array, mask: Array, bits: int, shift: int) -> Array:

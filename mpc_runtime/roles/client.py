@@ -53,14 +53,12 @@ def check_tensors(
     plan: Plan, tensors: Sequence[Tensor], values: Mapping[str, Any]
 ) -> tuple[dict[str, Array], list[str]]:
     """The values by name, checked against shape, kind and range; and all that is wrong with them, a line each."""
-    scales = {f.source: f.scale for f in plan.feeds if f.source}
     checked: dict[str, Array] = {}
     problems = []
     for t in tensors:
         try:
-            scale = scales.get(t.name, _default_scale(plan))
-            label = f"{t.name} of {t.role}" if t.role.endswith("]") else t.name
-            checked[t.name] = check(label, values[t.name], t.kind, t.shape, t.lo, t.hi, scale, t.dims)
+            label = f"{t.name} of {t.role}" if t.role in plan.array_role_of else t.name
+            checked[t.name] = check(label, values[t.name], t.kind, t.shape, t.lo, t.hi, plan.frac, t.dims)
         except InputError as error:  # noqa: PERF203  # all problems are wanted
             problems.append(str(error))
     return checked, problems
@@ -83,11 +81,6 @@ def encode_feeds(
                 f"{error.args[0]}: an input is prepared with it; provide the parameters in this session too"
             )
     return encoded, list(dict.fromkeys(problems))  # one promise may be broken on the way to several feeds
-
-
-def _default_scale(plan: Plan) -> int:
-    """Fraction bits by which contracts are checked where a tensor is only used in expressions."""
-    return max((f.scale for f in plan.feeds if f.scale), default=0)
 
 
 class RoleClient:

@@ -17,7 +17,8 @@ from ..errors import PeerError
 from ..execution.dealer import DealerExecutor
 from ..execution.keys import SEED_BYTES, SeedChain
 from ..limits import RECORDS_AHEAD
-from ..plan import Plan, Procedure
+from ..plan import Plan
+from ..procedure import Procedure
 from ..transport.channel import RecordSink
 from ..transport.link import Message
 from ..transport.node import Node

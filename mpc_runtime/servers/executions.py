@@ -18,7 +18,8 @@ from ..errors import MaterialError, PeerError
 from ..execution.keys import SEED_BYTES, SeedChain, pair_key, pair_secret
 from ..execution.party import ExecutionKeys, PartyExecutor
 from ..execution.stats import op_report, report
-from ..plan import Plan, Procedure
+from ..plan import Plan
+from ..procedure import Procedure
 from ..transport.channel import PartyChannel, Records
 from ..transport.link import Message
 from ..transport.node import Node

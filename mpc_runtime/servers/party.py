@@ -24,7 +24,7 @@ import time
 from typing import Any
 
 from ..errors import PeerError
-from ..plan import Procedure
+from ..procedure import Procedure
 from ..transport.link import Message
 from .executions import Executions
 from .submissions import Key, Submission, Submissions

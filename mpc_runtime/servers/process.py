@@ -18,15 +18,17 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
+from ..analysis.verify import expect_room
 from ..errors import Error, InputError, PeerError
 from ..limits import TIMEOUT_SECONDS, WAIT_SECONDS, WINDOW_BYTES, check_seconds
 from ..plan import FORMAT, Plan
+from ..plan_file import read
 from ..transport.curve import KeyPair
 from ..transport.node import Hello, Node, stream_of
 from ..transport.records import MaterialSink, MaterialSource, PeerChannel
 from .dealer import Dealer
 from .executions import Executions
-from .heap import keep_memory
+from .heap import keep_memory, machine_memory
 from .party import Party
 from .submissions import client_limits
 
@@ -70,6 +72,7 @@ def run(
     addresses: from the addresses that this server listens at, first and second, those of all servers, the second ones
     under the name of `stream_of` where they are known. ready: called when all have met.
     """
+    expect_room(plan, machine_memory())
     keep_memory()
     _allow_connections()
     check_seconds(timeout=config.timeout, wait=config.wait)
@@ -146,7 +149,7 @@ def main() -> None:
     """
     stdin, stdout = sys.stdin.buffer, sys.stdout
     given = json.loads(stdin.readline())
-    plan = Plan.from_bytes(stdin.read(given["plan_bytes"]))
+    plan = read(stdin.read(given["plan_bytes"]))
     config = MachineConfig(
         name=given["name"],
         keys=KeyPair(**given["keys"]),

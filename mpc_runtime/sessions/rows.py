@@ -13,7 +13,6 @@ import numpy as np
 
 from ..errors import Error, InputError
 from ..execution.stats import Stats
-from ..plan import CHECK_PREFIX
 from ..roles.batches import Batches
 from ..roles.inputs import ByRole
 from .deployed import Deployment, Numbers
@@ -35,8 +34,8 @@ class Rows:
         self.deployment = deployment
         self._edition = edition
         self._tensors = deployment.given.tensors("run")
-        results = tuple(r for r in deployment.plan.results if not r.name.startswith(CHECK_PREFIX))
-        self.batches = Batches(deployment.plan, self._tensors, results, inputs, deployment.given.stacked)
+        plan = deployment.plan
+        self.batches = Batches(plan, self._tensors, plan.outputs, inputs, deployment.given.stacked)
         self._coming = iter(self.batches)
         self._inputs = inputs
         self._waiting: deque[Numbers] = deque()

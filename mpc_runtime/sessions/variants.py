@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ..analysis.cost import Cost, cost
 from ..errors import Error, PerformanceWarning
-from ..plan import CHECK_PREFIX, Plan
+from ..plan import Plan
 from ..roles.batches import BATCH
 from .deployed import Deployment
 from .rows import Rows
@@ -65,7 +65,7 @@ class Variants:
         """Where to compute so many rows. Starts servers if that saves time, and uses those it has if the start
         fails."""
         size = self._size(self.base)
-        if not size or any(BATCH not in r.dims for r in self.base.plan.results if not r.name.startswith(CHECK_PREFIX)):
+        if not size or any(BATCH not in r.dims for r in self.base.plan.outputs):
             return self.base  # rows meet: there is one right batch
         here = min(self.all, key=lambda deployment: self.seconds(rows, self._size(deployment)))
         wanted = min(self._sizes(rows), key=lambda size: self.seconds(rows, size))

@@ -17,7 +17,8 @@ import numpy as np
 from mpc_runtime import kernels
 from mpc_runtime.gates import Gate, Open, Planes, Samples, Secret, Words
 from mpc_runtime.gates.base import PURPOSE_MASK, PURPOSE_OUTPUT, PURPOSE_SHARE, stream
-from mpc_runtime.plan import Plan, Procedure
+from mpc_runtime.plan import Plan
+from mpc_runtime.procedure import Procedure
 from mpc_runtime.registers import Domain
 from tests.streams import Pad, Real, stand_in
 from tests.traced import KEYS, STAGES, Trace, trace

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from compiler.planning.schedule import Draft, schedule
 from mpc_runtime.gates import Add, Gate, Input, Materialize, Mul, Open, Unmask
-from mpc_runtime.plan import Origin, Procedure
+from mpc_runtime.plan import Origin
+from mpc_runtime.procedure import Procedure
 from mpc_runtime.registers import Form, Register
 
 CHOICES = st.lists(st.tuples(st.sampled_from("aoumi"), st.integers(0, 99), st.integers(0, 99)), max_size=40)
