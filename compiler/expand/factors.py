@@ -161,7 +161,7 @@ def _pieces(x: Expansion, value: Value, a: Held, factor: Factor, scale: int) -> 
     if lost > x.e.precision.step / 2 and factor.exact_bits is None:
         x.warn(
             value,
-            f"this product with constants is right only to {number(lost)} where its operand reaches "
+            f"this product with constants is accurate only to {number(lost)} where its operand reaches "
             f"{number(a.range.magnitude)}",
             "declare a narrower range for what it is made of: `… in [lo, hi]`",
         )

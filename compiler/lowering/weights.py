@@ -59,7 +59,9 @@ def providers(context: Context, model: ast.Model, scope: Scope, places: Mapping[
     for statement in model.statements:
         if isinstance(statement, ast.Weights):
             if not layers and not statement.names:
-                context.reporter.warn(statement.span, "these `weights` are of no layer", "remove them, or add a layer")
+                context.reporter.warn(
+                    statement.span, "these `weights` belong to no layer", "remove them, or add a layer"
+                )
             entry = _provider(context, statement, scope), statement.span
             if not statement.names:
                 _set_rest(context, found, entry, statement)

@@ -48,7 +48,7 @@ class Constants:
         return self.plan.constants[index]
 
     def feed(self, name: str) -> Array:
-        raise AssertionError(f"feed {name} is no constant")
+        raise AssertionError(f"feed {name} is not a constant")
 
     def reveal(self, result: str, value: Array) -> None:
         raise AssertionError(f"result {result} has no constant to reveal")

@@ -68,7 +68,7 @@ class Counters:
 
 
 class Where:
-    """An op's name for messages, made only when somebody reads it."""
+    """An op's name for messages, made only when it is read."""
 
     __slots__ = ("op", "plan", "procedure")
 

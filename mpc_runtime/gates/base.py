@@ -1,7 +1,7 @@
 """What a gate is.
 
 A gate is one instruction of the op-list: a frozen dataclass whose fields are register numbers (annotated `In`, `Ins`,
-`Out`, `Outs`) and public attributes. Its readings stand side by side in its class:
+`Out`, `Outs`) and public attributes. Its class holds all of its readings:
 
     secrets     the correlated randomness it needs, as a specification (what the cost report and the executor read)
     deal        the dealer's side: from masks to that randomness and to the masks or offsets of its results

@@ -143,7 +143,7 @@ class Product(Gate, family=True):
     def ahead(self, p: PartyContext, known: int) -> Array:
         """-f([lx]_i, Y), or -f(X, [ly]_i) where X is known."""
         x, y = (p.mask(self.x), p[self.y]) if known == self.y else (p[self.x], p.mask(self.y))
-        part = np.asarray(self.product(p.kernels, x, y))  # the product of scalars is no array
+        part = np.asarray(self.product(p.kernels, x, y))  # the product of scalars is not an array
         p.kernels.negative(part, out=part)
         return part
 

@@ -1,7 +1,7 @@
 """One role: checks and encodes what it owns, shares it with both parties, and rebuilds what it is sent.
 
-Nothing is sent before all of a submission has been checked, so an `InputError` leaves the session as it was. Whose turn
-it is, and which submissions meet in a run, is the parties' business (`servers/party.py`).
+Nothing is sent before all of a submission has been checked, so an `InputError` leaves the session as it was. The
+parties decide which submissions form a run, and in which order (`servers/party.py`).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ ID_BYTES = 16
 
 @dataclass(frozen=True)
 class Answer:
-    """What a role gets for one run: its results, both parties' reports, and the payload bytes that it moved."""
+    """What a role gets for one run: its results, both parties' reports, and its payload bytes."""
 
     results: Mapping[str, Array]
     reports: tuple[Message, Message]
@@ -139,7 +139,9 @@ class RoleClient:
         """Waits for a run: `wait` seconds for it to begin, then as long as it takes, while both parties live."""
         if self.plan.has_meetings:
             others = " or ".join(role for role in self.plan.roles if role != self.role)
-            late = f"no run has begun with our inputs: something of {others} is missing, or many others were first"
+            late = (
+                f"no run has begun with our inputs: a submission of {others} is missing, or many other runs come first"
+            )
             self._next("p0", "begun", number, time.monotonic() + self._wait, late)
         messages = [self._next(party, "result", number) for party in PARTIES]
         reports = self._next("p0", "stats", number), self._next("p1", "stats", number)
@@ -153,8 +155,8 @@ class RoleClient:
         return Answer(values, reports, moved)
 
     def _next(self, party: str, kind: str, number: str, until: float = math.inf, late: str = "") -> Message:
-        """The message of this kind about this submission; others are kept for whoever asks for them. PeerError, which
-        says what is `late`, when it has not come by then."""
+        """The message of this kind about this submission; other messages are kept for later calls. PeerError, which
+        says what is `late`, if it has not come by `until`."""
         early = self._early[party]
         for message in early:
             if message.kind == kind and message.body.get("id") == number:
@@ -176,8 +178,8 @@ class RoleClient:
                 early.append(item)
 
     def forget(self, number: str, *, withdraw: bool) -> None:
-        """Nobody will ask for this answer: what comes of it is dropped. withdraw: take the submission back, if its run
-        has not begun."""
+        """Drops the answer to this submission when it comes. withdraw: take the submission back, if its run has not
+        begun."""
         if number not in self._sent:
             return
         if withdraw:
@@ -188,7 +190,7 @@ class RoleClient:
             self._early[party] = [message for message in messages if message.body.get("id") != number]
 
     def close(self) -> None:
-        """Takes back what has not been answered, and leaves. Closing again does nothing."""
+        """Withdraws what has not been answered, and disconnects. Closing again does nothing."""
         for number in self._sent:
             self._withdraw(number)
         self._sent = {}

@@ -112,7 +112,7 @@ def _name_problems(
 
 
 def _elsewhere(plan: Plan, roles: Sequence[str], name: str) -> str:
-    """Whose a name is that these roles do not give here, as an answer to the role that gave it; "" if nobody's."""
+    """Whose name this is, if these roles do not give it here, as an answer to the role that gave it; "" if nobody's."""
     inputs = [t.role for t in plan.inputs if t.name == name]
     params = [t.role for t in plan.params if t.name == name]
     owners = inputs or params

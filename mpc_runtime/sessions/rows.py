@@ -1,6 +1,6 @@
 """The runs that many rows take, one after the other: each is computed while the next is encoded, shared and sent.
 
-Which rows a run has is `roles/batches.py`'s, whose turn it is the session's.
+`roles/batches.py` decides which rows a run has, the session whose turn it is.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Rows:
         self.deployment.given.check(self.batches.tensors(self._tensors), self._inputs, "input")
 
     def check_edition(self, edition: int) -> None:
-        """Raises Error when the parameters are others now."""
+        """Raises Error if the parameters have been replaced."""
         if edition != self._edition:
             raise Error("the parameters were replaced while these rows were computed, half of them with the old ones")
 
@@ -74,6 +74,6 @@ class Rows:
         return part
 
     def abandon(self) -> None:
-        """Nobody asks for the runs that are under way."""
+        """Drops the results of the runs that are under way."""
         while self._waiting:
             self.deployment.abandon(self._waiting.popleft())

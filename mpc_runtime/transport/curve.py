@@ -2,7 +2,7 @@
 
 A key pair is two Z85 strings of 40 characters, as ZeroMQ writes them. The gatekeeper answers ZeroMQ's question "may
 this public key connect?" (ZAP, RFC 27) with the name that belongs to the key; the name then travels with every
-message of the connection, so no machine can speak under another's name. A server's second socket (`stream.py`) takes
+message of the connection, so no machine can use another's name. A server's second socket (`stream.py`) takes
 connections that show a ticket, which the server gave out over CURVE and which is good for one connection. Leaves files
 and configuration to `deployment/cluster.py`.
 """
@@ -41,7 +41,7 @@ class KeyPair:
 
     @staticmethod
     def from_secret(secret: str) -> KeyPair:
-        """The pair of a secret key; `InputError` when it is no Z85 key."""
+        """The pair of a secret key; `InputError` if it is not a Z85 key."""
         try:
             return KeyPair(zmq.curve_public(secret.encode()).decode(), secret)
         except (ValueError, zmq.ZMQError) as error:
@@ -54,7 +54,7 @@ class KeyPair:
 class Gatekeeper:
     """Answers, in a thread of its own, which public keys may connect to this context's sockets.
 
-    A thread because connections are made while the machine computes; it sleeps except at handshakes.
+    It is a thread because connections are made while the machine computes. It sleeps except during handshakes.
     """
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], names: Mapping[str, str]) -> None:
@@ -68,7 +68,7 @@ class Gatekeeper:
         self._thread.start()
 
     def admit(self, ticket: bytes, name: str) -> None:
-        """Lets in one connection that shows this ticket, in hexadecimal digits, under this name."""
+        """Admits one connection that shows this ticket, in hexadecimal digits, under this name."""
         self._tickets[ticket.hex().encode()] = name.encode()
 
     def _serve(self) -> None:

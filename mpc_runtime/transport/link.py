@@ -3,7 +3,7 @@
 A message is either *control* (a JSON object, with payload frames behind it) or *data* (a buffer of known length). What
 a machine says to a server, and what a client hears, travels over CURVE; a server that is linked to another hears it on
 a second, sealed connection (`stream.py`). A dead server is noticed by its closed connection, a stopped one by ZeroMQ's
-heartbeats, both within `DEATH_SECONDS`. Who is linked to whom is `node.py`'s business.
+heartbeats, both within `DEATH_SECONDS`. `node.py` decides who is linked to whom.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def parse(sender: str, route: bytes, parts: Sequence[memoryview], most: int = BO
 
 @dataclass(frozen=True)
 class _End:
-    """A socket of ours, where it goes, and what tells of its connection."""
+    """A socket of ours, its address, and the monitor of its connection."""
 
     socket: zmq.Socket[bytes]
     address: str
@@ -82,7 +82,7 @@ class _End:
 
 
 class Link:
-    """A connection that this machine has made: what the server at the other end says arrives here, in order."""
+    """A connection that this machine has made: the messages of the server at the other end arrive here, in order."""
 
     def __init__(
         self, context: zmq.Context[Any], name: str, address: str, keys: KeyPair, server_key: str, stream: str = ""
@@ -116,7 +116,7 @@ class Link:
 
     @property
     def monitors(self) -> list[zmq.Socket[Any]]:
-        """What becomes of our connections to the server."""
+        """The sockets that tell what happens to our connections to the server."""
         return [end.monitor for end in self._ends]
 
     def say(self, body: Mapping[str, Any], *payload: Buffer) -> None:
@@ -146,7 +146,7 @@ class Link:
         return None
 
     def _receive(self, flags: int) -> Message | memoryview | None:
-        """The next message, whatever it is."""
+        """The next message of any kind."""
         if self._stream is None:
             return self._receive_curve(flags)
         received = self._stream.receive(flags)
@@ -163,8 +163,8 @@ class Link:
         return parse(self.name, b"", parts[1:]) if is_control(frames) else parts[0]
 
     def greeted(self) -> bool:
-        """Whether the server has welcomed us. Its welcome is the first thing that it says: to another server on the
-        stream to which it invites."""
+        """Whether the server has welcomed us. Its welcome is its first message; another server gets it on the
+        stream to which it was invited."""
         while not self.welcomed and self.failure is None:
             item = self._receive(zmq.NOBLOCK)
             if item is None and self._stream is not None:
@@ -210,7 +210,7 @@ class Link:
             self.failure = PeerError(f"{self.name}'s address {address} is not valid: {error.strerror}", self.name)
 
     def check(self, at: object, *, drain: bool = False) -> None:
-        """Raises what has happened to the server at the other end, if anything has.
+        """Raises PeerError if something has happened to the server at the other end.
 
         `drain`: look for a farewell among what has arrived (its cause is the better error), dropping the rest.
         """
@@ -236,7 +236,7 @@ class Link:
 
 
 def _relayed(reporter: str, body: Mapping[str, Any]) -> PeerError:
-    """The error that another machine ended with; the culprit it names keeps the blame."""
+    """The error with which another machine ended; it keeps naming the machine at fault."""
     peer, op = str(body.get("peer") or reporter), str(body.get("op") or "")
     text = str(body.get("message"))
     return PeerError(text if peer == reporter else f"{text} [reported by {reporter}]", peer, op)

@@ -1,12 +1,13 @@
-"""One machine's place in the network: what it listens to, what it is linked to, and who of them is still alive.
+"""One machine's place in the network: where it listens, what it is linked to, and which of these machines are alive.
 
     every server (p0, p1, dealer) has one ROUTER socket (CURVE): others talk to it, and clients are answered, through it
-    whoever wants to hear from a server opens a `Link` to it (DEALER): all that the server says arrives there, in order
+    a machine that wants to hear from a server opens a `Link` to it (DEALER): all the server's messages arrive there
     a server invites other servers to a second socket: what it says to them leaves there, sealed (`stream.py`)
 
-So a machine that waits for one other reads one socket, whatever clients send meanwhile. A link starts with a hello that
-carries protocol version, plan format and plan hash; nothing else is taken from a machine before its hello was
-checked. The name of a sender is the one that belongs to its CURVE key (`curve.py`), never one that it writes itself.
+A machine that waits for another therefore reads one socket, whatever clients send in the meantime. A link starts with a
+hello that carries protocol version, plan format and plan hash; nothing else is accepted from a machine before its hello
+has been checked. The name of a sender is the one that belongs to its CURVE key (`curve.py`), never one that it writes
+itself.
 
 Leaves the meaning of messages to the machines (`servers/party.py`, `servers/dealer.py`, `roles/client.py`) and a plan's
 byte streams to `records.py`.
@@ -43,7 +44,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 @dataclass(frozen=True)
 class Hello:
-    """What both ends of a link must have in common, and the name of the one who says it."""
+    """What both ends of a link must have in common, and the name of the sender."""
 
     name: str
     plan_hash: str
@@ -89,7 +90,7 @@ def stream_of(server: str) -> str:
 
 @dataclass
 class Node:
-    """The sockets of one machine. Used from one thread; `close` it in the end."""
+    """The sockets of one machine. Use it from one thread, and `close` it at the end."""
 
     hello: Hello
     keys: KeyPair
@@ -125,8 +126,8 @@ class Node:
     ) -> None:
         """Binds `address` (a `*` port is chosen by the system; see `self.address`) for these keys -> names only.
 
-        limits: bytes of a frame and number of messages that ZeroMQ takes for us from a connection while we compute. A
-        larger frame ends its connection; behind more messages it stalls, and its heartbeats end it.
+        limits: bytes of a frame, and number of messages, that ZeroMQ accepts from a connection while we compute. A
+        larger frame ends its connection; with more messages it stalls until its heartbeats end it.
         """
         self._gatekeeper = Gatekeeper(self.context, {**roles, **machines})
         self._machines = frozenset(machines.values())
@@ -156,7 +157,7 @@ class Node:
     def meet(self, machines: Iterable[str], seconds: float, alive: Callable[[], None] = lambda: None) -> None:
         """Waits until these servers have welcomed us and, if we listen, have said hello; `PeerError` after `seconds`.
 
-        alive: called now and then; may raise what else it knows of the servers.
+        alive: called from time to time; may raise what else is known of the servers.
         """
         names = tuple(machines)
         until = time.monotonic() + seconds
@@ -179,11 +180,11 @@ class Node:
                 )
 
     def _keep_early(self, message: Message) -> None:
-        """A client's message that came before the servers had met; a role has no more of them than at other times."""
+        """Keeps a client's message that came before the servers had met; the limit for a role is as at other times."""
         if sum(early.sender == message.sender for early in self._early) < self._limits[1]:
             self._early.append(message)
         else:
-            self.refuse(message.route, f"{self.hello.name} waits for other servers; come back when they are there")
+            self.refuse(message.route, f"{self.hello.name} waits for other servers; try again when they are there")
 
     @property
     def met(self) -> Mapping[str, bytes]:
@@ -211,13 +212,13 @@ class Node:
             raise
 
     def interrupt(self) -> None:
-        """Raises KeyboardInterrupt, after the message that is being sent: what a signal's handler calls."""
+        """Raises KeyboardInterrupt, after the message that is being sent. Called by a signal handler."""
         if self._stream is None:
             raise KeyboardInterrupt
         self._stream.interrupt()
 
     def answer(self, route: bytes, body: Mapping[str, Any], *payload: Buffer) -> bool:
-        """Sends a control message the way back to whoever has asked; False when it is not there any more."""
+        """Sends a control message back to the sender of a message; False if it is gone."""
         frames: list[Any] = [route, CONTROL, json.dumps(body).encode(), *map(as_bytes, payload)]
         try:
             self._serving().send_multipart(frames, copy=False)
@@ -227,7 +228,7 @@ class Node:
         return True
 
     def refuse(self, route: bytes, message: str) -> None:
-        """Says no to a client, and ignores whatever else comes from its connection."""
+        """Refuses a client, and ignores everything else from its connection."""
         self.answer(route, {"kind": "refused", "message": message})
         self.guests[route] = ""
         self._sweep()
@@ -241,7 +242,7 @@ class Node:
         return self.reply(route, role, {"kind": "probe"})
 
     def receive(self) -> Message | None:
-        """The next message to our ROUTER from somebody who has said hello; None when nothing has arrived."""
+        """The next message to our ROUTER from a machine that has said hello; None if nothing has arrived."""
         return self._early.popleft() if self._early else self._from_router()
 
     def _from_router(self) -> Message | None:
@@ -250,7 +251,7 @@ class Node:
         while (frames := receive(self._router)) is not None:
             route, rest = frames[0].bytes, frames[1:]
             if not rest or not is_control(rest) or self.guests.get(route) == "":
-                continue  # only control messages come this way; there is no one to blame that we could name to a user
+                continue  # only control messages come this way; there is no machine to name to a user
             try:
                 parts = [frame.buffer for frame in rest[1:]]
                 message = parse(str(rest[0].get("User-Id")), route, parts, CLIENT_BODY_BYTES)
@@ -288,7 +289,7 @@ class Node:
         self._sweep()
 
     def _sweep(self) -> None:
-        """Forgets clients that are gone, now and then."""
+        """Forgets clients that are gone, from time to time."""
         if len(self.guests) >= self._sweep_at:
             for guest in list(self.guests):
                 self.answer(guest, {"kind": "probe"})  # which forgets it if it is gone

@@ -74,7 +74,7 @@ class Opener:
 
     def open(self, frame: zmq.Frame) -> tuple[bool, list[memoryview]] | None:
         """Whether it is a control message, and its parts, when `frame` was the last of a message; else None. PeerError
-        when it is not as it was sealed."""
+        if it was altered."""
         sealed = frame.buffer
         nbytes = len(sealed) - SEAL_BYTES
         if nbytes < 0 or frame.more or sealed[-1] >= len(_HEADERS):

@@ -35,7 +35,7 @@ def identify(socket: zmq.Socket[bytes], keys: KeyPair) -> None:
 
 
 def server_socket(context: zmq.Context[Any], address: str) -> zmq.Socket[bytes]:
-    """A ROUTER whose connections the gatekeeper lets in, and that says so when there is nobody to send to."""
+    """A ROUTER whose connections the gatekeeper admits, and that reports a message that it cannot deliver."""
     socket: zmq.Socket[bytes] = context.socket(zmq.ROUTER)
     configure(socket, address)
     socket.zap_domain = b"mpc"
@@ -44,7 +44,8 @@ def server_socket(context: zmq.Context[Any], address: str) -> zmq.Socket[bytes]:
 
 
 def bind(socket: zmq.Socket[bytes], name: str, address: str) -> str:
-    """Binds a server's socket (`*`: a port that the system chooses); the address. InputError when that cannot be."""
+    """Binds a server's socket (`*`: a port that the system chooses); returns the address. InputError if that is
+    impossible."""
     try:
         socket.bind(address)
     except zmq.ZMQError as error:

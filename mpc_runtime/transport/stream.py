@@ -1,13 +1,13 @@
-"""The second connection between servers, on which all flows that one says to another once they have met.
+"""The second connection between servers, which carries everything that one sends another once they have met.
 
     p1 -> p0  hello                       CURVE
     p0 -> p1  invitation, ticket, key     CURVE
-    p1 -> p0  an empty message            stream, let in by the ticket
+    p1 -> p0  an empty message            stream, admitted by the ticket
     p0 -> p1  welcome, everything else    stream, sealed under the key
 
 A `StreamServer` is p0's end of all its streams (a ROUTER), a `Stream` p1's end of one (a DEALER). The key is as secret
-and as authentic as the CURVE connection that told it; the ticket admits one connection, so that a stranger's ends at
-its handshake. Why not CURVE for all: docs/decisions/011.
+and as authentic as the CURVE connection that carried it. The ticket admits one connection, so that a stranger's ends
+at its handshake. Why not CURVE for all: docs/decisions/011.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ LIMITS = 512, 8  # bytes of a message and messages that the server takes: arriva
 
 
 def _route(ticket: bytes) -> bytes:
-    """The name under which the holder of a ticket connects, by which it is sent to."""
+    """The routing name under which the holder of a ticket connects."""
     return b"\1" + ticket  # ZeroMQ reserves a first byte of 0
 
 
 class StreamServer:
-    """What a server says to other servers leaves here. `routes`: machine -> its route, from when it has arrived."""
+    """Sends what a server says to other servers. `routes`: machine -> its route, once it has arrived."""
 
     def __init__(self, context: zmq.Context[Any], gatekeeper: Gatekeeper, name: str, address: str) -> None:
         """Binds `address`; InputError, for the server `name`, when that cannot be."""
@@ -49,7 +49,7 @@ class StreamServer:
         self._sending = self._stopped = False
 
     def invite(self, machine: str) -> tuple[int, bytes, bytes]:
-        """The port, a ticket and a key for a machine that has said hello; what an earlier invitation gave is void."""
+        """The port, a ticket and a key for a machine that has said hello; earlier invitations become void."""
         ticket, key = os.urandom(TICKET_BYTES), os.urandom(KEY_BYTES)
         self._gatekeeper.admit(ticket, machine)
         self._invited[machine] = _route(ticket)
@@ -57,7 +57,7 @@ class StreamServer:
         return int(self.address.rpartition(":")[2]), ticket, key
 
     def arrivals(self) -> list[str]:
-        """The machines that have come since the last call."""
+        """The machines that have connected since the last call."""
         arrived = []
         while self.socket.poll(0):
             route = self.socket.recv_multipart()[0]
@@ -84,7 +84,7 @@ class StreamServer:
                 raise KeyboardInterrupt
 
     def interrupt(self) -> None:
-        """Raises KeyboardInterrupt: now, or after the message that is being sent, for a farewell is to follow."""
+        """Raises KeyboardInterrupt: now, or after the message that is being sent, because a farewell is to follow."""
         if not self._sending:
             raise KeyboardInterrupt
         self._stopped = True
@@ -107,7 +107,7 @@ class Stream:
         self._opener = Opener(server, key)
 
     def connect(self) -> None:
-        """Goes to the server, which learns by an empty message that we are there. zmq.ZMQError for a wrong address."""
+        """Connects to the server, and tells it so by an empty message. zmq.ZMQError for a wrong address."""
         self.socket.connect(self.address)
         self.socket.send(b"")
 
