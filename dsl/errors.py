@@ -91,7 +91,7 @@ class SyntaxErrors(SourceErrors):
     """What is wrong with the grammar of a text, and what could be read of it all the same, for the checks behind.
 
     `rest` is the statements without fault, None where nothing can be said of them. `lost` is the names that the others
-    may have bound: what hangs on one of these is no error of its own.
+    may have bound: an error that follows from one of these is not reported.
     """
 
     def __init__(

@@ -2,7 +2,8 @@
 
 A tensor of the graph is `Held` in one or more forms: shares or a masked value, at one or more scales. The expansion of
 an op asks for the form it needs (`wire`, `share`, `bits`), and the emitter makes it from what is there, once. So a
-value is opened once whoever uses it, and a sum of products is truncated once, when its plain scale is first needed.
+value is opened once, however many ops use it, and a sum of products is truncated once, when its plain scale is first
+needed.
 
 Rings and the forms that depend on later uses (whether shares of a mask are held, whether an offset is materialized) are
 assigned afterwards, by `compiler.planning.assign`.
@@ -18,8 +19,9 @@ from typing import Any
 import numpy as np
 
 from compiler.graph import Kind, OpError, Precision, Value
-from compiler.graph.interval import Interval, number
+from compiler.graph.interval import Interval
 from mpc_runtime import gates
+from mpc_runtime.errors import number
 from mpc_runtime.gates import Gate
 from mpc_runtime.plan import Origin
 from mpc_runtime.registers import Domain

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from compiler.graph.interval import BITS, Interval, number
+from compiler.graph.interval import BITS, Interval
+from mpc_runtime.errors import number
 
 Shape = tuple[int, ...]
 Array = np.ndarray[Any, Any]

@@ -94,7 +94,7 @@ def _list(context: Context, expression: ast.List, scope: Scope) -> object:
         rows.append(each if row is None else row)
     table = tuple(rows)
     if len({_shape(row) for row in table}) > 1:
-        raise Problem(expression.span, "the rows of a table must have the same length", "fill the shorter rows up")
+        raise Problem(expression.span, "the rows of a table must have the same length", "fill up the shorter rows")
     return table
 
 

@@ -1,4 +1,4 @@
-"""Who is to blame when a machine is lost: one error that says who died, how, and at which op.
+"""Which machine is at fault when one is lost: one error that says which died, how, and at which op.
 
 A machine that is lost takes others with it, so several errors reach a session. A party that outlived the dead one knows
 at which op it was missed; the parent of local processes knows which of them was killed, and their last words.
@@ -21,7 +21,7 @@ EXIT_SECONDS = 0.5  # for a process that is dying to end
 
 
 def best_witness(error: PeerError, clients: Iterable[RoleClient], processes: Processes | None) -> PeerError:
-    """The best account of what `error` tells of, after a moment for the clients' servers to add theirs."""
+    """The best report of the failure behind `error`, after a moment in which the clients' servers can add theirs."""
     witnesses = _witnesses(error, [call for client in clients for call in client.calls.values()])
     deaths = processes.deaths(EXIT_SECONDS) if processes else []
     killed = next((death for death in deaths if death.killed), None)

@@ -9,8 +9,8 @@ their own.
     [roles]
     client = ["…", "…"]                     # one key per machine that may speak for the role
 
-A key file holds one secret key and is readable by its owner only. Names that do not stand in a file (`--key`) are
-looked for beside it: `p0.key`, `client.key`.
+A key file holds one secret key and is readable by its owner only. Keys that are not named (`--key`) are
+looked for beside the cluster.toml: `p0.key`, `client.key`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ __all__ = ["Cluster", "ignore_key", "key_path", "load_cluster", "load_key", "sav
 KEY_SUFFIX = ".key"
 FIRST_PORT = 7100
 IGNORE_HEADING = "# secret keys"
-KEY_HEADING = "# secret Ed25519 key; keep it to its machine"
+KEY_HEADING = "# secret Ed25519 key; keep it on its machine"
 OLD_HEADING = "# secret CURVE key"  # version 0.1
 PARTIES = SERVERS[:2]
 
@@ -48,7 +48,7 @@ class Cluster:
     """What a cluster.toml says: addresses and public keys of the servers, public keys of the roles.
 
     addresses: for servers under a server's name, a party's for clients under that of `clients_of`. origins: where each
-    stands ("cluster.toml:4").
+    is written ("cluster.toml:4").
     """
 
     path: Path
@@ -159,8 +159,8 @@ def key_path(cluster: Path, name: str) -> Path:
 
 
 def ignore_key(key: Path) -> list[Path]:
-    """Has git ignore a secret key, and other `.key` files of its folder: a line in the `.gitignore` beside it, where it
-    is not there yet. The file, if it was written."""
+    """Has git ignore a secret key, and other `.key` files of its folder: a line in the `.gitignore` beside it, if it
+    is not there yet. Returns the file if it was written."""
     path = key.parent / ".gitignore"
     line = f"*{KEY_SUFFIX}" if key.suffix == KEY_SUFFIX else "/" + re.sub(r"([\\*?[])", r"\\\1", key.name)
     try:
@@ -185,7 +185,7 @@ def save_key(path: Path, keys: KeyPair) -> None:
 
 
 def load_key(path: str | os.PathLike[str]) -> KeyPair:
-    """Reads a key file; InputError when it is missing, no key, or readable by others."""
+    """Reads a key file; InputError if it is missing, not a key, or readable by others."""
     path = Path(path)
     try:
         mode = path.stat().st_mode

@@ -1,4 +1,4 @@
-"""The dealer and both parties as child processes of this one, with keys and ports made for the occasion.
+"""The dealer and both parties as child processes of this one, with fresh keys and ports.
 
 A child ends when its standard input does, so that none outlives this process, even a killed one. What a child writes to
 standard error is kept, and shown when it dies. Children also end when nobody refers to their `Processes` any more.
@@ -98,7 +98,9 @@ class Processes:
     def check(self) -> None:
         """Raises PeerError when a child has ended."""
         if deaths := self.deaths(0.0):
-            raise PeerError(f"{deaths[0].name} {deaths[0].how}: {deaths[0].words or 'without a word'}", deaths[0].name)
+            raise PeerError(
+                f"{deaths[0].name} {deaths[0].how}: {deaths[0].words or 'without a message'}", deaths[0].name
+            )
 
     def deaths(self, seconds: float) -> list[Death]:
         """The children that have ended, those killed first; waits up to `seconds` for one."""

@@ -22,7 +22,7 @@ Shape = tuple[int, ...]
 
 BATCH = "batch"
 LARGEST_BYTE = 255  # pixels come as bytes more often than not
-SHOWN_CHARACTERS = 40  # of an entry that is no number
+SHOWN_CHARACTERS = 40  # of an entry that is not a number
 
 
 def as_array(name: str, value: Any) -> Array:

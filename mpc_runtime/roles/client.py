@@ -1,7 +1,7 @@
 """One role: checks and encodes what it owns, shares it with both parties, and rebuilds what it is sent.
 
-Nothing is sent before all of a submission has been checked, so an `InputError` leaves the session as it was. Whose turn
-it is, and which submissions meet in a run, is the parties' business (`servers/party.py`).
+Nothing is sent before all of a submission has been checked, so an `InputError` leaves the session as it was. The
+parties decide which submissions form a run, and in which order (`servers/party.py`).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ ERROR_BYTES = 1 << 18  # of a message's JSON, beside the names of results
 
 @dataclass(frozen=True)
 class Answer:
-    """What a role gets for one run: its results, both parties' reports, and the payload bytes that it moved."""
+    """What a role gets for one run: its results, both parties' reports, and its payload bytes."""
 
     results: Mapping[str, Array]
     reports: tuple[Message, Message]
@@ -59,14 +59,12 @@ def check_tensors(
     plan: Plan, tensors: Sequence[Tensor], values: Mapping[str, Any]
 ) -> tuple[dict[str, Array], list[str]]:
     """The values by name, checked against shape, kind and range; and all that is wrong with them, a line each."""
-    scales = {f.source: f.scale for f in plan.feeds if f.source}
     checked: dict[str, Array] = {}
     problems = []
     for t in tensors:
         try:
-            scale = scales.get(t.name, _default_scale(plan))
-            label = f"{t.name} of {t.role}" if t.role.endswith("]") else t.name
-            checked[t.name] = check(label, values[t.name], t.kind, t.shape, t.lo, t.hi, scale, t.dims)
+            label = f"{t.name} of {t.role}" if t.role in plan.array_role_of else t.name
+            checked[t.name] = check(label, values[t.name], t.kind, t.shape, t.lo, t.hi, plan.frac, t.dims)
         except InputError as error:  # noqa: PERF203  # all problems are wanted
             problems.append(str(error))
     return checked, problems
@@ -89,11 +87,6 @@ def encode_feeds(
                 f"{error.args[0]}: an input is prepared with it; provide the parameters in this session too"
             )
     return encoded, list(dict.fromkeys(problems))  # one promise may be broken on the way to several feeds
-
-
-def _default_scale(plan: Plan) -> int:
-    """Fraction bits by which contracts are checked where a tensor is only used in expressions."""
-    return max((f.scale for f in plan.feeds if f.scale), default=0)
 
 
 class RoleClient:
@@ -179,7 +172,9 @@ class RoleClient:
         """Waits for a run: `wait` seconds for it to begin, then as long as it takes, while both parties live."""
         if self.plan.has_meetings:
             others = " or ".join(role for role in self.plan.roles if role != self.role)
-            late = f"no run has begun with our inputs: something of {others} is missing, or many others were first"
+            late = (
+                f"no run has begun with our inputs: a submission of {others} is missing, or many other runs come first"
+            )
             self._next("p0", "begun", number, time.monotonic() + self._wait, late)
         messages = [self._next(party, "result", number) for party in PARTIES]
         reports = self._next("p0", "stats", number), self._next("p1", "stats", number)
@@ -197,8 +192,8 @@ class RoleClient:
         return Answer(values, reports, moved)
 
     def _next(self, party: str, kind: str, number: str, until: float = math.inf, late: str = "") -> Message:
-        """The message of this kind about this submission; others are kept for whoever asks for them. PeerError, which
-        says what is `late`, when it has not come by then."""
+        """The message of this kind about this submission; other messages are kept for later calls. PeerError, which
+        says what is `late`, if it has not come by `until`."""
         early = self._early[party]
         for message in early:
             if message.kind == kind and message.body.get("id") == number:
@@ -220,8 +215,8 @@ class RoleClient:
                 raise PeerError(f"{party} sent {message.kind!r} for something that we have not submitted", party)
 
     def forget(self, number: str, *, withdraw: bool) -> None:
-        """Nobody will ask for this answer: what comes of it is dropped. withdraw: take the submission back, if its run
-        has not begun."""
+        """Drops the answer to this submission when it comes. withdraw: take the submission back, if its run has not
+        begun."""
         if number not in self._sent:
             return
         if withdraw:
@@ -232,7 +227,7 @@ class RoleClient:
             self._early[party] = [message for message in messages if message.body.get("id") != number]
 
     def close(self) -> None:
-        """Takes back what has not been answered, and leaves. Closing again does nothing."""
+        """Withdraws what has not been answered, and disconnects. Closing again does nothing."""
         for number in self._sent:
             self._withdraw(number)
         self._sent = {}

@@ -18,9 +18,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
+from ..analysis.verify import expect_room
 from ..errors import Error, InputError, PeerError
 from ..limits import TIMEOUT_SECONDS, WAIT_SECONDS, WINDOW_BYTES, check_seconds
 from ..plan import FORMAT, Plan
+from ..plan_file import read
 from ..transport.address import ANY_PORT, clients_of
 from ..transport.identity import KeyPair
 from ..transport.messages import DEALER, PARTY, PARTY_TO_DEALER, Dialect
@@ -28,7 +30,7 @@ from ..transport.node import Hello, Node
 from ..transport.records import MaterialSink, MaterialSource, PeerChannel
 from .dealer import Dealer
 from .executions import Executions
-from .heap import keep_memory
+from .heap import keep_memory, machine_memory
 from .party import Party
 from .submissions import client_quota
 
@@ -72,6 +74,7 @@ def run(
     addresses: from the addresses that this server listens at, for servers and (a party) for clients, the addresses of
     all servers for servers. ready: called when all have met.
     """
+    expect_room(plan, machine_memory())
     keep_memory()
     _allow_connections()
     check_seconds(timeout=config.timeout, wait=config.wait)
@@ -153,7 +156,7 @@ def main() -> None:
     """
     stdin, stdout = sys.stdin.buffer, sys.stdout
     given = json.loads(stdin.readline())
-    plan = Plan.from_bytes(stdin.read(given["plan_bytes"]))
+    plan = read(stdin.read(given["plan_bytes"]))
     config = MachineConfig(
         name=given["name"],
         keys=KeyPair(**given["keys"]),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from ..encoding.sharing import payload_sizes, result_size
 from ..plan import Plan
-from ..transport.front import Quota
+from ..transport.guests import Quota
 from ..transport.line import Limits
 
 __all__ = ["Key", "Submission", "Submissions", "client_quota"]

@@ -83,7 +83,7 @@ class Call:
         return self._inbox.popleft() if self._inbox else None
 
     def check(self, at: object) -> None:
-        """Raises what has happened to the server at the other end, if anything has."""
+        """Raises PeerError if something has happened to the server at the other end."""
         if self.failure is not None:
             where = f" (at {at})" if str(at) and not self.failure.op else ""
             raise PeerError(f"{self.failure}{where}", self.failure.peer, self.failure.op or str(at))
@@ -210,7 +210,7 @@ class Call:
 
 
 def relayed(reporter: str, body: Mapping[str, Any]) -> PeerError:
-    """The error that another machine ended with; the culprit it names keeps the blame."""
+    """The error with which another machine ended; it keeps naming the machine at fault."""
     peer, op, text = body["peer"] or reporter, body["op"], body["message"]
     return PeerError(text if peer == reporter else f"{text} [reported by {reporter}]", peer, op)
 

@@ -23,18 +23,18 @@ import time
 from collections import Counter, deque
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import PeerError
 from .address import listening
 from .call import LINGER_SECONDS, PING_SECONDS, Call
 from .channel import Buffer
+from .guests import Guest, Occupancy, Quota, Room, Wake
 from .identity import KeyPair, hosting_context, peer_key
-from .line import Limits, Line, LineClosed, TooMuch, tune
+from .line import Line, LineClosed, TooMuch, tune
 from .messages import TICKET_BYTES, Dialect, Message, encode, read
 
-__all__ = ["STREAM_MARK", "Front", "Quota", "Wake"]
+__all__ = ["STREAM_MARK", "Front"]
 
 STREAM_MARK = b"\x01"  # the first byte of a stream; TLS begins with 22
 TICK_SECONDS = 0.25  # how often clocks are looked at while there is something to wait for
@@ -45,74 +45,6 @@ ACCEPTS_PER_SECOND, ACCEPTS_AT_ONCE = 30.0, 40.0  # a handshake takes about a mi
 DRAIN_BYTES, DRAIN_SECONDS = 1 << 22, 2.0  # of one that was refused, so that it can read why
 _TLS = 22
 _PONG = encode({"kind": "pong"})
-
-
-@dataclass(frozen=True)
-class Quota:
-    """What those who have proved a key may take. Messages and bytes are those that nobody has looked at yet."""
-
-    limits: Limits
-    connections: int = 256
-    per_key: int = 16
-    messages: int = 16
-    """Of a connection; it is not read beyond them."""
-    key_bytes: int = 1 << 20
-    all_bytes: int = 1 << 22
-    """One message is always let through, whatever its size, so these are exceeded by less than one."""
-    unsent_bytes: int = 1 << 20
-    """That wait to be sent to a connection; it is closed beyond them."""
-
-
-class Wake:
-    """Wakes one thread that waits for the readiness of files."""
-
-    def __init__(self) -> None:
-        self._near, self._far = socket.socketpair()
-        self._near.setblocking(False)
-        self._far.setblocking(False)
-
-    def fileno(self) -> int:
-        return self._near.fileno()
-
-    def set(self) -> None:
-        with suppress(OSError):  # it is full, which wakes too
-            self._far.send(b"\0")
-
-    def clear(self) -> None:
-        """To be called before looking at what one may have been woken for."""
-        with suppress(OSError):
-            self._near.recv(1 << 12)
-
-    def close(self) -> None:
-        self._near.close()
-        self._far.close()
-
-
-@dataclass
-class _Guest:
-    """A connection that was made to us. name: of its key's holder, empty until it has proved one."""
-
-    connection: socket.socket
-    address: str
-    until: float
-    """When a stranger, or one that was refused, is sent away."""
-    route: int
-    line: Line | None = None
-    key: str = ""
-    name: str = ""
-    waiting: int = 0
-    """Messages that nobody has looked at."""
-    taking: int = 0
-    """Bytes that the message in hand has been given room for."""
-    begun: float = 0.0
-    """When it was."""
-    told: float = 0.0
-    """When a guest whose message finds no room was last told that we live."""
-    leaving: bool = False
-    drained: int = 0
-    events: int = 0
-    shown: bytearray = field(default_factory=bytearray)
-    """The ticket, as far as it has come."""
 
 
 class Front:
@@ -138,12 +70,11 @@ class Front:
         self._listener = listening(server, address)
         self.address = f"{address.rpartition(':')[0]}:{self._listener.getsockname()[1]}"
         self._wake = Wake()
-        self._lock = threading.Lock()  # of what both threads count
-        self._guests: dict[int, _Guest] = {}
-        self._arrived: deque[tuple[_Guest, Message, int]] = deque()
+        self._room = Room(quota)
+        self._guests: dict[int, Guest] = {}
+        self._arrived: deque[tuple[Guest, Message, int]] = deque()
         self._streams: deque[tuple[str, socket.socket]] = deque()
         self._tickets: dict[bytes, str] = {}
-        self._held: Counter[str] = Counter()  # key -> bytes of its messages that nobody has looked at
         self._calls: dict[Call, tuple[int, int]] = {}  # -> the connection that the selector watches, and for what
         self._stalled = False  # whether a guest's message waits for room
         self._tokens, self._counted = ACCEPTS_AT_ONCE, time.monotonic()
@@ -163,9 +94,7 @@ class Front:
         if not self._arrived:
             return None
         guest, message, nbytes = self._arrived.popleft()
-        with self._lock:
-            guest.waiting -= 1
-            self._held[guest.key] -= nbytes
+        self._room.give_back(guest, nbytes)
         if self._stalled:
             self._wake.set()
         return message
@@ -210,6 +139,12 @@ class Front:
         """The next stream that was admitted, and whose it is."""
         return self._streams.popleft() if self._streams else None
 
+    @property
+    def occupancy(self) -> Occupancy:
+        guests = list(self._guests.values())
+        strangers, held = sum(not guest.name for guest in guests), self._room.held()
+        return Occupancy(self._last_route, len(guests), strangers, len(self._arrived), held, len(self._tickets))
+
     def drive(self, call: Call) -> None:
         """Drives a call of the server's from now on."""
         self._calls[call] = -1, 0
@@ -236,7 +171,7 @@ class Front:
                     self._wake.clear()
                 elif key.fileobj is self._listener:
                     self._accept()
-                elif isinstance(key.data, _Guest):
+                elif isinstance(key.data, Guest):
                     self._attend(key.data)
             for call in list(self._calls):
                 self._step(call)
@@ -268,7 +203,7 @@ class Front:
         tune(connection)
         self._make_room(str(address[0]))
         self._last_route += 1
-        guest = _Guest(connection, str(address[0]), now + HANDSHAKE_SECONDS, self._last_route)
+        guest = Guest(connection, str(address[0]), now + HANDSHAKE_SECONDS, self._last_route)
         self._guests[guest.route] = guest
 
     def _resume_accepting(self) -> None:
@@ -283,7 +218,7 @@ class Front:
             most = Counter(guest.address for guest in strangers).most_common(1)[0][0]
             self._drop(next(guest for guest in strangers if guest.address == most))
 
-    def _attend(self, guest: _Guest) -> None:
+    def _attend(self, guest: Guest) -> None:
         """Something has arrived from a guest, or can be sent to it."""
         try:
             if guest.leaving:
@@ -302,14 +237,14 @@ class Front:
         except (LineClosed, OSError, ValueError):
             self._drop(guest)
 
-    def _shake_hands(self, guest: _Guest, line: Line) -> None:
+    def _shake_hands(self, guest: Guest, line: Line) -> None:
         try:
             if line.shake_hands():
                 self._seat(guest)
         except LineClosed:
             guest.leaving = True  # TLS has told it why, which a connection that is closed at once might lose
 
-    def _recognise(self, guest: _Guest) -> None:
+    def _recognise(self, guest: Guest) -> None:
         """Tells TLS from a stream by the first byte."""
         first = guest.connection.recv(1, socket.MSG_PEEK)
         if not first:
@@ -318,7 +253,7 @@ class Front:
             self._watch(guest, 0)
             wrapped = self._context.wrap_socket(guest.connection, server_side=True, do_handshake_on_connect=False)
             guest.connection = wrapped
-            guest.line = Line(wrapped, self._quota.limits, lambda nbytes: self._reserve(guest, nbytes))
+            guest.line = Line(wrapped, self._quota.limits, lambda nbytes: self._room.reserve(guest, nbytes))
         elif guest.shown or first == STREAM_MARK:
             guest.shown += guest.connection.recv(1 + TICKET_BYTES - len(guest.shown))
             if len(guest.shown) > TICKET_BYTES:
@@ -326,7 +261,7 @@ class Front:
         else:
             self._drop(guest)
 
-    def _hand_on(self, guest: _Guest) -> None:
+    def _hand_on(self, guest: Guest) -> None:
         """A stream has shown its ticket, which is void from now on."""
         machine = self._tickets.pop(bytes(guest.shown[1:]), None)
         if machine is None:
@@ -337,7 +272,7 @@ class Front:
         self._streams.append((machine, guest.connection))
         self._bell.set()
 
-    def _seat(self, guest: _Guest) -> None:
+    def _seat(self, guest: Guest) -> None:
         """A guest has proved its key."""
         assert isinstance(guest.connection, ssl.SSLSocket)
         guest.key = peer_key(guest.connection)
@@ -352,20 +287,7 @@ class Front:
         elif sum(other.key == guest.key for other in seated) >= self._quota.per_key:
             self.refuse(guest.route, f"{name} has {self._quota.per_key} connections under this key; close one of them")
 
-    def _reserve(self, guest: _Guest, nbytes: int) -> bool:
-        """Whether a guest's next message may be taken now."""
-        with self._lock:
-            held, total = self._held[guest.key], sum(self._held.values())
-            too_much = held and held + nbytes > self._quota.key_bytes
-            too_much = too_much or (total and total + nbytes > self._quota.all_bytes)
-            if too_much or guest.waiting >= self._quota.messages:
-                return False
-            self._held[guest.key] += nbytes
-            guest.waiting += 1
-        guest.taking, guest.begun = nbytes, time.monotonic()
-        return True
-
-    def _hear(self, guest: _Guest) -> None:
+    def _hear(self, guest: Guest) -> None:
         line = guest.line
         assert line is not None
         while not guest.leaving and (parts := line.receive()) is not None:
@@ -373,22 +295,17 @@ class Front:
             try:
                 message = read(guest.name, guest.route, parts, self._dialect, self._quota.limits.body)
             except PeerError as error:
-                self._let_go(guest, nbytes)
+                self._room.give_back(guest, nbytes)
                 self.refuse(guest.route, str(error))
                 return
             if message.kind == "ping":
-                self._let_go(guest, nbytes)
+                self._room.give_back(guest, nbytes)
                 line.send(_PONG)
             else:
                 self._arrived.append((guest, message, nbytes))
                 self._bell.set()
 
-    def _let_go(self, guest: _Guest, nbytes: int) -> None:
-        with self._lock:
-            guest.waiting -= 1
-            self._held[guest.key] -= nbytes
-
-    def _drain(self, guest: _Guest) -> None:
+    def _drain(self, guest: Guest) -> None:
         """What still comes from one that was refused is thrown away, so that the refusal is not lost with it."""
         assert guest.line is not None
         if guest.line.flush():
@@ -398,7 +315,7 @@ class Front:
         if not data or guest.drained > DRAIN_BYTES:
             self._drop(guest)
 
-    def _review(self, guest: _Guest) -> None:
+    def _review(self, guest: Guest) -> None:
         """Sends a guest away whose time is over or who does not read its answers, goes on with one whose message waits
         for room, and sets what the selector is to look for."""
         now, line = time.monotonic(), guest.line
@@ -417,7 +334,7 @@ class Front:
             writes = line is not None and line.queued
             self._watch(guest, (0 if stalled else selectors.EVENT_READ) | (selectors.EVENT_WRITE if writes else 0))
 
-    def _reassure(self, guest: _Guest, line: Line, now: float) -> None:
+    def _reassure(self, guest: Guest, line: Line, now: float) -> None:
         """Whoever is not read is not answered its pings either, and might think us dead."""
         if line.stalled and now - guest.told > PING_SECONDS:
             guest.told = now
@@ -426,7 +343,7 @@ class Front:
             except LineClosed:
                 self._drop(guest)
 
-    def _watch(self, guest: _Guest, events: int) -> None:
+    def _watch(self, guest: Guest, events: int) -> None:
         if events == guest.events:
             return
         if not guest.events:
@@ -437,13 +354,13 @@ class Front:
             self._selector.modify(guest.connection, events, guest)
         guest.events = events
 
-    def _drop(self, guest: _Guest) -> None:
+    def _drop(self, guest: Guest) -> None:
         """Ends a connection. What it has said before still counts."""
         if self._guests.pop(guest.route, None) is None:
             return
         self._watch(guest, 0)
         if guest.taking:
-            self._let_go(guest, guest.taking)
+            self._room.give_back(guest, guest.taking)
         if guest.line is not None:
             guest.line.close()
         guest.connection.close()

@@ -49,7 +49,8 @@ class Link:
         self.outlet: Outlet | None = None
         self._dialect = dialect
         self._ahead: deque[Item] = deque()
-        self._ahead_bytes = 0
+        self.ahead_bytes = 0
+        """Bytes of data that were read ahead of who asks for them."""
         self._parts: list[list[memoryview]] = []  # of the control message in hand
         self._parts_bytes = 0
         self._goes_on = False  # whether the data message in hand does
@@ -64,19 +65,19 @@ class Link:
             return self._take()
         item = self._ahead.popleft()
         if isinstance(item, Piece):
-            self._ahead_bytes -= item.data.nbytes
+            self.ahead_bytes -= item.data.nbytes
         return item
 
     def read_ahead(self, most: int) -> None:
         """Takes what has arrived, up to so many bytes of data, for `next`."""
-        while self._ahead_bytes < most and self.failure is None and (item := self._take()) is not None:
+        while self.ahead_bytes < most and self.failure is None and (item := self._take()) is not None:
             self._ahead.append(item)
             if isinstance(item, Piece):
-                self._ahead_bytes += item.data.nbytes
+                self.ahead_bytes += item.data.nbytes
 
     def has_room(self, most: int) -> bool:
         """Whether `read_ahead` would take something."""
-        return self._ahead_bytes < most and self.failure is None
+        return self.ahead_bytes < most and self.failure is None
 
     def _take(self) -> Item | None:
         while self.inlet is not None and self.failure is None:
@@ -147,7 +148,7 @@ class Link:
     # -- what becomes of it ---------------------------------------------------------------------------------------
 
     def check(self, at: object, *, drain: bool = False) -> None:
-        """Raises what has happened to the server at the other end, if anything has.
+        """Raises PeerError if something has happened to the server at the other end.
 
         drain: look for a farewell among what has arrived (its cause is the better error), dropping the rest.
         """

@@ -29,7 +29,8 @@ from ..errors import PeerError
 from .address import ANY_PORT
 from .call import Call
 from .channel import Buffer, as_bytes
-from .front import Front, Quota, Wake
+from .front import Front
+from .guests import Quota, Wake
 from .identity import KeyPair, calling_context
 from .line import Limits
 from .link import Item, Link

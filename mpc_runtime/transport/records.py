@@ -1,7 +1,7 @@
 """A plan's byte streams between servers: the channel between the parties, and the material from the dealer.
 
 Material travels as records. A record is a control message `record` (procedure, index), data messages, and a control
-message `dealt` (seconds, bytes). A party takes records in order of their index and drops what it passes over: a
+message `dealt` (seconds, bytes). A party takes records in the order of their indices and drops those it passes over: a
 dropped record is burnt. The dealer may be ahead by `window` bytes per party and `RECORDS_AHEAD` records; parties
 grant new credit as they read, and read no more than the window ahead, whatever a dealer sends.
 
@@ -240,7 +240,7 @@ class MaterialSink:
         self._node.say(self._party, {"kind": "record", "procedure": procedure, "index": index})
 
     def end(self, seconds: float, written: int) -> None:
-        """Sends the rest of the record, and that it is one."""
+        """Sends the rest of the record, and its end."""
         self.flush()
         self._node.say(self._party, {"kind": "dealt", "seconds": seconds, "bytes": written})
 

@@ -6,7 +6,6 @@ Whoever is over a bound is refused or cut, so a flood takes every error for an a
 from __future__ import annotations
 
 import os
-import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -15,12 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mpc_runtime.plan import FORMAT, Plan
-from mpc_runtime.transport.address import host_and_port
 from mpc_runtime.transport.front import STREAM_MARK
-from mpc_runtime.transport.identity import KeyPair, calling_context
-from mpc_runtime.transport.line import Limits, Line
+from mpc_runtime.transport.identity import KeyPair
 from mpc_runtime.transport.messages import encode
 from mpc_runtime.transport.node import Hello, new_nonce
+from tests.lines import connected, framed, proved
 from tests.waiting import in_thread
 
 SECONDS = 5.0
@@ -44,41 +42,12 @@ class Target:
     """Bytes of a submission to this party."""
 
 
-def _connected(address: str) -> socket.socket:
-    family, host, port = host_and_port(address)
-    connection = socket.socket(family)
-    connection.settimeout(SECONDS)
-    connection.connect((host, port))
-    return connection
-
-
-def _sent(connection: socket.socket, data: bytes) -> None:
-    with suppress(*LOST):
-        connection.sendall(data)
-
-
 @contextmanager
-def _line(target: Target, address: str, keys: KeyPair, name: str) -> Iterator[ssl.SSLSocket]:
+def _let_in(target: Target, address: str, keys: KeyPair, name: str) -> Iterator[ssl.SSLSocket]:
     """A connection that has proved a key and said hello."""
-    with calling_context(keys, target.key).wrap_socket(_connected(address)) as connection:
-        hello = Hello(name, target.plan.hash, FORMAT).body(new_nonce())
-        connection.sendall(framed(encode(hello)))
+    hello = Hello(name, target.plan.hash, FORMAT)
+    with proved(address, keys, target.key, hello, SECONDS) as connection:
         yield connection
-
-
-def framed(body: bytes, *payload: bytes) -> bytes:
-    """A message as a line carries it."""
-    sent: list[bytes] = []
-
-    class Kept:
-        def send(self, data: memoryview) -> int:
-            sent.append(bytes(data))
-            return len(data)
-
-    line = Line(Kept(), Limits())  # type: ignore[arg-type]
-    line.established = True
-    line.send(body, payload)
-    return b"".join(sent)
 
 
 # -- strangers -------------------------------------------------------------------------------------------------------
@@ -95,14 +64,14 @@ def knocking(target: Target) -> None:
                 *[b"\xff" + bytes(8) + b"\x7f\x03\x00PLAIN" + bytes(44)] * 5,
             ):
                 with suppress(*LOST):
-                    _sent(stack.enter_context(_connected(address)), data)
+                    stack.enter_context(connected(address, data, SECONDS))
 
 
 def unknown_keys(target: Target) -> None:
     """Handshakes with keys that nobody has listed."""
-    context = calling_context(KeyPair.generate(), target.key)
+    keys = KeyPair.generate()
     for address in (target.clients, target.servers) * 10:
-        with suppress(*LOST), context.wrap_socket(_connected(address)) as connection:
+        with suppress(*LOST), proved(address, keys, target.key, seconds=SECONDS) as connection:
             connection.sendall(bytes(1 << 16))
 
 
@@ -110,10 +79,10 @@ def unknown_keys(target: Target) -> None:
 
 
 def submissions(target: Target) -> None:
-    """Connections of one key, each with many messages of the largest size: 40 x 20, as in the issue that this answers."""
+    """Connections of one key, each with many messages of the largest size."""
 
     def one(number: int) -> None:
-        with suppress(*LOST), _line(target, target.clients, target.allowed, "c") as connection:
+        with suppress(*LOST), _let_in(target, target.clients, target.allowed, "c") as connection:
             for i in range(20):
                 body = encode({"kind": "submit", "stage": "setup", "id": f"{number} {i} {new_nonce()[:32]}"})
                 connection.sendall(framed(body, bytes(target.share)))
@@ -132,7 +101,7 @@ def wrong_messages(target: Target) -> None:
         (b"{}", [b""] * 60_000),
         (encode({"kind": "note"}), [share]),
     ):
-        with suppress(*LOST), _line(target, target.clients, target.allowed, "c") as connection:
+        with suppress(*LOST), _let_in(target, target.clients, target.allowed, "c") as connection:
             for _ in range(20):
                 connection.sendall(framed(body, *payload))
 
@@ -141,7 +110,7 @@ def unfinished_messages(target: Target) -> None:
     """Messages that begin and go no further, and connections that never read."""
 
     def one(number: int) -> None:
-        with suppress(*LOST), _line(target, target.clients, target.allowed, "c") as connection:
+        with suppress(*LOST), _let_in(target, target.clients, target.allowed, "c") as connection:
             whole = framed(encode({"kind": "submit", "stage": "setup", "id": str(number)}), bytes(target.share))
             connection.sendall(whole[:-1])
             for _ in range(2000):
@@ -154,10 +123,10 @@ def unfinished_messages(target: Target) -> None:
 
 
 def peer_messages(target: Target) -> None:
-    """Connections under the other party's key: hellos without end, pings that are not waited for, messages too large."""
+    """Connections under the other party's key: hellos without end, pings without waiting, messages too large."""
 
     def one(number: int) -> None:
-        with suppress(*LOST), _line(target, target.servers, target.peer, "p0") as connection:
+        with suppress(*LOST), _let_in(target, target.servers, target.peer, "p0") as connection:
             hello = framed(encode(Hello("p0", target.plan.hash, FORMAT).body(new_nonce())))
             for _ in range(500):
                 connection.sendall(hello)

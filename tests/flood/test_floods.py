@@ -13,7 +13,13 @@ import pytest
 import mpc_runtime as mpc
 from mpc_runtime.deployment import local
 from mpc_runtime.encoding.sharing import payload_sizes
+from mpc_runtime.limits import WINDOW_BYTES
+from mpc_runtime.program import prepare_feed
 from mpc_runtime.session import Session
+from mpc_runtime.sessions.connections import Connections
+from mpc_runtime.sessions.deployed import launched
+from mpc_runtime.sessions.turns import Turns
+from mpc_runtime.sessions.variants import Variants
 from mpc_runtime.transport.address import clients_of
 from mpc_runtime.transport.identity import KeyPair
 from tests.flood.floods import FLOODS, Target, Watch
@@ -42,9 +48,12 @@ def flooded() -> Iterator[tuple[Session, Target]]:
         pairs.append(generate())
         return pairs[-1]
 
-    with patch.object(local.KeyPair, "generate", kept), mpc.launch(PROGRAM, timeout=20.0) as session:
-        processes = session._base.processes
-        assert processes is not None
+    turns = Turns()
+    with patch.object(local.KeyPair, "generate", kept):
+        base = launched(PROGRAM.plan, prepare_feed, 20.0, WINDOW_BYTES, lambda _, addresses: addresses, turns.check)
+    processes = base.processes
+    assert processes is not None
+    with Session(Connections(turns, Variants(base))) as session:
         peer = next(pair for pair in pairs if pair.public == processes.server_keys["p0"])
         target = Target(
             processes.addresses[clients_of("p1")],

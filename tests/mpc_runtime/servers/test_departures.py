@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -15,11 +19,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mpc_runtime as mpc
+from mpc_runtime.deployment.local import Processes
 from mpc_runtime.errors import PeerError
+from mpc_runtime.limits import WINDOW_BYTES
+from mpc_runtime.plan import FORMAT
 from mpc_runtime.program import prepare_feed
 from mpc_runtime.roles.client import RoleClient, encode_feeds
 from mpc_runtime.session import Session
-from mpc_runtime.transport.line import LineClosed
+from mpc_runtime.sessions.connections import Connections
+from mpc_runtime.sessions.deployed import launched
+from mpc_runtime.sessions.turns import Turns
+from mpc_runtime.sessions.variants import Variants
+from mpc_runtime.transport.address import clients_of
+from mpc_runtime.transport.call import drive
+from mpc_runtime.transport.node import Hello
+from tests.lines import framed, proved, said_by
 from tests.waiting import SECONDS, at_once
 
 MODEL = """model pair
@@ -35,18 +49,28 @@ TIMEOUT = 3.0
 PARTIES = ("p0", "p1")
 
 
+@dataclass(frozen=True)
+class Local:
+    """A session that plays all roles, and its servers."""
+
+    session: Session
+    processes: Processes
+
+
 @pytest.fixture(scope="module")
-def session() -> Iterator[Session]:
-    with mpc.launch(PROGRAM, timeout=TIMEOUT) as session:
+def local() -> Iterator[Local]:
+    turns = Turns()
+    base = launched(PROGRAM.plan, prepare_feed, TIMEOUT, WINDOW_BYTES, lambda _, addresses: addresses, turns.check)
+    assert base.processes is not None
+    with Session(Connections(turns, Variants(base))) as session:
         session.provide({"one": 1})
-        yield session
+        yield Local(session, base.processes)
 
 
 @contextmanager
-def client(session: Session, role: str) -> Iterator[RoleClient]:
-    """One more connection of a role of a local session."""
-    processes = session._base.processes
-    assert processes is not None
+def client(local: Local, role: str) -> Iterator[RoleClient]:
+    """One more connection of a role."""
+    processes = local.processes
     found = RoleClient(
         PROGRAM.plan, role, processes.role_keys[role], processes.addresses, processes.server_keys, TIMEOUT
     )
@@ -54,6 +78,16 @@ def client(session: Session, role: str) -> Iterator[RoleClient]:
         yield found
     finally:
         found.close()
+
+
+@contextmanager
+def connection(local: Local, role: str, party: str) -> Iterator[ssl.SSLSocket]:
+    """One more connection to a party under a role's key, on which anything may be written."""
+    processes = local.processes
+    hello = Hello(role, PROGRAM.plan.hash, FORMAT)
+    address, key = processes.addresses[clients_of(party)], processes.server_keys[party]
+    with proved(address, processes.role_keys[role], key, hello) as made:
+        yield made
 
 
 def encoded(role: str, *values: float) -> dict[str, np.ndarray]:
@@ -73,13 +107,22 @@ def leave(client: RoleClient) -> None:
         call.close()
 
 
-def assert_runs(session: Session) -> None:
+def until_refused(client: RoleClient, party: str) -> None:
+    """Takes what the party says until it says why it refuses this client, which is then raised."""
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        drive(client.calls.values(), 0.1)
+        client.calls[party].next()
+        client.calls[party].check("")
+
+
+def assert_runs(local: Local) -> None:
     """The session's own roles are paired with each other; if one of them waits in vain, the session is ended."""
     x, q = np.random.default_rng().uniform(-9, 9, (2, 2))
-    hanging = threading.Timer(SECONDS, os.kill, (session.pids["p1"], signal.SIGKILL))
+    hanging = threading.Timer(SECONDS, os.kill, (local.session.pids["p1"], signal.SIGKILL))
     hanging.start()
     try:
-        found = session.run(x=x, q=q)
+        found = local.session.run(x=x, q=q)
     finally:
         hanging.cancel()
     assert np.allclose(found["y"], x * q, atol=1e-2)
@@ -87,20 +130,18 @@ def assert_runs(session: Session) -> None:
 
 
 @pytest.mark.parametrize("how", [RoleClient.close, leave])
-def test_the_submission_of_a_client_that_left_is_not_computed(
-    session: Session, how: Callable[[RoleClient], None]
-) -> None:
-    with client(session, "a") as gone:
+def test_the_submission_of_a_client_that_left_is_not_computed(local: Local, how: Callable[[RoleClient], None]) -> None:
+    with client(local, "a") as gone:
         for _ in range(3):
             gone.submit("run", encoded("a", 55, 66))
         arrive(gone)
         how(gone)
     for _ in range(2):
-        assert_runs(session)
+        assert_runs(local)
 
 
-def test_one_that_is_still_there_is_answered_though_another_of_its_role_left(session: Session) -> None:
-    with client(session, "a") as first, client(session, "a") as second, client(session, "b") as other:
+def test_one_that_is_still_there_is_answered_though_another_of_its_role_left(local: Local) -> None:
+    with client(local, "a") as first, client(local, "a") as second, client(local, "b") as other:
         first.submit("run", encoded("a", 55, 66))
         number = second.submit("run", encoded("a", 3, 4))
         arrive(first)
@@ -117,32 +158,24 @@ def submit_to(client: RoleClient, party: str, number: str) -> None:
 
 
 @pytest.mark.parametrize("party", PARTIES)
-def test_halves_of_submissions_do_not_lock_a_role_out(session: Session, party: str) -> None:
-    with client(session, "a") as odd:
+def test_halves_of_submissions_do_not_lock_a_role_out(local: Local, party: str) -> None:
+    with client(local, "a") as odd:
         for i in range(64):
             submit_to(odd, party, f"half {i}")
         arrive(odd)
         leave(odd)
-    assert_runs(session)
+    assert_runs(local)
 
 
-def test_halves_of_a_client_that_stays_are_dropped_in_time_and_it_is_told(session: Session) -> None:
-    with client(session, "a") as odd, client(session, "a") as even:
+def test_halves_of_a_client_that_stays_are_dropped_in_time_and_it_is_told(local: Local) -> None:
+    with client(local, "a") as odd, client(local, "a") as even:
         for i in range(64):
             submit_to(odd, "p0", f"half {i}")
             submit_to(even, "p1", f"half {i} of others")
         for half, here, there in ((odd, "p0", "p1"), (even, "p1", "p0")):
             with pytest.raises(PeerError, match=f"{there} got no such submission of a in 3 s, only {here} did"):
-                half._next(here, "result", "")
-    assert_runs(session)
-
-
-def say_raw(client: RoleClient, party: str, body: bytes, *payload: bytes) -> None:
-    """Whatever it is, as the line to a party carries it."""
-    line = client.calls[party]._line
-    assert line is not None
-    with suppress(LineClosed):  # it may be cut while it is sent
-        line.send(body, payload)
+                until_refused(half, here)
+    assert_runs(local)
 
 
 SUBMIT = b'{"kind": "submit", "stage": "run", "id": "i"}'
@@ -164,22 +197,21 @@ MISBEHAVIOUR: dict[str, tuple[bytes, list[bytes]]] = {
 
 
 @pytest.mark.parametrize(("body", "payload"), MISBEHAVIOUR.values(), ids=list(MISBEHAVIOUR))
-def test_a_misbehaving_client_is_refused_and_others_go_on(session: Session, body: bytes, payload: list[bytes]) -> None:
-    with client(session, "a") as bad:
-        say_raw(bad, "p0", body, *payload)
-        with pytest.raises(PeerError, match=r"p0|a sent|no part|expected a new id") as caught:
-            bad._next("p0", "result", "")
-        assert len(str(caught.value)) < 500
-    assert_runs(session)
+def test_a_misbehaving_client_is_refused_and_others_go_on(local: Local, body: bytes, payload: list[bytes]) -> None:
+    with connection(local, "a", "p0") as bad:
+        said = said_by(bad, body, payload)
+        assert len(said) < 1000
+        assert re.search(rb"refused.*(p0|a sent|no part|expected a new id)", said)
+    assert_runs(local)
 
 
-def test_a_client_that_asks_for_too_much_is_refused_and_others_go_on(session: Session) -> None:
-    with client(session, "b") as greedy:
+def test_a_client_that_asks_for_too_much_is_refused_and_others_go_on(local: Local) -> None:
+    with client(local, "b") as greedy:
         for _ in range(65):
             greedy.submit("run", encoded("b", 1, 1))
         with pytest.raises(PeerError, match="b has 64 submissions waiting for other roles"):
-            greedy._next("p0", "result", "")
-    assert_runs(session)
+            until_refused(greedy, "p0")
+    assert_runs(local)
 
 
 @settings(max_examples=25, deadline=None)
@@ -194,12 +226,11 @@ def test_a_client_that_asks_for_too_much_is_refused_and_others_go_on(session: Se
     ).map(lambda body: json.dumps(body).encode()),
     payload=st.lists(st.binary(max_size=60), max_size=2),
 )
-def test_no_message_of_a_client_ends_a_party(session: Session, body: bytes, payload: list[bytes]) -> None:
-    with client(session, "a") as odd:
-        for party in PARTIES:
-            say_raw(odd, party, body, *payload)
-            odd.calls[party].say({"kind": "withdraw", "stage": "run", "id": "x"})
-    with client(session, "a") as even:
+def test_no_message_of_a_client_ends_a_party(local: Local, body: bytes, payload: list[bytes]) -> None:
+    for party in PARTIES:
+        with connection(local, "a", party) as odd:
+            odd.sendall(framed(body, *payload) + framed(b'{"kind": "withdraw", "stage": "run", "id": "x"}'))
+    with client(local, "a") as even:
         assert even.calls.keys() == set(PARTIES)  # both have welcomed it
 
 

@@ -1,21 +1,21 @@
-"""A front by itself, and those who come to it: strangers over plain sockets, and holders of keys over real calls."""
+"""A front by itself, and those who come to it, over real calls or whatever is written."""
 
 from __future__ import annotations
 
-import socket
-import threading
-import time
+import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from mpc_runtime.transport.address import ANY_PORT, host_and_port
+from mpc_runtime.transport.address import ANY_PORT
 from mpc_runtime.transport.call import Call, drive
-from mpc_runtime.transport.front import Front, Quota, Wake
+from mpc_runtime.transport.front import Front
+from mpc_runtime.transport.guests import Quota, Wake
 from mpc_runtime.transport.identity import KeyPair, calling_context
 from mpc_runtime.transport.line import Limits
 from mpc_runtime.transport.messages import CLIENT, PARTY_TO_CLIENT, Message
 from mpc_runtime.transport.node import Hello, new_nonce
-from tests.waiting import SECONDS, until
+from tests.lines import proved
+from tests.waiting import until
 
 HOST = KeyPair.generate()
 ALICE = KeyPair.generate()
@@ -78,28 +78,8 @@ def ended(call: Call) -> str:
     return str(call.failure)
 
 
-def stranger(front: Front, data: bytes = b"") -> socket.socket:
-    family, host, port = host_and_port(front.address)
-    connection = socket.socket(family)
-    connection.settimeout(SECONDS)
-    connection.connect((host, port))
-    if data:
-        connection.sendall(data)
-    return connection
-
-
-def is_closed(connection: socket.socket) -> bool:
-    """Whether the front has closed it; waits until it has."""
-    try:
-        while connection.recv(1 << 16):
-            continue
-    except TimeoutError:
-        return False
-    except OSError:
-        return True
-    return True
-
-
-def threads_of(front: Front) -> float:
-    """Seconds of processor time that the front's thread has taken."""
-    return time.clock_gettime(time.pthread_getcpuclockid(front._thread.ident or threading.get_ident()))
+@contextmanager
+def raw(front: Front, keys: KeyPair = ALICE) -> Iterator[ssl.SSLSocket]:
+    """A connection that has proved a key and said hello, on which anything may be written."""
+    with proved(front.address, keys, HOST.public, Hello("alice", "plan", 1)) as connection:
+        yield connection

@@ -4,32 +4,35 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import time
+from collections import Counter
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 
 import pytest
 
+from mpc_runtime.transport import call as call_module
 from mpc_runtime.transport import front as front_module
+from mpc_runtime.transport.call import drive
 from mpc_runtime.transport.front import PENDING, STREAM_MARK, Front
-from mpc_runtime.transport.identity import KeyPair
-from mpc_runtime.transport.line import LineClosed
-from mpc_runtime.transport.messages import TICKET_BYTES
+from mpc_runtime.transport.identity import KeyPair, hosting_context
+from mpc_runtime.transport.messages import TICKET_BYTES, encode
+from tests.lines import connected, framed, is_closed, said_by
 from tests.mpc_runtime.transport.fronts import (
     ALICE,
     BOB,
+    HOST,
     QUOTA,
     called,
     calling,
     ended,
     fronted,
     heard,
-    is_closed,
+    raw,
     reached,
-    stranger,
-    threads_of,
 )
-from tests.waiting import in_thread, until
+from tests.waiting import SECONDS, in_thread, until
 
 SUBMIT = {"kind": "submit", "stage": "run", "id": "7"}
 
@@ -86,19 +89,19 @@ GARBAGE = {
 def test_a_stranger_is_sent_away_and_others_are_served(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(front_module, "HANDSHAKE_SECONDS", 0.3)
     with fronted() as front, calling(front) as call:
-        odd = stranger(front)
+        odd = connected(front.address)
         with suppress(OSError):  # it may have been sent away already
             odd.sendall(data)
         reached(front, call)
         assert is_closed(odd)
-        until(lambda: len(front._guests) == 1)
+        until(lambda: front.occupancy.connections == 1)
 
 
 def test_silent_strangers_are_no_more_than_so_many_and_the_oldest_give_way() -> None:
     with fronted() as front, ExitStack() as stack:
-        silent = [stack.enter_context(stranger(front)) for _ in range(PENDING + 20)]
-        until(lambda: front._last_route == len(silent))
-        assert len(front._guests) == PENDING
+        silent = [stack.enter_context(connected(front.address)) for _ in range(PENDING + 20)]
+        until(lambda: front.occupancy.taken == len(silent))
+        assert front.occupancy.strangers == PENDING
         assert all(is_closed(each) for each in silent[:20])
         with calling(front) as call:
             reached(front, call)
@@ -112,30 +115,17 @@ def test_a_flood_of_connections_is_taken_at_its_pace() -> None:
         def flood() -> None:
             while not stop:
                 with suppress(OSError):
-                    stranger(front, b"\x16\x03\x01\x00\x05hello").close()
+                    connected(front.address, b"\x16\x03\x01\x00\x05hello").close()
 
         floods = [in_thread(flood) for _ in range(3)]
-        until(lambda: front._last_route > 2 * front_module.ACCEPTS_AT_ONCE)
-        taken, elapsed = front._last_route, time.monotonic() - began
+        until(lambda: front.occupancy.taken > 2 * front_module.ACCEPTS_AT_ONCE)
+        taken, elapsed = front.occupancy.taken, time.monotonic() - began
         stop.append(True)
         for each in floods:
             each.join()
         assert taken <= front_module.ACCEPTS_AT_ONCE + front_module.ACCEPTS_PER_SECOND * elapsed + 1
         with calling(front) as call:
             reached(front, call)
-
-
-def test_an_idle_front_takes_no_time() -> None:
-    with fronted() as front, calling(front) as call:
-        route = reached(front, call).route
-        front.answer(route, {"kind": "welcome", "name": "p0"})
-        until(lambda: call.step() or call.welcomed)
-        turns = []
-        select = front._selector.select
-        front._selector.select = lambda timeout=None: turns.append(timeout) or select(timeout)  # type: ignore[method-assign]
-        front._wake.set()
-        until(lambda: turns)
-        assert turns == [None]  # it sleeps without a clock
 
 
 # -- those who have a key ----------------------------------------------------------------------------------------------
@@ -172,67 +162,63 @@ def test_all_keys_have_so_many_connections() -> None:
 def test_a_message_over_its_limits_is_refused_before_it_is_read(
     body: bytes, payload: list[bytes], message: str
 ) -> None:
-    with fronted() as front, calling(front) as call:
-        route = reached(front, call).route
-        assert call._line is not None
-        call._line.send(body, payload)
-        assert message in ended(call)
-        until(lambda: not front.alive(route))
-        assert not front._held[ALICE.public]
+    with fronted() as front, raw(front) as odd:
+        assert message in said_by(odd, body, payload).decode(errors="replace")
+        until(lambda: not front.occupancy.connections)
+        hello = front.receive()
+        assert hello is not None and not front.alive(hello.route)
+        assert not front.occupancy.bytes
 
 
-def pour(front: Front, call: object) -> int:
-    """Sends messages until no more are taken; how many bytes were."""
-    line = call._line  # type: ignore[attr-defined]
-    sent = 0
-    while line.queued < 1 << 22:
-        line.send(b'{"kind": "submit", "stage": "run", "id": "7"}', [bytes(60_000)])
-        sent += 60_000
-    return sent
+SHARE = 60_000
+
+
+def pour(connection: ssl.SSLSocket) -> None:
+    """Sends messages until the network takes no more."""
+    connection.settimeout(0.5)
+    with suppress(OSError):
+        while True:
+            connection.sendall(framed(encode(SUBMIT), bytes(SHARE)))
 
 
 def test_what_nobody_looks_at_is_bounded_for_a_key_and_for_all() -> None:
     with fronted() as front, ExitStack() as stack:
-        calls = [stack.enter_context(calling(front, keys)) for keys in (ALICE, ALICE, ALICE, BOB, BOB)]
-        for call in calls:
-            reached(front, call)
-        for call in calls:
-            pour(front, call)
-        for _ in range(100):
-            for call in calls:
-                call.step()
-            time.sleep(0.002)
-        assert front._held[ALICE.public] <= QUOTA.key_bytes
-        assert sum(front._held.values()) <= QUOTA.all_bytes
-        assert sum(guest.waiting for guest in front._guests.values()) <= 5 * QUOTA.messages
-        waiting = len(front._arrived)
-        assert 0 < waiting <= QUOTA.all_bytes // 60_000
-        taken = {heard(front, call).sender for call in calls for _ in range(10)}
-        assert taken == {"alice", "bob"}  # what waited has come in, from both
+        for keys in (ALICE, ALICE, ALICE, BOB, BOB):
+            pour(stack.enter_context(raw(front, keys)))
+        held = front.occupancy
+        assert 0 < held.messages <= 5 * QUOTA.messages
+        assert set(held.bytes) == {ALICE.public, BOB.public}
+        assert all(count <= QUOTA.key_bytes for count in held.bytes.values())
+        assert sum(held.bytes.values()) <= QUOTA.all_bytes
+        assert held.messages <= QUOTA.all_bytes // SHARE + 5  # and hellos
+        taken: Counter[str] = Counter()
+
+        def look() -> bool:
+            while (message := front.receive()) is not None:
+                taken[message.sender] += 1
+            return min(taken["alice"], taken["bob"]) > 4 * QUOTA.all_bytes // SHARE
+
+        until(look)  # what waited in the network comes in, from both
 
 
-def test_a_guest_whose_messages_wait_hears_that_the_server_lives() -> None:
-    with fronted() as front, calling(front) as call:
-        route = reached(front, call).route
-        front.answer(route, {"kind": "welcome", "name": "p0"})
-        pour(front, call)
-        call._heard = 0.0
-        until(lambda: call.step() or call._heard or call.failure)
-        heard_at = call._heard
-        until(lambda: call.step() or call._heard > heard_at)
-        assert call.failure is None
+def test_a_guest_whose_messages_wait_hears_that_the_server_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(front_module, "PING_SECONDS", 0.05)
+    with fronted() as front, raw(front) as connection:
+        pour(connection)
+        connection.settimeout(SECONDS)
+        pong = framed(encode({"kind": "pong"}))
+        said = b""
+        while said.count(pong) < 3:  # though it has not said ping
+            said += connection.recv(1 << 12)
 
 
 def test_a_message_that_does_not_come_to_its_end_gives_up_its_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(front_module, "MESSAGE_SECONDS", 0.3)
-    with fronted() as front, calling(front) as call:
-        reached(front, call)
-        assert call._line is not None
-        call._line.connection.setblocking(True)
-        call._line.connection.sendall(bytes([0, 0, 0, 2, 0, 1, 0, 0, 0, 0, 0, 0, 0xFF, 0]) + b"{}half")
-        until(lambda: front._held[ALICE.public])
-        until(lambda: not front._held[ALICE.public])
-        assert not front._guests
+    monkeypatch.setattr(front_module, "MESSAGE_SECONDS", 0.5)
+    with fronted() as front, raw(front) as slow:
+        slow.sendall(framed(encode(SUBMIT), bytes(SHARE))[:-1])
+        assert is_closed(slow)
+        until(lambda: front.receive() is not None)  # its hello
+        assert not front.occupancy.bytes and not front.occupancy.connections
 
 
 def test_who_does_not_read_its_answers_is_cut_off() -> None:
@@ -251,40 +237,47 @@ def test_who_does_not_read_its_answers_is_cut_off() -> None:
 # -- streams -----------------------------------------------------------------------------------------------------------
 
 
+def next_stream(front: Front) -> tuple[str, socket.socket]:
+    found: list[tuple[str, socket.socket]] = []
+    until(lambda: found or ((stream := front.stream()) and found.append(stream)))
+    return found[0]
+
+
 def test_a_ticket_is_good_for_one_stream_and_a_newer_one_makes_it_void() -> None:
     tickets = [os.urandom(TICKET_BYTES) for _ in range(3)]
     with fronted() as front:
         front.admit(tickets[0], "p1")
         front.admit(tickets[1], "p1")
-        with stranger(front, STREAM_MARK + tickets[0]) as late:
+        with connected(front.address, STREAM_MARK + tickets[0]) as late:
             assert is_closed(late)
-        with stranger(front, STREAM_MARK + tickets[1] + b"more") as first:
-            until(lambda: front._streams)
-            found = front.stream()
-            assert found is not None and found[0] == "p1"
+        with connected(front.address, STREAM_MARK + tickets[1] + b"more") as first:
+            found = next_stream(front)
+            assert found[0] == "p1"
             with found[1] as stream:
                 assert stream.recv(10) == b"more"
                 first.sendall(b"and more")
                 stream.setblocking(True)
                 assert stream.recv(10) == b"and more"
-        with stranger(front, STREAM_MARK + tickets[1]) as again:
+        with connected(front.address, STREAM_MARK + tickets[1]) as again:
             assert is_closed(again)
         front.admit(tickets[2], "p1")
         front.void("p1")
-        with stranger(front, STREAM_MARK + tickets[2]) as refused:
+        with connected(front.address, STREAM_MARK + tickets[2]) as refused:
             assert is_closed(refused)
-        assert front.stream() is None and not front._tickets
+        assert front.stream() is None and not front.occupancy.tickets
 
 
 def test_a_ticket_may_come_in_pieces() -> None:
     ticket = os.urandom(TICKET_BYTES)
     with fronted() as front:
         front.admit(ticket, "p1")
-        with stranger(front) as slow:
+        with connected(front.address) as slow:
             for byte in STREAM_MARK + ticket:
                 slow.sendall(bytes([byte]))
                 time.sleep(0.001)
-            until(lambda: front._streams)
+            machine, stream = next_stream(front)
+            stream.close()
+            assert machine == "p1"
 
 
 # -- the call's side ---------------------------------------------------------------------------------------------------
@@ -339,42 +332,26 @@ def test_a_call_is_made_again_until_it_is_welcome() -> None:
 
 
 def test_a_silent_server_is_given_up_and_only_while_somebody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
-    with fronted() as front, calling(front) as call:
-        route = reached(front, call).route
-        front.answer(route, {"kind": "welcome", "name": "p0"})
-        until(lambda: call.step() or call.welcomed)
-        call._heard = call._stepped = 0.0  # as after a night in which nobody has looked
+    """As one that was stopped: its connection stands, and nobody answers."""
+    monkeypatch.setattr(call_module, "SILENCE_SECONDS", 0.5)
+    monkeypatch.setattr(call_module, "PING_SECONDS", 0.2)
+    context = hosting_context(HOST, [ALICE.public])
+    with socket.create_server(("127.0.0.1", 0)) as server, fronted() as front:
+        call = called(front, ALICE)
+        call.address = f"127.0.0.1:{server.getsockname()[1]}"
+        served: list[ssl.SSLSocket] = []
+
+        def welcome() -> None:
+            connection, _ = server.accept()
+            served.append(context.wrap_socket(connection, server_side=True))
+            served[0].sendall(framed(encode({"kind": "welcome", "name": "p0"})))
+
+        serving = in_thread(welcome)
+        until(lambda: drive([call], 0.01) or call.welcomed)
+        serving.join()
+        time.sleep(1.0)  # nobody drives: what was not heard may have come
         call.step()
         assert call.failure is None
-        call._heard = 0.0
-        call.step()
-        assert "nothing was heard" in str(call.failure)
-
-
-def test_a_closed_line_says_so() -> None:
-    with fronted() as front, calling(front) as call:
-        route = reached(front, call).route
-        line = front._guests[route].line
-    until(lambda: not front.alive(route))
-    assert line is not None
-    with pytest.raises(LineClosed):
-        line.send(b"{}")
-
-
-def test_processor_time_of_a_flood_is_bounded_by_what_is_accepted() -> None:
-    """Work is done for connections that were taken, not for those that knock: the thread's time a connection."""
-    with fronted() as front:
-        before, taken = threads_of(front), front._last_route
-        stop: list[bool] = []
-
-        def flood() -> None:
-            while not stop:
-                with suppress(OSError):
-                    stranger(front, b"\x16\x03\x01\x00\x05hello").close()
-
-        flooding = in_thread(flood)
-        until(lambda: front._last_route > taken + 60)
-        stop.append(True)
-        flooding.join()
-        each = (threads_of(front) - before) / (front._last_route - taken)
-        assert each < 0.02  # seconds; 30 of them are taken in one
+        assert "p0 is gone: nothing was heard" in ended(call)
+        call.close()
+        served[0].close()

@@ -5,17 +5,18 @@ from __future__ import annotations
 import socket
 import ssl
 import tempfile
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mpc_runtime.errors import InputError
-from mpc_runtime.transport import identity
 from mpc_runtime.transport.identity import KeyPair, calling_context, check_public, hosting_context, peer_key
 from tests.waiting import at_once
 
@@ -79,17 +80,24 @@ def certified(chain: list[x509.Certificate], key: Ed25519PrivateKey) -> ssl.SSLC
 def test_a_listed_key_cannot_vouch_for_another(through: str) -> None:
     """ALICE is listed and makes certificates as she likes: she is let in as herself or not at all."""
     own, made = ALICE.private(), Ed25519PrivateKey.generate()
-    alice, bob, bearer = identity._name(ALICE.public), identity._name(BOB.public), identity._BEARER
-    make = identity._certificate
     chain = {
-        "own name": [make(bearer, made.public_key(), alice, own, authority=False)],
+        "own name": [certificate("mpc", made, ALICE.public, own)],
         "name of another": [
-            make(bearer, made.public_key(), bob, made, authority=False),
-            make(bob, made.public_key(), alice, own, authority=True),
+            certificate("mpc", made, BOB.public, made),
+            certificate(BOB.public, made, ALICE.public, own, authority=True),
         ],
     }[through]
     found, _ = met(hosting_context(HOST, [ALICE.public, BOB.public]), certified(chain, made))
     assert found not in (ALICE.public, BOB.public)
+
+
+def certificate(
+    subject: str, key: Ed25519PrivateKey, issuer: str, signer: Ed25519PrivateKey, authority: bool = False
+) -> x509.Certificate:
+    names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)]) for text in (issuer, subject)]
+    dates = datetime(1970, 1, 1), datetime(9999, 12, 31)
+    builder = x509.CertificateBuilder(*names, key.public_key(), x509.random_serial_number(), *dates)
+    return builder.add_extension(x509.BasicConstraints(authority, None), critical=True).sign(signer, None)
 
 
 def test_keys_survive_their_text() -> None:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,11 +15,13 @@ import pytest
 from mpc_runtime.errors import InputError, MaterialError, PeerError
 from mpc_runtime.transport import node as node_module
 from mpc_runtime.transport.address import check_loopback
+from mpc_runtime.transport.front import STREAM_MARK
 from mpc_runtime.transport.identity import KeyPair
 from mpc_runtime.transport.messages import PARTY, Message
 from mpc_runtime.transport.node import Hello, Node
 from mpc_runtime.transport.records import MaterialSink, MaterialSource
 from mpc_runtime.transport.sealed import FRAME_BYTES, Sealer
+from tests.lines import connected
 from tests.mpc_runtime.transport.nodes import channel, meet, mesh
 from tests.waiting import SECONDS, in_thread, until
 
@@ -228,8 +234,7 @@ def test_a_party_reads_no_more_ahead_than_its_window() -> None:
         link = party.links["dealer"]
         for _ in range(50):
             party.wait(("p1",), listen=False, seconds=0.02)
-        held = sum(item.data.nbytes for item in link._ahead)  # type: ignore[union-attr]
-        assert window <= held < window + FRAME_BYTES
+        assert window <= link.ahead_bytes < window + FRAME_BYTES
         got = 0
         while got < 200 << 20:
             item = party.await_item(link, 1.0)
@@ -240,16 +245,15 @@ def test_a_signal_in_the_middle_of_a_message_waits_for_its_end(monkeypatch: pyte
     with mesh() as nodes:
         assert meet(nodes) == []
         p0 = nodes["p0"]
-        sealed = Sealer._sealed
-        seen: list[int] = []
+        frames = Sealer.frames
 
-        def interrupted(sealer: Sealer, piece: memoryview, flags: int, execution: int) -> memoryview:
-            seen.append(flags)
-            if len(seen) == 2:
-                p0.interrupt()  # as a signal's handler does
-            return sealed(sealer, piece, flags, execution)
+        def interrupted(sealer: Sealer, *args: Any, **options: Any) -> Iterator[memoryview]:
+            for i, frame in enumerate(frames(sealer, *args, **options)):
+                if i == 1:
+                    p0.interrupt()  # as a signal's handler does
+                yield frame
 
-        monkeypatch.setattr(Sealer, "_sealed", interrupted)
+        monkeypatch.setattr(Sealer, "frames", interrupted)
         with pytest.raises(KeyboardInterrupt):
             channel(p0, "p1").send(bytes(3 * FRAME_BYTES))
         p0.farewell("", "", "p0 was stopped")
@@ -285,10 +289,37 @@ def test_a_server_that_dies_while_others_are_awaited_is_named() -> None:
 
 def test_a_stream_that_nobody_takes_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(node_module, "STREAM_SECONDS", 0.5)
-    monkeypatch.setattr(node_module.Node, "_present", lambda *_: False)
-    with mesh() as nodes:
+    with mesh(by=lambda address: swallowing_streams(address)) as nodes:
         errors = meet(nodes)
     assert any("has not taken the stream to which it invited us" in str(error) for error in errors)
+
+
+def swallowing_streams(target: str) -> str:
+    """The address of a relay to `target` that keeps what is no TLS to itself."""
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def accept() -> None:
+        while True:
+            near, _ = server.accept()
+            first = near.recv(1, socket.MSG_PEEK)
+            if first == STREAM_MARK:
+                kept.append(near)
+                continue
+            far = connected(target)
+            for source, sink in ((near, far), (far, near)):
+                in_thread(lambda source=source, sink=sink: carry(source, sink))  # type: ignore[misc]
+
+    kept: list[socket.socket] = []
+    in_thread(accept)
+    return f"127.0.0.1:{server.getsockname()[1]}"
+
+
+def carry(source: socket.socket, sink: socket.socket) -> None:
+    with suppress(OSError):
+        source.settimeout(None)
+        while data := source.recv(1 << 16):
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)
 
 
 def test_addresses_elsewhere_are_refused() -> None:
