@@ -340,7 +340,7 @@ class _Balance:
         self.keyword = token
 
     def _outsider(self, token: Token) -> str:
-        """Why the statement that starts here is none of the innermost block; empty if it may be."""
+        """Why the statement that starts here cannot belong to the innermost block; empty if it can."""
         keyword = self.open[-1][1]
         if keyword is not None and keyword.type == "DEF" and self.keyword is not None and self.keyword.type == "RETURN":
             return "nothing follows the `return` of a `def`"
