@@ -15,8 +15,9 @@ from lark import Token, Tree
 
 from dsl import grammar
 from dsl.ast import Model, Span, Statement
-from dsl.complaints import Trouble, complain
+from dsl.complaints import complain
 from dsl.scan import BLOCKS, MAX_PROBLEMS, Scanned, begins, binds, same_line
+from dsl.trouble import Trouble
 
 __all__ = ["derive", "without_faults"]
 

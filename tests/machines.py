@@ -19,7 +19,7 @@ import numpy as np
 from mpc_runtime.encoding.fixed_point import check
 from mpc_runtime.encoding.sharing import gather, rebuild, split
 from mpc_runtime.execution.dealer import DealerExecutor
-from mpc_runtime.execution.party import ExecutionKeys, PartyExecutor, Stats
+from mpc_runtime.execution.party import Counters, ExecutionKeys, PartyExecutor
 from mpc_runtime.plan import Plan
 from mpc_runtime.program import prepare_feed
 from mpc_runtime.roles.client import encode_feeds, tensors_of
@@ -38,7 +38,7 @@ class Run:
 
     results: dict[str, Array]
     parties: list[PartyExecutor]
-    stats: dict[str, list[Stats]] = field(default_factory=dict)
+    stats: dict[str, list[Counters]] = field(default_factory=dict)
     dealt: dict[str, int] = field(default_factory=dict)
 
 
@@ -71,12 +71,12 @@ def run_plan(
     params: Mapping[str, Any] | None = None,
     *,
     runs: int = 1,
-    prepare: bool = False,
+    preprocess: bool = False,
     once: bool = False,
 ) -> Run:
     """One setup and then runs, with fixed keys; raises what either party raised.
 
-    prepare: let the parties work ahead, as a session does. once: as of the executors.
+    preprocess: let the parties work ahead, as a session does. once: as of the executors.
     """
     plan = loaded(plan)
     channels = channel_pair()
@@ -93,7 +93,7 @@ def run_plan(
             for i, payload in enumerate(split(declared, feeds)):
                 shares[i].update(gather(declared, i, payload, role))
         pair = bytes([index]) + PAIR[1:]
-        ahead = prepare and plan.procedure(stage).ahead
+        ahead = preprocess and plan.procedure(stage).ahead
         outputs = both(parties, channels, stage, keys, (pipes[0][1], pipes[1][1]), shares, pair, ahead)
         done.stats[stage] = [p.last for p in parties]
         if stage == "run":
@@ -113,7 +113,7 @@ def both(
     material: Sequence[Source],
     shares: Sequence[dict[str, Array]],
     pair: bytes = PAIR,
-    prepare: bool = False,
+    preprocess: bool = False,
 ) -> list[dict[tuple[str, str], Array]]:
     """An execution at both parties, each on its thread: what they send to the roles."""
     outputs: list[dict[tuple[str, str], Array]] = [{}, {}]
@@ -122,8 +122,8 @@ def both(
     def work(i: int) -> None:
         execution = ExecutionKeys(keys[i], pair)
         try:
-            if prepare:
-                parties[i].prepare(stage, execution, material[i])
+            if preprocess:
+                parties[i].preprocess(stage, execution, material[i])
             outputs[i] = parties[i].execute(stage, execution, material[i], shares[i])
         except BaseException as e:
             errors.append(e)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from compiler.planning.schedule import Draft, schedule
+from compiler.planning.schedule import Unscheduled, schedule
 from mpc_runtime.gates import Combine, Constant, Gate, Input, Leaf, Mul, Open, OpenEven, Reveal, ToBit, Unmask
 from mpc_runtime.gates.base import Types
 from mpc_runtime.gates.comparison import leaf_planes
@@ -185,7 +185,7 @@ class Builder:
         """receiver: the party that is sent all corrections; None leaves it to the scheduler."""
         procedures = []
         for name in self.ops:
-            procedure, _ = schedule(self._draft(name), self.registers)
+            procedure, _ = schedule(self._unscheduled(name), self.registers)
             if receiver is not None:
                 procedure = replace(procedure, ops=tuple(Op(op.gate, receiver) for op in procedure.ops))
             procedures.append(procedure)
@@ -219,14 +219,14 @@ class Builder:
             constants=tuple(self.constants),
         )
 
-    def _draft(self, name: str) -> Draft:
+    def _unscheduled(self, name: str) -> Unscheduled:
         keeps = list(self.kept[name])
         first, second, *_ = self.ops
         if name == first:
             made = {r for gate, _ in self.ops[name] for r in gate.outs} - {kept.place for kept in keeps}
             read = {r for stage, ops in self.ops.items() if stage != name for gate, _ in ops for r in gate.ins}
             keeps += [Kept(r, r) for r in sorted(made & read)]
-        return Draft(name, name == second, name == first, tuple(keeps), self.ops[name])
+        return Unscheduled(name, name == second, name == first, tuple(keeps), self.ops[name])
 
 
 class _Told:

@@ -14,6 +14,7 @@ import click
 COMMANDS = {
     "check": ("inspect", "check syntax, types, owners and ranges"),
     "compile": ("inspect", "write the plan, or print a compiler stage"),
+    "verify": ("inspect", "check that a plan may be executed, and that it is what a source says"),
     "explain": ("inspect", "show what a model costs, line by line, and what it reveals to whom"),
     "run": ("run", "run all machines as processes on this computer"),
     "init-cluster": ("cluster", "write a cluster.toml for this computer, and keys"),

@@ -22,7 +22,7 @@ from compiler.lowering.problems import POISON, Problem, Reporter
 from compiler.lowering.readings import contract_at, described, operand, size_at, tensor
 from compiler.lowering.roles import declare_roles, is_array, members, receivers
 from compiler.lowering.scope import Category, RoleGroup, Scope
-from compiler.lowering.weights import Plan, layer_names, plan
+from compiler.lowering.weights import Providers, layer_names, providers
 from compiler.ops import FUNCTIONS, LAYERS
 from compiler.ops.build import stack
 from dsl import ast
@@ -77,7 +77,7 @@ class Lowering:
     lost: frozenset[str]
     scope: Scope = field(init=False)
     home: Home = field(init=False)
-    weights: Plan = field(init=False)
+    weights: Providers = field(init=False)
     places: dict[str, Span] = field(init=False)
     dims: dict[str, int] = field(default_factory=dict)
     format: tuple[Precision, Span] | None = None
@@ -121,7 +121,7 @@ class Lowering:
 
     # -- before and after the statements -------------------------------------------------------------------------------
 
-    def _weights(self) -> Plan:
+    def _weights(self) -> Providers:
         """Whose the layers' parameters are, and the number format, which holds for all of the file.
 
         Errors outside the `weights` statements are left to the run itself.
@@ -134,7 +134,7 @@ class Lowering:
                 with suppress(Overgrown, RecursionError), silent.reporter.catching():
                     first._statement(statement)
         self.context.precision = None if self.lost else silent.precision
-        return plan(self.context, self.model, first.scope, self.places)
+        return providers(self.context, self.model, first.scope, self.places)
 
     def _check_overrides(self) -> None:
         dims = [each.name.id for each in self.model.statements if isinstance(each, ast.Dim)]

@@ -20,13 +20,13 @@ from dsl import ast
 from dsl.ast import Span
 from dsl.errors import did_you_mean
 
-__all__ = ["Plan", "layer_names", "plan"]
+__all__ = ["Providers", "layer_names", "providers"]
 
 UNKNOWN = Provider("?")  # of a layer without a provider; its error is reported, and the graph is never returned
 
 
 @dataclass
-class Plan:
+class Providers:
     """The provider of each layer that is named, and of the rest, with the place that says so."""
 
     named: dict[str, tuple[Provider, Span]] = field(default_factory=dict)
@@ -50,12 +50,12 @@ class Plan:
                 )
 
 
-def plan(context: Context, model: ast.Model, scope: Scope, places: Mapping[str, Span]) -> Plan:
-    """The plan of all `weights` statements; errors in them are reported.
+def providers(context: Context, model: ast.Model, scope: Scope, places: Mapping[str, Span]) -> Providers:
+    """Who provides what, by all `weights` statements; errors in them are reported.
 
     `scope` holds what their roles and ranges may refer to, `places` says where the file declares which name.
     """
-    found, layers = Plan(), layer_names(model)
+    found, layers = Providers(), layer_names(model)
     for statement in model.statements:
         if isinstance(statement, ast.Weights):
             if not layers and not statement.names:
@@ -106,7 +106,7 @@ def _provider(context: Context, statement: ast.Weights, scope: Scope) -> Provide
     return Provider(owners[0], statement.public, limits) if owners else UNKNOWN
 
 
-def _set_rest(context: Context, found: Plan, entry: tuple[Provider, Span], statement: ast.Weights) -> None:
+def _set_rest(context: Context, found: Providers, entry: tuple[Provider, Span], statement: ast.Weights) -> None:
     if found.rest is None:
         found.rest = entry
         return
@@ -126,7 +126,7 @@ def _have(layers: Collection[str]) -> str:
 
 def _set_named(
     context: Context,
-    found: Plan,
+    found: Providers,
     name: ast.Name,
     entry: tuple[Provider, Span],
     layers: Mapping[str, Span],

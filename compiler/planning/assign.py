@@ -15,7 +15,7 @@ from typing import Any
 
 from compiler.expand import Expanded
 from compiler.expand.emitter import CONSTANT, PUBLIC, SHARE, WIRE
-from compiler.planning.schedule import Draft
+from compiler.planning.schedule import Unscheduled
 from mpc_runtime.gates import Gate, Materialize
 from mpc_runtime.gates.base import register_fields
 from mpc_runtime.plan import Origin
@@ -30,7 +30,7 @@ class Assigned:
     """The registers with their types, and the procedures. `setup` opens the parameters, `run` is one batch."""
 
     registers: list[Register]
-    procedures: tuple[Draft, ...]
+    procedures: tuple[Unscheduled, ...]
 
 
 def assign(expanded: Expanded, setup_feeds: set[str]) -> Assigned:
@@ -193,7 +193,7 @@ def _renumbered(types: list[Register], setup: list[tuple[Gate, Origin]], run: li
     return Assigned(
         registers,
         (
-            Draft("setup", ahead=False, standing=True, keeps=tuple(Kept(r, r) for r in read), ops=setup),
-            Draft("run", ahead=True, standing=False, keeps=(), ops=run),
+            Unscheduled("setup", ahead=False, standing=True, keeps=tuple(Kept(r, r) for r in read), ops=setup),
+            Unscheduled("run", ahead=True, standing=False, keeps=(), ops=run),
         ),
     )

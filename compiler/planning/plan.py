@@ -54,7 +54,7 @@ def _stage(graph: Graph, leaf: Value) -> str:
 
 def make_plan(graph: Graph, lowered: Graph, expanded: Expanded, assigned: Assigned, options: Options) -> Plan:
     """graph: what was expanded; lowered: what the author wrote, whose outputs know their rows."""
-    scheduled = [schedule(draft, assigned.registers) for draft in assigned.procedures]
+    scheduled = [schedule(each, assigned.registers) for each in assigned.procedures]
     feeds = _feeds(graph, assigned)
     return Plan(
         name=graph.name,
@@ -90,7 +90,7 @@ def _tensor(graph: Graph, leaf: Value) -> Tensor:
 def _feeds(graph: Graph, assigned: Assigned) -> tuple[Feed, ...]:
     leaves = {feed_name(leaf): leaf for leaf in _leaves(graph)}
     feeds = []
-    gates = [gate for draft in assigned.procedures for gate, _ in draft.ops]
+    gates = [gate for each in assigned.procedures for gate, _ in each.ops]
     for name, register in [(feed, gate.outs[0]) for gate in gates for feed in gate.feeds]:
         leaf, t = leaves[name], assigned.registers[register]
         op = leaf.op

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from ..plan import Plan
 from ..registers import Form, held, wrapping
 
+if TYPE_CHECKING:
+    from ..kernels import Kernels
+
 Array = np.ndarray
 
 
-def constant_registers(plan: Plan) -> dict[int, Array]:
+def constant_registers(plan: Plan, kernels: Kernels) -> dict[int, Array]:
     """register -> its elements, for every register of form CONSTANT in any procedure."""
-    context = Constants(plan)
+    context = Constants(plan, kernels)
     with wrapping():
         for procedure in plan.procedures:
             for gate in procedure.gates:
@@ -24,8 +29,9 @@ def constant_registers(plan: Plan) -> dict[int, Array]:
 class Constants:
     """The MeaningContext of gates on constants, which have no masks and take or reveal nothing."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, kernels: Kernels) -> None:
         self.plan = plan
+        self.kernels = kernels
         self.types = plan.registers
         self.values: dict[int, Array] = {}
 

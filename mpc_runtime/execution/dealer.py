@@ -13,10 +13,10 @@ from typing import TypeAlias
 
 import numpy as np
 
-from .. import kernels
 from ..analysis.constants import constant_registers
 from ..gates import Secret
 from ..gates.base import PURPOSE_SHARE, stream
+from ..kernels import CPU, Kernels, Prg
 from ..plan import Plan
 from ..procedure import Procedure
 from ..registers import Form, held, wrapping
@@ -29,13 +29,15 @@ Array = np.ndarray
 class DealerExecutor:
     """The dealer of a plan: any number of records for its procedures, each for the masks that those before it left.
 
-    once: check that every word of a stream is used once (see `once.py`), for tests; UsedTwice is raised if one is not.
+    kernels: lent to the gates. once: check that every word of a stream is used once (see `once.py`), for tests;
+    UsedTwice is raised if one is not.
     """
 
-    def __init__(self, plan: Plan, *, once: bool = False) -> None:
+    def __init__(self, plan: Plan, kernels: Kernels = CPU, *, once: bool = False) -> None:
         self.plan = plan
+        self.kernels = kernels
         self._once = Once() if once else None
-        self._constants = constant_registers(plan)
+        self._constants = constant_registers(plan, kernels)
         self._kept: dict[int, Array | None] = {}
         self._kept_shares: tuple[KeptShares, KeptShares] = {}, {}
 
@@ -47,7 +49,8 @@ class DealerExecutor:
 
     def record(self, procedure: str, keys: tuple[bytes, bytes], sinks: tuple[Sink, Sink]) -> Record:
         """A record that is to be dealt."""
-        return Record(self.plan, procedure, keys, sinks, self._constants, self._kept, self._kept_shares, self._once)
+        kept, shares = self._kept, self._kept_shares
+        return Record(self.plan, procedure, keys, sinks, self.kernels, self._constants, kept, shares, self._once)
 
     def deal(self, record: Record, forget: bool = True) -> None:
         """Deal a record; what it leaves replaces what was there. forget: drop the masks that
@@ -67,12 +70,14 @@ class MaskExpansion:
         plan: Plan,
         procedure: Procedure,
         party: int,
-        prg: kernels.Prg,
+        kernels: Kernels,
+        prg: Prg,
         constants: Mapping[int, Array],
         kept: KeptShares,
         at: AtWork,
     ) -> None:
         self.types = plan.registers
+        self.kernels = kernels
         self.party = party
         self.prg = prg
         self.op = 0
@@ -109,6 +114,7 @@ class Record:
         procedure: str,
         keys: tuple[bytes, bytes],
         sinks: tuple[Sink, Sink],
+        kernels: Kernels,
         constants: Mapping[int, Array],
         kept: Mapping[int, Array | None],
         kept_shares: tuple[KeptShares, KeptShares],
@@ -117,6 +123,7 @@ class Record:
         self.plan = plan
         self.types = plan.registers
         self.procedure = plan.procedure(procedure)
+        self.kernels = kernels
         at = self.at = AtWork()
         where = partial(plan.where, procedure)
         ledgers = [None if once is None else once.ledger(key, at, where, halves=False) for key in keys]
@@ -130,7 +137,7 @@ class Record:
         self.written = 0
         self._constants = constants
         self._expansions = [
-            MaskExpansion(plan, self.procedure, party, self.prgs[party], constants, kept_shares[party], at)
+            MaskExpansion(plan, self.procedure, party, kernels, self.prgs[party], constants, kept_shares[party], at)
             for party in (0, 1)
         ]
 
@@ -161,7 +168,7 @@ class Record:
     def share(self, slot: int, spec: Secret, start: int, value: Array) -> None:
         pad = stream(PURPOSE_SHARE, self.op, slot)
         elements = self.procedure.ops[self.op].gate.elements(self.types)
-        self.send(spec.pack(self.prgs[1 - self.receiver], pad, start, elements, value))
+        self.send(spec.pack(self.kernels, self.prgs[1 - self.receiver], pad, start, elements, value))
 
     def send(self, packed: Array) -> None:
         self.written += packed.size

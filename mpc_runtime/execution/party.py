@@ -3,40 +3,35 @@
 The executor owns registers, counts and the order of work; gates do the arithmetic, the channel and the material source
 (see `transport.channel`) do the waiting. It opens no socket, file or thread.
 
-A round's openings are sent as one stream of pieces, grouped into messages of at most MESSAGE bytes; both parties derive
-the grouping from the plan. At most WINDOW messages are sent ahead of what has been received, so that neither side ever
-holds more than a few messages of the other's.
+Of the messages of a round (`instructions.py`), at most WINDOW are sent ahead of what has been received, so that neither
+side ever holds more than a few messages of the other's.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeAlias
 
 import numpy as np
 
-from .. import kernels
 from ..analysis.constants import constant_registers
-from ..analysis.reuse import overwritable
-from ..gates import Gate, Secret
+from ..gates import Secret
 from ..gates.base import PURPOSE_MASK, PURPOSE_SHARE, flat, stream
+from ..kernels import CPU, Kernels
 from ..plan import Plan
-from ..procedure import Procedure
-from ..registers import Domain, Form, Register, held, wrapping
+from ..registers import Domain, Form, held, wrapping
 from ..transport.channel import Channel, Source
+from .instructions import Instructions, Piece
 from .once import AtWork, Ledger, Once
 
 Array = np.ndarray
 
 Outputs = dict[tuple[str, str], np.ndarray]
 """(result, role) -> what a party sends."""
-
-MESSAGE = 1 << 19
-"""Bytes of one message at most: its cost is that of its bytes, and it is small enough to overlap its sending."""
 
 WINDOW = 6
 """Messages sent ahead of what has been received in the same round."""
@@ -58,7 +53,7 @@ class ExecutionKeys:
 
 
 @dataclass
-class Stats:
+class Counters:
     """What one execution did: message exchanges, payload bytes, corrections, seconds per op."""
 
     rounds: int = 0
@@ -87,26 +82,27 @@ class Where:
 class PartyExecutor:
     """Party `party` (0 or 1) of a plan: any number of executions of its procedures, one after the other.
 
-    once: check that every word of a stream is used once (see `once.py`), for tests; UsedTwice is raised if one is not.
+    kernels: lent to the gates. once: check that every word of a stream is used once (see `once.py`), for tests;
+    UsedTwice is raised if one is not.
     """
 
-    def __init__(self, plan: Plan, party: int, channel: Channel, *, once: bool = False) -> None:
-        self.plan, self.party, self.channel = plan, party, channel
+    def __init__(self, plan: Plan, party: int, channel: Channel, kernels: Kernels = CPU, *, once: bool = False) -> None:
+        self.plan, self.party, self.channel, self.kernels = plan, party, channel, kernels
         self.once = Once() if once else None
-        self.last = Stats()
-        self._constants = constant_registers(plan)
-        self._programs = {p.name: _Program(plan, p) for p in plan.procedures}
+        self.last = Counters()
+        self._constants = constant_registers(plan, kernels)
+        self._programs = {p.name: Instructions(plan, p) for p in plan.procedures}
         self._kept: dict[int, Array] = {}
         self._kept_masks: dict[int, Array] = {}
         self._kept_operands: dict[tuple[str, int], Array] = {}
-        self._prepared: Run | None = None
+        self._preprocessed: Run | None = None
 
-    def prepare(self, procedure: str, keys: ExecutionKeys, material: Source) -> None:
+    def preprocess(self, procedure: str, keys: ExecutionKeys, material: Source) -> None:
         """Everything of the execution to come that needs no input: products of masks with what was kept."""
         run = Run(self, procedure, keys, material)
         with wrapping():
             run.compute_ahead()
-        self._prepared = run
+        self._preprocessed = run
 
     def execute(
         self,
@@ -122,7 +118,7 @@ class PartyExecutor:
         value, for tests. Raises PeerError when the peer or the dealer is gone, late or sends a wrong length; the
         execution is then burnt.
         """
-        run, self._prepared = self._prepared, None
+        run, self._preprocessed = self._preprocessed, None
         with wrapping():
             if run is None or (run.procedure, run.keys) != (procedure, keys):
                 run = Run(self, procedure, keys, material)
@@ -142,59 +138,6 @@ class PartyExecutor:
         self._kept_operands = {key: value for key, value in self._kept_operands.items() if key[1] not in values}
 
 
-class _Program:
-    """What the executor derives from a procedure once: operands, last uses, messages of each round."""
-
-    def __init__(self, plan: Plan, procedure: Procedure) -> None:
-        types = self.types = plan.registers
-        self.gates: list[Gate] = [op.gate for op in procedure.ops]
-        self.receivers = [op.receiver for op in procedure.ops]
-        self.rounds = procedure.rounds
-        self.producer = {r: i for i, gate in enumerate(self.gates) for r in gate.outs}
-        self.reads, self.keeps = procedure.reads, procedure.keeps
-        self.constant = {i for i, g in enumerate(self.gates) if g.outs and types[g.outs[0]].form is Form.CONSTANT}
-        self.opens = {i: gate for i, gate in enumerate(self.gates) if gate.communicates}
-        self.messages = [_messages({i: self.opens[i] for i in r.opens}, types) for r in procedure.rounds]
-        self.ahead = list(self._ahead(types))
-        self.free_after: dict[int, list[int]] = {}
-        self.overwritable: dict[int, frozenset[int]] = {}
-        if not procedure.standing:  # a standing one is executed seldom, and needs its arrays until its end
-            self.free_after = {i: self._freed(gone) for i, gone in procedure.last_uses.items()}
-            self.overwritable = overwritable(procedure, types)
-
-    def _ahead(self, types: tuple[Register, ...]) -> Iterator[tuple[int, Gate, int]]:
-        """(op, gate, known operand) of gates of which a part needs only what an earlier procedure left."""
-        for i, gate in enumerate(self.gates):
-            known = gate.known_ahead(types, self.producer)
-            if known is not None:
-                yield i, gate, known
-
-    def _freed(self, registers: Iterable[int]) -> list[int]:
-        """A mask is rebuilt from the openings and from constants, so it needs no other register."""
-        return [r for r in registers if self.types[r].form is not Form.CONSTANT]
-
-
-@dataclass(frozen=True)
-class _Piece:
-    op: int
-    start: int
-    n: int
-    size: int
-
-
-def _messages(opens: Mapping[int, Gate], types: tuple[Register, ...]) -> list[tuple[int, list[_Piece]]]:
-    """The pieces of a round's openings in messages: (bytes, pieces)."""
-    out: list[tuple[int, list[_Piece]]] = []
-    for op, gate in opens.items():
-        for start, n, size in gate.segments(types):
-            if not out or out[-1][0] + size > MESSAGE:
-                out.append((0, []))
-            total, pieces = out[-1]
-            pieces.append(_Piece(op, start, n, size))
-            out[-1] = (total + size, pieces)
-    return out
-
-
 class Run:
     """One execution of a procedure: the PartyContext of its gates."""
 
@@ -203,10 +146,11 @@ class Run:
         self.types = executor.plan.registers
         self.party = executor.party
         self.keys = keys
+        self.kernels = executor.kernels
         self.at = AtWork()
         self.ledger, pair = self._ledgers(executor.once, procedure)
-        self.prg = kernels.Prg(keys.material, ledger=self.ledger)
-        self.pair = kernels.Prg(keys.pair, ledger=pair)
+        self.prg = self.kernels.Prg(keys.material, ledger=self.ledger)
+        self.pair = self.kernels.Prg(keys.pair, ledger=pair)
         self.feeds: MutableMapping[str, Array] = {}
         self.outputs: Outputs = {}
         self.op = 0
@@ -215,7 +159,7 @@ class Run:
         self.channel = executor.channel
         self.material = material
         self.executor = executor
-        self.stats = Stats()
+        self.counters = Counters()
         kept, masks = executor._kept, executor._kept_masks
         self.values: dict[int, Array] = executor._constants | {r: kept[r] for r in self.program.reads}
         self._masks: dict[int, Array] = {r: masks[r] for r in self.program.reads if r in masks}
@@ -284,7 +228,7 @@ class Run:
         out = np.empty(words.shape, np.uint64) if out is None else out
         op = self._streamed(register)
         if op is None:
-            (np.add if sign > 0 else np.subtract)(words, self.mask(register), out=out)
+            (self.kernels.add if sign > 0 else self.kernels.subtract)(words, self.mask(register), out=out)
             return out
         expand = self.prg.add_words if sign > 0 else self.prg.sub_words
         was = self._turn_to(op, mask=True)
@@ -304,7 +248,7 @@ class Run:
         """(party == 0) X - [mask]: kept across executions for what an earlier one opened."""
 
         def make(hat: Array) -> Array:
-            return self.add_mask(register, hat, -1) if self.party == 0 else np.negative(self.mask(register))
+            return self.add_mask(register, hat, -1) if self.party == 0 else -self.mask(register)
 
         return self._operand("affine", register, make)
 
@@ -315,7 +259,7 @@ class Run:
             if self.party == 1:
                 return self.add_mask(register, hat, 1)
             half: Array = self.mask(register) >> np.uint64(1)
-            np.subtract(hat, half, out=half)
+            self.kernels.subtract(hat, half, out=half)
             return half
 
         return self._operand("halved", register, make)
@@ -340,13 +284,14 @@ class Run:
     def secret(self, slot: int, spec: Secret, start: int, n: int) -> Array:
         """Elements [start, start + n) of this op's secret. Slots of one tile are asked for in order."""
         if self.seeded:
-            return spec.expand(self.prg, stream(PURPOSE_SHARE, self.op, slot), start, n)
+            return spec.expand(self.kernels, self.prg, stream(PURPOSE_SHARE, self.op, slot), start, n)
         if self.ledger is not None:
             self.ledger.receive(slot, start, n)
         size = spec.size(n)
-        self.stats.material_bytes += size
-        self.stats.op_material[self.op] += size
-        return spec.unpack(self.material.read(size, Where(self.plan, self.procedure, self.op)), n)
+        self.counters.material_bytes += size
+        self.counters.op_material[self.op] += size
+        sent = self.material.read(size, Where(self.plan, self.procedure, self.op))
+        return spec.unpack(self.kernels, sent, n)
 
     def feed(self, name: str) -> Array:
         return self.feeds.pop(name)
@@ -372,8 +317,8 @@ class Run:
                 self._local(i)
             if r.opens:
                 self._exchange(r.opens, r.overlap, messages)
-        self.stats.seconds = time.perf_counter() - begin
-        self.executor.last = self.stats
+        self.counters.seconds = time.perf_counter() - begin
+        self.executor.last = self.counters
         return self.outputs
 
     def _local(self, i: int) -> None:
@@ -382,18 +327,18 @@ class Run:
         begin = time.perf_counter()
         if i not in self.program.constant:
             gate.evaluate(self)
-        self.stats.op_seconds[i] += time.perf_counter() - begin
+        self.counters.op_seconds[i] += time.perf_counter() - begin
         self._finish(i)
 
     def _exchange(
         self,
         opens: tuple[int, ...],
         overlap: tuple[int, ...],
-        messages: list[tuple[int, list[_Piece]]],
+        messages: list[tuple[int, list[Piece]]],
     ) -> None:
         begin = time.perf_counter()
         buffers: dict[int, tuple[Array, Array]] = {}
-        self.stats.rounds += 1
+        self.counters.rounds += 1
         received = 0
         for sent, (size, pieces) in enumerate(messages):
             self.channel.send(self._pack(size, pieces, buffers))
@@ -401,7 +346,7 @@ class Run:
                 self._absorb(*messages[received], buffers)
                 received += 1
         first = opens[0]
-        self.stats.op_seconds[first] += time.perf_counter() - begin
+        self.counters.op_seconds[first] += time.perf_counter() - begin
         for i in overlap:
             self._local(i)
         begin = time.perf_counter()
@@ -412,9 +357,9 @@ class Run:
             _, masked = buffers.pop(i)
             self.program.opens[i].end(self, masked)
             self._finish(i)
-        self.stats.op_seconds[first] += time.perf_counter() - begin
+        self.counters.op_seconds[first] += time.perf_counter() - begin
 
-    def _pack(self, size: int, pieces: list[_Piece], buffers: dict[int, tuple[Array, Array]]) -> Array:
+    def _pack(self, size: int, pieces: list[Piece], buffers: dict[int, tuple[Array, Array]]) -> Array:
         message = np.empty(size, np.uint8)
         at = 0
         for piece in pieces:
@@ -424,21 +369,21 @@ class Run:
                 buffers[piece.op] = gate.begin(self)
             x, masked = buffers[piece.op]
             gate.pack(self, x, masked, piece.start, piece.n, message[at : at + piece.size])
-            self.stats.op_sent[piece.op] += piece.size
+            self.counters.op_sent[piece.op] += piece.size
             at += piece.size
-        self.stats.sent_bytes += size
+        self.counters.sent_bytes += size
         return message
 
-    def _absorb(self, size: int, pieces: list[_Piece], buffers: dict[int, tuple[Array, Array]]) -> None:
+    def _absorb(self, size: int, pieces: list[Piece], buffers: dict[int, tuple[Array, Array]]) -> None:
         message = np.frombuffer(self.channel.recv(size, Where(self.plan, self.procedure, pieces[0].op)), np.uint8)
         at = 0
         for piece in pieces:
             self._turn_to(piece.op)
             gate, (_, masked) = self.program.opens[piece.op], buffers[piece.op]
             gate.absorb(self, masked, piece.start, piece.n, message[at : at + piece.size])
-            self.stats.op_received[piece.op] += piece.size
+            self.counters.op_received[piece.op] += piece.size
             at += piece.size
-        self.stats.received_bytes += size
+        self.counters.received_bytes += size
 
     def _finish(self, i: int) -> None:
         if self._watch is not None:

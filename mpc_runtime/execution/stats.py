@@ -18,7 +18,7 @@ from ..plan import Plan
 
 if TYPE_CHECKING:
     from ..transport.link import Message
-    from . import party as executor
+    from .party import Counters
 
 __all__ = ["OpStats", "Stats", "op_report", "report", "run_stats"]
 
@@ -91,7 +91,7 @@ class Stats:
         return "\n".join(f"{name:<14}{value:>12}   {note}".rstrip() for name, value, note in rows)
 
 
-def report(last: executor.Stats, online_seconds: float, offline_seconds: float) -> dict[str, Any]:
+def report(last: Counters, online_seconds: float, offline_seconds: float) -> dict[str, Any]:
     """What a party tells the roles of an execution."""
     return {
         "rounds": last.rounds,
@@ -103,7 +103,7 @@ def report(last: executor.Stats, online_seconds: float, offline_seconds: float) 
     }
 
 
-def op_report(last: executor.Stats, n_ops: int) -> tuple[Array, Array, Array]:
+def op_report(last: Counters, n_ops: int) -> tuple[Array, Array, Array]:
     """The same of each op: bytes sent, bytes of material, seconds."""
     ops = range(n_ops)
     return (

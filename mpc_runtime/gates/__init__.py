@@ -2,6 +2,7 @@
 
 from .base import GATES, Gate
 from .comparison import Combine, Leaf, ToBit, ToPlanes
+from .given import Constant, Input
 from .linear import (
     Add,
     Broadcast,
@@ -16,7 +17,7 @@ from .linear import (
     WindowSum,
     Xor,
 )
-from .opening import Constant, FromPublic, Input, Materialize, Open, OpenEven, Reveal, Unmask
+from .opening import FromPublic, Materialize, Open, OpenEven, Reveal, Unmask
 from .product import Conv2d, MatMul, Mul, Product, Square
 from .secrets import Planes, Samples, Secret, Words
 from .selection import BitToWord, Select

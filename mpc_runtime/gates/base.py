@@ -9,7 +9,8 @@ A gate is one instruction of the op-list: a frozen dataclass whose fields are re
     meaning     what it computes, on plain ring elements; the oracle of the tests and of `--simulate`
 
 Gates know nothing of sockets, files, threads or plans. What they may touch is the context they are handed, whose
-registers and masks hold arrays as `registers.held` says: of any strides, perhaps read-only.
+registers and masks hold arrays as `registers.held` says: of any strides, perhaps read-only. They compute with the
+operators of these arrays and with the context's `kernels`; NumPy makes and shapes arrays, and sizes are the plan's.
 
 All that others ask about a gate it says itself; nobody keeps a list of gates. The compiler asks for the forms of its
 results (`result`), the rings of its operands (`demand`) and what it needs of them (`wants_mask`,
@@ -34,7 +35,7 @@ from .secrets import Secret
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping
 
-    from ..kernels import Prg
+    from ..kernels import Kernels, Prg
 
 In: TypeAlias = int
 Out: TypeAlias = int
@@ -60,6 +61,7 @@ def stream(purpose: int, op: int, slot: int = 0) -> int:
 class MaskContext(Protocol):
     """What a gate needs to expand a party's share of the mask that it makes: at that party, or at the dealer."""
 
+    kernels: Kernels
     party: int
     prg: Prg
     op: int
@@ -116,7 +118,7 @@ class PartyContext(MaskContext, Protocol):
         ...
 
     def affine(self, register: int) -> Array:
-        """(party == 0) X - [mask] of a WIRE."""
+        """`public` less this party's share of the mask, of a WIRE."""
         ...
 
     def halved(self, register: int) -> Array:
@@ -135,6 +137,7 @@ class PartyContext(MaskContext, Protocol):
 class DealerContext(Protocol):
     """What the dealer's executor lends to a gate: masks and offsets by register (None stands for 0), a way to share."""
 
+    kernels: Kernels
     prgs: tuple[Prg, Prg]
     op: int
     receiver: int
@@ -166,6 +169,8 @@ class DealerContext(Protocol):
 
 class MeaningContext(Protocol):
     """Plain values of registers, and the masks of wires (the rounding of a truncation depends on them)."""
+
+    kernels: Kernels
 
     @property
     def types(self) -> Types: ...

@@ -339,14 +339,14 @@ class Add(Gate):
         if a is not None and b is not None:
             d[self.z] = self.combine(a, b)
         elif b is not None:
-            d[self.z] = np.broadcast_to(np.negative(b) if self.negative else b, shape)
+            d[self.z] = np.broadcast_to(-b if self.negative else b, shape)
         else:
             d[self.z] = None if a is None else np.broadcast_to(a, shape)
 
     def evaluate(self, p: PartyContext) -> None:
         a, b = terms(p, self.z, (self.x, self.y))
         if p.may_overwrite(self.x) and a.shape == p.types[self.z].shape and a.flags.writeable:
-            p[self.z] = np.subtract(a, b, out=a) if self.negative else np.add(a, b, out=a)
+            p[self.z] = p.kernels.subtract(a, b, out=a) if self.negative else p.kernels.add(a, b, out=a)
         else:
             p[self.z] = self.combine(a, b)
 
@@ -356,7 +356,7 @@ class Add(Gate):
             return np.broadcast_to(p.mask(self.x), shape)
         b = p.mask(self.y)
         if not p.types[self.x].form.masked:
-            return np.broadcast_to(np.negative(b) if self.negative else b, shape)
+            return np.broadcast_to(-b if self.negative else b, shape)
         return self.combine(p.mask(self.x), b)
 
     def meaning(self, s: MeaningContext) -> None:

@@ -5,7 +5,7 @@ After d^ = d xor delta is public, with A, m, U_0, U_1 of the truncation (or A = 
     d^ = 0:  y = A [delta] + K00 + m (K01 - K00)                    K0m = delta U_m
     d^ = 1:  y = A - A [delta] + K10 + m (K11 - K10)                K1m = (1 - delta) U_m
 
-K00 is absorbed (the result's offset); delta, K10 - K00 and the two narrow differences are shipped. Gates prepared for a
+K00 is absorbed (the result's offset); delta, K10 - K00 and the two narrow differences are shipped. Gates made for a
 known mask: E. Boyle, N. Gilboa, Y. Ishai, TCC 2019, ePrint 2019/1095.
 """
 
@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .. import kernels
 from ..registers import Domain, Form
 from .base import (
     PURPOSE_SHARE,
@@ -95,7 +94,7 @@ class Select(Gate):
         secrets = self.secrets(d.types)
         for start, n in tiles(r.size):
             piece = slice(start, start + n)
-            offset[piece], k10, n0, n1 = kernels.select_deal(r[piece], delta[piece], l, self.shift, lo)
+            offset[piece], k10, n0, n1 = d.kernels.select_deal(r[piece], delta[piece], l, self.shift, lo)
             values = [v for v in (delta[piece].astype(np.uint64), k10, n0, n1) if v is not None]
             for slot, (spec, value) in enumerate(zip(secrets, values, strict=True)):
                 d.share(slot, spec, start, value)
@@ -112,13 +111,13 @@ class Select(Gate):
             piece = slice(start, start + n)
             if p.seeded:
                 delta, k10, n0, n1 = (stream(PURPOSE_SHARE, p.op, slot) for slot in range(4))
-                kernels.select_eval(
+                p.kernels.select_eval(
                     c[piece], bit[piece], *truncation, p.party, delta, k10, n0, n1, out[piece], prg=p.prg, start=start
                 )
                 continue
             shares = [p.secret(slot, spec, start, n) for slot, spec in enumerate(secrets)]
             narrow = [*shares[2:], None, None]
-            kernels.select_eval(
+            p.kernels.select_eval(
                 c[piece], bit[piece], *truncation, p.party, shares[0], shares[1], narrow[0], narrow[1], out[piece]
             )
         p[self.y] = out.reshape(p.types[self.y].shape)
@@ -163,7 +162,7 @@ class BitToWord(Gate):
         (spec,) = self.secrets(p.types)
         for start, n in tiles(bit.size):
             piece = slice(start, start + n)
-            kernels.b2a_eval(bit[piece], p.secret(0, spec, start, n), p.party, out[piece])
+            p.kernels.b2a_eval(bit[piece], p.secret(0, spec, start, n), p.party, out[piece])
         p[self.y] = out.reshape(p.types[self.y].shape)
 
     def meaning(self, s: MeaningContext) -> None:

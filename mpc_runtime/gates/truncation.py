@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .. import kernels
 from ..registers import Domain, Form
 from .base import (
     Array,
@@ -91,7 +90,7 @@ class Truncate(Gate):
         offset = np.empty_like(r)
         secrets = self.secrets(d.types)
         for start, n in tiles(r.size):
-            offset[start : start + n], narrow = kernels.trunc_deal(r[start : start + n], l, self.shift, lo)
+            offset[start : start + n], narrow = d.kernels.trunc_deal(r[start : start + n], l, self.shift, lo)
             if narrow is not None:
                 d.share(0, secrets[0], start, narrow)
         d[self.y] = offset.reshape(d.types[self.y].shape)
@@ -104,7 +103,7 @@ class Truncate(Gate):
         for start, n in tiles(c.size):
             narrow = p.secret(0, secrets[0], start, n) if secrets else None
             piece = slice(start, start + n)
-            kernels.trunc_eval(c[piece], l, self.shift, offset_of(l), lo, p.party, narrow, out[piece])
+            p.kernels.trunc_eval(c[piece], l, self.shift, offset_of(l), lo, p.party, narrow, out[piece])
         p[self.y] = out.reshape(p.types[self.y].shape)
 
     def meaning(self, s: MeaningContext) -> None:

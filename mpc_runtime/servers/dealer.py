@@ -16,6 +16,7 @@ from collections.abc import Callable
 from ..errors import PeerError
 from ..execution.dealer import DealerExecutor
 from ..execution.keys import SEED_BYTES, SeedChain
+from ..kernels import CPU, Kernels
 from ..limits import RECORDS_AHEAD
 from ..plan import Plan
 from ..procedure import Procedure
@@ -35,13 +36,20 @@ class _Abandoned(Exception):
 class Dealer:
     """The dealer on a node that has met both parties. `serve` returns only by an exception.
 
-    sink: the way of a party's records, from its name and what is to be called while the way is blocked.
+    sink: the way of a party's records, from its name and what is to be called while the way is blocked. kernels: what
+    gates compute with.
     """
 
-    def __init__(self, plan: Plan, node: Node, sink: Callable[[str, Callable[[], None]], RecordSink]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        node: Node,
+        sink: Callable[[str, Callable[[], None]], RecordSink],
+        kernels: Kernels = CPU,
+    ) -> None:
         self.plan = plan
         self.node = node
-        self.executor = DealerExecutor(plan)
+        self.executor = DealerExecutor(plan, kernels)
         self.doing = ""
         self._sinks = sink("p0", self._wait_for_credit), sink("p1", self._wait_for_credit)
         self._ahead = next((p for p in plan.procedures if p.ahead), None)

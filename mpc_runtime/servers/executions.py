@@ -18,6 +18,7 @@ from ..errors import MaterialError, PeerError
 from ..execution.keys import SEED_BYTES, SeedChain, pair_key, pair_secret
 from ..execution.party import ExecutionKeys, PartyExecutor
 from ..execution.stats import op_report, report
+from ..kernels import CPU, Kernels
 from ..plan import Plan
 from ..procedure import Procedure
 from ..transport.channel import PartyChannel, Records
@@ -33,24 +34,33 @@ Array = np.ndarray
 class Executions:
     """Of party `number` on a node that has met the other party and the dealer.
 
-    channel: to the other party. material: the dealer's records, under the seeds that it says on the node.
+    channel: to the other party. material: the dealer's records, under the seeds that it says on the node. kernels: what
+    gates compute with.
     """
 
-    def __init__(self, plan: Plan, number: int, node: Node, channel: PartyChannel, material: Records) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        number: int,
+        node: Node,
+        channel: PartyChannel,
+        material: Records,
+        kernels: Kernels = CPU,
+    ) -> None:
         self.plan = plan
         self.number = number
         self.node = node
         self.peer = f"p{1 - number}"
         self.channel = channel
         self.material = material
-        self.executor = PartyExecutor(plan, number, self.channel)
+        self.executor = PartyExecutor(plan, number, self.channel, kernels)
         self.doing = ""
         """The execution in progress, for messages."""
         self.free_since = time.perf_counter()
         """When the last execution ended."""
         self._ahead = next((p for p in plan.procedures if p.ahead), None)
         self._setup_report: dict[str, Any] = {}
-        self._prepared: tuple[int, ExecutionKeys, float] | None = None
+        self._preprocessed: tuple[int, ExecutionKeys, float] | None = None
         self._chain: SeedChain
         self._pair: bytes
 
@@ -93,14 +103,14 @@ class Executions:
 
     def lowest(self, procedure: Procedure) -> int:
         """The lowest index that this party can still use for the procedure."""
-        return self._prepared[0] if self._prepared and procedure.ahead else self._chain.next
+        return self._preprocessed[0] if self._preprocessed and procedure.ahead else self._chain.next
 
     @property
-    def prepared(self) -> bool:
+    def preprocessed(self) -> bool:
         """Whether what the next execution that is dealt ahead needs no input for is done."""
-        return self._prepared is not None
+        return self._preprocessed is not None
 
-    def prepare(self) -> bool:
+    def preprocess(self) -> bool:
         """Does that now; False while the dealer has not announced the record, whose index might still become that of
         one it is asked for."""
         index = self._chain.next
@@ -108,8 +118,8 @@ class Executions:
             return False
         keys = self._keys(self._ahead.name, index)
         began = time.perf_counter()
-        self.executor.prepare(self._ahead.name, keys, self.material)
-        self._prepared = index, keys, time.perf_counter() - began
+        self.executor.preprocess(self._ahead.name, keys, self.material)
+        self._preprocessed = index, keys, time.perf_counter() - began
         return True
 
     # -- executions -----------------------------------------------------------------------------------------------
@@ -121,12 +131,12 @@ class Executions:
         name = procedure.name
         self.doing = f"{name} {index}"
         began = max([self.free_since, *(s.arrived for s in submissions.values())])
-        prepare_seconds = 0.0
-        if self._prepared and procedure.ahead and self._prepared[0] == index:
-            _, keys, prepare_seconds = self._prepared
+        preprocessing_seconds = 0.0
+        if self._preprocessed and procedure.ahead and self._preprocessed[0] == index:
+            _, keys, preprocessing_seconds = self._preprocessed
         else:
             keys = self._keys(name, index)
-        self._prepared = None
+        self._preprocessed = None
         if self.number == 0 and not procedure.standing and self.plan.has_meetings:
             for role, submission in submissions.items():
                 self.node.reply(submission.route, role, {"kind": "begun", "id": ids[role]})
@@ -139,7 +149,7 @@ class Executions:
             self._send_results(name, ids, submissions, outputs)
         online_seconds = time.perf_counter() - began
         dealt = self.material.finish(self.doing)
-        told = report(self.executor.last, online_seconds, float(dealt["seconds"]) + prepare_seconds)
+        told = report(self.executor.last, online_seconds, float(dealt["seconds"]) + preprocessing_seconds)
         if procedure.standing:
             self._setup_report = told
         else:

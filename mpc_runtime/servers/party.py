@@ -60,8 +60,8 @@ class Party:
             if busy:
                 continue
             waiting = [self.peer]
-            if self._stands and not self.executions.prepared:
-                if self.executions.prepare():
+            if self._stands and not self.executions.preprocessed:
+                if self.executions.preprocess():
                     continue
                 waiting.append("dealer")
             seconds = self._chase() if self.number == 0 else None

@@ -89,7 +89,7 @@ class Unit:
         ]
         ops = [*self.e.ops, *ends]
         assigned = assign(Expanded(self.e.drafts, ops, self.e.constants, [], []), set())
-        procedures = tuple(schedule(draft, assigned.registers)[0] for draft in assigned.procedures)
+        procedures = tuple(schedule(each, assigned.registers)[0] for each in assigned.procedures)
         return Plan(
             name="unit",
             version="test",

@@ -36,7 +36,7 @@ BITS = (X & U(1)).astype(np.uint8)
 def test_every_model_uses_every_word_once(name: str) -> None:
     """In setup and several runs, with the work that is done ahead; and it computes what it computes without."""
     plan = compile(text=MODELS[name]).plan
-    checked = run_plan(plan, *data(plan), runs=3, prepare=True, once=True).results
+    checked = run_plan(plan, *data(plan), runs=3, preprocess=True, once=True).results
     usual = run_plan(plan, *data(plan), runs=3).results
     assert checked.keys() == usual.keys()
     assert all(np.array_equal(checked[result], usual[result]) for result in usual)

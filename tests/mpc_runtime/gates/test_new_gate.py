@@ -76,8 +76,7 @@ class Cube(Gate):
             piece = slice(start, start + n)
             out[piece] = THREE * hat[piece] * p.secret(0, spec, start, n)
         out -= THREE * hat * hat * flat(p.mask(self.x))
-        if p.party == 0:
-            out += hat**THREE
+        out += flat(p.public(self.x)) ** THREE
         p[self.y] = out.reshape(p.types[self.y].shape)
 
     def meaning(self, s: MeaningContext) -> None:
@@ -104,7 +103,7 @@ class Confide(Gate):
         return (Revelation(f"{self.role} is told a secret"),)
 
     def deal(self, d: DealerContext) -> None:
-        """Nothing to prepare."""
+        """Nothing to deal."""
 
     def evaluate(self, p: PartyContext) -> None:
         p.reveal("secret", self.role, p[self.x])
