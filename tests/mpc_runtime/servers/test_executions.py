@@ -243,14 +243,14 @@ class Served:
         self.channels: list[Any] = [party.channel for party in self.parties]
         at_both(lambda i: self.parties[i].exchange_secrets(), self.channels)
 
-    def execute(self, stage: str, x: Array, index: int | None = None, prepare: bool = False) -> dict[str, Array]:
+    def execute(self, stage: str, x: Array, index: int | None = None, preprocess: bool = False) -> dict[str, Array]:
         """The results at role a; the index is the next, or a later one."""
         given = submitted(stage, x)
         procedure = PLAN.procedure(stage)
 
         def work(i: int) -> None:
             party = self.parties[i]
-            assert not prepare or party.prepare()
+            assert not preprocess or party.preprocess()
             number = party.next_index(procedure) if index is None else index
             party.execute(procedure, number, dict.fromkeys(given[i], "7"), given[i])
 
@@ -283,7 +283,7 @@ def test_runs_from_records_that_were_dealt_earlier() -> None:
     served = Served(made, shelves)
     assert served.execute("setup", XS[0]) == {}
     assert_right(served.execute("run", XS[0]), XS[0])
-    assert_right(served.execute("run", XS[1], prepare=True), XS[1])
+    assert_right(served.execute("run", XS[1], preprocess=True), XS[1])
 
 
 def test_a_record_that_is_passed_over_or_used_is_burnt() -> None:
