@@ -141,7 +141,7 @@ class Emitter:
         return register
 
     def constant(self, array: Array, scale: int) -> int:
-        """A register with encoded ring elements; the same elements are stored once, whatever their scale."""
+        """A register with encoded ring elements; equal elements are stored once, even at different scales."""
         words = np.asarray(array, np.int64, order="C").view(np.uint64)
         return self.emit(gates.Constant, words.shape, CONSTANT, scale=scale, index=self._stored(words))
 

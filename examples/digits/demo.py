@@ -93,7 +93,7 @@ def serving(folder: Path, *commands: str) -> Iterator[None]:
 
 
 def three_free_ports() -> int:
-    """The first of three ports in a row that nobody uses at the moment."""
+    """The first of three consecutive free ports."""
     for first in range(7100, 8000, 3):
         with ExitStack() as probes:
             try:

@@ -242,7 +242,7 @@ def _public_key(path: Path, key: str, where: str) -> str:
 
 
 def _refuse_shared(path: Path, servers: Mapping[str, str], roles: Mapping[str, Sequence[str]]) -> None:
-    """A key is a name: nobody may have two."""
+    """A key identifies a machine or role, so two may not have the same."""
     owners: dict[str, str] = {}
     for name, key in [*servers.items(), *((role, key) for role, keys in roles.items() for key in keys)]:
         if key in owners:
