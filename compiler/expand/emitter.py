@@ -346,10 +346,12 @@ class Emitter:
 
     def rescaled(self, register: int, scale: int, factor: int) -> int:
         """`register` times a whole number, read at another scale."""
-        if factor == 1:
-            return register
         t = self.drafts[register]
-        return self.emit(gates.Scale, t.shape, t.mode, scale=scale, factor=factor, x=register)
+        if factor != 1:
+            return self.emit(gates.Scale, t.shape, t.mode, scale=scale, factor=factor, x=register)
+        if scale != t.scale:
+            return self.emit(gates.Rescale, t.shape, t.mode, scale=scale, x=register)
+        return register
 
     def truncated(self, wire: int, shift: int, k: int, scale: int) -> int:
         """Shares of a masked value of k signed bits over 2^shift, which then stands at `scale`."""
