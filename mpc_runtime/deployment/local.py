@@ -25,7 +25,7 @@ from ..errors import PeerError
 from ..plan import Plan
 from ..servers.heap import environment
 from ..servers.process import SERVERS
-from ..transport.curve import KeyPair
+from ..transport.identity import KeyPair
 
 __all__ = ["Processes", "SeenBy"]
 
@@ -49,7 +49,8 @@ class Death:
 
 
 class Processes:
-    """Starts the three servers; `addresses` and `server_keys` are where and how to reach them, `role_keys` ours.
+    """Starts the three servers; `addresses` and `server_keys` are where and how to reach them (a party's address for
+    clients is under the name of `clients_of`), `role_keys` ours.
 
     seen_by: server, addresses of all servers -> those that it uses (benchmarks put a delaying relay between).
     """
@@ -119,7 +120,7 @@ class Processes:
 
     def _start(self, name: str) -> subprocess.Popen[bytes]:
         """A child in a session of its own, so that Ctrl-C reaches only this process, which then ends the child."""
-        package = str(Path(__file__).resolve().parent.parent)
+        package = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join(p for p in (package, os.environ.get("PYTHONPATH", "")) if p)
         return subprocess.Popen(
             [sys.executable, "-c", "from mpc_runtime.servers.process import main; main()"],

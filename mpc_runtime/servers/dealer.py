@@ -21,7 +21,7 @@ from ..limits import RECORDS_AHEAD
 from ..plan import Plan
 from ..procedure import Procedure
 from ..transport.channel import RecordSink
-from ..transport.link import Message
+from ..transport.messages import Message
 from ..transport.node import Node
 
 __all__ = ["Dealer"]
@@ -128,6 +128,5 @@ class Dealer:
             self.node.check(self.doing)
             if busy or not block:
                 return
-            self.node.wait(PARTIES, listen=True, seconds=None)
-            while self.node.receive() is not None:
-                continue  # only hellos come this way, and they are answered there
+            self.node.wait(PARTIES, listen=False, seconds=None)
+            self.node.receive()  # other servers' hellos come this way, and are answered there

@@ -22,7 +22,7 @@ from ..kernels import CPU, Kernels
 from ..plan import Plan
 from ..procedure import Procedure
 from ..transport.channel import PartyChannel, Records
-from ..transport.link import Message
+from ..transport.messages import Message
 from ..transport.node import Node
 from .submissions import Submission
 
@@ -59,7 +59,7 @@ class Executions:
         self.free_since = time.perf_counter()
         """When the last execution ended."""
         self._ahead = next((p for p in plan.procedures if p.ahead), None)
-        self._setup_report: dict[str, Any] = {}
+        self._setup_report: dict[str, Any] | None = None
         self._preprocessed: tuple[int, ExecutionKeys, float] | None = None
         self._chain: SeedChain
         self._pair: bytes
@@ -137,6 +137,7 @@ class Executions:
         else:
             keys = self._keys(name, index)
         self._preprocessed = None
+        self.channel.execution = index
         if self.number == 0 and not procedure.standing and self.plan.has_meetings:
             for role, submission in submissions.items():
                 self.node.reply(submission.route, role, {"kind": "begun", "id": ids[role]})

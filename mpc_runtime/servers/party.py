@@ -25,7 +25,7 @@ from typing import Any
 
 from ..errors import PeerError
 from ..procedure import Procedure
-from ..transport.link import Message
+from ..transport.messages import Message
 from .executions import Executions
 from .submissions import Key, Submission, Submissions
 
@@ -75,7 +75,7 @@ class Party:
         busy = False
         while (message := self.node.receive()) is not None:
             busy = True
-            key = str(message.body.get("stage")), message.sender, str(message.body.get("id"))
+            key = message.body["stage"], message.sender, message.body["id"]
             if message.kind == "submit":
                 self._hold(key, message)
             elif message.kind == "withdraw":

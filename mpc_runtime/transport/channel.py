@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import numpy as np
 
 if TYPE_CHECKING:
-    from .link import Message
+    from .messages import Message
 
 __all__ = ["Buffer", "Channel", "PartyChannel", "RecordSink", "Records", "Sink", "Source", "as_bytes"]
 
@@ -53,6 +53,9 @@ class Sink(Protocol):
 
 class PartyChannel(Channel, Protocol):
     """The same with what the parties say to each other between executions."""
+
+    execution: int
+    """The one that is in progress: what is sent belongs to it, and what is received must."""
 
     def control(self) -> Message | None:
         """The next control message, if one has arrived."""

@@ -243,7 +243,7 @@ def test_five_terminals(folder: Path, servers: dict[str, subprocess.Popen[str]])
     assert "does not list" in wrong_key.stderr
     busy = mpcc(folder, "party", "1", "credit.ppml")
     assert busy.returncode == 1
-    assert "cluster.toml:8: p1's address" in busy.stderr
+    assert "cluster.toml:9: p1's address" in busy.stderr
     assert mpcc(folder, "doctor", "credit.ppml", "--cluster", "cluster.toml").returncode == 0
 
     servers["p1"].send_signal(signal.SIGTERM)

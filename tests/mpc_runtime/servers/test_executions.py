@@ -23,7 +23,7 @@ from mpc_runtime.servers.dealer import Dealer
 from mpc_runtime.servers.executions import Executions
 from mpc_runtime.servers.submissions import Submission
 from mpc_runtime.transport.channel import Buffer, as_bytes
-from mpc_runtime.transport.link import Message
+from mpc_runtime.transport.messages import Message
 from tests.loaded import loaded
 from tests.machines import encoded
 from tests.memory_channel import MemoryChannel, channel_pair
@@ -128,7 +128,7 @@ class Desk:
     def say(self, to: str, body: dict[str, Any], *payload: bytes) -> None:
         other = self.others[to]
         with other.something:
-            other.links[self.name].messages.append(Message(self.name, b"", body, [memoryview(p) for p in payload]))
+            other.links[self.name].messages.append(Message(self.name, 0, body, [memoryview(p) for p in payload]))
             other.something.notify_all()
 
     def reply(self, route: bytes, role: str, body: dict[str, Any], *payload: Array) -> None:
