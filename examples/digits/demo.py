@@ -93,15 +93,9 @@ def serving(folder: Path, *commands: str) -> Iterator[None]:
             server.wait(SECONDS_TO_END)
 
 
-<<<<<<< HEAD
-def three_free_ports() -> int:
-    """The first of three consecutive free ports."""
-    for first in range(7100, 8000, 3):
-=======
 def free_ports() -> int:
     """The first of five ports in a row that nobody uses at the moment."""
     for first in range(7100, 8000, PORTS):
->>>>>>> helper/transport
         with ExitStack() as probes:
             try:
                 for port in range(first, first + PORTS):
