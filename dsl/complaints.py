@@ -1,7 +1,7 @@
-"""What to say when the grammar cannot go on: the words for a syntax error, in the user's terms.
+"""The message of a syntax error, in the user's terms.
 
-Each rule looks at the place of trouble and either says something fitting or passes. The first that speaks is heard;
-the last one always does, with what the grammar would have taken.
+Each rule looks at the place where the grammar cannot go on, and makes a message or passes. The first message is used;
+the last rule always makes one, from what the grammar would have accepted.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _expected(trouble: Trouble) -> Complaint:
     if start.type in FORMS:
         help = f"it is written `{FORMS[start.type]}`"
     elif OPERANDS - {"NOT"} <= trouble.expected:
-        help = f"put a value behind {shown(trouble.before)}"
+        help = f"put a value after {shown(trouble.before)}"
     wanted = "the name of a role" if trouble.before.type in ("FROM", "TO") else _described(trouble.expected)
     return Complaint(place, f"expected {wanted}, found {what}", help)
 

@@ -33,8 +33,8 @@ HABITS = (
     (r'"[^"\n]*', 'this string has no closing `"`', "a string ends in the line where it starts"),
 )
 
-# Comments of other languages, which would be tokens here: `sign` is how they start. What stands in a comment or in a
-# string of this language is none.
+# Comments of other languages, which would be tokens here: `sign` is how they start. Text inside a comment or a
+# string of this language is not one.
 COMMENTS = re.compile(
     r'#[^\n]*|(?P<text>(?P<sign>"""|\'\'\').*?(?:(?P=sign)|\Z))|"[^"\n]*"'
     r"|(?P<block>/\*.*?(?:\*/|\Z))|^[ \t]*(?P<line>//[^\n]*)",

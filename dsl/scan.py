@@ -340,13 +340,13 @@ class _Balance:
         self.keyword = token
 
     def _outsider(self, token: Token) -> str:
-        """Why the statement that starts here is none of the innermost block; empty if it may be."""
+        """Why the statement that starts here cannot belong to the innermost block; empty if it can."""
         keyword = self.open[-1][1]
         if keyword is not None and keyword.type == "DEF" and self.keyword is not None and self.keyword.type == "RETURN":
-            return "nothing follows the `return` of a `def`"
+            return "nothing may follow the `return` of a `def`"
         if keyword is None or token.type not in STARTERS or token.type in BLOCKS[keyword.type]:
             return ""
-        return f"`{token}` cannot stand inside the block"
+        return f"`{token}` is not allowed inside the block"
 
     def _just_opened(self) -> bool:
         """Whether the token before is the brace of a block."""

@@ -32,7 +32,7 @@ ATOMS = frozenset({"NAME", "NUMBER", "STRING", "TRUE", "FALSE"})
 
 @dataclass(frozen=True)
 class Trouble:
-    """Where the parser stood when it could not go on.
+    """Where the parser was when it could not go on.
 
     `tokens[at]` is the token it could not take (the end of the file has the type `$END`), `expected` the types it
     would have taken, `start` the index of the first token of the statement it was in, `fresh` whether `tokens[at]`

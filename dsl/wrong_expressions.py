@@ -27,18 +27,18 @@ def number(trouble: Trouble) -> Complaint | None:
     if before.type == "DOT" and dotted.type == "NUMBER" and dotted.end_pos == before.start_pos:
         place = span_of(dotted).to(span_of(before))
         if found.type == "NUMBER" and found.start_pos == before.end_pos:
-            return Complaint(place.to(span_of(found)), f"`{dotted}.{found}` is no number", "a number has one point")
-        return Complaint(place, f"`{dotted}.` lacks a digit behind the point", f"write `{dotted}.0`")
+            return Complaint(place.to(span_of(found)), f"`{dotted}.{found}` is not a number", "a number has one point")
+        return Complaint(place, f"`{dotted}.` lacks a digit after the point", f"write `{dotted}.0`")
     if before.type == "NAME" and dotted.type == "NUMBER" and dotted.end_pos == before.start_pos:
         return _glued(dotted, before)
     return None
 
 
 def _glued(number: Token, name: Token) -> Complaint:
-    """A name directly behind a number: `3abc`, `0x10`, `1_000`."""
+    """A name directly after a number: `3abc`, `0x10`, `1_000`."""
     place, text = span_of(number).to(span_of(name)), f"{number}{name}"
     if re.fullmatch(r"\d[\d_]*|0[xXbBoO]\w+", text):
-        return Complaint(place, f"`{text}` is no number", "a number is written like `1000`, `0.5` or `1e-3`")
+        return Complaint(place, f"`{text}` is not a number", "a number is written like `1000`, `0.5` or `1e-3`")
     help = f"a name starts with a letter; to multiply, write `{number} * {name}`"
     return Complaint(place, f"`{text}` is neither a number nor a name", help)
 
@@ -51,14 +51,14 @@ def equal_sign(trouble: Trouble) -> Complaint | None:
     after = trouble.tokens[trouble.at + 1] if trouble.at + 1 < len(trouble.tokens) else trouble.found
     if after.type == "EQUAL":
         return None
-    return Complaint(span_of(trouble.found), "`=` cannot stand inside an expression", "to compare, write `==`")
+    return Complaint(span_of(trouble.found), "`=` is not allowed inside an expression", "to compare, write `==`")
 
 
 def chain(trouble: Trouble) -> Complaint | None:
     if trouble.found.type != "COMPARE" or not trouble.expected & {"PLUS"}:
         return None
     return Complaint(
-        span_of(trouble.found), "comparisons cannot be chained", "write `a < b and b < c`, or put one into brackets"
+        span_of(trouble.found), "comparisons cannot be chained", "write `a < b and b < c`, or put one in brackets"
     )
 
 
@@ -71,7 +71,7 @@ def missing_operator(trouble: Trouble) -> Complaint | None:
 def side_by_side(trouble: Trouble, left: Token, right: Token) -> Complaint:
     foreign = next((each for each in (left, right) if str(each) in WORDS), None)
     if foreign is not None:
-        return Complaint(span_of(foreign), f"`{foreign}` is no word of this language", WORDS[foreign])
+        return Complaint(span_of(foreign), f"`{foreign}` is not a word of this language", WORDS[foreign])
     if left.type == "NUMBER" and right.type == "NAME" and left.end_pos == right.start_pos:
         return _glued(left, right)
     if trouble.tokens[trouble.start].type == "ROLE":
@@ -82,7 +82,7 @@ def side_by_side(trouble: Trouble, left: Token, right: Token) -> Complaint:
         help = "put a comma or an operator between them"
     else:
         help = "put an operator between them"
-    message = f"two values stand side by side: expected an operator before {shown(right)}"
+    message = f"expected an operator before {shown(right)}"
     if "COMMA" in trouble.expected:
         message = f"expected a comma or an operator before {shown(right)}"
     return Complaint(span_of(right), message, help)
@@ -101,11 +101,11 @@ def signless(trouble: Trouble) -> Complaint | None:
     if not OPERANDS - {"NOT"} <= trouble.expected:
         return None
     if found.type == "PLUS":
-        return Complaint(span_of(found), "`+` needs a value on its left", "a number carries no `+`: delete it")
+        return Complaint(span_of(found), "`+` needs a value on its left", "a number has no `+` sign: delete it")
     if found.type == "EQUAL" and before.type in {"EQUAL", "COMPARE"}:
         return Complaint(span_of(found), "one `=` too many", "a value is bound by `=` and compared by `==`")
     if found.type == "NOT":
-        return Complaint(span_of(found), "`not` binds looser than this operator", "write `(not x)` in brackets")
+        return Complaint(span_of(found), "`not` binds less tightly than this operator", "write `(not x)` in brackets")
     if found.type == "LBRACE":
         return Complaint(span_of(found), "expected a value, found `{`", "a list is written `[a, b]`")
     if found.type == "RSQB" and before.type == "LSQB" and trouble.tokens[trouble.at - 2].type == "IN":
@@ -118,7 +118,7 @@ def signless(trouble: Trouble) -> Complaint | None:
 
 
 def range_ends(trouble: Trouble) -> Complaint | None:
-    """`in [0 1]`, `in [0..1]`, `in [0]`: no comma behind the first end of a range."""
+    """`in [0 1]`, `in [0..1]`, `in [0]`: no comma after the first end of a range."""
     opening = _range_opening(trouble)
     if opening is None or "COMMA" not in trouble.expected:
         return None
@@ -136,7 +136,7 @@ def range_ends(trouble: Trouble) -> Complaint | None:
 
 
 def _range_opening(trouble: Trouble) -> int | None:
-    """Where the range starts in whose first end the parser stands: at its `[`."""
+    """Where the range starts whose first end the parser is in: at its `[`."""
     depth = 0
     for at in range(trouble.at - 1, max(trouble.at - 1 - MAX_END, 0), -1):
         kind = trouble.tokens[at].type

@@ -1,4 +1,4 @@
-"""Rules about statements and names: what stands in the wrong place, lacks its `=`, or is a word of another language.
+"""Rules about statements and names: what is in the wrong place, lacks its `=`, or is a word of another language.
 
 Each looks at the place of trouble and either says something fitting or passes; `complaints.py` has their order.
 """
@@ -19,7 +19,7 @@ def no_model(trouble: Trouble) -> Complaint | None:
         return None
     if str(trouble.found) in WORDS:
         return Complaint(
-            span_of(trouble.found), f"`{trouble.found}` is no statement of this language", WORDS[trouble.found]
+            span_of(trouble.found), f"`{trouble.found}` is not a statement of this language", WORDS[trouble.found]
         )
     later = [token for token in trouble.tokens if token.type == "MODEL"]
     misspelt = trouble.found.type == "NAME" and closest(str(trouble.found), {"model"})
@@ -45,12 +45,14 @@ def misplaced(trouble: Trouble) -> Complaint | None:
         return after_return(trouble)
     if found.type == "RETURN":
         where = "at the end of a `def`"
-        return Complaint(place, f"`return` stands only {where}", "a result leaves the model by `output EXPR to ROLE`")
+        return Complaint(
+            place, f"`return` is allowed only {where}", "a result leaves the model through `output EXPR to ROLE`"
+        )
     if trouble.block is None:
         return None
     return Complaint(
         place,
-        f"`{found}` cannot stand inside a `{trouble.block}` block",
+        f"`{found}` is not allowed inside a `{trouble.block}` block",
         {
             "TRAIN": "a `train` block holds inputs, values and outputs",
             "FOR": "the body of a `for` holds values, layers and loops",
@@ -65,7 +67,9 @@ def after_return(trouble: Trouble) -> Complaint | None:
         return None
     if "RBRACE" not in trouble.expected or "LAYER" in trouble.expected:
         return None
-    return Complaint(span_of(trouble.found), "nothing follows the `return` of a `def`", "put this above the `return`")
+    return Complaint(
+        span_of(trouble.found), "nothing may follow the `return` of a `def`", "put this above the `return`"
+    )
 
 
 def no_return(trouble: Trouble) -> Complaint | None:
@@ -85,7 +89,7 @@ def public(trouble: Trouble) -> Complaint | None:
     if found.type != "PUBLIC" or trouble.tokens[trouble.at + 1].type == "EQUAL":
         return None
     help = "it is written `from ROLE public in [LO, HI]`"
-    return Complaint(span_of(found), "`public` stands directly behind the role", help)
+    return Complaint(span_of(found), "`public` comes directly after the role", help)
 
 
 def keyword_as_name(trouble: Trouble) -> Complaint | None:
@@ -111,7 +115,7 @@ def _reserved(token: Token) -> Complaint:
 
 
 def bare(trouble: Trouble) -> Complaint | None:
-    """A statement that starts with a name, and no `=` behind it."""
+    """A statement that starts with a name, and no `=` after it."""
     if trouble.expected != {"EQUAL"} or trouble.before.type != "NAME" or trouble.at < 2:
         return None
     name, found, earlier = trouble.before, trouble.found, trouble.tokens[trouble.at - 2]
@@ -120,10 +124,10 @@ def bare(trouble: Trouble) -> Complaint | None:
     if same_line(earlier, name) and earlier.type in ATOMS | {"RPAR", "RSQB"}:
         return side_by_side(trouble, earlier, name)
     if str(name) in WORDS:
-        return Complaint(span_of(name), f"`{name}` is no statement of this language", WORDS[str(name)])
+        return Complaint(span_of(name), f"`{name}` is not a statement of this language", WORDS[str(name)])
     keyword = closest(str(name), {each.lower() for each in STARTERS})
     if keyword is not None and found.type == "NAME" and same_line(name, found):
-        return Complaint(span_of(name), f"`{name}` starts no statement", f"did you mean `{keyword}`?")
+        return Complaint(span_of(name), f"`{name}` does not start a statement", f"did you mean `{keyword}`?")
     if found.type in INFIX and trouble.tokens[trouble.at + 1].type == "EQUAL":
         return Complaint(
             span_of(found), f"there is no `{found}=`", f"write `{name} = {name} {found} …`: a name can be bound again"
@@ -132,7 +136,9 @@ def bare(trouble: Trouble) -> Complaint | None:
     if found.type == "COLON" and following.type == "EQUAL" and found.end_pos == following.start_pos:
         return Complaint(span_of(found).to(span_of(following)), "there is no `:=`", f"write `{name} = …`")
     if found == "==":
-        return Complaint(span_of(found), "`==` compares, and starts no value", f"to bind the name, write `{name} = …`")
+        return Complaint(
+            span_of(found), "`==` compares and does not bind a name", f"to bind the name, write `{name} = …`"
+        )
     if found.type == "COLON":
         help = f"write `input {name} : …` or `param {name} : …`"
         return Complaint(span_of(name), f"expected `=` after `{name}`, found `:`", help)

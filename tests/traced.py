@@ -113,7 +113,8 @@ def trace(
     """Run every procedure. feeds: stage -> feed -> ring elements (bits as 0 and 1; planes as planes).
 
     seed: of the shares of inputs, or a way to make them. preprocess: let the parties work ahead, as a session does.
-    observe: keep registers and compare with the simulator; without it only messages, counts and outputs are kept.
+    observe: keep registers, compare with the simulator, and check that every word is used once; without it only
+    messages, counts and outputs are kept.
     kernels: what all machines compute with.
     """
     plan = loaded(plan)
@@ -121,8 +122,8 @@ def trace(
     out = Trace(plan, simulator)
     divide = random_shares(seed) if isinstance(seed, int) else seed
     channels = channel_pair(20.0)
-    dealer = DealerExecutor(plan, kernels)
-    parties = [PartyExecutor(plan, i, channels[i], kernels) for i in (0, 1)]
+    dealer = DealerExecutor(plan, kernels, once=observe)
+    parties = [PartyExecutor(plan, i, channels[i], kernels, once=observe) for i in (0, 1)]
 
     for stage in STAGES:
         procedure = plan.procedure(stage)

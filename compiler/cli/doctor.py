@@ -74,7 +74,7 @@ def _installation() -> Iterator[Finding]:
 
 
 def _deployment(path: Path | None, file: Path | None) -> Iterator[Finding]:
-    """The cluster.toml, its keys and servers, and whether the plan's roles stand in it; what is given of these."""
+    """The cluster.toml, its keys and servers, and whether it lists the plan's roles; those of these that are given."""
     cluster = None
     if path is not None:
         cluster, finding = _cluster(path)
@@ -144,7 +144,7 @@ def _plan(file: Path, cluster: Cluster | None) -> Finding:
 
 
 def _without(path: Path, error: Exception) -> str:
-    """The message without the name of the file, which stands before it."""
+    """The message without the name of the file in front of it."""
     return str(error).removeprefix(f"{path}: ")
 
 

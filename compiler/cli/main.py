@@ -1,4 +1,4 @@
-"""The table of commands, and what becomes of errors: exit code 1 with a message for a user's error, 2 for wrong usage,
+"""The table of commands, and how errors are reported: exit code 1 with a message for a user's error, 2 for wrong usage,
 130 for Ctrl-C. Everything else is a defect and keeps its traceback."""
 
 from __future__ import annotations

@@ -141,7 +141,7 @@ class Emitter:
         return register
 
     def constant(self, array: Array, scale: int) -> int:
-        """A register with encoded ring elements; the same elements are stored once, whatever their scale."""
+        """A register with encoded ring elements; equal elements are stored once, even at different scales."""
         words = np.asarray(array, np.int64, order="C").view(np.uint64)
         return self.emit(gates.Constant, words.shape, CONSTANT, scale=scale, index=self._stored(words))
 
@@ -346,10 +346,12 @@ class Emitter:
 
     def rescaled(self, register: int, scale: int, factor: int) -> int:
         """`register` times a whole number, read at another scale."""
-        if factor == 1:
-            return register
         t = self.drafts[register]
-        return self.emit(gates.Scale, t.shape, t.mode, scale=scale, factor=factor, x=register)
+        if factor != 1:
+            return self.emit(gates.Scale, t.shape, t.mode, scale=scale, factor=factor, x=register)
+        if scale != t.scale:
+            return self.emit(gates.Rescale, t.shape, t.mode, scale=scale, x=register)
+        return register
 
     def truncated(self, wire: int, shift: int, k: int, scale: int) -> int:
         """Shares of a masked value of k signed bits over 2^shift, which then stands at `scale`."""

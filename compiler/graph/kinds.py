@@ -59,7 +59,7 @@ class OpError(Exception):
 
 @dataclass(frozen=True)
 class Precision:
-    """The number format: `bits` of the ring, of which `frac` stand behind the point."""
+    """The number format: `bits` of the ring, of which `frac` are after the point."""
 
     bits: int = 64
     frac: int = 16

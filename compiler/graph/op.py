@@ -45,7 +45,7 @@ FACTS = (
     "sizes",
 )
 OPS: dict[str, type[TensorOp]] = {}
-"""Every op that can stand in a graph, by its name."""
+"""Every op that a graph can have, by its name."""
 
 
 @dataclass(frozen=True)

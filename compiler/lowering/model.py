@@ -34,7 +34,7 @@ __all__ = ["ModelErrors", "lower"]
 
 
 class ModelErrors(SourceErrors):
-    """All errors that lowering found. `graph` is what could be lowered all the same, for the checks behind lowering."""
+    """All errors that lowering found. `graph` is what could still be lowered, for the checks after lowering."""
 
     def __init__(self, diagnostics: Iterable[Diagnostic], source: str, graph: Graph) -> None:
         super().__init__(diagnostics, source)

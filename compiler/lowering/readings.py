@@ -64,7 +64,7 @@ def origin(value: object, expression: ast.Expression, scope: Scope) -> list[Note
 
 
 def whole_at(context: Context, expression: ast.Expression, scope: Scope, what: str) -> int | None:
-    """The whole number that the expression is known to be; None, with the error reported, when it is none.
+    """The whole number that the expression is known to be; None, with the error reported, if it is not one.
 
     `what` is the word for it in messages: "a size", "an index".
     """

@@ -1,4 +1,4 @@
-"""Who provides the parameters of the layers: the `weights` statements, which may stand anywhere in the file.
+"""Who provides the parameters of the layers: the `weights` statements, which may be anywhere in the file.
 
 A layer makes its parameters where it is applied, perhaps above the statement that says whose they are. So the
 statements are read before everything else, in a scope that holds the file's roles, dims, consts and `def`s only.
@@ -140,7 +140,7 @@ def _set_named(
         message = f"the weights of `{name.id}` are provided twice"
         context.reporter.error(Problem(name.span, message, "remove the name from one of them", before))
     elif lost:
-        pass  # its layer may stand in a statement that cannot be read
+        pass  # its layer may be in a statement that cannot be read
     elif name.id in places:
         message = f"`{name.id}` is not a layer"
         help = "`weights` names the layers of the file; a `param` names its own role"

@@ -27,7 +27,7 @@ from mpc_runtime.errors import number
 
 DIVIDING = (Div, Reciprocal)
 MAX_LINES = 6  # of a list of lines in a message
-LEAST_ADVICE = 2.0**-4  # nobody's activations lie within less
+LEAST_ADVICE = 2.0**-4  # no model's activations lie within less
 
 
 @dataclass

@@ -158,7 +158,7 @@ def _in_setup(gate: Gate, setup_made: set[int]) -> bool:
 def _constants_where_used(
     ops: list[tuple[Gate, Origin]], setup: list[tuple[Gate, Origin]], run: list[tuple[Gate, Origin]]
 ) -> tuple[list[tuple[Gate, Origin]], list[tuple[Gate, Origin]]]:
-    """What is made of constants alone stands in every procedure that reads it."""
+    """What is made of constants alone is in every procedure that reads it."""
     in_setup = {r for gate, _ in setup for r in gate.ins}
     made = {r for gate, _ in setup for r in gate.outs}
     missing: set[int] = in_setup - made

@@ -250,7 +250,7 @@ def _refuse_shared_addresses(addresses: Mapping[str, str], origins: Mapping[str,
 
 
 def _refuse_shared(path: Path, servers: Mapping[str, str], roles: Mapping[str, Sequence[str]]) -> None:
-    """A key is a name: nobody may have two."""
+    """A key identifies a machine or role, so two may not have the same."""
     owners: dict[str, str] = {}
     for name, key in [*servers.items(), *((role, key) for role, keys in roles.items() for key in keys)]:
         if key in owners:

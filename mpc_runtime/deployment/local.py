@@ -1,7 +1,7 @@
 """The dealer and both parties as child processes of this one, with fresh keys and ports.
 
 A child ends when its standard input does, so that none outlives this process, even a killed one. What a child writes to
-standard error is kept, and shown when it dies. Children also end when nobody refers to their `Processes` any more.
+standard error is kept, and shown when it dies. Children also end when the last reference to their `Processes` is gone.
 """
 
 from __future__ import annotations

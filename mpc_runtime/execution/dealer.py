@@ -53,7 +53,7 @@ class DealerExecutor:
         return Record(self.plan, procedure, keys, sinks, self.kernels, self._constants, kept, shares, self._once)
 
     def deal(self, record: Record, forget: bool = True) -> None:
-        """Deal a record, upon which what it leaves takes the place of what was there. forget: let go of the masks that
+        """Deal a record; what it leaves replaces what was there. forget: drop the masks that
         are not needed."""
         record.deal(forget)
         for kept in record.procedure.keeps:
@@ -175,7 +175,7 @@ class Record:
         self.sinks[self.receiver].write(packed)
 
     def deal(self, forget: bool) -> None:
-        """Every op in the plan's order. forget: let go of masks after their last use."""
+        """Every op in the plan's order. forget: drop masks after their last use."""
         last_uses = self.procedure.last_uses if forget else {}
         for i in self.procedure.order:
             op = self.procedure.ops[i]

@@ -38,7 +38,7 @@ class UsedTwice(AssertionError):
 
 @dataclass
 class AtWork:
-    """What an execution is doing: the op, and whether it expands the op's share of a mask, whatever it is for."""
+    """What an execution is doing: the op, and whether it is expanding the op's share of a mask."""
 
     op: int = 0
     mask: bool = False

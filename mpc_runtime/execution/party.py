@@ -128,7 +128,7 @@ class PartyExecutor:
         return outputs
 
     def _keep(self, run: Run) -> None:
-        """What the procedure leaves takes the place of what was there, with the masks of what is opened."""
+        """What the procedure leaves replaces what was there, with the masks of what is opened."""
         keeps = run.program.keeps
         values = {kept.place: run.values[kept.made] for kept in keeps}
         wires = [kept for kept in keeps if self.plan.registers[kept.made].form is Form.WIRE]

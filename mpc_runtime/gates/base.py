@@ -108,8 +108,8 @@ class PartyContext(MaskContext, Protocol):
         ...
 
     def mask_words(self, register: int, start: int, n: int) -> Array:
-        """Elements [start, start + n) of the party's share of the mask of a WIRE, flat; expanded for the occasion where
-        that is possible."""
+        """Elements [start, start + n) of the party's share of the mask of a WIRE, flat; expanded only for this call
+        where that is possible."""
         ...
 
     def add_mask(self, register: int, words: Array, sign: int, out: Array | None = None) -> Array:
@@ -234,7 +234,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Revelation:
-    """What somebody learns by an instruction, as a sentence. whole: it is said once for a plan, behind the others."""
+    """What an instruction reveals, as a sentence. whole: it is said once for a plan, after the others."""
 
     sentence: str
     whole: bool = False

@@ -83,7 +83,7 @@ class View(LinearMap, family=True):
     """Elements of the operand in another order or shape, which NumPy shows without a copy where it can."""
 
     fresh = False
-    domains = (Domain.WORDS, Domain.BITS)
+    domains: ClassVar[tuple[Domain, ...]] = (Domain.WORDS, Domain.BITS)
 
     def is_view(self, types: Types) -> bool:
         return True
@@ -102,6 +102,25 @@ class Reshape(View):
 
     def apply(self, a: Array) -> Array:
         return a.reshape(self.shape)
+
+
+@dataclass(frozen=True)
+class Rescale(View):
+    """The same ring elements, read at another scale: a product with a power of two that costs nothing."""
+
+    domains: ClassVar[tuple[Domain, ...]] = (Domain.WORDS,)
+
+    x: In
+    y: Out
+
+    def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
+        return (replace(super().infer(types, given)[0], scale=None),)
+
+    def shape_of(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return shape
+
+    def apply(self, a: Array) -> Array:
+        return a
 
 
 @dataclass(frozen=True)
@@ -171,7 +190,7 @@ class Pad(LinearMap):
     """Zeros around: a constant with mask 0."""
 
     fresh = True
-    domains = (Domain.WORDS, Domain.BITS)
+    domains: ClassVar[tuple[Domain, ...]] = (Domain.WORDS, Domain.BITS)
 
     widths: tuple[tuple[int, int], ...]
     x: In

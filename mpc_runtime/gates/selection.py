@@ -62,7 +62,7 @@ class Select(Gate):
         d, x = expect_domain(given.layout(self.d), Domain.BITS), expect_domain(given.layout(self.x), Domain.WORDS)
         expect(d.shape == x.shape, f"bits of {d.shape} and words of {x.shape}")
         expect_truncation(self.shift, self.width, types[self.x].bits)
-        return (Layout(x.shape, scale=None if self.shift else x.scale),)
+        return (Layout(x.shape, scale=None),)
 
     def result(self, out: int, types: Types) -> Form:
         return Form.OFFSET

@@ -69,7 +69,7 @@ class Truncate(Gate):
         expect_masked(types, self.x)
         x = expect_domain(given.layout(self.x), Domain.WORDS)
         expect_truncation(self.shift, self.width, types[self.x].bits)
-        return (Layout(x.shape, scale=None if self.shift else x.scale),)
+        return (Layout(x.shape, scale=None),)
 
     def result(self, out: int, types: Types) -> Form:
         return Form.OFFSET

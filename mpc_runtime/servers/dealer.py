@@ -73,7 +73,7 @@ class Dealer:
                 self._deal(procedure.name)
 
     def _next_ahead(self) -> Procedure | None:
-        """The procedure of which a record may be begun that nobody waits for."""
+        """The procedure of which a record may be dealt ahead."""
         far = self._index - 1 - min(sink.used for sink in self._sinks) >= RECORDS_AHEAD
         return None if self._missing or far else self._ahead
 
@@ -81,7 +81,7 @@ class Dealer:
         return party == "p0" and message.body.get("procedure") in {p.name for p in self.plan.procedures if not p.ahead}
 
     def _deal(self, procedure: str) -> None:
-        """One record to both parties; whatever happens, its index is spent."""
+        """One record to both parties; its index is spent in any case."""
         index, self._index = self._index, self._index + 1
         self.doing = f"dealing {procedure} {index}"
         keys = self._chains[0].take(index, procedure), self._chains[1].take(index, procedure)

@@ -78,7 +78,7 @@ class Deployment:
         return Computed(self._results(answers), stats)
 
     def abandon(self, numbers: Numbers) -> None:
-        """Nobody will wait for this run. May be called by any thread at any time, as by a generator that is collected.
+        """Drops the results of this run. Any thread may call it at any time, as by a generator that is collected.
 
         In a local session the run is still made: were it withdrawn, which the parties learn from one role after the
         other, what one role submits next could meet what another had submitted for this run.

@@ -55,13 +55,13 @@ def accumulator() -> Plan:
 
 
 class Machines:
-    """Dealer, parties and simulator of a plan; every execution has keys of its own."""
+    """Dealer, parties and simulator of a plan; every execution has keys of its own, and every word is used once."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = loaded(plan)
         self.channels = channel_pair()
-        self.dealer = DealerExecutor(self.plan)
-        self.parties = [PartyExecutor(self.plan, i, self.channels[i]) for i in (0, 1)]
+        self.dealer = DealerExecutor(self.plan, once=True)
+        self.parties = [PartyExecutor(self.plan, i, self.channels[i], once=True) for i in (0, 1)]
         self.simulator = Simulator(self.plan)
         self.executions = 0
 
@@ -74,7 +74,8 @@ class Machines:
         names = [name for gate in self.plan.procedure(procedure).gates for name in gate.feeds]
         feeds = dict(zip(names, given, strict=True))
         shares = split(self.plan, self.plan.procedure(procedure), feeds, random_shares(self.executions))
-        out = both(self.parties, self.channels, procedure, keys, (pipes[0][1], pipes[1][1]), shares)
+        pair = bytes([64 + self.executions] * 16)
+        out = both(self.parties, self.channels, procedure, keys, (pipes[0][1], pipes[1][1]), shares, pair)
         meant = self.simulator.execute(procedure, keys, feeds)
         found = {name: sum(kernels.unpack(o[name, "a"], START.size, 64) for o in out) for name in meant}
         assert all(np.array_equal(found[name], meant[name]) for name in meant)
@@ -125,7 +126,7 @@ def test_a_record_of_a_step_depends_on_nothing_before_it() -> None:
             def write(self, buffer: object) -> None:
                 written.append(bytes(memoryview(buffer)))  # type: ignore[arg-type]
 
-        dealer.execute("step", (bytes(16), bytes([1] * 16)), (Sink(), Sink()))
+        dealer.execute("step", (bytes([251] * 16), bytes([252] * 16)), (Sink(), Sink()))
         return written
 
     machines = Machines(accumulator())

@@ -346,6 +346,7 @@ CASES: dict[str, Callable[[Operands], Iterator[Check]]] = {
     "Open": changing_form(gates.Open, ADDITIVE),
     "OpenEven": open_even,
     "Pad": linear_map(gates.Pad, lambda s: {"widths": ((1, 2),) * len(s)}, padded, bits=True),
+    "Rescale": linear_map(gates.Rescale, lambda s: {}, lambda a: a, bits=False),
     "Reshape": linear_map(
         gates.Reshape, lambda s: {"shape": (int(np.prod(s)), 1)}, lambda a, shape: a.reshape(shape), bits=True
     ),
