@@ -277,7 +277,7 @@ def read(sender: str, route: int, parts: Sequence[memoryview], dialect: Dialect,
             raise ValueError(f"{kind}: {problem}")
         sizes = tuple(part.nbytes for part in parts[1:])
         if known.payload is not None and sizes != known.payload:
-            raise ValueError(f"{kind}: expected a payload of {_listed(known.payload)} bytes, found {_listed(sizes)}")
+            raise ValueError(f"{kind}: expected a payload of {_listed(known.payload)}, found {_listed(sizes)}")
     except (ValueError, RecursionError) as error:
         raise PeerError(f"{sender} sent a control message that cannot be read: {str(error)[:NAME]}", sender) from None
     return Message(sender, route, body, parts[1:])
@@ -297,4 +297,5 @@ def _refuse_constant(name: str) -> None:
 
 
 def _listed(sizes: Sequence[int]) -> str:
-    return "no" if not sizes else " and ".join(map(str, sizes[:4])) + (" and more" if len(sizes) > 4 else "")
+    listed = " and ".join(map(str, sizes[:4])) or "no"
+    return f"{listed}{' and more' if len(sizes) > 4 else ''} bytes"
