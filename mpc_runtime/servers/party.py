@@ -122,7 +122,8 @@ class Party:
                 continue
             key = body["stage"], body["role"], body["id"]
             if self.number == 0 and kind == "have":
-                self._submissions.elsewhere(key, time.perf_counter())
+                if not self._submissions.elsewhere(key, time.perf_counter()):
+                    raise PeerError(f"{self.peer} has a submission of {key[1]} that it cannot have", self.peer)
                 self._replace(key[0], key[1])
             elif self.number == 0 and kind == "lost":
                 self._lose(key, body["why"])

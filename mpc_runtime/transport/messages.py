@@ -38,6 +38,7 @@ BODY_BYTES = 1 << 20
 NAME = 256  # characters of a role, a stage, a result; the language's own limit is lower
 ID = 64  # characters of a submission's number; clients of ours use 32
 WORDS = 1 << 16  # characters of an error's text
+REASON = 1 << 10  # and of why a submission is not used
 COUNT = 1 << 48  # bytes and indices: what no session reaches
 MANY = 1 << 12  # roles or results of a plan
 SEED_BYTES = 16
@@ -221,8 +222,8 @@ PARTY: Dialect = {
     "contribution": _kind({}, (SEED_BYTES,)),
     "have": _kind(_SUBMISSION),
     "seek": _kind(_SUBMISSION),
-    "lost": _kind({**_SUBMISSION, "why": Text(WORDS)}),
-    "drop": _kind({**_SUBMISSION, "why": Text(WORDS)}),
+    "lost": _kind({**_SUBMISSION, "why": Text(REASON)}),
+    "drop": _kind({**_SUBMISSION, "why": Text(REASON)}),
     "begin": _kind({"procedure": Text(NAME), "index": Whole(), "ids": Mapped(Text(NAME), _NUMBER)}),
 }
 """A party to the other, on their stream."""
@@ -276,7 +277,7 @@ def read(sender: str, route: int, parts: Sequence[memoryview], dialect: Dialect,
             raise ValueError(f"{kind}: {problem}")
         sizes = tuple(part.nbytes for part in parts[1:])
         if known.payload is not None and sizes != known.payload:
-            raise ValueError(f"{kind}: expected a payload of {_listed(known.payload)} bytes, found {_listed(sizes)}")
+            raise ValueError(f"{kind}: expected a payload of {_listed(known.payload)}, found {_listed(sizes)}")
     except (ValueError, RecursionError) as error:
         raise PeerError(f"{sender} sent a control message that cannot be read: {str(error)[:NAME]}", sender) from None
     return Message(sender, route, body, parts[1:])
@@ -296,4 +297,5 @@ def _refuse_constant(name: str) -> None:
 
 
 def _listed(sizes: Sequence[int]) -> str:
-    return "no" if not sizes else " and ".join(map(str, sizes[:4])) + (" and more" if len(sizes) > 4 else "")
+    listed = " and ".join(map(str, sizes[:4])) or "no"
+    return f"{listed}{' and more' if len(sizes) > 4 else ''} bytes"
