@@ -25,14 +25,15 @@ RUNTIME = {
     "execution": {"analysis", "gates", "kernels", "plan", "registers", "transport"},
     "transport": {"errors"},
     "roles": {"analysis", "encoding", "errors", "execution", "limits", "plan", "transport"},
-    "servers": {"encoding", "errors", "execution", "limits", "plan", "transport"},
+    "store": {"analysis", "errors", "execution", "plan", "transport"},
+    "servers": {"encoding", "errors", "execution", "limits", "plan", "store", "transport"},
     "deployment": {"errors", "limits", "plan", "roles", "servers", "transport"},
-    "sessions": {"analysis", "deployment", "encoding", "errors", "execution", "limits", "plan", "roles"},
+    "sessions": {"analysis", "deployment", "encoding", "errors", "execution", "limits", "plan", "roles", "store"},
 }
 """What each folder of the runtime may import of the runtime."""
 INTERFACES = {"transport.channel"}
 """What folders without sockets may know of the transport: how they are lent channels, sources and sinks."""
-WITHOUT_SOCKETS = ("gates", "analysis", "encoding", "execution")
+WITHOUT_SOCKETS = ("gates", "analysis", "encoding", "execution", "store")
 COMPILER = {
     "graph": set(),
     "ops": {"graph"},

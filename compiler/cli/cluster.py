@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -81,6 +82,9 @@ def _server_options(command: click.decorators.FC) -> click.decorators.FC:
 @click.argument("number", type=click.Choice(["0", "1"]))
 @program_options
 @_server_options
+@click.option(
+    "--material", type=click.Path(path_type=Path), help="The party's stored material: with it, no dealer is needed."
+)
 def party(
     number: str,
     file: Path,
@@ -91,8 +95,9 @@ def party(
     timeout: float,
     wait: float,
     window: int,
+    material: Path | None,
 ) -> None:
-    _serve(f"p{number}", file, dims, network, cluster, key, timeout, wait, window)
+    _serve(f"p{number}", file, dims, network, cluster, key, timeout, wait, window, material)
 
 
 @click.command(help="Start the dealer. It runs until you stop it or a party is gone.")
@@ -121,6 +126,7 @@ def _serve(
     timeout: float,
     wait: float,
     window: int,
+    material: Path | None = None,
 ) -> None:
     from mpc_runtime.deployment.cluster import key_path, load_cluster, load_key
     from mpc_runtime.servers.process import SERVERS, run
@@ -129,7 +135,9 @@ def _serve(
     machines = load_cluster(cluster)
     keys = load_key(key or key_path(machines.path, name))
     config = machines.machine(name, keys, timeout, window << 20, wait)
-    others = " and ".join(other for other in SERVERS if other != name)
+    if material is not None:
+        config = replace(config, material=str(material))
+    others = " and ".join(each for each in SERVERS if each != name and (each != "dealer" or not config.material))
 
     def addresses(own: str, stream: str) -> dict[str, str]:
         at = f"{own.removeprefix('tcp://')} (data: port {stream.rpartition(':')[2]})"

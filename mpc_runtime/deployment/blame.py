@@ -43,7 +43,7 @@ def _witnesses(error: PeerError, links: list[Link]) -> list[PeerError]:
         for link in links:
             while link.failure is None and link.next() is not None:
                 continue
-            if link.failure is not None and link.failure not in witnesses:
+            if isinstance(link.failure, PeerError) and link.failure not in witnesses:
                 witnesses.append(link.failure)
         time.sleep(GLANCE_SECONDS)
     return witnesses

@@ -113,6 +113,19 @@ class PartyExecutor:
             self._keep(run)
         return outputs
 
+    @property
+    def kept(self) -> dict[str, Array]:
+        """What executions have left, under names that `restore` understands: for a file."""
+        values = {f"value {register}": value for register, value in self._kept.items()}
+        return values | {f"mask {register}": mask for register, mask in self._kept_masks.items()}
+
+    def restore(self, kept: Mapping[str, Array]) -> None:
+        """Puts in place what executions before this process have left."""
+        for name, array in kept.items():
+            kind, register = name.split()
+            array.flags.writeable = False
+            (self._kept if kind == "value" else self._kept_masks)[int(register)] = array
+
     def _keep(self, run: _Run) -> None:
         """What the procedure leaves takes the place of what was there, with the masks of what is opened."""
         keeps = run.program.keeps

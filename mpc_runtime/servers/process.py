@@ -18,10 +18,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from ..errors import Error, InputError, PeerError
+from ..errors import Error, InputError, MaterialError, PeerError
 from ..limits import TIMEOUT_SECONDS, WAIT_SECONDS, WINDOW_BYTES, check_seconds
 from ..plan import FORMAT, Plan
+from ..store.store import Store
 from ..transport.curve import KeyPair
+from ..transport.link import MATERIAL
 from ..transport.node import Hello, Node, stream_of
 from ..transport.records import MaterialSink, MaterialSource, PeerChannel
 from .dealer import Dealer
@@ -29,6 +31,7 @@ from .executions import Executions
 from .heap import keep_memory
 from .party import Party
 from .submissions import client_limits
+from .supply import DealerSupply, StoreSupply, Supply
 
 __all__ = ["SERVERS", "MachineConfig", "run"]
 
@@ -57,6 +60,8 @@ class MachineConfig:
     origin: str = ""
     """Where the address was written, for messages; stream_origin: where the second one was."""
     stream_origin: str = ""
+    material: str = ""
+    """The folder with a party's stored material; then no dealer is needed."""
 
 
 def run(
@@ -73,7 +78,8 @@ def run(
     keep_memory()
     _allow_connections()
     check_seconds(timeout=config.timeout, wait=config.wait)
-    others = [name for name in SERVERS if name != config.name]
+    others = [name for name in SERVERS if name != config.name and not (config.material and name == "dealer")]
+    store = Store(config.material, plan, int(config.name[1])) if config.material else None
     node = Node(Hello(config.name, plan.hash, FORMAT), config.keys, config.timeout)
     server: Party | Dealer | None = None
     try:
@@ -95,12 +101,16 @@ def run(
             server = Dealer(plan, node, lambda party, wait: MaterialSink(node, party, config.window, wait))
         else:
             channel = PeerChannel(node, "p1" if config.name == "p0" else "p0")
-            records = MaterialSource(node, config.window)
-            server = Party(Executions(plan, int(config.name[1]), node, channel, records))
+            supply = _supply(plan, config, node, store)
+            server = Party(Executions(plan, int(config.name[1]), node, channel, supply))
         server.serve()
     except PeerError as error:
         doing = server.doing if server else "the start"
         node.farewell(error.peer, error.op or doing or "between executions", str(error))
+        raise
+    except MaterialError as error:
+        doing = server.doing if server else "the start"
+        node.farewell("", doing, f"{config.name}: {error}", MATERIAL)
         raise
     except KeyboardInterrupt:
         node.farewell("", "", f"{config.name} was stopped")
@@ -111,6 +121,14 @@ def run(
         raise
     finally:
         node.close()
+        if store is not None:
+            store.close()
+
+
+def _supply(plan: Plan, config: MachineConfig, node: Node, store: Store | None) -> Supply:
+    if store is not None:
+        return StoreSupply(plan, int(config.name[1]), node, store)
+    return DealerSupply(plan, node, MaterialSource(node, config.window))
 
 
 @contextmanager
@@ -156,6 +174,7 @@ def main() -> None:
         timeout=given["timeout"],
         window=given["window"],
         wait=given["timeout"],
+        material=given["material"],
     )
 
     def addresses(own: str, stream: str) -> Mapping[str, str]:

@@ -16,8 +16,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from ..analysis.cost import material_bytes
 from ..analysis.units import human
@@ -27,11 +28,10 @@ from ..execution.keys import SEED_BYTES, SeedChain
 from ..plan import Plan, Procedure
 from .data import TAG_KEY_BYTES, DataWriter, Record, sync_folder
 from .faults import disk_faults
-from .ledger import Dealing, Identity, Ledger
+from .ledger import PARTIES, Dealing, Identity, Ledger
 
-__all__ = ["PARTIES", "Dealt", "deal", "dealing_order"]
+__all__ = ["Dealt", "deal", "dealing_order"]
 
-PARTIES = ("p0", "p1")
 ID_BYTES = 16
 SPARE_BYTES = 64 << 20  # of the disk, beside the material: ledgers, and what others write meanwhile
 
@@ -49,6 +49,10 @@ class Dealt:
     setups: int
     bytes: tuple[int, int]
     seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for `--json`."""
+        return {**asdict(self), "path": str(self.path)}
 
 
 def deal(

@@ -5,6 +5,7 @@ Every change is on the disk when the method that makes it returns. Seeds of reco
 the file and gone from the write-ahead log. Data files are `data.py`'s, what is done with a record `store.py`'s.
 
     next         the lowest record that may still be used
+    confirmed    what the other party's ledger stood at, at least, when this one last moved
     dealings     each with a seed chain of its own, which stands at `next` or, if that is higher, at its first record
     records      where each lies, with the tags of its pieces
     kept         files beside the ledger: parameters that roles provided, and what an execution of `setup` left
@@ -27,7 +28,10 @@ from ..execution.keys import SeedChain
 from .data import Record, sync_folder
 from .faults import disk_faults
 
-__all__ = ["FORMAT", "LEDGER", "Dealing", "Identity", "Kept", "Ledger"]
+__all__ = ["FORMAT", "LEDGER", "PARTIES", "Dealing", "Identity", "Kept", "Ledger"]
+
+PARTIES = ("p0", "p1")
+"""The folders of a dealing, by party."""
 
 LEDGER = "ledger.db"
 FORMAT = 1
@@ -37,7 +41,8 @@ APPLICATION = 0x4D50434D  # "MPCM", in the header of the SQLite file
 BUSY_SECONDS = 10.0  # for somebody who looks at the store to finish
 
 _SCHEMA = """
-CREATE TABLE store (id TEXT, party INTEGER, plan TEXT, name TEXT, tag_key BLOB, next INTEGER, whole INTEGER);
+CREATE TABLE store (id TEXT, party INTEGER, plan TEXT, name TEXT, tag_key BLOB, next INTEGER, confirmed INTEGER,
+    whole INTEGER);
 CREATE TABLE dealings (number INTEGER PRIMARY KEY, id TEXT, first INTEGER, records INTEGER, seed BLOB, used INTEGER);
 CREATE TABLE records (number INTEGER PRIMARY KEY, dealing INTEGER, procedure TEXT, file TEXT, start INTEGER,
     size INTEGER, seconds REAL, tags BLOB);
@@ -112,7 +117,7 @@ class Ledger:
             db.execute(f"PRAGMA application_id = {APPLICATION}")
             db.execute(f"PRAGMA user_version = {FORMAT}")
             row = identity.id, identity.party, identity.plan_hash, identity.plan_name, identity.tag_key
-            db.execute("INSERT INTO store VALUES (?, ?, ?, ?, ?, 0, 0)", row)
+            db.execute("INSERT INTO store VALUES (?, ?, ?, ?, ?, 0, 0, 0)", row)
             db.close()
             sync_folder(folder)
         return Ledger(folder)
@@ -128,6 +133,11 @@ class Ledger:
     def next(self) -> int:
         """The lowest record that may still be used."""
         return int(self._one("SELECT next FROM store"))
+
+    @property
+    def confirmed(self) -> int:
+        """At least where the other party's ledger stands."""
+        return int(self._one("SELECT confirmed FROM store"))
 
     @property
     def end(self) -> int:
@@ -181,16 +191,19 @@ class Ledger:
         with self._change():
             self._db.execute("UPDATE store SET whole = 1")
 
-    def advance(self, to: int, used: Mapping[int, int]) -> dict[int, SeedChain]:
+    def advance(self, to: int, confirmed: int, used: Mapping[int, int]) -> dict[int, SeedChain]:
         """Burns all records below `to`: their seeds are overwritten. Returns, by dealing, chains that stand where the
-        ledger's stood, for whoever may still use the records that it has just passed. used: dealing -> executions that
-        were completed since this was last said."""
+        ledger's stood, for whoever may still use the records that it has just passed.
+
+        confirmed: where the other party's ledger is known to stand. used: dealing -> executions that were completed
+        since this was last said.
+        """
         chains: dict[int, SeedChain] = {}
         identity = self.identity
         with self._change():
             start = self._one("SELECT next FROM store")
-            if to < start:
-                raise ValueError(f"the ledger stands at {start}; it does not go back to {to}")
+            if not start <= to <= self.end:
+                raise ValueError(f"the ledger stands at {start} of {self.end}; it does not go to {to}")
             query = "SELECT number, first, records, seed FROM dealings WHERE first < ? AND seed IS NOT NULL"
             for number, first, records, seed in self._db.execute(query, (to,)).fetchall():
                 at = max(0, start - first)
@@ -199,7 +212,7 @@ class Ledger:
                 self._db.execute("UPDATE dealings SET seed = ? WHERE number = ?", (left, number))
             for number, completed in used.items():
                 self._db.execute("UPDATE dealings SET used = used + ? WHERE number = ?", (completed, number))
-            self._db.execute("UPDATE store SET next = ?", (to,))
+            self._db.execute("UPDATE store SET next = ?, confirmed = max(confirmed, ?)", (to, confirmed))
         return chains
 
     def keep(self, kept: Kept) -> None:

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, MaterialError
+from ..plan import Plan
 from .data import DataFiles
-from .ledger import Ledger
-from .store import erase, locked, open_ledger
+from .ledger import PARTIES, Ledger
+from .store import Store, erase, locked, open_ledger
 
-__all__ = ["DealingStatus", "Status", "burn", "holds_parameters", "prune", "status", "verify"]
+__all__ = ["DealingStatus", "Status", "burn", "check_stores", "holds_parameters", "prune", "status", "verify"]
 
 
 @dataclass(frozen=True)
@@ -86,9 +87,22 @@ def status(path: str | os.PathLike[str]) -> Status:
         )
 
 
-def holds_parameters(path: str | os.PathLike[str], roles: tuple[str, ...]) -> bool:
-    """Whether a store holds the parameters of all these roles."""
-    return set(roles) <= set(status(path).parameters)
+def check_stores(folder: Path, plan: Plan) -> None:
+    """MaterialError unless there are a store of each party for this plan in the folder, of one dealing, which nobody
+    uses."""
+    ids = []
+    for party, name in enumerate(PARTIES):
+        store = Store(folder / name, plan, party)
+        ids.append(store.id)
+        store.close()
+    if ids[0] != ids[1]:
+        raise MaterialError(f"{folder}: p0's and p1's stores are of two different dealings; give both of one")
+
+
+def holds_parameters(folder: Path, plan: Plan) -> bool:
+    """Whether both stores in the folder hold the parameters of all roles that give some."""
+    roles = {role for p in plan.procedures if p.standing for role in plan.roles if plan.feeds_of(role, p.name)}
+    return all(roles <= set(status(folder / name).parameters) for name in PARTIES)
 
 
 def verify(path: str | os.PathLike[str], progress: Callable[[int, int], object] = lambda done, all_: None) -> list[str]:
@@ -135,7 +149,7 @@ def burn(path: str | os.PathLike[str], to: int) -> int:
         next_, end = ledger.next, ledger.end
         if not next_ <= to <= end:
             raise InputError(f"{path}: expected a record from {next_}, the next one, to {end}, found {to}")
-        ledger.advance(to, {})
+        ledger.advance(to, 0, {})
         data = DataFiles(path, ledger.identity.tag_key)
         erase(ledger, data, 0, to)
         return to - next_

@@ -65,6 +65,11 @@ class Store:
         self._rest = memoryview(b"")
 
     @property
+    def confirmed(self) -> int:
+        """Where the other party's ledger stood, at least, when ours last moved."""
+        return self._ledger.confirmed
+
+    @property
     def end(self) -> int:
         """One more than the last record."""
         return self.dealings[-1].end if self.dealings else 0
@@ -80,20 +85,16 @@ class Store:
 
     # -- keys ---------------------------------------------------------------------------------------------------------
 
-    def reserve(self, to: int) -> None:
-        """Burns all records below `to`, on the disk; their keys can be had from now on until the process ends."""
+    def reserve(self, to: int, confirmed: int) -> None:
+        """Burns all records below `to`, on the disk; their keys can be had from now on until the process ends.
+        confirmed: where the other party's ledger is known to stand."""
         if to <= self.next:
             return
-        for number, chain in self._ledger.advance(to, self._used).items():
+        for number, chain in self._ledger.advance(to, confirmed, self._used).items():
             self._chains.setdefault(number, chain)
         self._used = {}
         self._reserved = range(self._reserved.start, to)
         self.next = to
-
-    def pass_over(self, to: int) -> None:
-        """Burns all records below `to`, on the disk, without a way to use them."""
-        self.reserve(to)
-        self._reserved = range(max(to, self._reserved.start), self._reserved.stop)
 
     def key(self, number: int, procedure: str) -> bytes:
         """The material key of a reserved record, which is used up with all before it. MaterialError when there is no
@@ -150,9 +151,9 @@ class Store:
             raise MaterialError(f"{self.path}: the record ends too early, at {at}")
         return piece
 
-    def erase_passed(self) -> None:
-        """Erases the data of all records that can no longer be used, by us or after us."""
-        self._erase(self._reserved.start)
+    def erase_passed(self, to: int) -> None:
+        """Erases the data of the records below `to`, which will not be used."""
+        self._erase(min(to, self.next))
 
     def _erase(self, below: int) -> None:
         """Erases data of records below a number: a file as a whole where all its records are."""
@@ -185,7 +186,7 @@ class Store:
         """Lets go of the store. Closing again does nothing."""
         with suppress(MaterialError):
             if self._used:
-                self._ledger.advance(self.next, self._used)
+                self._ledger.advance(self.next, 0, self._used)
         self._used = {}
         self._resources.close()
 

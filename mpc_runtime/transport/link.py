@@ -17,18 +17,19 @@ from typing import Any
 
 import zmq
 
-from ..errors import PeerError
+from ..errors import MaterialError, PeerError
 from .channel import Buffer, as_bytes
 from .curve import TICKET_BYTES, KeyPair
 from .sealed import KEY_BYTES
 from .socket import Frames, configure, identify, receive
 from .stream import Stream
 
-__all__ = ["CONTROL", "Link", "Message", "is_control", "parse"]
+__all__ = ["CONTROL", "MATERIAL", "Link", "Message", "is_control", "parse"]
 
 GLANCE_MS = 200  # how often a machine that waits for another looks whether all are alive
 STREAM_SECONDS = 10.0  # for a server that has invited us to its second address to be there
 BODY_BYTES = 4 << 20  # JSON of a message between machines: grows with the number of roles and results
+MATERIAL = "material"  # the `error` of a refusal or farewell that is a MaterialError for whoever hears it
 CONTROL = b"\0"  # the first frame of a control message over CURVE
 
 _LINK_EVENTS = zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_AUTH
@@ -91,7 +92,7 @@ class Link:
         self.name = name
         self.address = address
         self.welcomed = False
-        self.failure: PeerError | None = None
+        self.failure: PeerError | MaterialError | None = None
         self._context = context
         self._stream_address = stream
         self._stream: Stream | None = None
@@ -138,7 +139,7 @@ class Link:
             if not isinstance(item, Message):
                 return item
             if item.kind == "refused":
-                self.failure = self.failure or PeerError(str(item.body.get("message")), self.name)
+                self.failure = self.failure or _refusal(self.name, item.body)
             elif item.kind == "failed":
                 self.failure = self.failure or _relayed(self.name, item.body)
             elif item.kind != "probe":
@@ -226,6 +227,8 @@ class Link:
                 while drain and self.next() is not None:
                     pass
                 self.failure = self.failure or PeerError(gone, self.name)
+        if isinstance(self.failure, MaterialError):
+            raise MaterialError(str(self.failure))
         if self.failure is not None:
             where = f" (at {at})" if str(at) and not self.failure.op else ""
             raise PeerError(f"{self.failure}{where}", self.failure.peer, self.failure.op or str(at))
@@ -235,8 +238,16 @@ class Link:
             end.close()
 
 
-def _relayed(reporter: str, body: Mapping[str, Any]) -> PeerError:
+def _refusal(server: str, body: Mapping[str, Any]) -> PeerError | MaterialError:
+    """Why a server takes nothing more from us."""
+    text = str(body.get("message"))
+    return MaterialError(f"{server}: {text}") if body.get("error") == MATERIAL else PeerError(text, server)
+
+
+def _relayed(reporter: str, body: Mapping[str, Any]) -> PeerError | MaterialError:
     """The error that another machine ended with; the culprit it names keeps the blame."""
+    if body.get("error") == MATERIAL:
+        return MaterialError(str(body.get("message")))
     peer, op = str(body.get("peer") or reporter), str(body.get("op") or "")
     text = str(body.get("message"))
     return PeerError(text if peer == reporter else f"{text} [reported by {reporter}]", peer, op)

@@ -226,9 +226,9 @@ class Node:
             return False
         return True
 
-    def refuse(self, route: bytes, message: str) -> None:
-        """Says no to a client, and ignores whatever else comes from its connection."""
-        self.answer(route, {"kind": "refused", "message": message})
+    def refuse(self, route: bytes, message: str, error: str = "") -> None:
+        """Says no to a client, and ignores whatever else comes from its connection. error: MATERIAL, if it is that."""
+        self.answer(route, {"kind": "refused", "message": message, "error": error})
         self.guests[route] = ""
         self._sweep()
 
@@ -332,11 +332,11 @@ class Node:
 
     # -- leaving --------------------------------------------------------------------------------------------------
 
-    def farewell(self, peer: str, op: str, message: str) -> None:
+    def farewell(self, peer: str, op: str, message: str, error: str = "") -> None:
         """Tells all who are connected why this machine ends: who is to blame (itself, if `peer` is empty), and
-        where.
+        where. error: MATERIAL, if it is that.
         """
-        body = {"kind": "failed", "peer": peer or self.hello.name, "op": op, "message": message}
+        body = {"kind": "failed", "peer": peer or self.hello.name, "op": op, "message": message, "error": error}
         for machine in self.met:
             with suppress(PeerError):
                 self.say(machine, body)
