@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from .data import TAG_KEY_BYTES, DataWriter, Record, sync_folder
 from .faults import disk_faults
 from .ledger import PARTIES, Dealing, Identity, Ledger
 
-__all__ = ["Dealt", "deal", "dealing_order"]
+__all__ = ["Dealt", "deal"]
 
 ID_BYTES = 16
 SPARE_BYTES = 64 << 20  # of the disk, beside the material: ledgers, and what others write meanwhile
@@ -67,17 +68,17 @@ def deal(
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:
             raise InputError(f"{name}: expected a whole number from 1, found {number!r}")
     path = Path(path)
-    order = dealing_order(plan, runs)
+    batch = _Batch.of(plan, runs)
     began = time.perf_counter()
-    sizes = _sizes(plan, order, setups)
+    sizes = [setups * batch.bytes(plan, party) for party in (0, 1)]
     _check_target(path, sum(sizes))
     identity = secrets.token_hex(ID_BYTES)
     with _whole(path) as folder:
         makers = [_StoreMaker(folder / name, plan, i, identity) for i, name in enumerate(PARTIES)]
         try:
-            done, all_ = 0, setups * len(order)
+            done, all_ = 0, setups * batch.records
             for number in range(setups):
-                for _ in _deal_once(plan, makers, number, order):
+                for _ in _deal_once(plan, makers, number, batch):
                     done += 1
                     progress(done, all_)
             for maker in makers:
@@ -88,19 +89,37 @@ def deal(
     return Dealt(path, identity, runs * setups, setups, (sizes[0], sizes[1]), time.perf_counter() - began)
 
 
-def dealing_order(plan: Plan, runs: int) -> list[Procedure]:
-    """The procedures of a dealing's records in order. A standing procedure without ops needs no record."""
-    odd = [p.name for p in plan.procedures if not p.ahead and not p.standing]
-    if odd:
-        raise InputError(f"{plan.name}: material for {odd[0]} is made when it is asked for, and cannot be stored")
-    standing = [p for p in plan.procedures if p.standing and p.ops]
-    return standing + [p for p in plan.procedures if p.ahead] * runs
+@dataclass(frozen=True)
+class _Batch:
+    """The records of a dealing in order: one of each standing procedure with ops, then `runs` of the one that is dealt
+    ahead."""
 
+    standing: tuple[Procedure, ...]
+    ahead: tuple[Procedure, ...]
+    runs: int
 
-def _sizes(plan: Plan, order: list[Procedure], setups: int) -> list[int]:
-    """Bytes of data for each party."""
-    each = {p.name: [material_bytes(plan, p, party) for party in (0, 1)] for p in plan.procedures}
-    return [setups * sum(each[p.name][party] for p in order) for party in (0, 1)]
+    @staticmethod
+    def of(plan: Plan, runs: int) -> _Batch:
+        odd = [p.name for p in plan.procedures if not p.ahead and not p.standing]
+        standing = tuple(p for p in plan.procedures if p.standing and p.ops)
+        if odd or len(standing) > 1:
+            name = odd[0] if odd else standing[1].name
+            raise InputError(f"{plan.name}: when {name} is executed is not known ahead, so it cannot be stored")
+        return _Batch(standing, tuple(p for p in plan.procedures if p.ahead), runs)
+
+    @property
+    def records(self) -> int:
+        return len(self.standing) + len(self.ahead) * self.runs
+
+    def procedures(self) -> Iterator[Procedure]:
+        yield from self.standing
+        for ahead in self.ahead:
+            yield from repeat(ahead, self.runs)
+
+    def bytes(self, plan: Plan, party: int) -> int:
+        """Of data for a party."""
+        standing = sum(material_bytes(plan, p, party) for p in self.standing)
+        return standing + self.runs * sum(material_bytes(plan, p, party) for p in self.ahead)
 
 
 def _check_target(path: Path, nbytes: int) -> None:
@@ -177,13 +196,13 @@ class _StoreMaker:
         self._ledger.close()
 
 
-def _deal_once(plan: Plan, makers: list[_StoreMaker], number: int, order: list[Procedure]) -> Iterator[None]:
+def _deal_once(plan: Plan, makers: list[_StoreMaker], number: int, batch: _Batch) -> Iterator[None]:
     """One dealing, record by record."""
     executor = DealerExecutor(plan)
-    first = number * len(order)
+    first = number * batch.records
     for maker in makers:
         maker.begin_dealing(number)
-    for place, procedure in enumerate(order):
+    for place, procedure in enumerate(batch.procedures()):
         keys = [maker.begin(first + place, place, procedure.name) for maker in makers]
         began = time.perf_counter()
         executor.execute(procedure.name, (keys[0], keys[1]), (makers[0].sink, makers[1].sink))

@@ -1,0 +1,83 @@
+"""Many random kills of parties with stored material, while clients ask.
+
+    python -m tests.fuzz.kills --kills 200 --seed 1
+
+At each, a random party is killed at a random moment, both are started again, and clients go on. In the end both
+journals and ledgers are read: no record, key or message was used twice (`tests/kills.py`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import tempfile
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from tests.kills import PARTIES, Deployment
+
+LONGEST_SECONDS = 0.6  # of life between two kills: some come before the parties have met, some in the middle of runs
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz.kills", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=int(time.time()), help="repeats the choices; the time if not given")
+    parser.add_argument("--clients", type=int, default=4)
+    options = parser.parse_args()
+    print(f"seed {options.seed}: {options.kills} kills, {options.clients} clients", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        found = storm(Path(folder), options.kills, options.seed, options.clients)
+    for name, count in sorted(found.items()):
+        print(f"{name:<14}{count:>8}")
+    return 0
+
+
+def storm(folder: Path, kills: int, seed: int, clients: int) -> Counter[str]:
+    """So many kills; what happened, after everything was checked."""
+    chance = random.Random(seed)
+    over = threading.Event()
+    answered: Counter[str] = Counter()
+    wrong: list[BaseException] = []
+    with Deployment(folder, runs=40 * kills, setups=2 + kills) as deployment:
+        deployment.provide()
+
+        def ask(number: int) -> None:
+            values = np.random.default_rng([seed, number])
+            try:
+                while not over.is_set():
+                    with deployment.session("client") as session:
+                        while not over.is_set():
+                            well = deployment.ask(session, values.uniform(-8, 8, 4))
+                            answered["answered" if well else "refused"] += 1
+                            if not well:
+                                break
+            except BaseException as error:
+                wrong.append(error)
+                over.set()
+
+        threads = [threading.Thread(target=ask, args=(i,)) for i in range(clients)]
+        for thread in threads:
+            thread.start()
+        try:
+            for _ in range(kills):
+                over.wait(chance.uniform(0, LONGEST_SECONDS) + chance.choice((0, 2, 4)))
+                if over.is_set():
+                    break
+                deployment.kill(chance.choice(PARTIES))
+            over.wait(5)
+        finally:
+            over.set()
+            for thread in threads:
+                thread.join()
+        if wrong:
+            raise wrong[0]
+    return deployment.check() + answered
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
