@@ -19,8 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from tests.kills import PARTIES, Deployment
+from tests.waiting import holds
 
-LONGEST_SECONDS = 0.6  # of life between two kills: some come before the parties have met, some in the middle of runs
+LONGEST_SECONDS = 0.05  # a kill comes at any moment of a run, or before the parties have met
 
 
 def main() -> int:
@@ -65,11 +66,12 @@ def storm(folder: Path, kills: int, seed: int, clients: int) -> Counter[str]:
             thread.start()
         try:
             for _ in range(kills):
-                over.wait(chance.uniform(0, LONGEST_SECONDS) + chance.choice((0, 2, 4)))
-                if over.is_set():
-                    break
+                more = answered["answered"] + chance.choice((0, 1, 2, 5, 12))
+                holds(lambda more=more: over.is_set() or answered["answered"] >= more)
+                over.wait(chance.uniform(0, LONGEST_SECONDS))
                 deployment.kill(chance.choice(PARTIES))
-            over.wait(5)
+            more = answered["answered"] + clients
+            holds(lambda: over.is_set() or answered["answered"] >= more)
         finally:
             over.set()
             for thread in threads:
