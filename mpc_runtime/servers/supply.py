@@ -235,7 +235,7 @@ class StoreSupply:
     def _position(self, offered: Mapping[str, Any]) -> tuple[int, int]:
         """The other party's `next` and `confirmed`."""
         found = offered.get("next"), offered.get("confirmed")
-        if not all(isinstance(n, int) and 0 <= n <= self._store.end for n in found):
+        if not all(type(n) is int and 0 <= n <= self._store.end for n in found):
             raise PeerError(f"{self._peer} sent a position {found} that its store cannot have", self._peer)
         return int(found[0]), int(found[1])  # type: ignore[arg-type]
 
@@ -282,7 +282,7 @@ class StoreSupply:
             return False
         to = message.body.get("next")
         most = self._store.next if self._number == 0 else self._store.end
-        if not isinstance(to, int) or not self._confirmed < to <= most:
+        if type(to) is not int or not self._confirmed < to <= most:
             raise PeerError(f"{self._peer} has persisted {to!r}, where {most} is the most", self._peer)
         if self._number == 1:
             self._persist(to)
