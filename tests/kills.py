@@ -44,6 +44,7 @@ TOP = Path(__file__).parents[1]
 GLANCE_SECONDS = 0.02
 READY_SECONDS = 60.0
 TIMEOUT = 10.0
+CLIENT_TIMEOUT = 3.0  # a hello to a party that is killed is lost, and nobody answers it
 SPARE_BYTES = 12  # a shorter message may well be sent twice
 
 
@@ -100,7 +101,7 @@ class Deployment:
 
         def connected() -> bool:
             try:
-                found.append(connect(self.cluster, PROGRAM, role=role, timeout=TIMEOUT))
+                found.append(connect(self.cluster, PROGRAM, role=role, timeout=CLIENT_TIMEOUT))
             except PeerError as error:
                 last[:] = [error]
             return bool(found)

@@ -24,7 +24,7 @@ from typing import Any
 
 import zmq
 
-from ..errors import InputError, PeerError
+from ..errors import InputError, MaterialError, PeerError
 from .channel import Buffer, as_bytes
 from .curve import Gatekeeper, KeyPair
 from .link import CONTROL, Link, Message, is_control, parse
@@ -338,7 +338,7 @@ class Node:
         """
         body = {"kind": "failed", "peer": peer or self.hello.name, "op": op, "message": message, "error": error}
         for machine in self.met:
-            with suppress(PeerError):
+            with suppress(PeerError, MaterialError):
                 self.say(machine, body)
         for route in [*(r for m, r in self.routes.items() if m not in self.met), *self.guests]:
             self.answer(route, body)
