@@ -106,13 +106,17 @@ class Party:
         if problem:
             self.node.refuse(message.route, problem)
             return
-        if self.plan.procedure(stage).standing:
+        procedure = self.plan.procedure(stage)
+        if procedure.standing and (lacking := self.executions.supply.lacks(procedure)):
+            self.node.refuse(message.route, lacking, MATERIAL)  # what stands goes on
+            return
+        if procedure.standing:
             self.executions.supply.remember(key, message.payload[0])
         self._submissions.add(key, Submission(message.route, message.payload[0], time.perf_counter()))
         if self.number == 1:
             self._tell("have", key)
         self._replace(stage, role)
-        if self.plan.procedure(stage).standing:
+        if procedure.standing:
             self.node.answer(message.route, {"kind": "held", "id": number})
 
     def _crowded(self, stage: str, role: str) -> bool:

@@ -90,6 +90,9 @@ class Supply(Protocol):
     def finished(self, index: int, procedure: Procedure) -> None:
         """An execution is complete, and its results have left."""
 
+    def lacks(self, procedure: Procedure) -> str:
+        """Why there can be no other execution of this standing procedure; empty while there can."""
+
     def remember(self, key: Key, payload: memoryview) -> None:
         """Parameters have arrived that stay with the parties; they are kept across restarts if we can."""
 
@@ -155,6 +158,9 @@ class DealerSupply:
 
     def finished(self, index: int, procedure: Procedure) -> None:
         pass
+
+    def lacks(self, procedure: Procedure) -> str:
+        return ""
 
     def remember(self, key: Key, payload: memoryview) -> None:
         pass
@@ -296,6 +302,9 @@ class StoreSupply:
         following = self._candidate(procedure)
         if following is not None and self._store.next < (to := self._block(following)):
             self._persist(to)
+
+    def lacks(self, procedure: Procedure) -> str:
+        return self._used_up(procedure) if procedure.ops and self._candidate(procedure) is None else ""
 
     def _block(self, index: int) -> int:
         """The end of a block that begins with this record; it leaves the next setup alone."""

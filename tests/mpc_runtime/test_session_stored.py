@@ -117,6 +117,17 @@ def test_damage_that_appears_meanwhile_is_typed_at_the_client(tmp_path: Path) ->
     assert all_gone(pids)
 
 
+def test_parameters_for_which_there_is_no_setup_are_refused_and_the_old_ones_go_on(tmp_path: Path) -> None:
+    material = dealt(tmp_path, runs=20)
+    with mpc.launch(PROGRAM, material=material) as session:
+        session.provide({"w": W})
+        assert_right(session, X[0], W)
+        with pytest.raises(MaterialError, match="no record is left for setup"):
+            session.provide({"w": -W})
+    with mpc.launch(PROGRAM, material=material) as session:
+        assert_right(session, X[1], W)
+
+
 @pytest.mark.parametrize("party", PARTIES)
 def test_a_kill_in_a_run_burns_its_record_at_both(tmp_path: Path, party: str) -> None:
     material = dealt(tmp_path, runs=40)
