@@ -100,6 +100,20 @@ def verify(folder: Path, as_json: bool) -> int:
     return 1 if wrong else 0
 
 
+@store.command(help="Move newly dealt material, in the folder NEW, to a store: at both parties, in one order.")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("new", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def add(folder: Path, new: Path, as_json: bool) -> None:
+    from mpc_runtime.store.adding import add as move
+
+    added = move(folder, new)
+    if as_json:
+        echo_json({"path": str(folder), "added": added})
+    else:
+        click.echo(f"{folder}: {added} records more")
+
+
 @store.command(help="Erase the data of records that can no longer be used. The store must not be in use.")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")

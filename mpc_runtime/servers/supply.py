@@ -16,7 +16,6 @@ that a process leaves behind is burnt.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
@@ -27,6 +26,7 @@ from ..errors import MaterialError, PeerError
 from ..execution.keys import SEED_BYTES, SeedChain
 from ..plan import Plan, Procedure
 from ..store.files import packed, unpacked
+from ..store.ledger import Dealing
 from ..store.store import Store
 from ..transport.channel import DealtRecords, Records
 from ..transport.link import Message
@@ -195,7 +195,8 @@ class StoreSupply:
         self._store = store
         self._lowest = store.next
         self._confirmed = 0  # below this, both ledgers have passed on the disk what was then reserved
-        self._dealing: int | None = None  # the one whose setup stands
+        self._dealing: Dealing | None = None  # the one whose setup stands
+        self._end = 0  # of the records that both parties have
         self._bound = any(p.standing and p.ops for p in plan.procedures)
 
     # -- the start ----------------------------------------------------------------------------------------------------
@@ -203,7 +204,7 @@ class StoreSupply:
     def offer(self) -> dict[str, Any]:
         return {
             "store": self._store.id,
-            "dealings": hashlib.sha256(",".join(d.id for d in self._store.dealings).encode()).hexdigest(),
+            "dealings": [dealing.id for dealing in self._store.dealings],
             "next": self._store.next,
             "confirmed": self._store.confirmed,
             "standing": self._facts(),
@@ -214,12 +215,12 @@ class StoreSupply:
         mine = self.offer()
         if not offered.get("store"):
             raise MaterialError(_unlike(self._node.hello.name))
-        for what in ("store", "dealings"):
-            if offered.get(what) != mine[what]:
-                raise MaterialError(
-                    f"{self._store.path}: p0's and p1's stores are of two different dealings ({what} {mine[what][:16]} "
-                    f"here, {str(offered.get(what))[:16]} at {self._peer}); give them the two that one `mpcc deal` made"
-                )
+        if offered["store"] != mine["store"]:
+            raise MaterialError(
+                f"{self._store.path}: p0's and p1's stores are of two different dealings ({mine['store'][:16]} here, "
+                f"{str(offered['store'])[:16]} at {self._peer}); give them the two that one `mpcc deal` made"
+            )
+        self._end = self._common(mine["dealings"], offered.get("dealings"))
         theirs = self._position(offered)
         for name, behind, least in (
             (self._peer, theirs[0], mine["confirmed"]),
@@ -236,7 +237,21 @@ class StoreSupply:
         if offered.get("standing") != mine["standing"] or self._stateful:
             self._store.kept.remove(SETUP)
         elif mine["standing"]:
-            self._dealing = self._store.dealing(max(each["record"] for each in mine["standing"].values())).number
+            self._dealing = self._store.dealing(max(each["record"] for each in mine["standing"].values()))
+
+    def _common(self, mine: list[str], theirs: object) -> int:
+        """The end of the dealings that both have. Either may have got others, which wait until the other has them."""
+        if not isinstance(theirs, list):
+            raise PeerError(f"{self._peer} sent no list of its dealings", self._peer)
+        end = 0
+        for dealing, other in zip(self._store.dealings, theirs, strict=False):
+            if dealing.id != other:
+                raise MaterialError(
+                    f"{self._store.path}: dealing {dealing.number} is {dealing.id[:16]} here and {str(other)[:16]} at "
+                    f"{self._peer}; add the same material in the same order at both parties"
+                )
+            end = dealing.end
+        return end
 
     def _position(self, offered: Mapping[str, Any]) -> tuple[int, int]:
         """The other party's `next` and `confirmed`."""
@@ -280,14 +295,14 @@ class StoreSupply:
         key = self._store.key(index, procedure.name)
         self._lowest = index + 1
         if procedure.standing:
-            self._dealing = self._store.dealing(index).number
+            self._dealing = self._store.dealing(index)
         return key
 
     def hear(self, message: Message) -> bool:
         if message.kind != "persisted":
             return False
         to = message.body.get("next")
-        most = self._store.next if self._number == 0 else self._store.end
+        most = self._store.next if self._number == 0 else self._end
         if type(to) is not int or not self._confirmed < to <= most:
             raise PeerError(f"{self._peer} has persisted {to!r}, where {most} is the most", self._peer)
         if self._number == 1:
@@ -312,8 +327,8 @@ class StoreSupply:
 
     def _candidate(self, procedure: Procedure) -> int | None:
         """The next record of a procedure; of one that needs a setup, for the setup that stands."""
-        bound = self._bound and not procedure.standing
-        return self._store.next_of(procedure.name, self._lowest, self._dealing if bound else None)
+        bound = self._dealing if self._bound and not procedure.standing else None
+        return self._store.next_of(procedure.name, self._lowest, bound.end if bound else self._end)
 
     def _persist(self, to: int) -> None:
         """Reserves our records below `to`, on the disk, and says so. p1 does what p0 has done."""
@@ -322,12 +337,12 @@ class StoreSupply:
 
     @property
     def _another_dealing(self) -> bool:
-        return any(d.first >= self._lowest for d in self._store.dealings if d.number != self._dealing)
+        return any(self._lowest <= d.first < self._end for d in self._store.dealings)
 
     def _used_up(self, procedure: Procedure) -> str:
         return (
             f"the stored material is used up: no record is left for {procedure.name} in {self._store.path}, of "
-            f"{self._store.end}; deal more with `mpcc deal`"
+            f"{self._store.end}; deal more with `mpcc deal`, and `mpcc store add` it at both parties"
         )
 
     # -- across restarts ----------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import errno
 import os
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from ..errors import MaterialError
 from ..transport.channel import Buffer, as_bytes
 from .faults import disk_faults
 
-__all__ = ["PIECE", "TAG_KEY_BYTES", "DataFiles", "DataWriter", "Record", "sync_folder"]
+__all__ = ["DATA_PREFIX", "PIECE", "TAG_KEY_BYTES", "DataFiles", "DataWriter", "Record", "sync_folder"]
 
 PIECE = 1 << 20
 """Bytes that are read, and checked, at once: large enough that their cost is that of their bytes."""
@@ -36,6 +36,9 @@ FILE_BYTES = 256 << 20
 """A data file ends with the record that reaches this size. It is removed as a whole when all its records are gone,
 which gives the space back on every file system."""
 
+DATA_PREFIX = "records-"
+"""Of the names of data files."""
+
 TAG_KEY_BYTES = 16
 _TAG_BYTES = 16
 _NONCE = struct.Struct("<QI")
@@ -44,11 +47,11 @@ _PUNCH_HOLE, _KEEP_SIZE = 2, 1  # fallocate(2)
 
 @dataclass(frozen=True)
 class Record:
-    """Where a record lies. number: its place among all of the store; dealing: the setup for whose masks it was made.
-    seconds: the dealer's time for it. tags: one for each piece."""
+    """Where a record lies. dealing: the one that it belongs to, by number; place: in that, from 0. seconds: the
+    dealer's time for it. tags: one for each piece."""
 
-    number: int
     dealing: int
+    place: int
     procedure: str
     file: str
     start: int
@@ -60,9 +63,11 @@ class Record:
 class DataWriter:
     """Appends records to data files of a folder; a `Sink` between `begin` and `end`."""
 
-    def __init__(self, folder: Path, dealing: int, tag_key: bytes) -> None:
+    def __init__(self, folder: Path, dealing: int, id_: str, tag_key: bytes) -> None:
+        """dealing: the number of the dealing, id_: its name, from which those of files are made."""
         self._folder = folder
         self._dealing = dealing
+        self._id = id_
         self._tags = AESGCM(tag_key)
         self._files = 0
         self._file = -1
@@ -73,11 +78,11 @@ class DataWriter:
         self._gathered_bytes = 0
         self._record_tags: list[bytes] = []
 
-    def begin(self, number: int, procedure: str) -> None:
-        """A record begins."""
+    def begin(self, place: int, procedure: str) -> None:
+        """A record begins, at this place of its dealing."""
         if self._file < 0 or self._size >= FILE_BYTES:
             self._next_file()
-        self._begun = number, procedure, self._size
+        self._begun = place, procedure, self._size
         self._record_tags = []
 
     def write(self, buffer: Buffer) -> None:
@@ -93,9 +98,9 @@ class DataWriter:
     def end(self, seconds: float) -> Record:
         """The record is complete."""
         self._flush()
-        number, procedure, start = self._begun
+        place, procedure, start = self._begun
         tags = b"".join(self._record_tags)
-        return Record(number, self._dealing, procedure, self._name, start, self._size - start, seconds, tags)
+        return Record(self._dealing, place, procedure, self._name, start, self._size - start, seconds, tags)
 
     def close(self) -> None:
         """What was written is on the disk when this returns. Closing again does nothing."""
@@ -111,7 +116,7 @@ class DataWriter:
     def _next_file(self) -> None:
         self.close()
         self._files += 1
-        self._name, self._size = f"records-{self._dealing:04}-{self._files:04}.bin", 0
+        self._name, self._size = f"{DATA_PREFIX}{self._id}-{self._files:04}.bin", 0
         path = self._folder / self._name
         with disk_faults(path, "be written"):
             self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
@@ -130,11 +135,11 @@ class DataWriter:
 
 
 class DataFiles:
-    """The data files of a folder, for reading and erasing. One record is read at a time."""
+    """The data files of a folder, for reading and erasing. One record is read at a time. tag_keys: by dealing."""
 
-    def __init__(self, folder: Path, tag_key: bytes) -> None:
+    def __init__(self, folder: Path, tag_keys: Mapping[int, bytes]) -> None:
         self._folder = folder
-        self._tags = AESGCM(tag_key)
+        self._tags = {dealing: AESGCM(key) for dealing, key in tag_keys.items()}
         self._open: dict[str, int] = {}
 
     def pieces(self, record: Record) -> Iterator[memoryview]:
@@ -147,11 +152,11 @@ class DataFiles:
                 data = self._read(record, offset, size)
             tag = record.tags[piece * _TAG_BYTES : (piece + 1) * _TAG_BYTES]
             try:
-                self._tags.decrypt(_NONCE.pack(record.number, piece), tag, data)
+                self._tags[record.dealing].decrypt(_NONCE.pack(record.place, piece), tag, data)
             except InvalidTag:
                 raise MaterialError(
-                    f"{path}: the data of record {record.number} is damaged; copy the file from the dealer's machine "
-                    "again if it is still there, or deal new material with `mpcc deal`"
+                    f"{path}: the data are damaged at byte {record.start + offset}; copy the file from the dealer's "
+                    "machine again if it is still there, or deal new material with `mpcc deal`"
                 ) from None
             yield data
 
@@ -202,7 +207,7 @@ class DataFiles:
         while filled < size:
             read = os.preadv(file, [data[filled:]], start + filled)
             if not read:
-                raise MaterialError(f"{self._folder / record.file}: ends within record {record.number}")
+                raise MaterialError(f"{self._folder / record.file}: ends within a record, at byte {start + filled}")
             filled += read
         return data
 

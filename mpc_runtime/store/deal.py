@@ -156,27 +156,27 @@ class _StoreMaker:
     """A store in the making. `sink` takes the record that was begun."""
 
     def __init__(self, folder: Path, plan: Plan, party: int, identity: str) -> None:
-        tag_key = secrets.token_bytes(TAG_KEY_BYTES)
         with disk_faults(folder, "be written"):
             folder.mkdir(mode=0o700)
         self._folder = folder
         self._plan_hash = plan.hash
-        self._ledger = Ledger.create(folder, Identity(identity, party, plan.hash, plan.name, tag_key))
-        self._tag_key = tag_key
+        self._ledger = Ledger.create(folder, Identity(identity, party, plan.hash, plan.name))
+        self._tag_key = b""
         self._seed = b""
         self._chain = SeedChain(b"", "")
         self._records: list[Record] = []
-        self.sink = DataWriter(folder, 0, tag_key)
+        self.sink = DataWriter(folder, 0, "", bytes(TAG_KEY_BYTES))
 
-    def begin_dealing(self, number: int) -> None:
+    def begin_dealing(self, number: int, id_: str) -> None:
+        self._tag_key = secrets.token_bytes(TAG_KEY_BYTES)
         self._seed = secrets.token_bytes(SEED_BYTES)
         self._chain = SeedChain(self._seed, self._plan_hash)
         self._records = []
-        self.sink = DataWriter(self._folder, number, self._tag_key)
+        self.sink = DataWriter(self._folder, number, id_, self._tag_key)
 
-    def begin(self, number: int, place: int, procedure: str) -> bytes:
+    def begin(self, place: int, procedure: str) -> bytes:
         """A record begins, at this place of its dealing; its key."""
-        self.sink.begin(number, procedure)
+        self.sink.begin(place, procedure)
         return self._chain.take(place, procedure)
 
     def end(self, seconds: float) -> None:
@@ -184,7 +184,8 @@ class _StoreMaker:
 
     def end_dealing(self, number: int, id_: str, first: int) -> None:
         self.sink.close()
-        self._ledger.add(Dealing(number, id_, first, len(self._records), 0), self._seed, self._records)
+        dealing = Dealing(number, id_, first, len(self._records), 0, self._tag_key)
+        self._ledger.add([(dealing, self._seed, self._records)])
 
     def complete(self) -> None:
         with disk_faults(self._folder, "be written"):
@@ -199,17 +200,16 @@ class _StoreMaker:
 def _deal_once(plan: Plan, makers: list[_StoreMaker], number: int, batch: _Batch) -> Iterator[None]:
     """One dealing, record by record."""
     executor = DealerExecutor(plan)
-    first = number * batch.records
+    first, id_ = number * batch.records, secrets.token_hex(ID_BYTES)
     for maker in makers:
-        maker.begin_dealing(number)
+        maker.begin_dealing(number, id_)
     for place, procedure in enumerate(batch.procedures()):
-        keys = [maker.begin(first + place, place, procedure.name) for maker in makers]
+        keys = [maker.begin(place, procedure.name) for maker in makers]
         began = time.perf_counter()
         executor.execute(procedure.name, (keys[0], keys[1]), (makers[0].sink, makers[1].sink))
         seconds = time.perf_counter() - began
         for maker in makers:
             maker.end(seconds)
         yield
-    id_ = secrets.token_hex(ID_BYTES)
     for maker in makers:
         maker.end_dealing(number, id_, first)

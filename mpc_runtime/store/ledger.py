@@ -18,7 +18,7 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -41,9 +41,9 @@ APPLICATION = 0x4D50434D  # "MPCM", in the header of the SQLite file
 BUSY_SECONDS = 10.0  # for somebody who looks at the store to finish
 
 _SCHEMA = """
-CREATE TABLE store (id TEXT, party INTEGER, plan TEXT, name TEXT, tag_key BLOB, next INTEGER, confirmed INTEGER,
-    whole INTEGER);
-CREATE TABLE dealings (number INTEGER PRIMARY KEY, id TEXT, first INTEGER, records INTEGER, seed BLOB, used INTEGER);
+CREATE TABLE store (id TEXT, party INTEGER, plan TEXT, name TEXT, next INTEGER, confirmed INTEGER, whole INTEGER);
+CREATE TABLE dealings (number INTEGER PRIMARY KEY, id TEXT, first INTEGER, records INTEGER, used INTEGER,
+    tag_key BLOB, seed BLOB, pending INTEGER);
 CREATE TABLE records (number INTEGER PRIMARY KEY, dealing INTEGER, procedure TEXT, file TEXT, start INTEGER,
     size INTEGER, seconds REAL, tags BLOB);
 CREATE TABLE kept (name TEXT PRIMARY KEY, file TEXT, size INTEGER, hash TEXT, facts TEXT);
@@ -58,10 +58,6 @@ class Identity:
     party: int
     plan_hash: str
     plan_name: str
-    tag_key: bytes
-
-    def __repr__(self) -> str:
-        return f"Identity({self.id[:16]}, party {self.party}, plan {self.plan_name} {self.plan_hash[:16]})"
 
 
 @dataclass(frozen=True)
@@ -74,6 +70,7 @@ class Dealing:
     first: int
     records: int
     used: int
+    tag_key: bytes = field(repr=False)
 
     @property
     def end(self) -> int:
@@ -116,8 +113,8 @@ class Ledger:
             db.executescript(f"BEGIN;{_SCHEMA}COMMIT;")
             db.execute(f"PRAGMA application_id = {APPLICATION}")
             db.execute(f"PRAGMA user_version = {FORMAT}")
-            row = identity.id, identity.party, identity.plan_hash, identity.plan_name, identity.tag_key
-            db.execute("INSERT INTO store VALUES (?, ?, ?, ?, ?, 0, 0, 0)", row)
+            row = identity.id, identity.party, identity.plan_hash, identity.plan_name
+            db.execute("INSERT INTO store VALUES (?, ?, ?, ?, 0, 0, 0)", row)
             db.close()
             sync_folder(folder)
         return Ledger(folder)
@@ -142,34 +139,42 @@ class Ledger:
     @property
     def end(self) -> int:
         """One more than the last record."""
-        return int(self._one("SELECT coalesce(max(first + records), 0) FROM dealings"))
+        return int(self._one("SELECT coalesce(max(first + records), 0) FROM dealings WHERE NOT pending"))
 
-    def dealings(self) -> list[Dealing]:
-        """In the order of their records."""
-        rows = self._rows("SELECT number, id, first, records, used FROM dealings ORDER BY number")
+    def dealings(self, pending: bool = False) -> list[Dealing]:
+        """In the order of their records. pending: those that are being moved here, and may not be used yet."""
+        columns = "number, id, first, records, used, tag_key"
+        rows = self._rows(f"SELECT {columns} FROM dealings WHERE pending = ? ORDER BY number", pending)
         return [Dealing(*row) for row in rows]
 
     def record(self, number: int) -> Record | None:
         """The record of this number, used or not; None where there is none."""
-        return next(self._records("WHERE number = ?", number), None)
+        return next(self._records("WHERE records.number = ?", number), None)
 
     def records(self, start: int = 0, end: int | None = None) -> Iterator[Record]:
         """Records from `start` on, below `end`, in order."""
-        return self._records(
-            "WHERE number >= ? AND number < ? ORDER BY number", start, self.end if end is None else end
-        )
+        below = self.end if end is None else end
+        return self._records("WHERE records.number >= ? AND records.number < ? ORDER BY records.number", start, below)
 
-    def next_of(self, procedure: str, start: int, dealing: int | None = None) -> Record | None:
-        """The first record of a procedure from `start` on, in one dealing if it is given."""
-        where = "WHERE procedure = ? AND number >= ?" + (" AND dealing = ?" if dealing is not None else "")
-        given = (procedure, start) if dealing is None else (procedure, start, dealing)
-        return next(self._records(f"{where} ORDER BY number LIMIT 1", *given), None)
+    def next_of(self, procedure: str, start: int, end: int) -> int | None:
+        """The first record of a procedure from `start` on, below `end`."""
+        where = "procedure = ? AND number >= ? AND number < ? ORDER BY number LIMIT 1"
+        rows = self._rows(f"SELECT number FROM records WHERE {where}", procedure, start, end)
+        return int(rows[0][0]) if rows else None
 
-    def count(self, procedure: str, start: int, dealing: int | None = None) -> int:
-        """How many records of a procedure there are from `start` on, in one dealing if it is given."""
-        where = "procedure = ? AND number >= ?" + (" AND dealing = ?" if dealing is not None else "")
-        given = (procedure, start) if dealing is None else (procedure, start, dealing)
-        return int(self._one(f"SELECT count(*) FROM records WHERE {where}", *given))
+    def count(self, procedure: str, start: int, end: int) -> int:
+        """How many records of a procedure there are from `start` on, below `end`."""
+        where = "procedure = ? AND number >= ? AND number < ?"
+        return int(self._one(f"SELECT count(*) FROM records WHERE {where}", procedure, start, end))
+
+    def seeds(self) -> dict[int, bytes]:
+        """By dealing, the seed of its first record, of those that are untouched. For whoever moves them elsewhere."""
+        rows = self._rows("SELECT number, seed FROM dealings WHERE first >= (SELECT next FROM store)")
+        return dict(rows)
+
+    def data_files(self) -> set[str]:
+        """The names of all data files that it knows."""
+        return {file for (file,) in self._rows("SELECT DISTINCT file FROM records")}
 
     def kept(self) -> list[Kept]:
         """The files beside the ledger."""
@@ -178,13 +183,25 @@ class Ledger:
 
     # -- what changes it ----------------------------------------------------------------------------------------------
 
-    def add(self, dealing: Dealing, seed: bytes, records: Iterable[Record]) -> None:
-        """A dealing whose data are on the disk."""
+    def add(self, given: Iterable[tuple[Dealing, bytes, Iterable[Record]]], pending: bool = False) -> None:
+        """Dealings whose data are on the disk, each with the seed of its first record. pending: they may not be used
+        until `admit`; they take the place of others that are."""
         with self._change():
-            row = dealing.number, dealing.id, dealing.first, dealing.records, seed, dealing.used
-            self._db.execute("INSERT INTO dealings VALUES (?, ?, ?, ?, ?, ?)", row)
-            rows = ((r.number, r.dealing, r.procedure, r.file, r.start, r.size, r.seconds, r.tags) for r in records)
-            self._db.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            self._db.execute("DELETE FROM records WHERE dealing IN (SELECT number FROM dealings WHERE pending)")
+            self._db.execute("DELETE FROM dealings WHERE pending")
+            for dealing, seed, records in given:
+                row = dealing.number, dealing.id, dealing.first, dealing.records, dealing.used, dealing.tag_key
+                self._db.execute("INSERT INTO dealings VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*row, seed, pending))
+                rows = (
+                    (dealing.first + r.place, dealing.number, r.procedure, r.file, r.start, r.size, r.seconds, r.tags)
+                    for r in records
+                )
+                self._db.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+
+    def admit(self) -> None:
+        """What was pending may be used."""
+        with self._change():
+            self._db.execute("UPDATE dealings SET pending = 0")
 
     def complete(self) -> None:
         """The store is whole."""
@@ -256,9 +273,10 @@ class Ledger:
             return self._db.execute(query, given).fetchall()
 
     def _records(self, where: str, *given: object) -> Iterator[Record]:
-        names = "number, dealing, procedure, file, start, size, seconds, tags"
+        names = "dealing, records.number - first, procedure, file, start, size, seconds, tags"
         with disk_faults(self._path, "be read"):
-            cursor = self._db.execute(f"SELECT {names} FROM records {where}", given)
+            tables = "records JOIN dealings ON dealings.number = dealing"
+            cursor = self._db.execute(f"SELECT {names} FROM {tables} {where}", given)
             while rows := cursor.fetchmany(256):
                 yield from (Record(*row) for row in rows)
 
@@ -273,7 +291,7 @@ class Ledger:
             )
 
     def _read_identity(self) -> Identity:
-        row = self._rows("SELECT id, party, plan, name, tag_key FROM store")
+        row = self._rows("SELECT id, party, plan, name FROM store")
         if len(row) != 1:
             raise MaterialError(f"{self._path}: the ledger is damaged; deal again with `mpcc deal`")
         return Identity(*row[0])

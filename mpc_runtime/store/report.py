@@ -12,9 +12,8 @@ from typing import Any
 
 from ..errors import InputError, MaterialError
 from ..plan import Plan
-from .data import DataFiles
 from .ledger import PARTIES, Ledger
-from .store import Store, erase, locked, open_ledger
+from .store import Store, data_files, erase, locked, open_ledger
 
 __all__ = ["DealingStatus", "Status", "burn", "check_stores", "holds_parameters", "prune", "status", "verify"]
 
@@ -64,7 +63,7 @@ def status(path: str | os.PathLike[str]) -> Status:
         procedures = sorted({record.procedure for record in ledger.records()})
         dealings = []
         for d in ledger.dealings():
-            left = {name: ledger.count(name, next_, d.number) for name in procedures}
+            left = {name: ledger.count(name, max(next_, d.first), d.end) for name in procedures}
             burnt = min(max(next_ - d.first, 0), d.records) - d.used
             dealings.append(DealingStatus(d.number, d.first, d.records, left, d.used, burnt))
         kept = {each.name: each for each in ledger.kept()}
@@ -112,15 +111,15 @@ def verify(path: str | os.PathLike[str], progress: Callable[[int, int], object] 
     wrong = []
     with _ledger(path) as ledger:
         start, end = ledger.next, ledger.end
-        data = DataFiles(path, ledger.identity.tag_key)
+        data = data_files(path, ledger)
         try:
-            for record in ledger.records(start):
+            for done, record in enumerate(ledger.records(start), 1):
                 try:
                     for _ in data.pieces(record):
                         pass
                 except MaterialError as error:
                     wrong.append(str(error))
-                progress(record.number + 1 - start, end - start)
+                progress(done, end - start)
         finally:
             data.close()
         for kept in ledger.kept():
@@ -136,7 +135,7 @@ def prune(path: str | os.PathLike[str]) -> int:
     path = Path(path)
     with _ledger(path) as ledger, locked(path):
         before = _blocks(path)
-        data = DataFiles(path, ledger.identity.tag_key)
+        data = data_files(path, ledger)
         erase(ledger, data, 0, ledger.next)
         return max(0, before - _blocks(path))
 
@@ -150,7 +149,7 @@ def burn(path: str | os.PathLike[str], to: int) -> int:
         if not next_ <= to <= end:
             raise InputError(f"{path}: expected a record from {next_}, the next one, to {end}, found {to}")
         ledger.advance(to, 0, {})
-        data = DataFiles(path, ledger.identity.tag_key)
+        data = data_files(path, ledger)
         erase(ledger, data, 0, to)
         return to - next_
 

@@ -29,7 +29,7 @@ from .faults import disk_faults
 from .files import KeptFiles
 from .ledger import LEDGER, Dealing, Ledger
 
-__all__ = ["LOCK", "Store", "erase", "locked", "open_ledger"]
+__all__ = ["LOCK", "Store", "data_files", "erase", "locked", "open_ledger"]
 
 LOCK = "lock"
 
@@ -47,11 +47,11 @@ class Store:
         try:
             _check_owner(self.path, self._ledger, plan, party)
             self._resources.enter_context(locked(self.path))
-            self._data = DataFiles(self.path, self._ledger.identity.tag_key)
-            self._resources.callback(self._data.close)
             self.next = self._ledger.next
             """The lowest record whose key the ledger still has."""
             self.dealings = self._ledger.dealings()
+            self._data = data_files(self.path, self._ledger)
+            self._resources.callback(self._data.close)
             self._check_data()
             self.kept = KeptFiles(self.path, self._ledger)
             self._erased = self._first_there()
@@ -60,7 +60,7 @@ class Store:
             raise
         self._chains: dict[int, SeedChain] = {}
         self._reserved = range(self.next, self.next)
-        self._reading: Record | None = None
+        self._reading: tuple[int, Record] | None = None
         self._pieces: Iterator[memoryview] = iter(())
         self._rest = memoryview(b"")
 
@@ -78,10 +78,9 @@ class Store:
         """The dealing of record `number`."""
         return next(dealing for dealing in self.dealings if dealing.first <= number < dealing.end)
 
-    def next_of(self, procedure: str, start: int, dealing: int | None = None) -> int | None:
-        """The first record of a procedure from `start` on, in one dealing if it is given; None when there is none."""
-        record = self._ledger.next_of(procedure, start, dealing)
-        return record.number if record else None
+    def next_of(self, procedure: str, start: int, end: int) -> int | None:
+        """The first record of a procedure from `start` on, below `end`; None when there is none."""
+        return self._ledger.next_of(procedure, start, end)
 
     # -- keys ---------------------------------------------------------------------------------------------------------
 
@@ -103,7 +102,7 @@ class Store:
         if record is None or record.procedure != procedure or number not in self._reserved:
             raise MaterialError(f"{self.path}: no record {number} for {procedure} that may be used")
         self._reserved = range(number + 1, self._reserved.stop)
-        return self._chains[record.dealing].take(number - self.dealing(number).first, procedure)
+        return self._chains[record.dealing].take(record.place, procedure)
 
     # -- data: the `Records` of an execution --------------------------------------------------------------------------
 
@@ -113,7 +112,7 @@ class Store:
         if record is None or record.procedure != procedure:
             raise MaterialError(f"{self.path}: no record {index} for {procedure}, at {at}")
         self._erase(index)
-        self._reading = record
+        self._reading = index, record
         self._pieces, self._rest = self._data.pieces(record), memoryview(b"")
 
     def read(self, nbytes: int, at: object) -> memoryview:
@@ -136,13 +135,13 @@ class Store:
 
     def finish(self, at: object) -> dict[str, Any]:
         """Ends the record: it is erased. What the dealer said of it; MaterialError if there is more of it."""
-        record = self._reading
-        assert record is not None, "open a record first"
+        assert self._reading is not None, "open a record first"
+        index, record = self._reading
         if self._rest.nbytes or next(self._pieces, None) is not None:
-            raise MaterialError(f"{self.path}: record {record.number} is longer than the plan's, found at {at}")
+            raise MaterialError(f"{self.path}: record {index} is longer than the plan's, found at {at}")
         self._reading = None
         self._used[record.dealing] = self._used.get(record.dealing, 0) + 1
-        self._erase(record.number + 1)
+        self._erase(index + 1)
         return {"seconds": record.seconds, "bytes": record.size}
 
     def _piece(self, at: object) -> memoryview:
@@ -165,11 +164,11 @@ class Store:
     def _first_there(self) -> int:
         """The first record whose data file is there."""
         files: dict[str, bool] = {}
-        for record in self._ledger.records(0, self.next):
+        for number, record in enumerate(self._ledger.records(0, self.next)):
             if record.file not in files:
                 files[record.file] = (self.path / record.file).exists()
             if files[record.file]:
-                return record.number
+                return number
         return self.next
 
     # -- the folder ---------------------------------------------------------------------------------------------------
@@ -207,6 +206,11 @@ def open_ledger(path: Path) -> Ledger:
         ledger.close()
         raise MaterialError(f"{path}: dealing this store was interrupted; remove it and run `mpcc deal` again")
     return ledger
+
+
+def data_files(path: Path, ledger: Ledger) -> DataFiles:
+    """The data files that a ledger knows."""
+    return DataFiles(path, {dealing.number: dealing.tag_key for dealing in ledger.dealings()})
 
 
 def last_of_files(ledger: Ledger, start: int) -> dict[str, Record]:

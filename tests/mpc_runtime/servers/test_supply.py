@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from mpc_runtime import MaterialError, PeerError
 from mpc_runtime.plan import Procedure
 from mpc_runtime.servers.supply import BLOCK, DealerSupply, StoreSupply, UsedUp
+from mpc_runtime.store.adding import add
 from mpc_runtime.store.store import Store
 from mpc_runtime.transport.link import Message
 from tests.mpc_runtime.store.stored import PARTIES, PLAN, dealt
@@ -315,3 +316,36 @@ def test_a_confirmation_that_nobody_asked_for_is_the_peers_fault(tmp_path: Path,
         with pytest.raises(PeerError, match=f"{PARTIES[party]} has persisted"):
             pair.supplies[receiver].hear(Message(PARTIES[party], b"", {"kind": "persisted", "next": sent}))
     pair.close()
+
+
+# -- added material ---------------------------------------------------------------------------------------------------
+
+
+def test_what_was_added_is_used_when_both_have_it(tmp_path: Path) -> None:
+    pair = uses(tmp_path, runs=2, setups=1)
+    for procedure in (SETUP, RUN, RUN):
+        pair.execute(procedure)
+    pair.close()
+    (tmp_path / "more").mkdir()
+    more = dealt(tmp_path / "more", runs=2)
+    add(pair.material / "p0", more / "p0")
+    pair.start()
+    with pytest.raises(UsedUp) as error:
+        pair.supplies[0].next_index(RUN)
+    assert not error.value.renewable
+    pair.close()
+    add(pair.material / "p1", more / "p1")
+    pair.start()
+    assert [pair.execute(procedure) for procedure in (SETUP, RUN, RUN)] == [3, 4, 5]
+    pair.close()
+
+
+def test_what_was_added_in_another_order_is_refused(tmp_path: Path) -> None:
+    material = dealt(tmp_path)
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        dealt(tmp_path / name)
+    for party, order in zip(PARTIES, (("one", "two"), ("two", "one")), strict=True):
+        for name in order:
+            add(material / party, tmp_path / name / "material" / party)
+    refused(Pair(material, begin=False), "add the same material in the same order at both parties")

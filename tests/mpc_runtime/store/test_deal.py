@@ -109,8 +109,8 @@ def test_an_interrupted_dealing_leaves_nothing(tmp_path: Path, error: type[BaseE
 def test_a_store_that_was_not_finished_is_none(tmp_path: Path) -> None:
     folder = tmp_path / "p0"
     folder.mkdir(mode=0o700)
-    ledger = Ledger.create(folder, Identity("ab", 0, PLAN.hash, PLAN.name, bytes(16)))
-    ledger.add(Dealing(0, "cd", 0, 0, 0), bytes(16), [])
+    ledger = Ledger.create(folder, Identity("ab", 0, PLAN.hash, PLAN.name))
+    ledger.add([(Dealing(0, "cd", 0, 0, 0, bytes(16)), bytes(16), [])])
     ledger.close()
     with pytest.raises(MaterialError, match="was interrupted; remove it and run `mpcc deal` again"):
         Store(folder, PLAN, 0)

@@ -24,10 +24,10 @@ END = sum(SIZES)
 
 def ledger(folder: Path) -> Ledger:
     """Three dealings whose seeds a test knows."""
-    made = Ledger.create(folder, Identity("ab" * 16, 0, HASH, "plan", bytes(16)))
+    made = Ledger.create(folder, Identity("ab" * 16, 0, HASH, "plan"))
     first = 0
     for number, (seed, records) in enumerate(zip(SEEDS, SIZES, strict=True)):
-        made.add(Dealing(number, f"{number}", first, records, 0), seed, [])
+        made.add([(Dealing(number, f"{number}", first, records, 0, bytes(16)), seed, [])])
         first += records
     made.complete()
     return made
@@ -91,7 +91,7 @@ def test_a_change_that_fails_changes_nothing(tmp_path: Path) -> None:
     found = ledger(tmp_path)
     before = found.dealings()
     with pytest.raises(MaterialError):
-        found.add(Dealing(0, "again", 0, 1, 0), bytes(16), [])
+        found.add([(Dealing(0, "again", 0, 1, 0, bytes(16)), bytes(16), [])])
     assert found.dealings() == before
     found.close()
 
@@ -108,7 +108,7 @@ def test_a_full_disk_is_said_so(tmp_path: Path) -> None:
     found = ledger(tmp_path)
     found._db.execute(f"PRAGMA max_page_count = {found._one('PRAGMA page_count')}")
     with pytest.raises(MaterialError, match="the disk is full"):
-        found.add(Dealing(9, "x" * 100_000, 99, 1, 0), bytes(16), [])
+        found.add([(Dealing(9, "x" * 100_000, 99, 1, 0, bytes(16)), bytes(16), [])])
     assert len(found.dealings()) == 3
     found.close()
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from mpc_runtime import InputError, MaterialError
 from mpc_runtime.store import data
 from mpc_runtime.store.data import TAG_KEY_BYTES, DataFiles, DataWriter, Record
+from mpc_runtime.store.ledger import Ledger
 from mpc_runtime.store.report import burn, check_stores, prune, status, verify
 from mpc_runtime.store.store import Store
 from tests.mpc_runtime.store.stored import OTHER, PLAN, dealt
@@ -48,6 +49,14 @@ def bytes_of(store: Store, number: int) -> bytes:
     return (store.path / record.file).read_bytes()[record.start : record.start + record.size]
 
 
+def files_of(material: Path, dealing: int) -> str:
+    """A pattern of the names of a dealing's data files."""
+    ledger = Ledger(material / "p0")
+    found = ledger.dealings()[dealing].id
+    ledger.close()
+    return f"records-{found}-*"
+
+
 # -- data -------------------------------------------------------------------------------------------------------------
 
 
@@ -59,7 +68,7 @@ def test_what_is_written_is_read(data_: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patched:
         patched.setattr(data, "PIECE", 16)
         patched.setattr(data, "FILE_BYTES", 50)
-        writer = DataWriter(Path(name), 0, KEY)
+        writer = DataWriter(Path(name), 0, "d", KEY)
         records, contents = [], []
         for number, size in enumerate(sizes):
             content = os.urandom(size)
@@ -72,7 +81,7 @@ def test_what_is_written_is_read(data_: st.DataObject) -> None:
             records.append(writer.end(0.0))
             contents.append(content)
         writer.close()
-        files = DataFiles(Path(name), KEY)
+        files = DataFiles(Path(name), {0: KEY})
         assert [b"".join(files.pieces(record)) for record in records] == contents
         files.close()
 
@@ -81,14 +90,14 @@ def test_what_is_written_is_read(data_: st.DataObject) -> None:
 def test_an_erased_record_is_gone_and_its_neighbours_are_not(tmp_path: Path, monkeypatch, hole: bool) -> None:
     if not hole:
         monkeypatch.setattr(data, "_punch_hole", lambda *_: False)
-    writer = DataWriter(tmp_path, 0, KEY)
+    writer = DataWriter(tmp_path, 0, "d", KEY)
     records = []
     for number in range(3):
         writer.begin(number, "run")
         writer.write(os.urandom(10_000))
         records.append(writer.end(0.0))
     writer.close()
-    files = DataFiles(tmp_path, KEY)
+    files = DataFiles(tmp_path, {0: KEY})
     files.erase(records[1])
     there = (tmp_path / records[1].file).read_bytes()
     assert there[10_000:20_000] == bytes(10_000)
@@ -99,7 +108,7 @@ def test_an_erased_record_is_gone_and_its_neighbours_are_not(tmp_path: Path, mon
 @pytest.mark.parametrize("at", [0, 40, 99])
 def test_a_damaged_piece_is_never_handed_out(tmp_path: Path, monkeypatch, at: int) -> None:
     monkeypatch.setattr(data, "PIECE", 16)
-    writer = DataWriter(tmp_path, 0, KEY)
+    writer = DataWriter(tmp_path, 0, "d", KEY)
     writer.begin(0, "run")
     writer.write(os.urandom(100))
     record = writer.end(0.0)
@@ -108,15 +117,15 @@ def test_a_damaged_piece_is_never_handed_out(tmp_path: Path, monkeypatch, at: in
     content = bytearray(path.read_bytes())
     content[at] ^= 1
     path.write_bytes(content)
-    pieces = DataFiles(tmp_path, KEY).pieces(record)
+    pieces = DataFiles(tmp_path, {0: KEY}).pieces(record)
     for _ in range(at // 16):
         next(pieces)
-    with pytest.raises(MaterialError, match="the data of record 0 is damaged; copy the file"):
+    with pytest.raises(MaterialError, match=f"the data are damaged at byte {at // 16 * 16}; copy the file"):
         next(pieces)
 
 
 def test_a_record_in_the_place_of_another_is_found(tmp_path: Path) -> None:
-    writer = DataWriter(tmp_path, 0, KEY)
+    writer = DataWriter(tmp_path, 0, "d", KEY)
     records = []
     for number in range(2):
         writer.begin(number, "run")
@@ -124,9 +133,9 @@ def test_a_record_in_the_place_of_another_is_found(tmp_path: Path) -> None:
         records.append(writer.end(0.0))
     writer.close()
     one, two = records
-    swapped = Record(1, 0, "run", one.file, one.start, one.size, 0.0, one.tags)
-    with pytest.raises(MaterialError, match="record 1 is damaged"):
-        next(DataFiles(tmp_path, KEY).pieces(swapped))
+    swapped = Record(0, 1, "run", one.file, one.start, one.size, 0.0, one.tags)
+    with pytest.raises(MaterialError, match="the data are damaged at byte 0"):
+        next(DataFiles(tmp_path, {0: KEY}).pieces(swapped))
     assert two.start == 64
 
 
@@ -168,11 +177,11 @@ def test_a_record_is_read_as_it_was_written_and_then_gone(material: Path) -> Non
 
 def test_a_file_goes_with_its_last_record(material: Path) -> None:
     store = Store(material / "p0", PLAN, 0)
-    files = sorted(file.name for file in (material / "p0").glob("records-*"))
+    later = [file.name for file in (material / "p0").glob(files_of(material, 1))]
     store.reserve(6, 0)
     store.key(5, "run")
     read(store, 5, "run")
-    assert sorted(file.name for file in (material / "p0").glob("records-*")) == files[1:]
+    assert [file.name for file in (material / "p0").glob("records-*")] == later
     store.close()
     assert verify(material / "p0") == []
 
@@ -258,7 +267,7 @@ def test_a_store_that_others_can_read(material: Path, path: str) -> None:
 
 
 def test_data_that_were_cut_short_or_lost(material: Path) -> None:
-    file = next((material / "p0").glob("records-0001-*"))
+    file = next((material / "p0").glob(files_of(material, 1)))
     content = file.read_bytes()
     file.write_bytes(content[:-1])
     with pytest.raises(
@@ -273,13 +282,11 @@ def test_data_that_were_cut_short_or_lost(material: Path) -> None:
 
 
 def test_damage_is_found_without_using_anything(material: Path) -> None:
-    file = next((material / "p0").glob("records-0000-*"))
+    file = next((material / "p0").glob(files_of(material, 0)))
     content = bytearray(file.read_bytes())
     content[3] ^= 128
     file.write_bytes(content)
-    assert [problem.split(";")[0] for problem in verify(material / "p0")] == [
-        f"{file}: the data of record 1 is damaged"
-    ]
+    assert [problem.split(";")[0] for problem in verify(material / "p0")] == [f"{file}: the data are damaged at byte 0"]
     assert status(material / "p0").next == 0
 
 
