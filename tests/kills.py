@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -38,6 +37,7 @@ from mpc_runtime.store.report import status
 from mpc_runtime.transport.channel import Buffer, as_bytes
 from mpc_runtime.transport.records import PeerChannel
 from tests.mpc_runtime.store.stored import PARTIES, PLAN, PROGRAM, expected
+from tests.terminal import free_port
 from tests.waiting import holds
 
 TOP = Path(__file__).parents[1]
@@ -58,7 +58,7 @@ class Deployment:
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._over = threading.Event()
         self._manager = threading.Thread(target=self._manage)
-        write_cluster(self.cluster, PLAN.roles, _free_ports(3))
+        write_cluster(self.cluster, PLAN.roles, free_port())
         deal(PLAN, folder / "material", runs, setups)
         PLAN.save(folder / "plan")
 
@@ -174,21 +174,6 @@ def journal(executions: type[Executions], channel: type[PeerChannel], path: Path
 
     executions._keys = noted_keys  # type: ignore[method-assign]
     channel.send = noted_send  # type: ignore[method-assign]
-
-
-def _free_ports(count: int) -> int:
-    """The first of so many ports in a row that nobody uses just now."""
-    while True:
-        with socket.socket() as first:
-            first.bind(("127.0.0.1", 0))
-            port = int(first.getsockname()[1])
-        try:
-            for other in range(port, port + count):
-                with socket.socket() as each:
-                    each.bind(("127.0.0.1", other))
-        except (OSError, OverflowError):
-            continue
-        return port
 
 
 def main(folder: Path, number: int) -> None:

@@ -48,11 +48,17 @@ def free_port() -> int:
 
 
 @contextmanager
-def started(folder: Path, file: str) -> Iterator[dict[str, subprocess.Popen[str]]]:
-    """The three servers of folder's cluster.toml; what they say goes to NAME.log."""
+def started(folder: Path, file: str, material: str = "") -> Iterator[dict[str, subprocess.Popen[str]]]:
+    """The three servers of folder's cluster.toml, or with stored material the two parties; what they say goes to
+    NAME.log."""
     processes = {}
+    servers = {
+        name: [*words, "--material", f"{material}/{name}"] if material else words
+        for name, words in SERVERS.items()
+        if not (material and name == "dealer")
+    }
     try:
-        for name, words in SERVERS.items():
+        for name, words in servers.items():
             with (folder / f"{name}.log").open("w") as log:
                 processes[name] = subprocess.Popen(
                     command(*words, file), cwd=folder, env=environment(), stderr=log, text=True

@@ -20,10 +20,11 @@ __all__ = ["DealingStatus", "Status", "burn", "check_stores", "holds_parameters"
 
 @dataclass(frozen=True)
 class DealingStatus:
-    """One dealing of a store. left: records by procedure that may still be used; burnt: those that were passed over,
-    interrupted, or reserved by a process that ended."""
+    """One dealing of a store; both parties have it under this id. left: records by procedure that may still be used;
+    burnt: those that were passed over, interrupted, or reserved by a process that ended."""
 
     number: int
+    id: str
     first: int
     records: int
     left: dict[str, int]
@@ -65,7 +66,7 @@ def status(path: str | os.PathLike[str]) -> Status:
         for d in ledger.dealings():
             left = {name: ledger.count(name, max(next_, d.first), d.end) for name in procedures}
             burnt = min(max(next_ - d.first, 0), d.records) - d.used
-            dealings.append(DealingStatus(d.number, d.first, d.records, left, d.used, burnt))
+            dealings.append(DealingStatus(d.number, d.id, d.first, d.records, left, d.used, burnt))
         kept = {each.name: each for each in ledger.kept()}
         roles = dict.fromkeys(str(each.facts["role"]) for each in kept.values() if "role" in each.facts)
         state = kept.get("setup")

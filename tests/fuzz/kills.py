@@ -21,6 +21,7 @@ import numpy as np
 from tests.kills import PARTIES, Deployment
 from tests.waiting import holds
 
+RUNS = 300  # of each setup; a kill while one is executed burns them all
 LONGEST_SECONDS = 0.05  # a kill comes at any moment of a run, or before the parties have met
 
 
@@ -44,7 +45,7 @@ def storm(folder: Path, kills: int, seed: int, clients: int) -> Counter[str]:
     over = threading.Event()
     answered: Counter[str] = Counter()
     wrong: list[BaseException] = []
-    with Deployment(folder, runs=40 * kills, setups=2 + kills) as deployment:
+    with Deployment(folder, runs=RUNS, setups=4 + kills // 4) as deployment:
         deployment.provide()
 
         def ask(number: int) -> None:
@@ -65,11 +66,14 @@ def storm(folder: Path, kills: int, seed: int, clients: int) -> Counter[str]:
         for thread in threads:
             thread.start()
         try:
-            for _ in range(kills):
+            for number in range(kills):
                 more = answered["answered"] + chance.choice((0, 1, 2, 5, 12))
                 holds(lambda more=more: over.is_set() or answered["answered"] >= more)
-                over.wait(chance.uniform(0, LONGEST_SECONDS))
+                over.wait(chance.uniform(0, RUNS = 300  # of each setup; a kill while one is executed burns them all
+LONGEST_SECONDS))
                 deployment.kill(chance.choice(PARTIES))
+                if number % 20 == 19:
+                    print(f"{number + 1} kills, {answered['answered']} answers", flush=True)
             more = answered["answered"] + clients
             holds(lambda: over.is_set() or answered["answered"] >= more)
         finally:
