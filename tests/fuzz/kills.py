@@ -69,8 +69,7 @@ def storm(folder: Path, kills: int, seed: int, clients: int) -> Counter[str]:
             for number in range(kills):
                 more = answered["answered"] + chance.choice((0, 1, 2, 5, 12))
                 holds(lambda more=more: over.is_set() or answered["answered"] >= more)
-                over.wait(chance.uniform(0, RUNS = 300  # of each setup; a kill while one is executed burns them all
-LONGEST_SECONDS))
+                over.wait(chance.uniform(0, LONGEST_SECONDS))
                 deployment.kill(chance.choice(PARTIES))
                 if number % 20 == 19:
                     print(f"{number + 1} kills, {answered['answered']} answers", flush=True)
