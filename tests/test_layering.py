@@ -26,7 +26,7 @@ RUNTIME = {
     "transport": {"errors"},
     "roles": {"analysis", "encoding", "errors", "execution", "limits", "plan", "transport"},
     "store": {"analysis", "errors", "execution", "plan", "transport"},
-    "servers": {"encoding", "errors", "execution", "limits", "plan", "store", "transport"},
+    "servers": {"analysis", "encoding", "errors", "execution", "limits", "plan", "store", "transport"},
     "deployment": {"errors", "limits", "plan", "roles", "servers", "transport"},
     "sessions": {"analysis", "deployment", "encoding", "errors", "execution", "limits", "plan", "roles", "store"},
 }

@@ -85,6 +85,11 @@ def _server_options(command: click.decorators.FC) -> click.decorators.FC:
 @click.option(
     "--material", type=click.Path(path_type=Path), help="The party's stored material: with it, no dealer is needed."
 )
+@click.option(
+    "--low-water",
+    type=click.IntRange(1),
+    help="With --material and a dealer that is running: below so many runs, it deals as many more.",
+)
 def party(
     number: str,
     file: Path,
@@ -96,8 +101,11 @@ def party(
     wait: float,
     window: int,
     material: Path | None,
+    low_water: int | None,
 ) -> None:
-    _serve(f"p{number}", file, dims, network, cluster, key, timeout, wait, window, material)
+    if low_water is not None and material is None:
+        raise click.UsageError("--low-water is for a party with --material")
+    _serve(f"p{number}", file, dims, network, cluster, key, timeout, wait, window, material, low_water or 0)
 
 
 @click.command(help="Start the dealer. It runs until you stop it or a party is gone.")
@@ -127,6 +135,7 @@ def _serve(
     wait: float,
     window: int,
     material: Path | None = None,
+    low_water: int = 0,
 ) -> None:
     from mpc_runtime.deployment.cluster import key_path, load_cluster, load_key
     from mpc_runtime.servers.process import SERVERS, run
@@ -136,8 +145,9 @@ def _serve(
     keys = load_key(key or key_path(machines.path, name))
     config = machines.machine(name, keys, timeout, window << 20, wait)
     if material is not None:
-        config = replace(config, material=str(material))
-    others = " and ".join(each for each in SERVERS if each != name and (each != "dealer" or not config.material))
+        config = replace(config, material=str(material), low_water=low_water)
+    alone = config.material and not config.low_water
+    others = " and ".join(each for each in SERVERS if each != name and not (alone and each == "dealer"))
 
     def addresses(own: str, stream: str) -> dict[str, str]:
         at = f"{own.removeprefix('tcp://')} (data: port {stream.rpartition(':')[2]})"

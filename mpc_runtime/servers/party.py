@@ -57,19 +57,17 @@ class Party:
         self.executions.begin()
         self._restore()
         while True:
-            busy = self._take_submissions() | self._take_controls()
+            busy = self._take_submissions() | self._take_controls() | self.executions.supply.receive()
             if self.number == 0 and self._begin_next():
                 continue
             if busy:
                 continue
-            waiting = [self.peer]
-            if self._stands and not self.executions.prepared:
-                if self.executions.prepare():
-                    continue
-                waiting += self.executions.supply.sources
+            idle = self._stands and not self.executions.prepared
+            if idle and self.executions.prepare():
+                continue
             seconds = self._chase() if self.number == 0 else None
             self.node.check("")
-            self.node.wait(waiting, listen=True, seconds=seconds)
+            self.node.wait((self.peer, *self.executions.supply.heard(idle)), listen=True, seconds=seconds)
 
     def _restore(self) -> None:
         """What roles gave to stay, in sessions before this one, is as if it had arrived now."""

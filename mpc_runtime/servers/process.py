@@ -30,6 +30,7 @@ from .dealer import Dealer
 from .executions import Executions
 from .heap import keep_memory
 from .party import Party
+from .refill import Refill
 from .submissions import client_limits
 from .supply import DealerSupply, StoreSupply, Supply
 
@@ -62,6 +63,8 @@ class MachineConfig:
     stream_origin: str = ""
     material: str = ""
     """The folder with a party's stored material; then no dealer is needed."""
+    low_water: int = 0
+    """With stored material: below so many runs, a dealer that is online deals as many more. 0: there is none."""
 
 
 def run(
@@ -78,7 +81,8 @@ def run(
     keep_memory()
     _allow_connections()
     check_seconds(timeout=config.timeout, wait=config.wait)
-    others = [name for name in SERVERS if name != config.name and not (config.material and name == "dealer")]
+    alone = config.material and not config.low_water
+    others = [name for name in SERVERS if name != config.name and not (alone and name == "dealer")]
     store = Store(config.material, plan, int(config.name[1])) if config.material else None
     node = Node(Hello(config.name, plan.hash, FORMAT), config.keys, config.timeout)
     server: Party | Dealer | None = None
@@ -126,8 +130,14 @@ def run(
 
 
 def _supply(plan: Plan, config: MachineConfig, node: Node, store: Store | None) -> Supply:
+    number = int(config.name[1])
+    if store is not None and config.low_water:
+        node.optional.add("dealer")
+        return StoreSupply(
+            plan, number, node, store, Refill(plan, number, node, store, config.low_water, config.window)
+        )
     if store is not None:
-        return StoreSupply(plan, int(config.name[1]), node, store)
+        return StoreSupply(plan, number, node, store)
     return DealerSupply(plan, node, MaterialSource(node, config.window))
 
 

@@ -9,6 +9,7 @@ counts. A key is derived only when both ledgers have passed its record on the di
 
     p0 -> p1    persisted (n)     p0's ledger stands at n: a block of records is reserved
     p1 -> p0    persisted (n)     so does p1's: both may use what is below n
+    both        added (dealing)   more material has come (`refill.py`): it is used when both have it
 
 p0 reserves the next block while records of the last one are left, so a run waits for no disk and no round trip. A block
 that a process leaves behind is burnt.
@@ -31,6 +32,7 @@ from ..store.store import Store
 from ..transport.channel import DealtRecords, Records
 from ..transport.link import Message
 from ..transport.node import Node
+from .refill import Refill
 from .submissions import Key
 
 __all__ = ["BLOCK", "DealerSupply", "StoreSupply", "Supply", "UsedUp", "expect"]
@@ -55,9 +57,14 @@ class UsedUp(MaterialError):
 
 
 class Supply(Protocol):
-    """Of one party. `sources`: servers beside the other party that it hears from."""
+    """Of one party."""
 
-    sources: tuple[str, ...]
+    def heard(self, idle: bool) -> tuple[str, ...]:
+        """Servers beside the other party whose messages are of use now. idle: nothing is computed ahead, though it
+        could be."""
+
+    def receive(self) -> bool:
+        """Takes some of what they have sent, between executions; True if there was any."""
 
     @property
     def records(self) -> Records:
@@ -115,13 +122,17 @@ class Supply(Protocol):
 class DealerSupply:
     """The dealer's records, under the seed that it says on the node."""
 
-    sources: tuple[str, ...] = ("dealer",)
-
     def __init__(self, plan: Plan, node: Node, records: DealtRecords) -> None:
         self.records = records
         self._plan = plan
         self._node = node
         self._chain: SeedChain
+
+    def heard(self, idle: bool) -> tuple[str, ...]:
+        return ("dealer",) if idle else ()
+
+    def receive(self) -> bool:
+        return False  # records are received where they are used
 
     def offer(self) -> dict[str, Any]:
         return {"store": ""}
@@ -182,11 +193,9 @@ class DealerSupply:
 
 
 class StoreSupply:
-    """The records of a store."""
+    """The records of a store. refill: the way in which new ones come from a dealer that is online, if one is."""
 
-    sources: tuple[str, ...] = ()
-
-    def __init__(self, plan: Plan, number: int, node: Node, store: Store) -> None:
+    def __init__(self, plan: Plan, number: int, node: Node, store: Store, refill: Refill | None = None) -> None:
         self.records = store
         self._plan = plan
         self._number = number
@@ -197,7 +206,29 @@ class StoreSupply:
         self._confirmed = 0  # below this, both ledgers have passed on the disk what was then reserved
         self._dealing: Dealing | None = None  # the one whose setup stands
         self._end = 0  # of the records that both parties have
+        self._theirs: list[str] = []  # dealings that the other party has
+        self._refill = refill
         self._bound = any(p.standing and p.ops for p in plan.procedures)
+
+    def heard(self, idle: bool) -> tuple[str, ...]:
+        return self._refill.sources if self._refill is not None else ()
+
+    def receive(self) -> bool:
+        """What the dealer has sent; p0 asks it for more when little is left."""
+        if self._refill is None:
+            return False
+        if self._number == 0 and len(self._theirs) == len(self._store.dealings):
+            self._refill.ask(self._left())
+        busy = self._refill.receive()
+        if (id_ := self._refill.taken()) is not None:
+            self._node.say(self._peer, {"kind": "added", "dealing": id_})
+            self._end = self._common()
+        return busy
+
+    def _left(self) -> int:
+        """How many runs both parties have left."""
+        ahead = [p for p in self._plan.procedures if p.ahead]
+        return sum(self._store.count(p.name, self._lowest, self._end) for p in ahead)
 
     # -- the start ----------------------------------------------------------------------------------------------------
 
@@ -205,6 +236,7 @@ class StoreSupply:
         return {
             "store": self._store.id,
             "dealings": [dealing.id for dealing in self._store.dealings],
+            "refill": self._refill is not None,
             "next": self._store.next,
             "confirmed": self._store.confirmed,
             "standing": self._facts(),
@@ -220,7 +252,12 @@ class StoreSupply:
                 f"{self._store.path}: p0's and p1's stores are of two different dealings ({mine['store'][:16]} here, "
                 f"{str(offered['store'])[:16]} at {self._peer}); give them the two that one `mpcc deal` made"
             )
-        self._end = self._common(mine["dealings"], offered.get("dealings"))
+        self._theirs = self._listed(offered.get("dealings"))
+        self._end = self._common()
+        if self._refill is not None and offered.get("refill") is True:  # what is refilled goes behind what both have
+            shared = min(len(self._theirs), len(self._store.dealings))
+            self._store.drop(shared)
+            self._theirs = self._theirs[:shared]
         theirs = self._position(offered)
         for name, behind, least in (
             (self._peer, theirs[0], mine["confirmed"]),
@@ -239,15 +276,18 @@ class StoreSupply:
         elif mine["standing"]:
             self._dealing = self._store.dealing(max(each["record"] for each in mine["standing"].values()))
 
-    def _common(self, mine: list[str], theirs: object) -> int:
-        """The end of the dealings that both have. Either may have got others, which wait until the other has them."""
-        if not isinstance(theirs, list):
+    def _listed(self, theirs: object) -> list[str]:
+        if not isinstance(theirs, list) or not all(isinstance(each, str) for each in theirs):
             raise PeerError(f"{self._peer} sent no list of its dealings", self._peer)
+        return list(theirs)
+
+    def _common(self) -> int:
+        """The end of the dealings that both have. Either may have got others, which wait until the other has them."""
         end = 0
-        for dealing, other in zip(self._store.dealings, theirs, strict=False):
+        for dealing, other in zip(self._store.dealings, self._theirs, strict=False):
             if dealing.id != other:
                 raise MaterialError(
-                    f"{self._store.path}: dealing {dealing.number} is {dealing.id[:16]} here and {str(other)[:16]} at "
+                    f"{self._store.path}: dealing {dealing.number} is {dealing.id[:16]} here and {other[:16]} at "
                     f"{self._peer}; add the same material in the same order at both parties"
                 )
             end = dealing.end
@@ -299,6 +339,10 @@ class StoreSupply:
         return key
 
     def hear(self, message: Message) -> bool:
+        if message.kind == "added" and self._refill is not None:
+            self._theirs += self._listed([message.body.get("dealing")])
+            self._end = self._common()
+            return True
         if message.kind != "persisted":
             return False
         to = message.body.get("next")

@@ -68,6 +68,7 @@ class DataWriter:
         self._folder = folder
         self._dealing = dealing
         self._id = id_
+        self.tag_key = tag_key
         self._tags = AESGCM(tag_key)
         self._files = 0
         self._file = -1
@@ -113,6 +114,15 @@ class DataWriter:
             finally:
                 os.close(file)
 
+    def discard(self) -> None:
+        """Nothing comes of it: its files are removed."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+        with disk_faults(self._folder, "be written"):
+            for file in self._folder.glob(f"{DATA_PREFIX}{self._id}-*"):
+                file.unlink()
+
     def _next_file(self) -> None:
         self.close()
         self._files += 1
@@ -141,6 +151,10 @@ class DataFiles:
         self._folder = folder
         self._tags = {dealing: AESGCM(key) for dealing, key in tag_keys.items()}
         self._open: dict[str, int] = {}
+
+    def know(self, dealing: int, tag_key: bytes) -> None:
+        """One more dealing."""
+        self._tags[dealing] = AESGCM(tag_key)
 
     def pieces(self, record: Record) -> Iterator[memoryview]:
         """The record's bytes in order, each piece checked before it is handed out; MaterialError for a damaged one."""

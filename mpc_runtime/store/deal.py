@@ -31,7 +31,7 @@ from .data import TAG_KEY_BYTES, DataWriter, Record, sync_folder
 from .faults import disk_faults
 from .ledger import PARTIES, Dealing, Identity, Ledger
 
-__all__ = ["Dealt", "deal"]
+__all__ = ["ID_BYTES", "Batch", "Dealt", "deal"]
 
 ID_BYTES = 16
 SPARE_BYTES = 64 << 20  # of the disk, beside the material: ledgers, and what others write meanwhile
@@ -68,7 +68,7 @@ def deal(
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:
             raise InputError(f"{name}: expected a whole number from 1, found {number!r}")
     path = Path(path)
-    batch = _Batch.of(plan, runs)
+    batch = Batch.of(plan, runs)
     began = time.perf_counter()
     sizes = [setups * batch.bytes(plan, party) for party in (0, 1)]
     _check_target(path, sum(sizes))
@@ -90,7 +90,7 @@ def deal(
 
 
 @dataclass(frozen=True)
-class _Batch:
+class Batch:
     """The records of a dealing in order: one of each standing procedure with ops, then `runs` of the one that is dealt
     ahead."""
 
@@ -99,13 +99,13 @@ class _Batch:
     runs: int
 
     @staticmethod
-    def of(plan: Plan, runs: int) -> _Batch:
+    def of(plan: Plan, runs: int) -> Batch:
         odd = [p.name for p in plan.procedures if not p.ahead and not p.standing]
         standing = tuple(p for p in plan.procedures if p.standing and p.ops)
         if odd or len(standing) > 1:
             name = odd[0] if odd else standing[1].name
             raise InputError(f"{plan.name}: when {name} is executed is not known ahead, so it cannot be stored")
-        return _Batch(standing, tuple(p for p in plan.procedures if p.ahead), runs)
+        return Batch(standing, tuple(p for p in plan.procedures if p.ahead), runs)
 
     @property
     def records(self) -> int:
@@ -197,7 +197,7 @@ class _StoreMaker:
         self._ledger.close()
 
 
-def _deal_once(plan: Plan, makers: list[_StoreMaker], number: int, batch: _Batch) -> Iterator[None]:
+def _deal_once(plan: Plan, makers: list[_StoreMaker], number: int, batch: Batch) -> Iterator[None]:
     """One dealing, record by record."""
     executor = DealerExecutor(plan)
     first, id_ = number * batch.records, secrets.token_hex(ID_BYTES)

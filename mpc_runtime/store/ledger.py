@@ -198,6 +198,12 @@ class Ledger:
                 )
                 self._db.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
+    def drop(self, number: int) -> None:
+        """Forgets the dealings from this number on."""
+        with self._change():
+            self._db.execute("DELETE FROM records WHERE dealing >= ?", (number,))
+            self._db.execute("DELETE FROM dealings WHERE number >= ?", (number,))
+
     def admit(self) -> None:
         """What was pending may be used."""
         with self._change():

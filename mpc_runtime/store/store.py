@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ import numpy as np
 from ..errors import MaterialError
 from ..execution.keys import SeedChain
 from ..plan import Plan
-from .data import DataFiles, Record
+from .data import DATA_PREFIX, TAG_KEY_BYTES, DataFiles, DataWriter, Record, sync_folder
 from .faults import disk_faults
 from .files import KeptFiles
 from .ledger import LEDGER, Dealing, Ledger
@@ -53,6 +54,7 @@ class Store:
             self._data = data_files(self.path, self._ledger)
             self._resources.callback(self._data.close)
             self._check_data()
+            self._remove_unknown()
             self.kept = KeptFiles(self.path, self._ledger)
             self._erased = self._first_there()
         except BaseException:
@@ -81,6 +83,10 @@ class Store:
     def next_of(self, procedure: str, start: int, end: int) -> int | None:
         """The first record of a procedure from `start` on, below `end`; None when there is none."""
         return self._ledger.next_of(procedure, start, end)
+
+    def count(self, procedure: str, start: int, end: int) -> int:
+        """How many records of a procedure there are from `start` on, below `end`."""
+        return self._ledger.count(procedure, start, end)
 
     # -- keys ---------------------------------------------------------------------------------------------------------
 
@@ -171,6 +177,33 @@ class Store:
                 return number
         return self.next
 
+    # -- dealings that come while the store is in use -----------------------------------------------------------------
+
+    def writer(self, id_: str) -> DataWriter:
+        """For the data of a new dealing."""
+        return DataWriter(self.path, len(self.dealings), id_, secrets.token_bytes(TAG_KEY_BYTES))
+
+    def append(self, id_: str, seed: bytes, writer: DataWriter, records: Sequence[Record]) -> None:
+        """A new dealing, whose data the writer has written: it is on the disk when this returns."""
+        writer.close()
+        with disk_faults(self.path, "be written"):
+            sync_folder(self.path)
+        dealing = Dealing(len(self.dealings), id_, self.end, len(records), 0, writer.tag_key)
+        self._ledger.add([(dealing, seed, records)])
+        self.dealings.append(dealing)
+        self._data.know(dealing.number, dealing.tag_key)
+
+    def drop(self, number: int) -> None:
+        """Removes the dealings from this number on, of which nothing was used because the other party has not got
+        them."""
+        if number >= len(self.dealings):
+            return
+        if self.next > self.dealings[number].first:
+            raise ValueError(f"dealing {number} has been used")
+        self._ledger.drop(number)
+        self.dealings = self.dealings[:number]
+        self._remove_unknown()
+
     # -- the folder ---------------------------------------------------------------------------------------------------
 
     def _check_data(self) -> None:
@@ -180,6 +213,14 @@ class Store:
                     f"{problem}: {file} was cut short or lost; copy the store from the dealer's machine again, if it "
                     "has not been used there or here, or deal a new one with `mpcc deal`"
                 )
+
+    def _remove_unknown(self) -> None:
+        """Data files of dealings whose coming was interrupted."""
+        known = self._ledger.data_files()
+        with disk_faults(self.path, "be written"):
+            for file in self.path.glob(f"{DATA_PREFIX}*"):
+                if file.name not in known:
+                    file.unlink()
 
     def close(self) -> None:
         """Lets go of the store. Closing again does nothing."""

@@ -15,10 +15,11 @@ byte streams to `records.py`.
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -103,6 +104,8 @@ class Node:
     """Ways back to the clients that have said hello -> their role; those that were refused "", and they are ignored."""
     address: str = ""
     stream_address: str = ""
+    optional: set[str] = field(default_factory=set)
+    """Servers without which this machine goes on: the link to one that is gone is closed, and not in `links` then."""
 
     def __post_init__(self) -> None:
         self._router: zmq.Socket[bytes] | None = None
@@ -326,9 +329,25 @@ class Node:
         poller.poll(None if seconds is None else max(0, int(seconds * 1000)))
 
     def check(self, at: object) -> None:
-        """Raises the `PeerError` of any link whose server is gone."""
+        """Raises the `PeerError` of any link whose server is gone, unless we go on without it."""
+        for name in [name for name in self.links if name in self.optional]:
+            with self.without(name):
+                self.links[name].check(at)
         for link in self.links.values():
-            link.check(at, drain=True)
+            if link.name not in self.optional:
+                link.check(at, drain=True)
+
+    @contextmanager
+    def without(self, name: str) -> Iterator[None]:
+        """What goes wrong within with an optional server closes the link to it, and is no error; whoever operates this
+        machine is told."""
+        try:
+            yield
+        except (PeerError, MaterialError) as error:
+            print(f"{self.hello.name} goes on without {name}: {error}", file=sys.stderr, flush=True)
+            if name in self.links:
+                self.links.pop(name).close()
+                self._pollers.clear()
 
     # -- leaving --------------------------------------------------------------------------------------------------
 
