@@ -1,7 +1,7 @@
 """Files that a party keeps beside its ledger across restarts: shares of parameters, and what a setup has left.
 
 A file is written whole under a name of its own, then the ledger learns of it, then what it replaces is removed. A file
-that the ledger does not know is not there.
+that the ledger does not know, or that is damaged, is not there.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import hashlib
 import io
 import os
 import secrets
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,6 +43,10 @@ class KeptFiles:
             for path in folder.glob(f"{_PREFIX}*"):
                 if path.name not in known:
                     path.unlink()  # its writing, or its removal, was interrupted
+        for name in list(self._known):
+            if not self._intact(name):
+                print(f"{folder}: {name} is damaged and was removed; it has to be provided again", file=sys.stderr)
+                self.remove(name)
 
     def names(self, prefix: str) -> list[str]:
         """The names that begin so."""
@@ -81,7 +86,7 @@ class KeptFiles:
         with disk_faults(path, "be read"):
             data = path.read_bytes()
         if hashlib.sha256(data).hexdigest() != kept.hash:
-            raise MaterialError(f"{path}: damaged; `mpcc store verify` says what is needed")
+            raise MaterialError(f"{path}: damaged")
         return data
 
     def remove(self, name: str) -> None:
@@ -90,6 +95,13 @@ class KeptFiles:
         if kept is not None:
             self._ledger.let_go(name)
             self._unlink(kept)
+
+    def _intact(self, name: str) -> bool:
+        try:
+            self.read(name)
+        except MaterialError:
+            return False
+        return True
 
     def _unlink(self, kept: Kept) -> None:
         with disk_faults(self._folder / kept.file, "be removed"):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, MaterialError
 from ..plan import Plan
+from .data import DataFiles, Record
 from .ledger import PARTIES, Ledger
 from .store import Store, data_files, erase, locked, open_ledger
 
@@ -107,7 +108,7 @@ def holds_parameters(folder: Path, plan: Plan) -> bool:
 
 def verify(path: str | os.PathLike[str], progress: Callable[[int, int], object] = lambda done, all_: None) -> list[str]:
     """Reads all that may still be used, and compares it with what the dealer wrote; what is wrong, nothing if all is
-    well. progress: called with the number of records done and of all."""
+    well. May be done while a party uses it. progress: called with the number of records done and of all."""
     path = Path(path)
     wrong = []
     with _ledger(path) as ledger:
@@ -115,11 +116,9 @@ def verify(path: str | os.PathLike[str], progress: Callable[[int, int], object] 
         data = data_files(path, ledger)
         try:
             for done, record in enumerate(ledger.records(start), 1):
-                try:
-                    for _ in data.pieces(record):
-                        pass
-                except MaterialError as error:
-                    wrong.append(str(error))
+                problem = _problem(data, record)
+                if problem and start + done - 1 >= ledger.next:  # else a party has used it meanwhile
+                    wrong.append(problem)
                 progress(done, end - start)
         finally:
             data.close()
@@ -155,6 +154,16 @@ def burn(path: str | os.PathLike[str], to: int) -> int:
         return to - next_
 
 
+def _problem(data: DataFiles, record: Record) -> str:
+    """What is wrong with a record's data; empty when nothing is."""
+    try:
+        for _ in data.pieces(record):
+            continue
+    except MaterialError as error:
+        return str(error)
+    return ""
+
+
 @contextmanager
 def _ledger(path: str | os.PathLike[str]) -> Iterator[Ledger]:
     ledger = open_ledger(Path(path))
@@ -165,4 +174,9 @@ def _ledger(path: str | os.PathLike[str]) -> Iterator[Ledger]:
 
 
 def _blocks(path: Path) -> int:
-    return sum(file.stat().st_blocks * 512 for file in path.iterdir() if file.is_file())
+    """Bytes that the folder's files take on the disk; they may go while we look."""
+    total = 0
+    for file in path.iterdir():
+        with suppress(FileNotFoundError):
+            total += file.stat().st_blocks * 512
+    return total

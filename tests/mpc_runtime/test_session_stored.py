@@ -11,7 +11,7 @@ import pytest
 
 import mpc_runtime as mpc
 from mpc_runtime import MaterialError, PeerError
-from mpc_runtime.store.report import status
+from mpc_runtime.store.report import status, verify
 from mpc_runtime.store.store import Store
 from tests.kills import Deployment
 from tests.mpc_runtime.store.stored import OTHER, PARTIES, PLAN, PROGRAM, dealt, expected
@@ -158,3 +158,18 @@ def test_random_kills(tmp_path: Path) -> None:
             deployment.kill(party)
     counts = deployment.check()
     assert counts["p0 records"] >= 8 and counts["p1 messages"] > 0
+
+
+def test_what_was_kept_and_is_damaged_has_to_be_provided_again(tmp_path: Path) -> None:
+    material = dealt(tmp_path, runs=20, setups=2)
+    with mpc.launch(PROGRAM, material=material) as session:
+        session.provide({"w": W})
+        assert_right(session, X[0], W)
+    for file in (material / "p1").glob("kept-*"):
+        file.write_bytes(file.read_bytes()[:-1] + b"?")
+    assert len(verify(material / "p1")) == 2
+    with mpc.launch(PROGRAM, material=material) as session:
+        with pytest.raises(mpc.InputError, match="call provide"):
+            session.run(x=X[0])
+        session.provide({"w": -W})
+        assert_right(session, X[1], -W)
