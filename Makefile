@@ -18,7 +18,7 @@ KERNELS := $(wildcard mpc_runtime/kernels/*.pyx mpc_runtime/kernels/*.px[di] mpc
 help:
 	@echo "make demo    classify handwritten digits privately: dealer, two parties and two data owners on this machine"
 	@echo "make test    run the tests"
-	@echo "make fuzz    run random programs against their meaning: some 20 minutes; SEED=N repeats a run"
+	@echo "make fuzz    run random programs against their meaning, mutated sources and plans: some 40 minutes; SEED=N repeats a run"
 	@echo "make lint    check style and types"
 	@echo "make bench   measure this machine's kernels and models"
 	@echo "make docs    build the documentation into site/; open site/index.html"
@@ -32,6 +32,8 @@ test: $(VENV)/installed
 
 fuzz: $(VENV)/installed
 	$(BIN)/python -m tests.fuzz --programs $(PROGRAMS) --launched $(LAUNCHED) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.fuzz.mutations --sources $(PROGRAMS) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.fuzz.plans --plans $(PROGRAMS) $(if $(SEED),--seed $(SEED))
 
 lint: $(VENV)/installed-for-development
 	$(BIN)/ruff check .

@@ -43,7 +43,7 @@ from mpc_runtime.deployment.local import SeenBy
 from mpc_runtime.limits import RECORDS_AHEAD, WINDOW_BYTES
 from mpc_runtime.program import prepare_feed
 from mpc_runtime.session import Session, launch_plan
-from mpc_runtime.transport.socket import SILENCE_MS
+from mpc_runtime.transport.call import SILENCE_SECONDS
 
 __all__ = [
     "Column",
@@ -64,7 +64,7 @@ __all__ = [
 QUIET_SECONDS = 0.01  # between two looks at the processes of a session
 QUIET_LOOKS = 3  # one after the other between which nobody worked: what was sent has arrived, and nothing is prepared
 QUIET_AT_MOST = 120.0
-STOPPED_AT_MOST = SILENCE_MS / 3000  # seconds that a process may be stopped: the others must hear its heartbeats again
+STOPPED_AT_MOST = SILENCE_SECONDS / 3  # seconds that a process may be stopped: the others must hear it again
 SUSTAINED_SECONDS = 1.0  # measured for at least as long, and for as many runs as were asked for
 
 

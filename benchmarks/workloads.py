@@ -45,7 +45,7 @@ class Workload:
     def peer_reference(self) -> Array:
         """What a peer's result is held to."""
         found = self.reference if self.expected is None else self.expected
-        assert found is not None, f"{self.name} is no work for peers"
+        assert found is not None, f"{self.name} is not a workload for peers"
         return found
 
 

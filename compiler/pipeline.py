@@ -17,7 +17,7 @@ from compiler.planning.plan import feed_name, make_plan, origin, setup_feeds
 from compiler.reading.report import report
 from dsl import ast, parse
 from dsl.errors import Diagnostic, SourceErrors, SyntaxErrors, with_source
-from mpc_runtime.plan import Plan
+from mpc_runtime.plan import Options, Plan
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,7 @@ def compile_source(
     graph, more = passes.run(with_checks(lowered) if checked else lowered)
     expanded = expand(with_rounding(graph), link, feed_name, origin)
     assigned = assign(expanded, setup_feeds(graph))
-    options = {"network": network, "checked": "yes" if checked else "no"}
-    plan = make_plan(graph, lowered, expanded, assigned, options)
+    plan = make_plan(graph, lowered, expanded, assigned, Options(network, checked))
     more += [report(graph, w.value, w.message, w.help, "warning") for w in expanded.warnings]
     told = sorted((*warnings, *more), key=lambda each: (each.line, each.column))
     return Stages(tree, lowered, graph, plan, with_source(told, text))

@@ -1,7 +1,7 @@
-"""What MkDocs is told beyond `mkdocs.yml`: pages that stand outside `docs/`, and the list of decisions.
+"""What MkDocs needs beyond `mkdocs.yml`: pages outside `docs/`, and the list of decisions.
 
 The home page is the project's README; CONTRIBUTING, CHANGELOG and the examples' pages join it, with their links to
-`docs/` made to fit. Files of the project that are no pages are shown by name instead of as a link.
+`docs/` made to fit. Files of the project that are not pages are shown by name instead of as a link.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The syntax tree of a `.ppml` file: frozen dataclasses, one per construct, each with its place in the source.
 
-What stands here is what the author wrote and nothing more: names are not resolved, `def` and `for` are not expanded,
+The tree is what the author wrote and nothing more: names are not resolved, `def` and `for` are not expanded,
 numbers are not typed. `parser.py` builds the tree, `printer.py` prints it, the compiler's lowering gives it a meaning.
 
 Spans take no part in equality, so two trees are equal when the programs say the same thing.

@@ -2,7 +2,7 @@
 
 The grammar takes a little more than the language so that it stays LALR(1) and short. The rest is refused here, each
 refusal at its place and all of them together: the order of arguments, what stands to the right of `|>`, the words of a
-type and of `precision`, numbers that are none, expressions nested without end.
+type and of `precision`, malformed numbers, expressions nested without end.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Builder:
         return tuple(self(each) for each in trees if each is not None)
 
     def refuse(self, span: Span, message: str, help: str | None = None, *notes: tuple[Span, str]) -> None:
-        """Note an error at `span`, with second places where they stand in other lines."""
+        """Note an error at `span`, with second places if they are in other lines."""
         notes = tuple(note for note in notes if note[0].line != span.line)
         self.refused.append(span)
         self.problems.append(Diagnostic.at(span, message, file=self.filename, help=help, notes=notes))

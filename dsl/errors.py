@@ -26,7 +26,7 @@ SIMILARITY = 0.6  # difflib's usual cutoff: `imgae` suggests `image`, `y` does n
 
 @dataclass(frozen=True)
 class Diagnostic:
-    """One error or warning. Lines and columns count from 1, in characters; `end_column` stands behind the last one.
+    """One error or warning. Lines and columns count from 1, in characters; `end_column` is one past the last one.
 
     `notes` are second places with what is to be said about each; `help` says what to do. `source` is the whole text,
     once it is known (`with_source`): `str()` then shows the line and its caret, as `render` does.
@@ -88,10 +88,10 @@ class SourceErrors(Exception):
 
 
 class SyntaxErrors(SourceErrors):
-    """What is wrong with the grammar of a text, and what could be read of it all the same, for the checks behind.
+    """What is wrong with the grammar of a text, and what could still be read of it, for the later checks.
 
     `rest` is the statements without fault, None where nothing can be said of them. `lost` is the names that the others
-    may have bound: what hangs on one of these is no error of its own.
+    may have bound: an error that follows from one of these is not reported.
     """
 
     def __init__(
@@ -172,7 +172,7 @@ def _code(line: str) -> str:
 
 
 def _window(line: str, start: int, end: int) -> tuple[int, int, str]:
-    """How many columns stand before the caret, how many it covers (at least one), and the line as it is shown."""
+    """How many columns are before the caret, how many it covers (at least one), and the line as it is shown."""
     prefix, rest = "", line
     if _width(line) > MAX_WIDTH:
         cut = max(start - CONTEXT, 0)

@@ -9,32 +9,32 @@ import re
 
 __all__ = ["COMMENTS", "HABITS", "WORDS"]
 
-# What is no token: a pattern, the message about it, and what to do.
+# What is not a token: a pattern, the message about it, and what to do.
 HABITS = (
-    (r"&&?", "`{}` is no operator here", "write `and`"),
-    (r"\|\|", "`{}` is no operator here", "write `or`"),
-    (r"\|", "`|` is no operator here", "write `|>` to pass a value on, or `or` for bits"),
-    (r"[!~¬]", "`{}` is no operator here", "write `not`"),
-    (r"\^", "`^` is no operator here", "write `**` for a power"),
-    (r"%", "`%` is no operator here", "there is no remainder; sizes are computed with `+ - * /`"),
+    (r"&&?", "`{}` is not an operator here", "write `and`"),
+    (r"\|\|", "`{}` is not an operator here", "write `or`"),
+    (r"\|", "`|` is not an operator here", "write `|>` to pass a value on, or `or` for bits"),
+    (r"[!~¬]", "`{}` is not an operator here", "write `not`"),
+    (r"\^", "`^` is not an operator here", "write `**` for a power"),
+    (r"%", "`%` is not an operator here", "there is no remainder; sizes are computed with `+ - * /`"),
     (r"\?", "`?` means nothing in this language", "a size that may change is a dim: `dim batch = 1`"),
     (r";", "a statement needs no `;` at its end", "delete it; in a list, write `,`"),
     (r"\\", "a line needs no `\\` at its end: line breaks have no meaning", "delete it"),
     (r"[−–—]", "`{}` is not the minus sign of a keyboard", "write `-`"),
-    (r"[×·∙⋅]", "`{}` is no operator here", "write `*`"),
-    (r"÷", "`÷` is no operator here", "write `/`"),
-    (r"≤", "`≤` is no operator here", "write `<=`"),
-    (r"≥", "`≥` is no operator here", "write `>=`"),
-    (r"≠", "`≠` is no operator here", "write `!=`"),
-    (r"[→➜⟶▷▶]", "`{}` is no operator here", "write `|>` to pass a value on"),
+    (r"[×·∙⋅]", "`{}` is not an operator here", "write `*`"),
+    (r"÷", "`÷` is not an operator here", "write `/`"),
+    (r"≤", "`≤` is not an operator here", "write `<=`"),
+    (r"≥", "`≥` is not an operator here", "write `>=`"),
+    (r"≠", "`≠` is not an operator here", "write `!=`"),
+    (r"[→➜⟶▷▶]", "`{}` is not an operator here", "write `|>` to pass a value on"),
     (r"…", "`…` is one character", "write three points: `...`"),
-    (r"'[^'\n]*'", "a string stands in double quotes", "write `\"` instead of `'`"),
-    (r"“[^”\n]*”", "a string stands in straight quotes", 'write `"` on both sides'),
+    (r"'[^'\n]*'", "a string is written in double quotes", "write `\"` instead of `'`"),
+    (r"“[^”\n]*”", "a string is written in straight quotes", 'write `"` on both sides'),
     (r'"[^"\n]*', 'this string has no closing `"`', "a string ends in the line where it starts"),
 )
 
-# Comments of other languages, which would be tokens here: `sign` is how they start. What stands in a comment or in a
-# string of this language is none.
+# Comments of other languages, which would be tokens here: `sign` is how they start. Text inside a comment or a
+# string of this language is not one.
 COMMENTS = re.compile(
     r'#[^\n]*|(?P<text>(?P<sign>"""|\'\'\').*?(?:(?P=sign)|\Z))|"[^"\n]*"'
     r"|(?P<block>/\*.*?(?:\*/|\Z))|^[ \t]*(?P<line>//[^\n]*)",

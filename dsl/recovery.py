@@ -1,8 +1,8 @@
 """The parse itself, and what happens where the grammar cannot go on.
 
-The statement in trouble is judged once (`complaints.py` finds the words), taken out of the tokens, and the parse goes
-on: an error hides no other one and causes none. Of a block's header or a `return` a stub stays, so that what stands
-around it keeps its place. The tree is built once, of the tokens that are left.
+The statement at fault is reported once (`complaints.py` finds the words) and taken out of the tokens, and the parse
+goes on: one error neither hides another nor causes one. A stub replaces a block's header or a `return`, so that what is
+around it keeps its place. The tree is built once, from the tokens that are left.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ from lark import Token, Tree
 
 from dsl import grammar
 from dsl.ast import Model, Span, Statement
-from dsl.complaints import Trouble, complain
+from dsl.complaints import complain
 from dsl.scan import BLOCKS, MAX_PROBLEMS, Scanned, begins, binds, same_line
+from dsl.trouble import Trouble
 
 __all__ = ["derive", "without_faults"]
 
-MAX_ATTEMPTS = 3 * MAX_PROBLEMS  # a statement that the scanner mended is taken out without a word, so more than those
-MAX_LOOKED_AT = 1_000_000  # tokens in all attempts together: a second or two; a huge file shows fewer errors at once
+MAX_ATTEMPTS = 3 * MAX_PROBLEMS  # more than there are problems: repaired statements are taken out silently
+MAX_LOOKED_AT = 1_000_000  # tokens in all attempts together: a second or two; a huge file shows fewer errors at a time
 
-# What stays of a statement that others around it need.
+# What replaces a statement that others around it need.
 STUBS = {
     "MODEL": "model _",
     "DEF": "def _() {",
@@ -34,7 +35,7 @@ STUBS = {
 
 
 def derive(scanned: Scanned, filename: str) -> Tree[Token] | None:
-    """The parse tree of all that could be parsed, or None with too many problems; `scanned` gains the problems."""
+    """The parse tree of what could be parsed, None if there are too many problems; adds the problems to `scanned`."""
     tokens = scanned.tokens
     walk = _Walk()
     for _ in range(max(min(MAX_ATTEMPTS, MAX_LOOKED_AT // max(len(tokens), 1)), 1)):
@@ -48,7 +49,7 @@ def derive(scanned: Scanned, filename: str) -> Tree[Token] | None:
         start, end, stub = _cut(trouble, starts)
         scanned.cuts.append((_position(trouble.tokens[start]), _position(trouble.tokens[end]) + (start == end)))
         scanned.unsure |= trouble.at == 0
-        if not _mended(trouble, start, end, scanned.mended):
+        if not _repaired(trouble, start, end, scanned.repaired):
             scanned.problems.append(complain(trouble))
         rest = tokens[end:] if trouble.at else _without_model(tokens[end:])
         tokens = tokens[:start] + _stub(stub, trouble.tokens[start]) + rest
@@ -57,8 +58,8 @@ def derive(scanned: Scanned, filename: str) -> Tree[Token] | None:
 
 
 def without_faults(model: Model, scanned: Scanned, refused: list[Span]) -> tuple[Model, frozenset[str]]:
-    """The statements that nothing was wrong with, and what the others may have bound."""
-    faults = [*scanned.cuts, *((at, at + 1) for at in scanned.mended), *((each.start, each.end) for each in refused)]
+    """The statements without faults, and the names that the others may have bound."""
+    faults = [*scanned.cuts, *((at, at + 1) for at in scanned.repaired), *((each.start, each.end) for each in refused)]
     apart = _merged(faults)
     firsts = [start for start, _ in apart]
     whole: list[Statement] = []
@@ -82,7 +83,7 @@ def without_faults(model: Model, scanned: Scanned, refused: list[Span]) -> tuple
 
 
 def _merged(faults: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The places that the faults cover, in their order, those that meet as one."""
+    """The places that the faults cover, in order; places that touch become one."""
     found: list[tuple[int, int]] = []
     for start, end in sorted(faults):
         if found and start <= found[-1][1]:
@@ -95,7 +96,7 @@ def _merged(faults: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 def _bound(words: list[Token]) -> Iterator[str]:
     """The names among these tokens that may have been bound there: those before a `=` or `:`.
 
-    Without such a sign it may have been any name, but for the roles.
+    Without such a sign, any name but a role's may have been.
     """
     head = next((at for at, token in enumerate(words) if token.type in ("EQUAL", "COLON")), len(words))
     for at, word in enumerate(words):
@@ -155,7 +156,7 @@ class _Walk:
         return at, automaton
 
 
-# Whose trouble it is -------------------------------------------------------------------------------------------------
+# Which statement is at fault -----------------------------------------------------------------------------------------
 
 
 def _trouble(tokens: list[Token], starts: list[int], stuck: int, walk: _Walk, filename: str) -> Trouble:
@@ -163,7 +164,7 @@ def _trouble(tokens: list[Token], starts: list[int], stuck: int, walk: _Walk, fi
     at = stuck
     rebinds = binds(tokens, stuck) and stuck - 1 in starts and tokens[stuck - 1].type == "NAME"
     if rebinds and stuck > 1 and not same_line(*tokens[stuck - 2 : stuck]):
-        at = stuck - 1  # a `NAME =` in a line of its own: the statement above it is the one that lacks something
+        at = stuck - 1  # a `NAME =` in a line of its own: the statement above it is incomplete
     ended = [*tokens, _end(tokens)]
     fresh = at in starts or ended[at].type == "$END"
     expected = walk.expected(tokens, at)
@@ -228,7 +229,7 @@ def _end(tokens: list[Token]) -> Token:
 
 
 def _cut(trouble: Trouble, starts: list[int]) -> tuple[int, int, str | None]:
-    """Which tokens go, and of which statement a stub comes instead."""
+    """Which tokens are taken out, and the statement whose stub replaces them."""
     tokens, at, start = trouble.tokens, trouble.at, trouble.start
     last = len(tokens) - 1
     if at == 0:
@@ -273,11 +274,11 @@ def _stub(kind: str | None, near: Token) -> list[Token]:
     return [Token.new_borrow_pos(each.type, str(each), near) for each in grammar.tokens(STUBS[kind])]
 
 
-def _mended(trouble: Trouble, start: int, end: int, mended: list[int]) -> bool:
-    """Whether the scanner mended something in these tokens, so that what the parser says of them may be wrong."""
+def _repaired(trouble: Trouble, start: int, end: int, repaired: list[int]) -> bool:
+    """Whether the scanner repaired something in these tokens, so that what the parser says about them may be wrong."""
     tokens = trouble.tokens
     first = tokens[start].start_pos or 0
     behind = tokens[end].start_pos or 0
     if tokens[end].type == "$END":
         behind += 1
-    return any(first <= each < behind for each in mended)
+    return any(first <= each < behind for each in repaired)

@@ -1,7 +1,7 @@
 """From text to tokens, with all that is wrong before grammar matters: stray characters and brackets without a partner.
 
-Every problem is noted and mended on the spot (a stray character becomes blank, a bracket that is never closed is
-closed where its statement ends), so that the parser sees a text it can go on with and finds the other errors too.
+Every problem is noted and repaired on the spot: a stray character becomes a space, and a bracket that is never closed
+is closed where its statement ends. The parser can then go on and find the other errors.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from dsl.habits import COMMENTS, HABITS
 
 __all__ = ["BLOCKS", "MAX_PROBLEMS", "STARTERS", "Scanned", "begins", "behind", "binds", "same_line", "scan", "span_of"]
 
-MAX_TEXT = 250_000  # characters: models of a thousand lines have 50,000, and a second is spent on reading as many
-MAX_OPEN = 5000  # brackets open at once: no text but noise has as many, and each is mended on its own
-MAX_PROBLEMS = 20  # more than a screenful helps nobody, and each costs another pass over the text
+MAX_TEXT = 250_000  # characters: models of a thousand lines have 50,000, and reading this many takes a second
+MAX_OPEN = 5000  # brackets open at once: only noise has that many, and each is repaired on its own
+MAX_PROBLEMS = 20  # more than a screenful helps nobody, and each takes another pass over the text
 
 # The keywords that start a statement. A `NAME =` does too.
 STARTERS = frozenset(
@@ -56,7 +56,7 @@ NAMING = STARTERS - {"RETURN", "PRECISION", "TRAIN"}  # behind these a `NAME =` 
 LOOP = "a loop is a statement: `for i in 0..4 { … }`"
 ENDINGS = frozenset({"NAME", "NUMBER", "STRING", "TRUE", "FALSE", "RPAR", "RSQB", "RBRACE"})  # of an expression
 
-CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")  # what no editor writes into a text
+CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")  # never part of a text
 
 BRACKET = re.compile(r'#[^\n]*|"[^"\n]*"|(?P<open>[(\[{])|(?P<close>[)\]}])')
 
@@ -66,14 +66,14 @@ CLOSERS = {closer: opener for opener, closer in PARTNERS.items()}
 
 @dataclass
 class Scanned:
-    """Tokens that balance, what was wrong with the text, and where (the statements there are not judged again).
+    """Balanced tokens, what was wrong with the text, and where (statements there are not judged again).
 
-    `cuts` is what the parser had to leave out. `unsure` says that blocks may start or end elsewhere than they seem to.
+    `cuts` is what the parser had to leave out. `unsure`: blocks may start or end in other places than they seem to.
     """
 
     tokens: list[Token]
     problems: list[Diagnostic] = field(default_factory=list)
-    mended: list[int] = field(default_factory=list)
+    repaired: list[int] = field(default_factory=list)
     cuts: list[tuple[int, int]] = field(default_factory=list)
     unsure: bool = False
 
@@ -98,8 +98,8 @@ def same_line(left: Token, right: Token) -> bool:
 def begins(tokens: list[Token], at: int) -> bool:
     """Whether a statement starts with token `at`, outside of round and square brackets.
 
-    Keywords and `NAME =` start one. So does a name at the start of a line, behind what can end an expression: no
-    statement of the language, but one that somebody meant (`imput x : …`, `x += 1`).
+    Keywords and `NAME =` start one. So does a name at the start of a line, after what can end an expression: not a
+    statement of the language, but meant as one (`imput x : …`, `x += 1`).
     """
     before = tokens[at - 1] if at else None
     kind = tokens[at].type
@@ -120,7 +120,7 @@ def binds(tokens: list[Token], at: int) -> bool:
 
 
 def scan(text: str, filename: str) -> Scanned:
-    """The tokens of a text, mended where that was needed."""
+    """The tokens of a text, repaired where necessary."""
     scanned = Scanned([])
     scanned.tokens = _tokens(text, filename, scanned)
     if len(scanned.problems) < MAX_PROBLEMS:
@@ -133,7 +133,7 @@ def scan(text: str, filename: str) -> Scanned:
 
 
 def _tokens(text: str, filename: str, scanned: Scanned) -> list[Token]:
-    """The tokens, after blanking out whatever is none."""
+    """The tokens, after everything that is not one has been blanked out."""
     if text.startswith("\ufeff"):  # a byte order mark, as some editors write it
         text = " " + text[1:]
     if _is_no_text(text, filename, scanned):
@@ -148,18 +148,19 @@ def _tokens(text: str, filename: str, scanned: Scanned) -> list[Token]:
         column = stray.column - (at - start)
         place = Span(start, end, stray.line, column, stray.line, column + end - start)
         scanned.problems.append(Diagnostic.at(place, message, file=filename, help=help))
-        scanned.mended.append(start)
+        scanned.repaired.append(start)
         text = text[:start] + _filler(text[start:end]) + text[end:]
     return []
 
 
 def _is_no_text(text: str, filename: str, scanned: Scanned) -> bool:
-    """Whether the text is no model: endless, or with control characters. The first is reported, and nothing else."""
+    """Whether the text cannot be a model: too long, or with control characters. The first problem is reported, and
+    nothing else."""
     if len(text) > MAX_TEXT:
         message = f"a model has at most {MAX_TEXT} characters, found {len(text)}"
         help = "let a role provide large tables as a `param`; `for` and `def` repeat statements"
         scanned.problems.append(Diagnostic.at(_place(text, 0, 1), message, file=filename, help=help))
-        scanned.mended.append(0)
+        scanned.repaired.append(0)
         return True
     found = CONTROL.search(text)
     if found is not None:
@@ -170,7 +171,7 @@ def _is_no_text(text: str, filename: str, scanned: Scanned) -> bool:
     if found is None:
         return False
     scanned.problems.append(Diagnostic.at(_place(text, found.start(), found.end()), message, file=filename, help=help))
-    scanned.mended.append(0)
+    scanned.repaired.append(0)
     return True
 
 
@@ -188,7 +189,7 @@ def _overfull(text: str) -> re.Match[str] | None:
 
 
 def _without_comments(text: str, filename: str, scanned: Scanned) -> str:
-    """The text with blanks for the comments of other languages."""
+    """The text, with comments of other languages blanked out."""
     for found in list(COMMENTS.finditer(text)):
         foreign = next((name for name in ("text", "block", "line") if found[name] is not None), None)
         if foreign is None:
@@ -212,7 +213,7 @@ def _place(text: str, start: int, end: int) -> Span:
 
 
 def _lex(text: str) -> tuple[list[Token], UnexpectedCharacters | None]:
-    """The tokens, or the first place that is none."""
+    """The tokens, or the first place that is not one."""
     try:
         return grammar.tokens(text), None
     except UnexpectedCharacters as stray:
@@ -220,7 +221,7 @@ def _lex(text: str) -> tuple[list[Token], UnexpectedCharacters | None]:
 
 
 def _filler(piece: str) -> str:
-    """As many harmless characters: a name for a word, a string for a string, else blanks."""
+    """As many harmless characters: a name for a word, a string for a string, else spaces."""
     if piece[0].isalnum() or piece[0] == "_":
         return "_" * len(piece)
     if piece[0] in "\"'“" and len(piece) > 1:
@@ -239,10 +240,10 @@ def _stray(text: str, at: int) -> tuple[int, int, str, str | None]:
         while start and re.match(r"\w", text[start - 1]):
             start -= 1
         end = re.compile(r"\w+").match(text, start).end()  # type: ignore[union-attr]
-        return start, end, f"`{text[start:end]}` is no name", "a name holds the letters a to z, digits and `_`"
+        return start, end, f"`{text[start:end]}` is not a name", "a name consists of the letters a to z, digits and `_`"
     code = f"U+{ord(text[at]):04X}"
     if unicodedata.category(text[at]) in ("Zs", "Cf"):
-        return at, at + 1, f"an invisible character stands here ({code})", "replace it by a blank"
+        return at, at + 1, f"there is an invisible character here ({code})", "replace it with a space"
     return at, at + 1, f"`{text[at]}` ({code}) means nothing in this language", None
 
 
@@ -271,7 +272,7 @@ def _braced(tokens: list[Token], filename: str, scanned: Scanned) -> list[Token]
         elif header is not None and token.type == "COLON" and depth == 0:
             message, help = f"expected `{{` after the header of this `{header}`, found `:`", "a block is `{ … }`"
             scanned.problems.append(Diagnostic.at(span_of(token), message, file=filename, help=help))
-            scanned.mended.append(token.start_pos or 0)
+            scanned.repaired.append(token.start_pos or 0)
             scanned.unsure = True
             blocks.append(header.column or 0)
             header, token = None, Token.new_borrow_pos("LBRACE", "{", token)
@@ -284,7 +285,7 @@ def _braced(tokens: list[Token], filename: str, scanned: Scanned) -> list[Token]
 
 @dataclass
 class _Balance:
-    """Walks over the tokens with a stack of the brackets open, and mends as it goes."""
+    """Walks over the tokens with a stack of open brackets, and repairs as it goes."""
 
     filename: str
     scanned: Scanned
@@ -306,7 +307,7 @@ class _Balance:
                 self._statement(token)
             if token.type == "LBRACE" and self.missing > 0 and self._just_opened():
                 self.missing -= 1
-                self._problem(span_of(token), "this `{` stands twice", "delete one of the two", token)
+                self._problem(span_of(token), "this `{` is written twice", "delete one of the two", token)
                 continue
             if token.type in PARTNERS:
                 self._push(token)
@@ -339,13 +340,13 @@ class _Balance:
         self.keyword = token
 
     def _outsider(self, token: Token) -> str:
-        """Why the statement that starts here is none of the innermost block; empty if it may be."""
+        """Why the statement that starts here cannot belong to the innermost block; empty if it can."""
         keyword = self.open[-1][1]
         if keyword is not None and keyword.type == "DEF" and self.keyword is not None and self.keyword.type == "RETURN":
-            return "nothing follows the `return` of a `def`"
+            return "nothing may follow the `return` of a `def`"
         if keyword is None or token.type not in STARTERS or token.type in BLOCKS[keyword.type]:
             return ""
-        return f"`{token}` cannot stand inside the block"
+        return f"`{token}` is not allowed inside the block"
 
     def _just_opened(self) -> bool:
         """Whether the token before is the brace of a block."""
@@ -370,7 +371,7 @@ class _Balance:
         if opener != "LBRACE" and self.open[-1][0].type == "LBRACE":
             return self._unopened(closer)
         while self.open[-1][0].type != opener:
-            self._close(self._taken(), f"`{closer}` stands here", closer)
+            self._close(self._taken(), f"`{closer}` is here", closer)
         self._taken()
         if closer.type == "RBRACE":
             self.keyword = None
@@ -417,7 +418,7 @@ class _Balance:
     def _problem(
         self, place: Span, message: str, help: str, near: Token, notes: list[tuple[Span, str]] | None = None
     ) -> None:
-        self.scanned.mended.append(near.start_pos or 0)
+        self.scanned.repaired.append(near.start_pos or 0)
         self.scanned.unsure |= near.type in ("LBRACE", "RBRACE") or "{" in message
         if place.line not in self.lines:
             self.lines.add(place.line)

@@ -1,6 +1,6 @@
 """A short look at this machine, for `mpcc bench`: kernels beside what it can do at best, its loopback, one small model.
 
-Ratios compare two measurements taken by turns on one thread, so that they hold on a busy machine too. The long form,
+Ratios compare two measurements that alternate on one thread, so that they also hold on a busy machine. The long form,
 with peers and other networks, is in the repository's `benchmarks/`.
 """
 
@@ -50,7 +50,7 @@ output logits = features |> flatten |> fc1 |> relu |> fc2 to client
 
 @dataclass(frozen=True)
 class Row:
-    """One measurement. ratio: to the yardstick named, measured by turns with it; None where there is none."""
+    """One measurement. ratio: to the yardstick named, measured in alternation with it; None if there is none."""
 
     what: str
     value: float

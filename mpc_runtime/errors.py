@@ -1,4 +1,4 @@
-"""The errors and warnings of the public interface. Messages are written where they are raised.
+"""The errors and warnings of the public interface. Messages are written where they are raised; `number` is for them.
 
 Misuse by the caller (`CompileError`, `InputError`) and misbehaviour of another machine (`PeerError`, `MaterialError`)
 are different exceptions, so that a caller can correct the one and report the other.
@@ -6,6 +6,7 @@ are different exceptions, so that a caller can correct the one and report the ot
 
 from __future__ import annotations
 
+import math
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ __all__ = [
     "MaterialError",
     "PeerError",
     "PerformanceWarning",
+    "number",
 ]
 
 
@@ -92,3 +94,10 @@ class Interrupted(KeyboardInterrupt):
 
 class PerformanceWarning(UserWarning):
     """Something works, but could be much faster."""
+
+
+def number(value: float) -> str:
+    """A short exact-enough text for messages and prints: `3`, `0.5`, `-inf`."""
+    if math.isfinite(value) and value == int(value) and abs(value) < 1e15:
+        return str(int(value))
+    return f"{value:.6g}"

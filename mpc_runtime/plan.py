@@ -6,8 +6,8 @@ Frozen dataclasses of integers, strings and tuples, and arrays of encoded consta
 
 and its hash is SHA-256 over all of that but the debug part, so that the same source, options and version give the same
 hash. A plan just compiled and one read from a file, wherever its bytes lie, hold the same arrays (see `Plan`), so that
-what works with the one works with the other. This module stores and checks plans; what gates mean is theirs, and how a
-plan is made is the compiler's.
+what works with the one works with the other. This module stores and checks plans; what runs is in `procedure.py`,
+what gates mean is theirs, and how a plan is made is the compiler's.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import hashlib
 import json
 import os
 import struct
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -24,25 +23,42 @@ from typing import Any
 
 import numpy as np
 
-from .errors import CompileError, Error
-from .gates import GATES, Gate
+from .errors import number
+from .gates import Gate
+from .procedure import Procedure
 from .registers import Domain, Form, Register
 
-FORMAT = 2
+FORMAT = 3
 """Plan format: raised whenever a plan's bytes would mean something else."""
 
-CHECK_PREFIX = "checked: "
-"""Results with this prefix are promises of a plan compiled as `checked`: the session raises where one is false."""
-
 MAGIC = b"PPMLPLAN"
-_HEADER = struct.Struct("<8sIQ")
+HEADER = struct.Struct("<8sIQ")
+APART = ("constants", "origins", "source", "filename")
+"""Fields of a plan that do not stand in its head."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the compiler was asked for beside the source. network: as `compile` takes it. checked: whether every run
+    reveals if the promises of the source hold."""
+
+    network: str
+    checked: bool
+
+
+@dataclass(frozen=True)
+class ArrayRole:
+    """Several roles that the source declares under one name, as `hospital[3]`; each has keys and tensors of its own."""
+
+    name: str
+    members: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Tensor:
     """An input or parameter as its owner gives it. dims: the name of the dim of each axis, or "".
 
-    member: the owner's place in an array role whose members' tensors are stacked along a new first axis, else -1.
+    stacked: every member of an array role has such a tensor; the model sees them along a new first axis.
     """
 
     name: str
@@ -53,7 +69,7 @@ class Tensor:
     lo: float
     hi: float
     public: bool
-    member: int = -1
+    stacked: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,12 +77,11 @@ class Feed:
     """What a role's client shares: one of its tensors (`source`), or an expression of them that it computes in float64.
 
     expression: canonical JSON of the prepared expression, or "" where the feed is the tensor `source` itself.
-    scale: fraction bits of the encoding; bits: the ring. stage: the procedure that takes it.
+    scale: fraction bits of the encoding; bits: the ring.
     """
 
     name: str
     role: str
-    stage: str
     shape: tuple[int, ...]
     domain: Domain
     bits: int
@@ -79,8 +94,26 @@ class Feed:
 
 
 @dataclass(frozen=True)
+class Promise:
+    """What the source says of a value in this line: `value = EXPR in [lo, hi]`. place: among the promises checked."""
+
+    value: str
+    line: int
+    lo: float
+    hi: float
+    place: int
+
+    def __str__(self) -> str:
+        text = f"{self.value} (line {self.line}) in [{number(self.lo)}, {number(self.hi)}]"
+        return f"{text} #{self.place + 1}" if self.place else text
+
+
+@dataclass(frozen=True)
 class Result:
-    """An output: what its roles decode. scale and bits are those of the ring element that is sent."""
+    """What roles are sent and decode. scale and bits are those of the ring element that is sent.
+
+    promise: of a check, the promise that the bit says was kept; None for an output.
+    """
 
     name: str
     roles: tuple[str, ...]
@@ -90,90 +123,7 @@ class Result:
     domain: Domain
     bits: int
     scale: int
-
-
-@dataclass(frozen=True)
-class Op:
-    """One instruction. receiver: the party that is sent the op's corrections."""
-
-    gate: Gate
-    receiver: int
-
-
-@dataclass(frozen=True)
-class Round:
-    """One message each way. Numbers of ops of the procedure, in the order of execution: `before` feeds the openings,
-    `overlap` is done while their messages travel."""
-
-    before: tuple[int, ...]
-    opens: tuple[int, ...]
-    overlap: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Kept:
-    """A value that outlives its execution: later ones find in register `place` what this one has in `made`."""
-
-    made: int
-    place: int
-
-
-@dataclass(frozen=True)
-class Procedure:
-    """An op-list with its schedule, and all that machines ask about its executions. `rounds[-1]` may have no openings.
-
-    ahead:    its records of material are dealt ahead of the parties; else one is dealt when p0 asks for it.
-    standing: what roles give it stays with the parties until they give anew, and then it is executed again; else an
-              execution uses it up. The parties execute nothing else before all that is standing.
-    keeps:    what it leaves for later executions, of this procedure too.
-    """
-
-    name: str
-    ahead: bool
-    standing: bool
-    keeps: tuple[Kept, ...]
-    ops: tuple[Op, ...]
-    rounds: tuple[Round, ...]
-
-    @property
-    def gates(self) -> Iterator[Gate]:
-        return (op.gate for op in self.ops)
-
-    @cached_property
-    def made(self) -> frozenset[int]:
-        """The registers that its ops write."""
-        return frozenset(r for gate in self.gates for r in gate.outs)
-
-    @cached_property
-    def reads(self) -> frozenset[int]:
-        """The registers that it finds as an earlier execution left them."""
-        return frozenset(r for gate in self.gates for r in gate.ins) - self.made
-
-    @cached_property
-    def gives(self) -> frozenset[str]:
-        """The results that it sends to roles."""
-        return frozenset(name for gate in self.gates for name in gate.results)
-
-    @cached_property
-    def last_uses(self) -> dict[int, tuple[int, ...]]:
-        """Op -> the registers that are not needed after it. What was found or is kept is needed for ever."""
-        last: dict[int, int] = {}
-        for i in self.order:
-            last.update(dict.fromkeys((*self.ops[i].gate.ins, *self.ops[i].gate.outs), i))
-        needed = {kept.made for kept in self.keeps}
-        gone: dict[int, tuple[int, ...]] = {}
-        for register, i in last.items():
-            if register in self.made and register not in needed:
-                gone[i] = (*gone.get(i, ()), register)
-        return gone
-
-    @property
-    def order(self) -> Iterator[int]:
-        """Every op in the order in which all machines work (and material flows)."""
-        for r in self.rounds:
-            yield from r.before
-            yield from r.opens
-            yield from r.overlap
+    promise: Promise | None = None
 
 
 @dataclass(frozen=True)
@@ -189,13 +139,17 @@ class Origin:
 class Plan:
     """A compiled program. `origins[procedure name][op]` and `source` are for people, outside the hash.
 
+    bits, frac: the number format of `fixed` values. roles: every one, the members of `array_roles` among them.
     constants: whoever makes the plan, they become aligned, C-contiguous, read-only arrays in the machine's byte order.
     """
 
     name: str
     version: str
-    options: tuple[tuple[str, str], ...]
+    options: Options
+    bits: int
+    frac: int
     roles: tuple[str, ...]
+    array_roles: tuple[ArrayRole, ...]
     dims: tuple[tuple[str, int], ...]
     inputs: tuple[Tensor, ...]
     params: tuple[Tensor, ...]
@@ -203,7 +157,6 @@ class Plan:
     results: tuple[Result, ...]
     registers: tuple[Register, ...]
     procedures: tuple[Procedure, ...]
-    leakage: tuple[str, ...]
     constants: tuple[np.ndarray, ...]
     origins: tuple[tuple[Origin, ...], ...] = ()
     source: str = ""
@@ -211,7 +164,6 @@ class Plan:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "constants", tuple(_constant(a) for a in self.constants))
-        _check_procedures(self.procedures, self.registers)
 
     def procedure(self, name: str) -> Procedure:
         return next(p for p in self.procedures if p.name == name)
@@ -241,8 +193,20 @@ class Plan:
         """Whether a run takes more than one role, so that the first to submit waits; p0 says when the run begins."""
         return len(self.roles) > 1
 
+    @property
+    def outputs(self) -> tuple[Result, ...]:
+        """The results that the source asks for: all but the checks."""
+        return tuple(r for r in self.results if r.promise is None)
+
+    @cached_property
+    def array_role_of(self) -> dict[str, str]:
+        """Member of an array role -> its name."""
+        return {member: array.name for array in self.array_roles for member in array.members}
+
     def feeds_of(self, role: str, stage: str) -> tuple[Feed, ...]:
-        return tuple(f for f in self.feeds if f.role == role and f.stage == stage)
+        """What a role gives a procedure."""
+        taken = self.procedure(stage).takes
+        return tuple(f for f in self.feeds if f.role == role and f.name in taken)
 
     def results_of(self, role: str, stage: str | None = None) -> tuple[Result, ...]:
         """What a role is sent: by one procedure, or by all."""
@@ -254,16 +218,16 @@ class Plan:
         An execution of it waits for their submissions."""
         return tuple(r for r in self.roles if self.feeds_of(r, stage) or self.results_of(r, stage))
 
+    def head(self) -> bytes:
+        """The canonical text of all that the hash covers, but for the constants' elements."""
+        head = {f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.name not in APART}
+        head["constants"] = [[_stored(a.dtype).str, list(a.shape)] for a in self.constants]
+        return json.dumps(head, sort_keys=True, separators=(",", ":")).encode()
+
     def _body(self) -> bytes:
-        head = {
-            f.name: _plain(getattr(self, f.name))
-            for f in fields(self)
-            if f.name not in ("constants", "origins", "source", "filename")
-        }
-        arrays = [a.astype(a.dtype.newbyteorder("<"), copy=False) for a in self.constants]
-        head["constants"] = [[a.dtype.str, list(a.shape)] for a in arrays]
-        text = json.dumps(head, sort_keys=True, separators=(",", ":")).encode()
-        return _HEADER.pack(MAGIC, FORMAT, len(text)) + text + b"".join(a.tobytes() for a in arrays)
+        text = self.head()
+        arrays = [a.astype(_stored(a.dtype), copy=False).tobytes() for a in self.constants]
+        return HEADER.pack(MAGIC, FORMAT, len(text)) + text + b"".join(arrays)
 
     def to_bytes(self) -> bytes:
         debug = {"origins": _plain(self.origins), "source": self.source, "filename": self.filename}
@@ -272,30 +236,10 @@ class Plan:
     def save(self, path: str | os.PathLike[str]) -> None:
         Path(path).write_bytes(self.to_bytes())
 
-    @staticmethod
-    def load(path: str | os.PathLike[str]) -> Plan:
-        """Raises CompileError when the file is not a plan of this format, naming both formats."""
-        try:
-            data = Path(path).read_bytes()
-        except OSError as e:
-            raise Error(f"{path}: cannot be read: {e.strerror}") from None
-        return Plan.from_bytes(data, str(path))
 
-    @staticmethod
-    def from_bytes(data: bytes | bytearray | memoryview, name: str = "plan") -> Plan:
-        """The plan in a buffer, of which nothing is kept. Raises CompileError as `load` does."""
-        data = memoryview(data)
-        if len(data) < _HEADER.size or data[:8] != MAGIC:
-            found = f"it does not start with {MAGIC.decode()}"
-            raise CompileError(f"{name}: not a plan ({found}); make one with `mpcc compile`")
-        _, version, length = _HEADER.unpack_from(data)
-        if version != FORMAT:
-            formats = f"plan format {version}, but this version reads format {FORMAT}"
-            raise CompileError(f"{name}: {formats}; compile it again")
-        try:
-            return _from_bytes(data, length)
-        except (ValueError, KeyError, TypeError, IndexError) as e:
-            raise CompileError(f"{name}: the plan is damaged ({type(e).__name__}: {e}); compile it again") from None
+def _stored(dtype: np.dtype) -> np.dtype:
+    order: np.dtype = dtype.newbyteorder("<")
+    return order
 
 
 def _constant(array: np.ndarray) -> np.ndarray:
@@ -304,85 +248,6 @@ def _constant(array: np.ndarray) -> np.ndarray:
     view: np.ndarray = np.require(array, native, ("C_CONTIGUOUS", "ALIGNED")).view()
     view.flags.writeable = False
     return view
-
-
-def _check_procedures(procedures: tuple[Procedure, ...], registers: tuple[Register, ...]) -> None:
-    """ValueError where machines could not execute these procedures one after the other."""
-    if sum(p.ahead for p in procedures) > 1:
-        raise ValueError("several procedures whose material is dealt ahead")
-    left = {kept.place for p in procedures for kept in p.keeps}
-    for p in procedures:
-        if not p.reads <= left:
-            raise ValueError(f"{p.name} reads register {min(p.reads - left)}, which nothing leaves")
-        for kept in p.keeps:
-            t = registers[kept.made]
-            if kept.made not in p.made | p.reads or t != registers[kept.place]:
-                raise ValueError(f"{p.name} cannot leave register {kept.made} in {kept.place}")
-            if p.ahead and t.form is not Form.SHARED:
-                raise ValueError(f"{p.name} leaves a {t.form.value} value, but its records may be passed over")
-
-
-def _from_bytes(data: memoryview, length: int) -> Plan:
-    at = _HEADER.size + length
-    head: dict[str, Any] = json.loads(bytes(data[_HEADER.size : at]))
-    constants = []
-    for dtype, shape in head.pop("constants"):
-        count = int(np.prod(shape))
-        constants.append(np.frombuffer(data, dtype, count, at).reshape(shape).copy())
-        at += count * np.dtype(dtype).itemsize
-    debug = json.loads(bytes(data[at:]))
-    values: dict[str, Any] = {key: _tuples(value) for key, value in head.items()}
-    for key, cls in _RECORDS.items():
-        values[key] = tuple(_record(cls, row) for row in head[key])
-    values["procedures"] = tuple(_procedure(*row) for row in head["procedures"])
-    return Plan(
-        **values,
-        constants=tuple(constants),
-        origins=tuple(tuple(Origin(*o) for o in p) for p in debug["origins"]),
-        source=debug["source"],
-        filename=debug["filename"],
-    )
-
-
-_RECORDS: dict[str, type[Any]] = {
-    "inputs": Tensor,
-    "params": Tensor,
-    "feeds": Feed,
-    "results": Result,
-    "registers": Register,
-}
-"""Fields of a plan that are tuples of flat records."""
-
-_SPECIAL: dict[str, Callable[[str], Any]] = {
-    "form": Form,
-    "domain": Domain,
-    "lo": float.fromhex,
-    "hi": float.fromhex,
-}
-"""Fields of records that JSON cannot hold as they are."""
-
-
-def _record(cls: type[Any], row: list[Any]) -> Any:
-    """A dataclass from its fields in order."""
-    named = zip((f.name for f in fields(cls)), row, strict=True)
-    return cls(*(_SPECIAL[name](value) if name in _SPECIAL else _tuples(value) for name, value in named))
-
-
-def _procedure(
-    name: str, ahead: bool, standing: bool, keeps: list[Any], ops: list[Any], rounds: list[Any]
-) -> Procedure:
-    return Procedure(
-        name,
-        ahead,
-        standing,
-        tuple(Kept(*kept) for kept in keeps),
-        tuple(Op(GATES[kind](*_tuples(values)), receiver) for (kind, *values), receiver in ops),
-        tuple(Round(*_tuples(r)) for r in rounds),
-    )
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
 
 
 def _plain(value: Any) -> Any:

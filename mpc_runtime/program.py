@@ -10,7 +10,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, partial
 from pathlib import Path
 from types import FrameType
@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .analysis.cost import Cost, cost
+from .analysis.leakage import manifest
 from .encoding.arrays import as_array
 from .errors import CompileError, CompileWarning, Error, InputError
 from .limits import TIMEOUT_SECONDS, WAIT_SECONDS, WINDOW_BYTES
-from .plan import CHECK_PREFIX, MAGIC, Feed, Plan
+from .plan import APART, MAGIC, Feed, Plan
+from .plan_file import load as load_plan
 
 if TYPE_CHECKING:
     from compiler.pipeline import Stages
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 
-__all__ = ["Program", "compile", "connect", "deal", "launch", "load", "looks_like_text", "prepare_feed"]
+__all__ = ["Program", "at_batch", "compile", "connect", "deal", "launch", "load", "looks_like_text", "prepare_feed"]
 
 SUFFIX = ".ppml"
 
@@ -55,7 +57,7 @@ class Program:
     def __repr__(self) -> str:
         plan = self.plan
         inputs = dict.fromkeys(f"{t.name} {list(t.shape)}" for t in plan.inputs)  # an array role's are alike
-        outputs = (f"{r.name} {list(r.shape)}" for r in plan.results if not r.name.startswith(CHECK_PREFIX))
+        outputs = (f"{r.name} {list(r.shape)}" for r in plan.outputs)
         return (
             f"<Program {plan.name}, plan {plan.hash[:16]}: inputs {', '.join(inputs) or 'none'}; "
             f"{len(plan.params)} parameters; outputs {', '.join(outputs)}>"
@@ -69,7 +71,7 @@ class Program:
     @property
     def leakage(self) -> tuple[str, ...]:
         """What is revealed to whom, one sentence each, derived from the plan's instructions."""
-        return self.plan.leakage
+        return manifest(self.plan)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the plan file, which every machine of a deployment needs.
@@ -242,7 +244,7 @@ def connect(
     _check_program("connect", program)
     from .session import connect_plan
 
-    variant = partial(_variant, program)
+    variant = partial(at_batch, program)
     plan, path = program.plan, Path(cluster)
     return connect_plan(path, plan, prepare_feed, role=role, key=key, timeout=timeout, wait=wait, variant=variant)
 
@@ -255,7 +257,7 @@ def load(path: str | os.PathLike[str]) -> Program:
     """
     if not isinstance(path, (str, os.PathLike)):
         raise InputError(f"load expects the path of a plan, found {type(path).__name__}")
-    return Program(Plan.load(path))
+    return Program(load_plan(path))
 
 
 def launch(
@@ -281,7 +283,7 @@ def launch(
     _check_program("launch", program)
     from .session import launch_plan
 
-    variant = partial(_variant, program)
+    variant = partial(at_batch, program)
     plan = program.plan
     return launch_plan(plan, prepare_feed, timeout=timeout, window=window, variant=variant, material=material)
 
@@ -356,21 +358,49 @@ def _compiled(text: str, filename: str, dims: dict[str, int], network: str, chec
 
 
 def _recompiled(plan: Plan) -> Stages:
+    """What the source text beside a plan compiles to. It is no part of the hash, so it is not believed either."""
     if not plan.source:
         raise Error(f"the plan of {plan.name} was stripped of its source text, which `reference` needs")
-    options = dict(plan.options)
-    return _compiled(plan.source, plan.filename, dict(plan.dims), options["network"], options["checked"] == "yes")
+    stages = _compiled_as(plan, plan.source, plan.filename)
+    _expect_same(stages.plan, plan, "the source text beside it")
+    return stages
 
 
-def _variant(program: Program, batch: int) -> Plan | None:
+def _compiled_as(plan: Plan, text: str, filename: str) -> Stages:
+    """A source with the sizes and options of a plan."""
+    return _compiled(text, filename, dict(plan.dims), plan.options.network, plan.options.checked)
+
+
+def _expect_same(found: Plan, plan: Plan, source: str) -> None:
+    """CompileError unless a source gave the plan that it is said to be."""
+    if plan.version != found.version:
+        versions = f"version {plan.version} compiled it, and this is version {found.version}"
+        raise CompileError(f"{plan.name}: {versions}: compile {source} again to compare")
+    if found.hash != plan.hash:
+        parts = [
+            f.name for f in fields(plan) if f.name not in APART and getattr(found, f.name) != getattr(plan, f.name)
+        ]
+        differ = f"they differ in {', '.join(parts)}" if parts else "their constants differ"
+        raise CompileError(f"{plan.name}: the plan is not what {source} compiles to: {differ}")
+
+
+def compiles_to(source: str | os.PathLike[str], program: Program) -> None:
+    """Raises CompileError unless the file compiles, with the sizes and options of a program's plan, to that plan."""
+    filename, text = _read_source(source)
+    _expect_same(_compiled_as(program.plan, text, filename).plan, program.plan, filename)
+
+
+def at_batch(program: Program, batch: int) -> Plan | None:
     """The program's plan for another `batch`; None when there is none that computes every row as the program does."""
     from compiler.reading.variants import same_rows
 
+    lowered = program.stages.lowered
+    plan = replace(program.plan, dims=tuple({**dict(program.plan.dims), "batch": batch}.items()))
     try:
-        stages = _recompiled(replace(program.plan, dims=tuple({**dict(program.plan.dims), "batch": batch}.items())))
+        stages = _compiled_as(plan, plan.source, plan.filename)
     except CompileError:
         return None
-    return stages.plan if same_rows(program.stages.lowered, stages.lowered) else None
+    return stages.plan if same_rows(lowered, stages.lowered) else None
 
 
 def prepare_feed(plan: Plan, feed: Feed, tensors: Mapping[str, Array]) -> Array:

@@ -1,8 +1,8 @@
 """The embedding API's sessions: all roles of a plan on this machine (`launch`), or one role of a cluster (`connect`).
 
-Any thread and any asyncio task may use a session: whoever does takes a turn (`sessions/turns.py`). What is shared with
-the parties is `sessions/deployed.py`'s, the runs of many rows `sessions/rows.py`'s, reading files `roles/files.py`'s,
-who is to blame `deployment/blame.py`'s.
+Any thread and any asyncio task may use a session: whoever does takes a turn (`sessions/connections.py`). What is shared
+with the parties is `sessions/deployed.py`'s, the runs of many rows `sessions/rows.py`'s, reading files
+`roles/files.py`'s.
 """
 
 from __future__ import annotations
@@ -21,9 +21,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .deployment.blame import best_witness
 from .deployment.local import SeenBy
-from .errors import Error, InputError, Interrupted, PeerError
+from .errors import Error, InputError, Interrupted
 from .execution.stats import Stats
 from .limits import TIMEOUT_SECONDS, WAIT_SECONDS, WINDOW_BYTES
 from .plan import Plan
@@ -31,10 +30,11 @@ from .roles.batches import BATCH
 from .roles.client import Prepare
 from .roles.files import parameters
 from .roles.inputs import by_name
+from .sessions.connections import Connections
 from .sessions.deployed import Deployment, launched, linked
 from .sessions.progress import Report, shown
 from .sessions.rows import Rows
-from .sessions.turns import MEND_SECONDS, Ending, Turns, on_a_thread
+from .sessions.turns import Turns, on_a_thread
 from .sessions.variants import Variants
 from .store.report import holds_parameters
 
@@ -45,8 +45,6 @@ T = TypeVar("T")
 Inputs = Mapping[str, Any]
 Variant = Callable[[int], Plan | None]
 
-CLOSE_SECONDS = 5.0  # for a call in another thread to see that the session is closed; it looks five times a second
-INTERRUPTED = Ending("the session has ended: it was interrupted")
 _LAST: ContextVar[Mapping[Session, Stats] | None] = ContextVar("mpc-stats", default=None)
 """What the last call of each session made by this thread, or by this asyncio task, did."""
 
@@ -60,20 +58,19 @@ class Session:
     process cannot use it.
     """
 
-    def __init__(self, turns: Turns, variants: Variants, provided: bool = False) -> None:
-        deployment = variants.base
+    def __init__(self, connections: Connections, provided: bool = False) -> None:
+        deployment = connections.variants.base
         self.plan = deployment.plan
-        self._turns = turns
         self._base = deployment
-        self._variants = variants
+        self._connections = connections
+        self._variants = connections.variants
         self._params: dict[str, dict[str, Array]] = {role: {} for role in deployment.given.roles}
         elsewhere = deployment.processes is None  # parameters of a cluster may have been provided by another process
         self._provided = provided or elsewhere or not deployment.given.tensors("setup")
         self._edition = 0  # of the parameters
         self._stats = Stats()
         self._runs = 0
-        self._exchanging = False
-        finalizer = weakref.finalize(self, _let_go, variants, turns)
+        finalizer = weakref.finalize(self, connections.release)
         finalizer.atexit = False  # a thread may be within a call; the processes end by themselves
 
     # -- what users call ------------------------------------------------------------------------------------------
@@ -96,7 +93,7 @@ class Session:
             InputError: Values are missing, unknown, of the wrong shape or out of range; the message lists all of them.
             PeerError: A machine is gone.
         """
-        with self._turn():
+        with self._connections.turn():
             self._provide(weights, strict, rename or {})
 
     def run(self, inputs: Inputs | None = None, /, **named: Any) -> dict[str, Array]:
@@ -115,7 +112,7 @@ class Session:
             PeerError: A machine is gone.
         """
         given = by_name(inputs, named)
-        with self._turn():
+        with self._connections.turn():
             results, stats = self._run(given)
         self._remember(stats)
         return results
@@ -162,13 +159,13 @@ class Session:
         rename: Mapping[str, str] | None = None,
     ) -> None:
         """`provide` for asyncio."""
-        await self._later(lambda: self._provide(weights, strict, rename or {}))
+        await self._connections.later(lambda: self._provide(weights, strict, rename or {}))
 
     async def run_async(self, inputs: Inputs | None = None, /, **named: Any) -> dict[str, Array]:
         """`run` for asyncio, in another thread. A cancelled task leaves the queue. If its run has already begun, the
         run is finished and its results are dropped."""
         given = by_name(inputs, named)
-        results, stats = await self._later(lambda: self._run(given))
+        results, stats = await self._connections.later(lambda: self._run(given))
         self._remember(stats)
         return results
 
@@ -178,7 +175,7 @@ class Session:
         """`run_batches` for asyncio; `progress` is called in the event loop's thread."""
         began = time.perf_counter()
         given = by_name(inputs, named)
-        rows = await self._later(lambda: self._cut(given))
+        rows = await self._connections.later(lambda: self._cut(given))
         parts: list[dict[str, Array]] = []
         with _keeping(rows, parts), shown(progress) as report:
             async with aclosing(self._parts_async(rows)) as coming:
@@ -206,18 +203,7 @@ class Session:
     def close(self) -> None:
         """End the session and, if it is local, its processes. Running and waiting calls of other threads end with an
         `Error`. Closing again has no effect."""
-        if self._turns.elsewhere:
-            return
-        self._turns.end(Ending("the session is closed"))
-        if self._turns.mine:
-            return  # a signal's handler has come in between; the call that it interrupts closes
-        with self._turns.last(CLOSE_SECONDS) as come:
-            if come:
-                self._release()
-                return
-            for deployment in list(self._variants.all):
-                if deployment.processes is not None:
-                    deployment.processes.close()  # the connections are left to the call that still uses them
+        self._connections.close()
 
     def __enter__(self) -> Session:
         return self
@@ -236,7 +222,7 @@ class Session:
         await asyncio.wrap_future(on_a_thread(self.close))
 
     def __repr__(self) -> str:
-        ending = self._turns.ending
+        ending = self._connections.ending
         where = "local" if self._base.processes is not None else "connected"
         roles = self._base.given.roles
         state = [f"{where}, {'role' if len(roles) == 1 else 'roles'} {', '.join(roles)}"]
@@ -255,7 +241,7 @@ class Session:
         named = parameters(weights, rename, [t.name for t in tensors], strict=strict)
         checked = given.check(tensors, named, "parameter")
         encoded = given.encode("setup", checked, self._params)
-        with self._exchange(self._base):
+        with self._connections.exchange(self._base):
             self._base.provide(encoded, self._edition + 1)
         self._params = checked
         self._provided = True
@@ -266,7 +252,7 @@ class Session:
         began = time.perf_counter()
         tensors = self._base.given.tensors("run")
         encoded = self._base.given.encode("run", self._base.given.check(tensors, given, "input"), self._params)
-        with self._exchange(self._base):
+        with self._connections.exchange(self._base):
             computed = self._base.wait(self._base.submit(encoded))
         self._runs += 1
         return computed.results, replace(computed.stats, seconds=time.perf_counter() - began)
@@ -281,14 +267,14 @@ class Session:
             rows = Rows(deployment, given, self._edition)
         if deployment.edition != self._edition:
             encoded = deployment.given.encode("setup", self._params, self._params)
-            with self._exchange(deployment):
+            with self._connections.exchange(deployment):
                 deployment.provide(encoded, self._edition)
         self._variants.use(rows, deployment)
         return rows
 
     def _step(self, rows: Rows) -> dict[str, Array] | None:
         rows.check_edition(self._edition)
-        with self._exchange(rows.deployment):
+        with self._connections.exchange(rows.deployment):
             part = rows.step(self._params)
         self._runs += part is not None
         return part
@@ -301,13 +287,13 @@ class Session:
     # -- turns ----------------------------------------------------------------------------------------------------
 
     def _rows(self, given: Inputs) -> Rows:
-        with self._turn():
+        with self._connections.turn():
             return self._cut(given)
 
     def _parts(self, rows: Rows) -> Generator[dict[str, Array], None, None]:
         try:
             while True:
-                with self._turn():
+                with self._connections.turn():
                     part = self._step(rows)
                 if part is None:
                     return
@@ -318,79 +304,11 @@ class Session:
 
     async def _parts_async(self, rows: Rows) -> AsyncGenerator[dict[str, Array], None]:
         try:
-            while (part := await self._later(lambda: self._step(rows))) is not None:
+            while (part := await self._connections.later(lambda: self._step(rows))) is not None:
                 self._remember(rows.stats)
                 yield part
         finally:
             rows.abandon()
-
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        """A turn of this thread. If the session ends in it, whoever has it closes the connections."""
-        with self._turns.turn():
-            try:
-                yield
-            finally:
-                if self._turns.ending is not None:
-                    self._release()
-
-    async def _later(self, work: Callable[[], T]) -> T:
-        """Does `work` on another thread in a turn, and waits for it."""
-
-        def done() -> T:
-            try:
-                return work()
-            finally:
-                if self._turns.ending is not None:
-                    self._release()
-
-        future = self._turns.later(done)
-        waiting = asyncio.wrap_future(future)
-        until = time.monotonic() + self._turns.patience
-        try:
-            while not waiting.done():
-                await asyncio.wait([waiting], timeout=MEND_SECONDS)
-                self._turns.mend()
-                if time.monotonic() > until and not waiting.done() and future.cancel():
-                    raise self._turns.too_late()
-            return await waiting
-        except asyncio.CancelledError:
-            waiting.cancel()
-            raise
-        finally:
-            del future, waiting  # or an error's traceback would keep them, and they the error
-
-    @contextmanager
-    def _exchange(self, deployment: Deployment) -> Iterator[None]:
-        """Turns the loss of a machine into one error that says who died, how, and at which op; and ends the session.
-
-        So does whatever else comes in between: a submission that not all roles have made would meet the next one.
-        """
-        if self._exchanging:  # an interrupt has come where the one before it was seen to
-            self._turns.end(INTERRUPTED)
-            self._turns.check()
-        self._exchanging = True
-        try:
-            yield
-        except InputError:
-            self._exchanging = False
-            raise
-        except PeerError as error:
-            if (ending := self._turns.ending) is not None:
-                raise ending.error() from None  # the machine is gone because the session is
-            best = best_witness(error, deployment.clients, deployment.processes)
-            self._turns.end(Ending(f"the session has ended: {best}", best.peer, best.op))
-            raise best from None
-        except (KeyboardInterrupt, SystemExit):
-            self._turns.end(INTERRUPTED)
-            raise
-        except Exception as error:
-            self._turns.end(Ending(f"the session has ended: {type(error).__name__}: {error}"))
-            raise
-        self._exchanging = False
-
-    def _release(self) -> None:
-        _let_go(self._variants, self._turns)
 
     def _remember(self, stats: Stats) -> None:
         self._stats = stats
@@ -407,12 +325,6 @@ def _keeping(rows: Rows, parts: list[dict[str, Array]]) -> Iterator[None]:
         raise
     except KeyboardInterrupt:
         raise Interrupted(rows.batches.join(parts), rows.batches.count(len(parts))) from None
-
-
-def _let_go(variants: Variants, turns: Turns) -> None:
-    """Ends what a session holds, in the process that made it."""
-    if not turns.elsewhere:
-        variants.close()
 
 
 def launch_plan(
@@ -436,12 +348,12 @@ def launch_plan(
     if material is not None:
         folder = Path(material)
         stored = launched(plan, prepare, timeout, window, seen_by, turns.check, folder)
-        return Session(turns, Variants(stored), holds_parameters(folder, plan))
+        return Session(Connections(turns, Variants(stored)), holds_parameters(folder, plan))
 
     def start(plan: Plan) -> Deployment:
         return launched(plan, prepare, timeout, window, seen_by, turns.check)
 
-    return Session(turns, Variants(start(plan), variant, start, turns.check))
+    return Session(Connections(turns, Variants(start(plan), variant, start, turns.check)))
 
 
 def connect_plan(
@@ -460,4 +372,4 @@ def connect_plan(
     variant: as `compile` of `Variants`."""
     turns = Turns(max(wait, WAIT_SECONDS))
     deployment = linked(cluster, plan, prepare, role, key, timeout, wait, turns.check)
-    return Session(turns, Variants(deployment, variant, None, turns.check))
+    return Session(Connections(turns, Variants(deployment, variant, None, turns.check)))

@@ -180,14 +180,14 @@ def main(folder: Path, number: int) -> None:
     """A party, with a pen."""
     from dataclasses import replace
 
-    from mpc_runtime.plan import Plan
+    from mpc_runtime.plan_file import load
 
     name = PARTIES[number]
     journal(Executions, PeerChannel, folder / f"{name}.journal")
     cluster = load_cluster(folder / "cluster.toml")
     config = cluster.machine(name, load_key(key_path(cluster.path, name)), TIMEOUT, 1 << 20, READY_SECONDS)
     config = replace(config, material=str(folder / "material" / name))
-    run(Plan.load(folder / "plan"), config, lambda own, stream: cluster.seen())
+    run(load(folder / "plan"), config, lambda own, clients: cluster.addresses)
 
 
 if __name__ == "__main__":

@@ -12,14 +12,15 @@ from unittest.mock import patch
 
 import numpy as np
 
-from mpc_runtime.analysis.constants import _Constants
+from mpc_runtime.analysis.constants import Constants
 from mpc_runtime.execution.dealer import MaskExpansion, Record
-from mpc_runtime.execution.party import _Run
+from mpc_runtime.execution.party import Run
 from mpc_runtime.plan import Plan
+from mpc_runtime.plan_file import read
 from mpc_runtime.registers import Domain
 
 Array = np.ndarray
-Context = _Run | Record | MaskExpansion | _Constants
+Context = Run | Record | MaskExpansion | Constants
 WORD = 8
 HEADER = 20
 """Bytes before the JSON of a plan file: magic, format, and the length of the JSON in the last eight."""
@@ -28,7 +29,7 @@ HEADER = 20
 @lru_cache(maxsize=16)
 def loaded(plan: Plan, place: int = 1) -> Plan:
     """The plan from its bytes, in memory where the constants begin `place` bytes behind a word's boundary."""
-    return Plan.from_bytes(plan_bytes(plan, place))
+    return read(plan_bytes(plan, place))
 
 
 def plan_bytes(plan: Plan, place: int) -> memoryview:
@@ -77,11 +78,11 @@ def registers_laid(lay: Callable[[Array], Array]) -> Iterator[None]:
         return patch.object(cls, name, lambda self, register, value: usual(self, register, laid(self, register, value)))
 
     with (
-        patched(_Run, "__setitem__"),
-        patched(_Run, "mask"),
+        patched(Run, "__setitem__"),
+        patched(Run, "mask"),
         patched(Record, "__setitem__"),
         patched(MaskExpansion, "mask"),
-        patched(_Constants, "__setitem__"),
+        patched(Constants, "__setitem__"),
     ):
         yield
 

@@ -19,7 +19,7 @@ import numpy as np
 from mpc_runtime.encoding.fixed_point import check
 from mpc_runtime.encoding.sharing import gather, rebuild, split
 from mpc_runtime.execution.dealer import DealerExecutor
-from mpc_runtime.execution.party import ExecutionKeys, PartyExecutor, Stats
+from mpc_runtime.execution.party import Counters, ExecutionKeys, PartyExecutor
 from mpc_runtime.plan import Plan
 from mpc_runtime.program import prepare_feed
 from mpc_runtime.roles.client import encode_feeds, tensors_of
@@ -29,6 +29,7 @@ from tests.memory_channel import MemoryChannel, channel_pair, material_pipe
 
 Array = np.ndarray
 KEYS = bytes(range(16)), bytes(range(16, 32))
+PAIR = b"pairpairpairpair"
 
 
 @dataclass
@@ -37,7 +38,7 @@ class Run:
 
     results: dict[str, Array]
     parties: list[PartyExecutor]
-    stats: dict[str, list[Stats]] = field(default_factory=dict)
+    stats: dict[str, list[Counters]] = field(default_factory=dict)
     dealt: dict[str, int] = field(default_factory=dict)
 
 
@@ -54,8 +55,9 @@ def encoded(plan: Plan, stage: str, values: Mapping[str, Any], params: Mapping[s
             for t in tensors_of(plan, role, s):
                 if t.name in given:
                     array = np.asarray(given[t.name])
-                    if t.member >= 0:
-                        array = array[t.member]
+                    if t.stacked:
+                        members = next(each.members for each in plan.array_roles if role in each.members)
+                        array = array[members.index(role)]
                     tensors[t.name] = check(t.name, array, t.kind, t.shape, t.lo, t.hi, 16)
         feeds, problems = encode_feeds(plan, role, stage, tensors, prepare_feed)
         assert not problems, problems
@@ -63,14 +65,25 @@ def encoded(plan: Plan, stage: str, values: Mapping[str, Any], params: Mapping[s
     return out
 
 
-def run_plan(plan: Plan, inputs: Mapping[str, Any], params: Mapping[str, Any] | None = None) -> Run:
-    """One setup and one run with fixed keys; raises what either party raised."""
+def run_plan(
+    plan: Plan,
+    inputs: Mapping[str, Any],
+    params: Mapping[str, Any] | None = None,
+    *,
+    runs: int = 1,
+    preprocess: bool = False,
+    once: bool = False,
+) -> Run:
+    """One setup and then runs, with fixed keys; raises what either party raised.
+
+    preprocess: let the parties work ahead, as a session does. once: as of the executors.
+    """
     plan = loaded(plan)
     channels = channel_pair()
-    dealer = DealerExecutor(plan)
-    parties = [PartyExecutor(plan, i, channels[i]) for i in (0, 1)]
+    dealer = DealerExecutor(plan, once=once)
+    parties = [PartyExecutor(plan, i, channels[i], once=once) for i in (0, 1)]
     done = Run({}, parties)
-    for stage, index in (("setup", 0), ("run", 1)):
+    for index, stage in enumerate(("setup", *["run"] * runs)):
         keys = bytes([index]) + KEYS[0][1:], bytes([index]) + KEYS[1][1:]
         pipes = [material_pipe() for _ in (0, 1)]
         done.dealt[stage] = dealer.execute(stage, keys, (pipes[0][0], pipes[1][0]))
@@ -79,7 +92,9 @@ def run_plan(plan: Plan, inputs: Mapping[str, Any], params: Mapping[str, Any] | 
             declared = plan.feeds_of(role, stage)
             for i, payload in enumerate(split(declared, feeds)):
                 shares[i].update(gather(declared, i, payload, role))
-        outputs = both(parties, channels, stage, keys, (pipes[0][1], pipes[1][1]), shares)
+        pair = bytes([index]) + PAIR[1:]
+        ahead = preprocess and plan.procedure(stage).ahead
+        outputs = both(parties, channels, stage, keys, (pipes[0][1], pipes[1][1]), shares, pair, ahead)
         done.stats[stage] = [p.last for p in parties]
         if stage == "run":
             for result in plan.results:
@@ -97,14 +112,19 @@ def both(
     keys: Sequence[bytes],
     material: Sequence[Source],
     shares: Sequence[dict[str, Array]],
+    pair: bytes = PAIR,
+    preprocess: bool = False,
 ) -> list[dict[tuple[str, str], Array]]:
     """An execution at both parties, each on its thread: what they send to the roles."""
     outputs: list[dict[tuple[str, str], Array]] = [{}, {}]
     errors: list[BaseException] = []
 
     def work(i: int) -> None:
+        execution = ExecutionKeys(keys[i], pair)
         try:
-            outputs[i] = parties[i].execute(stage, ExecutionKeys(keys[i], b"pairpairpairpair"), material[i], shares[i])
+            if preprocess:
+                parties[i].preprocess(stage, execution, material[i])
+            outputs[i] = parties[i].execute(stage, execution, material[i], shares[i])
         except BaseException as e:
             errors.append(e)
             channels[i].close(str(e))

@@ -9,19 +9,39 @@ t = trace(b.plan(receiver=1), b.feeds(in0=words))
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 
-from compiler.planning.schedule import Draft, schedule
+from compiler.planning.schedule import Unscheduled, schedule
 from mpc_runtime.gates import Combine, Constant, Gate, Input, Leaf, Mul, Open, OpenEven, Reveal, ToBit, Unmask
+from mpc_runtime.gates.base import Types
 from mpc_runtime.gates.comparison import leaf_planes
-from mpc_runtime.plan import Kept, Op, Origin, Plan
+from mpc_runtime.gates.rules import Declared, Layout
+from mpc_runtime.plan import Feed, Options, Origin, Plan, Result, Tensor
+from mpc_runtime.procedure import Kept, Op
 from mpc_runtime.registers import Domain, Form, Register
 
 Array = np.ndarray
 WORDS, BITS, PLANES = Domain.WORDS, Domain.BITS, Domain.PLANES
+
+
+ROLE = "a"
+"""Whoever gives what plans made by hand take."""
+
+RANGE = 2.0**64
+
+
+@dataclass(frozen=True)
+class InputPlanes(Input):
+    """Shares of bit planes, which no role gives outside tests."""
+
+    count: int
+    shape: tuple[int, ...]
+
+    def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
+        return (Layout(self.shape, PLANES, planes=self.count),)
 
 
 class Builder:
@@ -34,7 +54,10 @@ class Builder:
         self.constants: list[Array] = []
         self.values: dict[str, dict[str, Array]] = {stage: {} for stage in stages}
         self.kept: dict[str, list[Kept]] = defaultdict(list)
+        self.feeds: dict[str, Feed] = {}
+        self.results: dict[str, Result] = {}
         self.stage = stages[1]
+        self.evens: set[int] = set()
 
     def emit(
         self,
@@ -55,8 +78,11 @@ class Builder:
         blank = Register(tuple(shape), Form.SHARED, domain, bits, 0, planes)
         self.registers.extend(blank for _ in made)
         gate = cls(**attributes, **{out: made if many else first})
-        for register in made:
-            self.registers[register] = replace(blank, form=gate.result(register, self.registers))
+        for register, layout in zip(made, gate.infer(self.registers, _Told(self)), strict=True):
+            form, scale = gate.result(register, self.registers), layout.scale or 0
+            self.registers[register] = replace(blank, form=form, scale=scale)
+            if layout.even:
+                self.evens.add(register)
         for register in gate.ins:
             t = self.registers[register]
             assert t.domain is not WORDS or t.bits >= min(64, gate.demand(register, self.registers)), (
@@ -73,6 +99,10 @@ class Builder:
 
     def reveal(self, register: int, roles: tuple[str, ...], bits: int, name: str = "y") -> None:
         """Send a register of true shares to roles."""
+        t = self.registers[register]
+        self.results[name] = Result(
+            name, roles, _kind(t.domain), t.shape, ("",) * len(t.shape), t.domain, bits, t.scale
+        )
         self.act(Reveal, result_name=name, roles=roles, bits=bits, x=register)
 
     # -- values in a form ----------------------------------------------------------------------------------------------
@@ -84,11 +114,19 @@ class Builder:
 
     def planes(self, value: Array, n: int) -> int:
         """Shares of bit planes uint64[blocks, P, 8] of n elements."""
-        return self._input(value, (n,), 1, PLANES, value.shape[1], False)
+        return self._planes(value, (n,))
+
+    def _planes(self, value: Array, shape: tuple[int, ...]) -> int:
+        """Roles share no planes, so the feed is no role's."""
+        name = f"in{len(self.registers)}"
+        self.values[self.stage][name] = value
+        count = value.shape[1]
+        return self.emit(InputPlanes, shape, 1, PLANES, count, count=count, shape=shape, feed=name, public=False)
 
     def _input(self, value: Array, shape: tuple[int, ...], bits: int, domain: Domain, planes: int, public: bool) -> int:
         name = f"in{len(self.registers)}"
         self.values[self.stage][name] = value
+        self.feeds[name] = Feed(name, ROLE, shape, domain, bits, 0, public, name, "", -RANGE, RANGE)
         return self.emit(Input, shape, bits, domain, planes, feed=name, public=public)
 
     def constant(self, value: Array) -> int:
@@ -135,8 +173,7 @@ class Builder:
         from mpc_runtime.kernels import bits_to_planes
 
         planes = bits_to_planes(np.ascontiguousarray(value).reshape(-1))
-        root = self._input(planes, value.shape, 1, PLANES, 1, False)
-        return self.open(root)
+        return self.open(self._planes(planes, value.shape))
 
     def keep(self, made: int, place: int) -> None:
         """Leave a register of this stage for later executions, in another's place."""
@@ -148,34 +185,72 @@ class Builder:
         """receiver: the party that is sent all corrections; None leaves it to the scheduler."""
         procedures = []
         for name in self.ops:
-            procedure, _ = schedule(self._draft(name), self.registers)
+            procedure, _ = schedule(self._unscheduled(name), self.registers)
             if receiver is not None:
                 procedure = replace(procedure, ops=tuple(Op(op.gate, receiver) for op in procedure.ops))
             procedures.append(procedure)
         return Plan(
             name="by_hand",
             version="test",
-            options=(),
-            roles=(),
+            options=Options("lan", checked=False),
+            bits=64,
+            frac=16,
+            roles=tuple(dict.fromkeys([ROLE, *(role for r in self.results.values() for role in r.roles)])),
+            array_roles=(),
             dims=(),
-            inputs=(),
+            inputs=tuple(
+                Tensor(
+                    f.name,
+                    f.role,
+                    "bit" if f.domain is BITS else "int",
+                    f.shape,
+                    ("",) * len(f.shape),
+                    f.lo,
+                    f.hi,
+                    f.public,
+                )
+                for f in self.feeds.values()
+            ),
             params=(),
-            feeds=(),
-            results=(),
+            feeds=tuple(self.feeds.values()),
+            results=tuple(self.results.values()),
             registers=tuple(self.registers),
             procedures=tuple(procedures),
-            leakage=(),
             constants=tuple(self.constants),
         )
 
-    def _draft(self, name: str) -> Draft:
+    def _unscheduled(self, name: str) -> Unscheduled:
         keeps = list(self.kept[name])
         first, second, *_ = self.ops
         if name == first:
             made = {r for gate, _ in self.ops[name] for r in gate.outs} - {kept.place for kept in keeps}
             read = {r for stage, ops in self.ops.items() if stage != name for gate, _ in ops for r in gate.ins}
             keeps += [Kept(r, r) for r in sorted(made & read)]
-        return Draft(name, name == second, name == first, tuple(keeps), self.ops[name])
+        return Unscheduled(name, name == second, name == first, tuple(keeps), self.ops[name])
+
+
+class _Told:
+    """What gates are told of a plan under construction: `gates.rules.Declared`."""
+
+    def __init__(self, builder: Builder) -> None:
+        self.builder = builder
+
+    def layout(self, register: int) -> Layout:
+        t = self.builder.registers[register]
+        return Layout(t.shape, t.domain, t.scale, t.planes, register in self.builder.evens)
+
+    def constant(self, index: int) -> Array:
+        return self.builder.constants[index]
+
+    def feed(self, name: str) -> Feed:
+        return self.builder.feeds[name]
+
+    def result(self, name: str) -> Result:
+        return self.builder.results[name]
+
+
+def _kind(domain: Domain) -> str:
+    return "bit" if domain is BITS else "int"
 
 
 def compare(

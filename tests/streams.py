@@ -1,18 +1,16 @@
 """Stand-ins for `Prg`, so that a test can choose the words of a stream, enumerate them, or keep a record of their use.
 
-    with stand_in({key: Scripted(key, {...})}): ...  # a Prg that is asked for under `key` is the stand-in
+    trace(plan, feeds, kernels=StandIns({key: Scripted(key, {...})}))  # the Prg of `key` is the stand-in
 
-The kernels read a real Prg's state in C. Inside `stand_in` those that take one are replaced by their definition in
-terms of `words`, `planes` and `fill`, wherever they are handed a stand-in.
+The kernels read a real Prg's state in C. `StandIns` are kernels that do what these do, by their definition in terms of
+`words`, `planes` and `fill`, wherever they are handed a stand-in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 
@@ -150,7 +148,6 @@ def _planes_fill(prg: Streams, stream: int, n: int, planes: int, start_block: in
 
 def _table_deal(
     prg: Streams,
-    real: Callable[..., None],
     r: Array,
     s: int,
     t: int,
@@ -162,7 +159,7 @@ def _table_deal(
 ) -> None:
     """Another stream's correction, with that stream added again, is the table; less the stand-in's stream."""
     other, other_stream, own_stream = REAL(bytes(16)), np.empty_like(packed), np.empty_like(packed)
-    real(r, s, t, coef, lv, other, stream, packed, offset)
+    kernels.table_deal(r, s, t, coef, lv, other, stream, packed, offset)
     other.fill(stream, other_stream, offset)
     prg.fill(stream, own_stream, offset)
     n = packed.size * 8 // lv
@@ -171,43 +168,40 @@ def _table_deal(
     prg.pads(Pad(stream, False, offset, offset + packed.size, r.size, lv << s, packed.tobytes()))
 
 
-@contextmanager
-def stand_in(prgs: Mapping[bytes, Streams]) -> Iterator[None]:
-    """Hand these out for their keys, and teach the kernels to work with them."""
-    plain: dict[str, Callable[..., Any]] = {
-        name: getattr(kernels, name)
-        for name in (
-            "mask_pack",
-            "share_pack",
-            "planes_mask_pack",
-            "planes_share_pack",
-            "planes_fill",
-            "table_deal",
-            "table_eval",
-            "leaf_read",
-            "combine_eval",
-            "select_eval",
-        )
-    }
+class StandIns(kernels.Kernels):
+    """The kernels, for which the streams of these keys are stand-ins."""
 
-    def first_is_prg(name: str, definition: Callable[..., Any]) -> Callable[..., Any]:
-        def call(prg: Any, *args: Any, **named: Any) -> Any:
-            return (definition if isinstance(prg, Streams) else plain[name])(prg, *args, **named)
+    def __init__(self, prgs: Mapping[bytes, Streams]) -> None:
+        self._prgs = prgs
 
-        return call
+    def Prg(self, key: bytes, **named: Any) -> Any:
+        return self._prgs[key] if key in self._prgs else REAL(key, **named)
 
-    def make(key: bytes, **named: Any) -> Any:
-        return prgs[bytes(key)] if bytes(key) in prgs else REAL(key, **named)
+    def mask_pack(self, prg: Any, *args: Any, **named: Any) -> None:
+        (_mask_pack if isinstance(prg, Streams) else kernels.mask_pack)(prg, *args, **named)
+
+    def share_pack(self, prg: Any, *args: Any, **named: Any) -> None:
+        (_share_pack if isinstance(prg, Streams) else kernels.share_pack)(prg, *args, **named)
+
+    def planes_mask_pack(self, prg: Any, *args: Any, **named: Any) -> None:
+        (_planes_mask_pack if isinstance(prg, Streams) else kernels.planes_mask_pack)(prg, *args, **named)
+
+    def planes_share_pack(self, prg: Any, *args: Any, **named: Any) -> None:
+        (_planes_share_pack if isinstance(prg, Streams) else kernels.planes_share_pack)(prg, *args, **named)
+
+    def planes_fill(self, prg: Any, *args: Any, **named: Any) -> Array:
+        return (_planes_fill if isinstance(prg, Streams) else kernels.planes_fill)(prg, *args, **named)
 
     def table_deal(
-        r: Array, s: int, t: int, coef: Array, lv: int, prg: Any, stream: int, out: Array, offset: int = 0
+        self, r: Array, s: int, t: int, coef: Array, lv: int, prg: Any, stream: int, out: Array, offset: int = 0
     ) -> None:
         if isinstance(prg, Streams):
-            _table_deal(prg, plain["table_deal"], r, s, t, coef, lv, stream, out, offset)
+            _table_deal(prg, r, s, t, coef, lv, stream, out, offset)
         else:
-            plain["table_deal"](r, s, t, coef, lv, prg, stream, out, offset)
+            kernels.table_deal(r, s, t, coef, lv, prg, stream, out, offset)
 
     def table_eval(
+        self,
         c: Array,
         s: int,
         t: int,
@@ -224,9 +218,10 @@ def stand_in(prgs: Mapping[bytes, Streams]) -> Iterator[None]:
             prg.fill(stream, tables, offset)
         if isinstance(prg, Streams):
             prg = None
-        return plain["table_eval"](c, s, t, weights, lv, tables, prg, stream, offset, out)
+        return kernels.table_eval(c, s, t, weights, lv, tables, prg, stream, offset, out)
 
     def leaf_read(
+        self,
         c: Array,
         t: int,
         widths: Any,
@@ -243,9 +238,10 @@ def stand_in(prgs: Mapping[bytes, Streams]) -> Iterator[None]:
             if tables is None:
                 tables = prg.planes(stream, c.size, kernels.table_planes(widths), start // BLOCK)
             prg = None
-        return plain["leaf_read"](c, t, widths, tables, party, kind, out, prg=prg, stream=stream, start=start)
+        return kernels.leaf_read(c, t, widths, tables, party, kind, out, prg=prg, stream=stream, start=start)
 
     def combine_eval(
+        self,
         hats: Array,
         q: int,
         g: int,
@@ -265,11 +261,12 @@ def stand_in(prgs: Mapping[bytes, Streams]) -> Iterator[None]:
             if monomials is None and planes:
                 monomials = prg.planes(stream, hats.shape[0] * BLOCK, planes, start // BLOCK)
             prg = None
-        return plain["combine_eval"](
+        return kernels.combine_eval(
             hats, q, g, kind, leaf, monomials, singles, party, out, prg=prg, stream=stream, start=start
         )
 
     def select_eval(
+        self,
         c: Array,
         d: Array,
         l: int,
@@ -287,22 +284,4 @@ def stand_in(prgs: Mapping[bytes, Streams]) -> Iterator[None]:
             narrow = lo > l - f
             four = tuple(prg.words(s, c.size, start) if slot < 2 or narrow else None for slot, s in enumerate(four))
             prg = None
-        return plain["select_eval"](c, d, l, f, off, lo, party, *four, out, prg=prg, start=start)
-
-    replaced = {
-        "Prg": make,
-        "mask_pack": first_is_prg("mask_pack", _mask_pack),
-        "share_pack": first_is_prg("share_pack", _share_pack),
-        "planes_mask_pack": first_is_prg("planes_mask_pack", _planes_mask_pack),
-        "planes_share_pack": first_is_prg("planes_share_pack", _planes_share_pack),
-        "planes_fill": first_is_prg("planes_fill", _planes_fill),
-        "table_deal": table_deal,
-        "table_eval": table_eval,
-        "leaf_read": leaf_read,
-        "combine_eval": combine_eval,
-        "select_eval": select_eval,
-    }
-    with ExitStack() as stack:
-        for name, function in replaced.items():
-            stack.enter_context(patch.object(kernels, name, function))
-        yield
+        return kernels.select_eval(c, d, l, f, off, lo, party, *four, out, prg=prg, start=start)

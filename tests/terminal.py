@@ -33,14 +33,14 @@ def mpcc(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def free_port() -> int:
-    """The first of three neighbouring ports that are free now."""
+    """The first of five neighbouring ports that are free now."""
     while True:
         with ExitStack() as stack:
-            sockets = [stack.enter_context(socket.socket()) for _ in range(3)]
+            sockets = [stack.enter_context(socket.socket()) for _ in range(5)]
             sockets[0].bind(("127.0.0.1", 0))
             first: int = sockets[0].getsockname()[1]
             try:
-                for i in (1, 2):
+                for i in range(1, 5):
                     sockets[i].bind(("127.0.0.1", first + i))
             except OSError:
                 continue

@@ -11,22 +11,37 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 TOP = Path(__file__).parents[1]
 OURS = ("dsl", "compiler", "mpc_runtime")
+SOURCES = {".py", ".pyi", ".pyx", ".pxd", ".pxi", ".c", ".h", ".lark"}
+MAX_LINES = 450
 FACE = {"program", "session", "bench", "__init__"}
 """Modules of the runtime that put its parts together; nothing below imports them."""
 RUNTIME = {
     "kernels": set(),
     "gates": {"kernels", "registers"},
-    "analysis": {"encoding", "gates", "limits", "plan", "registers"},
+    "analysis": {"encoding", "errors", "gates", "limits", "plan", "procedure", "registers"},
     "encoding": {"errors", "kernels", "plan", "registers", "transport"},
-    "execution": {"analysis", "gates", "kernels", "plan", "registers", "transport"},
+    "execution": {"analysis", "gates", "kernels", "plan", "procedure", "registers", "transport"},
     "transport": {"errors"},
     "roles": {"analysis", "encoding", "errors", "execution", "limits", "plan", "transport"},
-    "store": {"analysis", "errors", "execution", "plan", "transport"},
-    "servers": {"analysis", "encoding", "errors", "execution", "limits", "plan", "store", "transport"},
+    "store": {"analysis", "errors", "execution", "plan", "procedure", "transport"},
+    "servers": {
+        "analysis",
+        "encoding",
+        "errors",
+        "execution",
+        "kernels",
+        "limits",
+        "plan",
+        "plan_file",
+        "procedure",
+        "store",
+        "transport",
+    },
     "deployment": {"errors", "limits", "plan", "roles", "servers", "transport"},
     "sessions": {"analysis", "deployment", "encoding", "errors", "execution", "limits", "plan", "roles", "store"},
 }
@@ -44,7 +59,7 @@ COMPILER = {
     "planning": {"expand", "graph", "reading"},
 }
 """What each folder of the compiler may import of the compiler; `pipeline.py` and `cli` put them together."""
-DESCRIPTIONS = {"plan", "gates", "registers", "analysis", "errors", "version"}
+DESCRIPTIONS = {"plan", "procedure", "gates", "registers", "analysis", "errors", "version"}
 """Of the runtime, for the compiler."""
 DRIVERS = ("compiler/cli/", "compiler/reading/")  # run whole programs or what clients do, so they use the API
 FACADE = "mpc_runtime/program.py"  # may import the compiler inside functions
@@ -80,7 +95,8 @@ def module_of(name: str, files: set[str]) -> str | None:
     """The file of a module, or of the module that has this name in it."""
     parts = name.split(".")
     while parts:
-        for file in ("/".join(parts) + ".py", "/".join([*parts, "__init__.py"])):
+        path = "/".join(parts)
+        for file in (f"{path}.py", f"{path}.pyx", f"{path}/__init__.py"):
             if file in files:
                 return file
         parts.pop()
@@ -90,7 +106,8 @@ def module_of(name: str, files: set[str]) -> str | None:
 def test_nothing_imports_in_a_circle() -> None:
     """Counting what functions import, except where the facade reaches for the compiler."""
     found = [each for folder in OURS for each in imports(folder, inside_functions=True)]
-    files = {str(path.relative_to(TOP)) for folder in OURS for path in (TOP / folder).rglob("*.py")}
+    sources = ("*.py", "*.pyx")
+    files = {str(p.relative_to(TOP)) for folder in OURS for kind in sources for p in (TOP / folder).rglob(kind)}
     below: dict[str, set[str]] = {file: set() for file in files}
     for file, name in found:
         target = module_of(name, files)
@@ -143,11 +160,37 @@ def test_the_arrows_of_the_compiler() -> None:
     assert folders == COMPILER.keys() | {"cli"}
 
 
+def test_gates_compute_with_what_they_are_lent() -> None:
+    """Of the kernels they import sizes; NumPy makes and shapes arrays. A curve is float64, before it is sampled."""
+    found = [name for _, name in imports("mpc_runtime/gates", inside_functions=True) if ".kernels" in name]
+    assert found
+    assert [name for name in found if not name.startswith("mpc_runtime.kernels.sizes.")] == []
+    for path in sorted((TOP / "mpc_runtime/gates").glob("*.py")):
+        if path.name != "table.py":
+            assert ring_functions(ast.parse(path.read_text())) == [], path.name
+
+
+def ring_functions(tree: ast.AST) -> list[str]:
+    """The functions of NumPy in a file that compute on the elements of arrays."""
+    named = (node for node in ast.walk(tree) if isinstance(node, ast.Attribute))
+    of_numpy = [node.attr for node in named if isinstance(node.value, ast.Name) and node.value.id == "np"]
+    return [name for name in of_numpy if isinstance(getattr(np, name), np.ufunc)]
+
+
 @pytest.mark.parametrize("package", OURS)
 def test_tests_mirror_the_tree(package: str) -> None:
     folders = {path.name for path in (TOP / package).iterdir() if (path / "__init__.py").exists()}
     tested = {path.name for path in (TOP / "tests" / package).iterdir() if list(path.glob("test_*.py"))}
     assert tested == folders
+
+
+def test_no_file_does_two_jobs() -> None:
+    """A file that grows beyond MAX_LINES is cut where it has a seam. What Cython writes does not count."""
+    found = [path for folder in (*OURS, "tests") for path in (TOP / folder).rglob("*") if path.suffix in SOURCES]
+    sources = [path for path in found if path.suffix != ".c" or not path.with_suffix(".pyx").exists()]
+    assert {path.suffix for path in sources} == SOURCES
+    lines = {str(path.relative_to(TOP)): len(path.read_text(encoding="utf-8").splitlines()) for path in sources}
+    assert {file: count for file, count in lines.items() if count > MAX_LINES} == {}
 
 
 def test_the_language_stands_alone():

@@ -14,16 +14,16 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 
-from mpc_runtime import kernels
 from mpc_runtime.execution.dealer import DealerExecutor
-from mpc_runtime.execution.party import ExecutionKeys, PartyExecutor, Stats, _Run
+from mpc_runtime.execution.party import Counters, ExecutionKeys, PartyExecutor, Watch
 from mpc_runtime.execution.simulator import Simulator
 from mpc_runtime.gates import Gate, Input
-from mpc_runtime.plan import Plan, Procedure
+from mpc_runtime.kernels import CPU, Kernels, planes_to_bits
+from mpc_runtime.plan import Plan
+from mpc_runtime.procedure import Procedure
 from mpc_runtime.registers import Domain, Form, Register, wrapping
 from tests.loaded import displaced, loaded, stubborn
 from tests.memory_channel import channel_pair, material_pipe
@@ -48,7 +48,7 @@ class Trace:
     sent: dict[str, tuple[list[bytes], list[bytes]]] = field(default_factory=dict)
     corrections: dict[str, tuple[list[tuple[int, bytes]], list[tuple[int, bytes]]]] = field(default_factory=dict)
     dealt: dict[str, int] = field(default_factory=dict)
-    stats: dict[str, list[Stats]] = field(default_factory=dict)
+    stats: dict[str, list[Counters]] = field(default_factory=dict)
     outputs: list[dict[tuple[str, str], Array]] = field(default_factory=list)
     results: dict[str, Array] = field(default_factory=dict)
 
@@ -98,7 +98,7 @@ class Trace:
         if t.domain is Domain.BITS:
             return a & np.uint8(1)
         assert a.shape == (-(-t.size // 512), t.planes, 8), a.shape
-        return np.stack([kernels.planes_to_bits(np.ascontiguousarray(a), t.size, p) for p in range(t.planes)], axis=1)
+        return np.stack([planes_to_bits(np.ascontiguousarray(a), t.size, p) for p in range(t.planes)], axis=1)
 
 
 def trace(
@@ -106,44 +106,35 @@ def trace(
     feeds: Mapping[str, Mapping[str, Array]],
     keys: Mapping[str, tuple[bytes, bytes, bytes]] = KEYS,
     seed: int | Divide = 0,
-    prepare: bool = False,
+    preprocess: bool = False,
     observe: bool = True,
+    kernels: Kernels = CPU,
 ) -> Trace:
     """Run every procedure. feeds: stage -> feed -> ring elements (bits as 0 and 1; planes as planes).
 
-    seed: of the shares of inputs, or a way to make them. prepare: let the parties work ahead, as a session does.
-    observe: keep registers and compare with the simulator; without it only messages, counts and outputs are kept.
+    seed: of the shares of inputs, or a way to make them. preprocess: let the parties work ahead, as a session does.
+    observe: keep registers, compare with the simulator, and check that every word is used once; without it only
+    messages, counts and outputs are kept.
+    kernels: what all machines compute with.
     """
     plan = loaded(plan)
-    simulator = Simulator(plan)
+    simulator = Simulator(plan, kernels)
     out = Trace(plan, simulator)
     divide = random_shares(seed) if isinstance(seed, int) else seed
     channels = channel_pair(20.0)
-    dealer = DealerExecutor(plan)
-    parties = [PartyExecutor(plan, i, channels[i]) for i in (0, 1)]
+    dealer = DealerExecutor(plan, kernels, once=observe)
+    parties = [PartyExecutor(plan, i, channels[i], kernels, once=observe) for i in (0, 1)]
 
-    free = _Run._free
-
-    def keep(run: _Run, i: int) -> None:
-        for register in run.program.gates[i].outs:
-            out.values[run.party][register] = np.array(run.values[register])
-            if plan.registers[register].form is Form.WIRE:
-                remember, run._remember = run._remember, False
-                out.masks[run.party][register] = np.array(run.mask(register))
-                run._remember = remember
-        free(run, i)
-
-    with patch.object(_Run, "_free", keep if observe else free):
-        for stage in STAGES:
-            procedure = plan.procedure(stage)
-            shares = split(plan, procedure, feeds.get(stage, {}), divide)
-            out.sent[stage], out.corrections[stage] = ([], []), ([], [])
-            pipes = [material_pipe(20.0) for _ in (0, 1)]
-            out.dealt[stage] = dealer.execute(stage, keys[stage][:2], (pipes[0][0], pipes[1][0]))
-            out.outputs = _parties(out, stage, parties, channels, pipes, keys[stage], shares, prepare)
-            out.stats[stage] = [p.last for p in parties]
-            if observe:
-                out.results = simulator.execute(stage, keys[stage][:2], feeds.get(stage, {}))
+    for stage in STAGES:
+        procedure = plan.procedure(stage)
+        shares = split(plan, procedure, feeds.get(stage, {}), divide)
+        out.sent[stage], out.corrections[stage] = ([], []), ([], [])
+        pipes = [material_pipe(20.0) for _ in (0, 1)]
+        out.dealt[stage] = dealer.execute(stage, keys[stage][:2], (pipes[0][0], pipes[1][0]))
+        out.outputs = _parties(out, stage, parties, channels, pipes, keys[stage], shares, preprocess, observe)
+        out.stats[stage] = [p.last for p in parties]
+        if observe:
+            out.results = simulator.execute(stage, keys[stage][:2], feeds.get(stage, {}))
     return out
 
 
@@ -177,10 +168,19 @@ def _parties(
     pipes: Any,
     keys: tuple[bytes, bytes, bytes],
     shares: tuple[dict[str, Array], dict[str, Array]],
-    prepare: bool,
+    preprocess: bool,
+    observe: bool,
 ) -> list[dict[tuple[str, str], Array]]:
     outputs: list[dict[tuple[str, str], Array]] = [{}, {}]
     errors: list[BaseException] = []
+
+    def keeper(i: int) -> Watch:
+        def keep(op: int, register: int, value: Array, mask: Array | None) -> None:
+            out.values[i][register] = np.array(value)
+            if mask is not None:
+                out.masks[i][register] = np.array(mask)
+
+        return keep
 
     def work(i: int) -> None:
         party = parties[i]
@@ -188,9 +188,9 @@ def _parties(
         material = _RecordingSource(pipes[i][1], out.corrections[stage][i])
         execution = ExecutionKeys(keys[i], keys[2])
         try:
-            if prepare and out.plan.procedure(stage).ahead:
-                party.prepare(stage, execution, material)
-            outputs[i] = party.execute(stage, execution, material, shares[i])
+            if preprocess and out.plan.procedure(stage).ahead:
+                party.preprocess(stage, execution, material)
+            outputs[i] = party.execute(stage, execution, material, shares[i], keeper(i) if observe else None)
         except BaseException as e:
             errors.append(e)
             channels[i].close(str(e))

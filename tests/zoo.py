@@ -89,7 +89,7 @@ def _values(tensors: tuple[Tensor, ...], random: np.random.Generator) -> dict[st
     members: dict[str, list[np.ndarray]] = {}
     for t in tensors:
         members.setdefault(t.name, []).append(_value(t, random))
-    stacked = {t.name for t in tensors if t.member >= 0}
+    stacked = {t.name for t in tensors if t.stacked}
     return {name: np.stack(found) if name in stacked else found[0] for name, found in members.items()}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,10 +21,10 @@ LAST_PORT = 65535
 @click.option("-o", "--output", default="cluster.toml", show_default=True, type=click.Path(path_type=Path))
 @click.option(
     "--port",
-    type=click.IntRange(1, LAST_PORT - 2),
+    type=click.IntRange(1, LAST_PORT - 4),
     default=7100,
     show_default=True,
-    help="Port of p0; p1 and the dealer get the next two.",
+    help="Port of p0; p1, the dealer, and the clients of p0 and of p1 get the next four.",
 )
 def init_cluster(file: Path, dims: tuple[str, ...], network: str | None, output: Path, port: int) -> None:
     from mpc_runtime.deployment.cluster import write_cluster
@@ -52,7 +53,7 @@ def init_cluster(file: Path, dims: tuple[str, ...], network: str | None, output:
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The key file  [default: NAME.key]")
 def keygen(name: str, output: Path | None) -> None:
     from mpc_runtime.deployment.cluster import ignore_key, save_key
-    from mpc_runtime.transport.curve import KeyPair
+    from mpc_runtime.transport.identity import KeyPair
 
     keys = KeyPair.generate()
     path = output or Path(f"{name}.key")
@@ -149,10 +150,10 @@ def _serve(
     alone = config.material and not config.low_water
     others = " and ".join(each for each in SERVERS if each != name and not (alone and each == "dealer"))
 
-    def addresses(own: str, stream: str) -> dict[str, str]:
-        at = f"{own.removeprefix('tcp://')} (data: port {stream.rpartition(':')[2]})"
+    def addresses(own: str, clients: str) -> Mapping[str, str]:
+        at = f"{own} (clients: {clients})" if clients else own
         what = f"plan {plan.name} {plan.hash[:16]}"
         click.echo(f"{name} listens at {at} with {what}; waiting for {others}", err=True)
-        return machines.seen()
+        return machines.addresses
 
     run(plan, config, addresses, ready=lambda: click.echo(f"{name} is ready", err=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import platform
 import socket
+import ssl
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -67,16 +68,13 @@ def _installation() -> Iterator[Finding]:
         yield Finding("kernels", True, f"{kernels.variant()} (this machine has {', '.join(kernels.variants())})")
     except ImportError as error:
         yield Finding("kernels", False, str(error), "pip install -e . in the project's folder builds them")
-    try:
-        import zmq
-
-        yield Finding("CURVE encryption", zmq.has("curve"), f"ZeroMQ {zmq.zmq_version()}", "install a pyzmq wheel")
-    except ImportError:
-        return
+    yield Finding(
+        "TLS 1.3", ssl.HAS_TLSv1_3, ssl.OPENSSL_VERSION, "use a Python that was built with OpenSSL 1.1.1 or later"
+    )
 
 
 def _deployment(path: Path | None, file: Path | None) -> Iterator[Finding]:
-    """The cluster.toml, its keys and servers, and whether the plan's roles stand in it; what is given of these."""
+    """The cluster.toml, its keys and servers, and whether it lists the plan's roles; those of these that are given."""
     cluster = None
     if path is not None:
         cluster, finding = _cluster(path)
@@ -103,7 +101,7 @@ def _keys(cluster: Cluster) -> Iterator[Finding]:
     from mpc_runtime.deployment.cluster import key_path, load_key
     from mpc_runtime.errors import Error
 
-    for name in (*cluster.addresses, *cluster.roles):
+    for name in (*cluster.server_keys, *cluster.roles):
         key = key_path(cluster.path, name)
         if not key.exists():
             yield Finding(f"key of {name}", True, "not on this machine")
@@ -116,11 +114,11 @@ def _keys(cluster: Cluster) -> Iterator[Finding]:
 
 
 def _servers(cluster: Cluster) -> Iterator[Finding]:
-    for name, address in [*cluster.addresses.items(), *cluster.streams.items()]:
+    for name, address in cluster.addresses.items():
         listens = _listens(address)
         command = "dealer" if name == "dealer" else f"party {name[1]}"
         yield Finding(
-            f"{name} at {address.removeprefix('tcp://')}",
+            f"{name} at {address}",
             listens,
             "listens" if listens else "not listening",
             f"start it: mpcc {command} FILE --cluster {cluster.path}",
@@ -146,12 +144,12 @@ def _plan(file: Path, cluster: Cluster | None) -> Finding:
 
 
 def _without(path: Path, error: Exception) -> str:
-    """The message without the name of the file, which stands before it."""
+    """The message without the name of the file in front of it."""
     return str(error).removeprefix(f"{path}: ")
 
 
 def _listens(address: str) -> bool:
-    host, _, port = address.removeprefix("tcp://").rpartition(":")
+    host, _, port = address.rpartition(":")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS):
             return True

@@ -1,4 +1,4 @@
-"""`mpcc check`, `mpcc compile` and `mpcc explain`: what can be known of a model without running it."""
+"""`mpcc check`, `compile`, `verify` and `explain`: what can be known of a model without running it."""
 
 from __future__ import annotations
 
@@ -51,6 +51,30 @@ def compile(file: Path, dims: tuple[str, ...], network: str | None, output: Path
     output = output or file.with_suffix(".plan")
     program.save(output)
     click.echo(f"{output}: {_summary(program)}")
+
+
+@click.command(
+    help="Check that PLAN may be executed: every op in its place, every type, ring and mask as its gate needs it, and "
+    "nothing revealed but what is printed here. With --source, also that it is what this source compiles to."
+)
+@click.argument("plan", type=click.Path(path_type=Path))
+@click.option("--source", type=click.Path(path_type=Path), metavar="FILE", help="The .ppml file it should stem from.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def verify(plan: Path, source: Path | None, as_json: bool) -> None:
+    from mpc_runtime.program import compiles_to, load
+
+    program = load(plan)
+    if source is not None:
+        compiles_to(source, program)
+    ops = sum(len(p.ops) for p in program.plan.procedures)
+    if as_json:
+        said = str(source) if source else None
+        echo_json({"plan": program.plan.hash, "ops": ops, "source": said, "leakage": list(program.leakage)})
+        return
+    click.echo(f"{plan}: verified, {ops} ops" + (f", and what {source} compiles to" if source else ""))
+    click.echo(f"plan {program.plan.hash}\n\nrevealed")
+    for sentence in program.leakage:
+        click.echo(f"  {sentence}")
 
 
 @click.command(help="Show what FILE costs, by source line, its ranges, and what is revealed to whom.")

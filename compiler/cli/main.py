@@ -1,4 +1,4 @@
-"""The table of commands, and what becomes of errors: exit code 1 with a message for a user's error, 2 for wrong usage,
+"""The table of commands, and how errors are reported: exit code 1 with a message for a user's error, 2 for wrong usage,
 130 for Ctrl-C. Everything else is a defect and keeps its traceback."""
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import click
 COMMANDS = {
     "check": ("inspect", "check syntax, types, owners and ranges"),
     "compile": ("inspect", "write the plan, or print a compiler stage"),
+    "verify": ("inspect", "check that a plan may be executed, and that it is what a source says"),
     "explain": ("inspect", "show what a model costs, line by line, and what it reveals to whom"),
     "run": ("run", "run all machines as processes on this computer"),
     "init-cluster": ("cluster", "write a cluster.toml for this computer, and keys"),

@@ -136,9 +136,7 @@ def write_results(results: Mapping[str, np.ndarray[Any, Any]], options: Sequence
 
 def output_names(results: Sequence[Result]) -> list[str]:
     """What a user may ask for: all but the checks of a plan compiled with --checked."""
-    from mpc_runtime.plan import CHECK_PREFIX
-
-    return [result.name for result in results if not result.name.startswith(CHECK_PREFIX)]
+    return [result.name for result in results if result.promise is None]
 
 
 def check_outputs(options: Sequence[str], names: Sequence[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -67,7 +67,8 @@ def expand(
     results = []
     for output in graph.outputs:
         emitter.origin = label(output.value)
-        results.append(_revealed(x, output.name, output.roles, x.held[output.value], output.value))
+        result = _revealed(x, output.name, output.roles, x.held[output.value], output.value)
+        results.append(replace(result, promise=output.promise))
     return Expanded(emitter.drafts, emitter.ops, emitter.constants, results, x.warnings)
 
 

@@ -8,7 +8,7 @@ from compiler.expand.emitter import SHARE, WIRE, Emitter, width
 from compiler.expand.layouts import Layout, Network, layout
 from compiler.graph.interval import Interval
 from mpc_runtime import gates
-from mpc_runtime.gates.comparison import Kind, leaf_planes
+from mpc_runtime.gates.comparison import Relation, leaf_planes
 from mpc_runtime.registers import Domain
 
 
@@ -83,7 +83,7 @@ class Bits:
         return size
 
     def _compare(
-        self, wire: int, thresholds: tuple[int, ...], k: int, low_bit: int, digits: Layout, kind: Kind
+        self, wire: int, thresholds: tuple[int, ...], k: int, low_bit: int, digits: Layout, kind: Relation
     ) -> list[int]:
         """Masked planes of the roots of the comparisons."""
         roots = []
@@ -96,7 +96,7 @@ class Bits:
         return roots
 
     def _leaf(
-        self, wire: int, thresholds: tuple[int, ...], k: int, low_bit: int, digits: Layout, kind: Kind
+        self, wire: int, thresholds: tuple[int, ...], k: int, low_bit: int, digits: Layout, kind: Relation
     ) -> list[int]:
         planes = leaf_planes(len(digits.widths), kind)
         key = (wire, thresholds, k, low_bit, digits, kind)
@@ -108,7 +108,7 @@ class Bits:
             self._leaves[key] = ys
         return self._leaves[key]
 
-    def _combine(self, root: int, nodes: int, fan_in: int, kind: Kind, leaf: bool) -> tuple[int, int]:
+    def _combine(self, root: int, nodes: int, fan_in: int, kind: Relation, leaf: bool) -> tuple[int, int]:
         """One level and its opening: (register, nodes left)."""
         left = -(-nodes // fan_in)
         joined = self.e.emit(

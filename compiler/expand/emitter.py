@@ -2,7 +2,8 @@
 
 A tensor of the graph is `Held` in one or more forms: shares or a masked value, at one or more scales. The expansion of
 an op asks for the form it needs (`wire`, `share`, `bits`), and the emitter makes it from what is there, once. So a
-value is opened once whoever uses it, and a sum of products is truncated once, when its plain scale is first needed.
+value is opened once, however many ops use it, and a sum of products is truncated once, when its plain scale is first
+needed.
 
 Rings and the forms that depend on later uses (whether shares of a mask are held, whether an offset is materialized) are
 assigned afterwards, by `compiler.planning.assign`.
@@ -18,8 +19,9 @@ from typing import Any
 import numpy as np
 
 from compiler.graph import Kind, OpError, Precision, Value
-from compiler.graph.interval import Interval, number
+from compiler.graph.interval import Interval
 from mpc_runtime import gates
+from mpc_runtime.errors import number
 from mpc_runtime.gates import Gate
 from mpc_runtime.plan import Origin
 from mpc_runtime.registers import Domain
@@ -139,7 +141,7 @@ class Emitter:
         return register
 
     def constant(self, array: Array, scale: int) -> int:
-        """A register with encoded ring elements; the same elements are stored once, whatever their scale."""
+        """A register with encoded ring elements; equal elements are stored once, even at different scales."""
         words = np.asarray(array, np.int64, order="C").view(np.uint64)
         return self.emit(gates.Constant, words.shape, CONSTANT, scale=scale, index=self._stored(words))
 
@@ -344,10 +346,12 @@ class Emitter:
 
     def rescaled(self, register: int, scale: int, factor: int) -> int:
         """`register` times a whole number, read at another scale."""
-        if factor == 1:
-            return register
         t = self.drafts[register]
-        return self.emit(gates.Scale, t.shape, t.mode, scale=scale, factor=factor, x=register)
+        if factor != 1:
+            return self.emit(gates.Scale, t.shape, t.mode, scale=scale, factor=factor, x=register)
+        if scale != t.scale:
+            return self.emit(gates.Rescale, t.shape, t.mode, scale=scale, x=register)
+        return register
 
     def truncated(self, wire: int, shift: int, k: int, scale: int) -> int:
         """Shares of a masked value of k signed bits over 2^shift, which then stands at `scale`."""

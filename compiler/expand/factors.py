@@ -22,7 +22,7 @@ import numpy as np
 from compiler.expand.context import Array, Expansion
 from compiler.expand.emitter import MAX_WIDTH, Held, expect_encodable, width
 from compiler.graph import Value
-from compiler.graph.interval import number
+from mpc_runtime.errors import number
 
 GUARD_BITS = 7
 """Bits by which the rounding of a factor, and of each piece of a product, stays below one step of the result."""
@@ -161,7 +161,7 @@ def _pieces(x: Expansion, value: Value, a: Held, factor: Factor, scale: int) -> 
     if lost > x.e.precision.step / 2 and factor.exact_bits is None:
         x.warn(
             value,
-            f"this product with constants is right only to {number(lost)} where its operand reaches "
+            f"this product with constants is accurate only to {number(lost)} where its operand reaches "
             f"{number(a.range.magnitude)}",
             "declare a narrower range for what it is made of: `… in [lo, hi]`",
         )

@@ -1,4 +1,5 @@
-"""Ops that move elements: views of what they are taken from, so that a tensor is opened once whatever its views are."""
+"""Ops that move elements: views of what they are taken from, so that a tensor is opened once, however many views it
+has."""
 
 from __future__ import annotations
 

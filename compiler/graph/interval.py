@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 
+from mpc_runtime.errors import number
+
 
 def _below(exact: Fraction) -> float:
     """The largest float64 that is not above `exact`."""
@@ -191,10 +193,3 @@ def hull(intervals: Iterable[Interval]) -> Interval:
     """The smallest interval that holds all of `intervals` (at least one)."""
     intervals = list(intervals)
     return Interval(min(i.lo for i in intervals), max(i.hi for i in intervals))
-
-
-def number(value: float) -> str:
-    """A short exact-enough text for messages and prints: `3`, `0.5`, `-inf`."""
-    if math.isfinite(value) and value == int(value) and abs(value) < 1e15:
-        return str(int(value))
-    return f"{value:.6g}"

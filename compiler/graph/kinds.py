@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from compiler.graph.interval import BITS, Interval, number
+from compiler.graph.interval import BITS, Interval
+from mpc_runtime.errors import number
 
 Shape = tuple[int, ...]
 Array = np.ndarray[Any, Any]
@@ -58,7 +59,7 @@ class OpError(Exception):
 
 @dataclass(frozen=True)
 class Precision:
-    """The number format: `bits` of the ring, of which `frac` stand behind the point."""
+    """The number format: `bits` of the ring, of which `frac` are after the point."""
 
     bits: int = 64
     frac: int = 16

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from compiler.graph.kinds import Precision
 from compiler.graph.values import Value, apply
+from mpc_runtime.plan import ArrayRole, Promise
 
 if TYPE_CHECKING:
     from dsl.ast import Span
@@ -16,12 +17,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Output:
-    """A result and the roles that learn it."""
+    """A result and the roles that learn it. promise: the one that it checks, if it is one bit for that."""
 
     name: str
     value: Value
     roles: tuple[str, ...]
     span: Span | None = field(default=None, repr=False)
+    promise: Promise | None = None
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Graph:
 
     name: str
     roles: tuple[str, ...]
+    array_roles: tuple[ArrayRole, ...]
     dims: Mapping[str, int]
     precision: Precision
     inputs: tuple[Value, ...]

@@ -42,9 +42,10 @@ FACTS = (
     "monotone",
     "compares",
     "private",
+    "sizes",
 )
 OPS: dict[str, type[TensorOp]] = {}
-"""Every op that can stand in a graph, by its name."""
+"""Every op that a graph can have, by its name."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,8 @@ class TensorOp:
     """Whether it decides by comparing, so that the range of its arguments sets its cost."""
     private: ClassVar[bool]
     """Whether it can be expanded into gates. Others are for constants and for what one role's client prepares."""
+    sizes: ClassVar[tuple[str, ...]]
+    """Its fields that hold sizes of its result, which may grow with the dim `batch` while each row means the same."""
 
     def __init_subclass__(cls, abstract: bool = False, **more: Any) -> None:
         super().__init_subclass__(**more)
@@ -117,6 +120,7 @@ class Leaf(TensorOp, abstract=True):
     monotone: ClassVar[bool] = False
     compares: ClassVar[bool] = False
     private: ClassVar[bool] = False
+    sizes: ClassVar[tuple[str, ...]] = ()
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         return self.kind, self.shape
@@ -150,6 +154,7 @@ class Input(Owned):
     key: str = ""
     index_path: tuple[int, ...] = ()
     dims: tuple[str | None, ...] = ()  # per axis the name of the `dim` it is, when it is exactly one
+    sizes: ClassVar[tuple[str, ...]] = ("shape",)
 
     def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
         return self.dims.index(BATCH) if BATCH in self.dims else NO_ROWS

@@ -131,7 +131,7 @@ def apply(
 ) -> Value:
     """The value `op(*args)`: typed, ranged, and folded to a constant when every argument is one.
 
-    Raises OpError when the arguments do not fit, when a constant is no number, or when the result can never lie in
+    Raises OpError when the arguments do not fit, when a constant is not a number, or when the result can never lie in
     `declared`.
     """
     kind, shape = op.infer(*args)

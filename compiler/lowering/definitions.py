@@ -53,7 +53,7 @@ def define(
     places: Mapping[str, Span],
     run: Callable[[Context, tuple[ast.Block, ...], Scope, Home | None], None],
 ) -> Definition:
-    """The definition of `node`, which stands where `scope` is; `places` is where the file declares its names."""
+    """The definition of `node`, in `scope`; `places` is where the file declares its names."""
     has_layers = any(isinstance(each, ast.Layer) for each in ast.walk(node))
     return Definition(node, scope.seen_by_def(), places, has_layers, scope.lost, run)
 

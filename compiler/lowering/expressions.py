@@ -94,7 +94,7 @@ def _list(context: Context, expression: ast.List, scope: Scope) -> object:
         rows.append(each if row is None else row)
     table = tuple(rows)
     if len({_shape(row) for row in table}) > 1:
-        raise Problem(expression.span, "the rows of a table must have the same length", "fill the shorter rows up")
+        raise Problem(expression.span, "the rows of a table must have the same length", "fill up the shorter rows")
     return table
 
 
@@ -224,7 +224,7 @@ def _attribute(context: Context, expression: ast.Attribute, scope: Scope) -> obj
         try:
             return attribute(context, meaning, name, owner)
         except Problem:
-            if scope.lost:  # the first application may stand in a statement that cannot be read
+            if scope.lost:  # the first application may be in a statement that cannot be read
                 return POISON
             raise
     if isinstance(meaning, InstanceArray):

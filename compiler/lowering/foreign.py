@@ -57,7 +57,7 @@ HINTS = {
     "tf": MODULES,
     "keras": MODULES,
     "math": MODULES,
-    "self": "there are no objects: a layer stands alone, `layer conv1 = conv2d(16, 5)`",
+    "self": "there are no objects: a layer is declared on its own, `layer conv1 = conv2d(16, 5)`",
     "None": "what is not needed is left out; `unsqueeze(x, axis)` adds an axis",
     "True": "write `true`",
     "False": "write `false`",
@@ -67,10 +67,10 @@ HINTS = {
     "mul": "write `a * b`",
     "Sequential": "layers are passed through one by one: `x |> conv1 |> relu |> fc1`",
     "sequential": "layers are passed through one by one: `x |> conv1 |> relu |> fc1`",
-    "cross_entropy": "a loss stands in a `train { … }` block",
-    "mse": "a loss stands in a `train { … }` block",
-    "sgd": "an optimizer stands in a `train { … }` block",
-    "adam": "an optimizer stands in a `train { … }` block",
+    "cross_entropy": "a loss belongs in a `train { … }` block",
+    "mse": "a loss belongs in a `train { … }` block",
+    "sgd": "an optimizer belongs in a `train { … }` block",
+    "adam": "an optimizer belongs in a `train { … }` block",
     "range": "a loop counts by `for i in 0..4 { … }`",
 }
 

@@ -159,7 +159,7 @@ def _inside(block: BlockInstance, name: ast.Name, text: str) -> object:
     if not layers:
         raise Problem(
             name.span,
-            f"`{text}.{name.id}` is not there before `{text}` is applied",
+            f"`{text}.{name.id}` does not exist before `{text}` is applied",
             "use it below the first application of the layer",
         )
     names = dict.fromkeys(each for each, _ in layers)

@@ -22,18 +22,19 @@ from compiler.lowering.problems import POISON, Problem, Reporter
 from compiler.lowering.readings import contract_at, described, operand, size_at, tensor
 from compiler.lowering.roles import declare_roles, is_array, members, receivers
 from compiler.lowering.scope import Category, RoleGroup, Scope
-from compiler.lowering.weights import Plan, layer_names, plan
+from compiler.lowering.weights import Providers, layer_names, providers
 from compiler.ops import FUNCTIONS, LAYERS
 from compiler.ops.build import stack
 from dsl import ast
 from dsl.ast import Span
 from dsl.errors import Diagnostic, SourceErrors, did_you_mean
+from mpc_runtime.plan import ArrayRole
 
 __all__ = ["ModelErrors", "lower"]
 
 
 class ModelErrors(SourceErrors):
-    """All errors that lowering found. `graph` is what could be lowered all the same, for the checks behind lowering."""
+    """All errors that lowering found. `graph` is what could still be lowered, for the checks after lowering."""
 
     def __init__(self, diagnostics: Iterable[Diagnostic], source: str, graph: Graph) -> None:
         super().__init__(diagnostics, source)
@@ -76,7 +77,7 @@ class Lowering:
     lost: frozenset[str]
     scope: Scope = field(init=False)
     home: Home = field(init=False)
-    weights: Plan = field(init=False)
+    weights: Providers = field(init=False)
     places: dict[str, Span] = field(init=False)
     dims: dict[str, int] = field(default_factory=dict)
     format: tuple[Precision, Span] | None = None
@@ -108,6 +109,7 @@ class Lowering:
         return Graph(
             name=self.model.name.id,
             roles=tuple(member for group in groups for member in group.members),
+            array_roles=tuple(ArrayRole(group.name, group.members) for group in groups if group.count is not None),
             dims=self.dims,
             precision=self.format[0] if self.format is not None else Precision(),
             inputs=tuple(self.inputs),
@@ -119,7 +121,7 @@ class Lowering:
 
     # -- before and after the statements -------------------------------------------------------------------------------
 
-    def _weights(self) -> Plan:
+    def _weights(self) -> Providers:
         """Whose the layers' parameters are, and the number format, which holds for all of the file.
 
         Errors outside the `weights` statements are left to the run itself.
@@ -132,7 +134,7 @@ class Lowering:
                 with suppress(Overgrown, RecursionError), silent.reporter.catching():
                     first._statement(statement)
         self.context.precision = None if self.lost else silent.precision
-        return plan(self.context, self.model, first.scope, self.places)
+        return providers(self.context, self.model, first.scope, self.places)
 
     def _check_overrides(self) -> None:
         dims = [each.name.id for each in self.model.statements if isinstance(each, ast.Dim)]

@@ -94,7 +94,7 @@ def whole(meaning: object) -> int | None:
 
 
 def real(meaning: object) -> float | None:
-    """The float64 that a public scalar is, or None where it is no scalar."""
+    """The float64 that a public scalar is, or None if it is not a scalar."""
     meaning = public(meaning)
     if isinstance(meaning, NUMBERS):
         return float(meaning)
@@ -102,7 +102,7 @@ def real(meaning: object) -> float | None:
 
 
 def entries(meaning: object) -> Table | None:
-    """The entries of a public list along its first axis, or None where it is no list."""
+    """The entries of a public list along its first axis, or None if it is not a list."""
     if isinstance(meaning, tuple):
         return meaning
     if isinstance(meaning, Value) and isinstance(meaning.op, Constant) and meaning.rank > 0:

@@ -18,12 +18,12 @@ __all__ = ["POISON", "Note", "Poison", "Problem", "Reporter"]
 
 Note = tuple[Span, str]
 
-MAX_DIAGNOSTICS = 100  # errors, and warnings: nobody reads more of them at once
+MAX_DIAGNOSTICS = 100  # errors, and warnings: more at once are not read
 MAX_TRACE = 3  # uses of `def`s, the innermost first, that a message shows
 
 
 class Poison:
-    """What stands in the place of a value whose making failed and was reported."""
+    """What replaces a value that could not be made, which was reported."""
 
     def __repr__(self) -> str:
         return "POISON"

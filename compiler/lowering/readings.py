@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from compiler.graph import Kind, Value, Visibility
-from compiler.graph.interval import Interval, number
+from compiler.graph.interval import Interval
 from compiler.lowering.context import Context
 from compiler.lowering.layers import BlockInstance, InstanceArray, LayerInstance
 from compiler.lowering.numbers import NUMBERS, Number, Table, as_constant, describe_number, real, whole
@@ -14,6 +14,7 @@ from compiler.lowering.scope import Category, Scope, listing
 from compiler.ops import FUNCTIONS
 from dsl import ast
 from dsl.ast import Span
+from mpc_runtime.errors import number
 
 __all__ = ["Operand", "contract_at", "described", "interval_at", "operand", "origin", "size_at", "tensor", "whole_at"]
 
@@ -63,7 +64,7 @@ def origin(value: object, expression: ast.Expression, scope: Scope) -> list[Note
 
 
 def whole_at(context: Context, expression: ast.Expression, scope: Scope, what: str) -> int | None:
-    """The whole number that the expression is known to be; None, with the error reported, when it is none.
+    """The whole number that the expression is known to be; None, with the error reported, if it is not one.
 
     `what` is the word for it in messages: "a size", "an index".
     """

@@ -1,4 +1,4 @@
-"""Roles: their declaration, and the owners that `from hospital`, `from hospital[2]` and `to client` speak of."""
+"""Roles: their declaration, and the owners that `from hospital`, `from hospital[2]` and `to client` refer to."""
 
 from __future__ import annotations
 

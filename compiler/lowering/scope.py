@@ -146,7 +146,7 @@ class Scope:
         return binding
 
     def seen_by_def(self) -> dict[str, Binding]:
-        """What a `def` that stands here sees of the file."""
+        """What a `def` at this place sees of the file."""
         return {name: each for name, each in self.names.items() if each.category in SEEN_BY_DEFS}
 
     def unknown(self, name: ast.Name, *, functions: Collection[str] = ()) -> Problem:

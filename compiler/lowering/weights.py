@@ -1,4 +1,4 @@
-"""Who provides the parameters of the layers: the `weights` statements, which may stand anywhere in the file.
+"""Who provides the parameters of the layers: the `weights` statements, which may be anywhere in the file.
 
 A layer makes its parameters where it is applied, perhaps above the statement that says whose they are. So the
 statements are read before everything else, in a scope that holds the file's roles, dims, consts and `def`s only.
@@ -20,13 +20,13 @@ from dsl import ast
 from dsl.ast import Span
 from dsl.errors import did_you_mean
 
-__all__ = ["Plan", "layer_names", "plan"]
+__all__ = ["Providers", "layer_names", "providers"]
 
 UNKNOWN = Provider("?")  # of a layer without a provider; its error is reported, and the graph is never returned
 
 
 @dataclass
-class Plan:
+class Providers:
     """The provider of each layer that is named, and of the rest, with the place that says so."""
 
     named: dict[str, tuple[Provider, Span]] = field(default_factory=dict)
@@ -50,16 +50,18 @@ class Plan:
                 )
 
 
-def plan(context: Context, model: ast.Model, scope: Scope, places: Mapping[str, Span]) -> Plan:
-    """The plan of all `weights` statements; errors in them are reported.
+def providers(context: Context, model: ast.Model, scope: Scope, places: Mapping[str, Span]) -> Providers:
+    """Who provides what, by all `weights` statements; errors in them are reported.
 
     `scope` holds what their roles and ranges may refer to, `places` says where the file declares which name.
     """
-    found, layers = Plan(), layer_names(model)
+    found, layers = Providers(), layer_names(model)
     for statement in model.statements:
         if isinstance(statement, ast.Weights):
             if not layers and not statement.names:
-                context.reporter.warn(statement.span, "these `weights` are of no layer", "remove them, or add a layer")
+                context.reporter.warn(
+                    statement.span, "these `weights` belong to no layer", "remove them, or add a layer"
+                )
             entry = _provider(context, statement, scope), statement.span
             if not statement.names:
                 _set_rest(context, found, entry, statement)
@@ -104,7 +106,7 @@ def _provider(context: Context, statement: ast.Weights, scope: Scope) -> Provide
     return Provider(owners[0], statement.public, limits) if owners else UNKNOWN
 
 
-def _set_rest(context: Context, found: Plan, entry: tuple[Provider, Span], statement: ast.Weights) -> None:
+def _set_rest(context: Context, found: Providers, entry: tuple[Provider, Span], statement: ast.Weights) -> None:
     if found.rest is None:
         found.rest = entry
         return
@@ -124,7 +126,7 @@ def _have(layers: Collection[str]) -> str:
 
 def _set_named(
     context: Context,
-    found: Plan,
+    found: Providers,
     name: ast.Name,
     entry: tuple[Provider, Span],
     layers: Mapping[str, Span],
@@ -138,7 +140,7 @@ def _set_named(
         message = f"the weights of `{name.id}` are provided twice"
         context.reporter.error(Problem(name.span, message, "remove the name from one of them", before))
     elif lost:
-        pass  # its layer may stand in a statement that cannot be read
+        pass  # its layer may be in a statement that cannot be read
     elif name.id in places:
         message = f"`{name.id}` is not a layer"
         help = "`weights` names the layers of the file; a `param` names its own role"

@@ -57,6 +57,7 @@ class Smooth(TensorOp, abstract=True):
     commutative: ClassVar[bool] = False
     monotone: ClassVar[bool] = False
     private: ClassVar[bool] = True
+    sizes: ClassVar[tuple[str, ...]] = ()
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, 1)
@@ -152,6 +153,7 @@ class Softmax(TensorOp):
     commutative: ClassVar[bool] = False
     monotone: ClassVar[bool] = False
     private: ClassVar[bool] = True
+    sizes: ClassVar[tuple[str, ...]] = ()
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, 1)

@@ -26,6 +26,7 @@ class Comparison(TensorOp, abstract=True):
     rounding: ClassVar[Rounding] = Rounding.NONE
     monotone: ClassVar[bool] = False
     private: ClassVar[bool] = True
+    sizes: ClassVar[tuple[str, ...]] = ()
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, 2)
@@ -132,6 +133,7 @@ class Logic(TensorOp, abstract=True):
     rounding: ClassVar[Rounding] = Rounding.NONE
     monotone: ClassVar[bool] = False
     private: ClassVar[bool] = True
+    sizes: ClassVar[tuple[str, ...]] = ()
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, self.count)

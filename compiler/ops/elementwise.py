@@ -13,9 +13,10 @@ from typing import ClassVar
 import numpy as np
 
 from compiler.graph import Array, Kind, OpError, Rounding, Shape, TensorOp, Value
-from compiler.graph.interval import Interval, number
+from compiler.graph.interval import Interval
 from compiler.ops.rules import NUMBERS, broadcast, expect_count, expect_kind, typed
 from compiler.ops.shapes import aligned
+from mpc_runtime.errors import number
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Binary(TensorOp, abstract=True):
     rounding: ClassVar[Rounding] = Rounding.STEPS
     monotone: ClassVar[bool] = False
     private: ClassVar[bool] = True
+    sizes: ClassVar[tuple[str, ...]] = ()
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, 2)
@@ -43,6 +45,7 @@ class Unary(TensorOp, abstract=True):
     rounding: ClassVar[Rounding] = Rounding.STEPS
     commutative: ClassVar[bool] = False
     private: ClassVar[bool] = True
+    sizes: ClassVar[tuple[str, ...]] = ()
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, 1)
@@ -93,6 +96,7 @@ class Mul(TensorOp):
     commutative: ClassVar[bool] = True
     monotone: ClassVar[bool] = False
     private: ClassVar[bool] = True
+    sizes: ClassVar[tuple[str, ...]] = ()
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, 2)
@@ -121,6 +125,7 @@ class Div(TensorOp):
     commutative: ClassVar[bool] = False
     monotone: ClassVar[bool] = False
     private: ClassVar[bool] = True
+    sizes: ClassVar[tuple[str, ...]] = ()
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, 2)
@@ -256,6 +261,7 @@ class Where(TensorOp):
     commutative: ClassVar[bool] = False
     monotone: ClassVar[bool] = False
     private: ClassVar[bool] = True
+    sizes: ClassVar[tuple[str, ...]] = ()
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, 3)
@@ -288,6 +294,7 @@ class ToInt(TensorOp):
     commutative: ClassVar[bool] = False
     monotone: ClassVar[bool] = False
     private: ClassVar[bool] = True
+    sizes: ClassVar[tuple[str, ...]] = ()
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count("the conversion to int", args, 1)
@@ -314,6 +321,7 @@ class ToFixed(TensorOp):
     commutative: ClassVar[bool] = False
     monotone: ClassVar[bool] = False
     private: ClassVar[bool] = True
+    sizes: ClassVar[tuple[str, ...]] = ()
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count("the conversion to fixed", args, 1)

@@ -1,4 +1,4 @@
-"""The functions and operators of the language by name. What stands here without `build` is refused by the front end:
+"""The functions and operators of the language by name. The front end refuses what has no `build` here:
 it belongs to the language but is not supported yet."""
 
 from __future__ import annotations

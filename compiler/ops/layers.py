@@ -194,7 +194,7 @@ def _part(word: str, value: Value, beside: Value, declared: Interval | None) -> 
 
 
 def _at_least(layer: str, config: Config, **least: int) -> None:
-    """Refuse arguments below their least value; an option that is text is none of them."""
+    """Refuse arguments below their least value; an option that is text is not among them."""
     for name, smallest in least.items():
         given = config[name]
         if not isinstance(given, str) and (min(given) if isinstance(given, tuple) else given) < smallest:

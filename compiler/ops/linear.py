@@ -38,6 +38,7 @@ class MatMul(TensorOp):
     commutative: ClassVar[bool] = False
     monotone: ClassVar[bool] = False
     private: ClassVar[bool] = True
+    sizes: ClassVar[tuple[str, ...]] = ()
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, 2)
@@ -122,6 +123,7 @@ class Conv2d(TensorOp):
     commutative: ClassVar[bool] = False
     monotone: ClassVar[bool] = False
     private: ClassVar[bool] = True
+    sizes: ClassVar[tuple[str, ...]] = ()
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, 2)

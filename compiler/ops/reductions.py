@@ -23,6 +23,7 @@ class Reduction(TensorOp, abstract=True):
     commutative: ClassVar[bool] = False
     monotone: ClassVar[bool] = False
     private: ClassVar[bool] = True
+    sizes: ClassVar[tuple[str, ...]] = ()
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, 1)
@@ -104,6 +105,7 @@ class ArgMax(TensorOp):
     commutative: ClassVar[bool] = False
     monotone: ClassVar[bool] = False
     private: ClassVar[bool] = True
+    sizes: ClassVar[tuple[str, ...]] = ()
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, 1)

@@ -42,6 +42,7 @@ class Reshape(Move):
 
     shape: Shape
     symbol: ClassVar[str] = "reshape"
+    sizes: ClassVar[tuple[str, ...]] = ("shape",)
 
     def moved(self, shape: Shape) -> Shape:
         have, want = math.prod(shape), math.prod(self.shape)
@@ -84,6 +85,7 @@ class Transpose(Move):
 
     axes: tuple[int, ...]
     symbol: ClassVar[str] = "transpose"
+    sizes: ClassVar[tuple[str, ...]] = ()
 
     def moved(self, shape: Shape) -> Shape:
         if sorted(self.axes) != list(range(len(shape))):
@@ -112,6 +114,7 @@ class Slice(Move):
     steps: tuple[int, ...]
     counts: tuple[int, ...]
     symbol: ClassVar[str] = "indexing"
+    sizes: ClassVar[tuple[str, ...]] = ("counts",)
 
     def moved(self, shape: Shape) -> Shape:
         if not len(self.starts) == len(self.steps) == len(self.counts) == len(shape):
@@ -146,6 +149,7 @@ class Concat(TensorOp):
     commutative: ClassVar[bool] = False
     monotone: ClassVar[bool] = False
     private: ClassVar[bool] = True
+    sizes: ClassVar[tuple[str, ...]] = ()
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         if not args:
@@ -185,6 +189,7 @@ class Pad(Move):
     widths: tuple[tuple[int, int], ...]
     value: float = 0
     symbol: ClassVar[str] = "pad"
+    sizes: ClassVar[tuple[str, ...]] = ()
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         kind, shape = super().infer(*args)
@@ -225,6 +230,7 @@ class BroadcastTo(Move):
 
     shape: Shape
     symbol: ClassVar[str] = "broadcast_to"
+    sizes: ClassVar[tuple[str, ...]] = ("shape",)
 
     def moved(self, shape: Shape) -> Shape:
         if min(self.shape, default=1) < 1:

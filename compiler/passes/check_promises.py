@@ -14,7 +14,7 @@ import numpy as np
 from compiler.graph import Graph, Kind, Leaf, Output, Precision, Value, apply, constant
 from compiler.graph.interval import Interval
 from compiler.ops import And, Equal, GreaterEqual, LessEqual, Sum, ToInt
-from mpc_runtime.plan import CHECK_PREFIX
+from mpc_runtime.plan import Promise
 
 ROUNDING = 2.0**-10
 """Part of a promise (of at least 1) by which rounding may exceed it; registers have that much room."""
@@ -25,16 +25,16 @@ def with_checks(graph: Graph) -> Graph:
     roles = tuple(dict.fromkeys(role for output in graph.outputs for role in output.roles))
     computed = [v for v in graph.values() if not isinstance(v.op, Leaf) and not v.is_constant]
     promised = [v for v in computed if v.declared is not None]
-    outputs = [_check(value, roles, number, graph.precision) for number, value in enumerate(promised)]
+    outputs = [_check(value, roles, place, graph.precision) for place, value in enumerate(promised)]
     return replace(graph, outputs=(*graph.outputs, *outputs))
 
 
-def _check(value: Value, roles: tuple[str, ...], number: int, precision: Precision) -> Output:
+def _check(value: Value, roles: tuple[str, ...], place: int, precision: Precision) -> Output:
+    assert value.declared is not None
     line = value.span.line if value.span else 0
-    name = f"{CHECK_PREFIX}{value.name or 'value'} (line {line}) in {value.declared}"
-    if number:
-        name += f" #{number + 1}"
-    return Output(name, replace(_kept(value, precision), span=value.span), roles, value.span)
+    promise = Promise(value.name or "value", line, value.declared.lo, value.declared.hi, place)
+    kept = replace(_kept(value, precision), span=value.span)
+    return Output(f"checked: {promise}", kept, roles, value.span, promise)
 
 
 def _kept(value: Value, precision: Precision) -> Value:

@@ -48,7 +48,7 @@ def _needed(graph: Graph) -> list[Value]:
 
 
 def _is_prepared(value: Value) -> bool:
-    """Whether a client computes `value`, given that somebody else needs it."""
+    """Whether a client computes `value`, given that another op needs it."""
     if isinstance(value.op, Leaf | BroadcastTo | Pad) or len(value.owners) != 1:
         return False
     return any(not isinstance(below.op, Leaf | Move | Concat) for below in topological([value]))

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from compiler.graph import INT_LIMIT, Graph, Kind, Owned, Prepared, Value, topological
-from compiler.graph.interval import UNKNOWN, Interval, number
+from compiler.graph.interval import UNKNOWN, Interval
 from compiler.ops.activations import Reciprocal
 from compiler.ops.elementwise import Add, Div
 from compiler.ops.linear import Conv2d, MatMul
@@ -23,10 +23,11 @@ from compiler.ops.shapes import Move
 from compiler.reading.report import called, report
 from dsl.ast import Span
 from dsl.errors import Diagnostic
+from mpc_runtime.errors import number
 
 DIVIDING = (Div, Reciprocal)
 MAX_LINES = 6  # of a list of lines in a message
-LEAST_ADVICE = 2.0**-4  # nobody's activations lie within less
+LEAST_ADVICE = 2.0**-4  # no model's activations lie within less
 
 
 @dataclass

@@ -15,10 +15,11 @@ from typing import Any
 
 from compiler.expand import Expanded
 from compiler.expand.emitter import CONSTANT, PUBLIC, SHARE, WIRE
-from compiler.planning.schedule import Draft
+from compiler.planning.schedule import Unscheduled
 from mpc_runtime.gates import Gate, Materialize
 from mpc_runtime.gates.base import register_fields
-from mpc_runtime.plan import Kept, Origin
+from mpc_runtime.plan import Origin
+from mpc_runtime.procedure import Kept
 from mpc_runtime.registers import Domain, Form, Register
 
 _FORMS = {SHARE: Form.SHARED, WIRE: Form.WIRE, PUBLIC: Form.PUBLIC, CONSTANT: Form.CONSTANT}
@@ -29,7 +30,7 @@ class Assigned:
     """The registers with their types, and the procedures. `setup` opens the parameters, `run` is one batch."""
 
     registers: list[Register]
-    procedures: tuple[Draft, ...]
+    procedures: tuple[Unscheduled, ...]
 
 
 def assign(expanded: Expanded, setup_feeds: set[str]) -> Assigned:
@@ -157,7 +158,7 @@ def _in_setup(gate: Gate, setup_made: set[int]) -> bool:
 def _constants_where_used(
     ops: list[tuple[Gate, Origin]], setup: list[tuple[Gate, Origin]], run: list[tuple[Gate, Origin]]
 ) -> tuple[list[tuple[Gate, Origin]], list[tuple[Gate, Origin]]]:
-    """What is made of constants alone stands in every procedure that reads it."""
+    """What is made of constants alone is in every procedure that reads it."""
     in_setup = {r for gate, _ in setup for r in gate.ins}
     made = {r for gate, _ in setup for r in gate.outs}
     missing: set[int] = in_setup - made
@@ -192,7 +193,7 @@ def _renumbered(types: list[Register], setup: list[tuple[Gate, Origin]], run: li
     return Assigned(
         registers,
         (
-            Draft("setup", ahead=False, standing=True, keeps=tuple(Kept(r, r) for r in read), ops=setup),
-            Draft("run", ahead=True, standing=False, keeps=(), ops=run),
+            Unscheduled("setup", ahead=False, standing=True, keeps=tuple(Kept(r, r) for r in read), ops=setup),
+            Unscheduled("run", ahead=True, standing=False, keeps=(), ops=run),
         ),
     )

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import fields
 
+from mpc_runtime.analysis.leakage import manifest
 from mpc_runtime.gates import Gate
-from mpc_runtime.plan import FORMAT, Plan, Procedure
+from mpc_runtime.plan import FORMAT, Plan
+from mpc_runtime.procedure import Procedure
 from mpc_runtime.registers import Domain, Register
 
 
@@ -21,7 +23,8 @@ def print_oplist(plan: Plan) -> str:
 
 def print_plan(plan: Plan) -> str:
     """What all machines agree on: roles, feeds, results, what is revealed, and the rounds."""
-    lines = [f"plan {plan.name}, format {FORMAT}, options {', '.join(f'{k}={v}' for k, v in plan.options)}"]
+    options = f"network={plan.options.network}, checked={'yes' if plan.options.checked else 'no'}"
+    lines = [f"plan {plan.name}, format {FORMAT}, options {options}, fixed(bits={plan.bits}, frac={plan.frac})"]
     lines += [f"role {role}" for role in plan.roles]
     for tensor in (*plan.inputs, *plan.params):
         word = "input" if tensor in plan.inputs else "param"
@@ -32,8 +35,9 @@ def print_plan(plan: Plan) -> str:
         )
     for feed in plan.feeds:
         how = "prepared by its client" if feed.expression else f"the {feed.source!r} of its role"
+        stage = next(p.name for p in plan.procedures if feed.name in p.takes)
         lines.append(
-            f"feed {feed.name} ({feed.stage}): {list(feed.shape)} from {feed.role}, {feed.bits} bits,"
+            f"feed {feed.name} ({stage}): {list(feed.shape)} from {feed.role}, {feed.bits} bits,"
             f" scale {feed.scale}, {how}"
         )
     for result in plan.results:
@@ -41,7 +45,7 @@ def print_plan(plan: Plan) -> str:
             f"result {result.name} : {result.kind}{list(result.shape)} to {', '.join(result.roles)},"
             f" {result.bits} bits, scale {result.scale}"
         )
-    lines += [f"leakage: {line}" for line in plan.leakage]
+    lines += [f"leakage: {line}" for line in manifest(plan)]
     for procedure in plan.procedures:
         kept = [f"%{k.made}" if k.made == k.place else f"%{k.made} as %{k.place}" for k in procedure.keeps]
         keeps = f", keeps {', '.join(kept)}" if kept else ""

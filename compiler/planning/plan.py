@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 
 from compiler.expand import Expanded
@@ -12,8 +11,7 @@ from compiler.planning.assign import Assigned
 from compiler.planning.schedule import schedule
 from compiler.reading.batch_axis import row_axes
 from compiler.reading.serial import to_plain
-from mpc_runtime.analysis.leakage import manifest
-from mpc_runtime.plan import Feed, Origin, Plan, Result, Tensor
+from mpc_runtime.plan import Feed, Options, Origin, Plan, Result, Tensor
 from mpc_runtime.version import VERSION
 
 __all__ = ["feed_name", "make_plan", "origin", "setup_feeds"]
@@ -54,15 +52,18 @@ def _stage(graph: Graph, leaf: Value) -> str:
     return "setup" if isinstance(leaf.op, Param) else "run"
 
 
-def make_plan(graph: Graph, lowered: Graph, expanded: Expanded, assigned: Assigned, options: Mapping[str, str]) -> Plan:
+def make_plan(graph: Graph, lowered: Graph, expanded: Expanded, assigned: Assigned, options: Options) -> Plan:
     """graph: what was expanded; lowered: what the author wrote, whose outputs know their rows."""
-    scheduled = [schedule(draft, assigned.registers) for draft in assigned.procedures]
+    scheduled = [schedule(each, assigned.registers) for each in assigned.procedures]
     feeds = _feeds(graph, assigned)
-    plan = Plan(
+    return Plan(
         name=graph.name,
         version=VERSION,
-        options=(*options.items(), ("precision", f"bits={graph.precision.bits},frac={graph.precision.frac}")),
-        roles=tuple(graph.roles),
+        options=options,
+        bits=graph.precision.bits,
+        frac=graph.precision.frac,
+        roles=graph.roles,
+        array_roles=graph.array_roles,
         dims=tuple(sorted(graph.dims.items())),
         inputs=tuple(_tensor(graph, leaf) for leaf in graph.inputs),
         params=tuple(_tensor(graph, leaf) for leaf in graph.params),
@@ -70,13 +71,11 @@ def make_plan(graph: Graph, lowered: Graph, expanded: Expanded, assigned: Assign
         results=_results(expanded, lowered),
         registers=tuple(assigned.registers),
         procedures=tuple(procedure for procedure, _ in scheduled),
-        leakage=(),
         constants=tuple(expanded.constants),
         origins=tuple(origins for _, origins in scheduled),
         source=graph.source,
         filename=graph.filename,
     )
-    return replace(plan, leakage=manifest(plan))
 
 
 def _tensor(graph: Graph, leaf: Value) -> Tensor:
@@ -84,15 +83,14 @@ def _tensor(graph: Graph, leaf: Value) -> Tensor:
     assert isinstance(op, (Input, Param))
     allowed = leaf.declared or graph.precision.format_range(leaf.kind)
     dims = tuple(name or "" for name in op.dims) or ("",) * len(leaf.shape)
-    member = op.index_path[0] if op.index_path else -1
     lo, hi = float(allowed.lo), float(allowed.hi)
-    return Tensor(op.key, op.role, leaf.kind.value, leaf.shape, dims, lo, hi, op.public, member)
+    return Tensor(op.key, op.role, leaf.kind.value, leaf.shape, dims, lo, hi, op.public, bool(op.index_path))
 
 
 def _feeds(graph: Graph, assigned: Assigned) -> tuple[Feed, ...]:
     leaves = {feed_name(leaf): leaf for leaf in _leaves(graph)}
     feeds = []
-    gates = [gate for draft in assigned.procedures for gate, _ in draft.ops]
+    gates = [gate for each in assigned.procedures for gate, _ in each.ops]
     for name, register in [(feed, gate.outs[0]) for gate in gates for feed in gate.feeds]:
         leaf, t = leaves[name], assigned.registers[register]
         op = leaf.op
@@ -109,7 +107,6 @@ def _feeds(graph: Graph, assigned: Assigned) -> tuple[Feed, ...]:
             Feed(
                 name=name,
                 role=op.role,
-                stage=_stage(graph, leaf),
                 shape=leaf.shape,
                 domain=t.domain,
                 bits=t.bits,

@@ -9,13 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mpc_runtime.gates import Gate
-from mpc_runtime.plan import Kept, Op, Origin, Procedure, Round
+from mpc_runtime.plan import Origin
+from mpc_runtime.procedure import Kept, Op, Procedure, Round
 from mpc_runtime.registers import Register
 
 
 @dataclass(frozen=True)
-class Draft:
-    """A procedure (see `plan.Procedure`) before its order and its rounds are known: operands come first."""
+class Unscheduled:
+    """A procedure (see `mpc_runtime.procedure`) before its order and its rounds are known: operands come first."""
 
     name: str
     ahead: bool
@@ -24,9 +25,9 @@ class Draft:
     ops: list[tuple[Gate, Origin]]
 
 
-def schedule(draft: Draft, registers: list[Register]) -> tuple[Procedure, tuple[Origin, ...]]:
+def schedule(unscheduled: Unscheduled, registers: list[Register]) -> tuple[Procedure, tuple[Origin, ...]]:
     """A procedure whose ops are numbered in the order of execution, and their origins in the same order."""
-    gates = [gate for gate, _ in draft.ops]
+    gates = [gate for gate, _ in unscheduled.ops]
     level = _levels(gates)
     rounds: list[tuple[list[int], list[int], list[int]]] = []
     at_level: list[list[int]] = [[] for _ in range(max(level, default=0) + 1)]
@@ -41,8 +42,8 @@ def schedule(draft: Draft, registers: list[Register]) -> tuple[Procedure, tuple[
     place = {old: new for new, old in enumerate(order)}
     numbered = tuple(Round(*(tuple(place[i] for i in part) for part in parts)) for parts in rounds)
     ops = _with_receivers([gates[i] for i in order], registers)
-    procedure = Procedure(draft.name, draft.ahead, draft.standing, draft.keeps, ops, numbered)
-    return procedure, tuple(draft.ops[i][1] for i in order)
+    procedure = Procedure(unscheduled.name, unscheduled.ahead, unscheduled.standing, unscheduled.keeps, ops, numbered)
+    return procedure, tuple(unscheduled.ops[i][1] for i in order)
 
 
 def _levels(gates: list[Gate]) -> list[int]:

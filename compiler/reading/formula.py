@@ -7,9 +7,9 @@ cut: it is for a person's eye, not for the parser.
 from __future__ import annotations
 
 from compiler.graph import Constant, Value
-from compiler.graph.interval import number
 from compiler.ops.elementwise import Square, ToFixed, ToInt
 from compiler.ops.shapes import BroadcastTo, Reshape, Slice
+from mpc_runtime.errors import number
 
 __all__ = ["formula"]
 

@@ -27,14 +27,12 @@ def prepare_feed(plan: Plan, feed: Feed, tensors: Mapping[str, Array]) -> Array:
 
     Raises InputError when a promise inside the expression does not hold.
     """
-    options = dict(item.split("=") for item in dict(plan.options)["precision"].split(","))
-    precision = Precision(int(options["bits"]), int(options["frac"]))
 
     def leaf(op: Any) -> Array:
         return np.asarray(tensors[op.key]).astype(op.kind.dtype)
 
     try:
-        return prepare_value(_expression(feed.expression), leaf, precision)
+        return prepare_value(_expression(feed.expression), leaf, Precision(plan.bits, plan.frac))
     except BrokenPromise as e:
         raise InputError(str(e)) from None
 

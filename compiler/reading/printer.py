@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import fields
 
 from compiler.graph import Constant, Graph, Input, Leaf, Param, Prepared, Value, topological
-from compiler.graph.interval import UNKNOWN, number
+from compiler.graph.interval import UNKNOWN
 from compiler.ops.rules import typed
+from mpc_runtime.errors import number
 
 SHOWN_ELEMENTS = 4  # a constant with more elements is printed as its range
 

@@ -18,7 +18,8 @@ from compiler.reading.prepared import prepare_feed
 from compiler.reading.reference import evaluate, evaluate_values, leaf_values
 from mpc_runtime.encoding.fixed_point import decode
 from mpc_runtime.execution.simulator import Simulator
-from mpc_runtime.plan import CHECK_PREFIX, Plan
+from mpc_runtime.plan import Plan
+from mpc_runtime.plan_file import read
 from mpc_runtime.roles.files import parameters
 from mpc_runtime.roles.inputs import Given
 
@@ -66,13 +67,13 @@ class Simulation:
 
 def simulate(plan: Plan, graph: Graph, inputs: Mapping[str, Any], params: Mapping[str, Any]) -> Simulation:
     """One run in clear. Raises InputError as a session would, before anything is computed."""
-    simulator = Simulator(Plan.from_bytes(plan.to_bytes()))  # what servers would load
+    simulator = Simulator(read(plan.to_bytes()))  # what servers would load
     encoded = _encoded(plan, inputs, params)
     simulator.execute("setup", (os.urandom(16), os.urandom(16)), encoded["setup"])
     words = simulator.execute("run", (os.urandom(16), os.urandom(16)), encoded["run"])
     decoded = {r.name: decode(words[r.name].astype(np.uint64), r.bits, r.scale, r.kind) for r in plan.results}
-    results = {name: value for name, value in decoded.items() if not name.startswith(CHECK_PREFIX)}
-    checks = {name.removeprefix(CHECK_PREFIX): bool(kept) for name, kept in decoded.items() if name not in results}
+    results = {r.name: decoded[r.name] for r in plan.outputs}
+    checks = {str(r.promise): bool(decoded[r.name]) for r in plan.results if r.promise is not None}
     reference = evaluate(graph, inputs, params)
     errors = {
         name: float(np.abs(results[name].astype(np.float64) - reference[name].astype(np.float64)).max(initial=0.0))

@@ -1,7 +1,8 @@
 """Whether a model compiled for another `batch` computes every row as before.
 
 `batch` is a number like any other: a model may divide by it, unroll a loop over it or pad up to it. Two compilations
-compute rows alike when their graphs are the same value by value, but for sizes that have grown with the batch.
+compute rows alike when their graphs are the same value by value, but for sizes that have grown with the batch. That a
+slice that has grown takes all rows is seen at the results, whose rows are on one axis.
 """
 
 from __future__ import annotations
@@ -11,14 +12,10 @@ from dataclasses import fields
 
 import numpy as np
 
-from compiler.graph import BATCH, Constant, Graph, Input, TensorOp, Value
-from compiler.ops.shapes import BroadcastTo, Reshape, Slice
+from compiler.graph import BATCH, Constant, Graph, TensorOp, Value
 from compiler.reading.batch_axis import row_axes
 
 __all__ = ["same_rows"]
-
-SIZES = {Input: ("shape",), Reshape: ("shape",), BroadcastTo: ("shape",), Slice: ("counts",)}
-"""Fields that may grow with the batch. The rows of a result show that those of a slice are all of them."""
 
 
 def same_rows(one: Graph, other: Graph) -> bool:
@@ -50,10 +47,9 @@ def _same_op(a: TensorOp, b: TensorOp, sizes: tuple[int, int]) -> bool:
         return False
     if isinstance(a, Constant) and isinstance(b, Constant):
         return a == b or _same_number(a, b)
-    growing = SIZES.get(type(a), ())
     return all(
         _grown(getattr(a, f.name), getattr(b, f.name), sizes)
-        if f.name in growing
+        if f.name in a.sizes
         else getattr(a, f.name) == getattr(b, f.name)
         for f in fields(a)
     )

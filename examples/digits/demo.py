@@ -25,6 +25,7 @@ HERE = Path(__file__).parent
 MPCC = Path(sys.executable).with_name("mpcc")  # of the environment that runs this file
 MODEL, WEIGHTS = HERE / "digits.ppml", HERE / "digits.safetensors"
 BATCH = 120
+PORTS = 5  # of a cluster: three servers, and the clients of two
 SECONDS_TO_END = 10
 EXIT_INTERRUPTED = 130  # as a shell counts Ctrl-C
 
@@ -52,7 +53,7 @@ def deploy_and_ask(folder: Path, images: np.ndarray) -> tuple[np.ndarray, mpc.St
         shutil.copy(file, folder)
     np.save(folder / "images.npy", images)
     mpcc(folder, f"compile digits.ppml --dim batch={BATCH} -o digits.plan")
-    mpcc(folder, f"init-cluster digits.plan --port {three_free_ports()}")
+    mpcc(folder, f"init-cluster digits.plan --port {free_ports()}")
     with serving(folder, "dealer digits.plan", "party 0 digits.plan", "party 1 digits.plan"):
         mpcc(folder, "provide digits.plan --role modeller --param digits.safetensors")
         answer = mpcc(
@@ -92,17 +93,17 @@ def serving(folder: Path, *commands: str) -> Iterator[None]:
             server.wait(SECONDS_TO_END)
 
 
-def three_free_ports() -> int:
-    """The first of three ports in a row that nobody uses at the moment."""
-    for first in range(7100, 8000, 3):
+def free_ports() -> int:
+    """The first of five ports in a row that nobody uses at the moment."""
+    for first in range(7100, 8000, PORTS):
         with ExitStack() as probes:
             try:
-                for port in range(first, first + 3):
+                for port in range(first, first + PORTS):
                     probes.enter_context(socket.socket()).bind(("127.0.0.1", port))
             except OSError:
                 continue
             return first
-    raise SystemExit("no three free ports in a row were found between 7100 and 8000")
+    raise SystemExit(f"no {PORTS} free ports in a row were found between 7100 and 8000")
 
 
 def print_table(predicted: np.ndarray, labels: np.ndarray) -> None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from ..plan import Plan
 from ..registers import Form, held, wrapping
 
+if TYPE_CHECKING:
+    from ..kernels import Kernels
+
 Array = np.ndarray
 
 
-def constant_registers(plan: Plan) -> dict[int, Array]:
+def constant_registers(plan: Plan, kernels: Kernels) -> dict[int, Array]:
     """register -> its elements, for every register of form CONSTANT in any procedure."""
-    context = _Constants(plan)
+    context = Constants(plan, kernels)
     with wrapping():
         for procedure in plan.procedures:
             for gate in procedure.gates:
@@ -21,11 +26,12 @@ def constant_registers(plan: Plan) -> dict[int, Array]:
     return context.values
 
 
-class _Constants:
+class Constants:
     """The MeaningContext of gates on constants, which have no masks and take or reveal nothing."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, kernels: Kernels) -> None:
         self.plan = plan
+        self.kernels = kernels
         self.types = plan.registers
         self.values: dict[int, Array] = {}
 
@@ -42,7 +48,7 @@ class _Constants:
         return self.plan.constants[index]
 
     def feed(self, name: str) -> Array:
-        raise AssertionError(f"feed {name} is no constant")
+        raise AssertionError(f"feed {name} is not a constant")
 
     def reveal(self, result: str, value: Array) -> None:
         raise AssertionError(f"result {result} has no constant to reveal")

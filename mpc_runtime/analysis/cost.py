@@ -8,7 +8,8 @@ from typing import Any
 
 from ..encoding.sharing import payload_sizes, result_size
 from ..gates import GATES, Gate
-from ..plan import Plan, Procedure
+from ..plan import Plan
+from ..procedure import Procedure
 from .memory import peak_memory
 from .units import human
 

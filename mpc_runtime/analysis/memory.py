@@ -14,7 +14,8 @@ from collections.abc import Container, Iterator
 from ..encoding.sharing import payload_sizes
 from ..gates import Gate
 from ..limits import RECORDS_AHEAD, WINDOW_BYTES
-from ..plan import Plan, Procedure
+from ..plan import Plan
+from ..procedure import Procedure
 from ..registers import Form
 
 BASE = 55_000_000

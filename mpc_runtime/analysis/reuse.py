@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..plan import Procedure
+from ..procedure import Procedure
 from ..registers import Register
 
 

@@ -1,4 +1,4 @@
-"""Who is to blame when a machine is lost: one error that says who died, how, and at which op.
+"""Which machine is at fault when one is lost: one error that says which died, how, and at which op.
 
 A machine that is lost takes others with it, so several errors reach a session. A party that outlived the dead one knows
 at which op it was missed; the parent of local processes knows which of them was killed, and their last words.
@@ -11,19 +11,18 @@ from collections.abc import Iterable
 
 from ..errors import PeerError
 from ..roles.client import RoleClient
-from ..transport.link import Link
+from ..transport.call import GLANCE_SECONDS, Call, drive
 from .local import Processes
 
 __all__ = ["best_witness"]
 
 FAREWELL_SECONDS = 2.0  # for the survivors to say at which op another machine was missed
 EXIT_SECONDS = 0.5  # for a process that is dying to end
-GLANCE_SECONDS = 0.02
 
 
 def best_witness(error: PeerError, clients: Iterable[RoleClient], processes: Processes | None) -> PeerError:
-    """The best account of what `error` tells of, after a moment for the clients' servers to add theirs."""
-    witnesses = _witnesses(error, [link for client in clients for link in client.node.links.values()])
+    """The best report of the failure behind `error`, after a moment in which the clients' servers can add theirs."""
+    witnesses = _witnesses(error, [call for client in clients for call in client.calls.values()])
     deaths = processes.deaths(EXIT_SECONDS) if processes else []
     killed = next((death for death in deaths if death.killed), None)
     if killed is not None:
@@ -35,15 +34,14 @@ def best_witness(error: PeerError, clients: Iterable[RoleClient], processes: Pro
     return PeerError(f"{best}\n{words}" if words else str(best), best.peer, best.op)
 
 
-def _witnesses(error: PeerError, links: list[Link]) -> list[PeerError]:
+def _witnesses(error: PeerError, calls: list[Call]) -> list[PeerError]:
     """The error and what the servers say in `FAREWELL_SECONDS`, or until one of them names an op."""
     until = time.monotonic() + FAREWELL_SECONDS
     witnesses = [error]
     while not any(w.op for w in witnesses) and time.monotonic() < until:
-        for link in links:
-            while link.failure is None and link.next() is not None:
-                continue
-            if isinstance(link.failure, PeerError) and link.failure not in witnesses:
-                witnesses.append(link.failure)
-        time.sleep(GLANCE_SECONDS)
+        failures = [call.failure for call in calls if isinstance(call.failure, PeerError)]
+        heard = [failure for failure in failures if failure not in witnesses]
+        witnesses += heard
+        if not heard:
+            drive(calls, GLANCE_SECONDS)
     return witnesses

@@ -1,16 +1,16 @@
 """`cluster.toml`: where the servers of a deployment are, and whose public keys may connect. Secret keys are files of
 their own.
 
-    [p0]                                    # and [p1], [dealer]
-    address = "127.0.0.1:7100"
+    [p0]                                    # and [p1]; [dealer], which has no clients
+    address = "127.0.0.1:7100"              # for the other servers
+    clients = "127.0.0.1:7103"              # for the machines of the roles
     key = "…"                               # public key, 40 characters
-    stream = "127.0.0.1:7110"               # optional: the port on which it sends data to the other servers
 
     [roles]
     client = ["…", "…"]                     # one key per machine that may speak for the role
 
-A key file holds one secret key and is readable by its owner only. Names that do not stand in a file (`--key`) are
-looked for beside it: `p0.key`, `client.key`.
+A key file holds one secret key and is readable by its owner only. Keys that are not named (`--key`) are
+looked for beside the cluster.toml: `p0.key`, `client.key`.
 """
 
 from __future__ import annotations
@@ -23,12 +23,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zmq.utils import z85
-
 from ..errors import InputError
 from ..servers.process import SERVERS, MachineConfig
-from ..transport.curve import Z85_KEY_LENGTH, KeyPair
-from ..transport.node import check_loopback, stream_of
+from ..transport.address import check_loopback, clients_of
+from ..transport.identity import KeyPair, check_public
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -40,15 +38,17 @@ __all__ = ["Cluster", "ignore_key", "key_path", "load_cluster", "load_key", "sav
 KEY_SUFFIX = ".key"
 FIRST_PORT = 7100
 IGNORE_HEADING = "# secret keys"
-KEY_HEADING = "# secret CURVE key; keep it to its machine"
+KEY_HEADING = "# secret Ed25519 key; keep it on its machine"
+OLD_HEADING = "# secret CURVE key"  # version 0.1
+PARTIES = SERVERS[:2]
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """What a cluster.toml says: ZeroMQ addresses and public keys of the servers, public keys of the roles.
+    """What a cluster.toml says: addresses and public keys of the servers, public keys of the roles.
 
-    origins: where each server's address stands ("cluster.toml:4"). streams: second addresses, of servers that have one
-    in the file.
+    addresses: for servers under a server's name, a party's for clients under that of `clients_of`. origins: where each
+    is written ("cluster.toml:4").
     """
 
     path: Path
@@ -56,11 +56,6 @@ class Cluster:
     origins: Mapping[str, str]
     server_keys: Mapping[str, str]
     roles: Mapping[str, tuple[str, ...]]
-    streams: Mapping[str, str]
-
-    def seen(self) -> dict[str, str]:
-        """All addresses in the file, second ones under the name of `stream_of`."""
-        return {**self.addresses, **{stream_of(name): address for name, address in self.streams.items()}}
 
     def machine(self, name: str, keys: KeyPair, timeout: float, window: int, wait: float) -> MachineConfig:
         """The configuration of one of its servers; InputError when the key is not the one in the file."""
@@ -75,9 +70,9 @@ class Cluster:
             timeout,
             window,
             wait,
-            stream=self.streams.get(name, ""),
+            clients=self.addresses.get(clients_of(name), ""),
             origin=self.origins[name],
-            stream_origin=self.origins.get(stream_of(name), ""),
+            clients_origin=self.origins.get(clients_of(name), ""),
         )
 
     def check_key(self, name: str, keys: KeyPair) -> None:
@@ -107,16 +102,15 @@ def load_cluster(path: str | Path) -> Cluster:
         raise InputError(f"{path}: {error}") from None
     if unknown := sorted(data.keys() - {*SERVERS, "roles"}):
         raise InputError(f"{path}: unknown table [{unknown[0]}]; expected [p0], [p1], [dealer] and [roles]")
-    addresses, streams, keys, origins = {}, {}, {}, {}
+    addresses, keys, origins = {}, {}, {}
     for name in SERVERS:
         table = _table(path, data, name)
-        if unknown := sorted(table.keys() - {"address", "stream", "key"}):
-            raise InputError(f"{path}: [{name}] has {unknown[0]!r}; expected address, key and, optionally, stream")
-        origins[name] = f"{path}:{_line(text, name, 'address')}"
-        addresses[name] = check_loopback(_text(path, table, name, "address"), origins[name])
-        if "stream" in table:
-            origins[stream_of(name)] = f"{path}:{_line(text, name, 'stream')}"
-            streams[name] = check_loopback(_text(path, table, name, "stream"), origins[stream_of(name)])
+        entries = ("address", "clients", "key") if name in PARTIES else ("address", "key")
+        if unknown := sorted(table.keys() - set(entries)):
+            raise InputError(f"{path}: [{name}] has {unknown[0]!r}; expected {', '.join(entries)}")
+        for entry, place in (("address", name), ("clients", clients_of(name)))[: len(entries) - 1]:
+            origins[place] = f"{path}:{_line(text, name, entry)}"
+            addresses[place] = check_loopback(_text(path, table, name, entry), origins[place])
         keys[name] = _public_key(path, _text(path, table, name, "key"), f"[{name}] key")
     roles = {}
     for role, listed in _table(path, data, "roles").items():
@@ -126,7 +120,8 @@ def load_cluster(path: str | Path) -> Cluster:
             raise InputError(f'{path}: [roles] {role}: expected a list of public keys, ["…"]')
         roles[role] = tuple(_public_key(path, key, f"[roles] {role}") for key in listed)
     _refuse_shared(path, keys, roles)
-    return Cluster(path, addresses, origins, keys, roles, streams)
+    _refuse_shared_addresses(addresses, origins)
+    return Cluster(path, addresses, origins, keys, roles)
 
 
 def write_cluster(path: str | Path, roles: Sequence[str], first_port: int = FIRST_PORT) -> list[Path]:
@@ -146,7 +141,10 @@ def write_cluster(path: str | Path, roles: Sequence[str], first_port: int = FIRS
         "",
     ]
     for i, name in enumerate(SERVERS):
-        lines += [f"[{name}]", f'address = "127.0.0.1:{first_port + i}"', f'key = "{keys[name].public}"', ""]
+        lines += [f"[{name}]", f'address = "127.0.0.1:{first_port + i}"']
+        if name in PARTIES:
+            lines.append(f'clients = "127.0.0.1:{first_port + len(SERVERS) + i}"')
+        lines += [f'key = "{keys[name].public}"', ""]
     lines += ["[roles]", *(f'"{role}" = ["{keys[role].public}"]' for role in roles)]
     ignored = ignore_key(key_path(path, SERVERS[0]))
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -161,8 +159,8 @@ def key_path(cluster: Path, name: str) -> Path:
 
 
 def ignore_key(key: Path) -> list[Path]:
-    """Has git ignore a secret key, and other `.key` files of its folder: a line in the `.gitignore` beside it, where it
-    is not there yet. The file, if it was written."""
+    """Has git ignore a secret key, and other `.key` files of its folder: a line in the `.gitignore` beside it, if it
+    is not there yet. Returns the file if it was written."""
     path = key.parent / ".gitignore"
     line = f"*{KEY_SUFFIX}" if key.suffix == KEY_SUFFIX else "/" + re.sub(r"([\\*?[])", r"\\\1", key.name)
     try:
@@ -187,7 +185,7 @@ def save_key(path: Path, keys: KeyPair) -> None:
 
 
 def load_key(path: str | os.PathLike[str]) -> KeyPair:
-    """Reads a key file; InputError when it is missing, no key, or readable by others."""
+    """Reads a key file; InputError if it is missing, not a key, or readable by others."""
     path = Path(path)
     try:
         mode = path.stat().st_mode
@@ -197,6 +195,8 @@ def load_key(path: str | os.PathLike[str]) -> KeyPair:
         raise InputError(f"{path}: cannot be read as a key: {reason}; `mpcc keygen` makes one") from None
     if mode & 0o077:
         raise InputError(f"{path}: others may read this secret key; run chmod 600 {path}")
+    if any(line.startswith(OLD_HEADING) for line in lines):
+        raise InputError(f"{path}: is a key of version 0.1; make another with `mpcc keygen` and put it in cluster.toml")
     secrets = [line for line in lines if line and not line.startswith("# ")]
     if len(secrets) != 1:
         raise InputError(f"{path}: expected one secret key, found {len(secrets)} lines")
@@ -227,22 +227,30 @@ def _table(path: Path, data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 def _text(path: Path, table: Mapping[str, Any], name: str, entry: str) -> str:
     value = table.get(entry)
     if not isinstance(value, str):
-        raise InputError(f'{path}: [{name}]: expected {entry} = "…"')
+        what = ', the port for clients, such as "127.0.0.1:7103"' if entry == "clients" else ""
+        raise InputError(f'{path}: [{name}]: expected {entry} = "…"{what}')
     return value
 
 
 def _public_key(path: Path, key: str, where: str) -> str:
     try:
-        if len(key) == Z85_KEY_LENGTH:
-            z85.decode(key.encode("ascii"))
-            return key
-    except (ValueError, KeyError, UnicodeEncodeError):
-        pass
-    raise InputError(f"{path}: {where}: expected a public key of {Z85_KEY_LENGTH} characters, found {key!r}")
+        return check_public(key)
+    except InputError as error:
+        raise InputError(f"{path}: {where}: {error}, found {key!r}") from None
+
+
+def _refuse_shared_addresses(addresses: Mapping[str, str], origins: Mapping[str, str]) -> None:
+    seen: dict[str, str] = {}
+    for place, address in addresses.items():
+        if address in seen:
+            raise InputError(
+                f"{origins[place]}: {address} is the address in {origins[seen[address]]} too; use another port"
+            )
+        seen[address] = place
 
 
 def _refuse_shared(path: Path, servers: Mapping[str, str], roles: Mapping[str, Sequence[str]]) -> None:
-    """A key is a name: nobody may have two."""
+    """A key identifies a machine or role, so two may not have the same."""
     owners: dict[str, str] = {}
     for name, key in [*servers.items(), *((role, key) for role, keys in roles.items() for key in keys)]:
         if key in owners:

@@ -1,7 +1,7 @@
-"""The dealer and both parties as child processes of this one, with keys and ports made for the occasion.
+"""The dealer and both parties as child processes of this one, with fresh keys and ports.
 
 A child ends when its standard input does, so that none outlives this process, even a killed one. What a child writes to
-standard error is kept, and shown when it dies. Children also end when nobody refers to their `Processes` any more.
+standard error is kept, and shown when it dies. Children also end when the last reference to their `Processes` is gone.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ..errors import PeerError
 from ..plan import Plan
 from ..servers.heap import environment
 from ..servers.process import SERVERS
-from ..transport.curve import KeyPair
+from ..transport.identity import KeyPair
 
 __all__ = ["Processes", "SeenBy"]
 
@@ -49,7 +49,8 @@ class Death:
 
 
 class Processes:
-    """Starts the three servers; `addresses` and `server_keys` are where and how to reach them, `role_keys` ours.
+    """Starts the three servers; `addresses` and `server_keys` are where and how to reach them (a party's address for
+    clients is under the name of `clients_of`), `role_keys` ours.
 
     seen_by: server, addresses of all servers -> those that it uses (benchmarks put a delaying relay between). material:
     the folder with both parties' stores, with which no dealer is started.
@@ -106,7 +107,9 @@ class Processes:
     def check(self) -> None:
         """Raises PeerError when a child has ended."""
         if deaths := self.deaths(0.0):
-            raise PeerError(f"{deaths[0].name} {deaths[0].how}: {deaths[0].words or 'without a word'}", deaths[0].name)
+            raise PeerError(
+                f"{deaths[0].name} {deaths[0].how}: {deaths[0].words or 'without a message'}", deaths[0].name
+            )
 
     def deaths(self, seconds: float) -> list[Death]:
         """The children that have ended, those killed first; waits up to `seconds` for one."""
@@ -126,7 +129,7 @@ class Processes:
 
     def _start(self, name: str) -> subprocess.Popen[bytes]:
         """A child in a session of its own, so that Ctrl-C reaches only this process, which then ends the child."""
-        package = str(Path(__file__).resolve().parent.parent)
+        package = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join(p for p in (package, os.environ.get("PYTHONPATH", "")) if p)
         return subprocess.Popen(
             [sys.executable, "-c", "from mpc_runtime.servers.process import main; main()"],

@@ -1,7 +1,7 @@
 """What users pass as an array, made one; and what a person would say of one that does not fit.
 
 Arrays of other libraries are taken as they come: a PyTorch tensor on a GPU or with a gradient, a pandas table, lists of
-numbers. No such library is imported. What a value must be is `fixed_point.py`'s and `roles/inputs.py`'s.
+numbers. No such library is imported. `fixed_point.py` and `roles/inputs.py` check values.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ Shape = tuple[int, ...]
 
 BATCH = "batch"
 LARGEST_BYTE = 255  # pixels come as bytes more often than not
-SHOWN_CHARACTERS = 40  # of an entry that is no number
+SHOWN_CHARACTERS = 40  # of an entry that is not a number
 
 
 def as_array(name: str, value: Any) -> Array:
     """The value as an array of numbers, copied only where it must be.
 
-    Raises InputError, naming the tensor and the first entry that is none, for text, missing entries, rows of different
-    lengths and whatever else NumPy makes no numbers of.
+    Raises InputError, naming the tensor and the first bad entry, for text, missing entries, rows of different
+    lengths and everything else that NumPy cannot read as numbers.
     """
     if isinstance(value, str):
         raise InputError(

@@ -8,28 +8,36 @@ hold it back.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from typing import TypeAlias
 
 import numpy as np
 
-from .. import kernels
 from ..analysis.constants import constant_registers
 from ..gates import Secret
 from ..gates.base import PURPOSE_SHARE, stream
-from ..plan import Plan, Procedure
+from ..kernels import CPU, Kernels, Prg
+from ..plan import Plan
+from ..procedure import Procedure
 from ..registers import Form, held, wrapping
 from ..transport.channel import Sink
+from .once import AtWork, Once
 
 Array = np.ndarray
 
 
 class DealerExecutor:
-    """The dealer of a plan: any number of records for its procedures, each for the masks that those before it left."""
+    """The dealer of a plan: any number of records for its procedures, each for the masks that those before it left.
 
-    def __init__(self, plan: Plan) -> None:
+    kernels: lent to the gates. once: check that every word of a stream is used once (see `once.py`), for tests;
+    UsedTwice is raised if one is not.
+    """
+
+    def __init__(self, plan: Plan, kernels: Kernels = CPU, *, once: bool = False) -> None:
         self.plan = plan
-        self._constants = constant_registers(plan)
+        self.kernels = kernels
+        self._once = Once() if once else None
+        self._constants = constant_registers(plan, kernels)
         self._kept: dict[int, Array | None] = {}
         self._kept_shares: tuple[KeptShares, KeptShares] = {}, {}
 
@@ -41,10 +49,11 @@ class DealerExecutor:
 
     def record(self, procedure: str, keys: tuple[bytes, bytes], sinks: tuple[Sink, Sink]) -> Record:
         """A record that is to be dealt."""
-        return Record(self.plan, procedure, keys, sinks, self._constants, self._kept, self._kept_shares)
+        kept, shares = self._kept, self._kept_shares
+        return Record(self.plan, procedure, keys, sinks, self.kernels, self._constants, kept, shares, self._once)
 
     def deal(self, record: Record, forget: bool = True) -> None:
-        """Deal a record, upon which what it leaves takes the place of what was there. forget: let go of the masks that
+        """Deal a record; what it leaves replaces what was there. forget: drop the masks that
         are not needed."""
         record.deal(forget)
         for kept in record.procedure.keeps:
@@ -61,14 +70,18 @@ class MaskExpansion:
         plan: Plan,
         procedure: Procedure,
         party: int,
-        prg: kernels.Prg,
+        kernels: Kernels,
+        prg: Prg,
         constants: Mapping[int, Array],
         kept: KeptShares,
+        at: AtWork,
     ) -> None:
         self.types = plan.registers
+        self.kernels = kernels
         self.party = party
         self.prg = prg
         self.op = 0
+        self._at = at
         self._gates = list(procedure.gates)
         self._producer = {r: i for i, gate in enumerate(self._gates) for r in gate.outs}
         self._constants = constants
@@ -80,9 +93,11 @@ class MaskExpansion:
     def mask(self, register: int) -> Array:
         if register in self._kept:
             return self._kept[register]()
-        saved, self.op = self.op, self._producer[register]
+        op, was = self.op, (self._at.op, self._at.mask)
+        self.op = self._at.op = self._producer[register]
+        self._at.mask = True
         mask = held(self._gates[self.op].mask(self))
-        self.op = saved
+        self.op, (self._at.op, self._at.mask) = op, was
         return mask
 
 
@@ -99,14 +114,20 @@ class Record:
         procedure: str,
         keys: tuple[bytes, bytes],
         sinks: tuple[Sink, Sink],
+        kernels: Kernels,
         constants: Mapping[int, Array],
         kept: Mapping[int, Array | None],
         kept_shares: tuple[KeptShares, KeptShares],
+        once: Once | None = None,
     ) -> None:
         self.plan = plan
         self.types = plan.registers
         self.procedure = plan.procedure(procedure)
-        self.prgs = kernels.Prg(keys[0]), kernels.Prg(keys[1])
+        self.kernels = kernels
+        at = self.at = AtWork()
+        where = partial(plan.where, procedure)
+        ledgers = [None if once is None else once.ledger(key, at, where, halves=False) for key in keys]
+        self.prgs = kernels.Prg(keys[0], ledger=ledgers[0]), kernels.Prg(keys[1], ledger=ledgers[1])
         self.sinks = sinks
         self.masks: dict[int, Array | None] = {
             r: None if self.types[r].form is Form.SHARED else kept[r] for r in self.procedure.reads
@@ -116,7 +137,7 @@ class Record:
         self.written = 0
         self._constants = constants
         self._expansions = [
-            MaskExpansion(plan, self.procedure, party, self.prgs[party], constants, kept_shares[party])
+            MaskExpansion(plan, self.procedure, party, kernels, self.prgs[party], constants, kept_shares[party], at)
             for party in (0, 1)
         ]
 
@@ -147,18 +168,19 @@ class Record:
     def share(self, slot: int, spec: Secret, start: int, value: Array) -> None:
         pad = stream(PURPOSE_SHARE, self.op, slot)
         elements = self.procedure.ops[self.op].gate.elements(self.types)
-        self.send(spec.pack(self.prgs[1 - self.receiver], pad, start, elements, value))
+        self.send(spec.pack(self.kernels, self.prgs[1 - self.receiver], pad, start, elements, value))
 
     def send(self, packed: Array) -> None:
         self.written += packed.size
         self.sinks[self.receiver].write(packed)
 
     def deal(self, forget: bool) -> None:
-        """Every op in the plan's order. forget: let go of masks after their last use."""
+        """Every op in the plan's order. forget: drop masks after their last use."""
         last_uses = self.procedure.last_uses if forget else {}
         for i in self.procedure.order:
             op = self.procedure.ops[i]
             self.op, self.receiver = i, op.receiver
+            self.at.op = i
             with wrapping():
                 op.gate.deal(self)
             for register in last_uses.get(i, ()):

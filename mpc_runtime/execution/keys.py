@@ -3,7 +3,7 @@
     seed_{j+1} = KDF(seed_j, "next")      material key_j = KDF(seed_j, "use" | plan hash | procedure)
     pair secret = KDF(r0 | r1, "pair")    pair key_j = KDF(pair secret, "output" | plan hash | procedure | j)
 
-KDF is HMAC-SHA256 cut to 128 bits. An index is used once, by whatever procedure; passing over it burns it.
+KDF is HMAC-SHA256 cut to 128 bits. An index is used once, by any procedure; skipping it burns it.
 """
 
 from __future__ import annotations

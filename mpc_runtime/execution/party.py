@@ -3,39 +3,42 @@
 The executor owns registers, counts and the order of work; gates do the arithmetic, the channel and the material source
 (see `transport.channel`) do the waiting. It opens no socket, file or thread.
 
-A round's openings are sent as one stream of pieces, grouped into messages of at most MESSAGE bytes; both parties derive
-the grouping from the plan. At most WINDOW messages are sent ahead of what has been received, so that neither side ever
-holds more than a few messages of the other's.
+Of the messages of a round (`instructions.py`), at most WINDOW are sent ahead of what has been received, so that neither
+side ever holds more than a few messages of the other's.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 
-from .. import kernels
 from ..analysis.constants import constant_registers
-from ..analysis.reuse import overwritable
-from ..gates import Gate, Secret
+from ..gates import Secret
 from ..gates.base import PURPOSE_MASK, PURPOSE_SHARE, flat, stream
-from ..plan import Plan, Procedure
-from ..registers import Domain, Form, Register, held, wrapping
+from ..kernels import CPU, Kernels
+from ..plan import Plan
+from ..registers import Domain, Form, held, wrapping
 from ..transport.channel import Channel, Source
+from .instructions import Instructions, Piece
+from .once import AtWork, Ledger, Once
 
 Array = np.ndarray
 
 Outputs = dict[tuple[str, str], np.ndarray]
 """(result, role) -> what a party sends."""
 
-MESSAGE = 1 << 19
-"""Bytes of one message at most: its cost is that of its bytes, and it is small enough to overlap its sending."""
-
 WINDOW = 6
 """Messages sent ahead of what has been received in the same round."""
+
+Watch: TypeAlias = Callable[[int, int, Array, Array | None], None]
+"""watch(op, register, value, mask): what a party holds after an op, for each of its results; `mask` is its share of the
+mask of a wire. The arrays are the party's own, which later ops may overwrite."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class ExecutionKeys:
 
 
 @dataclass
-class Stats:
+class Counters:
     """What one execution did: message exchanges, payload bytes, corrections, seconds per op."""
 
     rounds: int = 0
@@ -65,7 +68,7 @@ class Stats:
 
 
 class Where:
-    """An op's name for messages, made only when somebody reads it."""
+    """An op's name for messages, made only when it is read."""
 
     __slots__ = ("op", "plan", "procedure")
 
@@ -77,39 +80,50 @@ class Where:
 
 
 class PartyExecutor:
-    """Party `party` (0 or 1) of a plan: any number of executions of its procedures, one after the other."""
+    """Party `party` (0 or 1) of a plan: any number of executions of its procedures, one after the other.
 
-    def __init__(self, plan: Plan, party: int, channel: Channel) -> None:
-        self.plan, self.party, self.channel = plan, party, channel
-        self.last = Stats()
-        self._constants = constant_registers(plan)
-        self._programs = {p.name: _Program(plan, p) for p in plan.procedures}
+    kernels: lent to the gates. once: check that every word of a stream is used once (see `once.py`), for tests;
+    UsedTwice is raised if one is not.
+    """
+
+    def __init__(self, plan: Plan, party: int, channel: Channel, kernels: Kernels = CPU, *, once: bool = False) -> None:
+        self.plan, self.party, self.channel, self.kernels = plan, party, channel, kernels
+        self.once = Once() if once else None
+        self.last = Counters()
+        self._constants = constant_registers(plan, kernels)
+        self._programs = {p.name: Instructions(plan, p) for p in plan.procedures}
         self._kept: dict[int, Array] = {}
         self._kept_masks: dict[int, Array] = {}
         self._kept_operands: dict[tuple[str, int], Array] = {}
-        self._prepared: _Run | None = None
+        self._preprocessed: Run | None = None
 
-    def prepare(self, procedure: str, keys: ExecutionKeys, material: Source) -> None:
+    def preprocess(self, procedure: str, keys: ExecutionKeys, material: Source) -> None:
         """Everything of the execution to come that needs no input: products of masks with what was kept."""
-        run = _Run(self, procedure, keys, material)
+        run = Run(self, procedure, keys, material)
         with wrapping():
             run.compute_ahead()
-        self._prepared = run
+        self._preprocessed = run
 
     def execute(
-        self, procedure: str, keys: ExecutionKeys, material: Source, feeds: MutableMapping[str, Array]
+        self,
+        procedure: str,
+        keys: ExecutionKeys,
+        material: Source,
+        feeds: MutableMapping[str, Array],
+        watch: Watch | None = None,
     ) -> Outputs:
         """One execution. Returns what this party sends: (result, role) -> packed bytes.
 
-        feeds: this party's share of each of the procedure's feeds, taken out as they are used. Raises PeerError when
-        the peer or the dealer is gone, late or sends a wrong length; the execution is then burnt.
+        feeds: this party's share of each of the procedure's feeds, taken out as they are used. watch: is shown every
+        value, for tests. Raises PeerError when the peer or the dealer is gone, late or sends a wrong length; the
+        execution is then burnt.
         """
-        run, self._prepared = self._prepared, None
+        run, self._preprocessed = self._preprocessed, None
         with wrapping():
             if run is None or (run.procedure, run.keys) != (procedure, keys):
-                run = _Run(self, procedure, keys, material)
+                run = Run(self, procedure, keys, material)
                 run.compute_ahead()
-            outputs = run.execute(feeds)
+            outputs = run.execute(feeds, watch)
             self._keep(run)
         return outputs
 
@@ -126,8 +140,8 @@ class PartyExecutor:
             array.flags.writeable = False
             (self._kept if kind == "value" else self._kept_masks)[int(register)] = array
 
-    def _keep(self, run: _Run) -> None:
-        """What the procedure leaves takes the place of what was there, with the masks of what is opened."""
+    def _keep(self, run: Run) -> None:
+        """What the procedure leaves replaces what was there, with the masks of what is opened."""
         keeps = run.program.keeps
         values = {kept.place: run.values[kept.made] for kept in keeps}
         wires = [kept for kept in keeps if self.plan.registers[kept.made].form is Form.WIRE]
@@ -137,60 +151,7 @@ class PartyExecutor:
         self._kept_operands = {key: value for key, value in self._kept_operands.items() if key[1] not in values}
 
 
-class _Program:
-    """What the executor derives from a procedure once: operands, last uses, messages of each round."""
-
-    def __init__(self, plan: Plan, procedure: Procedure) -> None:
-        types = self.types = plan.registers
-        self.gates: list[Gate] = [op.gate for op in procedure.ops]
-        self.receivers = [op.receiver for op in procedure.ops]
-        self.rounds = procedure.rounds
-        self.producer = {r: i for i, gate in enumerate(self.gates) for r in gate.outs}
-        self.reads, self.keeps = procedure.reads, procedure.keeps
-        self.constant = {i for i, g in enumerate(self.gates) if g.outs and types[g.outs[0]].form is Form.CONSTANT}
-        self.opens = {i: gate for i, gate in enumerate(self.gates) if gate.communicates}
-        self.messages = [_messages({i: self.opens[i] for i in r.opens}, types) for r in procedure.rounds]
-        self.ahead = list(self._ahead(types))
-        self.free_after: dict[int, list[int]] = {}
-        self.overwritable: dict[int, frozenset[int]] = {}
-        if not procedure.standing:  # a standing one is executed seldom, and needs its arrays until its end
-            self.free_after = {i: self._freed(gone) for i, gone in procedure.last_uses.items()}
-            self.overwritable = overwritable(procedure, types)
-
-    def _ahead(self, types: tuple[Register, ...]) -> Iterator[tuple[int, Gate, int]]:
-        """(op, gate, known operand) of gates of which a part needs only what an earlier procedure left."""
-        for i, gate in enumerate(self.gates):
-            known = gate.known_ahead(types, self.producer)
-            if known is not None:
-                yield i, gate, known
-
-    def _freed(self, registers: Iterable[int]) -> list[int]:
-        """A mask is rebuilt from the openings and from constants, so it needs no other register."""
-        return [r for r in registers if self.types[r].form is not Form.CONSTANT]
-
-
-@dataclass(frozen=True)
-class _Piece:
-    op: int
-    start: int
-    n: int
-    size: int
-
-
-def _messages(opens: Mapping[int, Gate], types: tuple[Register, ...]) -> list[tuple[int, list[_Piece]]]:
-    """The pieces of a round's openings in messages: (bytes, pieces)."""
-    out: list[tuple[int, list[_Piece]]] = []
-    for op, gate in opens.items():
-        for start, n, size in gate.segments(types):
-            if not out or out[-1][0] + size > MESSAGE:
-                out.append((0, []))
-            total, pieces = out[-1]
-            pieces.append(_Piece(op, start, n, size))
-            out[-1] = (total + size, pieces)
-    return out
-
-
-class _Run:
+class Run:
     """One execution of a procedure: the PartyContext of its gates."""
 
     def __init__(self, executor: PartyExecutor, procedure: str, keys: ExecutionKeys, material: Source) -> None:
@@ -198,7 +159,11 @@ class _Run:
         self.types = executor.plan.registers
         self.party = executor.party
         self.keys = keys
-        self.prg, self.pair = kernels.Prg(keys.material), kernels.Prg(keys.pair)
+        self.kernels = executor.kernels
+        self.at = AtWork()
+        self.ledger, pair = self._ledgers(executor.once, procedure)
+        self.prg = self.kernels.Prg(keys.material, ledger=self.ledger)
+        self.pair = self.kernels.Prg(keys.pair, ledger=pair)
         self.feeds: MutableMapping[str, Array] = {}
         self.outputs: Outputs = {}
         self.op = 0
@@ -207,13 +172,29 @@ class _Run:
         self.channel = executor.channel
         self.material = material
         self.executor = executor
-        self.stats = Stats()
+        self.counters = Counters()
         kept, masks = executor._kept, executor._kept_masks
         self.values: dict[int, Array] = executor._constants | {r: kept[r] for r in self.program.reads}
         self._masks: dict[int, Array] = {r: masks[r] for r in self.program.reads if r in masks}
         self._operands: dict[tuple[str, int], Array] = {}
         self._ahead: dict[int, tuple[int, Array]] = {}
         self._remember = False
+        self._watch: Watch | None = None
+
+    def _ledgers(self, once: Once | None, procedure: str) -> tuple[Ledger | None, Ledger | None]:
+        """Of what is used under the material key and under the pair's."""
+        if once is None:
+            return None, None
+        where = partial(self.plan.where, procedure)
+        ledger = partial(once.ledger, at=self.at, where=where, halves=True)
+        return ledger(self.keys.material), ledger(self.keys.pair)
+
+    def _turn_to(self, op: int, mask: bool = False) -> tuple[int, bool]:
+        """Op `op` is at work from now on; returns what was. mask: to expand its share of a mask."""
+        was = self.at.op, self.at.mask
+        self.op = self.at.op = op
+        self.at.mask = mask
+        return was
 
     # -- what gates see ------------------------------------------------------------------------------------------------
 
@@ -238,10 +219,11 @@ class _Run:
             return known
         assert self.types[register].form is Form.WIRE, f"register {register}: wants_mask did not ask for shares"
         op = self.program.producer[register]
-        saved = self.op, self._remember
-        self.op, self._remember = op, False
+        remember, self._remember = self._remember, False
+        was = self._turn_to(op, mask=True)
         value = held(self.program.gates[op].mask(self))
-        self.op, self._remember = saved
+        self._turn_to(*was)
+        self._remember = remember
         if self._remember:
             self._masks[register] = value
         return value
@@ -249,17 +231,22 @@ class _Run:
     def mask_words(self, register: int, start: int, n: int) -> Array:
         op = self._streamed(register)
         if op is not None:
-            return self.prg.words(stream(PURPOSE_MASK, op), n, start)
+            was = self._turn_to(op, mask=True)
+            words = self.prg.words(stream(PURPOSE_MASK, op), n, start)
+            self._turn_to(*was)
+            return words
         return flat(self.mask(register))[start : start + n]
 
     def add_mask(self, register: int, words: Array, sign: int, out: Array | None = None) -> Array:
         out = np.empty(words.shape, np.uint64) if out is None else out
         op = self._streamed(register)
         if op is None:
-            (np.add if sign > 0 else np.subtract)(words, self.mask(register), out=out)
+            (self.kernels.add if sign > 0 else self.kernels.subtract)(words, self.mask(register), out=out)
             return out
         expand = self.prg.add_words if sign > 0 else self.prg.sub_words
+        was = self._turn_to(op, mask=True)
         expand(stream(PURPOSE_MASK, op), np.ascontiguousarray(words), out=out)
+        self._turn_to(*was)
         return out
 
     def _streamed(self, register: int) -> int | None:
@@ -274,7 +261,7 @@ class _Run:
         """(party == 0) X - [mask]: kept across executions for what an earlier one opened."""
 
         def make(hat: Array) -> Array:
-            return self.add_mask(register, hat, -1) if self.party == 0 else np.negative(self.mask(register))
+            return self.add_mask(register, hat, -1) if self.party == 0 else -self.mask(register)
 
         return self._operand("affine", register, make)
 
@@ -285,7 +272,7 @@ class _Run:
             if self.party == 1:
                 return self.add_mask(register, hat, 1)
             half: Array = self.mask(register) >> np.uint64(1)
-            np.subtract(hat, half, out=half)
+            self.kernels.subtract(hat, half, out=half)
             return half
 
         return self._operand("halved", register, make)
@@ -310,11 +297,14 @@ class _Run:
     def secret(self, slot: int, spec: Secret, start: int, n: int) -> Array:
         """Elements [start, start + n) of this op's secret. Slots of one tile are asked for in order."""
         if self.seeded:
-            return spec.expand(self.prg, stream(PURPOSE_SHARE, self.op, slot), start, n)
+            return spec.expand(self.kernels, self.prg, stream(PURPOSE_SHARE, self.op, slot), start, n)
+        if self.ledger is not None:
+            self.ledger.receive(slot, start, n)
         size = spec.size(n)
-        self.stats.material_bytes += size
-        self.stats.op_material[self.op] += size
-        return spec.unpack(self.material.read(size, Where(self.plan, self.procedure, self.op)), n)
+        self.counters.material_bytes += size
+        self.counters.op_material[self.op] += size
+        sent = self.material.read(size, Where(self.plan, self.procedure, self.op))
+        return spec.unpack(self.kernels, sent, n)
 
     def feed(self, name: str) -> Array:
         return self.feeds.pop(name)
@@ -327,40 +317,41 @@ class _Run:
 
     def compute_ahead(self) -> None:
         for i, gate, known in self.program.ahead:
-            self.op = i
+            self._turn_to(i)
             self._ahead[i] = known, gate.ahead(self, known)
 
-    def execute(self, feeds: MutableMapping[str, Array]) -> Outputs:
+    def execute(self, feeds: MutableMapping[str, Array], watch: Watch | None = None) -> Outputs:
         begin = time.perf_counter()
         self._remember = True
+        self._watch = watch
         self.feeds = feeds
         for r, messages in zip(self.program.rounds, self.program.messages, strict=True):
             for i in r.before:
                 self._local(i)
             if r.opens:
                 self._exchange(r.opens, r.overlap, messages)
-        self.stats.seconds = time.perf_counter() - begin
-        self.executor.last = self.stats
+        self.counters.seconds = time.perf_counter() - begin
+        self.executor.last = self.counters
         return self.outputs
 
     def _local(self, i: int) -> None:
         gate = self.program.gates[i]
-        self.op = i
+        self._turn_to(i)
         begin = time.perf_counter()
         if i not in self.program.constant:
             gate.evaluate(self)
-        self.stats.op_seconds[i] += time.perf_counter() - begin
-        self._free(i)
+        self.counters.op_seconds[i] += time.perf_counter() - begin
+        self._finish(i)
 
     def _exchange(
         self,
         opens: tuple[int, ...],
         overlap: tuple[int, ...],
-        messages: list[tuple[int, list[_Piece]]],
+        messages: list[tuple[int, list[Piece]]],
     ) -> None:
         begin = time.perf_counter()
         buffers: dict[int, tuple[Array, Array]] = {}
-        self.stats.rounds += 1
+        self.counters.rounds += 1
         received = 0
         for sent, (size, pieces) in enumerate(messages):
             self.channel.send(self._pack(size, pieces, buffers))
@@ -368,44 +359,56 @@ class _Run:
                 self._absorb(*messages[received], buffers)
                 received += 1
         first = opens[0]
-        self.stats.op_seconds[first] += time.perf_counter() - begin
+        self.counters.op_seconds[first] += time.perf_counter() - begin
         for i in overlap:
             self._local(i)
         begin = time.perf_counter()
         for size, pieces in messages[received:]:
             self._absorb(size, pieces, buffers)
         for i in opens:
-            self.op = i
+            self._turn_to(i)
             _, masked = buffers.pop(i)
             self.program.opens[i].end(self, masked)
-            self._free(i)
-        self.stats.op_seconds[first] += time.perf_counter() - begin
+            self._finish(i)
+        self.counters.op_seconds[first] += time.perf_counter() - begin
 
-    def _pack(self, size: int, pieces: list[_Piece], buffers: dict[int, tuple[Array, Array]]) -> Array:
+    def _pack(self, size: int, pieces: list[Piece], buffers: dict[int, tuple[Array, Array]]) -> Array:
         message = np.empty(size, np.uint8)
         at = 0
         for piece in pieces:
             gate = self.program.opens[piece.op]
-            self.op = piece.op
+            self._turn_to(piece.op)
             if piece.op not in buffers:
                 buffers[piece.op] = gate.begin(self)
             x, masked = buffers[piece.op]
             gate.pack(self, x, masked, piece.start, piece.n, message[at : at + piece.size])
-            self.stats.op_sent[piece.op] += piece.size
+            self.counters.op_sent[piece.op] += piece.size
             at += piece.size
-        self.stats.sent_bytes += size
+        self.counters.sent_bytes += size
         return message
 
-    def _absorb(self, size: int, pieces: list[_Piece], buffers: dict[int, tuple[Array, Array]]) -> None:
+    def _absorb(self, size: int, pieces: list[Piece], buffers: dict[int, tuple[Array, Array]]) -> None:
         message = np.frombuffer(self.channel.recv(size, Where(self.plan, self.procedure, pieces[0].op)), np.uint8)
         at = 0
         for piece in pieces:
-            self.op = piece.op
+            self._turn_to(piece.op)
             gate, (_, masked) = self.program.opens[piece.op], buffers[piece.op]
             gate.absorb(self, masked, piece.start, piece.n, message[at : at + piece.size])
-            self.stats.op_received[piece.op] += piece.size
+            self.counters.op_received[piece.op] += piece.size
             at += piece.size
-        self.stats.received_bytes += size
+        self.counters.received_bytes += size
+
+    def _finish(self, i: int) -> None:
+        if self._watch is not None:
+            self._show(i, self._watch)
+        self._free(i)
+
+    def _show(self, i: int, watch: Watch) -> None:
+        remember, self._remember = self._remember, False  # what is watched runs as if it were not
+        for register in self.program.gates[i].outs:
+            wire = self.types[register].form is Form.WIRE
+            watch(i, register, self.values[register], self.mask(register) if wire else None)
+        self._remember = remember
 
     def _free(self, i: int) -> None:
         for register in self.program.free_after.get(i, ()):

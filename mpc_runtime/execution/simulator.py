@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from ..kernels import CPU, Kernels
 from ..plan import Plan
 from ..registers import Domain, held, wrapping
 from ..transport.channel import Buffer
@@ -28,10 +29,11 @@ class _Nowhere:
 class Simulator:
     """Plain values of every register."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, kernels: Kernels = CPU) -> None:
         self.plan = plan
         self.types = plan.registers
-        self._dealer = DealerExecutor(plan)
+        self.kernels = kernels
+        self._dealer = DealerExecutor(plan, kernels)
         self.values: dict[int, Array] = {}
         self._feeds: Mapping[str, Array] = {}
         self._outputs: dict[str, Array] = {}

@@ -17,8 +17,8 @@ from ..analysis.units import human
 from ..plan import Plan
 
 if TYPE_CHECKING:
-    from ..transport.link import Message
-    from . import party as executor
+    from ..transport.messages import Message
+    from .party import Counters
 
 __all__ = ["OpStats", "Stats", "op_report", "report", "run_stats"]
 
@@ -91,7 +91,7 @@ class Stats:
         return "\n".join(f"{name:<14}{value:>12}   {note}".rstrip() for name, value, note in rows)
 
 
-def report(last: executor.Stats, online_seconds: float, offline_seconds: float) -> dict[str, Any]:
+def report(last: Counters, online_seconds: float, offline_seconds: float) -> dict[str, Any]:
     """What a party tells the roles of an execution."""
     return {
         "rounds": last.rounds,
@@ -103,7 +103,7 @@ def report(last: executor.Stats, online_seconds: float, offline_seconds: float) 
     }
 
 
-def op_report(last: executor.Stats, n_ops: int) -> tuple[Array, Array, Array]:
+def op_report(last: Counters, n_ops: int) -> tuple[Array, Array, Array]:
     """The same of each op: bytes sent, bytes of material, seconds."""
     ops = range(n_ops)
     return (
@@ -126,15 +126,15 @@ def _peak_memory() -> int:
 def run_stats(plan: Plan, reports: Sequence[Message], client_bytes: int, seconds: float) -> Stats:
     """One run from the `stats` messages of both parties."""
     bodies = [message.body for message in reports]
-    setups = [body["setup"] for body in bodies]
+    setups = [body["setup"] or {} for body in bodies]
     return Stats(
         runs=1,
         rounds=bodies[0]["rounds"],
         online_bytes=sum(b["sent_bytes"] for b in bodies),
         offline_bytes=sum(b["material_bytes"] for b in bodies),
-        setup_rounds=setups[0]["rounds"],
-        setup_online_bytes=sum(s["sent_bytes"] for s in setups),
-        setup_offline_bytes=sum(s["material_bytes"] for s in setups),
+        setup_rounds=setups[0].get("rounds", 0),
+        setup_online_bytes=sum(s.get("sent_bytes", 0) for s in setups),
+        setup_offline_bytes=sum(s.get("material_bytes", 0) for s in setups),
         client_bytes=client_bytes,
         peak_memory=max(b["peak_memory"] for b in bodies),
         online_seconds=max(b["online_seconds"] for b in bodies),

@@ -2,12 +2,14 @@
 
 from .base import GATES, Gate
 from .comparison import Combine, Leaf, ToBit, ToPlanes
+from .given import Constant, Input
 from .linear import (
     Add,
     Broadcast,
     Concat,
     LinearMap,
     Pad,
+    Rescale,
     Reshape,
     Scale,
     Slice,
@@ -16,7 +18,7 @@ from .linear import (
     WindowSum,
     Xor,
 )
-from .opening import Constant, FromPublic, Input, Materialize, Open, OpenEven, Reveal, Unmask
+from .opening import FromPublic, Materialize, Open, OpenEven, Reveal, Unmask
 from .product import Conv2d, MatMul, Mul, Product, Square
 from .secrets import Planes, Samples, Secret, Words
 from .selection import BitToWord, Select
@@ -45,6 +47,7 @@ __all__ = [
     "Pad",
     "Planes",
     "Product",
+    "Rescale",
     "Reshape",
     "Reveal",
     "Samples",

@@ -1,7 +1,7 @@
 """What a gate is.
 
 A gate is one instruction of the op-list: a frozen dataclass whose fields are register numbers (annotated `In`, `Ins`,
-`Out`, `Outs`) and public attributes. Its readings stand side by side in its class:
+`Out`, `Outs`) and public attributes. Its class holds all of its readings:
 
     secrets     the correlated randomness it needs, as a specification (what the cost report and the executor read)
     deal        the dealer's side: from masks to that randomness and to the masks or offsets of its results
@@ -9,12 +9,14 @@ A gate is one instruction of the op-list: a frozen dataclass whose fields are re
     meaning     what it computes, on plain ring elements; the oracle of the tests and of `--simulate`
 
 Gates know nothing of sockets, files, threads or plans. What they may touch is the context they are handed, whose
-registers and masks hold arrays as `registers.held` says: of any strides, perhaps read-only.
+registers and masks hold arrays as `registers.held` says: of any strides, perhaps read-only. They compute with the
+operators of these arrays and with the context's `kernels`; NumPy makes and shapes arrays, and sizes are the plan's.
 
 All that others ask about a gate it says itself; nobody keeps a list of gates. The compiler asks for the forms of its
 results (`result`), the rings of its operands (`demand`) and what it needs of them (`wants_mask`,
 `wants_true_shares`); the executors, what its results show and what of it can be done ahead; reports, what it costs and
-reveals. A fact that would do harm where it is forgotten has no default, and a class without it cannot be imported.
+reveals; whoever loads a plan, what it may be applied to (`infer`). A fact that would do harm where it is forgotten has
+no default, and a class without it cannot be imported.
 """
 
 from __future__ import annotations
@@ -27,12 +29,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 import numpy as np
 
 from ..registers import TILE, Domain, Form, Register
+from .rules import Declared, Layout
 from .secrets import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping
 
-    from ..kernels import Prg
+    from ..kernels import Kernels, Prg
 
 In: TypeAlias = int
 Out: TypeAlias = int
@@ -58,6 +61,7 @@ def stream(purpose: int, op: int, slot: int = 0) -> int:
 class MaskContext(Protocol):
     """What a gate needs to expand a party's share of the mask that it makes: at that party, or at the dealer."""
 
+    kernels: Kernels
     party: int
     prg: Prg
     op: int
@@ -104,8 +108,8 @@ class PartyContext(MaskContext, Protocol):
         ...
 
     def mask_words(self, register: int, start: int, n: int) -> Array:
-        """Elements [start, start + n) of the party's share of the mask of a WIRE, flat; expanded for the occasion where
-        that is possible."""
+        """Elements [start, start + n) of the party's share of the mask of a WIRE, flat; expanded only for this call
+        where that is possible."""
         ...
 
     def add_mask(self, register: int, words: Array, sign: int, out: Array | None = None) -> Array:
@@ -114,7 +118,7 @@ class PartyContext(MaskContext, Protocol):
         ...
 
     def affine(self, register: int) -> Array:
-        """(party == 0) X - [mask] of a WIRE."""
+        """`public` less this party's share of the mask, of a WIRE."""
         ...
 
     def halved(self, register: int) -> Array:
@@ -133,6 +137,7 @@ class PartyContext(MaskContext, Protocol):
 class DealerContext(Protocol):
     """What the dealer's executor lends to a gate: masks and offsets by register (None stands for 0), a way to share."""
 
+    kernels: Kernels
     prgs: tuple[Prg, Prg]
     op: int
     receiver: int
@@ -164,6 +169,8 @@ class DealerContext(Protocol):
 
 class MeaningContext(Protocol):
     """Plain values of registers, and the masks of wires (the rounding of a truncation depends on them)."""
+
+    kernels: Kernels
 
     @property
     def types(self) -> Types: ...
@@ -227,7 +234,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Revelation:
-    """What somebody learns by an instruction, as a sentence. whole: it is said once for a plan, behind the others."""
+    """What an instruction reveals, as a sentence. whole: it is said once for a plan, after the others."""
 
     sentence: str
     whole: bool = False
@@ -261,6 +268,7 @@ class Gate:
         if family:
             return
         missing = [name for name in ("fresh", "reveals") if not hasattr(cls, name)]
+        missing += ["infer"] if cls.infer is Gate.infer else []
         if missing:
             raise TypeError(f"gate {cls.__name__} does not declare {' and '.join(missing)}: see Gate")
         if cls.reveals != (cls.revelations is not Gate.revelations):
@@ -311,6 +319,14 @@ class Gate:
         """What can be computed from the operand `known_ahead` alone; `evaluate` gets it by `take_ahead`."""
         raise AssertionError(f"{type(self).__name__} does nothing ahead")
 
+    # -- what the verifier of plans asks -------------------------------------------------------------------------------
+
+    def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
+        """What its results are, from its operands' types and layouts and its attributes alone (`types` of the results
+        say only what a plan claims). Raises `rules.Refused` where it cannot be applied so; no attribute is trusted but
+        in its type."""
+        raise AssertionError(f"{type(self).__name__} does not say what it makes")
+
     # -- what the compiler asks ----------------------------------------------------------------------------------------
 
     @property
@@ -347,7 +363,7 @@ class Gate:
         """Whether this additive operand may not carry an offset."""
         return True
 
-    def revelations(self, owners: Owners) -> tuple[Revelation, ...]:
+    def revelations(self, owners: Owners, types: Types) -> tuple[Revelation, ...]:
         """What is revealed to whom."""
         return ()
 

@@ -4,7 +4,7 @@
 
 `Leaf` reads, for each digit of the public c, shares of [c_j < r_j] and [c_j = r_j] out of the dealer's tables;
 `Combine` is one level of the tree that joins digits; every level is followed by an `Open`; `ToBit` adds the top bits.
-Gates prepared for a known mask: E. Boyle, N. Gilboa, Y. Ishai, "Secure computation with preprocessing via function
+Gates made for a known mask: E. Boyle, N. Gilboa, Y. Ishai, "Secure computation with preprocessing via function
 secret sharing", TCC 2019, ePrint 2019/1095; tables shifted by it: Y. Ishai, E. Kushilevitz, S. Meldgaard, C. Orlandi,
 A. Paskin-Cherniavsky, "On the power of correlated randomness in secure computation", TCC 2013.
 
@@ -14,12 +14,12 @@ All of it is bit-sliced: a register of planes holds P bits for each element (see
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
-from .. import kernels
-from ..registers import BLOCK, Form
+from ..kernels.sizes import combine_planes, table_planes
+from ..registers import BLOCK, Domain, Form
 from .base import (
     PURPOSE_SHARE,
     Array,
@@ -38,16 +38,24 @@ from .base import (
     stream,
     tiles,
 )
+from .rules import Declared, Layout, expect, expect_between, expect_domain, expect_masked
 from .secrets import Planes, Secret
 
-Kind: TypeAlias = Literal["lt", "eq"]
+if TYPE_CHECKING:
+    from ..kernels import Kernels
+
+Relation: TypeAlias = Literal["lt", "eq"]
 """Order or equality."""
 
+
+MAX_DIGIT = 12
+MAX_FAN_IN = 12
+"""Bits of a digit and children of a node: what the kernels have room for."""
 
 DIGIT_TABLES = Part("digit tables", "compares: looks the digits of masked values up in tables that the dealer made")
 
 
-def leaf_planes(digits: int, kind: Kind) -> int:
+def leaf_planes(digits: int, kind: Relation) -> int:
     """Bits that the leaves of one comparison open for each element."""
     return 2 * digits - 1 if kind == "lt" else digits
 
@@ -68,16 +76,30 @@ class Leaf(Gate):
     width: int
     low_bit: int
     widths: tuple[int, ...]
-    kind: Kind
+    kind: Relation
     thresholds: tuple[int, ...]
     x: In
     ys: Outs
+
+    def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
+        expect_masked(types, self.x)
+        x = expect_domain(given.layout(self.x), Domain.WORDS)
+        expect(self.kind in ("lt", "eq"), f"kind: expected lt or eq, found {self.kind!r}")
+        expect_between("digits", len(self.widths), 1, 64)
+        for bits in self.widths:
+            expect_between("width of a digit", bits, 1, MAX_DIGIT)
+        expect_between("width", self.width, 1, 64)
+        expect_between("low_bit", self.low_bit, 0, 63)
+        compared, wanted = self.low_bit + sum(self.widths), self.width - 1 if self.kind == "lt" else self.width
+        expect(compared == wanted, f"digits of {compared} bits, the low ones included, expected {wanted}")
+        expect(len(self.thresholds) == len(self.ys) >= 1, "expected a result for every threshold")
+        return (Layout(x.shape, Domain.PLANES, planes=leaf_planes(len(self.widths), self.kind)),) * len(self.ys)
 
     def demand(self, register: int, types: Types) -> int:
         return self.width
 
     def secrets(self, types: Types) -> tuple[Secret, ...]:
-        return (Planes(kernels.table_planes(self.widths)),)
+        return (Planes(table_planes(self.widths)),)
 
     def elements(self, types: Types) -> int:
         return types[self.x].size
@@ -86,7 +108,7 @@ class Leaf(Gate):
         r = flat(d.mask(self.x))
         (spec,) = self.secrets(d.types)
         for start, n in tiles(r.size):
-            d.share(0, spec, start, kernels.leaf_deal(r[start : start + n], self.low_bit, self.widths))
+            d.share(0, spec, start, d.kernels.leaf_deal(r[start : start + n], self.low_bit, self.widths))
         for y in self.ys:
             d[y] = None
 
@@ -99,7 +121,7 @@ class Leaf(Gate):
             tables = None if p.seeded else p.secret(0, spec, start, n)
             blocks = slice(start // BLOCK, -(-(start + n) // BLOCK))
             for threshold, result in zip(self.thresholds, results, strict=True):
-                kernels.leaf_read(
+                p.kernels.leaf_read(
                     _minus(c[start : start + n], threshold),
                     self.low_bit,
                     self.widths,
@@ -128,7 +150,7 @@ class Leaf(Gate):
                 if self.kind == "eq" or j > 0:
                     columns.append(cj == rj)
                 at += m
-            s[y] = to_planes(columns)
+            s[y] = to_planes(s.kernels, columns)
 
 
 @dataclass(frozen=True)
@@ -145,10 +167,20 @@ class Combine(Gate):
 
     nodes: int
     fan_in: int
-    kind: Kind
+    kind: Relation
     leaf: bool
     x: In
     y: Out
+
+    def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
+        expect_masked(types, self.x)
+        x = expect_domain(given.layout(self.x), Domain.PLANES)
+        expect(self.kind in ("lt", "eq"), f"kind: expected lt or eq, found {self.kind!r}")
+        expect_between("nodes", self.nodes, 1, 64)
+        expect_between("fan_in", self.fan_in, 2, MAX_FAN_IN)
+        inputs, _, outputs = self._shape()
+        expect(x.planes == inputs, f"expected {inputs} planes of {self.nodes} nodes, found {x.planes}")
+        return (Layout(x.shape, Domain.PLANES, planes=outputs),)
 
     def result(self, out: int, types: Types) -> Form:
         return Form.OFFSET
@@ -160,7 +192,7 @@ class Combine(Gate):
         return 1
 
     def _shape(self) -> tuple[int, int, int]:
-        return kernels.combine_planes(self.nodes, self.fan_in, self.kind, self.leaf)
+        return combine_planes(self.nodes, self.fan_in, self.kind, self.leaf)
 
     def secrets(self, types: Types) -> tuple[Secret, ...]:
         monomials = self._shape()[1]
@@ -173,7 +205,7 @@ class Combine(Gate):
         offset = np.empty((masks.shape[0], self._shape()[2], 8), np.uint64)
         for start, n in tiles(size):
             blocks = slice(start // BLOCK, -(-(start + n) // BLOCK))
-            monomials, offset[blocks] = kernels.combine_deal(
+            monomials, offset[blocks] = d.kernels.combine_deal(
                 masks[blocks], self.nodes, self.fan_in, self.kind, self.leaf
             )
             if secrets:
@@ -189,7 +221,7 @@ class Combine(Gate):
         for start, n in tiles(size):
             blocks = slice(start // BLOCK, -(-(start + n) // BLOCK))
             monomials = p.secret(0, secrets[0], start, n) if secrets and not p.seeded else None
-            kernels.combine_eval(
+            p.kernels.combine_eval(
                 hats[blocks],
                 self.nodes,
                 self.fan_in,
@@ -243,6 +275,15 @@ class ToBit(Gate):
     x: In
     y: Out
 
+    def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
+        expect_masked(types, self.root, self.x)
+        root, x = expect_domain(given.layout(self.root), Domain.PLANES), given.layout(self.x)
+        expect_between("width", self.width, 0, 64)
+        expect_domain(x, *((Domain.WORDS,) if self.width else (Domain.WORDS, Domain.BITS)))
+        expect(root.planes == 1, f"expected a root of one plane, found {root.planes}")
+        expect(root.size == x.size, f"a root of {root.shape} and words of {x.shape}")
+        return (Layout(x.shape, Domain.BITS),)
+
     def result(self, out: int, types: Types) -> Form:
         return Form.BARE
 
@@ -251,26 +292,28 @@ class ToBit(Gate):
 
     def deal(self, d: DealerContext) -> None:
         t = d.types[self.y]
-        d[self.y] = self._bits(d.mask(self.root), d.mask(self.x), 0, t.size, np.uint8(0)).reshape(t.shape)
+        bits = self._bits(d.kernels, d.mask(self.root), d.mask(self.x), 0, t.size, np.uint8(0))
+        d[self.y] = bits.reshape(t.shape)
 
     def evaluate(self, p: PartyContext) -> None:
         t = p.types[self.y]
-        p[self.y] = self._bits(p[self.root], p[self.x], self.threshold, t.size, np.uint8(1)).reshape(t.shape)
+        bits = self._bits(p.kernels, p[self.root], p[self.x], self.threshold, t.size, np.uint8(1))
+        p[self.y] = bits.reshape(t.shape)
 
-    def _bits(self, root: Array, words: Array, threshold: int, size: int, flip: np.uint8) -> Array:
+    def _bits(self, k: Kernels, root: Array, words: Array, threshold: int, size: int, flip: np.uint8) -> Array:
         """The root's bits, and with a width: xor the top bit of words - threshold, xor flip."""
         out = np.empty(size, np.uint8)
         words = flat(words)
         for start, n in tiles(size):
             planes = root[start // BLOCK : -(-(start + n) // BLOCK)]
             if self.width:
-                planes = planes ^ kernels.word_bit(_minus(words[start : start + n], threshold), self.width - 1)
-            out[start : start + n] = kernels.planes_to_bits(planes, n)
+                planes = planes ^ k.word_bit(_minus(words[start : start + n], threshold), self.width - 1)
+            out[start : start + n] = k.planes_to_bits(planes, n)
         return out ^ flip if self.width and flip else out
 
     def meaning(self, s: MeaningContext) -> None:
         t = s.types[self.y]
-        bit = kernels.planes_to_bits(s[self.root], t.size).reshape(t.shape)
+        bit = s.kernels.planes_to_bits(s[self.root], t.size).reshape(t.shape)
         if self.width:
             r = s.mask(self.x)
             c = s[self.x] + r - np.uint64(self.threshold % (1 << 64))
@@ -288,29 +331,36 @@ class ToPlanes(Gate):
     xs: Ins
     y: Out
 
+    def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
+        expect_between("bits", len(self.xs), 1, 64)
+        expect_masked(types, *self.xs)
+        shapes = {expect_domain(given.layout(x), Domain.BITS).shape for x in self.xs}
+        expect(len(shapes) == 1, "expected bits of one shape")
+        return (Layout(shapes.pop(), Domain.PLANES, planes=len(self.xs)),)
+
     def result(self, out: int, types: Types) -> Form:
         return Form.BARE
 
     def demand(self, register: int, types: Types) -> int:
         return 1
 
-    def _join(self, parts: list[Array]) -> Array:
-        planes = [kernels.bits_to_planes(flat(a)) for a in parts]
+    def _join(self, k: Kernels, parts: list[Array]) -> Array:
+        planes = [k.bits_to_planes(flat(a)) for a in parts]
         return np.ascontiguousarray(np.concatenate(planes, axis=1))
 
     def deal(self, d: DealerContext) -> None:
-        d[self.y] = self._join([d.mask(x) for x in self.xs])
+        d[self.y] = self._join(d.kernels, [d.mask(x) for x in self.xs])
 
     def evaluate(self, p: PartyContext) -> None:
-        p[self.y] = self._join([p[x] for x in self.xs])
+        p[self.y] = self._join(p.kernels, [p[x] for x in self.xs])
 
     def meaning(self, s: MeaningContext) -> None:
-        s[self.y] = self._join([s[x] for x in self.xs])
+        s[self.y] = self._join(s.kernels, [s[x] for x in self.xs])
 
 
-def to_planes(columns: list[Array]) -> Array:
+def to_planes(k: Kernels, columns: list[Array]) -> Array:
     """Planes from one boolean vector a plane."""
-    planes = [kernels.bits_to_planes(np.ascontiguousarray(c, np.uint8)) for c in columns]
+    planes = [k.bits_to_planes(np.ascontiguousarray(c, np.uint8)) for c in columns]
     return np.ascontiguousarray(np.concatenate(planes, axis=1))
 
 
@@ -324,7 +374,7 @@ def _minus(words: Array, threshold: int) -> Array:
     return words - np.uint64(threshold % (1 << 64)) if threshold else words
 
 
-def _split(x: Array, nodes: int, kind: Kind) -> tuple[list[Array], list[Array | None]]:
+def _split(x: Array, nodes: int, kind: Relation) -> tuple[list[Array], list[Array | None]]:
     """The less-than and equality planes of each node, lowest first."""
     if kind == "eq":
         return [], [x[:, j] for j in range(nodes)]

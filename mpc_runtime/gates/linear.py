@@ -8,7 +8,9 @@ knows a public number".
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import prod
+from typing import ClassVar
 
 import numpy as np
 
@@ -26,6 +28,7 @@ from .base import (
     Types,
     narrowest,
 )
+from .rules import Declared, Layout, broadcast, expect, expect_between, expect_domain, joined
 
 
 class LinearMap(Gate, family=True):
@@ -33,11 +36,22 @@ class LinearMap(Gate, family=True):
 
     reveals = False
 
+    domains: ClassVar[tuple[Domain, ...]] = (Domain.WORDS,)
+    """The kinds of elements that it applies to."""
+
     x: In
     y: Out
 
+    def shape_of(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The result's shape. Raises Refused for a shape to which it cannot be applied."""
+        raise AssertionError(f"{type(self).__name__} has no shape")
+
     def apply(self, a: Array) -> Array:
         raise AssertionError(f"{type(self).__name__} applies nothing")
+
+    def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
+        t = expect_domain(given.layout(self.x), *self.domains)
+        return (replace(t, shape=self.shape_of(t.shape)),)
 
     def result(self, out: int, types: Types) -> Form:
         return types[self.x].form
@@ -69,6 +83,7 @@ class View(LinearMap, family=True):
     """Elements of the operand in another order or shape, which NumPy shows without a copy where it can."""
 
     fresh = False
+    domains: ClassVar[tuple[Domain, ...]] = (Domain.WORDS, Domain.BITS)
 
     def is_view(self, types: Types) -> bool:
         return True
@@ -80,8 +95,32 @@ class Reshape(View):
     x: In
     y: Out
 
+    def shape_of(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        expect(min(self.shape, default=0) >= 0, f"no shape: {self.shape}")
+        expect(prod(self.shape) == prod(shape), f"{shape} has not the elements of {self.shape}")
+        return self.shape
+
     def apply(self, a: Array) -> Array:
         return a.reshape(self.shape)
+
+
+@dataclass(frozen=True)
+class Rescale(View):
+    """The same ring elements, read at another scale: a product with a power of two that costs nothing."""
+
+    domains: ClassVar[tuple[Domain, ...]] = (Domain.WORDS,)
+
+    x: In
+    y: Out
+
+    def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
+        return (replace(super().infer(types, given)[0], scale=None),)
+
+    def shape_of(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return shape
+
+    def apply(self, a: Array) -> Array:
+        return a
 
 
 @dataclass(frozen=True)
@@ -89,6 +128,10 @@ class Transpose(View):
     axes: tuple[int, ...]
     x: In
     y: Out
+
+    def shape_of(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        expect(sorted(self.axes) == list(range(len(shape))), f"{self.axes} is no order of the axes of {shape}")
+        return tuple(shape[a] for a in self.axes)
 
     def apply(self, a: Array) -> Array:
         return np.transpose(a, self.axes)
@@ -104,12 +147,21 @@ class Slice(View):
     x: In
     y: Out
 
-    def apply(self, a: Array) -> Array:
-        index = tuple(
+    @property
+    def index(self) -> tuple[slice, ...]:
+        return tuple(
             slice(start, None if stop < 0 else stop, step)
             for start, stop, step in zip(self.starts, self.stops, self.steps, strict=True)
         )
-        part: Array = a[index]
+
+    def shape_of(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        axes = len(self.starts) == len(self.stops) == len(self.steps) == len(shape)
+        expect(axes, f"expected a slice of each of {len(shape)} axes")
+        expect(0 not in self.steps and min(self.starts, default=0) >= 0, "a slice has no step, or starts below 0")
+        return tuple(len(range(*part.indices(n))) for part, n in zip(self.index, shape, strict=True))
+
+    def apply(self, a: Array) -> Array:
+        part: Array = a[self.index]
         return part
 
 
@@ -120,6 +172,11 @@ class Broadcast(View):
     shape: tuple[int, ...]
     x: In
     y: Out
+
+    def shape_of(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        expect(min(self.shape, default=0) >= 0, f"no shape: {self.shape}")
+        expect(broadcast(shape, self.shape) == self.shape, f"{shape} does not broadcast to {self.shape}")
+        return self.shape
 
     def wants_true_shares(self, register: int, types: Types) -> bool:
         return types[self.y].form is Form.SHARED
@@ -133,10 +190,16 @@ class Pad(LinearMap):
     """Zeros around: a constant with mask 0."""
 
     fresh = True
+    domains: ClassVar[tuple[Domain, ...]] = (Domain.WORDS, Domain.BITS)
 
     widths: tuple[tuple[int, int], ...]
     x: In
     y: Out
+
+    def shape_of(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        expect(len(self.widths) == len(shape), f"expected widths for each of {len(shape)} axes")
+        expect(min((w for pair in self.widths for w in pair), default=0) >= 0, "a width is negative")
+        return tuple(n + before + after for n, (before, after) in zip(shape, self.widths, strict=True))
 
     def apply(self, a: Array) -> Array:
         return np.pad(a, self.widths) if self.widths else a.copy()  # NumPy pads no scalars
@@ -151,6 +214,12 @@ class Sum(LinearMap):
     axes: tuple[int, ...]
     x: In
     y: Out
+
+    def shape_of(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        expect(len(set(self.axes)) == len(self.axes), f"an axis is named twice: {self.axes}")
+        for axis in self.axes:
+            expect_between("axis", axis, 0, len(shape) - 1)
+        return tuple(1 if axis in self.axes else n for axis, n in enumerate(shape))
 
     def apply(self, a: Array) -> Array:
         total: Array = a.sum(axis=self.axes, keepdims=True, dtype=np.uint64)
@@ -167,6 +236,12 @@ class WindowSum(LinearMap):
     stride: tuple[int, int]
     x: In
     y: Out
+
+    def shape_of(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        expect(len(shape) >= 2 and min(*self.kernel, *self.stride) >= 1, f"no windows of {self.kernel} in {shape}")
+        expect(all(k <= n for k, n in zip(self.kernel, shape[-2:], strict=True)), "a window is larger than the image")
+        sizes = zip(shape[-2:], self.kernel, self.stride, strict=True)
+        return (*shape[:-2], *((n - k) // step + 1 for n, k, step in sizes))
 
     def apply(self, a: Array) -> Array:
         windows = np.lib.stride_tricks.sliding_window_view(a, self.kernel, axis=(-2, -1))
@@ -185,6 +260,9 @@ class Scale(LinearMap):
     x: In
     y: Out
 
+    def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
+        return (replace(expect_domain(given.layout(self.x), Domain.WORDS), scale=None),)
+
     def apply(self, a: Array) -> Array:
         y: Array = a * np.uint64(self.factor % (1 << 64))
         return y
@@ -200,6 +278,13 @@ class Concat(Gate):
     axis: int
     xs: Ins
     y: Out
+
+    def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
+        expect(bool(self.xs), "nothing to join")
+        forms = {types[x].form for x in self.xs}
+        alike = all(f.additive for f in forms) or all(f.masked for f in forms) or len(forms) == 1
+        expect(alike, "expected operands of one form")
+        return (joined([expect_domain(given.layout(x), Domain.WORDS, Domain.BITS) for x in self.xs], self.axis),)
 
     def result(self, out: int, types: Types) -> Form:
         return joint_form(types, self.xs)
@@ -245,6 +330,12 @@ class Add(Gate):
     y: In
     z: Out
 
+    def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
+        x, y = (expect_domain(given.layout(r), Domain.WORDS) for r in (self.x, self.y))
+        scale = types[self.x].scale
+        expect(scale == types[self.y].scale, f"a sum at scales {scale} and {types[self.y].scale}")
+        return (Layout(broadcast(x.shape, y.shape), scale=scale),)
+
     def combine(self, a: Array, b: Array) -> Array:
         z: Array = a - b if self.negative else a + b
         return z
@@ -267,14 +358,14 @@ class Add(Gate):
         if a is not None and b is not None:
             d[self.z] = self.combine(a, b)
         elif b is not None:
-            d[self.z] = np.broadcast_to(np.negative(b) if self.negative else b, shape)
+            d[self.z] = np.broadcast_to(-b if self.negative else b, shape)
         else:
             d[self.z] = None if a is None else np.broadcast_to(a, shape)
 
     def evaluate(self, p: PartyContext) -> None:
         a, b = terms(p, self.z, (self.x, self.y))
         if p.may_overwrite(self.x) and a.shape == p.types[self.z].shape and a.flags.writeable:
-            p[self.z] = np.subtract(a, b, out=a) if self.negative else np.add(a, b, out=a)
+            p[self.z] = p.kernels.subtract(a, b, out=a) if self.negative else p.kernels.add(a, b, out=a)
         else:
             p[self.z] = self.combine(a, b)
 
@@ -284,7 +375,7 @@ class Add(Gate):
             return np.broadcast_to(p.mask(self.x), shape)
         b = p.mask(self.y)
         if not p.types[self.x].form.masked:
-            return np.broadcast_to(np.negative(b) if self.negative else b, shape)
+            return np.broadcast_to(-b if self.negative else b, shape)
         return self.combine(p.mask(self.x), b)
 
     def meaning(self, s: MeaningContext) -> None:
@@ -301,6 +392,10 @@ class Xor(Gate):
     x: In
     y: In
     z: Out
+
+    def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
+        x, y = (expect_domain(given.layout(r), Domain.BITS) for r in (self.x, self.y))
+        return (Layout(broadcast(x.shape, y.shape), Domain.BITS),)
 
     def result(self, out: int, types: Types) -> Form:
         return joint_form(types, (self.x, self.y))
@@ -343,6 +438,6 @@ def joint_form(types: Types, registers: tuple[int, ...]) -> Form:
     for form in (Form.OFFSET, Form.SHARED, Form.BARE, Form.WIRE, Form.PUBLIC):
         if form in forms:
             mixed = form.additive and any(f.masked for f in forms)
-            assert not mixed, "a sum of shares and masked values: unmask first"
+            expect(not mixed, "a sum of shares and masked values: unmask first")
             return form
     return Form.CONSTANT

@@ -1,6 +1,6 @@
-"""Values entering, leaving and changing form: input, open, materialize, unmask, reveal.
+"""Values changing form and leaving: open, materialize, unmask, reveal.
 
-`Open` is the only gate by which the parties talk to each other; `Input` and `Reveal` are what the roles send and get.
+`Open` is the only gate by which the parties talk to each other; `Reveal` is what the roles get.
 PROTOCOLS sections 0 and 7. Masked values, opened once and read by many gates: A. Ben-Efraim, M. Nielsen, E. Omri,
 "Turbospeedz", ePrint 2019/080; A. Patra, T. Schneider, A. Suresh, H. Yalame, "ABY2.0", ePrint 2020/1225.
 """
@@ -8,11 +8,12 @@ PROTOCOLS sections 0 and 7. Masked values, opened once and read by many gates: A
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import kernels
+from ..kernels.sizes import packed_size, planes_size
 from ..registers import BLOCK, TILE, Domain, Form, Register
 from .base import (
     PURPOSE_MASK,
@@ -35,61 +36,11 @@ from .base import (
     stream,
     tiles,
 )
+from .rules import Declared, Layout, expect, expect_additive, expect_domain, expect_form, expect_masked
 from .secrets import Planes, Secret, Words
 
-
-@dataclass(frozen=True)
-class Input(Gate):
-    """A value that a role shares (or, `public`, shows to both parties)."""
-
-    fresh = False
-    reveals = True
-
-    feed: str
-    public: bool
-    y: Out
-
-    def result(self, out: int, types: Types) -> Form:
-        return Form.PUBLIC if self.public else Form.SHARED
-
-    @property
-    def feeds(self) -> tuple[str, ...]:
-        return (self.feed,)
-
-    def revelations(self, owners: Owners) -> tuple[Revelation, ...]:
-        if not self.public:
-            return ()
-        role, what = owners[self.feed]
-        return (Revelation(f"`{what}` of {role} is public: p0 and p1 see it"),)
-
-    def deal(self, d: DealerContext) -> None:
-        d[self.y] = None
-
-    def evaluate(self, p: PartyContext) -> None:
-        p[self.y] = p.feed(self.feed)
-
-    def meaning(self, s: MeaningContext) -> None:
-        s[self.y] = s.feed(self.feed)
-
-
-@dataclass(frozen=True)
-class Constant(Gate):
-    """A public array of the plan, as ring elements. Machines hold constants from the start: nothing is evaluated."""
-
-    fresh = False
-    reveals = False
-
-    index: int
-    y: Out
-
-    def result(self, out: int, types: Types) -> Form:
-        return Form.CONSTANT
-
-    def deal(self, d: DealerContext) -> None:
-        d[self.y] = None
-
-    def meaning(self, s: MeaningContext) -> None:
-        s[self.y] = s.constant(self.index)
+if TYPE_CHECKING:
+    from ..kernels import Kernels, Prg
 
 
 @dataclass(frozen=True)
@@ -103,6 +54,10 @@ class Open(Gate):
 
     x: In
     y: Out
+
+    def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
+        expect_additive(types, self.x)
+        return (given.layout(self.x),)
 
     def result(self, out: int, types: Types) -> Form:
         return Form.WIRE if types[self.x].form is Form.SHARED else Form.BARE
@@ -124,7 +79,7 @@ class Open(Gate):
         t = p.types[self.y]
         x = p[self.x]
         if t.domain is Domain.BITS:
-            x = kernels.bits_to_planes(flat(x))
+            x = p.kernels.bits_to_planes(flat(x))
         elif t.domain is Domain.WORDS:
             x = flat(x)
         return x, x if p.may_overwrite(self.x) and x.flags.writeable else np.empty_like(x)
@@ -134,30 +89,30 @@ class Open(Gate):
         pad = stream(PURPOSE_MASK, p.op)
         if t.domain is Domain.WORDS:
             piece = slice(start, start + n)
-            kernels.mask_pack(p.prg, pad, x[piece], t.bits, masked[piece], out, start=start)
+            p.kernels.mask_pack(p.prg, pad, x[piece], t.bits, masked[piece], out, start=start)
             return
         blocks = _blocks(start, n)
-        kernels.planes_mask_pack(p.prg, pad, x[blocks], n, masked[blocks], out, start_block=blocks.start)
+        p.kernels.planes_mask_pack(p.prg, pad, x[blocks], n, masked[blocks], out, start_block=blocks.start)
 
     def absorb(self, p: PartyContext, masked: Array, start: int, n: int, received: Array) -> None:
         t = p.types[self.y]
         if t.domain is Domain.WORDS:
-            kernels.unpack_add(received, t.bits, masked[start : start + n])
+            p.kernels.unpack_add(received, t.bits, masked[start : start + n])
         else:
-            kernels.planes_unpack_xor(received, n, masked[_blocks(start, n)])
+            p.kernels.planes_unpack_xor(received, n, masked[_blocks(start, n)])
 
     def end(self, p: PartyContext, masked: Array) -> None:
         t = p.types[self.y]
         if t.domain is Domain.BITS:
-            masked = kernels.planes_to_bits(masked, t.size)
+            masked = p.kernels.planes_to_bits(masked, t.size)
         p[self.y] = masked if t.domain is Domain.PLANES else masked.reshape(t.shape)
 
     def mask(self, p: MaskContext) -> Array:
-        return free_mask(p.prg, p.op, p.types[self.y])
+        return free_mask(p.kernels, p.prg, p.op, p.types[self.y])
 
     def deal(self, d: DealerContext) -> None:
         t = d.types[self.y]
-        mask = free_mask(d.prgs[0], d.op, t)
+        mask = free_mask(d.kernels, d.prgs[0], d.op, t)
         offset = d[self.x]
         if t.domain is Domain.WORDS:
             flat = mask.reshape(-1)
@@ -166,7 +121,7 @@ class Open(Gate):
                 mask -= offset
             d[self.y] = low(mask, t.bits)
             return
-        mask ^= free_mask(d.prgs[1], d.op, t)
+        mask ^= free_mask(d.kernels, d.prgs[1], d.op, t)
         d[self.y] = mask if offset is None else mask ^ offset
 
     def meaning(self, s: MeaningContext) -> None:
@@ -183,21 +138,26 @@ class OpenEven(Open):
     x: In
     y: Out
 
+    def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
+        (t,) = super().infer(types, given)
+        expect_domain(t, Domain.WORDS)
+        return (replace(t, scale=types[self.x].scale + 1, even=True),)
+
     def begin(self, p: PartyContext) -> tuple[Array, Array]:
         x = flat(p[self.x])
         ours = p.may_overwrite(self.x) and x.flags.writeable
         if p.party == 1:
-            x = np.left_shift(x, np.uint64(1), out=x if ours else None)
+            x = p.kernels.left_shift(x, np.uint64(1), out=x if ours else None)
             ours = True
         return x, x if ours else np.empty_like(x)
 
     def absorb(self, p: PartyContext, masked: Array, start: int, n: int, received: Array) -> None:
         piece = masked[start : start + n]
         if p.party == 0:
-            np.left_shift(piece, np.uint64(1), out=piece)
+            piece <<= np.uint64(1)
         else:
-            kernels.unpack_add(received, p.types[self.y].bits, piece)
-        kernels.unpack_add(received, p.types[self.y].bits, piece)
+            p.kernels.unpack_add(received, p.types[self.y].bits, piece)
+        p.kernels.unpack_add(received, p.types[self.y].bits, piece)
 
     def mask_is_stream(self, party: int) -> bool:
         return party == 1
@@ -210,7 +170,7 @@ class OpenEven(Open):
 
     def deal(self, d: DealerContext) -> None:
         t = d.types[self.y]
-        words = free_mask(d.prgs[0], d.op, t)
+        words = free_mask(d.kernels, d.prgs[0], d.op, t)
         words <<= np.uint64(1)
         flat_ = words.reshape(-1)
         d.prgs[1].add_words(stream(PURPOSE_MASK, d.op), flat_, out=flat_)
@@ -231,6 +191,10 @@ class Materialize(Gate):
     x: In
     y: Out
 
+    def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
+        expect_form(types[self.x].form, Form.OFFSET)
+        return (given.layout(self.x),)
+
     def most_bits(self, most: Mapping[int, int]) -> int:
         return narrowest(self.ins, most)
 
@@ -249,7 +213,7 @@ class Materialize(Gate):
         offset = d[self.x]
         assert offset is not None, "materialize of a value without an offset"
         if t.domain is Domain.BITS:
-            offset = kernels.bits_to_planes(flat(offset))
+            offset = d.kernels.bits_to_planes(flat(offset))
         elif t.domain is Domain.WORDS:
             offset = flat(np.broadcast_to(offset, t.shape))
         for start, n in tiles(t.size):
@@ -269,13 +233,13 @@ class Materialize(Gate):
             else:
                 for start, n in tiles(t.size):
                     piece = slice(start, start + n)
-                    np.add(x[piece], p.secret(0, spec, start, n), out=out[piece])
+                    p.kernels.add(x[piece], p.secret(0, spec, start, n), out=out[piece])
             p[self.y] = out.reshape(t.shape)
             return
-        planes = kernels.bits_to_planes(flat(x)) if t.domain is Domain.BITS else x.copy()
+        planes = p.kernels.bits_to_planes(flat(x)) if t.domain is Domain.BITS else x.copy()
         for start, n in tiles(t.size):
             planes[_blocks(start, n)] ^= p.secret(0, spec, start, n)
-        p[self.y] = planes if t.domain is Domain.PLANES else kernels.planes_to_bits(planes, t.size).reshape(t.shape)
+        p[self.y] = planes if t.domain is Domain.PLANES else p.kernels.planes_to_bits(planes, t.size).reshape(t.shape)
 
     def meaning(self, s: MeaningContext) -> None:
         s[self.y] = s[self.x]
@@ -293,6 +257,10 @@ class Unmask(Gate):
 
     x: In
     y: Out
+
+    def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
+        expect_masked(types, self.x)
+        return (replace(given.layout(self.x), even=False),)
 
     def result(self, out: int, types: Types) -> Form:
         return Form.SHARED if types[self.x].form is Form.WIRE else Form.OFFSET
@@ -315,7 +283,7 @@ class Unmask(Gate):
         if t.form is Form.WIRE or mask is None:
             d[self.y] = None
         else:
-            d[self.y] = mask if t.domain is not Domain.WORDS else np.negative(mask)
+            d[self.y] = mask if t.domain is not Domain.WORDS else -mask
 
     def evaluate(self, p: PartyContext) -> None:
         t = p.types[self.x]
@@ -340,6 +308,10 @@ class FromPublic(Gate):
     x: In
     y: Out
 
+    def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
+        expect_form(types[self.x].form, Form.PUBLIC, Form.CONSTANT)
+        return (expect_domain(given.layout(self.x), Domain.WORDS, Domain.BITS),)
+
     def deal(self, d: DealerContext) -> None:
         d[self.y] = None
 
@@ -362,6 +334,15 @@ class Reveal(Gate):
     bits: int
     x: In
 
+    def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
+        result, t = given.result(self.result_name), expect_domain(given.layout(self.x), Domain.WORDS, Domain.BITS)
+        expect_form(types[self.x].form, Form.SHARED)
+        expect(result.roles == self.roles, f"sent to {_names(self.roles)}, but declared for {_names(result.roles)}")
+        sent = self.bits, t.shape, t.domain, types[self.x].scale
+        declared = result.bits, result.shape, result.domain, result.scale
+        expect(sent == declared, f"`{self.result_name}`: what is sent is not what its roles decode")
+        return ()
+
     def demand(self, register: int, types: Types) -> int:
         return self.bits
 
@@ -372,11 +353,14 @@ class Reveal(Gate):
     def results(self) -> tuple[str, ...]:
         return (self.result_name,)
 
-    def revelations(self, owners: Owners) -> tuple[Revelation, ...]:
-        return (Revelation(f"output `{self.result_name}` is revealed to {' and '.join(self.roles)}"),)
+    def revelations(self, owners: Owners, types: Types) -> tuple[Revelation, ...]:
+        t = types[self.x]
+        what = f"{t.size} bits" if t.domain is Domain.BITS else f"{t.size} numbers of {self.bits} bits"
+        fraction = f", {t.scale} of them behind the point" if t.scale else ""
+        return (Revelation(f"output `{self.result_name}` is revealed to {_names(self.roles)}: {what}{fraction}"),)
 
     def deal(self, d: DealerContext) -> None:
-        """Nothing to prepare: outputs are true shares."""
+        """Nothing to deal: outputs are true shares."""
 
     def evaluate(self, p: PartyContext) -> None:
         """Packed words or bits for every role, re-randomised afresh: what party 0 adds party 1 subtracts."""
@@ -386,32 +370,36 @@ class Reveal(Gate):
             pad = stream(PURPOSE_OUTPUT, p.op, slot)
             if t.domain is Domain.WORDS:
                 share = p.pair.add_words(pad, x) if p.party == 0 else p.pair.sub_words(pad, x)
-                packed = kernels.pack(share, self.bits)
+                packed = p.kernels.pack(share, self.bits)
             else:
-                packed = np.empty(kernels.planes_size(x.size, 1), np.uint8)
-                planes = kernels.bits_to_planes(x)
-                kernels.planes_mask_pack(p.pair, pad, planes, x.size, np.empty_like(planes), packed)
+                packed = np.empty(planes_size(x.size, 1), np.uint8)
+                planes = p.kernels.bits_to_planes(x)
+                p.kernels.planes_mask_pack(p.pair, pad, planes, x.size, np.empty_like(planes), packed)
             p.reveal(self.result_name, role, packed)
 
     def meaning(self, s: MeaningContext) -> None:
         s.reveal(self.result_name, s[self.x])
 
 
-def free_mask(prg: kernels.Prg, op: int, t: Register) -> Array:
+def free_mask(k: Kernels, prg: Prg, op: int, t: Register) -> Array:
     """A party's share of the free mask of opening `op`, in the register's shape and domain."""
     pad = stream(PURPOSE_MASK, op)
     if t.domain is Domain.WORDS:
         return prg.words(pad, t.size).reshape(t.shape)
-    planes = kernels.planes_fill(prg, pad, t.size, t.planes)
+    planes = k.planes_fill(prg, pad, t.size, t.planes)
     if t.domain is Domain.PLANES:
         return planes
-    return kernels.planes_to_bits(planes, t.size).reshape(t.shape)
+    return k.planes_to_bits(planes, t.size).reshape(t.shape)
+
+
+def _names(roles: tuple[str, ...]) -> str:
+    return " and ".join(roles) or "nobody"
 
 
 def _piece(t: Register, n: int) -> int:
     if t.domain is Domain.WORDS:
-        return kernels.packed_size(n, t.bits)
-    return kernels.planes_size(n, t.planes)
+        return packed_size(n, t.bits)
+    return planes_size(n, t.planes)
 
 
 def _blocks(start: int, n: int) -> slice:

@@ -20,12 +20,11 @@ from __future__ import annotations
 
 from collections.abc import Container
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from .. import kernels
-from ..registers import Form
+from ..registers import Domain, Form
 from .base import (
     Array,
     DealerContext,
@@ -40,6 +39,16 @@ from .base import (
     flat,
     tiles,
 )
+from .rules import Declared, Layout, broadcast, expect, expect_between, expect_domain, expect_masked
+
+MAX_LEADING = 16
+"""Leading dimensions of a stack of matrices: what the kernel has room for."""
+
+MAX_PIXELS = 1 << 20
+"""Most of a convolution's stride, dilation or padding: far beyond any image, and no sum of such numbers overflows."""
+
+if TYPE_CHECKING:
+    from ..kernels import Kernels
 
 
 class Product(Gate, family=True):
@@ -54,7 +63,21 @@ class Product(Gate, family=True):
     z: Out
     half: ClassVar[str] = ""
 
-    def product(self, a: Array, b: Array, out: Array | None = None, sign: int = 0) -> Array:
+    def shape(self, x: tuple[int, ...], y: tuple[int, ...]) -> tuple[int, ...]:
+        """Of f(x, y). Raises Refused where there is no such product."""
+        raise AssertionError(f"{type(self).__name__} has no shape")
+
+    def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
+        x, y = (expect_domain(given.layout(r), Domain.WORDS) for r in (self.x, self.y))
+        expect(self.half in ("", "x", "y"), f"half: expected an operand or nothing, found {self.half!r}")
+        if self.half:
+            expect_masked(types, self.x, self.y)
+            expect((x if self.half == "x" else y).even, f"{self.half} is not opened under an even mask")
+        constant = Form.CONSTANT in (types[self.x].form, types[self.y].form)
+        scale = None if constant else types[self.x].scale + types[self.y].scale
+        return (Layout(self.shape(x.shape, y.shape), scale=scale),)
+
+    def product(self, k: Kernels, a: Array, b: Array, out: Array | None = None, sign: int = 0) -> Array:
         """f(a, b); with `out` and sign +1 or -1, out ± f(a, b) in place."""
         raise AssertionError(f"{type(self).__name__} multiplies nothing")
 
@@ -70,10 +93,11 @@ class Product(Gate, family=True):
         if self._secret(types):
             return Form.OFFSET
         forms = {types[self.x].form, types[self.y].form}
-        assert forms & {Form.PUBLIC, Form.CONSTANT}, "a product of shares: open the operands first"
+        expect(bool(forms & {Form.PUBLIC, Form.CONSTANT}), "a product of shares: open the operands first")
         for form in (Form.OFFSET, Form.SHARED, Form.BARE, Form.WIRE):
             if form in forms:
-                assert form.additive or Form.PUBLIC not in forms, "a masked value times a run's public: unmask first"
+                known = form.additive or Form.PUBLIC not in forms
+                expect(known, "a masked value times what is public in a run: unmask it first")
                 return form
         return Form.PUBLIC if Form.PUBLIC in forms else Form.CONSTANT
 
@@ -87,41 +111,46 @@ class Product(Gate, family=True):
         if self.half:
             d[self.z] = self._halved_offset(d)
             return
+        k = d.kernels
         if self._secret(d.types):
-            d[self.z] = self.product(d.mask(self.x), d.mask(self.y))
+            d[self.z] = self.product(k, d.mask(self.x), d.mask(self.y))
             return
         constant_x = d.types[self.x].form is Form.CONSTANT
         secret = d[self.y] if constant_x else d[self.x]
         if secret is None:
             d[self.z] = None
         elif constant_x:
-            d[self.z] = self.product(d.constant(self.x), secret)
+            d[self.z] = self.product(k, d.constant(self.x), secret)
         else:
-            d[self.z] = self.product(secret, d.constant(self.y))
+            d[self.z] = self.product(k, secret, d.constant(self.y))
 
     def _halved_offset(self, d: DealerContext) -> Array:
         other, even = (self.x, self.y) if self.half == "y" else (self.y, self.x)
         a = d.mask_share(other, 0) + (d.mask_share(other, 1) << np.uint64(1))
         b = (d.mask_share(even, 0) >> np.uint64(1)) + d.mask_share(even, 1)
-        return self.product(a, b) if self.half == "y" else self.product(b, a)
+        return self._in_order(d.kernels, a, b)
 
     def _halved(self, p: PartyContext) -> Array:
         other, even = (self.x, self.y) if self.half == "y" else (self.y, self.x)
-        hat = p[other]
-        a = np.left_shift(hat, np.uint64(1), order="C") if p.party == 0 else np.negative(hat, order="C")
+        k, hat = p.kernels, p[other]
+        a = k.left_shift(hat, np.uint64(1), order="C") if p.party == 0 else k.negative(hat, order="C")
         p.add_mask(other, a, -1, out=a)
-        return self.product(a, p.halved(even)) if self.half == "y" else self.product(p.halved(even), a)
+        return self._in_order(k, a, p.halved(even))
+
+    def _in_order(self, k: Kernels, other: Array, even: Array) -> Array:
+        return self.product(k, other, even) if self.half == "y" else self.product(k, even, other)
 
     def ahead(self, p: PartyContext, known: int) -> Array:
         """-f([lx]_i, Y), or -f(X, [ly]_i) where X is known."""
         x, y = (p.mask(self.x), p[self.y]) if known == self.y else (p[self.x], p.mask(self.y))
-        part = np.asarray(self.product(x, y))  # the product of scalars is no array
-        np.negative(part, out=part)
+        part = np.asarray(self.product(p.kernels, x, y))  # the product of scalars is not an array
+        p.kernels.negative(part, out=part)
         return part
 
     def evaluate(self, p: PartyContext) -> None:
+        k = p.kernels
         if not self._secret(p.types):
-            p[self.z] = self.product(p[self.x], p[self.y])
+            p[self.z] = self.product(k, p[self.x], p[self.y])
             return
         if self.half:
             p[self.z] = self._halved(p)
@@ -130,19 +159,19 @@ class Product(Gate, family=True):
         if ahead is not None:
             known, part = ahead
             if known == self.y:
-                p[self.z] = self.product(p[self.x], p.affine(self.y), part, +1)
+                p[self.z] = self.product(k, p[self.x], p.affine(self.y), part, +1)
             else:
-                p[self.z] = self.product(p.affine(self.x), p[self.y], part, +1)
+                p[self.z] = self.product(k, p.affine(self.x), p[self.y], part, +1)
             return
-        z = self.product(p[self.x], p.affine(self.y))
-        p[self.z] = self.product(p.mask(self.x), p[self.y], z, -1)
+        z = self.product(k, p[self.x], p.affine(self.y))
+        p[self.z] = self.product(k, p.mask(self.x), p[self.y], z, -1)
 
     def mask(self, p: MaskContext) -> Array:
-        x, y = p.types[self.x].form, p.types[self.y].form
-        return self.product(p.mask(self.x) if x.masked else p[self.x], p.mask(self.y) if y.masked else p[self.y])
+        x, y = (p.mask(r) if p.types[r].form.masked else p[r] for r in (self.x, self.y))
+        return self.product(p.kernels, x, y)
 
     def meaning(self, s: MeaningContext) -> None:
-        s[self.z] = self.product(s[self.x], s[self.y])
+        s[self.z] = self.product(s.kernels, s[self.x], s[self.y])
 
 
 class Halvable(Product, family=True):
@@ -163,8 +192,13 @@ class MatMul(Halvable):
     z: Out
     half: str = ""  # type: ignore[misc]  # a class variable of Product, a field of those that can be halved
 
-    def product(self, a: Array, b: Array, out: Array | None = None, sign: int = 0) -> Array:
-        return kernels.matmul(a, b, out, sign)
+    def shape(self, x: tuple[int, ...], y: tuple[int, ...]) -> tuple[int, ...]:
+        expect(len(x) >= 2 and len(y) >= 2 and x[-1] == y[-2], f"no matrix product of {x} and {y}")
+        expect_between("leading dimensions", max(len(x), len(y)) - 2, 0, MAX_LEADING)
+        return (*broadcast(x[:-2], y[:-2]), x[-2], y[-1])
+
+    def product(self, k: Kernels, a: Array, b: Array, out: Array | None = None, sign: int = 0) -> Array:
+        return k.matmul(a, b, out, sign)
 
 
 @dataclass(frozen=True)
@@ -180,8 +214,28 @@ class Conv2d(Halvable):
     z: Out
     half: str = ""  # type: ignore[misc]  # as in MatMul
 
-    def product(self, a: Array, b: Array, out: Array | None = None, sign: int = 0) -> Array:
-        return kernels.conv2d(a, b, self.stride, self.padding, self.dilation, self.groups, out, sign)
+    def shape(self, x: tuple[int, ...], y: tuple[int, ...]) -> tuple[int, ...]:
+        expect(len(x) == len(y) == 4, f"no convolution of {x} with {y}")
+        for name, values, least in (
+            ("stride", self.stride, 1),
+            ("dilation", self.dilation, 1),
+            ("padding", self.padding, 0),
+        ):
+            for value in values:
+                expect_between(name, value, least, MAX_PIXELS)
+        channels, outs = x[1], y[0]
+        fits = self.groups >= 1 and channels % self.groups == 0 == outs % self.groups
+        expect(fits and channels // self.groups == y[1], f"{self.groups} groups do not divide {x} and {y}")
+        top, bottom, left, right = self.padding
+        high = x[2] + top + bottom - self.dilation[0] * (y[2] - 1) - 1
+        wide = x[3] + left + right - self.dilation[1] * (y[3] - 1) - 1
+        expect(
+            min(high, wide) >= 0 and min(y[2:]) >= 1, f"a kernel of {y[2:]} does not fit the padded image of {x[2:]}"
+        )
+        return (x[0], outs, high // self.stride[0] + 1, wide // self.stride[1] + 1)
+
+    def product(self, k: Kernels, a: Array, b: Array, out: Array | None = None, sign: int = 0) -> Array:
+        return k.conv2d(a, b, self.stride, self.padding, self.dilation, self.groups, out, sign)
 
 
 @dataclass(frozen=True)
@@ -192,7 +246,10 @@ class Mul(Product):
     y: In
     z: Out
 
-    def product(self, a: Array, b: Array, out: Array | None = None, sign: int = 0) -> Array:
+    def shape(self, x: tuple[int, ...], y: tuple[int, ...]) -> tuple[int, ...]:
+        return broadcast(x, y)
+
+    def product(self, k: Kernels, a: Array, b: Array, out: Array | None = None, sign: int = 0) -> Array:
         z: Array = a * b
         if out is None:
             return z
@@ -214,7 +271,7 @@ class Mul(Product):
         for start, n in tiles(out.size):
             piece = slice(start, start + n)
             ax, ay = p.mask_words(self.x, start, n), p.mask_words(self.y, start, n)
-            kernels.mul_eval(xh[piece], ax, yh[piece], ay, p.party, out[piece])
+            p.kernels.mul_eval(xh[piece], ax, yh[piece], ay, p.party, out[piece])
         p[self.z] = out.reshape(shape)
 
 
@@ -229,6 +286,11 @@ class Square(Gate):
 
     x: In
     y: Out
+
+    def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
+        expect_masked(types, self.x)
+        x = expect_domain(given.layout(self.x), Domain.WORDS)
+        return (Layout(x.shape, scale=2 * types[self.x].scale),)
 
     def result(self, out: int, types: Types) -> Form:
         return Form.OFFSET
@@ -245,7 +307,7 @@ class Square(Gate):
         out = np.empty_like(hat)
         for start, n in tiles(out.size):
             piece = slice(start, start + n)
-            kernels.square_eval(hat[piece], p.mask_words(self.x, start, n), p.party, out[piece])
+            p.kernels.square_eval(hat[piece], p.mask_words(self.x, start, n), p.party, out[piece])
         p[self.y] = out.reshape(p.types[self.y].shape)
 
     def meaning(self, s: MeaningContext) -> None:

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from .. import kernels
+from ..kernels.sizes import packed_size, planes_size
 from ..registers import BLOCK
+
+if TYPE_CHECKING:
+    from ..kernels import Kernels, Prg
 
 Array: TypeAlias = np.ndarray
 
@@ -26,14 +29,14 @@ class Secret(ABC):
         """Bytes of the correction of n elements."""
 
     @abstractmethod
-    def unpack(self, data: memoryview, n: int) -> Array:
+    def unpack(self, k: Kernels, data: memoryview, n: int) -> Array:
         """The half of n elements that was sent."""
 
-    def expand(self, prg: kernels.Prg, pad: int, start: int, n: int) -> Array:
+    def expand(self, k: Kernels, prg: Prg, pad: int, start: int, n: int) -> Array:
         """The half of elements [start, start + n) that its party expands itself."""
         raise AssertionError(f"{type(self).__name__} are expanded by the kernel that reads them")
 
-    def pack(self, prg: kernels.Prg, pad: int, start: int, elements: int, value: Array) -> Array:
+    def pack(self, k: Kernels, prg: Prg, pad: int, start: int, elements: int, value: Array) -> Array:
         """The correction of the elements in `value`, of `elements` in all, for the party that does not expand."""
         raise AssertionError(f"{type(self).__name__} are packed by the kernel that makes them")
 
@@ -45,17 +48,17 @@ class Words(Secret):
     bits: int
 
     def size(self, n: int) -> int:
-        return kernels.packed_size(n, self.bits)
+        return packed_size(n, self.bits)
 
-    def unpack(self, data: memoryview, n: int) -> Array:
-        return kernels.unpack(data, n, self.bits)
+    def unpack(self, k: Kernels, data: memoryview, n: int) -> Array:
+        return k.unpack(data, n, self.bits)
 
-    def expand(self, prg: kernels.Prg, pad: int, start: int, n: int) -> Array:
+    def expand(self, k: Kernels, prg: Prg, pad: int, start: int, n: int) -> Array:
         return prg.words(pad, n, start)
 
-    def pack(self, prg: kernels.Prg, pad: int, start: int, elements: int, value: Array) -> Array:
+    def pack(self, k: Kernels, prg: Prg, pad: int, start: int, elements: int, value: Array) -> Array:
         packed = np.empty(self.size(value.size), np.uint8)
-        kernels.share_pack(prg, pad, value, self.bits, packed, start)
+        k.share_pack(prg, pad, value, self.bits, packed, start)
         return packed
 
 
@@ -66,18 +69,18 @@ class Planes(Secret):
     planes: int
 
     def size(self, n: int) -> int:
-        return kernels.planes_size(n, self.planes)
+        return planes_size(n, self.planes)
 
-    def unpack(self, data: memoryview, n: int) -> Array:
-        return kernels.planes_unpack(data, n, self.planes)
+    def unpack(self, k: Kernels, data: memoryview, n: int) -> Array:
+        return k.planes_unpack(data, n, self.planes)
 
-    def expand(self, prg: kernels.Prg, pad: int, start: int, n: int) -> Array:
-        return kernels.planes_fill(prg, pad, n, self.planes, start_block=start // BLOCK)
+    def expand(self, k: Kernels, prg: Prg, pad: int, start: int, n: int) -> Array:
+        return k.planes_fill(prg, pad, n, self.planes, start_block=start // BLOCK)
 
-    def pack(self, prg: kernels.Prg, pad: int, start: int, elements: int, value: Array) -> Array:
+    def pack(self, k: Kernels, prg: Prg, pad: int, start: int, elements: int, value: Array) -> Array:
         n = min(elements - start, value.shape[0] * BLOCK)
         packed = np.empty(self.size(n), np.uint8)
-        kernels.planes_share_pack(prg, pad, value, n, packed, start_block=start // BLOCK)
+        k.planes_share_pack(prg, pad, value, n, packed, start_block=start // BLOCK)
         return packed
 
 
@@ -91,5 +94,5 @@ class Samples(Secret):
     def size(self, n: int) -> int:
         return n * self.nodes * self.bits // 8
 
-    def unpack(self, data: memoryview, n: int) -> Array:
+    def unpack(self, k: Kernels, data: memoryview, n: int) -> Array:
         return np.frombuffer(data, np.uint8)

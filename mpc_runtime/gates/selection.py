@@ -5,7 +5,7 @@ After d^ = d xor delta is public, with A, m, U_0, U_1 of the truncation (or A = 
     d^ = 0:  y = A [delta] + K00 + m (K01 - K00)                    K0m = delta U_m
     d^ = 1:  y = A - A [delta] + K10 + m (K11 - K10)                K1m = (1 - delta) U_m
 
-K00 is absorbed (the result's offset); delta, K10 - K00 and the two narrow differences are shipped. Gates prepared for a
+K00 is absorbed (the result's offset); delta, K10 - K00 and the two narrow differences are shipped. Gates made for a
 known mask: E. Boyle, N. Gilboa, Y. Ishai, TCC 2019, ePrint 2019/1095.
 """
 
@@ -15,8 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .. import kernels
-from ..registers import Form
+from ..registers import Domain, Form
 from .base import (
     PURPOSE_SHARE,
     DealerContext,
@@ -33,8 +32,9 @@ from .base import (
     stream,
     tiles,
 )
+from .rules import Declared, Layout, expect, expect_domain, expect_masked
 from .secrets import Secret, Words
-from .truncation import DITHER, narrow_bits, offset_of, truncated
+from .truncation import DITHER, expect_truncation, narrow_bits, offset_of, truncated
 
 MATERIAL_BITS = 224
 """Most bits of material for one element, with a true share of the result: three words of the result's ring and two
@@ -57,6 +57,13 @@ class Select(Gate):
     x: In
     y: Out
 
+    def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
+        expect_masked(types, self.d, self.x)
+        d, x = expect_domain(given.layout(self.d), Domain.BITS), expect_domain(given.layout(self.x), Domain.WORDS)
+        expect(d.shape == x.shape, f"bits of {d.shape} and words of {x.shape}")
+        expect_truncation(self.shift, self.width, types[self.x].bits)
+        return (Layout(x.shape, scale=None),)
+
     def result(self, out: int, types: Types) -> Form:
         return Form.OFFSET
 
@@ -71,7 +78,7 @@ class Select(Gate):
         least = -(-(5 * types[self.y].bits + 2 * self.shift - MATERIAL_BITS) // 2)
         return max(1, min(least, 64))
 
-    def revelations(self, owners: Owners) -> tuple[Revelation, ...]:
+    def revelations(self, owners: Owners, types: Types) -> tuple[Revelation, ...]:
         return (DITHER,) if self.shift else ()
 
     def secrets(self, types: Types) -> tuple[Secret, ...]:
@@ -87,7 +94,7 @@ class Select(Gate):
         secrets = self.secrets(d.types)
         for start, n in tiles(r.size):
             piece = slice(start, start + n)
-            offset[piece], k10, n0, n1 = kernels.select_deal(r[piece], delta[piece], l, self.shift, lo)
+            offset[piece], k10, n0, n1 = d.kernels.select_deal(r[piece], delta[piece], l, self.shift, lo)
             values = [v for v in (delta[piece].astype(np.uint64), k10, n0, n1) if v is not None]
             for slot, (spec, value) in enumerate(zip(secrets, values, strict=True)):
                 d.share(slot, spec, start, value)
@@ -104,13 +111,13 @@ class Select(Gate):
             piece = slice(start, start + n)
             if p.seeded:
                 delta, k10, n0, n1 = (stream(PURPOSE_SHARE, p.op, slot) for slot in range(4))
-                kernels.select_eval(
+                p.kernels.select_eval(
                     c[piece], bit[piece], *truncation, p.party, delta, k10, n0, n1, out[piece], prg=p.prg, start=start
                 )
                 continue
             shares = [p.secret(slot, spec, start, n) for slot, spec in enumerate(secrets)]
             narrow = [*shares[2:], None, None]
-            kernels.select_eval(
+            p.kernels.select_eval(
                 c[piece], bit[piece], *truncation, p.party, shares[0], shares[1], narrow[0], narrow[1], out[piece]
             )
         p[self.y] = out.reshape(p.types[self.y].shape)
@@ -132,6 +139,10 @@ class BitToWord(Gate):
     d: In
     y: Out
 
+    def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
+        expect_masked(types, self.d)
+        return (Layout(expect_domain(given.layout(self.d), Domain.BITS).shape),)
+
     def demand(self, register: int, types: Types) -> int:
         return 1
 
@@ -151,7 +162,7 @@ class BitToWord(Gate):
         (spec,) = self.secrets(p.types)
         for start, n in tiles(bit.size):
             piece = slice(start, start + n)
-            kernels.b2a_eval(bit[piece], p.secret(0, spec, start, n), p.party, out[piece])
+            p.kernels.b2a_eval(bit[piece], p.secret(0, spec, start, n), p.party, out[piece])
         p[self.y] = out.reshape(p.types[self.y].shape)
 
     def meaning(self, s: MeaningContext) -> None:

@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import kernels
-from ..registers import Form
+from ..registers import Domain, Form
 from .base import (
     PURPOSE_SHARE,
     Array,
@@ -32,7 +32,11 @@ from .base import (
     low,
     stream,
 )
+from .rules import Declared, Layout, expect, expect_between, expect_domain, expect_masked
 from .secrets import Samples, Secret
+
+if TYPE_CHECKING:
+    from ..kernels import Kernels, Prg
 
 SAMPLE_TILE = 1 << 12
 """Elements at a time: a tile of 64-entry tables is about a megabyte."""
@@ -52,6 +56,20 @@ FUNCTIONS: dict[str, Callable[[Array], Array]] = {
     "exp": lambda x: np.exp(np.minimum(x, 40.0)),
     "reciprocal": lambda x: 1.0 / np.maximum(x, 0.25),
 }
+
+
+ENTRY_BITS = (32, 40, 48, 56, 64)
+LIMITS = (
+    ("input_scale", 0, 63),
+    ("origin", -(1 << 63), 1 << 63),
+    ("nodes_log", 1, 10),
+    ("cell_log", 0, 63),
+    ("table_scale", -62, 62),
+    ("weight_scale", 1, 40),
+    ("points", 2, 16),
+    ("index_bits", 0, 15),
+)
+"""Attributes of a table, with the least and the most that the kernels have room for and the dealer has time for."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +97,17 @@ class Table(Gate):
     entry_bits: int
     x: In
     y: Out
+
+    def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
+        expect_masked(types, self.x)
+        x = expect_domain(given.layout(self.x), Domain.WORDS)
+        expect(self.function in FUNCTIONS, f"there is no function {self.function!r}")
+        expect(self.entry_bits in ENTRY_BITS, f"entry_bits: expected one of {ENTRY_BITS}, found {self.entry_bits}")
+        for name, low_, high in LIMITS:
+            expect_between(name, getattr(self, name), low_, high)
+        expect_between("bits of the domain", self.nodes_log + self.cell_log, 1, 64)
+        expect(self.points % 2 == 0 and self.points <= 1 << self.nodes_log, f"no stencil of {self.points} points")
+        return (Layout(x.shape, scale=self.table_scale + self.weight_scale),)
 
     def demand(self, register: int, types: Types) -> int:
         return self.nodes_log + self.cell_log
@@ -112,10 +141,10 @@ class Table(Gate):
     def _tiles(self, n: int) -> list[tuple[int, int]]:
         return [(start, min(SAMPLE_TILE, n - start)) for start in range(0, n, SAMPLE_TILE)]
 
-    def _deal(self, prg: kernels.Prg, op: int, r: Array, start: int, packed: Array) -> None:
+    def _deal(self, k: Kernels, prg: Prg, op: int, r: Array, start: int, packed: Array) -> None:
         """r is the mask of the coordinate itself: the origin is public and cancels."""
         offset = start * (self.entry_bits // 8) << self.nodes_log
-        kernels.table_deal(
+        k.table_deal(
             r,
             self.nodes_log,
             self.cell_log,
@@ -127,10 +156,10 @@ class Table(Gate):
             offset,
         )
 
-    def _eval(self, c: Array, packed: Array | None, prg: kernels.Prg, op: int, start: int) -> Array:
-        weights = kernels.stencil_weights(self.points, self.weight_scale, self.index_bits)
+    def _eval(self, k: Kernels, prg: Prg, op: int, c: Array, start: int, packed: Array | None) -> Array:
+        weights = k.stencil_weights(self.points, self.weight_scale, self.index_bits)
         offset = start * (self.entry_bits // 8) << self.nodes_log
-        return kernels.table_eval(
+        return k.table_eval(
             c,
             self.nodes_log,
             self.cell_log,
@@ -147,7 +176,7 @@ class Table(Gate):
         seeded = d.prgs[1 - d.receiver]
         for start, n in self._tiles(r.size):
             packed = np.empty(self.samples.size(n), np.uint8)
-            self._deal(seeded, d.op, r[start : start + n], start, packed)
+            self._deal(d.kernels, seeded, d.op, r[start : start + n], start, packed)
             d.send(packed)
         d[self.y] = None
 
@@ -156,16 +185,16 @@ class Table(Gate):
         out = np.empty_like(c)
         for start, n in self._tiles(c.size):
             packed = None if p.seeded else p.secret(0, self.samples, start, n)
-            out[start : start + n] = self._eval(c[start : start + n], packed, p.prg, p.op, start)
+            out[start : start + n] = self._eval(p.kernels, p.prg, p.op, c[start : start + n], start, packed)
         p[self.y] = out.reshape(p.types[self.y].shape)
 
     def meaning(self, s: MeaningContext) -> None:
         r = flat(s.mask(self.x))
         c = self.coordinate(s[self.x] + s.mask(self.x))
-        any_prg = kernels.Prg(bytes(16))
+        any_prg = s.kernels.Prg(bytes(16))
         packed = np.empty(self.samples.size(r.size), np.uint8)
-        self._deal(any_prg, 0, r, 0, packed)
-        value = self._eval(c, packed, any_prg, 0, 0) + self._eval(c, None, any_prg, 0, 0)
+        self._deal(s.kernels, any_prg, 0, r, 0, packed)
+        value = self._eval(s.kernels, any_prg, 0, c, 0, packed) + self._eval(s.kernels, any_prg, 0, c, 0, None)
         s[self.y] = value.reshape(s.types[self.y].shape)
 
     def result(self, out: int, types: Types) -> Form:

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .. import kernels
-from ..registers import Form
+from ..registers import Domain, Form
 from .base import (
     Array,
     DealerContext,
@@ -33,6 +32,7 @@ from .base import (
     signed,
     tiles,
 )
+from .rules import Declared, Layout, expect, expect_between, expect_domain, expect_masked
 from .secrets import Secret, Words
 
 DITHER = Revelation(
@@ -65,13 +65,19 @@ class Truncate(Gate):
     x: In
     y: Out
 
+    def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
+        expect_masked(types, self.x)
+        x = expect_domain(given.layout(self.x), Domain.WORDS)
+        expect_truncation(self.shift, self.width, types[self.x].bits)
+        return (Layout(x.shape, scale=None),)
+
     def result(self, out: int, types: Types) -> Form:
         return Form.OFFSET
 
     def demand(self, register: int, types: Types) -> int:
         return max(self.width + 1, self.shift + 2)
 
-    def revelations(self, owners: Owners) -> tuple[Revelation, ...]:
+    def revelations(self, owners: Owners, types: Types) -> tuple[Revelation, ...]:
         return (DITHER,) if self.shift else ()
 
     def secrets(self, types: Types) -> tuple[Secret, ...]:
@@ -84,7 +90,7 @@ class Truncate(Gate):
         offset = np.empty_like(r)
         secrets = self.secrets(d.types)
         for start, n in tiles(r.size):
-            offset[start : start + n], narrow = kernels.trunc_deal(r[start : start + n], l, self.shift, lo)
+            offset[start : start + n], narrow = d.kernels.trunc_deal(r[start : start + n], l, self.shift, lo)
             if narrow is not None:
                 d.share(0, secrets[0], start, narrow)
         d[self.y] = offset.reshape(d.types[self.y].shape)
@@ -97,11 +103,19 @@ class Truncate(Gate):
         for start, n in tiles(c.size):
             narrow = p.secret(0, secrets[0], start, n) if secrets else None
             piece = slice(start, start + n)
-            kernels.trunc_eval(c[piece], l, self.shift, offset_of(l), lo, p.party, narrow, out[piece])
+            p.kernels.trunc_eval(c[piece], l, self.shift, offset_of(l), lo, p.party, narrow, out[piece])
         p[self.y] = out.reshape(p.types[self.y].shape)
 
     def meaning(self, s: MeaningContext) -> None:
         s[self.y] = truncated(s[self.x], s.mask(self.x), s.types[self.x].bits, self.shift)
+
+
+def expect_truncation(shift: int, width: int, bits: int) -> None:
+    """Refused unless a value of `width` signed bits in a ring of `bits` can be shifted so (PROTOCOLS section 2b)."""
+    expect_between("shift", shift, 0, 63)
+    expect_between("width", width, 0, 64)
+    room = max(width + 1, shift + 2) if shift else 1
+    expect(bits >= room, f"a shift by {shift} of {width} signed bits takes a ring of {room} bits, found {bits}")
 
 
 def truncated(z: Array, mask: Array, bits: int, shift: int) -> Array:

@@ -24,9 +24,12 @@ from ._pack import (
 )
 from ._prg import Prg, prg_implementations
 from ._table import stencil_weights, table_deal, table_eval
+from .cpu import CPU, Kernels
 from .dispatch import set_variant, variant, variants
 
 __all__ = [
+    "CPU",
+    "Kernels",
     "Prg",
     "b2a_eval",
     "bits_to_planes",

@@ -161,6 +161,7 @@ def leaf_read(c, int t, widths, tables, int party, kind="lt", out=None, *, Prg p
     if prg is None:
         raise ValueError("tables: expected planes, or a prg and its stream instead, found neither")
     first = first_block(start)
+    prg.used(stream, first * table * 64, nb * table * 64)
     tables_ = aligned(8 * table)
     with nogil:
         for b in range(nb):
@@ -256,6 +257,7 @@ def combine_eval(hats, int q, int g, kind, leaf, monomials, singles, int party, 
             free(scratch_)
         return out
     first = first_block(start)
+    prg.used(stream, first * size, nb * size)
     scratch_ = aligned(mpc_combine_scratch(g) + 8 * shape.monomials)
     monomials_ = scratch_ + mpc_combine_scratch(g)
     with nogil:

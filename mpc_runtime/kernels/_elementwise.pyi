@@ -1,5 +1,3 @@
-from typing import overload
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,7 +12,6 @@ def trunc_eval(
     c: Words, l: int, f: int, off: int, lo: int, party: int, narrow: Words | None, out: Words | None = None
 ) -> Words: ...
 def trunc_deal(r: Words, l: int, f: int, lo: int) -> tuple[Words, Words | None]: ...
-@overload
 def select_eval(
     c: Words,
     d: Bits,
@@ -23,28 +20,13 @@ def select_eval(
     off: int,
     lo: int,
     party: int,
-    delta: Words,
-    k10: Words,
-    n0: Words | None,
-    n1: Words | None,
-    out: Words | None = None,
-) -> Words: ...
-@overload
-def select_eval(
-    c: Words,
-    d: Bits,
-    l: int,
-    f: int,
-    off: int,
-    lo: int,
-    party: int,
-    delta: int,
-    k10: int,
-    n0: int | None,
-    n1: int | None,
+    delta: Words | int,
+    k10: Words | int,
+    n0: Words | int | None,
+    n1: Words | int | None,
     out: Words | None = None,
     *,
-    prg: Prg,
+    prg: Prg | None = None,
     start: int = 0,
 ) -> Words: ...
 def select_deal(r: Words, delta: Bits, l: int, f: int, lo: int) -> tuple[Words, Words, Words | None, Words | None]: ...

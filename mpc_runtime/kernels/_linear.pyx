@@ -49,6 +49,10 @@ cdef extern from "linear.h" nogil:
     int mpc_conv2d(const mpc_conv_args *args, int threads)
 
 
+# Strides, dilations and padding, and elements along an axis: no product or sum of sizes below overflows 64 bits
+cdef Py_ssize_t MAX_PIXELS = 1048576
+cdef Py_ssize_t MAX_AXIS = 2147483648
+
 cdef int _threads = int(os.environ.get("MPC_THREADS") or 1)
 
 
@@ -255,11 +259,14 @@ def conv2d(x, w, stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1), Py_ssize_
     if image.ndim != 4 or kernel.ndim != 4:
         raise ValueError("conv2d: expected x [N, C, H, W] and w [O, C/groups, kh, kw], "
                          f"found shapes {x.shape} and {w.shape}")
-    top, bottom, left, right = padding
     args.stride_h, args.stride_w = _positive_pair(stride, "stride")
     args.dilation_h, args.dilation_w = _positive_pair(dilation, "dilation")
-    if min(top, bottom, left, right) < 0:
-        raise ValueError(f"conv2d: padding: expected (top, bottom, left, right) >= 0, found {padding}")
+    if len(padding) != 4 or min(padding) < 0 or max(padding) > MAX_PIXELS:
+        raise ValueError(f"conv2d: padding: expected (top, bottom, left, right) of 0 to {MAX_PIXELS}, found {padding}")
+    top, bottom, left, right = padding
+    if max(*x.shape, *w.shape) > MAX_AXIS:
+        raise ValueError(f"conv2d: expected at most {MAX_AXIS} elements along an axis, "
+                         f"found shapes {x.shape} and {w.shape}")
     channels, outs = image.shape[1], kernel.shape[0]
     if groups < 1 or channels % groups or outs % groups or channels // groups != kernel.shape[1]:
         raise ValueError(f"conv2d: {channels} channels, {groups} groups and w of shape {w.shape} do not fit: "
@@ -314,9 +321,8 @@ def conv2d(x, w, stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1), Py_ssize_
 
 
 cdef tuple _positive_pair(object pair, str name):
-    """Two positive numbers, vertical and horizontal."""
-    cdef Py_ssize_t high, wide
+    """Two numbers of pixels, vertical and horizontal."""
     high, wide = pair
-    if high < 1 or wide < 1:
-        raise ValueError(f"conv2d: {name}: expected two positive numbers, found {pair}")
+    if not (1 <= high <= MAX_PIXELS and 1 <= wide <= MAX_PIXELS):
+        raise ValueError(f"conv2d: {name}: expected two numbers of 1 to {MAX_PIXELS}, found {pair}")
     return high, wide

@@ -54,9 +54,22 @@ cdef int check_bits(int bits) except -1:
     return 0
 
 
+# Elements of an array, and planes of an element: their bits are counted in 64 bits
+cdef Py_ssize_t MAX_COUNT = 1099511627776
+cdef Py_ssize_t MAX_PLANES = 65536
+
+
 cdef int check_count(Py_ssize_t n, str name) except -1:
-    if n < 0:
-        raise ValueError(f"{name}: expected a number of elements, found {n}")
+    if not 0 <= n <= MAX_COUNT:
+        raise ValueError(f"{name}: expected a number of elements, 0 to {MAX_COUNT}, found {n}")
+    return 0
+
+
+cdef int check_planes(Py_ssize_t n, Py_ssize_t P) except -1:
+    """P planes of n elements."""
+    check_count(n, "n")
+    if not 0 <= P <= MAX_PLANES:
+        raise ValueError(f"P: expected a number of planes, 0 to {MAX_PLANES}, found {P}")
     return 0
 
 
@@ -172,6 +185,7 @@ def mask_pack(Prg prg not None, uint64_t stream, x, int bits, masked, packed, ma
         same_size(mask, n, "mask")
         if w == a or w == m:
             raise ValueError("mask: expected memory of its own, found that of x or masked")
+    prg.used(stream, 8 * start, 8 * n)
     with nogil:
         ops.mask_pack(&prg.state, stream, start, a, n, bits, m, to, w)
 
@@ -183,14 +197,14 @@ def share_pack(Prg prg not None, uint64_t stream, secret, int bits, packed, uint
     cdef uint8_t *to = bytes_out(packed, "packed")
     cdef Py_ssize_t n = cnp.PyArray_SIZE(secret)
     same_size(packed, size_of_words(n, bits), "packed")
+    prg.used(stream, 8 * start, 8 * n)
     with nogil:
         ops.share_pack(&prg.state, stream, start, a, n, bits, to)
 
 
 def planes_size(Py_ssize_t n, Py_ssize_t P):
     """Bytes on the wire of P bit planes of n elements: P * ceil(n / 8)."""
-    check_count(n, "n")
-    check_count(P, "P")
+    check_planes(n, P)
     return P * ((n + 7) // 8)
 
 
@@ -209,8 +223,7 @@ def planes_pack(planes, Py_ssize_t n, out=None):
 
 def planes_unpack(buf, Py_ssize_t n, Py_ssize_t P, out=None):
     """The inverse of `planes_pack`: uint64[ceil(n / 512), P, 8]."""
-    check_count(n, "n")
-    check_count(P, "P")
+    check_planes(n, P)
     buf = as_bytes(buf, P * ((n + 7) // 8))
     if out is None:
         out = new_planes(n, P)
@@ -235,6 +248,7 @@ def planes_mask_pack(Prg prg not None, uint64_t stream, planes, Py_ssize_t n, ma
     cdef uint64_t *m = words_out(masked, "masked")
     cdef uint8_t *to = bytes_out(packed, "packed")
     same_size(packed, P * ((n + 7) // 8), "packed")
+    prg.used(stream, start_block * P * 64, cnp.PyArray_NBYTES(planes))
     with nogil:
         ops.planes_xor_pack(&prg.state, stream, start_block * P * 8, a, n, P, m, to)
 
@@ -245,6 +259,7 @@ def planes_share_pack(Prg prg not None, uint64_t stream, secret, Py_ssize_t n, p
     cdef uint64_t *a = words_in(secret, "secret")
     cdef uint8_t *to = bytes_out(packed, "packed")
     same_size(packed, P * ((n + 7) // 8), "packed")
+    prg.used(stream, start_block * P * 64, cnp.PyArray_NBYTES(secret))
     with nogil:
         ops.planes_xor_pack(&prg.state, stream, start_block * P * 8, a, n, P, NULL, to)
 
@@ -264,8 +279,7 @@ def planes_fill(Prg prg not None, uint64_t stream, Py_ssize_t n, Py_ssize_t P, s
 
     The planes are blocks `start_block` ... of a longer array of P planes that begins with the stream.
     """
-    check_count(n, "n")
-    check_count(P, "P")
+    check_planes(n, P)
     out = new_planes(n, P)
     prg.fill(stream, out, start_block * P * 64)
     return out

@@ -1,4 +1,5 @@
-"""Streams at C level: a kernel that expands a stream while it computes takes `&prg.state` and includes src/aes.h."""
+"""Streams at C level: a kernel that expands a stream while it computes takes `&prg.state` and includes src/aes.h. It
+says `prg.used` first of every byte that it expands."""
 
 from libc.stdint cimport uint8_t, uint64_t
 
@@ -31,3 +32,5 @@ cdef extern from "aes.h":
 
 cdef class Prg:
     cdef mpc_prg state
+    cdef object ledger
+    cdef int used(self, uint64_t stream, uint64_t first, uint64_t size) except -1

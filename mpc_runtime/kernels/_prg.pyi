@@ -1,4 +1,4 @@
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +10,13 @@ __all__ = ["Prg", "prg_implementations"]
 
 def prg_implementations() -> list[str]: ...
 
+class PrgLedger(Protocol):
+    def use(self, stream: int, first: int, last: int) -> None: ...
+
 class Prg:
-    def __init__(self, key16: Buffer, *, implementation: str | None = None) -> None: ...
+    def __init__(
+        self, key16: Buffer, *, implementation: str | None = None, ledger: PrgLedger | None = None
+    ) -> None: ...
     @property
     def implementation(self) -> str: ...
     def fill(self, stream: int, out: NDArray[Any], offset: int = 0) -> None: ...

@@ -42,9 +42,12 @@ cdef class Prg:
     of a stream is byte p of that keystream, and its word i is bytes [8 i, 8 i + 8), little-endian. `implementation` is
     one of `prg_implementations()`, the best one unless given; all write the same bytes. Both are fixed for the object's
     life, and the key is wiped at its end.
+
+    ledger: is told of bytes [first, last) of a stream before they are expanded, here or in a kernel that takes the Prg,
+    by `ledger.use(stream, first, last)`; what that raises stops the expansion.
     """
 
-    def __cinit__(self, key16, *, implementation=None):
+    def __cinit__(self, key16, *, implementation=None, ledger=None):
         cdef const uint8_t[::1] secret = key16
         if secret.shape[0] != 16:
             raise ValueError(f"key16: expected 16 bytes, found {secret.shape[0]}")
@@ -58,6 +61,7 @@ cdef class Prg:
         if self.state.aes == NULL:
             raise ValueError(f"implementation: expected one of {prg_implementations()}, found {implementation!r}")
         mpc_aes_expand_key(&self.state.key, &secret[0])
+        self.ledger = ledger
 
     def __dealloc__(self):
         memset(&self.state, 0, sizeof(self.state))
@@ -79,6 +83,7 @@ cdef class Prg:
                              f"{getattr(out, 'shape', '')}")
         cdef void *to = cnp.PyArray_DATA(out)
         cdef size_t size = cnp.PyArray_NBYTES(out)
+        self.used(stream, offset, size)
         with nogil:
             mpc_prg_fill(&self.state, stream, offset, to, size)
 
@@ -86,6 +91,7 @@ cdef class Prg:
         """Words [start, start + n) of a stream: uint64[n]."""
         out = _empty_words(n)
         cdef uint64_t *to = <uint64_t *> cnp.PyArray_DATA(out)
+        self.used(stream, 8 * start, 8 * n)
         with nogil:
             mpc_prg_words(&self.state, stream, start, n, to)
         return out
@@ -98,6 +104,7 @@ cdef class Prg:
         cdef uint64_t *to = words_out(out, "out")
         cdef Py_ssize_t n = cnp.PyArray_SIZE(x)
         same_size(out, n, "out")
+        self.used(stream, 8 * start, 8 * n)
         with nogil:
             mpc_prg_add(&self.state, stream, start, a, n, to)
         return out
@@ -110,6 +117,7 @@ cdef class Prg:
         cdef uint64_t *to = words_out(out, "out")
         cdef Py_ssize_t n = cnp.PyArray_SIZE(x)
         same_size(out, n, "out")
+        self.used(stream, 8 * start, 8 * n)
         with nogil:
             mpc_prg_sub(&self.state, stream, start, a, n, to)
         return out
@@ -120,9 +128,18 @@ cdef class Prg:
         cdef Py_ssize_t n = cnp.PyArray_SIZE(numbers)
         out = np.empty((n, 16), np.uint8)
         cdef void *to = cnp.PyArray_DATA(out)
+        cdef Py_ssize_t i
+        for i in range(n if self.ledger is not None else 0):
+            self.used(stream, 16 * which[i], 16)
         with nogil:
             mpc_prg_gather(&self.state, stream, which, n, to)
         return out
+
+    cdef int used(self, uint64_t stream, uint64_t first, uint64_t size) except -1:
+        """Tells the ledger, if there is one, of bytes that are about to be expanded."""
+        if self.ledger is not None:
+            self.ledger.use(stream, first, first + size)
+        return 0
 
     def _bare(self, size_t n):
         """The cipher alone on `n` blocks in registers: the yardstick of the benchmark."""

@@ -109,6 +109,7 @@ def table_deal(r, int s, int t, coef, int lv, Prg prg not None, uint64_t stream,
     cdef const double *coef_ = <const double *>cnp.PyArray_DATA(by_power)
     cdef int degree = by_power.shape[0] - 1
     cdef int failed
+    prg.used(stream, offset, (n << s) * shape.bytes)
     with nogil:
         failed = mpc_table().deal(r_, n, &shape, coef_, degree, &prg.state, stream, offset, out_)
     if failed:
@@ -144,6 +145,7 @@ def table_eval(c, int s, int t, weights, int lv, tables, Prg prg=None, uint64_t 
         same_size(tables, (n << s) * shape.bytes, "tables")
     else:
         prg_ = &prg.state
+        prg.used(stream, offset, (n << s) * shape.bytes)
     if out is None:
         out = np.empty(c.shape, np.uint64)
     cdef uint64_t *out_ = words_out(out, "out")

@@ -1,11 +1,12 @@
 """One role: checks and encodes what it owns, shares it with both parties, and rebuilds what it is sent.
 
-Nothing is sent before all of a submission has been checked, so an `InputError` leaves the session as it was. Whose turn
-it is, and which submissions meet in a run, is the parties' business (`servers/party.py`).
+Nothing is sent before all of a submission has been checked, so an `InputError` leaves the session as it was. The
+parties decide which submissions form a run, and in which order (`servers/party.py`).
 """
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import time
@@ -17,13 +18,16 @@ from typing import Any
 import numpy as np
 
 from ..encoding.fixed_point import check, encode
-from ..encoding.sharing import rebuild, split
-from ..errors import InputError, PeerError
+from ..encoding.sharing import rebuild, result_size, split
+from ..errors import InputError, MaterialError, PeerError
 from ..limits import WAIT_SECONDS
 from ..plan import FORMAT, Feed, Plan, Tensor
-from ..transport.curve import KeyPair
-from ..transport.link import Message
-from ..transport.node import Hello, Node
+from ..transport.address import clients_of
+from ..transport.call import GLANCE_SECONDS, Call, drive
+from ..transport.identity import KeyPair, calling_context
+from ..transport.line import Limits
+from ..transport.messages import PARTY_TO_CLIENT, Message
+from ..transport.node import Hello, new_nonce
 
 __all__ = ["Answer", "Prepare", "RoleClient", "check_tensors", "encode_feeds", "tensors_of"]
 
@@ -33,11 +37,13 @@ Prepare = Callable[[Plan, Feed, Mapping[str, Array]], Array]
 
 PARTIES = ("p0", "p1")
 ID_BYTES = 16
+REPORTED = 3  # facts of each op that a party reports, of 8 bytes each
+ERROR_BYTES = 1 << 18  # of a message's JSON, beside the names of results
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a role gets for one run: its results, both parties' reports, and the payload bytes that it moved."""
+    """What a role gets for one run: its results, both parties' reports, and its payload bytes."""
 
     results: Mapping[str, Array]
     reports: tuple[Message, Message]
@@ -53,14 +59,12 @@ def check_tensors(
     plan: Plan, tensors: Sequence[Tensor], values: Mapping[str, Any]
 ) -> tuple[dict[str, Array], list[str]]:
     """The values by name, checked against shape, kind and range; and all that is wrong with them, a line each."""
-    scales = {f.source: f.scale for f in plan.feeds if f.source}
     checked: dict[str, Array] = {}
     problems = []
     for t in tensors:
         try:
-            scale = scales.get(t.name, _default_scale(plan))
-            label = f"{t.name} of {t.role}" if t.role.endswith("]") else t.name
-            checked[t.name] = check(label, values[t.name], t.kind, t.shape, t.lo, t.hi, scale, t.dims)
+            label = f"{t.name} of {t.role}" if t.role in plan.array_role_of else t.name
+            checked[t.name] = check(label, values[t.name], t.kind, t.shape, t.lo, t.hi, plan.frac, t.dims)
         except InputError as error:  # noqa: PERF203  # all problems are wanted
             problems.append(str(error))
     return checked, problems
@@ -85,13 +89,9 @@ def encode_feeds(
     return encoded, list(dict.fromkeys(problems))  # one promise may be broken on the way to several feeds
 
 
-def _default_scale(plan: Plan) -> int:
-    """Fraction bits by which contracts are checked where a tensor is only used in expressions."""
-    return max((f.scale for f in plan.feeds if f.scale), default=0)
-
-
 class RoleClient:
-    """The connections of one role to both parties. Results come in the order of submissions."""
+    """The connections of one role to both parties. Results come in the order of submissions. Used by one thread at a
+    time; what is to be sent and heard moves while one of its calls waits."""
 
     def __init__(
         self,
@@ -106,32 +106,58 @@ class RoleClient:
     ) -> None:
         """Connects and waits for both parties' welcome; PeerError after `timeout` seconds or with another plan.
 
+        addresses: those for clients, under the names of `clients_of`.
         wait: seconds that the other roles of a run may take. alive: called while waiting, then and later; may raise
         what else is known of the servers.
         """
         self.plan = plan
         self.role = role
-        self.node = Node(Hello(role, plan.hash, FORMAT), keys, timeout)
         self._alive = alive
         self._wait = wait
         self._early: dict[str, list[Message]] = {party: [] for party in PARTIES}
         self._sent: dict[str, tuple[str, int]] = {}  # what has no answer yet: id -> stage, bytes
         self._forgotten: set[str] = set()
+        self.calls: dict[str, Call] = {}
+        """By party."""
+        hello = Hello(role, plan.hash, FORMAT)
+        limits = _limits(plan, role)
         try:
             for party in PARTIES:
-                self.node.connect(party, addresses[party], server_keys[party])
-            self.node.meet(PARTIES, timeout, alive)
+                context = calling_context(keys, server_keys[party])
+                where = addresses[clients_of(party)]
+                self.calls[party] = Call(party, where, context, hello.body(new_nonce()), PARTY_TO_CLIENT, limits)
+            self._meet(timeout)
         except BaseException:
-            self.node.close()
+            self._leave()
             raise
+
+    def _meet(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while missing := [call for call in self.calls.values() if not call.welcomed]:
+            self._drive()
+            if time.monotonic() > until:
+                where = ", ".join(f"{call.name} at {call.address}" for call in missing)
+                raise PeerError(
+                    f"no answer from {where} for {seconds:g} s: is it running, and is its key right?", missing[0].name
+                )
+        for call in self.calls.values():
+            call.next()  # its welcome
+
+    def _drive(self) -> None:
+        """Waits a little for something of the parties; raises what has happened to one, or what else is known."""
+        drive(self.calls.values(), GLANCE_SECONDS)
+        for call in self.calls.values():
+            call.check("")
+        self._alive()
 
     def submit(self, stage: str, encoded: Mapping[str, Array]) -> str:
         """Shares the feeds of a stage with both parties; the number by which to ask for the answer."""
-        self.node.check("")
+        for call in self.calls.values():
+            call.check("")
         number = os.urandom(ID_BYTES).hex()
         payloads = split(self.plan.feeds_of(self.role, stage), encoded)
         for party, payload in zip(PARTIES, payloads, strict=True):
-            self.node.links[party].say({"kind": "submit", "stage": stage, "id": number}, payload)
+            self.calls[party].say({"kind": "submit", "stage": stage, "id": number}, payload)
         self._sent[number] = stage, sum(p.size for p in payloads)
         return number
 
@@ -146,45 +172,51 @@ class RoleClient:
         """Waits for a run: `wait` seconds for it to begin, then as long as it takes, while both parties live."""
         if self.plan.has_meetings:
             others = " or ".join(role for role in self.plan.roles if role != self.role)
-            late = f"no run has begun with our inputs: something of {others} is missing, or many others were first"
+            late = (
+                f"no run has begun with our inputs: a submission of {others} is missing, or many other runs come first"
+            )
             self._next("p0", "begun", number, time.monotonic() + self._wait, late)
         messages = [self._next(party, "result", number) for party in PARTIES]
         reports = self._next("p0", "stats", number), self._next("p1", "stats", number)
-        results = self.plan.results_of(self.role, self._sent[number][0])
+        stage = self._sent[number][0]
+        results = self.plan.results_of(self.role, stage)
         names = [r.name for r in results]
         for party, message in zip(PARTIES, messages, strict=True):
             if message.body["names"] != names or len(message.payload) != len(names):
                 raise PeerError(f"{party} sent results {message.body['names']}, where the plan has {names}", party)
+        for party, report in zip(PARTIES, reports, strict=True):
+            if [len(part) for part in report.payload] != [8 * len(self.plan.procedure(stage).ops)] * REPORTED:
+                raise PeerError(f"{party} sent a report that does not fit the plan", party)
         moved = self._sent.pop(number)[1] + sum(len(p) for m in messages for p in m.payload)
         values = {r.name: rebuild(r, messages[0].payload[i], messages[1].payload[i]) for i, r in enumerate(results)}
         return Answer(values, reports, moved)
 
     def _next(self, party: str, kind: str, number: str, until: float = math.inf, late: str = "") -> Message:
-        """The message of this kind about this submission; others are kept for whoever asks for them. PeerError, which
-        says what is `late`, when it has not come by then."""
+        """The message of this kind about this submission; other messages are kept for later calls. PeerError, which
+        says what is `late`, if it has not come by `until`."""
         early = self._early[party]
         for message in early:
             if message.kind == kind and message.body.get("id") == number:
                 early.remove(message)
                 return message
-        link = self.node.links[party]
+        call = self.calls[party]
         while True:
-            item = link.next(wait=True)
-            if item is None:
-                self.node.check("")
-                self._alive()
+            while (answer := call.next()) is None:
+                call.check("")
+                self._drive()
                 if time.monotonic() > until:
                     raise PeerError(f"after {self._wait:g} s {late}; our inputs are withdrawn", party)
-            elif not isinstance(item, Message):
-                raise PeerError(f"{party} sent data where a message was expected", party)
-            elif item.kind == kind and item.body.get("id") == number:
-                return item
-            elif item.body.get("id") not in self._forgotten:
-                early.append(item)
+            message = answer
+            if message.kind == kind and message.body.get("id") == number:
+                return message
+            elif message.body.get("id") in self._sent:
+                early.append(message)
+            elif message.body.get("id") not in self._forgotten:
+                raise PeerError(f"{party} sent {message.kind!r} for something that we have not submitted", party)
 
     def forget(self, number: str, *, withdraw: bool) -> None:
-        """Nobody will ask for this answer: what comes of it is dropped. withdraw: take the submission back, if its run
-        has not begun."""
+        """Drops the answer to this submission when it comes. withdraw: take the submission back, if its run has not
+        begun."""
         if number not in self._sent:
             return
         if withdraw:
@@ -195,13 +227,26 @@ class RoleClient:
             self._early[party] = [message for message in messages if message.body.get("id") != number]
 
     def close(self) -> None:
-        """Takes back what has not been answered, and leaves. Closing again does nothing."""
+        """Withdraws what has not been answered, and disconnects. Closing again does nothing."""
         for number in self._sent:
             self._withdraw(number)
         self._sent = {}
-        self.node.close()
+        self._leave()
+
+    def _leave(self) -> None:
+        for call in self.calls.values():
+            call.close()
 
     def _withdraw(self, number: str) -> None:
-        for link in self.node.links.values():
-            with suppress(PeerError):
-                link.say({"kind": "withdraw", "stage": self._sent[number][0], "id": number})
+        for call in self.calls.values():
+            with suppress(PeerError, MaterialError):
+                call.say({"kind": "withdraw", "stage": self._sent[number][0], "id": number})
+
+
+def _limits(plan: Plan, role: str) -> Limits:
+    """Of what a party may send this role at once: its results, or a report."""
+    results = plan.results_of(role)
+    names = sum(len(json.dumps(result.name)) + 2 for result in results)
+    reports = max(REPORTED * 8 * len(procedure.ops) for procedure in plan.procedures)
+    payload = max(sum(map(result_size, results)), reports)
+    return Limits(ERROR_BYTES + names, max(len(results), REPORTED), payload)

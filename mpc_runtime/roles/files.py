@@ -1,7 +1,7 @@
 """Reading and writing arrays by file name: `.npy .npz .csv .safetensors` and images; and weights files against a plan.
 
 Images (a file, or a folder of them in the order of their names) become [n, channels, height, width] in 0…1; they need
-Pillow. Checking values against what the plan declares is `encoding/fixed_point.py`'s.
+Pillow. `encoding/fixed_point.py` checks values against what the plan declares.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _safetensors(path: Path) -> dict[str, Array]:
 
 
 def _csv(path: Path) -> Array:
-    """Numbers separated by commas, one row a line; a first line that is no numbers is a heading."""
+    """Numbers separated by commas, one row a line; a first line that is not numeric is a heading."""
     with path.open(encoding="utf-8-sig") as file:
         first = file.readline()
     try:
@@ -116,7 +116,7 @@ def _images(path: Path) -> Array:
 
 
 def check_writable(path: str | Path) -> None:
-    """InputError for a file that `write` could not write whatever it is given, before work is done for nothing."""
+    """InputError for a file that `write` could not write in any case, before work is done in vain."""
     path = Path(path)
     if path.suffix.lower() not in WRITABLE.split():
         raise InputError(f"{path}: expected {WRITABLE}, found {path.suffix or 'no extension'}")

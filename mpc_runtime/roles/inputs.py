@@ -30,8 +30,8 @@ class Given:
     def __init__(self, plan: Plan, roles: Sequence[str], prepare: Prepare, *, stacked: bool) -> None:
         self.plan = plan
         self.roles = tuple(roles)
-        members = {t.name for t in (*plan.inputs, *plan.params) if t.member >= 0}
-        self.stacked = frozenset(members if stacked else ())
+        shared = {t.name for t in (*plan.inputs, *plan.params) if t.stacked}
+        self.stacked = frozenset(shared if stacked else ())
         self._prepare = prepare
 
     def tensors(self, stage: str) -> list[Tensor]:
@@ -103,16 +103,16 @@ def _name_problems(
     """What is missing, unknown or another role's; and a role that has nothing to do with it at all."""
     who = " and ".join(roles)
     if what == "parameter" and plan.params and not wanted:
-        return [f"no parameters of this plan are {who}'s; they are {_listed(t.role for t in plan.params)}'s"]
+        return [f"no parameters of this plan are {who}'s; they are {_listed(plan, (t.role for t in plan.params))}'s"]
     problems = match_names(names, wanted, what, lambda name: _elsewhere(plan, roles, name))
     concerned = plan.roles_of("run")
     if what == "input" and not problems and set(roles).isdisjoint(concerned):
-        return [f"{who} has no part in a run of this plan, no input and no output, unlike {_listed(concerned)}"]
+        return [f"{who} has no part in a run of this plan, no input and no output, unlike {_listed(plan, concerned)}"]
     return problems
 
 
 def _elsewhere(plan: Plan, roles: Sequence[str], name: str) -> str:
-    """Whose a name is that these roles do not give here, as an answer to the role that gave it; "" if nobody's."""
+    """Whose name this is, if these roles do not give it here, as an answer to the role that gave it; "" if nobody's."""
     inputs = [t.role for t in plan.inputs if t.name == name]
     params = [t.role for t in plan.params if t.name == name]
     owners = inputs or params
@@ -120,12 +120,12 @@ def _elsewhere(plan: Plan, roles: Sequence[str], name: str) -> str:
         return ""
     kind, how = ("an input", "`run` or `mpcc submit` gives it") if inputs else ("a parameter", "`provide` gives it")
     theirs = set(roles).isdisjoint(owners)
-    return f"is {kind} of {_listed(owners)}" + (f", not of {' and '.join(roles)}" if theirs else f"; {how}")
+    return f"is {kind} of {_listed(plan, owners)}" + (f", not of {' and '.join(roles)}" if theirs else f"; {how}")
 
 
-def _listed(roles: Iterable[str]) -> str:
+def _listed(plan: Plan, roles: Iterable[str]) -> str:
     """Roles for a sentence, the members of an array role under its name."""
-    return " and ".join(dict.fromkeys(role.partition("[")[0] for role in roles))
+    return " and ".join(dict.fromkeys(plan.array_role_of.get(role, role) for role in roles))
 
 
 def by_name(inputs: object, named: Mapping[str, Any]) -> dict[str, Any]:

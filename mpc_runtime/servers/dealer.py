@@ -18,17 +18,18 @@ from collections.abc import Callable
 from ..errors import PeerError
 from ..execution.dealer import DealerExecutor
 from ..execution.keys import SEED_BYTES, SeedChain
+from ..kernels import CPU, Kernels
 from ..limits import RECORDS_AHEAD
-from ..plan import Plan, Procedure
+from ..plan import Plan
+from ..procedure import Procedure
 from ..store.deal import ID_BYTES, Batch
 from ..transport.channel import RecordSink
-from ..transport.link import Message
+from ..transport.messages import Message
 from ..transport.node import Node
 
 __all__ = ["Dealer"]
 
 PARTIES = ("p0", "p1")
-REFILL_RUNS = 1 << 20  # more are not asked for at once
 
 
 class _Abandoned(Exception):
@@ -38,13 +39,21 @@ class _Abandoned(Exception):
 class Dealer:
     """The dealer on a node that has met both parties. `serve` returns only by an exception.
 
-    sink: the way of a party's records, from its name and what is to be called while the way is blocked.
+    sink: the way of a party's records, from its name and what is to be called while the way is blocked. kernels: what
+    gates compute with.
     """
 
-    def __init__(self, plan: Plan, node: Node, sink: Callable[[str, Callable[[], None]], RecordSink]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        node: Node,
+        sink: Callable[[str, Callable[[], None]], RecordSink],
+        kernels: Kernels = CPU,
+    ) -> None:
         self.plan = plan
         self.node = node
-        self.executor = DealerExecutor(plan)
+        self._kernels = kernels
+        self.executor = DealerExecutor(plan, kernels)
         self.doing = ""
         self._sinks = sink("p0", self._wait_for_credit), sink("p1", self._wait_for_credit)
         self._ahead = next((p for p in plan.procedures if p.ahead), None)
@@ -71,17 +80,16 @@ class Dealer:
                 self._deal(procedure.name)
 
     def _next_ahead(self) -> Procedure | None:
-        """The procedure of which a record may be begun that nobody waits for."""
+        """The procedure of which a record may be dealt ahead."""
         far = self._index - 1 - min(sink.used for sink in self._sinks) >= RECORDS_AHEAD
         return None if self._missing or far else self._ahead
 
     def _may_want(self, party: str, message: Message) -> bool:
         return party == "p0" and message.body.get("procedure") in {p.name for p in self.plan.procedures if not p.ahead}
 
-    def _may_refill(self, party: str, message: Message) -> bool:
-        """p0 asks for one dealing after the other, and never for both a store and a session."""
-        runs = message.body.get("runs")
-        return party == "p0" and type(runs) is int and 0 < runs <= REFILL_RUNS and not self._refills
+    def _may_refill(self, party: str) -> bool:
+        """p0 asks for one dealing after the other."""
+        return party == "p0" and not self._refills
 
     def _refill(self, runs: int) -> None:
         """A dealing for both parties' stores. Nothing of it stays here."""
@@ -90,12 +98,12 @@ class Dealer:
         for party, seed in zip(PARTIES, seeds, strict=True):
             self.node.say(party, {"kind": "dealing", "dealing": id_, "runs": runs}, seed)
         chains = SeedChain(seeds[0], self.plan.hash), SeedChain(seeds[1], self.plan.hash)
-        executor = DealerExecutor(self.plan)
+        executor = DealerExecutor(self.plan, self._kernels)
         for place, procedure in enumerate(batch.procedures()):
             self._deal_record(executor, chains, procedure.name, place)
 
     def _deal(self, procedure: str) -> None:
-        """One record to both parties; whatever happens, its index is spent."""
+        """One record to both parties; its index is spent in any case."""
         index, self._index = self._index, self._index + 1
         try:
             self._deal_record(self.executor, self._chains, procedure, index)
@@ -142,13 +150,12 @@ class Dealer:
                         sink.credit(item)
                     elif isinstance(item, Message) and item.kind == "wanted" and self._may_want(party, item):
                         self._wanted.append(item.body["procedure"])
-                    elif isinstance(item, Message) and item.kind == "refill" and self._may_refill(party, item):
+                    elif isinstance(item, Message) and item.kind == "refill" and self._may_refill(party):
                         self._refills.append(item.body["runs"])
                     else:
                         raise PeerError(f"{party} sent the dealer something out of place", party, self.doing)
             self.node.check(self.doing)
             if busy or not block:
                 return
-            self.node.wait(PARTIES, listen=True, seconds=None)
-            while self.node.receive() is not None:
-                continue  # only hellos come this way, and they are answered there
+            self.node.wait(PARTIES, listen=False, seconds=None)
+            self.node.receive()  # other servers' hellos come this way, and are answered there

@@ -17,7 +17,9 @@ from ..encoding.sharing import gather
 from ..execution.keys import SEED_BYTES, pair_key, pair_secret
 from ..execution.party import ExecutionKeys, PartyExecutor
 from ..execution.stats import op_report, report
-from ..plan import Plan, Procedure
+from ..kernels import CPU, Kernels
+from ..plan import Plan
+from ..procedure import Procedure
 from ..transport.channel import PartyChannel
 from ..transport.node import Node
 from .submissions import Submission
@@ -31,34 +33,42 @@ Array = np.ndarray
 class Executions:
     """Of party `number` on a node that has met the other party and what else its supply hears from.
 
-    channel: to the other party. supply: where the material comes from.
+    channel: to the other party. supply: where the material comes from. kernels: what gates compute with.
     """
 
-    def __init__(self, plan: Plan, number: int, node: Node, channel: PartyChannel, supply: Supply) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        number: int,
+        node: Node,
+        channel: PartyChannel,
+        supply: Supply,
+        kernels: Kernels = CPU,
+    ) -> None:
         self.plan = plan
         self.number = number
         self.node = node
         self.peer = f"p{1 - number}"
         self.channel = channel
         self.supply = supply
-        self.executor = PartyExecutor(plan, number, self.channel)
+        self.executor = PartyExecutor(plan, number, self.channel, kernels)
         self.doing = ""
         """The execution in progress, for messages."""
         self.free_since = time.perf_counter()
         """When the last execution ended."""
         self._ahead = next((p for p in plan.procedures if p.ahead), None)
-        self._setup_report: dict[str, Any] = {}
-        self._prepared: tuple[int, ExecutionKeys, float] | None = None
+        self._setup_report: dict[str, Any] | None = None
+        self._preprocessed: tuple[int, ExecutionKeys, float] | None = None
         self._pair: bytes
 
     def begin(self) -> None:
         """At the start of a session: a key with the other party, and where both stand with their material."""
         mine = os.urandom(SEED_BYTES)
-        self.node.say(self.peer, {"kind": "contribution", **self.supply.offer()}, mine)
-        message = expect(self.node, self.peer, "contribution", SEED_BYTES)
+        self.node.say(self.peer, {"kind": "contribution", "offer": self.supply.offer()}, mine)
+        message = expect(self.node, self.peer, "contribution")
         theirs = bytes(message.payload[0])
         self._pair = pair_secret(*((mine, theirs) if self.number == 0 else (theirs, mine)))
-        self.supply.begin(message.body)
+        self.supply.begin(message.body["offer"])
         if (left := self.supply.left()) is not None:
             kept, self._setup_report = left[0], dict(left[1])
             self.executor.restore(kept)
@@ -72,28 +82,28 @@ class Executions:
     def next_index(self, procedure: Procedure) -> int | None:
         """The index at which p0 begins the procedure; None while the parties have to agree on one. UsedUp when there
         is none."""
-        if procedure.ahead and self._prepared is not None:
-            return self._prepared[0]
+        if procedure.ahead and self._preprocessed is not None:
+            return self._preprocessed[0]
         return self.supply.next_index(procedure)
 
     def lowest(self, procedure: Procedure) -> int:
         """The lowest index that this party can still use for the procedure."""
-        return self._prepared[0] if self._prepared and procedure.ahead else self.supply.lowest
+        return self._preprocessed[0] if self._preprocessed and procedure.ahead else self.supply.lowest
 
     @property
-    def prepared(self) -> bool:
+    def preprocessed(self) -> bool:
         """Whether what the next execution that is dealt ahead needs no input for is done."""
-        return self._prepared is not None
+        return self._preprocessed is not None
 
-    def prepare(self) -> bool:
+    def preprocess(self) -> bool:
         """Does that now; False while it is not certain which record will be its."""
         index = self.supply.ahead(self._ahead) if self._ahead is not None else None
         if self._ahead is None or index is None:
             return False
         keys = self._keys(self._ahead, index)
         began = time.perf_counter()
-        self.executor.prepare(self._ahead.name, keys, self.supply.records)
-        self._prepared = index, keys, time.perf_counter() - began
+        self.executor.preprocess(self._ahead.name, keys, self.supply.records)
+        self._preprocessed = index, keys, time.perf_counter() - began
         return True
 
     # -- executions -----------------------------------------------------------------------------------------------
@@ -105,12 +115,13 @@ class Executions:
         name = procedure.name
         self.doing = f"{name} {index}"
         began = max([self.free_since, *(s.arrived for s in submissions.values())])
-        prepare_seconds = 0.0
-        if self._prepared and procedure.ahead and self._prepared[0] == index:
-            _, keys, prepare_seconds = self._prepared
+        preprocessing_seconds = 0.0
+        if self._preprocessed and procedure.ahead and self._preprocessed[0] == index:
+            _, keys, preprocessing_seconds = self._preprocessed
         else:
             keys = self._keys(procedure, index)
-        self._prepared = None
+        self._preprocessed = None
+        self.channel.execution = index
         if self.number == 0 and not procedure.standing and self.plan.has_meetings:
             for role, submission in submissions.items():
                 self.node.reply(submission.route, role, {"kind": "begun", "id": ids[role]})
@@ -124,7 +135,7 @@ class Executions:
             self._send_results(name, ids, submissions, outputs)
         online_seconds = time.perf_counter() - began
         dealt = records.finish(self.doing)
-        told = report(self.executor.last, online_seconds, float(dealt["seconds"]) + prepare_seconds)
+        told = report(self.executor.last, online_seconds, float(dealt["seconds"]) + preprocessing_seconds)
         if procedure.standing:
             self._setup_report = told
             self.supply.keep(name, index, ids, self.executor.kept, told)

@@ -24,6 +24,14 @@ _NEVER_TRIM = 2**31 - 1
 _GROW_BY = 16 << 20
 
 
+def machine_memory() -> int:
+    """Bytes of this machine's memory; a number that no plan reaches where the system does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return sys.maxsize
+
+
 def keep_memory() -> bool:
     """Serve arrays of every size, and all threads, from one heap that does not shrink; to be called before there are
     threads. False where the C library has no such setting."""

@@ -25,13 +25,15 @@ import time
 from typing import Any
 
 from ..errors import PeerError
-from ..plan import Procedure
-from ..transport.link import MATERIAL, Message
+from ..procedure import Procedure
+from ..transport.messages import MATERIAL, Message
 from .executions import Executions
 from .submissions import Key, Submission, Submissions
 from .supply import UsedUp
 
 __all__ = ["Party"]
+
+NOWHERE = 0  # the way back to whoever gave parameters in an earlier session
 
 
 class Party:
@@ -62,8 +64,8 @@ class Party:
                 continue
             if busy:
                 continue
-            idle = self._stands and not self.executions.prepared
-            if idle and self.executions.prepare():
+            idle = self._stands and not self.executions.preprocessed
+            if idle and self.executions.preprocess():
                 continue
             seconds = self._chase() if self.number == 0 else None
             self.node.check("")
@@ -74,7 +76,7 @@ class Party:
         for key, payload in self.executions.supply.remembered():
             if self._submissions.problem(key, [len(payload)]):
                 continue
-            self._submissions.add(key, Submission(b"", memoryview(payload), time.perf_counter()))
+            self._submissions.add(key, Submission(NOWHERE, memoryview(payload), time.perf_counter()))
             if self.number == 1:
                 self._tell("have", key)
         self._standing = {name: dict(ids) for name, ids in self.executions.supply.standing().items()}
@@ -86,7 +88,7 @@ class Party:
         busy = False
         while (message := self.node.receive()) is not None:
             busy = True
-            key = str(message.body.get("stage")), message.sender, str(message.body.get("id"))
+            key = message.body["stage"], message.sender, message.body["id"]
             if message.kind == "submit":
                 self._hold(key, message)
             elif message.kind == "withdraw":

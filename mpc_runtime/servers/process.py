@@ -18,20 +18,23 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
+from ..analysis.verify import expect_room
 from ..errors import Error, InputError, MaterialError, PeerError
 from ..limits import TIMEOUT_SECONDS, WAIT_SECONDS, WINDOW_BYTES, check_seconds
 from ..plan import FORMAT, Plan
+from ..plan_file import read
 from ..store.store import Store
-from ..transport.curve import KeyPair
-from ..transport.link import MATERIAL
-from ..transport.node import Hello, Node, stream_of
+from ..transport.address import ANY_PORT, clients_of
+from ..transport.identity import KeyPair
+from ..transport.messages import DEALER, MATERIAL, PARTY, PARTY_TO_DEALER, Dialect
+from ..transport.node import Hello, Node
 from ..transport.records import MaterialSink, MaterialSource, PeerChannel
 from .dealer import Dealer
 from .executions import Executions
-from .heap import keep_memory
+from .heap import keep_memory, machine_memory
 from .party import Party
 from .refill import Refill
-from .submissions import client_limits
+from .submissions import client_quota
 from .supply import DealerSupply, StoreSupply, Supply
 
 __all__ = ["SERVERS", "MachineConfig", "run"]
@@ -44,7 +47,7 @@ EXIT_ERROR, EXIT_INTERRUPTED = 1, 130
 class MachineConfig:
     """What one server needs to know besides the plan.
 
-    address: where it listens; stream: its second address, another port of the same host if empty. server_keys: public
+    address: where it takes connections of servers; clients: where a party takes those of clients. server_keys: public
     keys of p0, p1 and the dealer. roles: public key -> role, of those who may connect to a party.
     wait: seconds to wait for the other servers at the start.
     """
@@ -57,10 +60,10 @@ class MachineConfig:
     timeout: float = TIMEOUT_SECONDS
     window: int = WINDOW_BYTES
     wait: float = WAIT_SECONDS
-    stream: str = ""
+    clients: str = ""
     origin: str = ""
-    """Where the address was written, for messages; stream_origin: where the second one was."""
-    stream_origin: str = ""
+    """Where the address was written, for messages; clients_origin: where the one for clients was."""
+    clients_origin: str = ""
     material: str = ""
     """The folder with a party's stored material; then no dealer is needed."""
     low_water: int = 0
@@ -75,9 +78,10 @@ def run(
 ) -> None:
     """Serves until an error, which is raised here after all who are connected were told.
 
-    addresses: from the addresses that this server listens at, first and second, those of all servers, the second ones
-    under the name of `stream_of` where they are known. ready: called when all have met.
+    addresses: from the addresses that this server listens at, for servers and (a party) for clients, the addresses of
+    all servers for servers. ready: called when all have met.
     """
+    expect_room(plan, machine_memory())
     keep_memory()
     _allow_connections()
     check_seconds(timeout=config.timeout, wait=config.wait)
@@ -89,16 +93,14 @@ def run(
     try:
         machines = {config.server_keys[name]: name for name in others}
         with _naming(config.origin):
-            if config.name == "dealer":
-                node.listen(config.address, machines, {})
-            else:
-                node.listen(config.address, machines, config.roles, client_limits(plan, int(config.name[1])))
-        with _naming(config.stream_origin):
-            node.open_stream(config.stream)
+            node.listen(machines, config.address)
+        if config.name != "dealer":
+            with _naming(config.clients_origin):
+                node.open_to_clients(config.roles, client_quota(plan, int(config.name[1])), config.clients)
         _stop_between_messages(node)
-        where = addresses(node.address, node.stream_address)
+        where = addresses(node.address, node.clients_address)
         for name in others:
-            node.connect(name, where[name], config.server_keys[name], where.get(stream_of(name), ""))
+            node.connect(name, where[name], config.server_keys[name], _dialect(config.name, name))
         node.meet(others, config.wait)
         ready()
         if config.name == "dealer":
@@ -141,6 +143,13 @@ def _supply(plan: Plan, config: MachineConfig, node: Node, store: Store | None) 
     return DealerSupply(plan, node, MaterialSource(node, config.window))
 
 
+def _dialect(listener: str, speaker: str) -> Dialect:
+    """What one server may say to another."""
+    if listener == "dealer":
+        return PARTY_TO_DEALER
+    return DEALER if speaker == "dealer" else PARTY
+
+
 @contextmanager
 def _naming(origin: str) -> Iterator[None]:
     """Puts the place in a file before the message of an InputError."""
@@ -174,11 +183,12 @@ def main() -> None:
     """
     stdin, stdout = sys.stdin.buffer, sys.stdout
     given = json.loads(stdin.readline())
-    plan = Plan.from_bytes(stdin.read(given["plan_bytes"]))
+    plan = read(stdin.read(given["plan_bytes"]))
     config = MachineConfig(
         name=given["name"],
         keys=KeyPair(**given["keys"]),
-        address="tcp://127.0.0.1:*",
+        address=ANY_PORT,
+        clients=ANY_PORT,
         server_keys=given["server_keys"],
         roles=given["roles"],
         timeout=given["timeout"],
@@ -187,14 +197,14 @@ def main() -> None:
         material=given["material"],
     )
 
-    def addresses(own: str, stream: str) -> Mapping[str, str]:
-        print(json.dumps({config.name: own, stream_of(config.name): stream}), file=stdout, flush=True)
+    def addresses(own: str, clients: str) -> Mapping[str, str]:
+        print(json.dumps({config.name: own, clients_of(config.name): clients}), file=stdout, flush=True)
         line = stdin.readline()
         if not line:
             os._exit(EXIT_ERROR)  # the parent has gone already
         threading.Thread(target=_end_with_stdin, name="end-with-parent", daemon=True).start()
         if given["nice"]:
-            os.nice(given["nice"])  # after the I/O thread has started, which keeps its priority
+            os.nice(given["nice"])  # after the I/O threads have started, which keep their priority
         return dict(json.loads(line))
 
     try:

@@ -11,16 +11,15 @@ full; what had come of a dealing is then removed.
 
 from __future__ import annotations
 
-import re
-
 from ..analysis.cost import material_bytes
-from ..errors import MaterialError, PeerError
-from ..execution.keys import SEED_BYTES
-from ..plan import Plan, Procedure
+from ..errors import PeerError
+from ..plan import Plan
+from ..procedure import Procedure
 from ..store.data import DataWriter, Record
-from ..store.deal import ID_BYTES, Batch
+from ..store.deal import Batch
 from ..store.store import Store
-from ..transport.link import Message
+from ..transport.link import Piece
+from ..transport.messages import Message
 from ..transport.node import Node
 
 __all__ = ["Refill"]
@@ -80,15 +79,15 @@ class Refill:
         while left > 0 and self._taken is None and (item := link.next()) is not None:
             some = True
             if not isinstance(item, Message):
-                left -= item.nbytes
-                self._read += item.nbytes
+                left -= item.data.nbytes
+                self._read += item.data.nbytes
                 self._current.write(item)
             elif item.kind == "dealing":
                 self._begin(item)
             elif item.kind == "record":
-                self._current.begin(item.body.get("procedure"), item.body.get("index"))
+                self._current.begin(item.body["procedure"], item.body["index"])
             elif item.kind == "dealt":
-                self._end_record(item.body.get("seconds"))
+                self._end_record(float(item.body["seconds"]))
             elif item.kind != "seed":  # that of a session, which is not this one's way
                 raise PeerError(f"{DEALER} sent {item.kind!r} out of place", DEALER)
             if self._read >= self._grant_at:
@@ -102,21 +101,13 @@ class Refill:
         return self._coming
 
     def _begin(self, message: Message) -> None:
-        id_, runs = message.body.get("dealing"), message.body.get("runs")
-        known = {dealing.id for dealing in self._store.dealings}
-        if (
-            self._coming is not None
-            or not isinstance(id_, str)
-            or not re.fullmatch(f"[0-9a-f]{{{2 * ID_BYTES}}}", id_)
-            or id_ in known
-            or runs != self._low_water
-            or [len(part) for part in message.payload] != [SEED_BYTES]
-        ):
+        id_, runs = message.body["dealing"], message.body["runs"]
+        if self._coming is not None or runs != self._low_water or any(d.id == id_ for d in self._store.dealings):
             raise PeerError(f"{DEALER} sent a dealing that nobody has asked for", DEALER)
         seed, batch = bytes(message.payload[0]), Batch.of(self._plan, runs)
         self._coming = _Dealing(self._plan, self._number, id_, seed, batch, self._store.writer(id_))
 
-    def _end_record(self, seconds: object) -> None:
+    def _end_record(self, seconds: float) -> None:
         coming = self._current
         coming.end(seconds)
         self._grant(len(coming.records) - 1)
@@ -148,7 +139,7 @@ class _Dealing:
     def whole(self) -> bool:
         return len(self.records) == self._count
 
-    def begin(self, procedure: object, index: object) -> None:
+    def begin(self, procedure: str, index: int) -> None:
         expected = next(self._expected, None)
         if self._procedure is not None or expected is None or (procedure, index) != (expected.name, len(self.records)):
             raise PeerError(f"{DEALER} sent record {index!r} for {procedure!r} out of place", DEALER)
@@ -156,14 +147,14 @@ class _Dealing:
         self._missing = material_bytes(self._plan, expected, self._number)
         self.writer.begin(len(self.records), expected.name)
 
-    def write(self, data: memoryview) -> None:
-        self._missing -= data.nbytes
-        if self._procedure is None or self._missing < 0:
-            raise MaterialError(f"the {DEALER}'s record is longer than the plan's")
-        self.writer.write(data)
+    def write(self, piece: Piece) -> None:
+        self._missing -= piece.data.nbytes
+        if self._procedure is None or self._missing < 0 or piece.execution != len(self.records):
+            raise PeerError(f"{DEALER} sent data that belong to no record, or more than the plan has", DEALER)
+        self.writer.write(piece.data)
 
-    def end(self, seconds: object) -> None:
-        if self._procedure is None or self._missing or not isinstance(seconds, float):
-            raise MaterialError(f"the {DEALER}'s record ends too early")
+    def end(self, seconds: float) -> None:
+        if self._procedure is None or self._missing:
+            raise PeerError(f"{DEALER} ended a record too early", DEALER)
         self._procedure = None
         self.records.append(self.writer.end(seconds))

@@ -11,16 +11,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..encoding.sharing import payload_sizes
+from ..encoding.sharing import payload_sizes, result_size
 from ..plan import Plan
+from ..transport.guests import Quota
+from ..transport.line import Limits
 
-__all__ = ["Key", "Submission", "Submissions", "client_limits"]
+__all__ = ["Key", "Submission", "Submissions", "client_quota"]
 
-ID_LENGTH = 64  # characters at most; clients of ours use 32
 AHEAD_AT_LEAST, AHEAD_AT_MOST = 4, 64  # submissions that one role may have waiting for others
 AHEAD_BYTES = 256 << 20  # and how much memory they may take, if that allows AHEAD_AT_LEAST
-CONTROL_BYTES = 64 << 10  # frames that carry no shares are smaller
-CONTROLS_AHEAD = 16  # messages beside submissions that a client may have on the way
+IN_TRANSIT_BYTES = 1 << 20  # of messages that a key may have here before the party looks at them
+ANSWERS_UNREAD = 4  # answers, with their reports, that may wait for a client that does not read
+REPORT_BYTES = 1 << 16
+BODY_BYTES = 4096  # JSON of a message of a client; hello, submit and withdraw take a few hundred
 
 Key = tuple[str, str, str]
 """Stage (the name of a procedure), role and id of a submission."""
@@ -30,16 +33,23 @@ Key = tuple[str, str, str]
 class Submission:
     """What a client has left here for one execution, and the way back to it."""
 
-    route: bytes
+    route: int
     payload: memoryview
     arrived: float
     """When it came; at p0, which waits for that, when p1's half was known to have come too."""
 
 
-def client_limits(plan: Plan, number: int) -> tuple[int, int]:
-    """What a client may send party `number` while it computes: bytes of a frame, messages."""
-    sizes = _sizes(plan, number).values()
-    return max(sizes, default=0) + CONTROL_BYTES, max(map(_ahead, sizes), default=0) + CONTROLS_AHEAD
+def client_quota(plan: Plan, number: int) -> Quota:
+    """What clients may take of party `number` before it looks: of one message, of a key, of all; and what may wait to
+    be sent to one of them."""
+    largest = max(_sizes(plan, number).values(), default=0)
+    answers = max((sum(result_size(r) for r in plan.results_of(role)) for role in plan.roles), default=0)
+    return Quota(
+        Limits(body=BODY_BYTES, parts=1, payload=largest),
+        key_bytes=max(IN_TRANSIT_BYTES, 2 * largest),
+        all_bytes=max(4 * IN_TRANSIT_BYTES, 4 * largest),
+        unsent_bytes=ANSWERS_UNREAD * (answers + REPORT_BYTES + 24 * max(len(p.ops) for p in plan.procedures)),
+    )
 
 
 def _sizes(plan: Plan, number: int) -> dict[tuple[str, str], int]:
@@ -68,8 +78,8 @@ class Submissions:
         stage, role, number = key
         if (stage, role) not in self._held:
             return f"{role} has no part in {stage!r} of this plan"
-        if not 0 < len(number) <= ID_LENGTH or number in self._held[stage, role]:
-            return f"expected a new id of at most {ID_LENGTH} characters, {role} sent {number!r}"
+        if not number or number in self._held[stage, role]:
+            return f"expected a new id, {role} sent {number!r}"
         if list(sizes) != [self._sizes[stage, role]]:
             found = f"{sizes[0]} bytes" if len(sizes) == 1 else f"{len(sizes)} frames"
             return f"{role} sent {found} of shares, where the plan has {self._sizes[stage, role]} bytes"

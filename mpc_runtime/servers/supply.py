@@ -24,13 +24,14 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..errors import MaterialError, PeerError
-from ..execution.keys import SEED_BYTES, SeedChain
-from ..plan import Plan, Procedure
+from ..execution.keys import SeedChain
+from ..plan import Plan
+from ..procedure import Procedure
 from ..store.files import packed, unpacked
 from ..store.ledger import Dealing
 from ..store.store import Store
 from ..transport.channel import DealtRecords, Records
-from ..transport.link import Message
+from ..transport.messages import DEALINGS, Message
 from ..transport.node import Node
 from .refill import Refill
 from .submissions import Key
@@ -70,10 +71,10 @@ class Supply(Protocol):
     def records(self) -> Records:
         """Their data."""
 
-    def offer(self) -> dict[str, Any]:
-        """What the other party is told at the start."""
+    def offer(self) -> dict[str, Any] | None:
+        """What the other party is told at the start; None for what has no store."""
 
-    def begin(self, offered: Mapping[str, Any]) -> None:
+    def begin(self, offered: Mapping[str, Any] | None) -> None:
         """Takes what the other party has told; MaterialError when the two do not go together."""
 
     @property
@@ -134,13 +135,13 @@ class DealerSupply:
     def receive(self) -> bool:
         return False  # records are received where they are used
 
-    def offer(self) -> dict[str, Any]:
-        return {"store": ""}
+    def offer(self) -> dict[str, Any] | None:
+        return None
 
-    def begin(self, offered: Mapping[str, Any]) -> None:
-        if offered.get("store"):
+    def begin(self, offered: Mapping[str, Any] | None) -> None:
+        if offered is not None:
             raise MaterialError(_unlike(self._node.hello.name))
-        self._chain = SeedChain(bytes(expect(self._node, "dealer", "seed", SEED_BYTES).payload[0]), self._plan.hash)
+        self._chain = SeedChain(bytes(expect(self._node, "dealer", "seed").payload[0]), self._plan.hash)
 
     @property
     def lowest(self) -> int:
@@ -235,26 +236,28 @@ class StoreSupply:
     def offer(self) -> dict[str, Any]:
         return {
             "store": self._store.id,
-            "dealings": [dealing.id for dealing in self._store.dealings],
+            "number": max(0, len(self._store.dealings) - DEALINGS),
+            "dealings": [dealing.id for dealing in self._store.dealings[-DEALINGS:]],
             "refill": self._refill is not None,
             "next": self._store.next,
             "confirmed": self._store.confirmed,
             "standing": self._facts(),
         }
 
-    def begin(self, offered: Mapping[str, Any]) -> None:
+    def begin(self, offered: Mapping[str, Any] | None) -> None:
         """The higher of the two ledgers counts. What setups have left is used if both parties have it."""
         mine = self.offer()
-        if not offered.get("store"):
+        if offered is None:
             raise MaterialError(_unlike(self._node.hello.name))
         if offered["store"] != mine["store"]:
             raise MaterialError(
                 f"{self._store.path}: p0's and p1's stores are of two different dealings ({mine['store'][:16]} here, "
-                f"{str(offered['store'])[:16]} at {self._peer}); give them the two that one `mpcc deal` made"
+                f"{offered['store'][:16]} at {self._peer}); give them the two that one `mpcc deal` made"
             )
-        self._theirs = self._listed(offered.get("dealings"))
+        older = [dealing.id for dealing in self._store.dealings[: offered["number"]]]
+        self._theirs = [*older, *offered["dealings"]]
         self._end = self._common()
-        if self._refill is not None and offered.get("refill") is True:  # what is refilled goes behind what both have
+        if self._refill is not None and offered["refill"]:  # what is refilled goes behind what both have
             shared = min(len(self._theirs), len(self._store.dealings))
             self._store.drop(shared)
             self._theirs = self._theirs[:shared]
@@ -271,15 +274,10 @@ class StoreSupply:
                 )
         self._lowest = max(mine["next"], theirs[0])
         self._store.erase_passed(self._lowest)
-        if offered.get("standing") != mine["standing"] or self._stateful:
+        if offered["standing"] != mine["standing"] or self._stateful:
             self._store.kept.remove(SETUP)
         elif mine["standing"]:
             self._dealing = self._store.dealing(max(each["record"] for each in mine["standing"].values()))
-
-    def _listed(self, theirs: object) -> list[str]:
-        if not isinstance(theirs, list) or not all(isinstance(each, str) for each in theirs):
-            raise PeerError(f"{self._peer} sent no list of its dealings", self._peer)
-        return list(theirs)
 
     def _common(self) -> int:
         """The end of the dealings that both have. Either may have got others, which wait until the other has them."""
@@ -295,10 +293,10 @@ class StoreSupply:
 
     def _position(self, offered: Mapping[str, Any]) -> tuple[int, int]:
         """The other party's `next` and `confirmed`."""
-        found = offered.get("next"), offered.get("confirmed")
-        if not all(type(n) is int and 0 <= n <= self._store.end for n in found):
+        found = int(offered["next"]), int(offered["confirmed"])
+        if max(found) > self._end:
             raise PeerError(f"{self._peer} sent a position {found} that its store cannot have", self._peer)
-        return int(found[0]), int(found[1])  # type: ignore[arg-type]
+        return found
 
     @property
     def _stateful(self) -> bool:
@@ -340,14 +338,14 @@ class StoreSupply:
 
     def hear(self, message: Message) -> bool:
         if message.kind == "added" and self._refill is not None:
-            self._theirs += self._listed([message.body.get("dealing")])
+            self._theirs.append(message.body["dealing"])
             self._end = self._common()
             return True
         if message.kind != "persisted":
             return False
-        to = message.body.get("next")
+        to = message.body["next"]
         most = self._store.next if self._number == 0 else self._end
-        if type(to) is not int or not self._confirmed < to <= most:
+        if not self._confirmed < to <= most:
             raise PeerError(f"{self._peer} has persisted {to!r}, where {most} is the most", self._peer)
         if self._number == 1:
             self._persist(to)
@@ -432,19 +430,16 @@ def _unlike(party: str) -> str:
     )
 
 
-def expect(node: Node, machine: str, kind: str, nbytes: int) -> Message:
-    """This machine's first message, with a payload of so many bytes; PeerError when it is late or something else."""
+def expect(node: Node, machine: str, kind: str) -> Message:
+    """This machine's first message; PeerError when it is late or of another kind."""
     link = node.links[machine]
     deadline = time.monotonic() + node.timeout
     while (item := link.next()) is None:
         node.check("the start")
         if time.monotonic() > deadline:
-            raise PeerError(
-                f"{machine} sent no {kind} for {node.timeout:g} s; it may still wait for another server",
-                machine,
-                "the start",
-            )
+            late = f"{machine} sent no {kind} for {node.timeout:g} s; it may still wait for another server"
+            raise PeerError(late, machine, "the start")
         node.wait((machine,), listen=False, seconds=1.0)
-    if not isinstance(item, Message) or item.kind != kind or [len(p) for p in item.payload] != [nbytes]:
+    if not isinstance(item, Message) or item.kind != kind:
         raise PeerError(f"{machine} sent something other than its {kind}", machine, "the start")
     return item

@@ -20,7 +20,7 @@ from ..deployment.local import Processes, SeenBy
 from ..errors import InputError
 from ..execution.stats import Stats, run_stats
 from ..limits import check_seconds
-from ..plan import CHECK_PREFIX, Plan
+from ..plan import Plan
 from ..roles.client import Answer, Prepare, RoleClient
 from ..roles.inputs import ByRole, Given
 from ..store.report import check_stores
@@ -79,7 +79,7 @@ class Deployment:
         return Computed(self._results(answers), stats)
 
     def abandon(self, numbers: Numbers) -> None:
-        """Nobody will wait for this run. May be called by any thread at any time, as by a generator that is collected.
+        """Drops the results of this run. Any thread may call it at any time, as by a generator that is collected.
 
         In a local session the run is still made: were it withdrawn, which the parties learn from one role after the
         other, what one role submits next could meet what another had submitted for this run.
@@ -100,10 +100,10 @@ class Deployment:
 
     def _results(self, answers: list[Answer]) -> dict[str, Array]:
         got = {name: value for answer in answers for name, value in answer.results.items()}
-        broken = [n.removeprefix(CHECK_PREFIX) for n, v in got.items() if n.startswith(CHECK_PREFIX) and not v]
+        broken = [str(r.promise) for r in self.plan.results if r.promise is not None and not got.get(r.name, True)]
         if broken:
             raise InputError("the values of this run break what the model promises: " + "; ".join(broken))
-        return {r.name: got[r.name] for r in self.plan.results if r.name in got and not r.name.startswith(CHECK_PREFIX)}
+        return {r.name: got[r.name] for r in self.plan.outputs if r.name in got}
 
 
 def launched(

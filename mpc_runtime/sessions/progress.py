@@ -1,4 +1,4 @@
-"""How far a call with many rows is, for somebody who looks at a terminal."""
+"""The progress of a call with many rows, shown on a terminal."""
 
 from __future__ import annotations
 

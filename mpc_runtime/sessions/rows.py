@@ -1,6 +1,6 @@
 """The runs that many rows take, one after the other: each is computed while the next is encoded, shared and sent.
 
-Which rows a run has is `roles/batches.py`'s, whose turn it is the session's.
+`roles/batches.py` decides which rows a run has, the session whose turn it is.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import numpy as np
 
 from ..errors import Error, InputError
 from ..execution.stats import Stats
-from ..plan import CHECK_PREFIX
 from ..roles.batches import Batches
 from ..roles.inputs import ByRole
 from .deployed import Deployment, Numbers
@@ -35,8 +34,8 @@ class Rows:
         self.deployment = deployment
         self._edition = edition
         self._tensors = deployment.given.tensors("run")
-        results = tuple(r for r in deployment.plan.results if not r.name.startswith(CHECK_PREFIX))
-        self.batches = Batches(deployment.plan, self._tensors, results, inputs, deployment.given.stacked)
+        plan = deployment.plan
+        self.batches = Batches(plan, self._tensors, plan.outputs, inputs, deployment.given.stacked)
         self._coming = iter(self.batches)
         self._inputs = inputs
         self._waiting: deque[Numbers] = deque()
@@ -47,7 +46,7 @@ class Rows:
         self.deployment.given.check(self.batches.tensors(self._tensors), self._inputs, "input")
 
     def check_edition(self, edition: int) -> None:
-        """Raises Error when the parameters are others now."""
+        """Raises Error if the parameters have been replaced."""
         if edition != self._edition:
             raise Error("the parameters were replaced while these rows were computed, half of them with the old ones")
 
@@ -75,6 +74,6 @@ class Rows:
         return part
 
     def abandon(self) -> None:
-        """Nobody asks for the runs that are under way."""
+        """Drops the results of the runs that are under way."""
         while self._waiting:
             self.deployment.abandon(self._waiting.popleft())

@@ -1,8 +1,8 @@
 """Who may use a session's connections now: first come, first served, for threads and for asyncio.
 
-A ZeroMQ socket is used by one thread at a time. Whoever wants a session's sockets takes a turn: a thread waits for it
-(`turn`), and what asyncio asks for is done on a thread of its own when its turn has come (`later`), so that a long
-queue takes no threads. The end of a session is known here too, since those who wait have to be told.
+Only one thread at a time may use a ZeroMQ socket, so every use of a session's sockets takes a turn. A thread waits for
+its turn (`turn`). Work for asyncio runs on a thread of its own when its turn comes (`later`), so that a long queue
+needs no threads. The end of a session is recorded here too, because waiting callers must be told.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..limits import WAIT_SECONDS
 __all__ = ["MEND_SECONDS", "Ending", "Turns", "on_a_thread"]
 
 T = TypeVar("T")
-MEND_SECONDS = 0.5  # how often those who wait look whether somebody was interrupted while leaving
+MEND_SECONDS = 0.5  # how often waiting callers check whether one was interrupted while leaving
 
 
 @dataclass(frozen=True)
@@ -35,16 +35,15 @@ class Ending:
     op: str = ""
 
     def error(self) -> Error:
-        """A new error for each who asks: threads do not share one."""
+        """A new error for each caller: threads must not share one."""
         return Error(self.message) if self.peer is None else PeerError(self.message, self.peer, self.op)
 
 
 class _Ticket:
     """A place in the queue of a thread that waits for it.
 
-    `here` is locked as long as the thread is in the queue, by a `with`, which the interpreter opens and closes whatever
-    interrupts it. Everything else about leaving is Python, within which Ctrl-C may come: then `here` tells that a place
-    is nobody's any more.
+    `here` is locked as long as the thread is in the queue. A `with` locks it, which the interpreter closes whatever
+    interrupts it. Ctrl-C may interrupt the rest of leaving the queue; `here` then shows that the place is abandoned.
     """
 
     def __init__(self) -> None:
@@ -54,16 +53,17 @@ class _Ticket:
 
     @property
     def left(self) -> bool:
-        """Whether nobody is in this place any more."""
+        """Whether this place is abandoned."""
         return not self.here.locked()
 
     def call(self) -> bool:
-        """Its turn has come; False when nobody wants it any more. Calling again does nothing."""
+        """Tells it that its turn has come; False if the work was cancelled. Calling again does nothing."""
         self.called.set()
         return True
 
     def end(self, ending: Ending) -> bool:
-        """The session has ended: whoever waits looks why, and leaves. True when nobody will."""
+        """Tells it that the session has ended. True if it must be removed from the queue, False if it leaves by
+        itself."""
         self.called.set()
         return False
 
@@ -121,7 +121,7 @@ class _Later(_Ticket):
 
 
 class Turns:
-    """The queue of a session. patience: seconds that a caller waits at most for those before it."""
+    """The queue of a session. patience: seconds that a caller waits at most for the callers before it."""
 
     def __init__(self, patience: float = WAIT_SECONDS) -> None:
         self.patience = patience
@@ -143,7 +143,7 @@ class Turns:
         return os.getpid() != self._process
 
     def check(self) -> None:
-        """Raises why the session cannot be used, if it cannot. Called again and again by whoever has the turn."""
+        """Raises the reason if the session cannot be used. The holder of the turn calls it repeatedly."""
         if self.elsewhere:
             raise Error(
                 f"this session belongs to process {self._process}, of which this one is a fork: a process needs a "
@@ -153,11 +153,11 @@ class Turns:
             raise self._ending.error()
 
     def end(self, ending: Ending) -> None:
-        """Ends the session for those who wait, and for whoever has the turn at its next look. The first reason
+        """Ends the session: for waiting callers now, for the holder of the turn at its next `check`. The first reason
         stays."""
         with self._guard:
             if self._ending is not None:
-                return  # whoever is in the queue now waits for its turn to close
+                return  # those in the queue now wait for their turn to close
             self._ending = ending
             for ticket in list(self._queue)[1:]:
                 if ticket.end(self._ending):
@@ -165,10 +165,14 @@ class Turns:
 
     # -- the queue ------------------------------------------------------------------------------------------------
 
+    def __len__(self) -> int:
+        """How many are in the queue, with the one that has its turn."""
+        with self._guard:
+            return len(self._queue)
+
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Waits for the turn of this thread, and has it. Raises Error after `patience`, or when the session has
-        ended."""
+        """Waits for this thread's turn and holds it. Raises Error after `patience`, or when the session has ended."""
         self.check()
         ticket = _Ticket()
         with ticket.here:
@@ -183,7 +187,7 @@ class Turns:
 
     @contextmanager
     def last(self, seconds: float) -> Iterator[bool]:
-        """A turn after the session has ended: True when it has come within so many seconds."""
+        """A turn after the session has ended: True if it came within so many seconds."""
         ticket = _Ticket()
         with ticket.here:
             try:
@@ -193,7 +197,7 @@ class Turns:
                 self.leave(ticket)
 
     def later(self, work: Callable[[], T]) -> Future[T]:
-        """Does `work` on another thread when its turn has come. Until then the future may be cancelled."""
+        """Runs `work` on another thread when its turn comes. Until then the future can be cancelled."""
         ticket = _Later(self, work)
         self.check()
         self._join(ticket)
@@ -208,9 +212,7 @@ class Turns:
 
     def too_late(self) -> Error:
         """What to raise when `patience` is over."""
-        with self._guard:
-            before = len(self._queue)
-        return Error(f"other calls of this session have kept it busy for {self.patience:g} s; {before} are waiting")
+        return Error(f"other calls of this session have kept it busy for {self.patience:g} s; {len(self)} are waiting")
 
     def _join(self, ticket: _Ticket) -> None:
         if self.mine:
@@ -228,7 +230,7 @@ class Turns:
         return True
 
     def leave(self, ticket: _Ticket) -> None:
-        """Gives up a place, and with it the turn if it had it. Leaving again does nothing."""
+        """Gives up a place, and the turn if the place has it. Leaving again does nothing."""
         if self.elsewhere:
             return
         with self._guard:
@@ -237,15 +239,15 @@ class Turns:
         self.mend()
 
     def mend(self) -> None:
-        """Sees to it that the first one in the queue knows. Those who wait do it now and then, as an interrupt may have
-        kept somebody from it."""
+        """Drops abandoned places and tells the first caller in the queue that its turn has come. Waiting callers do
+        this from time to time, because an interrupt may have kept the caller before them from doing it."""
         with self._guard:
             while self._queue and (self._queue[0].left or not self._queue[0].call()):
                 self._queue.popleft()
 
 
 def on_a_thread(work: Callable[[], T]) -> Future[T]:
-    """Does `work`, which may block, on a thread of its own."""
+    """Runs `work`, which may block, on a thread of its own."""
     future: Future[T] = Future()
 
     def do() -> None:

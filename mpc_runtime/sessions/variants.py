@@ -1,8 +1,8 @@
 """In which batches a session computes many rows: with the plan it was given, or with one compiled for another `batch`.
 
 A run has a fixed part (its rounds) and a part for each row, so a plan for one row is slow for thousands, and one for
-thousands is slow for one. A local session starts servers of its own for a better batch, once the time that this saves
-is what the start takes; it keeps a few. A connected session uses what is deployed, and says once what would be better.
+thousands is slow for one. A local session starts more servers for a better batch once this saves more time than the
+start takes; it keeps a few. A connected session uses what is deployed, and says once what would be better.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ..analysis.cost import Cost, cost
 from ..errors import Error, PerformanceWarning
-from ..plan import CHECK_PREFIX, Plan
+from ..plan import Plan
 from ..roles.batches import BATCH
 from .deployed import Deployment
 from .rows import Rows
@@ -42,7 +42,7 @@ class Variants:
 
     compile: a batch -> the plan that computes each row as the base's does; None where rows would mean something else,
     Error when it cannot be compiled. start: starts servers of a plan; not given for a connected session. alive: raises
-    why the session has ended, if it has.
+    the reason if the session has ended.
     """
 
     def __init__(
@@ -62,13 +62,14 @@ class Variants:
         self._users: weakref.WeakKeyDictionary[Rows, Deployment] = weakref.WeakKeyDictionary()
 
     def best(self, rows: int) -> Deployment:
-        """Where to compute so many rows. Starts servers when it pays, and does without when that fails."""
+        """Where to compute so many rows. Starts servers if that saves time, and uses those it has if the start
+        fails."""
         size = self._size(self.base)
-        if not size or any(BATCH not in r.dims for r in self.base.plan.results if not r.name.startswith(CHECK_PREFIX)):
+        if not size or any(BATCH not in r.dims for r in self.base.plan.outputs):
             return self.base  # rows meet: there is one right batch
-        here = min(self.all, key=lambda deployment: self._seconds(rows, self._size(deployment)))
-        wanted = min(self._sizes(rows), key=lambda size: self._seconds(rows, size))
-        taken, less = self._seconds(rows, self._size(here)), self._seconds(rows, wanted)
+        here = min(self.all, key=lambda deployment: self.seconds(rows, self._size(deployment)))
+        wanted = min(self._sizes(rows), key=lambda size: self.seconds(rows, size))
+        taken, less = self.seconds(rows, self._size(here)), self.seconds(rows, wanted)
         if self._compile is not None and less < BETTER * taken:
             self._lost += taken - less
             if self._lost >= START_SECONDS:
@@ -80,7 +81,7 @@ class Variants:
         return here
 
     def use(self, rows: Rows, deployment: Deployment) -> None:
-        """These rows are computed there: it stays as long as they do."""
+        """Records that these rows are computed there: the deployment is kept as long as they exist."""
         self._users[rows] = deployment
 
     def close(self) -> None:
@@ -129,10 +130,10 @@ class Variants:
 
     def _advise(self, rows: int, size: int) -> None:
         base = self._size(self.base)
-        times = self._seconds(rows, base) / self._seconds(rows, size)
+        times = self.seconds(rows, base) / self.seconds(rows, size)
         warnings.warn(
             f"{rows} rows take {-(-rows // base)} runs of the plan, which is compiled for a batch of {base}; compiled "
-            f"and deployed with `--dim batch={size}` they would take about {times:.0f} times less time",
+            f"and deployed with `--dim batch={size}` they would be about {times:.0f} times faster",
             PerformanceWarning,
             stacklevel=_outside(),
         )
@@ -152,14 +153,14 @@ class Variants:
         c = self._cost
         return (c.online_bytes + c.offline_bytes + c.client_bytes) / self._size(self.base)
 
-    def _seconds(self, rows: int, size: int) -> float:
+    def seconds(self, rows: int, size: int) -> float:
         """About how long so many rows take in batches of this size. A run overlaps with the encoding and the dealing of
         the next one; nothing hides those of the first."""
         batch = size * self._row_bytes * BYTE_SECONDS
         return -(-rows // size) * (RUN_SECONDS + self._cost.rounds * ROUND_SECONDS + batch) + batch
 
     def _sizes(self, rows: int) -> Iterator[int]:
-        """Batches worth thinking of: four to a doubling, so that little is filled up and few plans serve any number of
+        """Batches worth considering: four per doubling, so that little is filled up and few plans serve any number of
         rows."""
         size, step = 1, 1
         while True:
@@ -188,7 +189,7 @@ def free_memory() -> float:
 def _outside() -> int:
     """How many frames above the caller's the code lies that called the package."""
     frame, levels = sys._getframe(1), 1
-    package = str(Path(__file__).parent)
+    package = str(Path(__file__).parents[1])
     while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
         frame, levels = frame.f_back, levels + 1
     return levels

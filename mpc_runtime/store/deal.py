@@ -26,7 +26,8 @@ from ..analysis.units import human
 from ..errors import InputError, MaterialError
 from ..execution.dealer import DealerExecutor
 from ..execution.keys import SEED_BYTES, SeedChain
-from ..plan import Plan, Procedure
+from ..plan import Plan
+from ..procedure import Procedure
 from .data import TAG_KEY_BYTES, DataWriter, Record, sync_folder
 from .faults import disk_faults
 from .ledger import PARTIES, Dealing, Identity, Ledger

@@ -1,4 +1,4 @@
-"""What executors and servers see of the outside: small interfaces, and nothing of sockets, threads or files.
+"""How executors and servers see the outside: small interfaces, without sockets, threads or files.
 
 A plan fixes the length of every message, so what these move carries no shape, type or name: the reader states how
 many bytes it expects, and anything else is the peer's fault (`PeerError`).
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import numpy as np
 
 if TYPE_CHECKING:
-    from .link import Message
+    from .messages import Message
 
 __all__ = ["Buffer", "Channel", "DealtRecords", "PartyChannel", "RecordSink", "Records", "Sink", "Source", "as_bytes"]
 
@@ -54,6 +54,9 @@ class Sink(Protocol):
 class PartyChannel(Channel, Protocol):
     """The same with what the parties say to each other between executions."""
 
+    execution: int
+    """The one that is in progress: what is sent belongs to it, and what is received must."""
+
     def control(self) -> Message | None:
         """The next control message, if one has arrived."""
 
@@ -90,13 +93,13 @@ class RecordSink(Sink, Protocol):
         """A record of `procedure`; indices rise."""
 
     def flush(self) -> None:
-        """Lets go of what was gathered, as nothing more may come for a while."""
+        """Sends what was gathered, because nothing more may come for a while."""
 
     def end(self, seconds: float, written: int) -> None:
         """The record is complete: the dealer's time for it, and its bytes for both parties."""
 
     def drop(self) -> None:
-        """The record is abandoned; the party passes over what has left of it."""
+        """The record is abandoned; the party skips what was sent of it."""
 
     def credit(self, message: Message) -> None:
         """Takes note of what the party has read."""

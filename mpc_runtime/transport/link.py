@@ -1,232 +1,161 @@
-"""Messages on a socket, and the connection that a machine makes to hear from a server.
+"""What one server has with another: a call to its front, a stream from it, and a stream to it.
 
-A message is either *control* (a JSON object, with payload frames behind it) or *data* (a buffer of known length). What
-a machine says to a server, and what a client hears, travels over CURVE; a server that is linked to another hears it on
-a second, sealed connection (`stream.py`). A dead server is noticed by its closed connection, a stopped one by ZeroMQ's
-heartbeats, both within `DEATH_SECONDS`. Who is linked to whom is `node.py`'s business.
+What the other says arrives on its stream, in order: control messages and pieces of data. Its end is noticed on the
+stream, its death and its silence on the call too, which the thread of our front watches while we compute. Who is linked
+to whom is `node.py`'s business.
 """
 
 from __future__ import annotations
 
-import json
-import struct
-import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import zmq
+from typing import Any, TypeAlias
 
 from ..errors import MaterialError, PeerError
-from .channel import Buffer, as_bytes
-from .curve import TICKET_BYTES, KeyPair
-from .sealed import KEY_BYTES
-from .socket import Frames, configure, identify, receive
-from .stream import Stream
+from .call import Call, relayed
+from .messages import BODY_BYTES, SEED_BYTES, Dialect, Message, encode, read
+from .sealed import CONTROL, END, MORE, PART
+from .stream import Inlet, Outlet, StreamEnded
 
-__all__ = ["CONTROL", "MATERIAL", "Link", "Message", "is_control", "parse"]
+__all__ = ["Item", "Link", "Piece"]
 
-GLANCE_MS = 200  # how often a machine that waits for another looks whether all are alive
-STREAM_SECONDS = 10.0  # for a server that has invited us to its second address to be there
-BODY_BYTES = 4 << 20  # JSON of a message between machines: grows with the number of roles and results
-MATERIAL = "material"  # the `error` of a refusal or farewell that is a MaterialError for whoever hears it
-CONTROL = b"\0"  # the first frame of a control message over CURVE
-
-_LINK_EVENTS = zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+CONTROL_BYTES = BODY_BYTES + SEED_BYTES  # of a control message between servers
+CONTROL_PARTS = 2
 
 
 @dataclass(frozen=True)
-class Message:
-    """A control message: who sent it (by key), the way back, and what it says."""
+class Piece:
+    """Some data: a message, or what of it came in one frame. execution: the one that it belongs to."""
 
-    sender: str
-    route: bytes
-    body: dict[str, Any]
-    payload: Sequence[memoryview] = ()
-
-    @property
-    def kind(self) -> str:
-        return str(self.body.get("kind"))
+    data: memoryview
+    execution: int
+    first: bool
+    more: bool
+    """Whether the message goes on in the next piece."""
 
 
-def is_control(frames: Frames) -> bool:
-    """Whether these are the frames of a control message."""
-    return len(frames) > 1 and len(frames[0]) == len(CONTROL) and frames[0].bytes == CONTROL
-
-
-def parse(sender: str, route: bytes, parts: Sequence[memoryview], most: int = BODY_BYTES) -> Message:
-    """The control message of these parts, a body of `most` bytes at most and the payload; PeerError, the sender's
-    fault, when it is malformed."""
-    try:
-        if len(parts[0]) > most:
-            raise ValueError(f"{len(parts[0])} bytes, where at most {most} are expected")
-        body = json.loads(bytes(parts[0]))
-        if not isinstance(body, dict):
-            raise ValueError("no object")
-    except (ValueError, RecursionError) as error:
-        raise PeerError(f"{sender} sent a control message that cannot be read: {error}", sender) from None
-    return Message(sender, route, body, parts[1:])
-
-
-@dataclass(frozen=True)
-class _End:
-    """A socket of ours, where it goes, and what tells of its connection."""
-
-    socket: zmq.Socket[bytes]
-    address: str
-    monitor: zmq.Socket[Any]
-
-    def close(self) -> None:
-        self.socket.disable_monitor()
-        self.monitor.close(linger=0)
-        self.socket.close()
+Item: TypeAlias = "Message | Piece"
 
 
 class Link:
-    """A connection that this machine has made: what the server at the other end says arrives here, in order."""
+    """To the server `name`. dialect: what it may say."""
 
-    def __init__(
-        self, context: zmq.Context[Any], name: str, address: str, keys: KeyPair, server_key: str, stream: str = ""
-    ) -> None:
-        """stream: the address of the server's second socket, where it is not the one that the server will name."""
+    def __init__(self, name: str, call: Call, dialect: Dialect) -> None:
         self.name = name
-        self.address = address
-        self.welcomed = False
+        self.call = call
         self.failure: PeerError | MaterialError | None = None
-        self._context = context
-        self._stream_address = stream
-        self._stream: Stream | None = None
-        self._invited = 0.0
-        self._ends: list[_End] = []
-        self._socket: zmq.Socket[bytes] = context.socket(zmq.DEALER)
-        configure(self._socket, address)
-        identify(self._socket, keys)
-        self._socket.curve_serverkey = server_key.encode()
-        self._open(self._socket, address)
-        self._socket.connect(address)
-
-    def _open(self, socket: zmq.Socket[bytes], address: str) -> None:
-        socket.rcvtimeo = GLANCE_MS
-        socket.reconnect_ivl, socket.reconnect_ivl_max = 50, 1000
-        self._ends.append(_End(socket, address, socket.get_monitor_socket(_LINK_EVENTS)))
+        self.inlet: Inlet | None = None
+        self.outlet: Outlet | None = None
+        self._dialect = dialect
+        self._ahead: deque[Item] = deque()
+        self.ahead_bytes = 0
+        """Bytes of data that were read ahead of who asks for them."""
+        self._parts: list[list[memoryview]] = []  # of the control message in hand
+        self._parts_bytes = 0
+        self._goes_on = False  # whether the data message in hand does
 
     @property
-    def heard(self) -> zmq.Socket[bytes]:
-        """Where the server's next message arrives."""
-        return self._ends[-1].socket
+    def address(self) -> str:
+        return self.call.address
 
-    @property
-    def monitors(self) -> list[zmq.Socket[Any]]:
-        """What becomes of our connections to the server."""
-        return [end.monitor for end in self._ends]
+    def next(self) -> Item | None:
+        """The next control message or piece of data; None when nothing has arrived. Farewells are kept for `check`."""
+        if not self._ahead:
+            return self._take()
+        item = self._ahead.popleft()
+        if isinstance(item, Piece):
+            self.ahead_bytes -= item.data.nbytes
+        return item
 
-    def say(self, body: Mapping[str, Any], *payload: Buffer) -> None:
-        """Sends a control message to the server, or keeps it until the connection is there; PeerError when it has ended
-        for good."""
-        frames: list[Any] = [CONTROL, json.dumps(body).encode(), *map(as_bytes, payload)]
-        try:
-            self._socket.send_multipart(frames, zmq.NOBLOCK, copy=False)
-        except zmq.Again:
-            raise PeerError(f"{self.name} is gone: nothing can be sent to {self.address}", self.name) from None
+    def read_ahead(self, most: int) -> None:
+        """Takes what has arrived, up to so many bytes of data, for `next`."""
+        while self.ahead_bytes < most and self.failure is None and (item := self._take()) is not None:
+            self._ahead.append(item)
+            if isinstance(item, Piece):
+                self.ahead_bytes += item.data.nbytes
 
-    def next(self, *, wait: bool = False) -> Message | memoryview | None:
-        """The next control message, or the bytes of the next data message; None when nothing has arrived.
+    def has_room(self, most: int) -> bool:
+        """Whether `read_ahead` would take something."""
+        return self.ahead_bytes < most and self.failure is None
 
-        wait: sleep for up to GLANCE_MS first. For one socket that is quicker than a poll of several.
-        Farewells are kept for `check`, and neither they nor probes are handed on.
-        """
-        while (item := self._receive(0 if wait and self.failure is None else zmq.NOBLOCK)) is not None:
-            if not isinstance(item, Message):
-                return item
-            if item.kind == "refused":
-                self.failure = self.failure or _refusal(self.name, item.body)
-            elif item.kind == "failed":
-                self.failure = self.failure or _relayed(self.name, item.body)
-            elif item.kind != "probe":
-                return item
+    def _take(self) -> Item | None:
+        while self.inlet is not None and self.failure is None:
+            try:
+                frame = self.inlet.take()
+            except StreamEnded:
+                self.failure = PeerError(f"{self.name} is gone: its connection to {self.address} was lost", self.name)
+                return None
+            except PeerError as error:
+                self.failure = error
+                raise
+            if frame is None:
+                return None
+            head, piece = frame
+            if head.flags & END:
+                self.failure = PeerError(f"{self.name} is gone: it has ended", self.name)
+            elif head.flags & CONTROL:
+                message = self._collect(head.flags, piece)
+                if message is not None:
+                    return message
+            else:
+                return self._piece(head.flags, head.execution, piece)
         return None
 
-    def _receive(self, flags: int) -> Message | memoryview | None:
-        """The next message, whatever it is."""
-        if self._stream is None:
-            return self._receive_curve(flags)
-        received = self._stream.receive(flags)
-        if received is None:
+    def _piece(self, flags: int, execution: int, data: memoryview) -> Piece:
+        first = bool(flags & PART)
+        if first == self._goes_on or self._parts:
+            raise self._out_of_place()
+        self._goes_on = bool(flags & MORE)
+        return Piece(data, execution, first, self._goes_on)
+
+    def _collect(self, flags: int, piece: memoryview) -> Message | None:
+        """The control message that ends with this frame; None when it goes on, or was a farewell."""
+        if flags & PART:
+            self._parts.append([])
+        self._parts_bytes += piece.nbytes
+        if not self._parts or self._goes_on or len(self._parts) > CONTROL_PARTS or self._parts_bytes > CONTROL_BYTES:
+            raise self._out_of_place()
+        self._parts[-1].append(piece)
+        if flags & MORE:
             return None
-        control, parts = received
-        return parse(self.name, b"", parts) if control else parts[0]
+        parts, self._parts, self._parts_bytes = self._parts, [], 0
+        message = read(self.name, 0, [_joined(pieces) for pieces in parts], self._dialect)
+        if message.kind != "failed":
+            return message
+        self.failure = relayed(self.name, message.body)
+        return None
 
-    def _receive_curve(self, flags: int) -> Message | memoryview | None:
-        frames = receive(self._socket, flags)
-        if frames is None:
-            return None
-        parts = [frame.buffer for frame in frames]
-        return parse(self.name, b"", parts[1:]) if is_control(frames) else parts[0]
+    def _out_of_place(self) -> PeerError:
+        error = self.failure = PeerError(f"{self.name} sent a frame out of place, or too much at once", self.name)
+        return error
 
-    def greeted(self) -> bool:
-        """Whether the server has welcomed us. Its welcome is the first thing that it says: to another server on the
-        stream to which it invites."""
-        while not self.welcomed and self.failure is None:
-            item = self._receive(zmq.NOBLOCK)
-            if item is None and self._stream is not None:
-                item = self._receive_curve(zmq.NOBLOCK)  # it may fail before we have come to the stream
-            if item is None:
-                break
-            self._hear_greeting(item)
-        late = self._stream is not None and time.monotonic() > self._invited + STREAM_SECONDS
-        if late and not self.welcomed and self.failure is None:
-            self.failure = PeerError(
-                f"{self.name} answers at {self.address}, but not at {self._stream_address}, where it sends its data: "
-                "is that port open?",
-                self.name,
-            )
-        return self.welcomed
+    # -- what we say ----------------------------------------------------------------------------------------------
 
-    def _hear_greeting(self, item: Message | memoryview) -> None:
-        kind = item.kind if isinstance(item, Message) else ""
-        if isinstance(item, Message) and kind == "invitation" and self._stream is None:
-            self._accept(item)
-        elif kind == "welcome":
-            self.welcomed = True
-        elif isinstance(item, Message) and kind == "failed":
-            self.failure = _relayed(self.name, item.body)
-        else:
-            body = item.body if isinstance(item, Message) else {}
-            self.failure = PeerError(str(body.get("message", f"{self.name} did not welcome us")), self.name)
+    def say(self, body: Mapping[str, Any], payload: Sequence[memoryview] = ()) -> None:
+        """Sends a control message."""
+        self._way().send([memoryview(encode(body)), *payload], control=True)
 
-    def _accept(self, invitation: Message) -> None:
-        """Opens the stream: from here on, all that the server says arrives there."""
-        port = invitation.body.get("port")
-        sizes = [len(part) for part in invitation.payload]
-        if not isinstance(port, int) or not 0 < port < 1 << 16 or sizes != [TICKET_BYTES, KEY_BYTES]:
-            raise PeerError(f"{self.name} sent an invitation that cannot be read", self.name)
-        address = self._stream_address or f"{self.address.rpartition(':')[0]}:{port}"
-        self._stream_address, self._invited = address, time.monotonic()
-        ticket, key = map(bytes, invitation.payload)
-        self._stream = Stream(self._context, self.name, address, ticket, key)
-        self._open(self._stream.socket, address)
-        try:
-            self._stream.connect()
-        except zmq.ZMQError as error:
-            self.failure = PeerError(f"{self.name}'s address {address} is not valid: {error.strerror}", self.name)
+    def send(self, data: memoryview, execution: int) -> None:
+        """Sends data of an execution."""
+        self._way().send([data], control=False, execution=execution)
+
+    def _way(self) -> Outlet:
+        if self.outlet is None:
+            raise PeerError(f"{self.name} has not been met", self.name)
+        return self.outlet
+
+    # -- what becomes of it ---------------------------------------------------------------------------------------
 
     def check(self, at: object, *, drain: bool = False) -> None:
-        """Raises what has happened to the server at the other end, if anything has.
+        """Raises PeerError if something has happened to the server at the other end.
 
-        `drain`: look for a farewell among what has arrived (its cause is the better error), dropping the rest.
+        drain: look for a farewell among what has arrived (its cause is the better error), dropping the rest.
         """
-        while self.failure is None and (told := [end for end in self._ends if end.monitor.poll(0)]):
-            end = told[0]
-            (event,) = struct.unpack_from("=H", end.monitor.recv_multipart()[0])
-            if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
-                lost = "accepts each connection only once, and ours was lost"
-                why = "does not accept our key" if end is self._ends[0] else lost
-                self.failure = PeerError(f"{self.name} at {end.address} {why}", self.name)
-            elif self.welcomed:
-                gone = f"{self.name} is gone: its connection to {end.address} was lost"
-                while drain and self.next() is not None:
-                    pass
-                self.failure = self.failure or PeerError(gone, self.name)
+        if self.failure is None and self.call.failure is not None:
+            while drain and self.next() is not None:
+                continue
+            self.failure = self.failure or self.call.failure
         if isinstance(self.failure, MaterialError):
             raise MaterialError(str(self.failure))
         if self.failure is not None:
@@ -234,20 +163,14 @@ class Link:
             raise PeerError(f"{self.failure}{where}", self.failure.peer, self.failure.op or str(at))
 
     def close(self) -> None:
-        for end in self._ends:
-            end.close()
+        """Ends the streams; what was sent has a moment to leave."""
+        if self.outlet is not None:
+            self.outlet.end()
+            self.outlet.close()
+        if self.inlet is not None:
+            self.inlet.close()
+        self.call.close()
 
 
-def _refusal(server: str, body: Mapping[str, Any]) -> PeerError | MaterialError:
-    """Why a server takes nothing more from us."""
-    text = str(body.get("message"))
-    return MaterialError(f"{server}: {text}") if body.get("error") == MATERIAL else PeerError(text, server)
-
-
-def _relayed(reporter: str, body: Mapping[str, Any]) -> PeerError | MaterialError:
-    """The error that another machine ended with; the culprit it names keeps the blame."""
-    if body.get("error") == MATERIAL:
-        return MaterialError(str(body.get("message")))
-    peer, op = str(body.get("peer") or reporter), str(body.get("op") or "")
-    text = str(body.get("message"))
-    return PeerError(text if peer == reporter else f"{text} [reported by {reporter}]", peer, op)
+def _joined(pieces: Sequence[memoryview]) -> memoryview:
+    return pieces[0] if len(pieces) == 1 else memoryview(b"".join(pieces))

@@ -1,50 +1,55 @@
-"""One machine's place in the network: what it listens to, what it is linked to, and who of them is still alive.
+"""One server's place in the network: who may come in, whom it is linked to, and who of them is still alive.
 
-    every server (p0, p1, dealer) has one ROUTER socket (CURVE): others talk to it, and clients are answered, through it
-    whoever wants to hear from a server opens a `Link` to it (DEALER): all that the server says arrives there, in order
-    a server invites other servers to a second socket: what it says to them leaves there, sealed (`stream.py`)
+    each server has a front for the other servers, and a party one for clients (`front.py`)
+    whoever wants to say something to a server calls its front, and is invited to open a stream to it (`stream.py`)
+    between two servers there are two calls and two streams; clients say and hear all over their call
 
-So a machine that waits for one other reads one socket, whatever clients send meanwhile. A link starts with a hello that
-carries protocol version, plan format and plan hash; nothing else is taken from a machine before its hello was
-checked. The name of a sender is the one that belongs to its CURVE key (`curve.py`), never one that it writes itself.
+A connection begins with a hello that carries protocol version, plan format and plan hash; nothing else is taken before
+it was checked. The name of a sender is the one that belongs to the key that it has proved, never one that it writes
+itself.
 
-Leaves the meaning of messages to the machines (`servers/party.py`, `servers/dealer.py`, `roles/client.py`) and a plan's
-byte streams to `records.py`.
+Leaves the meaning of messages to the machines (`servers/party.py`, `servers/dealer.py`) and a plan's byte streams to
+`records.py`. What a client is, is `roles/client.py`'s.
 """
 
 from __future__ import annotations
 
-import json
+import os
+import select
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import zmq
 
-from ..errors import InputError, MaterialError, PeerError
+from ..errors import MaterialError, PeerError
+from .address import ANY_PORT
+from .call import Call
 from .channel import Buffer, as_bytes
-from .curve import Gatekeeper, KeyPair
-from .link import CONTROL, Link, Message, is_control, parse
-from .socket import bind, identify, receive, server_socket
-from .stream import StreamServer
+from .front import Front
+from .guests import Quota, Wake
+from .identity import KeyPair, calling_context
+from .line import Limits
+from .link import Item, Link
+from .messages import CALLER, CLIENT, HOST, SECRET_BYTES, TICKET_BYTES, Dialect, Message
+from .sealed import NO_EXECUTION
+from .stream import Inlet, Keys, Outlet, StreamEnded
 
-__all__ = ["Hello", "Node", "check_loopback", "stream_of"]
+__all__ = ["SERVERS_QUOTA", "Hello", "Node"]
 
-PROTOCOL_VERSION = 2
-CLIENT_BODY_BYTES = 4096  # JSON of a message to a server's ROUTER; hello, submit and withdraw take a few hundred
+PROTOCOL_VERSION = 3
+STREAM_SECONDS = 10.0  # for a server that has invited us to hear from us
 EARLY_AT_ONCE = 64  # messages of clients that are read in a row before the servers have met
-CHOSEN_BY_US = b"\0"  # the first byte of a route that our ROUTER has made up, which it does not use again
-GUESTS_SWEPT = 64  # clients after which those that are gone are looked for
-LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+SERVERS_QUOTA = Quota(Limits(body=1 << 17), connections=8, per_key=2, messages=8)
 
 
 @dataclass(frozen=True)
 class Hello:
-    """What both ends of a link must have in common, and the name of the one who says it."""
+    """What both ends of a connection must have in common, and the name of the one who says it."""
 
     name: str
     plan_hash: str
@@ -53,44 +58,51 @@ class Hello:
     def refusal(self, other: Mapping[str, Any]) -> str:
         """Why a hello from another machine cannot be accepted; empty when it can."""
         for what, mine, theirs in (
-            ("protocol version", PROTOCOL_VERSION, other.get("version")),
-            ("plan format", self.plan_format, other.get("format")),
-            ("plan", self.plan_hash, other.get("plan")),
+            ("protocol version", PROTOCOL_VERSION, other["version"]),
+            ("plan format", self.plan_format, other["format"]),
+            ("plan", self.plan_hash, other["plan"]),
         ):
             if mine != theirs:
-                return f"{self.name} has {what} {mine}, {other.get('name')} has {theirs}; start both from the same plan"
+                return f"{self.name} has {what} {mine}, {other['name']} has {theirs}; start both from the same plan"
         return ""
 
-    def body(self) -> dict[str, Any]:
+    def body(self, nonce: str) -> dict[str, Any]:
         return {
             "kind": "hello",
             "name": self.name,
             "version": PROTOCOL_VERSION,
             "format": self.plan_format,
             "plan": self.plan_hash,
+            "nonce": nonce,
         }
 
 
-def check_loopback(address: str, where: str) -> str:
-    """`host:port` as a ZeroMQ address; `InputError` (with `where` it was written) unless it is on this machine."""
-    host, _, port = address.removeprefix("tcp://").rpartition(":")
-    if not host or not (port.isdigit() and 0 < int(port) < 1 << 16):
-        raise InputError(f"{where}: expected an address such as 127.0.0.1:7100, found {address!r}")
-    if host not in LOOPBACK:
-        raise InputError(
-            f"{where}: {address} is not on this machine; other hosts come in a later version, use 127.0.0.1:{port}"
-        )
-    return f"tcp://{'127.0.0.1' if host == 'localhost' else host}:{port}"
+def new_nonce() -> str:
+    return os.urandom(SECRET_BYTES).hex()
 
 
-def stream_of(server: str) -> str:
-    """The name that a server's second address has in a mapping of addresses, beside its first one's: the server's."""
-    return f"{server}.stream"
+@dataclass
+class _Invited:
+    """A server that was invited to open a stream to us, by the connection on which it said hello."""
+
+    route: int
+    keys: Keys
+    inlet: Inlet | None = None
+
+
+@dataclass
+class _Calling:
+    """A server that we call: what we have told it, and what its invitation was."""
+
+    nonce: str
+    keys: Keys | None = None
+    since: float = 0.0
+    welcomed: bool = False
 
 
 @dataclass
 class Node:
-    """The sockets of one machine. Used from one thread; `close` it in the end."""
+    """The connections of one server. Used from one thread; `close` it in the end."""
 
     hello: Hello
     keys: KeyPair
@@ -98,83 +110,66 @@ class Node:
     """Seconds that a machine may take to answer when it has nothing to compute."""
     context: zmq.Context[Any] = field(default_factory=zmq.Context)
     links: dict[str, Link] = field(default_factory=dict)
-    routes: dict[str, bytes] = field(default_factory=dict)
-    """Machine -> its way back through our ROUTER, after its hello."""
-    guests: dict[bytes, str] = field(default_factory=dict)
-    """Ways back to the clients that have said hello -> their role; those that were refused "", and they are ignored."""
+    guests: dict[int, str] = field(default_factory=dict)
+    """Ways back to the clients that have said hello -> their role."""
     address: str = ""
-    stream_address: str = ""
+    clients_address: str = ""
+    ahead: int = 0
+    """Bytes that are read of a stream before they are asked for."""
     optional: set[str] = field(default_factory=set)
-    """Servers without which this machine goes on: the link to one that is gone is closed, and not in `links` then."""
+    """Servers without which this machine goes on: the link to one that is gone is not in `links` any more."""
 
     def __post_init__(self) -> None:
-        self._router: zmq.Socket[bytes] | None = None
-        self._stream: StreamServer | None = None
-        self._gatekeeper: Gatekeeper | None = None
-        self._limits = (0, 0)
-        self._sweep_at = GUESTS_SWEPT
+        self._alarm, self._bell = Wake(), Wake()
+        self._servers: Front | None = None
+        self._clients: Front | None = None
         self._machines: frozenset[str] = frozenset()
         self._early: deque[Message] = deque()  # clients' messages that came before the servers had met
-        self._pollers: dict[tuple[bool, tuple[str, ...]], zmq.Poller] = {}
+        self._early_each = 0
+        self._invited: dict[str, _Invited] = {}
+        self._calling: dict[str, _Calling] = {}
+        self._met: set[str] = set()
+        self._left: list[Link] = []  # to servers without which we went on
+        self._sending = self._stopped = False
 
     # -- connecting -----------------------------------------------------------------------------------------------
 
-    def listen(
-        self,
-        address: str,
-        machines: Mapping[str, str],
-        roles: Mapping[str, str],
-        limits: tuple[int, int] = (1 << 16, 16),
-    ) -> None:
-        """Binds `address` (a `*` port is chosen by the system; see `self.address`) for these keys -> names only.
-
-        limits: bytes of a frame and number of messages that ZeroMQ takes for us from a connection while we compute. A
-        larger frame ends its connection; behind more messages it stalls, and its heartbeats end it.
-        """
-        self._gatekeeper = Gatekeeper(self.context, {**roles, **machines})
+    def listen(self, machines: Mapping[str, str], address: str = ANY_PORT) -> None:
+        """Takes connections of these servers (public key -> name). See `self.address`."""
         self._machines = frozenset(machines.values())
-        self._limits = limits
-        router = server_socket(self.context, address)
-        identify(router, self.keys)
-        router.curve_server = True
-        router.maxmsgsize, router.rcvhwm = limits
-        self.address = bind(router, self.hello.name, address)
-        self._router = router
+        args = self.hello.name, address, self.keys, machines
+        self._servers = Front(*args, CALLER, SERVERS_QUOTA, self._alarm)
+        self.address = self._servers.address
 
-    def open_stream(self, address: str = "") -> None:
-        """Binds the second address, where what we say to servers leaves; another port of the first one's host if none
-        is given."""
-        assert self._gatekeeper is not None, "listen first"
-        address = address or f"{self.address.rpartition(':')[0]}:*"
-        self._stream = StreamServer(self.context, self._gatekeeper, self.hello.name, address)
-        self.stream_address = self._stream.address
+    def open_to_clients(self, roles: Mapping[str, str], quota: Quota, address: str = ANY_PORT) -> None:
+        """Takes connections of these roles (public key -> name). See `self.clients_address`."""
+        self._early_each = quota.messages
+        self._clients = Front(self.hello.name, address, self.keys, roles, CLIENT, quota, self._bell)
+        self.clients_address = self._clients.address
 
-    def connect(self, name: str, address: str, server_key: str, stream: str = "") -> Link:
-        """Opens the link to a server and says hello; `meet` waits for the answer. stream: as in `Link`."""
-        link = Link(self.context, name, address, self.keys, server_key, stream)
-        link.say(self.hello.body())
-        self.links[name] = link
-        return link
+    def connect(self, name: str, address: str, server_key: str, dialect: Dialect) -> Link:
+        """Begins the link to a server; `meet` waits for the answer. dialect: what it may say on its stream."""
+        nonce = new_nonce()
+        context = calling_context(self.keys, server_key)
+        call = Call(name, address, context, self.hello.body(nonce), HOST, Limits(body=1 << 17))
+        self._calling[name] = _Calling(nonce)
+        self.links[name] = Link(name, call, dialect)
+        self._front().drive(call)
+        return self.links[name]
 
-    def meet(self, machines: Iterable[str], seconds: float, alive: Callable[[], None] = lambda: None) -> None:
-        """Waits until these servers have welcomed us and, if we listen, have said hello; `PeerError` after `seconds`.
-
-        alive: called now and then; may raise what else it knows of the servers.
-        """
+    def meet(self, machines: Iterable[str], seconds: float) -> None:
+        """Waits until these servers have welcomed us and opened their streams to us; `PeerError` after `seconds`."""
         names = tuple(machines)
         until = time.monotonic() + seconds
-        while missing := [n for n in names if not (self.links[n].welcomed and (self._stream is None or n in self.met))]:
-            self.wait(names, listen=True, seconds=0.25)
-            self._pollers.clear()  # links move to their streams
+        while missing := [name for name in names if not (self._calling[name].welcomed and name in self._met)]:
+            self.wait((), listen=True, seconds=0.25)
             for _ in range(EARLY_AT_ONCE):
-                if (message := self._from_router()) is not None:
+                if (message := self._from_clients()) is not None:
                     self._keep_early(message)
-            for machine in self._stream.arrivals() if self._stream else ():
-                self.say(machine, {"kind": "welcome", "name": self.hello.name})
+            self._attend()
             for name in names:
-                self.links[name].greeted()
-                self.links[name].check("the start", drain=True)
-            alive()
+                self._hear_host(self.links[name])
+                self.links[name].check("the start", drain=name in self._met)
             if time.monotonic() > until:
                 where = ", ".join(f"{n} at {self.links[n].address}" for n in missing)
                 raise PeerError(
@@ -183,154 +178,219 @@ class Node:
 
     def _keep_early(self, message: Message) -> None:
         """A client's message that came before the servers had met; a role has no more of them than at other times."""
-        if sum(early.sender == message.sender for early in self._early) < self._limits[1]:
+        if sum(early.sender == message.sender for early in self._early) < self._early_each:
             self._early.append(message)
         else:
             self.refuse(message.route, f"{self.hello.name} waits for other servers; come back when they are there")
 
-    @property
-    def met(self) -> Mapping[str, bytes]:
-        """The servers that have come to our stream, and their routes there."""
-        return self._stream.routes if self._stream else {}
+    # -- being called by servers ----------------------------------------------------------------------------------
+
+    def _attend(self) -> None:
+        """Answers what other servers have said to our front, and takes the streams that they have opened."""
+        front = self._front()
+        while (message := front.receive()) is not None:
+            if message.kind == "hello":
+                self._invite(message)
+        while (stream := front.stream()) is not None:
+            machine, connection = stream
+            if (invited := self._invited.get(machine)) is None:
+                connection.close()  # its invitation has become void
+            else:
+                invited.inlet = Inlet(machine, connection, invited.keys)
+        for machine, guest in list(self._invited.items()):
+            if guest.inlet is not None and self._present(machine, guest, guest.inlet):
+                del self._invited[machine]
+
+    def _invite(self, message: Message) -> None:
+        """Answers another server's hello with the way to open a stream to us. An earlier invitation is void."""
+        front, machine = self._front(), message.sender
+        if machine in self._met:
+            front.refuse(message.route, f"{machine} is connected to {self.hello.name} already")
+            return
+        if refusal := self.hello.refusal(message.body):
+            front.refuse(message.route, refusal)
+            raise PeerError(refusal, machine)
+        self._forget(machine)
+        ticket, secret, session = os.urandom(TICKET_BYTES), os.urandom(SECRET_BYTES), new_nonce()
+        nonces = message.body["nonce"], session
+        keys = Keys.derive(secret, nonces, self.hello.plan_hash, machine, self.hello.name)
+        self._invited[machine] = _Invited(message.route, keys)
+        front.admit(ticket, machine)
+        front.answer(message.route, {"kind": "invitation", "session": session}, ticket, secret)
+
+    def _present(self, machine: str, invited: _Invited, inlet: Inlet) -> bool:
+        """Whether the stream's first frame has come, or its end. With it, the machine is met."""
+        try:
+            if inlet.take() is None:
+                return False
+        except (PeerError, StreamEnded):
+            inlet.close()  # the server at the other end learns it by its call
+            self._front().refuse(invited.route, f"{self.hello.name} cannot open what came on the stream of {machine}")
+            return True
+        if machine in self.links:
+            self.links[machine].inlet = inlet
+            self._met.add(machine)
+            welcome = {"kind": "welcome", "name": self.hello.name, "proof": invited.keys.proof}
+            self._front().answer(invited.route, welcome)
+        return True
+
+    def _forget(self, machine: str) -> None:
+        """An invitation, and what has come of it, are void."""
+        self._front().void(machine)
+        invited = self._invited.pop(machine, None)
+        if invited is not None and invited.inlet is not None:
+            invited.inlet.close()
+
+    # -- calling servers ------------------------------------------------------------------------------------------
+
+    def _hear_host(self, link: Link) -> None:
+        """What a server that we call has answered."""
+        calling = self._calling[link.name]
+        while (message := link.call.next()) is not None:
+            if message.kind == "invitation" and link.outlet is None:
+                ticket, secret = map(bytes, message.payload)
+                nonces = calling.nonce, message.body["session"]
+                calling.keys = Keys.derive(secret, nonces, self.hello.plan_hash, self.hello.name, link.name)
+                calling.since = time.monotonic()
+                link.outlet = Outlet(self.context, link.name, link.address, ticket, calling.keys)
+            elif message.kind == "welcome" and calling.keys is not None:
+                if not calling.keys.proves(message.body["proof"]):
+                    raise PeerError(f"{link.name} does not have the keys of its own invitation", link.name)
+                calling.welcomed = True
+            else:
+                raise PeerError(f"{link.name} sent {message.kind!r} out of place", link.name)
+        if calling.keys and not calling.welcomed and time.monotonic() > calling.since + STREAM_SECONDS:
+            text = f"{link.name} answers at {link.address}, but has not taken the stream to which it invited us"
+            raise PeerError(text, link.name)
 
     # -- talking --------------------------------------------------------------------------------------------------
 
-    def send(self, machine: str, buffer: Buffer) -> None:
-        """Sends a data message to a server that we have met. The buffer may be changed afterwards."""
-        self._send(machine, [as_bytes(buffer)], control=False)
+    def send(self, machine: str, buffer: Buffer, execution: int = NO_EXECUTION) -> None:
+        """Sends data of an execution to a server that we have met. The buffer may be changed afterwards."""
+        self._sending_to(machine, lambda link: link.send(as_bytes(buffer), execution))
 
     def say(self, machine: str, body: Mapping[str, Any], *payload: Buffer) -> None:
         """Sends a control message to a server that we have met."""
-        self._send(machine, [memoryview(json.dumps(body).encode()), *map(as_bytes, payload)], control=True)
+        self._sending_to(machine, lambda link: link.say(body, [as_bytes(part) for part in payload]))
 
-    def _send(self, machine: str, parts: Sequence[memoryview], *, control: bool) -> None:
-        if self._stream is None:
-            raise RuntimeError(f"{self.hello.name} does not listen")
+    def _sending_to(self, machine: str, send: Callable[[Link], None]) -> None:
+        link = self.links[machine]
+        self._sending = True
         try:
-            self._stream.send(machine, parts, control=control)
+            send(link)
         except PeerError:
-            if machine in self.links:
-                self.links[machine].check("", drain=True)  # it may have said why
+            link.check("", drain=True)  # it may have said why
             raise
+        finally:
+            self._sending = False
+            if self._stopped:
+                self._stopped = False
+                raise KeyboardInterrupt
 
     def interrupt(self) -> None:
-        """Raises KeyboardInterrupt, after the message that is being sent: what a signal's handler calls."""
-        if self._stream is None:
+        """Raises KeyboardInterrupt: now, or after the message that is being sent, for a farewell is to follow. It is
+        what a signal's handler calls."""
+        if not self._sending:
             raise KeyboardInterrupt
-        self._stream.interrupt()
+        self._stopped = True
 
-    def answer(self, route: bytes, body: Mapping[str, Any], *payload: Buffer) -> bool:
-        """Sends a control message the way back to whoever has asked; False when it is not there any more."""
-        frames: list[Any] = [route, CONTROL, json.dumps(body).encode(), *map(as_bytes, payload)]
-        try:
-            self._serving().send_multipart(frames, copy=False)
-        except zmq.ZMQError:
-            self.guests.pop(route, None)
-            return False
-        return True
+    def answer(self, route: int, body: Mapping[str, Any], *payload: Buffer) -> bool:
+        """Sends a control message the way back to a client that has asked; False when it is not there any more."""
+        if self._clients is not None and self._clients.answer(route, body, *payload):
+            return True
+        self.guests.pop(route, None)
+        return False
 
-    def refuse(self, route: bytes, message: str, error: str = "") -> None:
-        """Says no to a client, and ignores whatever else comes from its connection. error: MATERIAL, if it is that."""
-        self.answer(route, {"kind": "refused", "message": message, "error": error})
-        self.guests[route] = ""
-        self._sweep()
+    def refuse(self, route: int, message: str, error: str = "") -> None:
+        """Says no to a client, and ends its connection. error: MATERIAL, if it is that."""
+        if self._clients is not None:
+            self._clients.refuse(route, message, error)
+        self.guests.pop(route, None)
 
-    def reply(self, route: bytes, role: str, body: Mapping[str, Any], *payload: Buffer) -> bool:
-        """As `answer`, to a client, if the way back to it is still that of its role."""
+    def reply(self, route: int, role: str, body: Mapping[str, Any], *payload: Buffer) -> bool:
+        """As `answer`, to a client that has said hello as this role."""
         return self.guests.get(route) == role and self.answer(route, body, *payload)
 
-    def reaches(self, route: bytes, role: str) -> bool:
+    def reaches(self, route: int, role: str) -> bool:
         """Whether a client of this role is still at the other end."""
-        return self.reply(route, role, {"kind": "probe"})
+        return self.guests.get(route) == role and self._clients is not None and self._clients.alive(route)
 
     def receive(self) -> Message | None:
-        """The next message to our ROUTER from somebody who has said hello; None when nothing has arrived."""
-        return self._early.popleft() if self._early else self._from_router()
+        """The next message of a client that has said hello; None when nothing has arrived. Servers that call are
+        answered here too."""
+        self._attend()
+        return self._early.popleft() if self._early else self._from_clients()
 
-    def _from_router(self) -> Message | None:
-        if self._router is None:
-            return None
-        while (frames := receive(self._router)) is not None:
-            route, rest = frames[0].bytes, frames[1:]
-            if not rest or not is_control(rest) or self.guests.get(route) == "":
-                continue  # only control messages come this way; there is no one to blame that we could name to a user
-            try:
-                parts = [frame.buffer for frame in rest[1:]]
-                message = parse(str(rest[0].get("User-Id")), route, parts, CLIENT_BODY_BYTES)
-            except PeerError as error:
-                if error.peer in self._machines:
-                    raise
-                self.refuse(route, str(error))
-                continue
+    def _from_clients(self) -> Message | None:
+        while self._clients is not None and (message := self._clients.receive()) is not None:
             if message.kind == "hello":
                 self._greet(message)
-            elif self.guests.get(route) == message.sender or self.routes.get(message.sender) == route:
+            elif self.guests.get(message.route) == message.sender:
                 return message
         return None
 
     def _greet(self, message: Message) -> None:
-        """Answers a hello; a client has one."""
-        machine, route = message.sender in self._machines, message.route
-        if route in self.guests:
+        """Answers a client's hello; it has one."""
+        if message.route in self.guests:
             return
-        refusal = self.hello.refusal(message.body)
-        if message.sender in self.met:
-            refusal = f"{message.sender} is connected to {self.hello.name} already"
-        if not route.startswith(CHOSEN_BY_US):
-            refusal = "a connection may not choose its own name: another could come back under it"
-        if refusal:
-            self.refuse(route, refusal)
-            if machine and message.sender not in self.met:
-                raise PeerError(refusal, message.sender)
+        for route in [route for route, role in self.guests.items() if not self.reaches(route, role)]:
+            del self.guests[route]
+        if refusal := self.hello.refusal(message.body):
+            self.refuse(message.route, refusal)
             return
-        if machine:
-            self._invite(message.sender, route)
-            return
-        self.guests[route] = message.sender
-        self.answer(route, {"kind": "welcome", "name": self.hello.name})
-        self._sweep()
+        self.guests[message.route] = message.sender
+        self.answer(message.route, {"kind": "welcome", "name": self.hello.name})
 
-    def _sweep(self) -> None:
-        """Forgets clients that are gone, now and then."""
-        if len(self.guests) >= self._sweep_at:
-            for guest in list(self.guests):
-                self.answer(guest, {"kind": "probe"})  # which forgets it if it is gone
-            self._sweep_at = max(GUESTS_SWEPT, 2 * len(self.guests))
-
-    def _invite(self, machine: str, route: bytes) -> None:
-        """Answers another server's hello with the way to our stream."""
-        if self._stream is None:
-            raise RuntimeError(f"{self.hello.name} has no stream")
-        port, ticket, key = self._stream.invite(machine)
-        self.routes[machine] = route
-        self.answer(route, {"kind": "invitation", "port": port}, ticket, key)
-
-    def _serving(self) -> zmq.Socket[bytes]:
-        if self._router is None:
+    def _front(self) -> Front:
+        if self._servers is None:
             raise RuntimeError(f"{self.hello.name} does not listen")
-        return self._router
+        return self._servers
 
     # -- waiting --------------------------------------------------------------------------------------------------
 
     def wait(self, links: Iterable[str], *, listen: bool, seconds: float | None) -> None:
-        """Sleeps until one of these links, any link's fate, or (`listen`) a client asks for attention."""
-        key = (listen, tuple(links))
-        poller = self._pollers.get(key)
-        if poller is None:
-            poller = self._pollers[key] = zmq.Poller()
-            sockets = [monitor for link in self.links.values() for monitor in link.monitors]
-            sockets += [self.links[name].heard for name in key[1]]
-            if listen and self._router is not None:
-                sockets.append(self._router)
-            if self._stream is not None and len(self.met) < len(self._machines):
-                sockets.append(self._stream.socket)
-            for socket in sockets:
-                poller.register(socket, zmq.POLLIN)
-        poller.poll(None if seconds is None else max(0, int(seconds * 1000)))
+        """Sleeps until one of these links has something, or any has failed, or (`listen`) a client wants attention.
+        What arrives on other links meanwhile is read ahead."""
+        names = frozenset(links)
+        poller = select.poll()
+        poller.register(self._alarm, select.POLLIN)
+        if listen:
+            poller.register(self._bell, select.POLLIN)
+        for invited in self._invited.values():
+            if invited.inlet is not None:
+                poller.register(invited.inlet, select.POLLIN)
+        others = {}
+        for name, link in self.links.items():
+            if link.inlet is not None and link.failure is None and (name in names or link.has_room(self.ahead)):
+                poller.register(link.inlet, select.POLLIN)
+                if name not in names:
+                    others[link.inlet.fileno()] = link
+        while True:
+            ready = [number for number, _ in poller.poll(None if seconds is None else max(0.0, seconds * 1000))]
+            for number in ready:
+                if number in others:
+                    others[number].read_ahead(self.ahead)
+                elif number == self._alarm.fileno():
+                    self._alarm.clear()
+                elif number == self._bell.fileno():
+                    self._bell.clear()
+            if not ready or any(number not in others or others[number].failure for number in ready):
+                return
+            for number in [number for number in ready if not others[number].has_room(self.ahead)]:
+                poller.unregister(number)
+                del others[number]
+
+    def await_item(self, link: Link, seconds: float) -> Item | None:
+        """The link's next item, which may take so long to come; None when it has not."""
+        item = link.next()
+        if item is None and link.failure is None:
+            self.wait((link.name,), listen=False, seconds=seconds)
+            item = link.next()
+        return item
 
     def check(self, at: object) -> None:
         """Raises the `PeerError` of any link whose server is gone, unless we go on without it."""
-        for name in [name for name in self.links if name in self.optional]:
+        for name in self.optional & self.links.keys():
             with self.without(name):
                 self.links[name].check(at)
         for link in self.links.values():
@@ -339,15 +399,14 @@ class Node:
 
     @contextmanager
     def without(self, name: str) -> Iterator[None]:
-        """What goes wrong within with an optional server closes the link to it, and is no error; whoever operates this
+        """What goes wrong within with an optional server ends the link to it, and is no error; whoever operates this
         machine is told."""
         try:
             yield
         except (PeerError, MaterialError) as error:
             print(f"{self.hello.name} goes on without {name}: {error}", file=sys.stderr, flush=True)
             if name in self.links:
-                self.links.pop(name).close()
-                self._pollers.clear()
+                self._left.append(self.links.pop(name))
 
     # -- leaving --------------------------------------------------------------------------------------------------
 
@@ -356,18 +415,26 @@ class Node:
         where. error: MATERIAL, if it is that.
         """
         body = {"kind": "failed", "peer": peer or self.hello.name, "op": op, "message": message, "error": error}
-        for machine in self.met:
+        for link in self.links.values():
             with suppress(PeerError, MaterialError):
-                self.say(machine, body)
-        for route in [*(r for m, r in self.routes.items() if m not in self.met), *self.guests]:
-            self.answer(route, body)
+                link.say(body)
+        for front in (self._servers, self._clients):
+            if front is not None:
+                front.close(body)
 
     def close(self) -> None:
-        """Closes all sockets; a farewell has `LINGER_MS` to leave. Closing again does nothing."""
-        while self.links:
-            self.links.popitem()[1].close()
-        for socket in (self._router, self._stream):
-            if socket is not None:
-                socket.close()
-        self._router = self._stream = None
+        """Ends all connections; a farewell has a moment to leave. Closing again does nothing."""
+        for front in (self._servers, self._clients):
+            if front is not None:
+                front.close()
+        self._left += self.links.values()
+        self.links.clear()
+        while self._left:
+            self._left.pop().close()
+        for invited in self._invited.values():
+            if invited.inlet is not None:
+                invited.inlet.close()
+        self._invited = {}
         self.context.term()
+        self._alarm.close()
+        self._bell.close()

@@ -1,9 +1,11 @@
-"""A plan's byte streams over ZeroMQ: the channel between the parties, and the material from the dealer.
+"""A plan's byte streams between servers: the channel between the parties, and the material from the dealer.
 
 Material travels as records. A record is a control message `record` (procedure, index), data messages, and a control
-message `dealt` (seconds, bytes). A party takes records in order of their index and drops what it passes over: a
+message `dealt` (seconds, bytes). A party takes records in the order of their indices and drops those it passes over: a
 dropped record is burnt. The dealer may be ahead by `window` bytes per party and `RECORDS_AHEAD` records; parties
-grant new credit as they read.
+grant new credit as they read, and read no more than the window ahead, whatever a dealer sends.
+
+Data belongs to an execution, which its sender names in every frame; data of another one is the sender's fault.
 """
 
 from __future__ import annotations
@@ -16,21 +18,25 @@ from typing import Any
 import numpy as np
 
 from ..errors import MaterialError, PeerError
+from .call import GLANCE_SECONDS
 from .channel import Buffer, as_bytes
-from .link import Link, Message
+from .link import Item, Link, Piece
+from .messages import Message
 from .node import Node
+from .sealed import NO_EXECUTION
 
 __all__ = ["MaterialSink", "MaterialSource", "PeerChannel"]
 
 PATIENCE = 10  # a peer may compute this many times the timeout before it answers; its death is noticed long before
 COALESCE_BYTES = 1 << 19  # small writes of material are gathered into frames of about this size
 CREDIT_SHARE = 4  # credit is granted again when this fraction of the window has been read
+CONTROLS_AHEAD = 1 << 10  # control messages of the other party that wait while we compute: clients leave far fewer
 
 
-def _await(node: Node, link: Link, at: object) -> Message | memoryview:
+def _await(node: Node, link: Link, at: object) -> Item:
     """The next thing that the server at the other end of `link` says."""
     deadline = time.monotonic() + PATIENCE * node.timeout
-    while (item := link.next(wait=True)) is None:
+    while (item := node.await_item(link, GLANCE_SECONDS)) is None:
         node.check(at)
         if time.monotonic() > deadline:
             raise PeerError(
@@ -50,21 +56,41 @@ class PeerChannel:
         self._link = node.links[peer]
         self._peer = peer
         self.controls: deque[Message] = deque()
+        self.execution = NO_EXECUTION
 
     def send(self, buffer: Buffer) -> None:
-        self._node.send(self._peer, buffer)
+        self._node.send(self._peer, buffer, self.execution)
 
     def recv(self, nbytes: int, at: object) -> memoryview:
+        piece = self._piece(at, nbytes)
+        if piece.data.nbytes == nbytes and not piece.more:
+            return piece.data
+        out, filled = np.empty(nbytes, np.uint8).data, 0
         while True:
-            item = _await(self._node, self._link, at)
-            if not isinstance(item, Message):
+            end = filled + piece.data.nbytes
+            if end <= nbytes:
+                out[filled:end] = piece.data
+            filled = end
+            if filled > nbytes or not piece.more:
                 break
+            piece = self._piece(at, nbytes)
+        if filled != nbytes:
+            found = f"more than {nbytes}" if piece.more else f"{filled}"
+            raise self._misfit(f"sent {found} bytes at {at}, where the plan has {nbytes}", at)
+        return out
+
+    def _piece(self, at: object, nbytes: int) -> Piece:
+        """The next data, which is to belong to the execution in progress."""
+        while isinstance(item := _await(self._node, self._link, at), Message):
+            if len(self.controls) >= CONTROLS_AHEAD:
+                raise self._misfit(f"sent {CONTROLS_AHEAD} messages, where the plan has {nbytes} bytes", at)
             self.controls.append(item)
-        if item.nbytes != nbytes:
-            raise PeerError(
-                f"{self._peer} sent {item.nbytes} bytes at {at}, where the plan has {nbytes}", self._peer, str(at)
-            )
+        if item.execution != self.execution:
+            raise self._misfit(f"sent data of execution {item.execution} in execution {self.execution}", at)
         return item
+
+    def _misfit(self, what: str, at: object) -> PeerError:
+        return PeerError(f"{self._peer} {what}", self._peer, str(at))
 
     def control(self) -> Message | None:
         """The next control message, if one has arrived; between executions nothing else may arrive."""
@@ -73,7 +99,7 @@ class PeerChannel:
         item = self._link.next()
         if item is None or isinstance(item, Message):
             return item
-        raise PeerError(f"{self._peer} sent {item.nbytes} bytes of data between executions", self._peer)
+        raise PeerError(f"{self._peer} sent {item.data.nbytes} bytes of data between executions", self._peer)
 
 
 class MaterialSource:
@@ -88,6 +114,8 @@ class MaterialSource:
         self._read = 0
         self._record: tuple[str, int] | None = None
         self._announced: Message | None = None
+        self._index = NO_EXECUTION  # of the record that data is to belong to
+        node.ahead = window
 
     def announced(self, procedure: str) -> int | None:
         """The index of the next record, if it has been announced and is one of `procedure`; does not wait."""
@@ -148,10 +176,18 @@ class MaterialSource:
         item = _await(self._node, self._link, at)
         if isinstance(item, Message):
             raise MaterialError(f"the dealer's record ends too early, at {at}")
-        self._read += item.nbytes
+        return self._counted(item)
+
+    def _counted(self, item: Piece) -> memoryview:
+        """The data of the record in hand, for which credit is granted in time."""
+        if item.execution != self._index:
+            raise PeerError(
+                f"{self._dealer} sent data of record {item.execution} in record {self._index}", self._dealer
+            )
+        self._read += item.data.nbytes
         if self._read >= self._grant_at:
             self._grant(None)
-        return item
+        return item.data
 
     def _announcement(self, at: object) -> Message:
         """The next `record` message."""
@@ -159,15 +195,14 @@ class MaterialSource:
             self._note(_await(self._node, self._link, at))
         return self._announced
 
-    def _note(self, item: Message | memoryview) -> None:
+    def _note(self, item: Item) -> None:
         """Something that arrived between records: an announcement, or a piece of a record passed over."""
-        if not isinstance(item, Message):
-            self._read += item.nbytes
-            if self._read >= self._grant_at:
-                self._grant(None)
+        if isinstance(item, Piece):
+            self._counted(item)
         elif item.kind == "record":
             self._announced = item
-            self._grant(int(item.body["index"]) - 1)
+            self._index = int(item.body["index"])
+            self._grant(self._index - 1)
 
     def _grant(self, used: int | None) -> None:
         """Tells the dealer how many bytes were read since the last time, and which record is done with."""
@@ -186,6 +221,7 @@ class MaterialSink:
         self._small: list[memoryview] = []
         self._small_bytes = 0
         self._ahead_bytes = 0
+        self._index = NO_EXECUTION
         self.used = -1
         """The last record that the party is done with."""
 
@@ -200,10 +236,11 @@ class MaterialSink:
 
     def begin(self, procedure: str, index: int) -> None:
         """Announces a record."""
+        self._index = index
         self._node.say(self._party, {"kind": "record", "procedure": procedure, "index": index})
 
     def end(self, seconds: float, written: int) -> None:
-        """Sends the rest of the record, and that it is one."""
+        """Sends the rest of the record, and its end."""
         self.flush()
         self._node.say(self._party, {"kind": "dealt", "seconds": seconds, "bytes": written})
 
@@ -214,7 +251,7 @@ class MaterialSink:
         whole = self._small[0] if len(self._small) == 1 else memoryview(b"".join(self._small))
         self._ahead_bytes += self._small_bytes
         self._small, self._small_bytes = [], 0
-        self._node.send(self._party, whole)
+        self._node.send(self._party, whole, self._index)
 
     def drop(self) -> None:
         """Forgets what has been gathered, when a record is abandoned."""
@@ -222,6 +259,8 @@ class MaterialSink:
 
     def credit(self, message: Message) -> None:
         """Takes note of what the party has read."""
-        self._ahead_bytes -= int(message.body["bytes"])
+        self._ahead_bytes -= message.body["bytes"]
+        if self._ahead_bytes < 0:
+            raise PeerError(f"{self._party} gave credit for more than it was sent", self._party)
         if message.body["used"] is not None:
-            self.used = max(self.used, int(message.body["used"]))
+            self.used = max(self.used, message.body["used"])

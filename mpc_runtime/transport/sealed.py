@@ -1,34 +1,69 @@
-"""Messages sealed with AES-256-GCM, for the connection on which servers send each other data (`stream.py`).
+"""Frames sealed with AES-256-GCM, for the streams on which servers send each other data (`stream.py`).
 
-A key serves one direction of one connection. Nonces are a counter that both ends keep, so a frame that was altered,
-dropped, repeated or moved does not open. A message is one part (data) or several (control), and travels in frames:
+    sealed bytes (4) | flags (1) | execution (8) | ciphertext, tag (16)
 
-    ciphertext, tag (16 bytes), header (1 byte, authenticated): MORE frames follow | begins a PART | CONTROL
+A key serves one direction of one connection. A frame's nonce is its position, which both ends count, and its head is
+authenticated with it, so that a frame that was altered, dropped, repeated, moved, or taken for another execution does
+not open. A message is one part (data) or several (control), and travels in frames: MORE of them follow, one begins a
+PART, is of a CONTROL message, or is the END, after which nothing comes.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import zmq
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ..errors import PeerError
 
-__all__ = ["FRAME_BYTES", "KEY_BYTES", "SEAL_BYTES", "Opener", "Sealer"]
+__all__ = [
+    "CONTROL",
+    "END",
+    "FRAME_BYTES",
+    "HEAD",
+    "KEY_BYTES",
+    "MORE",
+    "NO_EXECUTION",
+    "PART",
+    "TAG_BYTES",
+    "Head",
+    "Opener",
+    "Sealer",
+]
 
 KEY_BYTES = 32
 TAG_BYTES = 16
-SEAL_BYTES = TAG_BYTES + 1  # tag and header
 FRAME_BYTES = 1 << 20  # larger parts go in frames, so that what was just sealed is still in the cache when it is sent
 NONCE_BYTES = 12
-MORE, PART, CONTROL = 1, 2, 4
-_HEADERS = [bytes([header]) for header in range(8)]
+MORE, PART, CONTROL, END = 1, 2, 4, 8
+FLAGS = MORE | PART | CONTROL | END
+HEAD = struct.Struct(">IBq")
+_BOUND = struct.Struct(">Bq")  # what of the head is authenticated; the length is by itself
+NO_EXECUTION = -1
 
 
-class _Counter:
+@dataclass(frozen=True)
+class Head:
+    """What stands before a frame: bytes of what is sealed, flags, and the execution it belongs to."""
+
+    nbytes: int
+    flags: int
+    execution: int
+
+    @staticmethod
+    def read(sender: str, data: memoryview) -> Head:
+        """PeerError when no frame of ours begins so."""
+        head = Head(*HEAD.unpack_from(data))
+        if not TAG_BYTES <= head.nbytes <= FRAME_BYTES + TAG_BYTES or head.flags > FLAGS:
+            raise PeerError(f"{sender} sent a frame that is none, of {head.nbytes} bytes", sender)
+        return head
+
+
+class _Positions:
     """The nonces of a key, each once."""
 
     def __init__(self) -> None:
@@ -44,23 +79,33 @@ class Sealer:
 
     def __init__(self, key: bytes) -> None:
         self._aead = AESGCM(key)
-        self._nonces = _Counter()
-        self._frame = np.empty(FRAME_BYTES + SEAL_BYTES, np.uint8).data
+        self._positions = _Positions()
+        self._frame = np.empty(HEAD.size + FRAME_BYTES + TAG_BYTES, np.uint8).data
 
-    def frames(self, parts: Sequence[memoryview], *, control: bool) -> Iterator[memoryview]:
+    def frames(
+        self, parts: Sequence[memoryview], *, control: bool, execution: int = NO_EXECUTION
+    ) -> Iterator[memoryview]:
         """The frames of one message. Each is to be sent, by copy, before the next one is asked for: all are sealed in
         the same memory, which stays in the cache."""
         for i, part in enumerate(parts):
             start = 0
             while start == 0 or start < part.nbytes:
                 piece = part[start : start + FRAME_BYTES]
-                header = (PART if start == 0 else 0) | (CONTROL if control else 0)
+                flags = (PART if start == 0 else 0) | (CONTROL if control else 0)
                 start += FRAME_BYTES
-                header |= MORE if start < part.nbytes or i + 1 < len(parts) else 0
-                frame = self._frame[: piece.nbytes + SEAL_BYTES]
-                self._aead.encrypt_into(self._nonces.next(), piece, _HEADERS[header], frame[:-1])
-                frame[-1] = header
-                yield frame
+                flags |= MORE if start < part.nbytes or i + 1 < len(parts) else 0
+                yield self._sealed(piece, flags, execution)
+
+    def end(self) -> memoryview:
+        """The frame after which there are none."""
+        return self._sealed(memoryview(b""), END, NO_EXECUTION)
+
+    def _sealed(self, piece: memoryview, flags: int, execution: int) -> memoryview:
+        nbytes = piece.nbytes + TAG_BYTES
+        frame = self._frame[: HEAD.size + nbytes]
+        HEAD.pack_into(frame, 0, nbytes, flags, execution)
+        self._aead.encrypt_into(self._positions.next(), piece, _BOUND.pack(flags, execution), frame[HEAD.size :])
+        return frame
 
 
 class Opener:
@@ -69,33 +114,16 @@ class Opener:
     def __init__(self, sender: str, key: bytes) -> None:
         self._sender = sender
         self._aead = AESGCM(key)
-        self._nonces = _Counter()
-        self._parts: list[list[memoryview]] = []
+        self._positions = _Positions()
 
-    def open(self, frame: zmq.Frame) -> tuple[bool, list[memoryview]] | None:
-        """Whether it is a control message, and its parts, when `frame` was the last of a message; else None. PeerError
-        when it is not as it was sealed."""
-        sealed = frame.buffer
-        nbytes = len(sealed) - SEAL_BYTES
-        if nbytes < 0 or frame.more or sealed[-1] >= len(_HEADERS):
-            raise self._altered()
-        header = sealed[-1]
-        piece = np.empty(nbytes, np.uint8).data
+    def open(self, head: Head, sealed: memoryview) -> memoryview:
+        """What a frame holds. PeerError when it is not as it was sealed."""
+        piece = np.empty(head.nbytes - TAG_BYTES, np.uint8).data
         try:
-            self._aead.decrypt_into(self._nonces.next(), sealed[:-1], _HEADERS[header], piece)
+            bound = _BOUND.pack(head.flags, head.execution)
+            self._aead.decrypt_into(self._positions.next(), sealed, bound, piece)
         except InvalidTag:
-            raise self._altered() from None
-        if header & PART:
-            self._parts.append([])
-        self._parts[-1].append(piece)
-        if header & MORE:
-            return None
-        parts, self._parts = self._parts, []
-        return bool(header & CONTROL), [_joined(pieces) for pieces in parts]
-
-    def _altered(self) -> PeerError:
-        return PeerError(f"a message of {self._sender} was altered on the way, or one before it was lost", self._sender)
-
-
-def _joined(pieces: Sequence[memoryview]) -> memoryview:
-    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces).data
+            raise PeerError(
+                f"a message of {self._sender} was altered on the way, or one before it was lost", self._sender
+            ) from None
+        return piece

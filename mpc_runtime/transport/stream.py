@@ -1,122 +1,186 @@
-"""The second connection between servers, on which all flows that one says to another once they have met.
+"""The streams on which servers send each other data: one for each direction, sealed under a key of its own.
 
-    p1 -> p0  hello                       CURVE
-    p0 -> p1  invitation, ticket, key     CURVE
-    p1 -> p0  an empty message            stream, let in by the ticket
-    p0 -> p1  welcome, everything else    stream, sealed under the key
+    p0 -> p1  hello, a nonce                                 TLS, at p1's front
+    p1 -> p0  invitation: a nonce, a ticket, a secret        TLS
+    p0 -> p1  ticket, presence                               the stream: TCP to the same port
+    p1 -> p0  welcome, a proof                               TLS
+    p0 -> p1  everything else                                the stream
 
-A `StreamServer` is p0's end of all its streams (a ROUTER), a `Stream` p1's end of one (a DEALER). The key is as secret
-and as authentic as the CURVE connection that told it; the ticket admits one connection, so that a stranger's ends at
-its handshake. Why not CURVE for all: docs/decisions/011.
+The keys are derived from the secret, both nonces, the plan's hash, and who sends to whom. p0 shows by its presence, the
+first sealed frame, that it has them, and p1 by its proof; nothing is sent before. The ticket admits one connection and
+is void afterwards. A stream is never resumed: a new one has a new invitation, and with it new keys.
+
+Who sends has a ZeroMQ socket (STREAM, in ZeroMQ's words), which takes any number of frames without waiting. Who
+receives reads the connection itself, frame by frame, when it wants to: all that it holds is one frame whose tag has not
+been checked. What it does not read stays in the network, and at the sender. Why not ZeroMQ here: docs/decisions/015.
 """
 
 from __future__ import annotations
 
-import os
+import hashlib
+import hmac
+import socket
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import zmq
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from ..errors import PeerError
-from .curve import TICKET_BYTES, TICKET_USER, Gatekeeper
-from .sealed import FRAME_BYTES, KEY_BYTES, SEAL_BYTES, Opener, Sealer
-from .socket import bind, configure, server_socket
+from .front import STREAM_MARK
+from .sealed import FRAME_BYTES, HEAD, KEY_BYTES, NO_EXECUTION, TAG_BYTES, Head, Opener, Sealer
 
-__all__ = ["Stream", "StreamServer"]
+__all__ = ["Inlet", "Keys", "Outlet", "StreamEnded"]
 
-LIMITS = 512, 8  # bytes of a message and messages that the server takes: arrivals, heartbeats
-
-
-def _route(ticket: bytes) -> bytes:
-    """The name under which the holder of a ticket connects, by which it is sent to."""
-    return b"\1" + ticket  # ZeroMQ reserves a first byte of 0
+BUFFER_BYTES = 1 << 16
+LINGER_MS = 500  # for a farewell on the way out
+UNREAD = 2  # pieces that ZeroMQ takes of what comes back on a stream, which is nothing
+_ROUTE = b"out"
+_LABEL = "mpc stream"
 
 
-class StreamServer:
-    """What a server says to other servers leaves here. `routes`: machine -> its route, from when it has arrived."""
+@dataclass(frozen=True)
+class Keys:
+    """Of one stream. data: seals its frames; proof: shows that its receiver has them."""
 
-    def __init__(self, context: zmq.Context[Any], gatekeeper: Gatekeeper, name: str, address: str) -> None:
-        """Binds `address`; InputError, for the server `name`, when that cannot be."""
-        self.routes: dict[str, bytes] = {}
-        self.socket = server_socket(context, address)
-        self.socket.plain_server = True
-        self.socket.maxmsgsize, self.socket.rcvhwm = LIMITS
-        self.address = bind(self.socket, name, address)
-        self._gatekeeper = gatekeeper
-        self._invited: dict[str, bytes] = {}
-        self._sealers: dict[str, Sealer] = {}
-        self._sending = self._stopped = False
+    data: bytes
+    proof: str
 
-    def invite(self, machine: str) -> tuple[int, bytes, bytes]:
-        """The port, a ticket and a key for a machine that has said hello; what an earlier invitation gave is void."""
-        ticket, key = os.urandom(TICKET_BYTES), os.urandom(KEY_BYTES)
-        self._gatekeeper.admit(ticket, machine)
-        self._invited[machine] = _route(ticket)
-        self._sealers[machine] = Sealer(key)
-        return int(self.address.rpartition(":")[2]), ticket, key
+    @staticmethod
+    def derive(secret: bytes, nonces: tuple[str, str], plan_hash: str, sender: str, receiver: str) -> Keys:
+        """nonces: the caller's and the host's, in hexadecimal digits."""
+        info = "\0".join((_LABEL, plan_hash, sender, receiver)).encode()
+        derived = HKDF(SHA256(), 2 * KEY_BYTES, bytes.fromhex(nonces[0] + nonces[1]), info).derive(secret)
+        proof = hmac.new(derived[KEY_BYTES:], b"welcome", hashlib.sha256).hexdigest()
+        return Keys(derived[:KEY_BYTES], proof)
 
-    def arrivals(self) -> list[str]:
-        """The machines that have come since the last call."""
-        arrived = []
-        while self.socket.poll(0):
-            route = self.socket.recv_multipart()[0]
-            for machine, invited in self._invited.items():
-                if route == invited and machine not in self.routes:
-                    self.routes[machine] = route
-                    arrived.append(machine)
-        return arrived
+    def __repr__(self) -> str:
+        return "Keys(…)"
 
-    def send(self, machine: str, parts: Sequence[memoryview], *, control: bool) -> None:
-        """Sends a message without waiting; PeerError when the machine is gone. Buffers may be changed afterwards."""
-        route = self.routes[machine]
-        self._sending = True
-        try:
-            for frame in self._sealers[machine].frames(parts, control=control):
-                self.socket.send(route, zmq.SNDMORE)
-                self.socket.send(frame)
-        except zmq.ZMQError:
-            raise PeerError(f"{machine} is gone: nothing can be sent to it", machine) from None
-        finally:
-            self._sending = False
-            if self._stopped:
-                self._stopped = False
-                raise KeyboardInterrupt
+    def proves(self, proof: str) -> bool:
+        """Whether whoever says this has the keys."""
+        return hmac.compare_digest(self.proof, proof)
 
-    def interrupt(self) -> None:
-        """Raises KeyboardInterrupt: now, or after the message that is being sent, for a farewell is to follow."""
-        if not self._sending:
-            raise KeyboardInterrupt
-        self._stopped = True
+
+class Outlet:
+    """The sending end."""
+
+    def __init__(self, context: zmq.Context[Any], receiver: str, address: str, ticket: bytes, keys: Keys) -> None:
+        """Goes to the server that has invited us."""
+        self._receiver = receiver
+        self._sealer = Sealer(keys.data)
+        self._socket: zmq.Socket[bytes] = context.socket(zmq.STREAM)
+        self._socket.ipv6 = "[" in address
+        self._socket.linger = LINGER_MS
+        self._socket.sndhwm, self._socket.rcvhwm = 0, UNREAD
+        self._socket.reconnect_ivl = -1
+        self._socket.setsockopt(zmq.STREAM_NOTIFY, 0)
+        self._socket.connect_routing_id = _ROUTE
+        self._socket.connect(f"tcp://{address}")
+        self._send(STREAM_MARK + ticket)
+        self.send([memoryview(b"")], control=True)
+
+    def send(self, parts: Sequence[memoryview], *, control: bool, execution: int = NO_EXECUTION) -> None:
+        """Sends a message without waiting; PeerError when the receiver is gone. Buffers may be changed afterwards."""
+        for frame in self._sealer.frames(parts, control=control, execution=execution):
+            self._send(frame)
+
+    def end(self) -> None:
+        """Says that nothing more comes."""
+        with suppress(PeerError):
+            self._send(self._sealer.end())
 
     def close(self) -> None:
-        self.socket.close()
+        self._socket.close()
 
-
-class Stream:
-    """The receiving end."""
-
-    def __init__(self, context: zmq.Context[Any], server: str, address: str, ticket: bytes, key: bytes) -> None:
-        """For the invitation of `server`. `connect` begins it."""
-        self.address = address
-        self.socket: zmq.Socket[bytes] = context.socket(zmq.DEALER)
-        configure(self.socket, address)
-        self.socket.maxmsgsize = FRAME_BYTES + SEAL_BYTES
-        self.socket.plain_username, self.socket.plain_password = TICKET_USER, ticket.hex().encode()
-        self.socket.routing_id = _route(ticket)
-        self._opener = Opener(server, key)
-
-    def connect(self) -> None:
-        """Goes to the server, which learns by an empty message that we are there. zmq.ZMQError for a wrong address."""
-        self.socket.connect(self.address)
-        self.socket.send(b"")
-
-    def receive(self, flags: int) -> tuple[bool, list[memoryview]] | None:
-        """Whether the next message is a control message, and its parts; None: when none has arrived or (flags=0) does
-        within the socket's timeout."""
+    def _send(self, data: bytes | memoryview) -> None:
         try:
-            while (message := self._opener.open(self.socket.recv(flags, copy=False))) is None:
-                continue
-        except zmq.Again:
+            self._socket.send(_ROUTE, zmq.SNDMORE | zmq.NOBLOCK)
+            self._socket.send(data, zmq.NOBLOCK)
+        except zmq.ZMQError:
+            raise PeerError(f"{self._receiver} is gone: nothing can be sent to it", self._receiver) from None
+
+
+class StreamEnded(Exception):
+    """The connection was closed."""
+
+
+class Inlet:
+    """The receiving end, on a connection that has shown its ticket."""
+
+    def __init__(self, sender: str, connection: socket.socket, keys: Keys) -> None:
+        self._sender = sender
+        self._connection = connection
+        self._opener = Opener(sender, keys.data)
+        self._buffer = memoryview(bytearray(BUFFER_BYTES))
+        self._first = self._last = 0  # what of the buffer has arrived and was not taken
+        self._sealed = np.empty(FRAME_BYTES + TAG_BYTES, np.uint8).data
+        self._head: Head | None = None
+        self._got = 0  # bytes of a frame in hand that does not fit in the buffer
+
+    def fileno(self) -> int:
+        return self._connection.fileno()
+
+    def take(self) -> tuple[Head, memoryview] | None:
+        """The next frame; None when it has not arrived. PeerError when it is none or was altered, StreamEnded when no
+        more can come."""
+        while self._head is None:
+            if self._last - self._first >= HEAD.size:
+                self._head = Head.read(self._sender, self._buffer[self._first : self._last])
+                self._first += HEAD.size
+            elif not self._fill():
+                return None
+        head = self._head
+        if self._got or head.nbytes > BUFFER_BYTES:
+            sealed = self._large(head)
+        else:
+            while self._last - self._first < head.nbytes:
+                if not self._fill():
+                    return None
+            sealed = self._buffer[self._first : self._first + head.nbytes]
+            self._first += head.nbytes
+        if sealed is None:
             return None
-        return message
+        self._head, self._got = None, 0
+        return head, self._opener.open(head, sealed)
+
+    def _large(self, head: Head) -> memoryview | None:
+        """A frame that does not fit in the buffer, read to where it is opened."""
+        if not self._got:
+            self._got = self._last - self._first
+            self._sealed[: self._got] = self._buffer[self._first : self._last]
+            self._first = self._last = 0
+        while self._got < head.nbytes:
+            received = self._receive(self._sealed[self._got : head.nbytes])
+            if not received:
+                return None
+            self._got += received
+        return self._sealed[: head.nbytes]
+
+    def _fill(self) -> bool:
+        """Takes what has arrived into the buffer; False when nothing has."""
+        if self._first:
+            left = self._last - self._first
+            self._buffer[:left] = bytes(self._buffer[self._first : self._last])
+            self._first, self._last = 0, left
+        received = self._receive(self._buffer[self._last :])
+        self._last += received
+        return bool(received)
+
+    def _receive(self, room: memoryview) -> int:
+        try:
+            received = self._connection.recv_into(room)
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError:
+            received = 0
+        if not received:
+            raise StreamEnded
+        return received
+
+    def close(self) -> None:
+        self._connection.close()

@@ -36,6 +36,7 @@ def small_network() -> Graph:
         name="small",
         roles=("client", "modeller"),
         dims={"batch": 2},
+        array_roles=(),
         precision=Precision(),
         inputs=(image,),
         params=tuple(params.values()),

@@ -123,7 +123,7 @@ def test_sums_of_products_with_constants_are_right_to_one_step(range_: Range | N
 
 def test_what_has_no_room_for_one_step_says_so() -> None:
     text = f"{HEAD}input x : [200000] from a\ninput z : [200000] from b\noutput m = mean(x + z) to a\n"
-    assert any("right only to" in w.message for w in mpc.compile(text=text).warnings)
+    assert any("accurate only to" in w.message for w in mpc.compile(text=text).warnings)
 
 
 @pytest.mark.parametrize(

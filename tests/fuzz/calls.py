@@ -297,7 +297,7 @@ CALLS: list[Call] = [
     partial(unary, form="abs({0})", meaning=m.absolute),
     partial(unary, form="sign({0})", meaning=m.each_end(np.sign)),
     partial(unary, form="square({0})", meaning=m.square),
-    partial(unary, form="sigmoid({0})", meaning=m.monotone(m._logistic)),
+    partial(unary, form="sigmoid({0})", meaning=m.monotone(m.logistic)),
     partial(unary, form="tanh({0})", meaning=m.monotone(np.tanh)),
     partial(unary, form="exp({0})", meaning=m.monotone(np.exp)),
     partial(unary, form="reciprocal({0})", meaning=m.reciprocal),

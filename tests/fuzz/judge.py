@@ -15,7 +15,8 @@ import numpy as np
 import mpc_runtime as mpc
 from mpc_runtime.encoding.fixed_point import decode
 from mpc_runtime.execution.simulator import Simulator
-from mpc_runtime.plan import CHECK_PREFIX, Plan
+from mpc_runtime.plan import Plan
+from mpc_runtime.plan_file import read
 from tests.fuzz.boxes import Array, Box
 from tests.fuzz.programs import Case
 from tests.machines import KEYS, Run, encoded, run_plan
@@ -66,7 +67,7 @@ def compiled(case: Case) -> Compiled:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             program = mpc.compile(text=case.text, network=case.network, checked=case.checked)
-        return Compiled(case, program, Plan.from_bytes(program.plan.to_bytes()))
+        return Compiled(case, program, read(program.plan.to_bytes()))
     except mpc.CompileError as e:
         kinds = [str(getattr(d, "message", d)).split("`")[0][:40] for d in e.diagnostics if d.severity == "error"]
         raise Finding(f"refused: {'; '.join(kinds)}", str(e), case) from None
@@ -152,7 +153,7 @@ def launched(c: Compiled) -> None:
 
 def judge(c: Compiled, results: Mapping[str, Array], where: str) -> None:
     """Raises a Finding for a result that is missing, of another type or shape, or outside its box."""
-    promises = {name for name in results if name.startswith(CHECK_PREFIX)}
+    promises = results.keys() & {r.name for r in c.program.plan.results if r.promise is not None}
     if results.keys() - promises != c.case.expected.keys():
         raise Finding(f"{where}: results", f"expected {list(c.case.expected)}, found {list(results)}", c.case)
     for name in promises:

@@ -106,7 +106,7 @@ def _bilinear(f: Format, a: Box, b: Box, op: Callable[[Array, Array], Array]) ->
 # -- smooth functions --------------------------------------------------------------------------------------------------
 
 
-def _logistic(x: Array) -> Array:
+def logistic(x: Array) -> Array:
     small = np.exp(-np.abs(x))
     return np.where(x >= 0, 1.0, small) / (1 + small)
 

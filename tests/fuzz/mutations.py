@@ -5,22 +5,13 @@ the compiler did wrong with it: another exception, or an error without a place. 
 
     python -m tests.fuzz.mutations --sources 20000 --seed 1          # all of them, in two processes
     python -m tests.fuzz.mutations --seed 1 --only 4711              # one of them, printed first and made smaller last
-
-Time is processor time, so that a busy machine does not look like a slow compiler.
 """
 
 from __future__ import annotations
 
-import argparse
-import multiprocessing
 import re
-import resource
-import signal
 import sys
-import time
-import traceback
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -30,12 +21,9 @@ import mpc_runtime as mpc
 from compiler.ops import FUNCTIONS, LAYERS
 from dsl import grammar
 from dsl.errors import Diagnostic
+from tests.fuzz import longrun
 
 ROOT = Path(__file__).parents[2]
-SECONDS = 2.0  # of processor time for one source
-MEGABYTES = 1000  # of resident memory
-ADDRESS_SPACE = 3 << 30  # a source that wants more is stopped before the machine feels it
-DOGGED = 30.0  # seconds after which a source is given up
 NAME = "mutated.ppml"
 
 PIECE = re.compile(r"[ \t]+|\n|\w+|\|>|\.\.\.?|\*\*|[<>=!]=|[^\w\s]")
@@ -255,12 +243,8 @@ def finding(case: Case) -> str | None:
         return next(filter(None, (_misplaced(each, case.text) for each in diagnostics)), None)
     except mpc.InputError as refused:
         return f"an input error: {refused}"
-    except _TooSlow:
-        raise
-    except BaseException as crash:
-        last = traceback.extract_tb(crash.__traceback__)[-1]
-        where = f"{Path(last.filename).name}:{last.lineno} {last.name}"
-        return f"{type(crash).__name__} in {where}: {str(crash)[:200]}"
+    except BaseException as error:
+        return longrun.crash(error)
     return next(filter(None, (_misplaced(each, case.text) for each in warnings)), None)
 
 
@@ -305,109 +289,19 @@ def shrunk(case: Case, wrong: Callable[[Case], bool], tries: int = 400) -> Case:
 # -- the long run ------------------------------------------------------------------------------------------------------
 
 
-class _TooSlow(BaseException):
-    """The time of a source is up."""
+def judged(seed: int, number: int) -> str | None:
+    return finding(mutated(seed, number))
 
 
-def _alarm(signum: int, frame: object) -> None:
-    raise _TooSlow
-
-
-def _megabytes() -> float:
-    """The most resident memory that this process ever had."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak / 1e3
-
-
-def measured(case: Case) -> tuple[str | None, float, float]:
-    """The finding with time and memory bounded, the processor seconds, and the process's megabytes."""
-    signal.signal(signal.SIGPROF, _alarm)
-    signal.setitimer(signal.ITIMER_PROF, DOGGED)
-    start = time.process_time()
-    try:
-        found = finding(case)
-    except _TooSlow:
-        found = None
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-    seconds = time.process_time() - start
-    if found is None and seconds > SECONDS:
-        found = f"too slow: {seconds:.1f} s"
-    if found is None and _megabytes() > MEGABYTES:
-        found = f"too much memory: {_megabytes():.0f} MB"
-    return found, seconds, _megabytes()
-
-
-def _share(results: multiprocessing.Queue, seed: int, numbers: list[int]) -> None:
-    """One process's work; it ends early behind a source that left it large."""
-    resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
-    mpc.compile(text="model m role a input x : [1] from a output x to a")  # imports are no source's fault
-    for number in numbers:
-        found, seconds, megabytes = measured(mutated(seed, number))
-        results.put((number, found, seconds, megabytes))
-        if megabytes > MEGABYTES:
-            return
-
-
-def run(seed: int, count: int, processes: int = 2) -> Iterator[tuple[int, str | None, float, float]]:
-    """(number, finding, seconds, megabytes) of each source, in the order in which they are done."""
-    context = multiprocessing.get_context("spawn")
-    waiting = [list(range(first, count, processes)) for first in range(processes)]
-    workers: list[tuple[multiprocessing.process.BaseProcess, multiprocessing.Queue, list[int]]] = []
-    while any(waiting) or workers:
-        while len(workers) < processes and any(waiting):
-            numbers = waiting.pop(next(place for place, each in enumerate(waiting) if each))
-            results: multiprocessing.Queue = context.Queue()
-            worker = context.Process(target=_share, args=(results, seed, numbers), daemon=True)
-            worker.start()
-            workers.append((worker, results, numbers))
-        for entry in list(workers):
-            worker, results, numbers = entry
-            alive = worker.is_alive()
-            while not results.empty():
-                answer = results.get()
-                numbers.remove(answer[0])
-                yield answer
-            if not alive and results.empty():
-                if numbers and worker.exitcode:
-                    yield numbers.pop(0), f"the process died with status {worker.exitcode}", 0.0, 0.0
-                workers.remove(entry)
-                waiting.append(numbers)
-        time.sleep(0.05)
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--sources", type=int, default=20000, help="how many (20000)")
-    parser.add_argument("--seed", type=int, default=1, help="which ones (1)")
-    parser.add_argument("--only", type=int, help="this one alone")
-    parser.add_argument("--processes", type=int, default=2, help="how many at a time (2)")
-    options = parser.parse_args()
-    if options.only is not None:
-        case = mutated(options.seed, options.only)
-        print(case.text, f"\n-- {case.dims}, {case.network}, checked={case.checked}")
-        found, seconds, megabytes = measured(case)
-        print(f"-- {found or 'as it should be'} ({seconds:.2f} s, {megabytes:.0f} MB)")
-        if found is not None and not found.startswith("too "):
-            kind = found.split(":")[0]
-            print(shrunk(case, lambda smaller: (finding(smaller) or "").startswith(kind)).text)
-        return found is not None
-    findings: Counter[str] = Counter()
-    slowest, largest = (0.0, -1), 0.0
-    answers = run(options.seed, options.sources, options.processes)
-    for done, (number, found, seconds, megabytes) in enumerate(answers, 1):
-        if done % 1000 == 0:
-            print(f"{done} sources", flush=True)
-        slowest, largest = max(slowest, (seconds, number)), max(largest, megabytes)
-        if found is not None:
-            findings[found.split(":")[0]] += 1
-            print(f"source {number}: {found}", flush=True)
-    print(f"{options.sources} sources, seed {options.seed}: {sum(findings.values())} findings")
-    for kind, count in findings.most_common():
-        print(f"  {count} x {kind}")
-    print(f"slowest: {slowest[0]:.2f} s of processor time (source {slowest[1]}); largest process: {largest:.0f} MB")
-    return bool(findings)
+def _printed(seed: int, number: int) -> None:
+    """One source, and a smaller one that is answered as wrongly."""
+    case = mutated(seed, number)
+    print(case.text, f"\n-- {case.dims}, {case.network}, checked={case.checked}")
+    found = finding(case)
+    if found is not None:
+        kind = found.split(":")[0]
+        print(shrunk(case, lambda smaller: (finding(smaller) or "").startswith(kind)).text)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(longrun.main(__doc__, judged, "sources", 20000, _printed))

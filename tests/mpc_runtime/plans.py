@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from mpc_runtime.gates import Input, Materialize, MatMul, Open, Reveal, Unmask
-from mpc_runtime.plan import Feed, Kept, Op, Origin, Plan, Procedure, Result, Round, Tensor
+from mpc_runtime.plan import Feed, Options, Origin, Plan, Result, Tensor
+from mpc_runtime.procedure import Kept, Op, Procedure, Round
 from mpc_runtime.registers import Domain, Form, Register
 
 
@@ -44,14 +45,17 @@ def linear(batch: int = 2, wide: int = 3, out: int = 4, *, chain: int = 0, name:
     return Plan(
         name=name,
         version="test",
-        options=(),
+        options=Options("lan", checked=False),
+        bits=64,
+        frac=16,
         roles=("client", "modeller"),
+        array_roles=(),
         dims=(("batch", batch),),
         inputs=(Tensor("x", "client", "int", (batch, wide), ("batch", ""), -1000.0, 1000.0, False),),
         params=(Tensor("w", "modeller", "int", (wide, out), ("", ""), -1000.0, 1000.0, False),),
         feeds=(
-            Feed("x", "client", "run", (batch, wide), source="x", **feed),
-            Feed("w", "modeller", "setup", (wide, out), source="w", **feed),
+            Feed("x", "client", (batch, wide), source="x", **feed),
+            Feed("w", "modeller", (wide, out), source="w", **feed),
         ),
         results=(Result("y", ("client",), "int", (batch, out), ("batch", ""), Domain.WORDS, 64, 0),),
         registers=tuple(registers),
@@ -59,7 +63,6 @@ def linear(batch: int = 2, wide: int = 3, out: int = 4, *, chain: int = 0, name:
             Procedure("setup", False, True, (Kept(1, 1),), opening, (Round((0,), (1,), ()),)),
             Procedure("run", True, False, (), tuple(ops), tuple(rounds)),
         ),
-        leakage=("y to client",),
         constants=(),
         origins=((Origin("w", 1, 1),) * 2, tuple(Origin(f"x @ w, op {i}", 3, 1) for i in range(len(ops)))),
         filename="linear.ppml",

@@ -67,7 +67,7 @@ def test_whoever_waits_for_others_in_vain_is_told_and_takes_its_inputs_back(fold
     program = mpc.compile(folder / "meeting.ppml")
     with (
         mpc.connect(folder / "cluster.toml", program, role="bank", wait=0.5) as session,
-        pytest.raises(mpc.PeerError, match=r"after 0.5 s no run has begun with our inputs: something of bureau"),
+        pytest.raises(mpc.PeerError, match=r"after 0.5 s no run has begun with our inputs: a submission of bureau"),
     ):
         session.run(x=np.ones(3))
     with mpc.connect(folder / "cluster.toml", program, role="bank") as bank, ThreadPoolExecutor() as pool:

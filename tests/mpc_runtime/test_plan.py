@@ -13,6 +13,7 @@ import mpc_runtime as mpc
 from compiler.reading import simulation
 from mpc_runtime.execution.simulator import Simulator
 from mpc_runtime.plan import Plan
+from mpc_runtime.plan_file import read
 from tests.loaded import plan_bytes, stubborn
 from tests.machines import run_plan
 from tests.models_in_memory import all_models, model
@@ -51,7 +52,7 @@ def test_constants_are_the_same_arrays_and_bytes_however_they_are_given(how: str
     plan = plan_of(HOW[how](WORDS.copy()), HOW[how](BITS.copy()), np.asarray(WORDS[0, 1]))
     assert_held(plan, WORDS, BITS, np.asarray(WORDS[0, 1]))
     assert plan.to_bytes() == usual.to_bytes()
-    assert_held(Plan.from_bytes(plan.to_bytes()), WORDS, BITS, np.asarray(WORDS[0, 1]))
+    assert_held(read(plan.to_bytes()), WORDS, BITS, np.asarray(WORDS[0, 1]))
 
 
 def test_constants_are_stored_little_endian() -> None:
@@ -62,7 +63,7 @@ def test_constants_are_stored_little_endian() -> None:
 @pytest.mark.parametrize("place", range(8))
 def test_constants_are_aligned_wherever_the_file_lies(place: int) -> None:
     plan = plan_of(BITS, WORDS)
-    found = Plan.from_bytes(plan_bytes(plan, place))
+    found = read(plan_bytes(plan, place))
     assert_held(found, BITS, WORDS)
     assert found.hash == plan.hash
 
@@ -70,14 +71,14 @@ def test_constants_are_aligned_wherever_the_file_lies(place: int) -> None:
 def test_a_plan_keeps_nothing_of_the_buffer_it_was_read_from(tmp_path: Path) -> None:
     plan = plan_of(WORDS, BITS)
     buffer = bytearray(plan.to_bytes())
-    found = Plan.from_bytes(buffer)
+    found = read(buffer)
     buffer[:] = bytes(len(buffer))
     assert_held(found, WORDS, BITS)
     plan.save(tmp_path / "a.plan")
     with (tmp_path / "a.plan").open("rb") as file:
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         view = memoryview(mapped)
-        found = Plan.from_bytes(view)
+        found = read(view)
         view.release()
         mapped.close()  # an error while anything still shows the file
     assert_held(found, WORDS, BITS)
@@ -93,7 +94,7 @@ def test_a_plan_leaves_the_arrays_that_it_was_given_to_their_owner() -> None:
 def test_a_plan_read_is_the_plan_that_was_written(name: str) -> None:
     """Field by field, types included: what a machine loads has no other numbers than what was compiled."""
     plan = model(name, MODELS[name]).program.plan
-    found = Plan.from_bytes(plan.to_bytes())
+    found = read(plan.to_bytes())
     assert_held(found, *plan.constants)
     for field in fields(Plan):
         if field.name != "constants":

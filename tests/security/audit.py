@@ -17,9 +17,10 @@ import numpy as np
 from mpc_runtime import kernels
 from mpc_runtime.gates import Gate, Open, Planes, Samples, Secret, Words
 from mpc_runtime.gates.base import PURPOSE_MASK, PURPOSE_OUTPUT, PURPOSE_SHARE, stream
-from mpc_runtime.plan import Plan, Procedure
+from mpc_runtime.plan import Plan
+from mpc_runtime.procedure import Procedure
 from mpc_runtime.registers import Domain
-from tests.streams import Pad, Real, stand_in
+from tests.streams import Pad, Real, StandIns
 from tests.traced import KEYS, STAGES, Trace, trace
 
 Array = np.ndarray
@@ -176,10 +177,9 @@ def earlier_pads_only(plan: Plan, procedure: Procedure) -> None:
             made.update(dict.fromkeys(procedure.ops[i].gate.outs, number))
 
 
-def audit(plan: Plan, feeds: Mapping[str, Mapping[str, Array]], prepare: bool = False) -> Audit:
+def audit(plan: Plan, feeds: Mapping[str, Mapping[str, Array]], preprocess: bool = False) -> Audit:
     """Run a plan under audited streams."""
     ledgers = {stage: tuple(Audited(k) for k in keys) for stage, keys in KEYS.items()}
     by_key = {key: ledger for stage, keys in KEYS.items() for key, ledger in zip(keys, ledgers[stage], strict=True)}
-    with stand_in(by_key):
-        run = trace(plan, feeds, prepare=prepare, observe=False)
+    run = trace(plan, feeds, preprocess=preprocess, observe=False, kernels=StandIns(by_key))
     return Audit(plan, run, ledgers)  # type: ignore[arg-type]

@@ -19,7 +19,7 @@ MODELS = dict(all_models())
 @pytest.mark.parametrize("name", MODELS)
 def test_rules_hold_on_whole_models(name: str) -> None:
     m = model(name, MODELS[name])
-    audit(m.program.plan, m.feeds, prepare=True).check()
+    audit(m.program.plan, m.feeds, preprocess=True).check()
 
 
 @pytest.mark.parametrize("name", ["wide relu", "small lenet"])

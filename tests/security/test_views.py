@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pytest
@@ -38,7 +39,7 @@ from mpc_runtime.gates.base import (
 from tests.plans_by_hand import BITS, PLANES, Builder, compare
 from tests.security.broken import BROKEN
 from tests.security.views import NOISE, Protocol, is_uniform, view
-from tests.streams import Scripted, stand_in
+from tests.streams import Scripted, StandIns
 from tests.traced import KEYS, trace
 
 U = np.uint64
@@ -258,6 +259,11 @@ def test_broken_protocols_are_told_apart(name: str) -> None:
     assert any(told)
 
 
+def constant(own: int, feed: str, register: int, x: np.ndarray) -> np.ndarray:
+    """Shares of p0 that are all the same."""
+    return np.full(x.shape, own, U)
+
+
 @pytest.mark.parametrize("l", [1, 5])
 def test_a_result_tells_its_receiver_nothing_but_itself(l: int) -> None:
     """PROTOCOLS section 7: over all words of the pair's stream, the shares take every value with the result's sum."""
@@ -266,8 +272,8 @@ def test_a_result_tells_its_receiver_nothing_but_itself(l: int) -> None:
         b = Builder()
         b.reveal(b.input(np.full(n, 9, U)), ("alice",), l)
         pads = {stream(PURPOSE_OUTPUT, 1): np.arange(n, dtype=U) | (NOISE << U(l))}
-        with stand_in({KEYS["run"][2]: Scripted(KEYS["run"][2], pads)}):
-            t = trace(b.plan(), b.values, seed=lambda feed, register, x, own=own: np.full(x.shape, own, U))  # type: ignore[misc]
+        streams = StandIns({KEYS["run"][2]: Scripted(KEYS["run"][2], pads)})
+        t = trace(b.plan(), b.values, seed=partial(constant, own), kernels=streams)
         first, second = (kernels.unpack(t.outputs[i]["y", "alice"], n, l) for i in (0, 1))
         assert sorted(first) == list(range(n))
         assert np.array_equal(low(first + second, l), np.full(n, 9 % n, U))

@@ -17,7 +17,7 @@ from mpc_runtime.gates.base import PURPOSE_MASK, PURPOSE_SHARE, stream
 from mpc_runtime.plan import Plan
 from mpc_runtime.registers import Domain
 from tests.plans_by_hand import Builder
-from tests.streams import Streams, bit_planes, plane_bits, stand_in
+from tests.streams import StandIns, Streams, bit_planes, plane_bits
 from tests.traced import KEYS, Trace, trace
 
 Array = np.ndarray
@@ -139,8 +139,7 @@ def view(
             return own
         return np.subtract(x, own) if x.dtype == U else x ^ own
 
-    with stand_in(streams):
-        t = trace(plan, b.values, seed=divide, observe=observe)
+    t = trace(plan, b.values, seed=divide, observe=observe, kernels=StandIns(streams))
     seen, width = _received(plan, t, who, kept, top)
     return seen, width, bits, t
 

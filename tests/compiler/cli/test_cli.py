@@ -84,6 +84,20 @@ def test_a_plan_stands_wherever_a_file_does(folder: Path) -> None:
     assert "the plan is damaged" in mpcc(folder, "explain", "broken.plan").stderr
 
 
+def test_verify_says_what_a_plan_reveals_and_whether_it_is_its_source(folder: Path) -> None:
+    assert mpcc(folder, "compile", "credit.ppml", "--dim", "batch=3").returncode == 0
+    said = mpcc(folder, "verify", "credit.plan", "--source", "credit.ppml")
+    assert said.returncode == 0 and "what credit.ppml compiles to" in said.stdout
+    assert "output `score` is revealed to" in said.stdout
+    found = json.loads(mpcc(folder, "verify", "--json", "credit.plan").stdout)
+    assert found["plan"] in said.stdout and found["source"] is None
+    (folder / "other.ppml").write_text(MODEL.replace("output score = x @ w", "output score = x @ w * 2"))
+    other = mpcc(folder, "verify", "credit.plan", "--source", "other.ppml")
+    assert other.returncode == 1 and "the plan is not what other.ppml compiles to" in other.stderr
+    text = mpcc(folder, "verify", "credit.ppml")
+    assert text.returncode == 1 and "not a plan" in text.stderr
+
+
 @pytest.mark.parametrize("weights", [["weights.npz"], ["w=w.npy"]])
 def test_run_on_any_number_of_rows(folder: Path, weights: list[str]) -> None:
     arguments = [part for w in weights for part in ("--param", w)]
@@ -229,7 +243,7 @@ def test_five_terminals(folder: Path, servers: dict[str, subprocess.Popen[str]])
     assert "does not list" in wrong_key.stderr
     busy = mpcc(folder, "party", "1", "credit.ppml")
     assert busy.returncode == 1
-    assert "cluster.toml:8: p1's address" in busy.stderr
+    assert "cluster.toml:9: p1's address" in busy.stderr
     assert mpcc(folder, "doctor", "credit.ppml", "--cluster", "cluster.toml").returncode == 0
 
     servers["p1"].send_signal(signal.SIGTERM)

@@ -28,7 +28,7 @@ from compiler.planning.schedule import schedule
 from mpc_runtime import gates
 from mpc_runtime.execution.simulator import Simulator
 from mpc_runtime.gates import Gate
-from mpc_runtime.plan import Plan
+from mpc_runtime.plan import Options, Plan
 from mpc_runtime.registers import Domain
 from tests.compiler.graphs import leaf
 from tests.traced import KEYS
@@ -89,12 +89,15 @@ class Unit:
         ]
         ops = [*self.e.ops, *ends]
         assigned = assign(Expanded(self.e.drafts, ops, self.e.constants, [], []), set())
-        procedures = tuple(schedule(draft, assigned.registers)[0] for draft in assigned.procedures)
+        procedures = tuple(schedule(each, assigned.registers)[0] for each in assigned.procedures)
         return Plan(
             name="unit",
             version="test",
-            options=(),
+            options=Options("lan", checked=False),
+            bits=64,
+            frac=16,
             roles=(),
+            array_roles=(),
             dims=(),
             inputs=(),
             params=(),
@@ -102,7 +105,6 @@ class Unit:
             results=(),
             registers=tuple(assigned.registers),
             procedures=procedures,
-            leakage=(),
             constants=tuple(self.e.constants),
         )
 

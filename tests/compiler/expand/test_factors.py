@@ -106,4 +106,4 @@ def test_a_product_that_cannot_be_right_to_a_step_says_so() -> None:
     h = unit.held([1], FRAC, (-limit, limit))
     arithmetic.by_constant(unit.x, unit.value((1,), (-limit, limit)), h, np.array([2.0**20 + 1 / 3]))
     (warned,) = unit.x.warnings
-    assert "is right only to" in warned.message and "declare a narrower range" in warned.help
+    assert "is accurate only to" in warned.message and "declare a narrower range" in warned.help

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import pytest
@@ -31,6 +31,7 @@ def test_an_op_that_forgets_a_fact_cannot_be_defined(fact: str) -> None:
         "monotone": False,
         "compares": False,
         "private": False,
+        "sizes": (),
     }
     assert facts.keys() == set(FACTS)
     with pytest.raises(TypeError, match=f"Forgetful does not say its {fact}$"):
@@ -79,6 +80,13 @@ def test_monotone_ops_do_not_decrease(op: type[TensorOp]) -> None:
 def test_what_decreases_does_not_say_it_is_monotone() -> None:
     for name in ("Neg", "Square", "Abs", "Reciprocal"):
         assert (np.diff(OPS[name]().evaluate(X)) < 0).any() and not OPS[name].monotone
+
+
+def test_sizes_are_fields_of_whole_numbers() -> None:
+    found = {(name, each) for name, op in OPS.items() for each in op.sizes}
+    assert found == {("Input", "shape"), ("Reshape", "shape"), ("BroadcastTo", "shape"), ("Slice", "counts")}
+    types = {(name, field.name): str(field.type) for name, op in OPS.items() for field in fields(op)}
+    assert {types[each] for each in found} == {"Shape", "tuple[int, ...]"}
 
 
 def test_moves_round_nothing() -> None:

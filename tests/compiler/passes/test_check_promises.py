@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import mpc_runtime as mpc
-from mpc_runtime.plan import CHECK_PREFIX
+from mpc_runtime.plan import Promise
 from tests.machines import run_plan
 
 MODEL = """model promise
@@ -24,8 +24,10 @@ output q = sigmoid(y) to a
 def test_one_bit_says_whether_the_promise_holds(z: list[float], kept: bool) -> None:
     program = mpc.compile(text=MODEL, checked=True)
     results = run_plan(program.plan, {"x": [2, 2, 0.5], "z": z}).results
-    checks = {name: bool(value) for name, value in results.items() if name.startswith(CHECK_PREFIX)}
-    assert checks == {f"{CHECK_PREFIX}y (line 5) in [-1, 1]": kept}
+    (check,) = [result for result in program.plan.results if result.promise is not None]
+    assert check.promise == Promise("y", 5, -1.0, 1.0, 0) and str(check.promise) == "y (line 5) in [-1, 1]"
+    assert bool(results[check.name]) == kept
+    assert [output.name for output in program.plan.outputs] == ["q"]
     if kept:
         assert np.allclose(results["q"], program.reference({"x": [2, 2, 0.5], "z": z})["q"], atol=1e-3)
 
@@ -80,5 +82,5 @@ def test_promises_on_whole_numbers_and_bits(promise: str, kept: bool) -> None:
     """
     program = mpc.compile(text=text, checked=True)
     results = run_plan(program.plan, {"i": [2, 0], "j": [3, 1] if "+" in promise else [1, 3]}).results
-    (found,) = [bool(value) for name, value in results.items() if name.startswith(CHECK_PREFIX)]
+    (found,) = [bool(results[result.name]) for result in program.plan.results if result.promise is not None]
     assert found == kept

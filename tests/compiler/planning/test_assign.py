@@ -31,8 +31,8 @@ def assigned(unit: Unit, *revealed: int, bits: int = 64, setup: tuple[str, ...] 
 
 
 def gates(found: Assigned, stage: str = "run") -> list[Gate]:
-    (draft,) = (draft for draft in found.procedures if draft.name == stage)
-    return [gate for gate, _ in draft.ops]
+    (each,) = (each for each in found.procedures if each.name == stage)
+    return [gate for gate, _ in each.ops]
 
 
 def kinds(found: Assigned, stage: str = "run") -> Counter[type[Gate]]:
@@ -64,7 +64,7 @@ def test_what_depends_on_parameters_alone_is_done_once() -> None:
     found = assigned(unit, product, setup=("in0",))
     assert kinds(found, "setup") == {Input: 1, Add: 1, Open: 1}
     assert kinds(found)[Input] == 1 == kinds(found)[Mul]
-    (setup,) = (draft for draft in found.procedures if draft.standing)
+    (setup,) = (each for each in found.procedures if each.standing)
     made = {r for gate in gates(found, "setup") for r in gate.outs}
     (kept,) = setup.keeps
     assert kept.made == kept.place and kept.made in made

@@ -10,6 +10,7 @@ from compiler.graph import Kind
 from compiler.pipeline import compile_source
 from compiler.planning.plan import feed_name, origin
 from mpc_runtime.gates import Input, Reveal
+from mpc_runtime.plan import Options
 from tests.compiler.graphs import leaf
 from tests.zoo import MODELS
 
@@ -29,7 +30,7 @@ PLAN = compile_source(MODEL, "small.ppml", {"batch": 5}, "wan").plan
 
 def test_a_plan_says_what_it_was_compiled_with() -> None:
     assert PLAN.name == "small" and PLAN.roles == ("client", "modeller") and PLAN.dims == (("batch", 5),)
-    assert dict(PLAN.options) == {"network": "wan", "checked": "no", "precision": "bits=64,frac=16"}
+    assert PLAN.options == Options("wan", checked=False) and (PLAN.bits, PLAN.frac) == (64, 16)
 
 
 def test_what_a_role_gives_is_what_the_model_says() -> None:
@@ -50,7 +51,9 @@ def test_what_a_role_gives_is_what_the_model_says() -> None:
 
 
 def test_parameters_arrive_before_the_setup_and_inputs_before_a_run() -> None:
-    assert {(feed.role, feed.stage) for feed in PLAN.feeds} == {("client", "run"), ("modeller", "setup")}
+    assert [f.name for f in PLAN.feeds_of("client", "run")] == ["x"]
+    assert {f.name for f in PLAN.feeds_of("modeller", "setup")} == {"prepared.0", "shift"}
+    assert PLAN.feeds_of("client", "setup") == PLAN.feeds_of("modeller", "run") == ()
 
 
 def test_rows_of_results_are_named_where_there_are_rows() -> None:
@@ -63,24 +66,16 @@ def test_rows_of_results_are_named_where_there_are_rows() -> None:
 
 
 @pytest.mark.parametrize("path", sorted(MODELS.glob("*.ppml")), ids=lambda path: path.stem)
-def test_a_feed_is_read_once_in_its_stage_and_every_result_is_revealed_once(path: Path) -> None:
+def test_a_feed_is_read_once_and_every_result_is_revealed_once(path: Path) -> None:
     plan = compile_source(path.read_text(encoding="utf-8"), path.name).plan
     read = [
-        (op.gate.feed, p.name, plan.registers[op.gate.y])
-        for p in plan.procedures
-        for op in p.ops
-        if isinstance(op.gate, Input)
+        (op.gate.feed, plan.registers[op.gate.y]) for p in plan.procedures for op in p.ops if isinstance(op.gate, Input)
     ]
-    assert sorted(name for name, _, _ in read) == sorted(feed.name for feed in plan.feeds)
+    assert sorted(name for name, _ in read) == sorted(feed.name for feed in plan.feeds)
     feeds = {feed.name: feed for feed in plan.feeds}
-    for name, stage, register in read:
+    for name, register in read:
         feed = feeds[name]
-        assert (feed.stage, feed.shape, feed.domain, feed.bits) == (
-            stage,
-            register.shape,
-            register.domain,
-            register.bits,
-        )
+        assert (feed.shape, feed.domain, feed.bits) == (register.shape, register.domain, register.bits)
     revealed = [
         (g.result_name, g.roles, g.bits) for op in plan.procedure("run").ops if isinstance(g := op.gate, Reveal)
     ]

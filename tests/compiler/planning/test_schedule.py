@@ -5,9 +5,10 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compiler.planning.schedule import Draft, schedule
+from compiler.planning.schedule import Unscheduled, schedule
 from mpc_runtime.gates import Add, Gate, Input, Materialize, Mul, Open, Unmask
-from mpc_runtime.plan import Origin, Procedure
+from mpc_runtime.plan import Origin
+from mpc_runtime.procedure import Procedure
 from mpc_runtime.registers import Form, Register
 
 CHOICES = st.lists(st.tuples(st.sampled_from("aoumi"), st.integers(0, 99), st.integers(0, 99)), max_size=40)
@@ -43,8 +44,8 @@ def op_list(choices: list[tuple[str, int, int]]) -> tuple[list[Gate], list[Regis
 
 
 def scheduled(gates: list[Gate], registers: list[Register]) -> tuple[Procedure, tuple[Origin, ...]]:
-    draft = Draft("run", True, False, (), [(gate, Origin(str(i), i, 0)) for i, gate in enumerate(gates)])
-    return schedule(draft, registers)
+    unscheduled = Unscheduled("run", True, False, (), [(gate, Origin(str(i), i, 0)) for i, gate in enumerate(gates)])
+    return schedule(unscheduled, registers)
 
 
 def openings_before(gates: list[Gate]) -> int:
@@ -109,5 +110,5 @@ def test_the_dealers_links_carry_the_same_but_for_one_correction(choices: list[t
 
 
 def test_nothing_to_do_takes_no_round() -> None:
-    procedure, origins = schedule(Draft("setup", False, True, (), []), [])
+    procedure, origins = schedule(Unscheduled("setup", False, True, (), []), [])
     assert procedure.ops == () == origins and not any(r.opens for r in procedure.rounds)

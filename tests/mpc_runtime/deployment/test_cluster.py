@@ -10,7 +10,7 @@ import pytest
 
 from mpc_runtime.deployment.cluster import ignore_key, key_path, load_cluster, load_key, save_key, write_cluster
 from mpc_runtime.errors import InputError
-from mpc_runtime.transport.curve import KeyPair
+from mpc_runtime.transport.identity import KeyPair
 
 
 @pytest.fixture
@@ -23,9 +23,11 @@ def written(tmp_path: Path) -> Path:
 def test_what_is_written_can_be_read(written: Path) -> None:
     cluster = load_cluster(written)
     assert dict(cluster.addresses) == {
-        "p0": "tcp://127.0.0.1:7300",
-        "p1": "tcp://127.0.0.1:7301",
-        "dealer": "tcp://127.0.0.1:7302",
+        "p0": "127.0.0.1:7300",
+        "p0.clients": "127.0.0.1:7303",
+        "p1": "127.0.0.1:7301",
+        "p1.clients": "127.0.0.1:7304",
+        "dealer": "127.0.0.1:7302",
     }
     for name in ("p0", "p1", "dealer"):
         assert load_key(key_path(written, name)).public == cluster.server_keys[name]
@@ -33,19 +35,20 @@ def test_what_is_written_can_be_read(written: Path) -> None:
         assert (load_key(key_path(written, role)).public,) == cluster.roles[role]
     config = cluster.machine("p1", load_key(key_path(written, "p1")), 60, 1, 5)
     assert config.roles == {cluster.roles[r][0]: r for r in cluster.roles}
-    assert config.origin == f"{written}:8"
-    assert (config.timeout, config.window, config.wait, config.stream) == (60, 1, 5, "")
+    assert (config.origin, config.clients_origin) == (f"{written}:9", f"{written}:10")
+    assert (config.address, config.clients) == ("127.0.0.1:7301", "127.0.0.1:7304")
+    assert (config.timeout, config.window, config.wait) == (60, 1, 5)
+    dealer = cluster.machine("dealer", load_key(key_path(written, "dealer")), 60, 1, 5)
+    assert (dealer.address, dealer.clients) == ("127.0.0.1:7302", "")
 
 
-def test_the_second_address_may_be_fixed(written: Path) -> None:
-    text = written.read_text()
-    written.write_text(text.replace("[p1]\n", '[p1]\nstream = "127.0.0.1:7400"\n'))
-    cluster = load_cluster(written)
-    config = cluster.machine("p1", load_key(key_path(written, "p1")), 60, 1, 5)
-    assert config.stream == "tcp://127.0.0.1:7400"
-    assert cluster.seen() == {**cluster.addresses, "p1.stream": "tcp://127.0.0.1:7400"}
-    written.write_text(text.replace("[p1]\n", '[p1]\nstream = "10.0.0.1:7400"\n'))
-    with pytest.raises(InputError, match=r"cluster.toml:8: 10.0.0.1:7400 is not on this machine"):
+def test_keys_and_files_of_an_earlier_version_are_told_apart(written: Path) -> None:
+    file = key_path(written, "p0")
+    file.write_text(file.read_text().replace("Ed25519", "CURVE"))
+    with pytest.raises(InputError, match=r"p0.key: is a key of version 0.1; make another with `mpcc keygen`"):
+        load_key(file)
+    written.write_text(written.read_text().replace("[p1]\n", '[p1]\nstream = "127.0.0.1:7400"\n'))
+    with pytest.raises(InputError, match=r"\[p1\] has 'stream'; expected address, clients, key"):
         load_cluster(written)
 
 
@@ -106,14 +109,18 @@ def test_nothing_is_overwritten(written: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("127.0.0.1:7301", "10.0.0.7:7301", r"cluster.toml:8: 10.0.0.7:7301 is not on this machine"),
-        ("127.0.0.1:7301", "nowhere", r"cluster.toml:8: expected an address such as"),
-        ("127.0.0.1:7301", "127.0.0.1:*", r"cluster.toml:8: expected an address such as"),
-        ("127.0.0.1:7301", "127.0.0.1:99999", r"cluster.toml:8: expected an address such as"),
+        ("127.0.0.1:7301", "10.0.0.7:7301", r"cluster.toml:9: 10.0.0.7:7301 is not on this machine"),
+        ("127.0.0.1:7301", "nowhere", r"cluster.toml:9: expected an address such as"),
+        ("127.0.0.1:7301", "127.0.0.1:*", r"cluster.toml:9: expected an address such as"),
+        ("127.0.0.1:7301", "127.0.0.1:99999", r"cluster.toml:9: expected an address such as"),
+        ("127.0.0.1:7304", "10.0.0.7:7304", r"cluster.toml:10: 10.0.0.7:7304 is not on this machine"),
+        ("127.0.0.1:7304", "127.0.0.1:7301", r"cluster.toml:10: 127.0.0.1:7301 is the address in .*:9 too"),
+        ('clients = "127.0.0.1:7303"', "", r'\[p0\]: expected clients = "…", the port'),
+        ("[dealer]", '[dealer]\nclients = "127.0.0.1:7310"', r"\[dealer\] has 'clients'; expected address, key"),
         ("[roles]", "[roles]\ndealer = []", r"\[roles\] dealer: this is the name of a server"),
         ("[dealer]", "[daeler]", r"unknown table \[daeler\]"),
         ("[roles]", "[roles]\nx = 3", r"\[roles\] x: expected a list of public keys"),
-        ("address =", "port =", r"\[p0\] has 'port'; expected address, key and, optionally, stream"),
+        ("address =", "port =", r"\[p0\] has 'port'; expected address, clients, key"),
         ("[p0]", "[p0", r"cluster.toml: "),
     ],
 )

@@ -16,7 +16,7 @@ SETTINGS = settings(max_examples=40, deadline=None)
 
 
 def feed(name: str, shape: tuple[int, ...], bits: int, *, public: bool, domain: Domain = Domain.WORDS) -> Feed:
-    return Feed(name, "client", "run", shape, domain, bits, 0, public, name, "", 0.0, 1.0)
+    return Feed(name, "client", shape, domain, bits, 0, public, name, "", 0.0, 1.0)
 
 
 feeds = st.lists(

@@ -12,7 +12,7 @@ from mpc_runtime.encoding.sharing import rebuild, result_size
 from mpc_runtime.errors import CompileError, PeerError
 from mpc_runtime.execution.dealer import DealerExecutor
 from mpc_runtime.execution.party import ExecutionKeys, PartyExecutor
-from mpc_runtime.plan import Plan
+from mpc_runtime.plan_file import read
 from tests.loaded import loaded
 from tests.memory_channel import channel_pair, material_pipe
 from tests.models_in_memory import all_models, model
@@ -139,14 +139,14 @@ def test_a_damaged_or_foreign_plan_is_refused() -> None:
     data = model(NAME, TEXT).program.plan.to_bytes()
     for bad in (b"", data[:10], b"NOTAPLAN" + data[8:], data[:200], data[:8] + b"\xff" + data[9:]):
         with pytest.raises(CompileError):
-            Plan.from_bytes(bad)
+            read(bad)
 
 
 def test_the_hash_is_of_what_runs_alone() -> None:
     """Another model, dim or network is another hash; comments and line numbers are not in it."""
     plans = [compile(text=text).plan for text in (TEXT, "# remark\n\n" + TEXT, TEXT.replace("x * z", "x * z + 1"))]
     assert plans[0].hash == plans[1].hash != plans[2].hash
-    assert Plan.from_bytes(plans[0].to_bytes()).hash == plans[0].hash
+    assert read(plans[0].to_bytes()).hash == plans[0].hash
     wan = compile(text=TEXT, network="wan").plan
     assert wan.hash != plans[0].hash
 

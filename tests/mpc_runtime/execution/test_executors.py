@@ -11,6 +11,7 @@ import pytest
 from mpc_runtime import kernels, registers
 from mpc_runtime.encoding.fixed_point import decode
 from mpc_runtime.encoding.sharing import rebuild
+from mpc_runtime.execution import instructions
 from mpc_runtime.execution import party as executor
 from mpc_runtime.gates import base, opening, table
 from mpc_runtime.plan import Plan
@@ -34,7 +35,7 @@ WHOLE = [
 @cache
 def usual_run(name: str) -> Trace:
     m = model(name, MODELS[name])
-    return trace(m.program.plan, m.feeds, prepare=True)
+    return trace(m.program.plan, m.feeds, preprocess=True)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -47,6 +48,20 @@ def test_parties_hold_what_the_simulator_computes(name: str) -> None:
             both = [out[result.name, role] for out in t.outputs]
             meant = t.results[result.name].reshape(result.shape).astype(np.uint64)
             assert np.array_equal(rebuild(result, *both), decode(meant, result.bits, result.scale, result.kind))
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_what_is_watched_runs_as_if_it_were_not(name: str) -> None:
+    """The same messages, corrections read in the same pieces, results and counts; and every register is shown."""
+    m = model(name, MODELS[name])
+    watched, unwatched = usual_run(name), trace(m.program.plan, m.feeds, preprocess=True, observe=False)
+    assert watched.sent == unwatched.sent
+    assert watched.corrections == unwatched.corrections
+    for ours, theirs in zip(watched.outputs, unwatched.outputs, strict=True):
+        assert {key: bytes(value) for key, value in ours.items()} == {key: bytes(v) for key, v in theirs.items()}
+    made = {r for procedure in watched.plan.procedures for gate in procedure.gates for r in gate.outs}
+    assert [values.keys() for values in watched.values] == [made, made]
+    assert unwatched.values == ({}, {})
 
 
 def same_run(a: Trace, b: Trace, messages: bool = True) -> None:
@@ -106,16 +121,16 @@ def test_many_messages_a_round(name: str, window: int, monkeypatch: pytest.Monke
     usual = usual_run(name)
     for module in (registers, base, opening):
         monkeypatch.setattr(module, "TILE", 512)
-    monkeypatch.setattr(executor, "MESSAGE", 700)
+    monkeypatch.setattr(instructions, "MESSAGE", 700)
     monkeypatch.setattr(executor, "WINDOW", window)
     small = trace(m.program.plan, m.feeds)
     same_run(usual, small, messages=False)
     assert len(small.sent["run"][0]) > len(usual.sent["run"][0])
 
 
-def test_the_order_of_preparation_does_not_matter() -> None:
+def test_the_order_of_preprocessing_does_not_matter() -> None:
     m = model("small lenet", MODELS["small lenet"])
-    same_run(trace(m.program.plan, m.feeds), trace(m.program.plan, m.feeds, prepare=True))
+    same_run(trace(m.program.plan, m.feeds), trace(m.program.plan, m.feeds, preprocess=True))
 
 
 def test_other_keys_give_other_messages_and_the_same_meaning() -> None:

@@ -13,18 +13,21 @@ import pytest
 
 from mpc_runtime import kernels
 from mpc_runtime.analysis.cost import cost
+from mpc_runtime.analysis.verify import verify
+from mpc_runtime.errors import CompileError
 from mpc_runtime.execution.dealer import DealerExecutor
 from mpc_runtime.execution.party import PartyExecutor
 from mpc_runtime.execution.simulator import Simulator
-from mpc_runtime.gates import Add, Materialize, Reveal, Square, Unmask
+from mpc_runtime.gates import Add, Materialize, Square, Unmask
 from mpc_runtime.limits import WINDOW_BYTES
-from mpc_runtime.plan import Feed, Kept, Plan, Result
+from mpc_runtime.plan import Plan
+from mpc_runtime.procedure import Kept
 from mpc_runtime.program import prepare_feed
-from mpc_runtime.registers import Domain
 from mpc_runtime.sessions.deployed import launched
 from tests.loaded import loaded
 from tests.machines import both
 from tests.memory_channel import channel_pair, material_pipe
+from tests.mpc_runtime.plans import linear
 from tests.plans_by_hand import Builder
 from tests.traced import random_shares, split
 
@@ -46,19 +49,19 @@ def accumulator() -> Plan:
         shares = b.emit(Unmask, START.shape, 64, x=b.open(kept))
         b.keep(b.emit(Add, START.shape, 64, negative=False, x=shares, y=more), kept)
     b.stage = "finish"
-    b.act(Reveal, result_name="state", roles=("a",), bits=64, x=state)
-    b.act(Reveal, result_name="squares", roles=("a",), bits=64, x=squares)
+    b.reveal(state, ("a",), 64, "state")
+    b.reveal(squares, ("a",), 64, "squares")
     return b.plan()
 
 
 class Machines:
-    """Dealer, parties and simulator of a plan; every execution has keys of its own."""
+    """Dealer, parties and simulator of a plan; every execution has keys of its own, and every word is used once."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = loaded(plan)
         self.channels = channel_pair()
-        self.dealer = DealerExecutor(self.plan)
-        self.parties = [PartyExecutor(self.plan, i, self.channels[i]) for i in (0, 1)]
+        self.dealer = DealerExecutor(self.plan, once=True)
+        self.parties = [PartyExecutor(self.plan, i, self.channels[i], once=True) for i in (0, 1)]
         self.simulator = Simulator(self.plan)
         self.executions = 0
 
@@ -71,7 +74,8 @@ class Machines:
         names = [name for gate in self.plan.procedure(procedure).gates for name in gate.feeds]
         feeds = dict(zip(names, given, strict=True))
         shares = split(self.plan, self.plan.procedure(procedure), feeds, random_shares(self.executions))
-        out = both(self.parties, self.channels, procedure, keys, (pipes[0][1], pipes[1][1]), shares)
+        pair = bytes([64 + self.executions] * 16)
+        out = both(self.parties, self.channels, procedure, keys, (pipes[0][1], pipes[1][1]), shares, pair)
         meant = self.simulator.execute(procedure, keys, feeds)
         found = {name: sum(kernels.unpack(o[name, "a"], START.size, 64) for o in out) for name in meant}
         assert all(np.array_equal(found[name], meant[name]) for name in meant)
@@ -122,7 +126,7 @@ def test_a_record_of_a_step_depends_on_nothing_before_it() -> None:
             def write(self, buffer: object) -> None:
                 written.append(bytes(memoryview(buffer)))  # type: ignore[arg-type]
 
-        dealer.execute("step", (bytes(16), bytes([1] * 16)), (Sink(), Sink()))
+        dealer.execute("step", (bytes([251] * 16), bytes([252] * 16)), (Sink(), Sink()))
         return written
 
     machines = Machines(accumulator())
@@ -148,28 +152,39 @@ def test_procedures_that_machines_cannot_execute_are_no_plan() -> None:
     begin, step, finish = plan.procedures
     masked = next(gate.outs[0] for gate in step.gates if gate.communicates)
     for wrong, why in (
-        ((replace(begin, keeps=()), replace(step, keeps=()), finish), "finish|step reads register 0, which nothing"),
-        ((begin, replace(step, keeps=(Kept(masked, 0),)), finish), "cannot leave register"),
-        ((begin, replace(step, keeps=(Kept(masked, masked),)), finish), "leaves a wire value, but its records"),
-        ((begin, step, replace(finish, ahead=True)), "several procedures whose material is dealt ahead"),
+        (
+            (replace(begin, keeps=()), replace(step, keeps=()), finish),
+            "reads register .0., which nothing leaves",
+        ),
+        ((begin, replace(step, keeps=(Kept(masked, 0),)), finish), "cannot be left in 0"),
+        ((begin, replace(step, keeps=(Kept(masked, masked),)), finish), "is left as a wire value, but must cross as"),
+        ((begin, step, replace(finish, ahead=True)), "the material of several procedures is dealt ahead"),
     ):
-        with pytest.raises(ValueError, match=why):
-            replace(plan, procedures=wrong)
+        with pytest.raises(CompileError, match=why):
+            verify(replace(plan, procedures=wrong))
+
+
+def test_a_feed_and_a_result_are_the_business_of_one_procedure() -> None:
+    """So that nothing else need say which: what a role gives and is sent at a stage is what its gates say."""
+    plan = linear()
+    setup, run = plan.procedures
+    assert [(f.name, p.name) for p in plan.procedures for r in plan.roles for f in plan.feeds_of(r, p.name)] == [
+        ("w", "setup"),
+        ("x", "run"),
+    ]
+    for wrong, why in (
+        ({"feeds": (*plan.feeds, replace(plan.feeds[0], name="z"))}, "`z` is taken by 0 ops"),
+        ({"results": (*plan.results, replace(plan.results[0], name="z"))}, "`z` is sent by 0 ops"),
+        ({"procedures": (setup, run, replace(run, name="again", ahead=False))}, "`x` is taken by 2 ops"),
+    ):
+        with pytest.raises(CompileError, match=why):
+            verify(replace(plan, **wrong))
 
 
 def test_the_servers_execute_a_third_procedure() -> None:
     """In real processes: `begin` when parameters come, a step when inputs come, `finish` with material on request."""
     plan = accumulator()
-    result = Result("state", ("a",), "int", START.shape, ("",), Domain.WORDS, 64, 0)
     given = [(p.name, name) for p in plan.procedures for gate in p.gates for name in gate.feeds]
-    plan = replace(
-        plan,
-        roles=("a",),
-        feeds=tuple(
-            Feed(name, "a", stage, START.shape, Domain.WORDS, 64, 0, False, name, "", 0.0, 0.0) for stage, name in given
-        ),
-        results=(result, replace(result, name="squares")),
-    )
     names = {stage: [name for at, name in given if at == stage] for stage in ("begin", "step")}
     small = np.array([1, 2, 3, 4], U)
     deployment = launched(plan, prepare_feed, 10.0, WINDOW_BYTES, lambda _, addresses: addresses, lambda: None)

@@ -54,8 +54,7 @@ def all_bits(
     b = Builder()
     x = b.wire(to_words(z), L)
     bits = compare(b, x, width, low_bit, widths, tree, kind, thresholds)
-    with forced_wire(b, {x: to_words(r)}):
-        t = trace(b.plan(receiver), b.values)
+    t = trace(b.plan(receiver), b.values, kernels=forced_wire(b, {x: to_words(r)}))
     t.assert_exact()
     return [t.value(bit) for bit in bits]
 
@@ -141,8 +140,7 @@ def test_one_node_for_every_value_and_mask(nodes: int, fan_in: int, kind: str, l
         x=wire,
     )
     opened = b.open(y)
-    with forced_wire(b, {wire: masks}):
-        t = trace(b.plan(1), b.values)
+    t = trace(b.plan(1), b.values, kernels=forced_wire(b, {wire: masks}))
     t.assert_exact()
     assert np.array_equal(t.value(opened), joined(values, nodes, fan_in, kind))
 
@@ -180,8 +178,7 @@ def test_conjunction_of_bits_for_every_value_and_mask(n: int) -> None:
     root = b.emit(ToPlanes, (len(every),), 1, PLANES, n, xs=tuple(wires))
     both = b.emit(Combine, (len(every),), 1, PLANES, 1, nodes=n, fan_in=n, kind="eq", leaf=False, x=root)
     bit = b.emit(ToBit, (len(every),), 1, BITS, width=0, threshold=0, root=b.open(both), x=wires[0])
-    with forced_wire(b, {wire: every[:, n + j] for j, wire in enumerate(wires)}):
-        t = trace(b.plan(0), b.values)
+    t = trace(b.plan(0), b.values, kernels=forced_wire(b, {wire: every[:, n + j] for j, wire in enumerate(wires)}))
     t.assert_exact()
     assert np.array_equal(t.value(bit), every[:, :n].all(axis=1))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -26,7 +26,9 @@ from mpc_runtime.gates.base import (
     flat,
     tiles,
 )
+from mpc_runtime.gates.rules import Declared, Layout, expect_masked
 from mpc_runtime.plan import Plan
+from mpc_runtime.plan_file import read
 from mpc_runtime.registers import Form
 from tests.plans_by_hand import Builder
 from tests.traced import trace
@@ -45,6 +47,10 @@ class Cube(Gate):
 
     x: In
     y: Out
+
+    def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
+        expect_masked(types, self.x)
+        return (given.layout(self.x),)
 
     def result(self, out: int, types: Types) -> Form:
         return Form.OFFSET
@@ -70,8 +76,7 @@ class Cube(Gate):
             piece = slice(start, start + n)
             out[piece] = THREE * hat[piece] * p.secret(0, spec, start, n)
         out -= THREE * hat * hat * flat(p.mask(self.x))
-        if p.party == 0:
-            out += hat**THREE
+        out += flat(p.public(self.x)) ** THREE
         p[self.y] = out.reshape(p.types[self.y].shape)
 
     def meaning(self, s: MeaningContext) -> None:
@@ -88,14 +93,17 @@ class Confide(Gate):
     role: str
     x: In
 
+    def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
+        return ()
+
     def demand(self, register: int, types: Types) -> int:
         return 64
 
-    def revelations(self, owners: Owners) -> tuple[Revelation, ...]:
+    def revelations(self, owners: Owners, types: Types) -> tuple[Revelation, ...]:
         return (Revelation(f"{self.role} is told a secret"),)
 
     def deal(self, d: DealerContext) -> None:
-        """Nothing to prepare."""
+        """Nothing to deal."""
 
     def evaluate(self, p: PartyContext) -> None:
         p.reveal("secret", self.role, p[self.x])
@@ -123,13 +131,12 @@ def built(teller: type[Gate]) -> tuple[Plan, Builder, int]:
     shares = b.emit(Materialize, X.shape, 64, x=cube)
     y = b.emit(Add, X.shape, 64, negative=False, x=shares, y=shares)
     b.act(teller, role="eve", x=y)
-    plan = b.plan()
-    return replace(plan, leakage=manifest(plan)), b, y
+    return b.plan(), b, y
 
 
 def test_a_gate_of_this_file_runs_in_the_executors_from_a_stored_plan() -> None:
     plan, b, y = built(Confide)
-    assert Plan.from_bytes(plan.to_bytes()).procedures == plan.procedures
+    assert read(plan.to_bytes()).procedures == plan.procedures
     t = trace(plan, b.values)
     t.assert_exact()
     expected = [2 * int(x) ** 3 % (1 << 64) for x in X]
@@ -146,7 +153,7 @@ def test_reports_name_it_and_count_what_it_moves() -> None:
     assert said.offline_bytes == t.dealt["run"] == 2 * 8 * X.size
     assert said.online_bytes == sum(len(m) for party in t.sent["run"] for m in party)
     assert said.peak_memory > BASE
-    assert "eve is told a secret" in plan.leakage
+    assert "eve is told a secret" in manifest(plan)
 
 
 def test_the_storage_of_its_result_may_be_reused() -> None:
@@ -159,13 +166,13 @@ def test_the_storage_of_its_result_may_be_reused() -> None:
 
 def test_a_gate_cannot_reveal_what_it_keeps_from_the_manifest() -> None:
     plan, b, _ = built(Blab)
-    assert not any("eve" in line for line in plan.leakage)
+    assert not any("eve" in line for line in manifest(plan))
     with pytest.raises(AssertionError, match="manifest"):
         trace(plan, b.values)
 
 
 def test_a_gate_that_forgets_a_fact_cannot_be_defined() -> None:
-    with pytest.raises(TypeError, match="gate Forgetful does not declare fresh and reveals"):
+    with pytest.raises(TypeError, match="gate Forgetful does not declare fresh and reveals and infer"):
 
         class Forgetful(Gate):
             """Says nothing."""
@@ -177,6 +184,7 @@ def test_a_gate_that_forgets_a_fact_cannot_be_defined() -> None:
 
             fresh = True
             reveals = True
+            infer = Cube.infer
 
     assert not {"Forgetful", "Mute"} & GATES.keys()
 
@@ -189,5 +197,6 @@ def test_two_gates_cannot_have_one_name() -> None:
 
             fresh = True
             reveals = False
+            infer = Cube.infer
 
     assert GATES["Open"].__module__ == "mpc_runtime.gates.opening"

@@ -92,8 +92,7 @@ def test_every_value_and_mask_of_a_small_ring() -> None:
     b = Builder()
     wire = b.wire(x, 8)
     y = b.unmask(wire)
-    with forced_wire(b, {wire: r}):
-        t = trace(b.plan(), b.values)
+    t = trace(b.plan(), b.values, kernels=forced_wire(b, {wire: r}))
     t.assert_exact()
     assert np.array_equal(t.values[0][wire] & U(255), (x + r) & U(255))
     assert np.array_equal(t.value(y), x)

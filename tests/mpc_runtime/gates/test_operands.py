@@ -17,18 +17,14 @@ from mpc_runtime import gates, kernels
 from mpc_runtime.gates import GATES, Gate
 from mpc_runtime.registers import Form
 from tests.loaded import registers_laid, scattered, scattered_and_read_only
+from tests.mpc_runtime.gates.operands import LAYOUTS, RING, Array, Check, Operands, Shape, U, at_most_one_more, equals
 from tests.mpc_runtime.gates.test_product import correlation
 from tests.mpc_runtime.gates.test_sample_tables import CASES as CURVES
 from tests.mpc_runtime.gates.test_sample_tables import SCALE
 from tests.mpc_runtime.gates.test_sample_tables import gate as table_of
-from tests.mpc_runtime.gates.values import integers, modulo, signed, some_words, to_words
-from tests.plans_by_hand import BITS, PLANES, Builder, compare
+from tests.mpc_runtime.gates.values import integers, modulo, signed
+from tests.plans_by_hand import BITS, PLANES, compare
 from tests.traced import Trace, trace
-
-Array = np.ndarray
-U = np.uint64
-Shape = tuple[int, ...]
-Check = Callable[[Trace], object]
 
 SHAPES: tuple[Shape, ...] = ((), (1,), (5,), (3, 1, 2))
 FORMS = tuple(Form)
@@ -58,75 +54,6 @@ PRODUCTS = (
     (Form.CONSTANT, Form.CONSTANT),
 )
 """Forms that may be multiplied."""
-LAYOUTS = ("made", "turned", "backwards with gaps", "broadcast")
-RING = 40
-
-
-class Operands:
-    """Values that a layout allows, and registers that show them in this layout."""
-
-    def __init__(self, layout: str) -> None:
-        self.layout = layout
-        self.b = Builder()
-        self.random = np.random.default_rng(5)
-
-    def words(self, shape: Shape, bits: int = RING, low: int | None = None, high: int | None = None) -> Array:
-        inner = self._inner(shape)
-        value = some_words(inner, bits, int(self.random.integers(1 << 30)), low, high)
-        return np.broadcast_to(value, shape).copy()
-
-    def bits(self, shape: Shape) -> Array:
-        value = np.asarray(self.random.integers(0, 2, self._inner(shape)), np.uint8)
-        return np.broadcast_to(value, shape).copy()
-
-    def _inner(self, shape: Shape) -> Shape:
-        return shape[1:] if self.layout == "broadcast" else shape
-
-    def lay(self, form: Form, value: Array, bits: int = RING) -> int:
-        return self.view(value, lambda x: self.b.form(form, x, bits), bits)
-
-    def view(self, value: Array, make: Callable[[Array], int], bits: int = RING) -> int:
-        """`value` as a view of a register that `make` makes."""
-        if self.layout == "made":
-            return make(value)
-        if self.layout == "broadcast":
-            inner = value[0].copy() if value.ndim else value
-            return self._linear(gates.Broadcast, value, bits, make(np.asarray(inner)), shape=value.shape)
-        if self.layout == "turned":
-            axes = tuple(range(value.ndim))[::-1]
-            return self._linear(gates.Transpose, value, bits, make(np.asarray(value.T, order="C")), axes=axes)
-        wide = np.ones(tuple(2 * n - 1 for n in value.shape), value.dtype)
-        wide[tuple(slice(None, None, -2) for _ in value.shape)] = value
-        return self._linear(
-            gates.Slice,
-            value,
-            bits,
-            make(wide),
-            starts=tuple(n - 1 for n in wide.shape),
-            stops=(-1,) * value.ndim,
-            steps=(-2,) * value.ndim,
-        )
-
-    def _linear(self, cls: type[Gate], value: Array, bits: int, x: int, **attributes: object) -> int:
-        if value.dtype == U:
-            return self.b.emit(cls, value.shape, bits, x=x, **attributes)
-        return self.b.emit(cls, value.shape, 1, BITS, x=x, **attributes)
-
-
-def equals(register: int, expected: Array) -> Check:
-    def check(t: Trace) -> None:
-        assert t.value(register).shape == expected.shape
-        assert np.array_equal(t.value(register), expected)
-
-    return check
-
-
-def at_most_one_more(register: int, floor: Array, bits: int, shift: int) -> Check:
-    def check(t: Trace) -> None:
-        more = signed(t.value(register) - to_words(floor), bits)
-        assert more.shape == floor.shape and ((more == 0) | ((more == 1) & (shift > 0))).all()
-
-    return check
 
 
 # -- linear maps -------------------------------------------------------------------------------------------------------
@@ -419,6 +346,7 @@ CASES: dict[str, Callable[[Operands], Iterator[Check]]] = {
     "Open": changing_form(gates.Open, ADDITIVE),
     "OpenEven": open_even,
     "Pad": linear_map(gates.Pad, lambda s: {"widths": ((1, 2),) * len(s)}, padded, bits=True),
+    "Rescale": linear_map(gates.Rescale, lambda s: {}, lambda a: a, bits=False),
     "Reshape": linear_map(
         gates.Reshape, lambda s: {"shape": (int(np.prod(s)), 1)}, lambda a, shape: a.reshape(shape), bits=True
     ),
@@ -462,7 +390,7 @@ def run(name: str, o: Operands) -> None:
     checks = list(CASES[name](o))
     plan = o.b.plan()
     assert checks and any(type(op.gate).__name__ == name for p in plan.procedures for op in p.ops)
-    t = trace(plan, o.b.values, prepare=True)
+    t = trace(plan, o.b.values, preprocess=True)
     t.assert_exact()
     for check in checks:
         check(t)

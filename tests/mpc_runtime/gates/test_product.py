@@ -50,8 +50,7 @@ def test_every_pair_with_every_pair_of_masks() -> None:
     b = Builder()
     wx, wy = b.wire(x, 4), b.wire(y, 4)
     z, s = b.emit(Mul, x.shape, 4, x=wx, y=wy), b.emit(Square, x.shape, 4, x=wx)
-    with forced_wire(b, {wx: rx, wy: ry}):
-        t = trace(b.plan(0), b.values)
+    t = trace(b.plan(0), b.values, kernels=forced_wire(b, {wx: rx, wy: ry}))
     t.assert_exact()
     assert np.array_equal(t.value(z), x * y % 16)
     assert np.array_equal(t.value(s), x * x % 16)
@@ -118,7 +117,7 @@ def test_matrix_products(data: st.DataObject) -> None:
     wy = b.wire(y, bits)
     b.stage = "run"
     z = b.emit(MatMul, (*np.broadcast_shapes(*batch), n, m), bits, x=wx, y=wy)
-    t = trace(b.plan(), b.values, seed=seed, prepare=data.draw(st.booleans(), "prepare"))
+    t = trace(b.plan(), b.values, seed=seed, preprocess=data.draw(st.booleans(), "preprocess"))
     t.assert_exact()
     assert np.array_equal(t.value(z), modulo(np.matmul(integers(x), integers(y)), bits))
 
@@ -176,7 +175,7 @@ def test_convolutions(data: st.DataObject) -> None:
         x=b.wire(x, bits),
         y=ww,
     )
-    t = trace(b.plan(), b.values, seed=seed, prepare=known)
+    t = trace(b.plan(), b.values, seed=seed, preprocess=known)
     t.assert_exact()
     assert np.array_equal(t.value(z), expected)
 
@@ -197,7 +196,7 @@ def test_halved_matrix_products(data: st.DataObject) -> None:
         wires[name] = b.even(value, bits) if half == name else b.wire(value, bits)
     b.stage = "run"
     z = b.emit(MatMul, (n, m), bits, half=half, **wires)
-    t = trace(b.plan(), b.values, seed=seed, prepare=data.draw(st.booleans(), "prepare"))
+    t = trace(b.plan(), b.values, seed=seed, preprocess=data.draw(st.booleans(), "preprocess"))
     t.assert_exact()
     assert np.array_equal(t.value(z), modulo(2 * np.matmul(integers(x), integers(y)), bits))
 

@@ -74,8 +74,7 @@ def test_functions_over_their_domain(case: Case, receiver: int) -> None:
     b = Builder()
     x = b.wire(to_words(z), l)
     y = b.emit(Table, z.shape, case.entry_bits, x=x, **attributes)
-    with forced_wire(b, {x: masks}):
-        t = trace(b.plan(receiver), b.values)
+    t = trace(b.plan(receiver), b.values, kernels=forced_wire(b, {x: masks}))
     t.assert_exact()
     got = signed(t.value(y), case.entry_bits) * 2.0 ** -(19 + 18)
     expected = case.function(z * 2.0**-SCALE)

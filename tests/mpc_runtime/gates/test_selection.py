@@ -26,8 +26,7 @@ def test_every_value_bit_and_mask(shift: int, lo: int, receiver: int) -> None:
     b = Builder()
     bit, x = b.wire(d.astype(np.uint8)), b.wire(to_words(z), L)
     y = b.emit(Select, z.shape, lo, shift=shift, width=L - 1, d=bit, x=x)
-    with forced_wire(b, {bit: delta.astype(np.uint8), x: to_words(r)}):
-        t = trace(b.plan(receiver), b.values)
+    t = trace(b.plan(receiver), b.values, kernels=forced_wire(b, {bit: delta.astype(np.uint8), x: to_words(r)}))
     t.assert_exact()
     dither = (1 << shift) - 1 - ((z + r) & ((1 << shift) - 1))
     assert np.array_equal(signed(t.value(y), lo), signed(to_words(d * ((z + dither) >> shift)), lo))
@@ -39,8 +38,7 @@ def test_a_cleared_bit_gives_zero_beyond_the_range() -> None:
     b = Builder()
     bit, x = b.wire(np.zeros(z.shape, np.uint8)), b.wire(to_words(z), L)
     y = b.emit(Select, z.shape, 16, shift=3, width=L - 1, d=bit, x=x)
-    with forced_wire(b, {x: to_words(r)}):
-        t = trace(b.plan(1), b.values)
+    t = trace(b.plan(1), b.values, kernels=forced_wire(b, {x: to_words(r)}))
     assert not t.value(y).any()
 
 
@@ -53,8 +51,7 @@ def test_relu_with_truncation_is_the_maximum_of_zero_and_the_truncation(low_bit:
     x = b.wire(to_words(z), L)
     (bit,) = compare(b, x, width, low_bit, (width - 2 - low_bit, 1), (2,), "lt", (0,))
     y = b.open(b.emit(Select, z.shape, L, shift=shift, width=width, d=bit, x=x))
-    with forced_wire(b, {x: to_words(r)}):
-        t = trace(b.plan(0), b.values)
+    t = trace(b.plan(0), b.values, kernels=forced_wire(b, {x: to_words(r)}))
     t.assert_exact()
     dither = (1 << shift) - 1 - ((z + r) & ((1 << shift) - 1))
     assert np.array_equal(signed(t.value(y), L), np.maximum((z + dither) >> shift, 0))
@@ -87,8 +84,7 @@ def test_bits_as_numbers(bits: int, receiver: int) -> None:
     b = Builder()
     wire = b.wire(d)
     y = b.emit(BitToWord, d.shape, bits, d=wire)
-    with forced_wire(b, {wire: np.array([0, 1] * 300, np.uint8)}):
-        t = trace(b.plan(receiver), b.values)
+    t = trace(b.plan(receiver), b.values, kernels=forced_wire(b, {wire: np.array([0, 1] * 300, np.uint8)}))
     t.assert_exact()
     assert np.array_equal(t.value(y), d)
 

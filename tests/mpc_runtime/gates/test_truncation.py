@@ -27,8 +27,7 @@ def truncated_all(z: Array, r: Array, shift: int, lo: int, receiver: int) -> Arr
     b = Builder()
     x = b.wire(to_words(z), L)
     y = b.emit(Truncate, z.shape, lo, shift=shift, width=L - 1, x=x)
-    with forced_wire(b, {x: to_words(r)}):
-        t = trace(b.plan(receiver), b.values)
+    t = trace(b.plan(receiver), b.values, kernels=forced_wire(b, {x: to_words(r)}))
     t.assert_exact()
     return t.value(y)
 

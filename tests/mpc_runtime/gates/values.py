@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 import numpy as np
 from hypothesis import settings
@@ -12,7 +11,7 @@ from mpc_runtime.gates import Open
 from mpc_runtime.gates.base import PURPOSE_MASK, stream
 from mpc_runtime.registers import Domain
 from tests.plans_by_hand import Builder
-from tests.streams import Scripted, Streams, bit_planes, stand_in
+from tests.streams import Scripted, StandIns, bit_planes
 from tests.traced import KEYS
 
 Array = np.ndarray
@@ -59,9 +58,9 @@ def modulo(x: Array, bits: int) -> Array:
     return np.asarray(np.asarray(x, object) % (1 << bits), U)
 
 
-@contextmanager
-def forced_wire(b: Builder, masks: Mapping[int, Array]) -> Iterator[None]:
-    """Inside, the openings that make these registers have these masks: p1's words are random, p0's fill up the sum."""
+def forced_wire(b: Builder, masks: Mapping[int, Array]) -> StandIns:
+    """Kernels with which the openings that make these registers have these masks: p1's words are random, p0's fill up
+    the sum."""
     plan = b.plan(0)
     numbers = {
         y: i for i, op in enumerate(plan.procedure("run").ops) if isinstance(op.gate, Open) for y in op.gate.outs
@@ -80,6 +79,4 @@ def forced_wire(b: Builder, masks: Mapping[int, Array]) -> Iterator[None]:
             one, zero = bit_planes(bits), bit_planes(columns.astype(np.uint8) ^ bits)
         scripts[0][pad], scripts[1][pad] = zero, one
     keys = KEYS["run"]
-    prgs: dict[bytes, Streams] = {keys[i]: Scripted(keys[i], scripts[i]) for i in (0, 1)}
-    with stand_in(prgs):
-        yield
+    return StandIns({keys[i]: Scripted(keys[i], scripts[i]) for i in (0, 1)})

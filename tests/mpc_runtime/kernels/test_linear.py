@@ -292,7 +292,7 @@ X, W = np.zeros((1, 4, 5, 5), np.uint64), np.zeros((2, 4, 3, 3), np.uint64)
         (lambda: kernels.matmul(M.astype(">u8"), M), "byte order"),
         (lambda: kernels.conv2d(X[0], W), "x \\[N, C, H, W\\]"),
         (lambda: kernels.conv2d(X, W, groups=2), "do not fit"),
-        (lambda: kernels.conv2d(X, W, stride=(0, 1)), "stride: expected two positive"),
+        (lambda: kernels.conv2d(X, W, stride=(0, 1)), "stride: expected two numbers of 1 to 1048576"),
         (lambda: kernels.conv2d(X, W, padding=(-1, 0, 0, 0)), "padding"),
         (lambda: kernels.conv2d(X, W, dilation=(3, 3)), "larger than the image"),
     ],
@@ -300,6 +300,27 @@ X, W = np.zeros((1, 4, 5, 5), np.uint64), np.zeros((2, 4, 3, 3), np.uint64)
 def test_misuse_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+X, W = np.zeros((1, 1, 4, 4), np.uint64), np.zeros((1, 1, 3, 3), np.uint64)
+HUGE = [1 << 20 | 1, (1 << 31) - 1, 1 << 31, 1 << 62, (1 << 63) - 1, 1 << 64, 1 << 200]
+
+
+@pytest.mark.parametrize("number", HUGE)
+@pytest.mark.parametrize("name", ["stride", "padding", "dilation"])
+def test_numbers_whose_sums_would_overflow_are_refused(name, number):
+    """A dilation of 2^63 - 1 wrapped the size of the result, which then showed the memory behind the image."""
+    for place in range(4 if name == "padding" else 2):
+        values = [1] * (4 if name == "padding" else 2)
+        values[place] = number
+        with pytest.raises(ValueError, match=rf"conv2d: {name}: expected .*1048576"):
+            kernels.conv2d(X, W, **{name: tuple(values)})
+
+
+def test_axes_whose_products_would_overflow_are_refused():
+    wide = np.broadcast_to(np.uint64(1), (1, 1, 1, (1 << 31) + 1))
+    with pytest.raises(ValueError, match="expected at most 2147483648 elements along an axis"):
+        kernels.conv2d(wide, W[:, :, :1, :1])
 
 
 def test_read_only_result_is_refused():

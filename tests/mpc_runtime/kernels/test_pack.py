@@ -209,3 +209,30 @@ def test_misuse_is_named() -> None:
     read_only.flags.writeable = False
     with pytest.raises(ValueError, match="found a C-contiguous read-only uint64"):
         kernels.unpack_add(bytes(24), 64, read_only)
+
+
+@pytest.mark.parametrize("n", [-1, (1 << 40) + 1, (1 << 63) - 1])
+def test_counts_whose_bits_would_overflow_are_refused(n):
+    few = np.zeros(8, np.uint8)
+    calls = [
+        lambda: kernels.packed_size(n, 64),
+        lambda: kernels.unpack(few, n, 64),
+        lambda: kernels.planes_size(n, 1),
+        lambda: kernels.planes_unpack(few, n, 1),
+        lambda: kernels.planes_fill(kernels.Prg(KEY), 0, n, 1),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match="n: expected a number of elements, 0 to 1099511627776"):
+            call()
+
+
+@pytest.mark.parametrize("planes", [-1, 65537, (1 << 63) - 1])
+def test_more_planes_than_are_counted_are_refused(planes):
+    few = np.zeros(8, np.uint8)
+    for call in (
+        lambda: kernels.planes_size(8, planes),
+        lambda: kernels.planes_unpack(few, 8, planes),
+        lambda: kernels.planes_fill(kernels.Prg(KEY), 0, 8, planes),
+    ):
+        with pytest.raises(ValueError, match="P: expected a number of planes, 0 to 65536"):
+            call()

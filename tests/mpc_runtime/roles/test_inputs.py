@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import mpc_runtime as mpc
-from mpc_runtime.plan import Plan
+from mpc_runtime.plan import ArrayRole, Plan
 from mpc_runtime.program import prepare_feed
 from mpc_runtime.roles.inputs import Given, check_names
 
@@ -101,3 +101,41 @@ def test_a_simulation_refuses_what_a_session_refuses(inputs: dict[str, Any], par
     params = {"fc.weight": np.zeros((1, 3)), "fc.bias": np.zeros(1)} if params is None else params
     with pytest.raises(mpc.InputError, match="missing" if not params else message):
         mpc.compile(text=MODEL).simulate(inputs, params)
+
+
+def test_a_tensor_of_which_only_bits_are_shared_is_checked_to_the_format_s_precision() -> None:
+    text = """model m
+    role a, b
+    input x : [2] from a in [0, 0.1]
+    input i : int[2] from b in [0, 3]
+    output y = where(x > 0.05, i, 0) to b
+    """
+    plan = mpc.compile(text=text).plan
+    assert [feed.scale for feed in plan.feeds] == [0, 0]
+    given = Given(plan, ["a"], prepare_feed, stacked=False)
+    tensors = given.tensors("run")
+    half = 2.0**-17
+    given.check(tensors, {"x": [0.1 + half, -half]}, "input")
+    with pytest.raises(mpc.InputError, match=r"^x\[1\]: expected a value in \[0, 0\.1\], found 0\.11"):
+        given.check(tensors, {"x": [0, 0.11]}, "input")
+
+
+def test_the_members_of_an_array_role_are_called_by_its_name() -> None:
+    text = """model m
+    role hospital[2], analyst
+    input x : [2] from hospital in [0, 1]
+    input w : [] from hospital[1] in [0, 1]
+    output y = sum(x) * w to analyst
+    """
+    plan = mpc.compile(text=text).plan
+    assert plan.array_roles == (ArrayRole("hospital", ("hospital[0]", "hospital[1]")),)
+    assert {(t.name, t.role, t.stacked) for t in plan.inputs} == {
+        ("x", "hospital[0]", True),
+        ("x", "hospital[1]", True),
+        ("w", "hospital[1]", False),
+    }
+    with pytest.raises(mpc.InputError, match=r"^x: is an input of hospital, not of analyst$"):
+        check_names(plan, "analyst", ["x"], "run")
+    given = Given(plan, ["hospital[1]"], prepare_feed, stacked=False)
+    with pytest.raises(mpc.InputError, match=r"^x of hospital\[1\]\[0\]: expected"):
+        given.check([t for t in given.tensors("run") if t.name == "x"], {"x": [2, 0]}, "input")

@@ -4,24 +4,36 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
-import zmq
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mpc_runtime as mpc
+from mpc_runtime.deployment.local import Processes
 from mpc_runtime.errors import PeerError
+from mpc_runtime.limits import WINDOW_BYTES
+from mpc_runtime.plan import FORMAT
 from mpc_runtime.program import prepare_feed
 from mpc_runtime.roles.client import RoleClient, encode_feeds
 from mpc_runtime.session import Session
-from mpc_runtime.transport.link import CONTROL
-from mpc_runtime.transport.socket import configure, identify
+from mpc_runtime.sessions.connections import Connections
+from mpc_runtime.sessions.deployed import launched
+from mpc_runtime.sessions.turns import Turns
+from mpc_runtime.sessions.variants import Variants
+from mpc_runtime.transport.address import clients_of
+from mpc_runtime.transport.call import drive
+from mpc_runtime.transport.node import Hello
+from tests.lines import framed, proved, said_by
 from tests.waiting import SECONDS, at_once
 
 MODEL = """model pair
@@ -37,18 +49,28 @@ TIMEOUT = 3.0
 PARTIES = ("p0", "p1")
 
 
+@dataclass(frozen=True)
+class Local:
+    """A session that plays all roles, and its servers."""
+
+    session: Session
+    processes: Processes
+
+
 @pytest.fixture(scope="module")
-def session() -> Iterator[Session]:
-    with mpc.launch(PROGRAM, timeout=TIMEOUT) as session:
+def local() -> Iterator[Local]:
+    turns = Turns()
+    base = launched(PROGRAM.plan, prepare_feed, TIMEOUT, WINDOW_BYTES, lambda _, addresses: addresses, turns.check)
+    assert base.processes is not None
+    with Session(Connections(turns, Variants(base))) as session:
         session.provide({"one": 1})
-        yield session
+        yield Local(session, base.processes)
 
 
 @contextmanager
-def client(session: Session, role: str) -> Iterator[RoleClient]:
-    """One more connection of a role of a local session."""
-    processes = session._base.processes
-    assert processes is not None
+def client(local: Local, role: str) -> Iterator[RoleClient]:
+    """One more connection of a role."""
+    processes = local.processes
     found = RoleClient(
         PROGRAM.plan, role, processes.role_keys[role], processes.addresses, processes.server_keys, TIMEOUT
     )
@@ -56,6 +78,16 @@ def client(session: Session, role: str) -> Iterator[RoleClient]:
         yield found
     finally:
         found.close()
+
+
+@contextmanager
+def connection(local: Local, role: str, party: str) -> Iterator[ssl.SSLSocket]:
+    """One more connection to a party under a role's key, on which anything may be written."""
+    processes = local.processes
+    hello = Hello(role, PROGRAM.plan.hash, FORMAT)
+    address, key = processes.addresses[clients_of(party)], processes.server_keys[party]
+    with proved(address, processes.role_keys[role], key, hello) as made:
+        yield made
 
 
 def encoded(role: str, *values: float) -> dict[str, np.ndarray]:
@@ -71,16 +103,26 @@ def arrive(client: RoleClient) -> None:
 
 def leave(client: RoleClient) -> None:
     """As a process that dies: the connections end, and nothing is withdrawn."""
-    client.node.close()
+    for call in client.calls.values():
+        call.close()
 
 
-def assert_runs(session: Session) -> None:
+def until_refused(client: RoleClient, party: str) -> None:
+    """Takes what the party says until it says why it refuses this client, which is then raised."""
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        drive(client.calls.values(), 0.1)
+        client.calls[party].next()
+        client.calls[party].check("")
+
+
+def assert_runs(local: Local) -> None:
     """The session's own roles are paired with each other; if one of them waits in vain, the session is ended."""
     x, q = np.random.default_rng().uniform(-9, 9, (2, 2))
-    hanging = threading.Timer(SECONDS, os.kill, (session.pids["p1"], signal.SIGKILL))
+    hanging = threading.Timer(SECONDS, os.kill, (local.session.pids["p1"], signal.SIGKILL))
     hanging.start()
     try:
-        found = session.run(x=x, q=q)
+        found = local.session.run(x=x, q=q)
     finally:
         hanging.cancel()
     assert np.allclose(found["y"], x * q, atol=1e-2)
@@ -88,20 +130,18 @@ def assert_runs(session: Session) -> None:
 
 
 @pytest.mark.parametrize("how", [RoleClient.close, leave])
-def test_the_submission_of_a_client_that_left_is_not_computed(
-    session: Session, how: Callable[[RoleClient], None]
-) -> None:
-    with client(session, "a") as gone:
+def test_the_submission_of_a_client_that_left_is_not_computed(local: Local, how: Callable[[RoleClient], None]) -> None:
+    with client(local, "a") as gone:
         for _ in range(3):
             gone.submit("run", encoded("a", 55, 66))
         arrive(gone)
         how(gone)
     for _ in range(2):
-        assert_runs(session)
+        assert_runs(local)
 
 
-def test_one_that_is_still_there_is_answered_though_another_of_its_role_left(session: Session) -> None:
-    with client(session, "a") as first, client(session, "a") as second, client(session, "b") as other:
+def test_one_that_is_still_there_is_answered_though_another_of_its_role_left(local: Local) -> None:
+    with client(local, "a") as first, client(local, "a") as second, client(local, "b") as other:
         first.submit("run", encoded("a", 55, 66))
         number = second.submit("run", encoded("a", 3, 4))
         arrive(first)
@@ -114,101 +154,84 @@ def test_one_that_is_still_there_is_answered_though_another_of_its_role_left(ses
 def submit_to(client: RoleClient, party: str, number: str) -> None:
     """Half of a submission."""
     size = 16 if party == "p0" else client.plan.feeds_of(client.role, "run")[0].bits * 2 // 8
-    client.node.links[party].say({"kind": "submit", "stage": "run", "id": number}, bytes(size))
+    client.calls[party].say({"kind": "submit", "stage": "run", "id": number}, bytes(size))
 
 
 @pytest.mark.parametrize("party", PARTIES)
-def test_halves_of_submissions_do_not_lock_a_role_out(session: Session, party: str) -> None:
-    with client(session, "a") as odd:
+def test_halves_of_submissions_do_not_lock_a_role_out(local: Local, party: str) -> None:
+    with client(local, "a") as odd:
         for i in range(64):
             submit_to(odd, party, f"half {i}")
         arrive(odd)
         leave(odd)
-    assert_runs(session)
+    assert_runs(local)
 
 
-def test_halves_of_a_client_that_stays_are_dropped_in_time_and_it_is_told(session: Session) -> None:
-    with client(session, "a") as odd, client(session, "a") as even:
+def test_halves_of_a_client_that_stays_are_dropped_in_time_and_it_is_told(local: Local) -> None:
+    with client(local, "a") as odd, client(local, "a") as even:
         for i in range(64):
             submit_to(odd, "p0", f"half {i}")
             submit_to(even, "p1", f"half {i} of others")
         for half, here, there in ((odd, "p0", "p1"), (even, "p1", "p0")):
             with pytest.raises(PeerError, match=f"{there} got no such submission of a in 3 s, only {here} did"):
-                half._next(here, "result", "")
-    assert_runs(session)
+                until_refused(half, here)
+    assert_runs(local)
 
 
-def deep() -> list[bytes]:
-    return [CONTROL, b"[" * 200_000]
-
-
-MISBEHAVIOUR = {
-    "nested deeply": deep(),
-    "nested a little": [CONTROL, b"[" * 4000],
-    "too long": [CONTROL, json.dumps({"kind": "submit", "stage": "run", "id": "i" * 5000}).encode(), bytes(16)],
-    "no object": [CONTROL, b"7"],
-    "no text": [CONTROL, b"\xff\xfe"],
-    "no such stage": [CONTROL, b'{"kind": "submit", "stage": "never", "id": "i"}', bytes(16)],
-    "no id": [CONTROL, b'{"kind": "submit", "stage": "run", "id": ""}', bytes(16)],
-    "no shares": [CONTROL, b'{"kind": "submit", "stage": "run", "id": "i"}'],
-    "many frames": [CONTROL, b'{"kind": "submit", "stage": "run", "id": "i"}', *[b""] * 1000],
-    "too large for the connection": [CONTROL, b'{"kind": "submit", "stage": "run", "id": "i"}', bytes(1 << 20)],
+SUBMIT = b'{"kind": "submit", "stage": "run", "id": "i"}'
+MISBEHAVIOUR: dict[str, tuple[bytes, list[bytes]]] = {
+    "nested deeply": (b"[" * 200_000, []),
+    "nested a little": (b"[" * 4000, []),
+    "too long": (json.dumps({"kind": "submit", "stage": "run", "id": "i" * 5000}).encode(), [bytes(16)]),
+    "no object": (b"7", []),
+    "no text": (b"\xff\xfe", []),
+    "no kind": (b"{}", []),
+    "no such stage": (b'{"kind": "submit", "stage": "never", "id": "i"}', [bytes(16)]),
+    "no id": (b'{"kind": "submit", "stage": "run", "id": ""}', [bytes(16)]),
+    "a long id": (json.dumps({"kind": "submit", "stage": "run", "id": "i" * 65}).encode(), [bytes(16)]),
+    "one field more": (b'{"kind": "submit", "stage": "run", "id": "i", "of": 1}', [bytes(16)]),
+    "no shares": (SUBMIT, []),
+    "many parts": (SUBMIT, [b""] * 1000),
+    "too large for the connection": (SUBMIT, [bytes(1 << 20)]),
 }
 
 
-@pytest.mark.parametrize("frames", MISBEHAVIOUR.values(), ids=list(MISBEHAVIOUR))
-def test_a_misbehaving_client_is_refused_and_others_go_on(session: Session, frames: list[bytes]) -> None:
-    with client(session, "a") as bad:
-        bad.node.links["p0"].heard.send_multipart(frames)
-        with pytest.raises(PeerError, match=r"p0|a sent|no part|expected a new id") as caught:
-            bad._next("p0", "result", "")
-        assert len(str(caught.value)) < 500
-    assert_runs(session)
+@pytest.mark.parametrize(("body", "payload"), MISBEHAVIOUR.values(), ids=list(MISBEHAVIOUR))
+def test_a_misbehaving_client_is_refused_and_others_go_on(local: Local, body: bytes, payload: list[bytes]) -> None:
+    with connection(local, "a", "p0") as bad:
+        said = said_by(bad, body, payload)
+        assert len(said) < 1000
+        assert re.search(rb"refused.*(p0|a sent|no part|expected a new id)", said)
+    assert_runs(local)
 
 
-def test_a_client_that_asks_for_too_much_is_refused_and_others_go_on(session: Session) -> None:
-    with client(session, "b") as greedy:
+def test_a_client_that_asks_for_too_much_is_refused_and_others_go_on(local: Local) -> None:
+    with client(local, "b") as greedy:
         for _ in range(65):
             greedy.submit("run", encoded("b", 1, 1))
         with pytest.raises(PeerError, match="b has 64 submissions waiting for other roles"):
-            greedy._next("p0", "result", "")
-    assert_runs(session)
+            until_refused(greedy, "p0")
+    assert_runs(local)
 
 
 @settings(max_examples=25, deadline=None)
 @given(
-    frames=st.lists(st.binary(max_size=60), max_size=4)
+    body=st.binary(max_size=60)
     | st.dictionaries(
         st.sampled_from(["kind", "stage", "id", "version", "plan"]),
         st.sampled_from(["hello", "submit", "withdraw", "run", "setup", "x"])
         | st.integers()
         | st.none()
         | st.just([[]]),
-    ).map(lambda body: [CONTROL, json.dumps(body).encode(), bytes(16)])
+    ).map(lambda body: json.dumps(body).encode()),
+    payload=st.lists(st.binary(max_size=60), max_size=2),
 )
-def test_no_message_of_a_client_ends_a_party(session: Session, frames: list[bytes]) -> None:
-    with client(session, "a") as odd:
-        for party in PARTIES:
-            odd.node.links[party].heard.send_multipart(frames or [b""])
-            odd.node.links[party].say({"kind": "withdraw", "stage": "run", "id": "x"})
-    with client(session, "a") as even:
-        assert even.node.links.keys() == set(PARTIES)  # both have welcomed it
-
-
-def test_a_connection_may_not_choose_its_name(session: Session) -> None:
-    processes = session._base.processes
-    assert processes is not None
-    with client(session, "b") as template, zmq.Context() as context, context.socket(zmq.DEALER) as socket:
-        configure(socket, processes.addresses["p0"])
-        identify(socket, template.node.keys)
-        socket.curve_serverkey = processes.server_keys["p0"].encode()
-        socket.routing_id = b"a second coming"
-        socket.rcvtimeo = 5000
-        socket.connect(processes.addresses["p0"])
-        socket.send_multipart([CONTROL, json.dumps(template.node.hello.body()).encode()])
-        assert json.loads(socket.recv_multipart()[1])["kind"] == "refused"
-        socket.linger = 0
-    assert_runs(session)
+def test_no_message_of_a_client_ends_a_party(local: Local, body: bytes, payload: list[bytes]) -> None:
+    for party in PARTIES:
+        with connection(local, "a", party) as odd:
+            odd.sendall(framed(body, *payload) + framed(b'{"kind": "withdraw", "stage": "run", "id": "x"}'))
+    with client(local, "a") as even:
+        assert even.calls.keys() == set(PARTIES)  # both have welcomed it
 
 
 def test_a_death_is_noticed_while_the_parties_are_busy_with_something_else() -> None:

@@ -19,10 +19,6 @@ from mpc_runtime.sessions.turns import Ending, Turns
 from tests.waiting import SECONDS, until
 
 
-def waiting(turns: Turns) -> int:
-    return len(turns._queue)
-
-
 class Holder:
     """A thread that has a turn until it is told to go."""
 
@@ -30,7 +26,7 @@ class Holder:
         self.go = threading.Event()
         self._thread = threading.Thread(target=self._hold, args=(turns,))
         self._thread.start()
-        until(lambda: waiting(turns) == 1)
+        until(lambda: len(turns) == 1)
 
     def _hold(self, turns: Turns) -> None:
         with turns.turn():
@@ -62,9 +58,9 @@ def test_turns_come_one_at_a_time_in_the_order_of_asking() -> None:
         else:
             threads.append(threading.Thread(target=take, args=(n,)))
             threads[-1].start()
-        until(lambda n=n: waiting(turns) == n + 2)
+        until(lambda n=n: len(turns) == n + 2)
     holder.leave()
-    until(lambda: waiting(turns) == 0)
+    until(lambda: len(turns) == 0)
     assert order == list(range(8))
     for thread in threads:
         thread.join(SECONDS)
@@ -108,7 +104,7 @@ def test_who_is_interrupted_while_it_waits_leaves_the_queue() -> None:
     holder = Holder(turns)
 
     def interrupt() -> None:
-        until(lambda: waiting(turns) == 2)
+        until(lambda: len(turns) == 2)
         os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=interrupt)
@@ -116,7 +112,7 @@ def test_who_is_interrupted_while_it_waits_leaves_the_queue() -> None:
     with pytest.raises(KeyboardInterrupt), turns.turn():
         pass
     thread.join(SECONDS)
-    assert waiting(turns) == 1 and turns.ending is None
+    assert len(turns) == 1 and turns.ending is None
     holder.leave()
     with turns.turn():
         pass
@@ -161,7 +157,7 @@ INTERRUPTED = """
         each.join(30)
     assert not any(each.is_alive() for each in threads)
     with turns.turn():
-        assert len(turns._queue) == 1
+        assert len(turns) == 1
     print("done")
 """
 
@@ -181,7 +177,7 @@ def test_who_waits_too_long_is_told_and_leaves_the_queue() -> None:
     holder = Holder(turns)
     with pytest.raises(Error, match=r"kept it busy for 0\.05 s"), turns.turn():
         pass
-    assert waiting(turns) == 1
+    assert len(turns) == 1
     holder.leave()
     with turns.turn():
         pass
@@ -201,7 +197,7 @@ def test_the_end_reaches_all_who_wait_and_all_who_come() -> None:
 
     thread = threading.Thread(target=take)
     thread.start()
-    until(lambda: waiting(turns) == 2)
+    until(lambda: len(turns) == 2)
     future = turns.later(int)
     turns.end(Ending("p0 is gone", "p0", "line 3"))
     turns.end(Ending("the session is closed"))  # the first reason stays
@@ -218,7 +214,7 @@ def test_the_end_reaches_all_who_wait_and_all_who_come() -> None:
     holder.leave()
     with turns.last(SECONDS) as come:
         assert come
-    assert waiting(turns) == 0
+    assert len(turns) == 0
 
 
 def test_many_may_end_it_and_each_waits_for_the_holder() -> None:
@@ -235,7 +231,7 @@ def test_many_may_end_it_and_each_waits_for_the_holder() -> None:
     threads = [threading.Thread(target=close) for _ in range(3)]
     for n, thread in enumerate(threads):
         thread.start()
-        until(lambda n=n: waiting(turns) == n + 2)
+        until(lambda n=n: len(turns) == n + 2)
     assert found == []
     holder.leave()
     for thread in threads:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import mpc_runtime as mpc
 from mpc_runtime.errors import PerformanceWarning
-from mpc_runtime.program import _variant
+from mpc_runtime.program import at_batch
 from mpc_runtime.sessions import variants
 from mpc_runtime.sessions.deployed import Deployment
 from mpc_runtime.sessions.variants import Variants, free_memory
@@ -97,10 +97,8 @@ def test_the_choice_is_never_much_slower_than_the_best_fixed_batch(batch: int, c
         patch.setattr(variants, "START_SECONDS", 0.0)  # the start is paid for
         found = Variants(Fake(plan(batch)), plan, Fake)
         for count in counts:
-            chosen = found._seconds(count, size(found.best(count)))
-            best = min(
-                found._seconds(count, each) for each in {*np.geomspace(1, count, 50).astype(int).tolist(), count}
-            )
+            chosen = found.seconds(count, size(found.best(count)))
+            best = min(found.seconds(count, each) for each in {*np.geomspace(1, count, 50).astype(int).tolist(), count})
             assert chosen <= 1.5 * best
             assert len(found.all) <= 1 + variants.KEPT
             assert found.all[0] is found.base
@@ -180,7 +178,7 @@ def test_a_model_that_computes_row_by_row_may_be_compiled_for_another_batch(text
     program = mpc.compile(text=HEAD + text)
     x = np.random.default_rng(0).uniform(-2, 2, (8, 4))
     apart = np.concatenate([program.reference({"x": row[None]})["y"] for row in x])
-    plan = _variant(program, 8)
+    plan = at_batch(program, 8)
     assert plan is not None
     other = mpc.program.Program(plan)
     assert np.allclose(other.reference({"x": x})["y"], apart)
@@ -189,8 +187,8 @@ def test_a_model_that_computes_row_by_row_may_be_compiled_for_another_batch(text
 @pytest.mark.parametrize("text", OTHERWISE)
 def test_a_model_that_means_something_else_for_another_batch_is_not(text: str) -> None:
     program = mpc.compile(text=HEAD + text)
-    assert _variant(program, 8) is None
-    found = Variants(Fake(program.plan), partial(_variant, program), Fake)
+    assert at_batch(program, 8) is None
+    found = Variants(Fake(program.plan), partial(at_batch, program), Fake)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert found.best(10_000) is found.base  # and nobody is told to compile it for another batch
@@ -276,8 +274,9 @@ def test_a_loaded_plan_and_one_without_source(eager: None, tmp_path: os.PathLike
         assert len(session.pids) == 6
     with mpc.launch(mpc.program.Program(replace(PROGRAM.plan, source=""))) as session:
         session.provide(WEIGHTS)
-        with pytest.warns(PerformanceWarning, match="--dim batch="):
+        with pytest.warns(PerformanceWarning, match="--dim batch=") as caught:
             assert_right(session.run_batches(x=rows(60)), rows(60))
+        assert caught[0].filename == __file__  # the caller's line, not one of the package
         assert len(session.pids) == 3
 
 

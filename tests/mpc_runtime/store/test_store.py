@@ -243,8 +243,8 @@ def test_a_second_user(material: Path) -> None:
 
 def test_the_lock_ends_with_its_process(material: Path) -> None:
     code = (
-        "import sys, time; from mpc_runtime.plan import Plan; from mpc_runtime.store.store import Store\n"
-        f"store = Store({str(material / 'p0')!r}, Plan.load(sys.argv[1]), 0)\n"
+        "import sys, time; from mpc_runtime.plan_file import load; from mpc_runtime.store.store import Store\n"
+        f"store = Store({str(material / 'p0')!r}, load(sys.argv[1]), 0)\n"
         "print('mine', flush=True); time.sleep(600)"
     )
     PLAN.save(material / "plan")

@@ -7,8 +7,19 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from mpc_runtime.errors import PeerError
-from mpc_runtime.transport.curve import KeyPair
+from mpc_runtime.transport.identity import KeyPair
+from mpc_runtime.transport.messages import DEALER, PARTY, PARTY_TO_DEALER, Dialect
 from mpc_runtime.transport.node import Hello, Node
+from mpc_runtime.transport.records import PeerChannel
+
+EXECUTION = 3
+"""The one that `channel` is in."""
+
+
+def dialect(listener: str, speaker: str) -> Dialect:
+    if listener == "dealer":
+        return PARTY_TO_DEALER
+    return DEALER if speaker == "dealer" else PARTY
 
 
 @contextmanager
@@ -17,8 +28,8 @@ def mesh(
     plans: dict[str, str] | None = None,
     by: Callable[[str], str] | None = None,
 ) -> Iterator[dict[str, Node]]:
-    """Servers that listen and are linked to each other, not yet met. by: the address at which p1 is to look for p0's
-    stream, from the address where it is.
+    """Servers that listen and call each other, not yet met. by: the address at which p1 is to look for p0, from the one
+    where it is.
     """
     keys = {name: KeyPair.generate() for name in names}
     with ExitStack() as stack:
@@ -26,13 +37,13 @@ def mesh(
         for name in names:
             nodes[name] = Node(Hello(name, (plans or {}).get(name, "plan"), 1), keys[name], 5.0)
             stack.callback(nodes[name].close)
-            nodes[name].listen("tcp://127.0.0.1:*", {keys[n].public: n for n in names if n != name}, {})
-            nodes[name].open_stream()
+            nodes[name].listen({keys[n].public: n for n in names if n != name})
         for name, node in nodes.items():
             for other in names:
                 if other != name:
-                    stream = by(nodes[other].stream_address) if by and (name, other) == ("p1", "p0") else ""
-                    node.connect(other, nodes[other].address, keys[other].public, stream)
+                    address = nodes[other].address
+                    address = by(address) if by and (name, other) == ("p1", "p0") else address
+                    node.connect(other, address, keys[other].public, dialect(name, other))
         yield nodes
 
 
@@ -42,7 +53,7 @@ def meet(nodes: dict[str, Node]) -> list[Exception]:
 
     def one(name: str, node: Node) -> None:
         try:
-            node.meet([other for other in nodes if other != name], 5.0)
+            node.meet([other for other in nodes if other != name], 20.0)
         except PeerError as error:
             errors.append(error)
 
@@ -52,3 +63,10 @@ def meet(nodes: dict[str, Node]) -> list[Exception]:
     for thread in threads:
         thread.join()
     return errors
+
+
+def channel(node: Node, peer: str, execution: int = EXECUTION) -> PeerChannel:
+    """A channel in an execution."""
+    made = PeerChannel(node, peer)
+    made.execution = execution
+    return made

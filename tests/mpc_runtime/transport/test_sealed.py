@@ -1,91 +1,168 @@
-"""The servers' second connection: what is sealed opens once, in order and unchanged; strangers are let in nowhere."""
+"""Streams between servers: what is sealed opens once, in order and unchanged, under keys that both ends have shown."""
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
-import zmq
 
 from mpc_runtime.errors import PeerError
-from mpc_runtime.transport import link
-from mpc_runtime.transport.curve import TICKET_USER, KeyPair
-from mpc_runtime.transport.link import Message
-from mpc_runtime.transport.node import Hello, Node
-from mpc_runtime.transport.records import PeerChannel
-from mpc_runtime.transport.sealed import FRAME_BYTES, KEY_BYTES, Opener, Sealer
-from mpc_runtime.transport.socket import configure
-from tests.mpc_runtime.transport.nodes import meet, mesh
-from tests.waiting import SECONDS, in_thread
+from mpc_runtime.transport.messages import Message
+from mpc_runtime.transport.node import Node
+from mpc_runtime.transport.sealed import CONTROL, END, FRAME_BYTES, HEAD, KEY_BYTES, MORE, PART, Sealer
+from mpc_runtime.transport.stream import Inlet, Keys, StreamEnded
+from tests.mpc_runtime.transport.nodes import channel, meet, mesh
+from tests.waiting import until
 
-KEY = bytes(range(KEY_BYTES))
-
-
-def frame(data: bytes, more: bool = False) -> zmq.Frame:
-    """As a frame that has arrived."""
-    made = zmq.Frame(data)
-    made.more = more
-    return made
+KEYS = Keys(bytes(range(KEY_BYTES)), "")
+Frame = tuple[int, int, bytes]
+"""Flags, execution, what is in it."""
 
 
-def sealed(*messages: list[bytes], control: bool = False) -> list[zmq.Frame]:
-    """The frames of these messages under one key, as they arrive."""
-    sealer = Sealer(KEY)
+def sealed(*messages: list[bytes], control: bool = False, execution: int = 7) -> list[bytes]:
+    """The frames of these messages under one key, as they travel."""
+    sealer = Sealer(KEYS.data)
     return [
-        frame(bytes(piece))
+        bytes(frame)
         for parts in messages
-        for piece in sealer.frames([memoryview(part) for part in parts], control=control)
+        for frame in sealer.frames([memoryview(part) for part in parts], control=control, execution=execution)
     ]
 
 
-def opened(frames: list[zmq.Frame]) -> list[tuple[bool, list[bytes]]]:
-    """The messages that these frames make."""
-    opener = Opener("p0", KEY)
-    return [(m[0], [bytes(part) for part in m[1]]) for f in frames if (m := opener.open(f)) is not None]
+def opened(wire: bytes, cuts: list[int] | None = None) -> list[Frame]:
+    """The frames that are on the wire, which delivers it in these pieces."""
+    near, far = socket.socketpair()
+    near.setblocking(False)
+    inlet = Inlet("p0", near, KEYS)
+
+    def send() -> None:
+        with far:
+            start = 0
+            for cut in [*(cuts or []), len(wire)]:
+                far.sendall(wire[start:cut])
+                start = cut
+
+    sending = threading.Thread(target=send)
+    sending.start()
+    found: list[Frame] = []
+    try:
+        while True:
+            if (frame := inlet.take()) is not None:
+                found.append((frame[0].flags, frame[0].execution, bytes(frame[1])))
+    except StreamEnded:
+        return found
+    finally:
+        near.close()
+        sending.join()
 
 
 def test_what_is_sealed_opens() -> None:
     long = np.random.default_rng(0).bytes(2 * FRAME_BYTES + 5)
-    messages = [[b"a", b"", b"ccc"], [long], [b""], [b"x" * FRAME_BYTES, long]]
-    assert len(sealed(*messages)) == 3 + 3 + 1 + 4
-    assert opened(sealed(*messages)) == [(False, parts) for parts in messages]
-    assert opened(sealed(*messages, control=True)) == [(True, parts) for parts in messages]
+    frames = opened(b"".join(sealed([b"a", b"", b"ccc"], [long], [b""])))
+    assert [(flags, execution) for flags, execution, _ in frames] == [
+        *((flags, 7) for flags in (PART | MORE, PART | MORE, PART)),
+        *((flags, 7) for flags in (PART | MORE, MORE, 0)),
+        (PART, 7),
+    ]
+    assert b"".join(data for _, _, data in frames[3:6]) == long
+    assert [data for _, _, data in (*frames[:3], frames[6])] == [b"a", b"", b"ccc", b""]
+    ((flags, _, data),) = opened(b"".join(sealed([b"control"], control=True)))
+    assert (flags, data) == (PART | CONTROL, b"control")
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_frames_open_however_the_network_cuts_them(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    sizes = random.choice([0, 1, 100, 1 << 16, (1 << 16) + 1, 200_000], 12)
+    messages = [[random.bytes(int(size))] for size in sizes]
+    wire = b"".join(sealed(*messages))
+    cuts = sorted(int(cut) for cut in random.integers(0, len(wire), 30))
+    assert [data for _, _, data in opened(wire, cuts)] == [parts[0] for parts in messages]
 
 
 def test_equal_messages_look_different() -> None:
     frames = sealed(*[[bytes(32)]] * 50)
-    assert len({f.bytes[:32] for f in frames}) == 50
+    assert len({frame[HEAD.size : HEAD.size + 32] for frame in frames}) == 50
 
 
-def flipped(f: zmq.Frame, at: int) -> zmq.Frame:
-    data = bytearray(f.bytes)
+def flipped(frame: bytes, at: int) -> bytes:
+    data = bytearray(frame)
     data[at] ^= 1
-    return frame(bytes(data))
+    return bytes(data)
 
 
-ATTACKS: dict[str, Callable[[list[zmq.Frame]], list[zmq.Frame]]] = {
-    "a bit of the text": lambda f: [flipped(f[0], 0)],
-    "a bit of the tag": lambda f: [flipped(f[0], -2)],
-    "a bit of the header": lambda f: [flipped(f[0], -1)],
-    "a header that is none": lambda f: [frame(f[0].bytes[:-1] + b"\xff")],
+def headed(frame: bytes, **changes: int) -> bytes:
+    """The frame with another head."""
+    head = dict(zip(("nbytes", "flags", "execution"), HEAD.unpack_from(frame), strict=True)) | changes
+    return HEAD.pack(*head.values()) + frame[HEAD.size :]
+
+
+ATTACKS: dict[str, Callable[[list[bytes]], list[bytes]]] = {
+    "a bit of the text": lambda f: [flipped(f[0], HEAD.size)],
+    "a bit of the tag": lambda f: [flipped(f[0], -1)],
+    "another flag": lambda f: [headed(f[0], flags=PART)],
+    "the end": lambda f: [headed(f[0], flags=END)],
+    "another execution": lambda f: [headed(f[0], execution=8)],
+    "shorter": lambda f: [headed(f[0], nbytes=18)],
+    "longer": lambda f: [headed(f[0], nbytes=20), f[1]],
     "repeated": lambda f: [f[0], f[0]],
     "dropped": lambda f: [f[1]],
     "exchanged": lambda f: [f[1], f[0]],
-    "joined by ZeroMQ": lambda f: [frame(f[0].bytes, True)],
-    "too short for a tag": lambda f: [frame(b"short")],
-    "none of ours": lambda f: [frame(bytes(48))],
+    "none of ours": lambda f: [headed(bytes(48), nbytes=48 - HEAD.size)],
 }
 
 
 @pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS.keys())
-def test_what_was_changed_on_the_way_does_not_open(attack: Callable[..., list[zmq.Frame]]) -> None:
+def test_what_was_changed_on_the_way_does_not_open(attack: Callable[[list[bytes]], list[bytes]]) -> None:
     with pytest.raises(PeerError, match="a message of p0 was altered on the way") as caught:
-        opened(attack(sealed([b"one", b"two"], [b"three"])))
+        opened(b"".join(attack(sealed([b"one", b"two"], [b"three"]))))
     assert caught.value.peer == "p0"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        HEAD.pack(FRAME_BYTES + 17, 0, 0),
+        HEAD.pack(0xFFFFFFFF, 0, 0),
+        HEAD.pack(15, 0, 0),
+        HEAD.pack(16, 16, 0),
+        b"GET / HTTP/1.1\r\n",
+    ],
+)
+def test_what_cannot_be_a_frame_is_refused_before_it_is_read(head: bytes) -> None:
+    with pytest.raises(PeerError, match="p0 sent a frame that is none"):
+        opened(head)
+
+
+def test_a_stream_that_is_cut_is_told_from_one_that_has_ended() -> None:
+    sealer = Sealer(KEYS.data)
+    whole = bytes(next(iter(sealer.frames([memoryview(b"data")], control=False))))
+    end = bytes(sealer.end())
+    assert [flags for flags, _, _ in opened(whole + end)] == [PART, END]
+    for cut in range(len(whole), len(whole + end)):
+        assert [flags for flags, _, _ in opened((whole + end)[:cut])] == [PART]
+
+
+def test_the_keys_are_of_one_invitation_one_plan_and_one_direction() -> None:
+    secret, nonces = os.urandom(32), (os.urandom(32).hex(), os.urandom(32).hex())
+    keys = Keys.derive(secret, nonces, "plan", "p0", "p1")
+    assert keys == Keys.derive(secret, nonces, "plan", "p0", "p1")
+    others = [
+        Keys.derive(os.urandom(32), nonces, "plan", "p0", "p1"),
+        Keys.derive(secret, (nonces[1], nonces[0]), "plan", "p0", "p1"),
+        Keys.derive(secret, (nonces[0], os.urandom(32).hex()), "plan", "p0", "p1"),
+        Keys.derive(secret, nonces, "other", "p0", "p1"),
+        Keys.derive(secret, nonces, "plan", "p1", "p0"),
+        Keys.derive(secret, nonces, "plan", "p0", "dealer"),
+    ]
+    assert len({each.data for each in (keys, *others)}) == len({each.proof for each in (keys, *others)}) == 7
+    assert keys.proves(keys.proof) and not keys.proves(others[0].proof)
+    assert keys.data.hex() not in repr(keys) and keys.proof not in repr(keys)
 
 
 class Tap:
@@ -93,17 +170,18 @@ class Tap:
 
     def __init__(self, address: str) -> None:
         self.carried = bytearray()
-        host, _, port = address.removeprefix("tcp://").rpartition(":")
+        host, _, port = address.rpartition(":")
         self._target = host, int(port)
         self._server = socket.create_server(("127.0.0.1", 0))
-        self.address = f"tcp://127.0.0.1:{self._server.getsockname()[1]}"
+        self.address = f"127.0.0.1:{self._server.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
-        near, _ = self._server.accept()
-        far = socket.create_connection(self._target)
-        threading.Thread(target=self._carry, args=(near, far), daemon=True).start()
-        self._carry(far, near)
+        while True:
+            near, _ = self._server.accept()
+            far = socket.create_connection(self._target)
+            for ends in ((near, far), (far, near)):
+                threading.Thread(target=self._carry, args=ends, daemon=True).start()
 
     def _carry(self, source: socket.socket, sink: socket.socket) -> None:
         try:
@@ -118,7 +196,7 @@ class Tap:
 
 @contextmanager
 def tapped() -> Iterator[tuple[dict[str, Node], Tap]]:
-    """p0 and p1, with a tap on what p0 says to p1."""
+    """p0 and p1, with a tap on what p1 says to p0."""
     taps: list[Tap] = []
 
     def by(address: str) -> str:
@@ -132,183 +210,15 @@ def tapped() -> Iterator[tuple[dict[str, Node], Tap]]:
 
 def test_nothing_readable_is_on_the_wire() -> None:
     with tapped() as (nodes, tap):
-        before = len(tap.carried)
-        nodes["p0"].send("p1", bytes(1 << 18))
-        nodes["p0"].say("p1", {"kind": "note", "text": "a text that nobody may read"}, b"a payload " * 10)
-        channel = PeerChannel(nodes["p1"], "p0")
-        assert not any(channel.recv(1 << 18, "op"))
-        while (note := channel.control()) is None:
-            continue
-        assert bytes(note.payload[0]) == b"a payload " * 10
-        carried = bytes(tap.carried[before:])
+        channel(nodes["p1"], "p0").send(bytes(1 << 18))
+        seed = b"a payload 123456"
+        nodes["p1"].say("p0", {"kind": "contribution"}, seed)
+        receiving = channel(nodes["p0"], "p1")
+        assert not any(receiving.recv(1 << 18, "op"))
+        until(lambda: isinstance(receiving.controls or receiving.control(), Message))
+        carried = bytes(tap.carried)
     assert len(carried) > 1 << 18
-    assert all(word not in carried for word in (b"note", b"nobody", b"payload", bytes(12)))
-    counts = np.bincount(np.frombuffer(carried, np.uint8), minlength=256)
-    mean = len(carried) / 256
+    assert all(word not in carried for word in (b"hello", b"contribution", b"payload", b"plan", bytes(48)))
+    counts = np.bincount(np.frombuffer(carried[-(1 << 18) :], np.uint8), minlength=256)
+    mean = (1 << 18) / 256
     assert ((counts - mean) ** 2 / mean).sum() < 400  # chi-square, 255 degrees: beyond it once in 10^8
-
-
-def test_a_stranger_is_not_let_in_and_takes_nothing_away() -> None:
-    with mesh() as nodes:
-        assert meet(nodes) == []
-        with zmq.Context() as context:
-            for user, password in ((b"", b""), (TICKET_USER, bytes(16).hex().encode()), (TICKET_USER, b"")):
-                with context.socket(zmq.DEALER) as stranger:
-                    configure(stranger, nodes["p0"].stream_address)
-                    if user:
-                        stranger.plain_username, stranger.plain_password = user, password or b"x"
-                    stranger.routing_id = nodes["p0"].met["p1"]
-                    monitor = stranger.get_monitor_socket(
-                        zmq.EVENT_HANDSHAKE_SUCCEEDED
-                        | zmq.EVENT_HANDSHAKE_FAILED_AUTH
-                        | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-                        | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
-                        | zmq.EVENT_DISCONNECTED
-                    )
-                    stranger.connect(nodes["p0"].stream_address)
-                    with suppress(zmq.Again):  # it may have been sent away already
-                        stranger.send(b"let me in", zmq.NOBLOCK)
-                    assert monitor.poll(5000)
-                    event = int.from_bytes(monitor.recv_multipart()[0][:2], "little")
-                    assert event != zmq.EVENT_HANDSHAKE_SUCCEEDED
-                    stranger.disable_monitor()
-                    monitor.close(linger=0)
-                    nodes["p0"].send("p1", b"for p1 only")
-                    assert bytes(PeerChannel(nodes["p1"], "p0").recv(11, "op")) == b"for p1 only"
-                    assert not stranger.poll(100)
-
-
-def test_a_ticket_is_good_for_one_connection() -> None:
-    with mesh() as nodes:
-        assert meet(nodes) == []
-        used = nodes["p0"].met["p1"][1:]
-        gatekeeper = nodes["p0"]._gatekeeper
-        assert gatekeeper is not None
-        asked = [b"1.0", b"1", b"mpc", b"127.0.0.1", b"", b"PLAIN", TICKET_USER, used.hex().encode()]
-        assert gatekeeper._answer(asked)[2] == b"400"
-        gatekeeper.admit(used, "p1")
-        assert [gatekeeper._answer(asked)[2] for _ in range(2)] == [b"200", b"400"]
-
-
-def test_a_second_connection_of_a_server_that_is_there_is_refused() -> None:
-    with mesh() as nodes:
-        assert meet(nodes) == []
-        again = Node(Hello("p1", "plan", 1), nodes["p1"].keys, 5.0)
-        try:
-            again.connect("p0", nodes["p0"].address, nodes["p0"].keys.public)
-            refused = threading.Event()
-
-            def serve() -> None:
-                while not refused.is_set():
-                    nodes["p0"].wait((), listen=True, seconds=0.1)
-                    assert nodes["p0"].receive() is None
-
-            serving = in_thread(serve)
-            with pytest.raises(PeerError, match="p1 is connected to p0 already"):
-                again.meet(["p0"], 5.0)
-            refused.set()
-            serving.join(SECONDS)
-        finally:
-            again.close()
-        nodes["p0"].send("p1", b"as before")
-        assert bytes(PeerChannel(nodes["p1"], "p0").recv(9, "op")) == b"as before"
-
-
-def test_a_closed_second_port_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link, "STREAM_SECONDS", 0.5)
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
-        with mesh(by=lambda _: address) as nodes:
-            errors = meet(nodes)
-    assert any(f"but not at {address}, where it sends its data: is that port open?" in str(e) for e in errors)
-
-
-def test_a_large_control_message_arrives_whole() -> None:
-    with mesh() as nodes:
-        assert meet(nodes) == []
-        payload = np.random.default_rng(1).bytes(FRAME_BYTES + 1)
-        nodes["p0"].say("p1", {"kind": "note", "names": ["x" * 100] * 20_000}, payload)
-        note = nodes["p1"].links["p0"].next(wait=True)
-        while note is None:
-            note = nodes["p1"].links["p0"].next(wait=True)
-        assert isinstance(note, Message)
-        assert len(note.body["names"]) == 20_000
-        assert [bytes(part) for part in note.payload] == [payload]
-
-
-def test_a_signal_in_the_middle_of_a_message_waits_for_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    with mesh() as nodes:
-        assert meet(nodes) == []
-        p0 = nodes["p0"]
-        frames = Sealer.frames
-
-        def interrupted(sealer: Sealer, parts: list[memoryview], *, control: bool) -> Iterator[memoryview]:
-            for i, piece in enumerate(frames(sealer, parts, control=control)):
-                if i == 1:
-                    p0.interrupt()  # as a signal's handler does
-                yield piece
-
-        monkeypatch.setattr(Sealer, "frames", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            p0.send("p1", bytes(3 * FRAME_BYTES))
-        p0.farewell("", "", "p0 was stopped")
-        channel = PeerChannel(nodes["p1"], "p0")
-        assert len(channel.recv(3 * FRAME_BYTES, "op")) == 3 * FRAME_BYTES
-        with pytest.raises(PeerError, match="p0 was stopped"):
-            channel.recv(1, "op")
-        with pytest.raises(KeyboardInterrupt):
-            p0.interrupt()
-
-
-def test_a_server_that_dies_while_others_are_awaited_is_named() -> None:
-    with mesh(("p0", "p1", "dealer")) as nodes:
-        dealer = nodes.pop("dealer")  # which takes no part in the meeting
-        errors: list[Exception] = []
-
-        def wait_for_all(name: str) -> None:
-            try:
-                nodes[name].meet([n for n in ("p0", "p1", "dealer") if n != name], 30.0)
-            except PeerError as error:
-                errors.append(error)
-
-        def meet_and_die() -> None:
-            nodes["p0"].meet(["p1"], 5.0)
-            nodes["p0"].close()
-
-        threads = [threading.Thread(target=wait_for_all, args=("p1",)), threading.Thread(target=meet_and_die)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(SECONDS)
-        assert ["p0 is gone" in str(error) for error in errors] == [True]
-        dealer.close()
-
-
-def test_clients_that_come_before_the_servers_have_met_are_taken_within_limits() -> None:
-    keys = {name: KeyPair.generate() for name in ("p0", "p1", "client")}
-    server = Node(Hello("p0", "plan", 1), keys["p0"], 5.0)
-    client = Node(Hello("client", "plan", 1), keys["client"], 5.0)
-    try:
-        server.listen("tcp://127.0.0.1:*", {keys["p1"].public: "p1"}, {keys["client"].public: "client"}, (1000, 3))
-        server.open_stream()
-        server.connect("p1", "tcp://127.0.0.1:1", keys["p1"].public)
-        client.connect("p0", server.address, keys["p0"].public)
-
-        def wait_in_vain() -> None:
-            with pytest.raises(PeerError, match="no answer from p1"):
-                server.meet(["p1"], 1.5)
-
-        waiting = threading.Thread(target=wait_in_vain)
-        waiting.start()
-        client.meet(["p0"], 5.0)
-        for number in range(10):
-            client.links["p0"].say({"kind": "submit", "id": str(number)}, bytes(500))
-        waiting.join()
-        with pytest.raises(PeerError, match="p0 waits for other servers"):
-            while True:
-                assert client.links["p0"].next(wait=True) is None
-                client.links["p0"].check("")
-        assert [(m := server.receive()) and m.body["id"] for _ in range(4)] == ["0", "1", "2", None]
-    finally:
-        client.close()
-        server.close()

@@ -1,0 +1,211 @@
+"""Whether a plan may be executed: nothing in it is believed.
+
+Equal hashes prove that all machines have the same plan, not that the plan is harmless: its author may have written
+anything. So every machine that loads one first checks, without the compiler, that
+
+    registers     have sizes, rings and scales within bounds, and are written once               (here)
+    declarations  agree: a role's tensor, what its client shares of it and the gate that takes it (here)
+    procedures    schedule every op once, after its operands, and keep nothing that an abort
+                  would leave half opened; each gate is applied as its own rules allow           (`oplist`)
+    memory        that machines would take stays within a limit, before any is taken              (here)
+
+The security lemma of PROTOCOLS section 0 asks that every message has pad words of its own (R1), that what is opened
+depends on earlier openings alone (R2), and that a message is reduced and masked in its full shape (R3). R1 and R2
+follow here from "once, after its operands", since a stream is named by its op; R3 is the gates' own: an opening has
+its operand's shape, and what it sends has the ring's bits.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+
+import numpy as np
+
+from ..errors import CompileError
+from ..gates.rules import Refused, expect, expect_between
+from ..plan import Feed, Plan, Tensor
+from ..registers import Domain, Form, Register
+from .memory import peak_memory
+from .oplist import check_procedure
+from .units import human
+
+__all__ = ["MAX_ELEMENTS", "MAX_MEMORY", "expect_room", "verify"]
+
+MAX_ELEMENTS = 1 << 31
+"""Elements of a tensor, the limit that the language has too."""
+
+MAX_AXES = 16
+MAX_PLANES = 1 << 13
+SCALES = (-64, 128)
+"""Fraction bits of any register: those of a product of two of the widest constants are fewer."""
+
+MAX_OPS = 1 << 24
+MAX_MEMORY = 1 << 42
+"""Bytes that a plan may ask of any machine. A server asks for no more than it has (`expect_room`)."""
+
+
+def verify(plan: Plan, name: str = "") -> None:
+    """CompileError, with the op and the rule that it breaks, unless the plan may be executed.
+
+    name: the plan's file, for the message.
+    """
+    try:
+        _check_names(plan)
+        for number, register in enumerate(plan.registers):
+            _check(f"register {number}", _check_register, register)
+        for number, array in enumerate(plan.constants):
+            _check(f"constant {number}", _check_constant, array)
+        for tensor in (*plan.inputs, *plan.params):
+            _check(f"`{tensor.name}` of {tensor.role}", _check_tensor, plan, tensor)
+        for feed in plan.feeds:
+            _check(f"what {feed.role} shares as `{feed.name}`", _check_feed, plan, feed)
+        _check_exchanges(plan)
+        _check_procedures(plan)
+        even: set[int] = set()
+        for procedure in sorted(plan.procedures, key=lambda p: not p.standing):
+            check_procedure(plan, procedure, even)
+        _check_written_once(plan)
+        _check_memory(plan, MAX_MEMORY)
+    except Refused as broken:
+        raise CompileError(f"{name or plan.name}: the plan is refused: {broken}") from None
+
+
+def expect_room(plan: Plan, memory: int) -> None:
+    """CompileError unless executions of a verified plan take at most so many bytes of a party's machine."""
+    try:
+        _check_memory(plan, memory)
+    except Refused as broken:
+        raise CompileError(f"{plan.name}: {broken}; compile it for a smaller batch") from None
+
+
+def _check(where: str, rule: object, *arguments: object) -> None:
+    """Applies a rule, whose refusal then says where."""
+    try:
+        rule(*arguments)  # type: ignore[operator]
+    except Refused as broken:
+        raise Refused(f"{where}: {broken}") from None
+
+
+def _check_names(plan: Plan) -> None:
+    members = [member for array in plan.array_roles for member in array.members]
+    expect(set(members) <= set(plan.roles), "an array role has a member that is no role")
+    for what, names in (
+        ("roles", plan.roles),
+        ("feeds", [f.name for f in plan.feeds]),
+        ("results", [r.name for r in plan.results]),
+        ("procedures", [p.name for p in plan.procedures]),
+        ("tensors of one role", [(t.role, t.name) for t in (*plan.inputs, *plan.params)]),
+    ):
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        expect(not twice, f"two {what} are called {twice[0] if twice else ''}")
+    named = [t.name for t in (*plan.inputs, *plan.params)] + [f.name for f in plan.feeds]
+    for name in (plan.name, *plan.roles, *named, *(r.name for r in plan.results)):
+        expect(name.isprintable() and "`" not in name, f"{name!r} would look like something else in a message")
+    expect_between("ops", sum(len(p.ops) for p in plan.procedures), 0, MAX_OPS)
+
+
+def _check_shape(shape: Iterable[int]) -> None:
+    size, axes = 1, 0
+    for n in shape:
+        expect_between("size of an axis", n, 0, MAX_ELEMENTS)
+        size, axes = size * max(n, 1), axes + 1
+    expect_between("axes", axes, 0, MAX_AXES)
+    expect_between("elements", size, 0, MAX_ELEMENTS)
+
+
+def _check_register(register: Register) -> None:
+    _check_shape(register.shape)
+    words = register.domain is Domain.WORDS
+    expect_between("bits", register.bits, 1, 64 if words else 1)
+    expect_between("planes", register.planes, 1, MAX_PLANES if register.domain is Domain.PLANES else 1)
+    expect_between("scale", register.scale, *SCALES)
+
+
+def _check_constant(array: np.ndarray) -> None:
+    _check_shape(array.shape)
+    expect(array.dtype in (np.uint64, np.uint8), f"expected words or bits, found {array.dtype}")
+    if array.dtype == np.uint8:
+        expect(int(array.max(initial=0)) <= 1, "expected bits, found larger numbers")
+
+
+def _check_tensor(plan: Plan, tensor: Tensor) -> None:
+    expect(tensor.role in plan.roles, "there is no such role")
+    expect(tensor.kind in KINDS, f"expected a kind of {' or '.join(KINDS)}, found {tensor.kind!r}")
+    expect(len(tensor.dims) == len(tensor.shape), "expected a name, or none, for the dim of every axis")
+    expect(tensor.lo <= tensor.hi, f"no range: [{tensor.lo}, {tensor.hi}]")
+    _check_shape(tensor.shape)
+
+
+KINDS = {"fixed": Domain.WORDS, "int": Domain.WORDS, "bit": Domain.BITS}
+"""Kinds of tensors, and how their elements are shared."""
+
+
+def _check_feed(plan: Plan, feed: Feed) -> None:
+    expect(feed.role in plan.roles, "there is no such role")
+    expect(bool(feed.source) != bool(feed.expression), "expected a tensor or an expression of tensors")
+    _check_register(Register(feed.shape, Form.SHARED, feed.domain, feed.bits, feed.scale))
+    owned = {t.name: t for t in (*plan.inputs, *plan.params) if t.role == feed.role}
+    for name in [feed.source] if feed.source else _tensors_in(feed.expression):
+        expect(name in owned, f"{feed.role} has no tensor `{name}`")
+        expect(owned[name].public or not feed.public, f"`{name}` is secret, but would be shared in clear")
+    if feed.source:
+        tensor = owned[feed.source]
+        given = tensor.public, tensor.shape, tensor.lo, tensor.hi, KINDS[tensor.kind]
+        taken = feed.public, feed.shape, feed.lo, feed.hi, feed.domain
+        expect(given == taken, "its owner, visibility, shape or range is not that of the tensor")
+
+
+def _tensors_in(expression: str) -> list[str]:
+    """The tensors of its role that a prepared expression reads."""
+    try:
+        leaves = [node["fields"] for node in json.loads(expression) if node["op"] in ("Input", "Param")]
+        return [str(fields["key"]) for fields in leaves]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise Refused("the expression cannot be read") from None
+
+
+def _check_exchanges(plan: Plan) -> None:
+    """What roles give is taken once, and what they are told is told once, to roles of the plan."""
+    taken = Counter(name for p in plan.procedures for gate in p.gates for name in gate.feeds)
+    given = Counter(name for p in plan.procedures for gate in p.gates for name in gate.results)
+    for feed in plan.feeds:
+        expect(taken[feed.name] == 1, f"`{feed.name}` is taken by {taken[feed.name]} ops, not by one")
+    for result in plan.results:
+        expect(given[result.name] == 1, f"`{result.name}` is sent by {given[result.name]} ops, not by one")
+        unknown = sorted(set(result.roles) - set(plan.roles))
+        expect(not unknown, f"`{result.name}` is for {', '.join(unknown)}, which the plan does not know")
+        expect(len(set(result.roles)) == len(result.roles), f"`{result.name}` is for a role twice")
+
+
+def _check_procedures(plan: Plan) -> None:
+    """What one procedure reads of others is there whenever it is executed."""
+    expect(sum(p.ahead for p in plan.procedures) <= 1, "the material of several procedures is dealt ahead")
+    left = {kept.place for p in plan.procedures for kept in p.keeps}
+    for p in plan.procedures:
+        missing = sorted(p.reads - left)
+        expect(not missing, f"{p.name} reads register {missing[:1]}, which nothing leaves")
+
+
+def _check_written_once(plan: Plan) -> None:
+    """A register has one meaning. What is made of constants alone is the same wherever it is made."""
+    writers: dict[int, object] = {}
+    for procedure in plan.procedures:
+        for gate in procedure.gates:
+            for register in gate.outs:
+                before = writers.setdefault(register, gate)
+                constant = plan.registers[register].form is Form.CONSTANT and before == gate
+                expect(before is gate or constant, f"register {register} is written by two ops")
+
+
+def _check_memory(plan: Plan, memory: int) -> None:
+    constants = {
+        r: plan.registers[r].memory_bytes
+        for p in plan.procedures
+        for gate in p.gates
+        for r in gate.outs
+        if plan.registers[r].form is Form.CONSTANT and not gate.is_view(plan.registers)
+    }
+    needed = peak_memory(plan) + sum(constants.values())
+    expect(needed <= memory, f"an execution takes about {human(needed)} of memory, but the limit is {human(memory)}")

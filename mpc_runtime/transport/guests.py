@@ -1,0 +1,135 @@
+"""What a front knows of those who have come (`front.py`), and how much room they get."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from .line import Limits, Line
+
+__all__ = ["Guest", "Occupancy", "Quota", "Room", "Wake"]
+
+
+@dataclass(frozen=True)
+class Quota:
+    """What those who have proved a key may take. Messages and bytes are those that nobody has looked at yet."""
+
+    limits: Limits
+    connections: int = 256
+    per_key: int = 16
+    messages: int = 16
+    """Of a connection; it is not read beyond them."""
+    key_bytes: int = 1 << 20
+    all_bytes: int = 1 << 22
+    """One message is always let through, whatever its size, so these are exceeded by less than one."""
+    unsent_bytes: int = 1 << 20
+    """That wait to be sent to a connection; it is closed beyond them."""
+
+
+@dataclass(frozen=True)
+class Occupancy:
+    """What a front has taken, and holds now."""
+
+    taken: int
+    """Connections since it began."""
+    connections: int
+    strangers: int
+    """Of them, those that have not proved a key."""
+    messages: int
+    """That nobody has looked at, complete ones."""
+    bytes: Mapping[str, int]
+    """Of a key's messages that nobody has looked at, complete or not."""
+    tickets: int
+    """That have not been shown."""
+
+
+class Wake:
+    """Wakes one thread that waits for the readiness of files."""
+
+    def __init__(self) -> None:
+        self._near, self._far = socket.socketpair()
+        self._near.setblocking(False)
+        self._far.setblocking(False)
+
+    def fileno(self) -> int:
+        return self._near.fileno()
+
+    def set(self) -> None:
+        with suppress(OSError):  # it is full, which wakes too
+            self._far.send(b"\0")
+
+    def clear(self) -> None:
+        """To be called before looking at what one may have been woken for."""
+        with suppress(OSError):
+            self._near.recv(1 << 12)
+
+    def close(self) -> None:
+        self._near.close()
+        self._far.close()
+
+
+@dataclass
+class Guest:
+    """A connection that was made to us. name: of its key's holder, empty until it has proved one."""
+
+    connection: socket.socket
+    address: str
+    until: float
+    """When a stranger, or one that was refused, is sent away."""
+    route: int
+    line: Line | None = None
+    key: str = ""
+    name: str = ""
+    waiting: int = 0
+    """Messages that nobody has looked at."""
+    taking: int = 0
+    """Bytes that the message in hand has been given room for."""
+    begun: float = 0.0
+    """When it was."""
+    told: float = 0.0
+    """When a guest whose message finds no room was last told that we live."""
+    leaving: bool = False
+    drained: int = 0
+    events: int = 0
+    shown: bytearray = field(default_factory=bytearray)
+    """The ticket, as far as it has come."""
+
+
+class Room:
+    """For messages that nobody has looked at, counted by key and in all. Used by two threads."""
+
+    def __init__(self, quota: Quota) -> None:
+        self._quota = quota
+        self._lock = threading.Lock()
+        self._held: Counter[str] = Counter()
+
+    def reserve(self, guest: Guest, nbytes: int) -> bool:
+        """Whether a guest's next message may be taken now; if so, there is room for it until `give_back`."""
+        with self._lock:
+            held, total = self._held[guest.key], sum(self._held.values())
+            too_much = held and held + nbytes > self._quota.key_bytes
+            too_much = too_much or (total and total + nbytes > self._quota.all_bytes)
+            if too_much or guest.waiting >= self._quota.messages:
+                return False
+            self._held[guest.key] += nbytes
+            guest.waiting += 1
+        guest.taking, guest.begun = nbytes, time.monotonic()
+        return True
+
+    def give_back(self, guest: Guest, nbytes: int) -> None:
+        """One of the guest's messages takes no room any more."""
+        with self._lock:
+            guest.waiting -= 1
+            self._held[guest.key] -= nbytes
+            if not self._held[guest.key]:
+                del self._held[guest.key]
+
+    def held(self) -> dict[str, int]:
+        """Bytes that are taken, by key."""
+        with self._lock:
+            return {key: count for key, count in self._held.items() if count}

@@ -1,0 +1,215 @@
+"""Messages on a TLS connection, bounded before anything is allocated.
+
+    body bytes (4) | number of parts (2) | bytes of each part (8 each) | body | parts
+
+A `Line` never waits: it takes what has arrived and sends what fits, and whoever has it says when to go on. It may be
+used by two threads, one of which receives. The same lines serve both ends (`front.py`, `call.py`).
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import struct
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import numpy as np
+
+from .channel import Buffer, as_bytes
+from .messages import BODY_BYTES
+
+__all__ = ["Limits", "Line", "LineClosed", "TooMuch", "tune"]
+
+_HEAD = struct.Struct(">IH")
+_SIZE = struct.Struct(">Q")
+JOIN_BYTES = 1 << 14  # smaller parts leave in one record of TLS
+SEND_BYTES = 1 << 18  # handed to TLS at once; between two, others may use the line
+KEEPALIVE = {"TCP_KEEPIDLE": 3, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 6000}
+"""A machine that the network has lost is given up within seconds; milliseconds for the last one."""
+
+
+class LineClosed(Exception):
+    """The connection has ended. reason: OpenSSL's name for why, if it gave one."""
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class TooMuch(LineClosed):
+    """What comes is no message within the limits. The connection is as it was, but nothing more can be read of it."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of a message that is taken: bytes of its body, number of its payload's parts, and bytes of them together."""
+
+    body: int = BODY_BYTES
+    parts: int = 2
+    payload: int = 1 << 10
+
+
+def tune(connection: socket.socket) -> None:
+    """What all of our TCP connections have in common: nothing waits to be sent, and a lost machine is noticed."""
+    connection.setblocking(False)
+    with suppress(OSError):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in KEEPALIVE.items() if sys.platform.startswith("linux") else ():
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+class Line:
+    """One end of a connection."""
+
+    def __init__(self, connection: ssl.SSLSocket, limits: Limits, reserve: Callable[[int], bool] = bool) -> None:
+        """reserve: whether there is room for a message of so many bytes now; asked again until there is."""
+        self.connection = connection
+        self.limits = limits
+        self.established = False
+        self.queued = 0
+        """Bytes that wait to be sent."""
+        self._reserve = reserve
+        self._lock = threading.Lock()
+        self._out: deque[memoryview] = deque()
+        self._begin()
+
+    def _begin(self) -> None:
+        """The next message's head is awaited."""
+        self._sizes: list[int] = []
+        self._sizes_known = False
+        self._wanted = 0  # bytes of the message in hand that wait for room
+        self._parts: list[memoryview] = []
+        self._expect(_HEAD.size)
+
+    def _expect(self, nbytes: int) -> None:
+        self._target, self._got = np.empty(nbytes, np.uint8).data, 0  # memory that nobody has touched takes none
+
+    # -- receiving ------------------------------------------------------------------------------------------------
+
+    def shake_hands(self) -> bool:
+        """Goes on with the handshake; True when it is done."""
+        with self._lock:
+            try:
+                self.connection.do_handshake()
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                return False
+            except (OSError, ValueError) as error:
+                raise _closed(error) from None
+            self.established = True
+        return True
+
+    def receive(self) -> list[memoryview] | None:
+        """Body and parts of the next message; None when it has not arrived, or there is no room for it yet."""
+        while self._got == len(self._target) or self._read():
+            if self._got < len(self._target):
+                continue
+            if not self._sizes:
+                self._take_head()
+            elif not self._sizes_known:
+                self._take_sizes()
+            elif self._wanted:
+                if not self._reserve(self._wanted):
+                    return None
+                self._wanted = 0
+                self._next_part()
+            else:
+                self._parts.append(self._target)
+                if len(self._parts) == len(self._sizes):
+                    parts = self._parts
+                    self._begin()
+                    return parts
+                self._next_part()
+        return None
+
+    @property
+    def stalled(self) -> bool:
+        """Whether the message in hand waits for room."""
+        return bool(self._wanted)
+
+    def _take_head(self) -> None:
+        body, count = _HEAD.unpack(self._target)
+        if body > self.limits.body or count > self.limits.parts:
+            raise TooMuch(
+                f"a message of {body} bytes and {count} parts, where at most {self.limits.body} and "
+                f"{self.limits.parts} are expected"
+            )
+        self._sizes = [body]
+        self._expect(count * _SIZE.size)
+
+    def _take_sizes(self) -> None:
+        sizes = [size for (size,) in _SIZE.iter_unpack(self._target)]
+        if sum(sizes) > self.limits.payload:
+            raise TooMuch(f"a payload of {sum(sizes)} bytes, where at most {self.limits.payload} are expected")
+        self._sizes += sizes
+        self._sizes_known = True
+        self._wanted = sum(self._sizes) + 1  # an empty message takes room too
+        self._expect(0)
+
+    def _next_part(self) -> None:
+        self._expect(self._sizes[len(self._parts)])
+
+    def _read(self) -> bool:
+        """Takes what has arrived, up to what is expected; False when nothing has."""
+        with self._lock:
+            try:
+                received = self.connection.recv_into(self._target[self._got :])
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                return False
+            except (OSError, ValueError) as error:
+                raise _closed(error) from None
+        if not received:
+            raise LineClosed("the connection was closed")
+        self._got += received
+        return True
+
+    # -- sending --------------------------------------------------------------------------------------------------
+
+    def send(self, body: bytes, payload: Sequence[Buffer] = ()) -> None:
+        """Sends what fits and keeps the rest. The payload must not be changed afterwards."""
+        parts = [as_bytes(part) for part in payload]
+        head = _HEAD.pack(len(body), len(parts)) + b"".join(_SIZE.pack(part.nbytes) for part in parts) + body
+        if sum(part.nbytes for part in parts) <= JOIN_BYTES:
+            head, parts = b"".join([head, *parts]), []
+        with self._lock:
+            self._out += [memoryview(head), *(part for part in parts if part.nbytes)]
+            self.queued += len(head) + sum(part.nbytes for part in parts)
+            self._flush()
+
+    def flush(self) -> bool:
+        """Goes on with what is kept; True when there is none left."""
+        with self._lock:
+            self._flush()
+            return not self._out
+
+    def _flush(self) -> None:
+        while self._out and self.established:
+            try:
+                sent = self.connection.send(self._out[0][:SEND_BYTES])
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                return
+            except (OSError, ValueError) as error:
+                raise _closed(error) from None
+            self.queued -= sent
+            self._out[0] = self._out[0][sent:]
+            if not self._out[0].nbytes:
+                self._out.popleft()
+
+    def finish(self) -> None:
+        """Nothing more will be sent; the other end may still read what was."""
+        with self._lock, suppress(OSError):
+            self.connection.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        with self._lock, suppress(OSError):
+            self.connection.close()
+
+
+def _closed(error: Exception) -> LineClosed:
+    reason = getattr(error, "reason", None) or ""
+    return LineClosed(getattr(error, "strerror", None) or str(error), str(reason))

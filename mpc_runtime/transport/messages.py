@@ -1,0 +1,338 @@
+"""Control messages, and the one place that says what may be in them.
+
+A control message is a JSON object (its *body*) and the payload behind it: parts of bytes. Who may say what to whom is a
+*dialect*, a table from a message's kind to its fields and payload. `read` makes a `Message` of what has arrived;
+whatever does not fit its dialect is the sender's fault (`PeerError`), so nothing behind this file meets a field that is
+missing, of another type, or larger than its bound. What the plan alone knows (which stages and roles there are, how
+long a share is) is checked where it is used.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ..errors import PeerError
+
+__all__ = [
+    "BODY_BYTES",
+    "CALLER",
+    "CLIENT",
+    "DEALER",
+    "DEALINGS",
+    "HOST",
+    "MATERIAL",
+    "PARTY",
+    "PARTY_TO_CLIENT",
+    "PARTY_TO_DEALER",
+    "RUNS",
+    "SEED_BYTES",
+    "Dialect",
+    "Kind",
+    "Message",
+    "encode",
+    "read",
+]
+
+BODY_BYTES = 1 << 20
+"""JSON of the largest message between machines: it grows with the number of roles and of results."""
+NAME = 256  # characters of a role, a stage, a result; the language's own limit is lower
+ID = 64  # characters of a submission's number; clients of ours use 32
+WORDS = 1 << 16  # characters of an error's text
+ID_DIGITS = 32  # of a store, or of a dealing: 16 bytes
+DEALINGS = 1 << 10  # of a store, the last ones
+RUNS = 1 << 20  # of a dealing
+MATERIAL = "material"  # the `error` of an ending that is a MaterialError for whoever hears it
+COUNT = 1 << 48  # bytes and indices: what no session reaches
+MANY = 1 << 12  # roles or results of a plan
+SEED_BYTES = 16
+TICKET_BYTES = 16
+SECRET_BYTES = 32
+NONCE_DIGITS = 64  # 32 bytes in hexadecimal digits
+
+
+class Field(Protocol):
+    """What a value may be."""
+
+    def problem(self, value: object) -> str:
+        """Why this value is none; empty when it is one."""
+
+
+@dataclass(frozen=True)
+class Text:
+    most: int
+
+    def problem(self, value: object) -> str:
+        if isinstance(value, str) and len(value) <= self.most:
+            return ""
+        return f"expected a text of at most {self.most} characters"
+
+
+@dataclass(frozen=True)
+class Digits:
+    """Hexadecimal digits, this many."""
+
+    count: int
+
+    def problem(self, value: object) -> str:
+        if isinstance(value, str) and len(value) == self.count and not set(value) - set("0123456789abcdef"):
+            return ""
+        return f"expected {self.count} hexadecimal digits"
+
+
+@dataclass(frozen=True)
+class Whole:
+    least: int = 0
+    most: int = COUNT
+
+    def problem(self, value: object) -> str:
+        if type(value) is int and self.least <= value <= self.most:
+            return ""
+        return f"expected a whole number, {self.least} to {self.most}"
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """A number of seconds that have passed."""
+
+    def problem(self, value: object) -> str:
+        if type(value) in (int, float) and 0 <= value < COUNT:  # type: ignore[operator]
+            return ""
+        return "expected a number of seconds"
+
+
+@dataclass(frozen=True)
+class Flag:
+    def problem(self, value: object) -> str:
+        return "" if isinstance(value, bool) else "expected true or false"
+
+
+@dataclass(frozen=True)
+class Maybe:
+    """One of these or nothing (null)."""
+
+    of: Field
+
+    def problem(self, value: object) -> str:
+        return "" if value is None else self.of.problem(value)
+
+
+@dataclass(frozen=True)
+class Listed:
+    of: Field
+    most: int = MANY
+
+    def problem(self, value: object) -> str:
+        if not isinstance(value, list) or len(value) > self.most:
+            return f"expected a list of at most {self.most}"
+        return next((found for each in value if (found := self.of.problem(each))), "")
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """An object whose names are not fixed."""
+
+    keys: Field
+    values: Field
+    most: int = MANY
+
+    def problem(self, value: object) -> str:
+        if not isinstance(value, dict) or len(value) > self.most:
+            return f"expected an object of at most {self.most} entries"
+        return next((found for k, v in value.items() if (found := self.keys.problem(k) or self.values.problem(v))), "")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """An object with these fields, all of them but the `optional` ones; others only if it is `open`."""
+
+    fields: Mapping[str, Field]
+    open: bool = False
+    optional: frozenset[str] = frozenset()
+
+    def problem(self, value: object) -> str:
+        if not isinstance(value, dict):
+            return "expected an object"
+        if missing := self.fields.keys() - value.keys() - self.optional:
+            return f"{min(missing)} is missing"
+        if not self.open and (unknown := value.keys() - self.fields.keys()):
+            return f"{min(unknown)[:NAME]!r} is not known"
+        known = ((k, field) for k, field in self.fields.items() if k in value)
+        return next((f"{k}: {found}" for k, field in known if (found := field.problem(value[k]))), "")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of message. payload: the sizes of its parts; None for parts whose number and sizes the plan knows."""
+
+    shape: Shape
+    payload: tuple[int, ...] | None = ()
+
+
+def _kind(
+    fields: Mapping[str, Field],
+    payload: tuple[int, ...] | None = (),
+    *,
+    open: bool = False,
+    optional: frozenset[str] = frozenset(),
+) -> Kind:
+    return Kind(Shape({"kind": Text(NAME), **fields}, open, optional), payload)
+
+
+Dialect = Mapping[str, Kind]
+
+_NUMBER = Text(ID)
+_SUBMISSION: dict[str, Field] = {"stage": Text(NAME), "role": Text(NAME), "id": _NUMBER}
+_ANSWERED: dict[str, Field] = {"id": _NUMBER}
+_REPORT: dict[str, Field] = {
+    "rounds": Whole(),
+    "sent_bytes": Whole(),
+    "material_bytes": Whole(),
+    "online_seconds": Seconds(),
+    "offline_seconds": Seconds(),
+    "peak_memory": Whole(),
+}
+_HELLO = _kind(
+    {
+        "name": Text(NAME),
+        "version": Whole(),
+        "format": Whole(),
+        "plan": Text(NAME),
+        "nonce": Digits(NONCE_DIGITS),
+    },
+    open=True,  # a machine of another version has other fields; it is told which version we have
+)
+_ERROR = frozenset({"error"})
+_FAILED = _kind({"peer": Text(NAME), "op": Text(WORDS), "message": Text(WORDS), "error": Text(NAME)}, optional=_ERROR)
+_REFUSED = _kind({"message": Text(WORDS), "error": Text(NAME)}, optional=_ERROR)
+_ENDINGS: Dialect = {"failed": _FAILED, "refused": _REFUSED}
+_OFFER = Shape(
+    {
+        "store": Digits(ID_DIGITS),
+        "number": Whole(),
+        "dealings": Listed(Digits(ID_DIGITS), DEALINGS),
+        "refill": Flag(),
+        "next": Whole(),
+        "confirmed": Whole(),
+        "standing": Mapped(Text(NAME), Shape({"record": Whole(), "ids": Mapped(Text(NAME), _NUMBER)})),
+    }
+)
+"""What a party says of its stored material."""
+_BARE = _kind({})
+
+CLIENT: Dialect = {
+    "hello": _HELLO,
+    "ping": _BARE,
+    "submit": _kind({"stage": Text(NAME), "id": _NUMBER}, None),
+    "withdraw": _kind({"stage": Text(NAME), "id": _NUMBER}),
+}
+"""A client to a party."""
+
+PARTY_TO_CLIENT: Dialect = {
+    **_ENDINGS,
+    "welcome": _kind({"name": Text(NAME)}),
+    "pong": _BARE,
+    "held": _kind(_ANSWERED),
+    "begun": _kind(_ANSWERED),
+    "result": _kind({**_ANSWERED, "names": Listed(Text(NAME))}, None),
+    "stats": _kind({**_ANSWERED, **_REPORT, "setup": Maybe(Shape(_REPORT))}, None),
+}
+
+CALLER: Dialect = {"hello": _HELLO, "ping": _BARE, "failed": _FAILED}
+"""A server to another that it calls."""
+
+HOST: Dialect = {
+    **_ENDINGS,
+    "invitation": _kind({"session": Digits(NONCE_DIGITS)}, (TICKET_BYTES, SECRET_BYTES)),
+    "welcome": _kind({"name": Text(NAME), "proof": Digits(NONCE_DIGITS)}),
+    "pong": _BARE,
+}
+"""A server to another that has called it."""
+
+PARTY: Dialect = {
+    "failed": _FAILED,
+    "contribution": _kind({"offer": Maybe(_OFFER)}, (SEED_BYTES,)),
+    "persisted": _kind({"next": Whole()}),
+    "added": _kind({"dealing": Digits(ID_DIGITS)}),
+    "have": _kind(_SUBMISSION),
+    "seek": _kind(_SUBMISSION),
+    "lost": _kind({**_SUBMISSION, "why": Text(WORDS)}),
+    "drop": _kind({**_SUBMISSION, "why": Text(WORDS), "error": Text(NAME)}),
+    "begin": _kind({"procedure": Text(NAME), "index": Whole(), "ids": Mapped(Text(NAME), _NUMBER)}),
+}
+"""A party to the other, on their stream."""
+
+DEALER: Dialect = {
+    "failed": _FAILED,
+    "seed": _kind({}, (SEED_BYTES,)),
+    "dealing": _kind({"dealing": Digits(ID_DIGITS), "runs": Whole(1, RUNS)}, (SEED_BYTES,)),
+    "record": _kind({"procedure": Text(NAME), "index": Whole()}),
+    "dealt": _kind({"seconds": Seconds(), "bytes": Whole()}),
+}
+"""The dealer to a party, on their stream."""
+
+PARTY_TO_DEALER: Dialect = {
+    "failed": _FAILED,
+    "credit": _kind({"bytes": Whole(), "used": Maybe(Whole(least=-1))}),
+    "wanted": _kind({"procedure": Text(NAME)}),
+    "refill": _kind({"runs": Whole(1, RUNS)}),
+}
+"""A party to the dealer, on their stream."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """A control message that fits its dialect: who sent it (by key), the way back, and what it says."""
+
+    sender: str
+    route: int
+    """The connection it came by, for answers; 0 for one that is not answered there."""
+    body: dict[str, Any]
+    payload: Sequence[memoryview] = ()
+
+    @property
+    def kind(self) -> str:
+        return str(self.body["kind"])
+
+
+def encode(body: Mapping[str, Any]) -> bytes:
+    """The first part of a message."""
+    return json.dumps(body).encode()
+
+
+def read(sender: str, route: int, parts: Sequence[memoryview], dialect: Dialect, most: int = BODY_BYTES) -> Message:
+    """The message of these parts, its body of `most` bytes at most; PeerError, the sender's fault, when it is none of
+    the dialect's."""
+    try:
+        body = _object(parts, most)
+        kind = body.get("kind")
+        known = dialect.get(kind) if isinstance(kind, str) else None
+        if known is None:
+            raise ValueError(f"its kind is {str(kind)[:NAME]!r}; expected one of {', '.join(dialect)}")
+        if problem := known.shape.problem(body):
+            raise ValueError(f"{kind}: {problem}")
+        sizes = tuple(part.nbytes for part in parts[1:])
+        if known.payload is not None and sizes != known.payload:
+            raise ValueError(f"{kind}: expected a payload of {_listed(known.payload)} bytes, found {_listed(sizes)}")
+    except (ValueError, RecursionError) as error:
+        raise PeerError(f"{sender} sent a control message that cannot be read: {str(error)[:NAME]}", sender) from None
+    return Message(sender, route, body, parts[1:])
+
+
+def _object(parts: Sequence[memoryview], most: int) -> dict[str, Any]:
+    if not parts or parts[0].nbytes > most:
+        raise ValueError(f"{parts[0].nbytes if parts else 0} bytes, where at most {most} are expected")
+    body = json.loads(bytes(parts[0]), parse_constant=_refuse_constant)
+    if not isinstance(body, dict):
+        raise ValueError("no object")
+    return body
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _listed(sizes: Sequence[int]) -> str:
+    return "no" if not sizes else " and ".join(map(str, sizes[:4])) + (" and more" if len(sizes) > 4 else "")
