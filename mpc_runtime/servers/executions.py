@@ -64,11 +64,12 @@ class Executions:
     def begin(self) -> None:
         """At the start of a session: a key with the other party, and where both stand with their material."""
         mine = os.urandom(SEED_BYTES)
-        self.node.say(self.peer, {"kind": "contribution", "offer": self.supply.offer()}, mine)
+        offer = self.supply.offer()
+        self.node.say(self.peer, {"kind": "contribution", **({} if offer is None else {"offer": offer})}, mine)
         message = expect(self.node, self.peer, "contribution")
         theirs = bytes(message.payload[0])
         self._pair = pair_secret(*((mine, theirs) if self.number == 0 else (theirs, mine)))
-        self.supply.begin(message.body["offer"])
+        self.supply.begin(message.body.get("offer"))
         if (left := self.supply.left()) is not None:
             kept, self._setup_report = left[0], dict(left[1])
             self.executor.restore(kept)

@@ -253,7 +253,7 @@ HOST: Dialect = {
 
 PARTY: Dialect = {
     "failed": _FAILED,
-    "contribution": _kind({"offer": Maybe(_OFFER)}, (SEED_BYTES,)),
+    "contribution": _kind({"offer": _OFFER}, (SEED_BYTES,), optional=frozenset({"offer"})),
     "persisted": _kind({"next": Whole()}),
     "added": _kind({"dealing": Digits(ID_DIGITS)}),
     "have": _kind(_SUBMISSION),

@@ -107,9 +107,12 @@ class Pair:
 
 def offer_of(supply: StoreSupply | DealerSupply) -> dict[str, Any] | None:
     """What the other party is told, as it arrives there."""
-    parts = encode({"kind": "contribution", "offer": supply.offer()}), bytes(16)
-    offer: dict[str, Any] | None = read("p0", 0, list(map(memoryview, parts)), PARTY).body["offer"]
-    return offer
+    offer = supply.offer()
+    if offer is None:
+        return None
+    parts = encode({"kind": "contribution", "offer": offer}), bytes(16)
+    arrives: dict[str, Any] = read("p0", 0, list(map(memoryview, parts)), PARTY).body["offer"]
+    return arrives
 
 
 def uses(folder: Path, runs: int = 5, setups: int = 2) -> Pair:
