@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import statistics
 import tempfile
 import threading
 import time
@@ -44,9 +45,17 @@ def storm(folder: Path, kills: int, seed: int, clients: int) -> Counter[str]:
     chance = random.Random(seed)
     over = threading.Event()
     answered: Counter[str] = Counter()
+    killed: float | None = None  # when, until somebody is answered again
+    away: list[float] = []
     wrong: list[BaseException] = []
     with Deployment(folder, runs=RUNS, setups=4 + kills // 4) as deployment:
         deployment.provide()
+
+        def back(well: bool) -> None:
+            nonlocal killed
+            if well and killed is not None:
+                away.append(time.monotonic() - killed)
+                killed = None
 
         def ask(number: int) -> None:
             values = np.random.default_rng([seed, number])
@@ -56,6 +65,7 @@ def storm(folder: Path, kills: int, seed: int, clients: int) -> Counter[str]:
                         while not over.is_set():
                             well = deployment.ask(session, values.uniform(-8, 8, 4))
                             answered["answered" if well else "refused"] += 1
+                            back(well)
                             if not well:
                                 break
             except BaseException as error:
@@ -71,6 +81,7 @@ def storm(folder: Path, kills: int, seed: int, clients: int) -> Counter[str]:
                 holds(lambda more=more: over.is_set() or answered["answered"] >= more)
                 over.wait(chance.uniform(0, LONGEST_SECONDS))
                 deployment.kill(chance.choice(PARTIES))
+                killed = killed or time.monotonic()
                 if number % 20 == 19:
                     print(f"{number + 1} kills, {answered['answered']} answers", flush=True)
             more = answered["answered"] + clients
@@ -81,6 +92,7 @@ def storm(folder: Path, kills: int, seed: int, clients: int) -> Counter[str]:
                 thread.join()
         if wrong:
             raise wrong[0]
+    print(f"back after {statistics.median(away):.1f} s, the slowest after {max(away):.1f} s", flush=True)
     return deployment.check() + answered
 
 
