@@ -27,6 +27,7 @@ __all__ = [
     "PARTY",
     "PARTY_TO_CLIENT",
     "PARTY_TO_DEALER",
+    "REASON",
     "RUNS",
     "SEED_BYTES",
     "Dialect",
