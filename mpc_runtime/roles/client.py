@@ -103,10 +103,11 @@ class RoleClient:
         timeout: float,
         alive: Callable[[], None] = lambda: None,
         wait: float = WAIT_SECONDS,
+        origins: Mapping[str, str] | None = None,
     ) -> None:
         """Connects and waits for both parties' welcome; PeerError after `timeout` seconds or with another plan.
 
-        addresses: those for clients, under the names of `clients_of`.
+        addresses: those for clients, under the names of `clients_of`; origins: where they were written.
         wait: seconds that the other roles of a run may take. alive: called while waiting, then and later; may raise
         what else is known of the servers.
         """
@@ -124,8 +125,9 @@ class RoleClient:
         try:
             for party in PARTIES:
                 context = calling_context(keys, server_keys[party])
-                where = addresses[clients_of(party)]
-                self.calls[party] = Call(party, where, context, hello.body(new_nonce()), PARTY_TO_CLIENT, limits)
+                where, origin = addresses[clients_of(party)], (origins or {}).get(clients_of(party), "")
+                said = hello.body(new_nonce())
+                self.calls[party] = Call(party, where, context, said, PARTY_TO_CLIENT, limits, origin)
             self._meet(timeout)
         except BaseException:
             self._leave()
@@ -136,7 +138,7 @@ class RoleClient:
         while missing := [call for call in self.calls.values() if not call.welcomed]:
             self._drive()
             if time.monotonic() > until:
-                where = ", ".join(f"{call.name} at {call.address}" for call in missing)
+                where = ", ".join(call.place for call in missing)
                 raise PeerError(
                     f"no answer from {where} for {seconds:g} s: is it running, and is its key right?", missing[0].name
                 )

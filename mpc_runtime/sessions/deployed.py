@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..deployment.cluster import key_path, load_cluster, load_key
+from ..deployment.cluster import load_cluster
+from ..deployment.keys import key_path, load_key
 from ..deployment.local import Processes, SeenBy
 from ..errors import InputError
 from ..execution.stats import Stats, run_stats
@@ -148,5 +149,6 @@ def linked(
     machines = load_cluster(cluster)
     keys = load_key(key if key is not None else key_path(machines.path, role))
     machines.check_key(role, keys)
-    client = RoleClient(plan, role, keys, machines.addresses, machines.server_keys, timeout, alive, wait)
+    where = machines.addresses, machines.server_keys
+    client = RoleClient(plan, role, keys, *where, timeout, alive, wait, machines.origins)
     return Deployment(plan, {role: client}, prepare)
