@@ -28,6 +28,7 @@ from ..transport.identity import KeyPair
 from ..transport.messages import DEALER, PARTY, PARTY_TO_DEALER, Dialect
 from ..transport.node import Hello, Node
 from ..transport.records import MaterialSink, MaterialSource, PeerChannel
+from .consent import Consent
 from .dealer import Dealer
 from .executions import Executions
 from .heap import keep_memory, machine_memory
@@ -104,7 +105,8 @@ def run(
         else:
             channel = PeerChannel(node, "p1" if config.name == "p0" else "p0")
             records = MaterialSource(node, config.window)
-            server = Party(Executions(plan, int(config.name[1]), node, channel, records))
+            number = int(config.name[1])
+            server = Party(Executions(plan, number, node, channel, records), Consent(plan, number, config.members))
         server.serve()
     except PeerError as error:
         doing = server.doing if server else "the start"

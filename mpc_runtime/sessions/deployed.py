@@ -65,10 +65,10 @@ class Deployment:
             self._clients[role].wait_held(number)
         self.edition = edition
 
-    def submit(self, encoded: ByRole) -> Numbers:
-        """Shares the inputs of a run."""
+    def submit(self, encoded: ByRole, meeting: str | None = None, run: int = 0) -> Numbers:
+        """Shares the inputs of a run, which may be one of those of a meeting."""
         self._forget_abandoned()
-        return {role: self._clients[role].submit("run", feeds) for role, feeds in encoded.items()}
+        return {role: self._clients[role].submit("run", feeds, meeting, run) for role, feeds in encoded.items()}
 
     def wait(self, numbers: Numbers) -> Computed:
         """Waits for a run. Raises InputError when it broke what the model promises."""
