@@ -98,7 +98,7 @@ def _cluster(path: Path) -> tuple[Cluster | None, Finding]:
 
 
 def _keys(cluster: Cluster) -> Iterator[Finding]:
-    from mpc_runtime.deployment.cluster import key_path, load_key
+    from mpc_runtime.deployment.keys import key_path, load_key
     from mpc_runtime.errors import Error
 
     for name in (*cluster.server_keys, *cluster.roles):
