@@ -48,14 +48,14 @@ def free_port() -> int:
 
 
 @contextmanager
-def started(folder: Path, file: str) -> Iterator[dict[str, subprocess.Popen[str]]]:
-    """The three servers of folder's cluster.toml; what they say goes to NAME.log."""
+def started(folder: Path, file: str, *more: object) -> Iterator[dict[str, subprocess.Popen[str]]]:
+    """The three servers of folder's cluster.toml, with more options; what they say goes to NAME.log."""
     processes = {}
     try:
         for name, words in SERVERS.items():
             with (folder / f"{name}.log").open("w") as log:
                 processes[name] = subprocess.Popen(
-                    command(*words, file), cwd=folder, env=environment(), stderr=log, text=True
+                    command(*words, file, *more), cwd=folder, env=environment(), stderr=log, text=True
                 )
         yield processes
     finally:

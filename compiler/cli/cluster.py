@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
 from compiler.cli.options import is_checked, load_program, program_options
+from compiler.cli.watching import Told, Watching, watch_options, watched
 
 LAST_PORT = 65535
+EXIT_ERROR = 1
 
 
 @click.command(
@@ -75,7 +78,7 @@ def _server_options(command: click.decorators.FC) -> click.decorators.FC:
         click.option("--cluster", default="cluster.toml", show_default=True, type=click.Path(path_type=Path)),
     ):
         command = option(command)
-    return command
+    return watch_options(command)
 
 
 @click.command(help="Start compute party NUMBER (0 or 1). It runs until you stop it or another server is gone.")
@@ -92,8 +95,9 @@ def party(
     timeout: float,
     wait: float,
     window: int,
-) -> None:
-    _serve(f"p{number}", file, dims, network, cluster, key, timeout, wait, window)
+    **how: Any,
+) -> int:
+    return _serve(f"p{number}", file, dims, network, cluster, key, timeout, wait, window, Watching(**how))
 
 
 @click.command(help="Start the dealer. It runs until you stop it or a party is gone.")
@@ -108,8 +112,9 @@ def dealer(
     timeout: float,
     wait: float,
     window: int,
-) -> None:
-    _serve("dealer", file, dims, network, cluster, key, timeout, wait, window)
+    **how: Any,
+) -> int:
+    return _serve("dealer", file, dims, network, cluster, key, timeout, wait, window, Watching(**how))
 
 
 def _serve(
@@ -122,20 +127,24 @@ def _serve(
     timeout: float,
     wait: float,
     window: int,
-) -> None:
+    how: Watching,
+) -> int:
+    """The exit code: an error that the log has is not printed again."""
     from mpc_runtime.deployment.cluster import key_path, load_cluster, load_key
-    from mpc_runtime.servers.process import SERVERS, run
+    from mpc_runtime.errors import Error
+    from mpc_runtime.servers.process import run
 
     plan = load_program(file, dims, network).plan
     machines = load_cluster(cluster)
     keys = load_key(key or key_path(machines.path, name))
     config = machines.machine(name, keys, timeout, window << 20, wait)
-    others = " and ".join(other for other in SERVERS if other != name)
-
-    def addresses(own: str, clients: str) -> Mapping[str, str]:
-        at = f"{own} (clients: {clients})" if clients else own
-        what = f"plan {plan.name} {plan.hash[:16]}"
-        click.echo(f"{name} listens at {at} with {what}; waiting for {others}", err=True)
-        return machines.addresses
-
-    run(plan, config, addresses, ready=lambda: click.echo(f"{name} is ready", err=True))
+    how = replace(how, metrics=how.metrics or machines.metrics.get(name))
+    told = Told()
+    with watched(name, how, told) as watch:
+        try:
+            run(plan, config, lambda _own, _clients: machines.addresses, watch)
+        except Error:
+            if not told.aborted:
+                raise
+            return EXIT_ERROR
+    return 0

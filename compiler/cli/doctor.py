@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mpc_runtime.deployment.cluster import Cluster
 
 OLDEST_PYTHON = (3, 10)
-NEEDED = ("numpy", "lark", "zmq", "click", "rich", "safetensors", "cryptography")
+NEEDED = ("numpy", "lark", "zmq", "click", "rich", "safetensors", "cryptography", "prometheus_client")
 OPTIONAL = {"PIL": "reads images: pip install pillow"}
 CONNECT_SECONDS = 1.0
 

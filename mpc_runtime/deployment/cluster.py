@@ -5,6 +5,7 @@ their own.
     address = "127.0.0.1:7100"              # for the other servers
     clients = "127.0.0.1:7103"              # for the machines of the roles
     key = "…"                               # public key, 40 characters
+    metrics = "127.0.0.1:9100"              # if it is to show /metrics and /health (`operation/endpoint.py`)
 
     [roles]
     client = ["…", "…"]                     # one key per machine that may speak for the role
@@ -19,7 +20,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ IGNORE_HEADING = "# secret keys"
 KEY_HEADING = "# secret Ed25519 key; keep it on its machine"
 OLD_HEADING = "# secret CURVE key"  # version 0.1
 PARTIES = SERVERS[:2]
+METRICS = "metrics"
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class Cluster:
     origins: Mapping[str, str]
     server_keys: Mapping[str, str]
     roles: Mapping[str, tuple[str, ...]]
+    metrics: Mapping[str, str] = field(default_factory=dict)
+    """Where servers show their metrics, those that do."""
 
     def machine(self, name: str, keys: KeyPair, timeout: float, window: int, wait: float) -> MachineConfig:
         """The configuration of one of its servers; InputError when the key is not the one in the file."""
@@ -102,12 +106,14 @@ def load_cluster(path: str | Path) -> Cluster:
         raise InputError(f"{path}: {error}") from None
     if unknown := sorted(data.keys() - {*SERVERS, "roles"}):
         raise InputError(f"{path}: unknown table [{unknown[0]}]; expected [p0], [p1], [dealer] and [roles]")
-    addresses, keys, origins = {}, {}, {}
+    addresses, keys, origins, metrics = {}, {}, {}, {}
     for name in SERVERS:
         table = _table(path, data, name)
         entries = ("address", "clients", "key") if name in PARTIES else ("address", "key")
-        if unknown := sorted(table.keys() - set(entries)):
-            raise InputError(f"{path}: [{name}] has {unknown[0]!r}; expected {', '.join(entries)}")
+        if unknown := sorted(table.keys() - {*entries, METRICS}):
+            raise InputError(f"{path}: [{name}] has {unknown[0]!r}; expected {', '.join((*entries, METRICS))}")
+        if METRICS in table:
+            metrics[name] = _text(path, table, name, METRICS)
         for entry, place in (("address", name), ("clients", clients_of(name)))[: len(entries) - 1]:
             origins[place] = f"{path}:{_line(text, name, entry)}"
             addresses[place] = check_loopback(_text(path, table, name, entry), origins[place])
@@ -121,7 +127,7 @@ def load_cluster(path: str | Path) -> Cluster:
         roles[role] = tuple(_public_key(path, key, f"[roles] {role}") for key in listed)
     _refuse_shared(path, keys, roles)
     _refuse_shared_addresses(addresses, origins)
-    return Cluster(path, addresses, origins, keys, roles)
+    return Cluster(path, addresses, origins, keys, roles, metrics)
 
 
 def write_cluster(path: str | Path, roles: Sequence[str], first_port: int = FIRST_PORT) -> list[Path]:

@@ -24,6 +24,8 @@ import time
 from typing import Any
 
 from ..errors import PeerError
+from ..operation.events import Refused
+from ..operation.watch import NOBODY, Watch
 from ..procedure import Procedure
 from ..transport.messages import Message
 from .executions import Executions
@@ -35,10 +37,11 @@ __all__ = ["Party"]
 class Party:
     """The party of these executions, on the node of theirs. `serve` returns only by an exception."""
 
-    def __init__(self, executions: Executions) -> None:
+    def __init__(self, executions: Executions, watch: Watch = NOBODY) -> None:
         self.executions = executions
         self.plan, self.number = executions.plan, executions.number
         self.node, self.peer = executions.node, executions.peer
+        self._watch = watch
         self._submissions = Submissions(self.plan, self.number)
         self._order = sorted(self.plan.procedures, key=lambda p: not p.standing)
         self._standing: dict[str, dict[str, str]] = {}  # procedure -> the ids that it was executed with
@@ -91,6 +94,7 @@ class Party:
             many = self._submissions.ahead(stage, role)
             problem = f"{role} has {many} submissions waiting for other roles; wait for their results first"
         if problem:
+            self._watch.tell(Refused(role, problem))
             self.node.refuse(message.route, problem)
             return
         self._submissions.add(key, Submission(message.route, message.payload[0], time.perf_counter()))
@@ -152,6 +156,8 @@ class Party:
         if self.number == 0:
             self._tell("drop", key, why=why)
         submission = self._submissions.drop(key)
+        if why:
+            self._watch.tell(Refused(key[1], why))
         if submission is not None and why and self.node.guests.get(submission.route) == key[1]:
             self.node.refuse(submission.route, why)
 

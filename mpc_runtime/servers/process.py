@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from ..analysis.verify import expect_room
 from ..errors import Error, InputError, PeerError
 from ..limits import TIMEOUT_SECONDS, WAIT_SECONDS, WINDOW_BYTES, check_seconds
+from ..operation.events import Aborted, Listening, Ready, Stopped
+from ..operation.watch import NOBODY, Door, State, Watch
 from ..plan import FORMAT, Plan
 from ..plan_file import read
 from ..transport.address import ANY_PORT, clients_of
@@ -67,12 +69,12 @@ def run(
     plan: Plan,
     config: MachineConfig,
     addresses: Callable[[str, str], Mapping[str, str]],
-    ready: Callable[[], None] = lambda: None,
+    watch: Watch = NOBODY,
 ) -> None:
     """Serves until an error, which is raised here after all who are connected were told.
 
     addresses: from the addresses that this server listens at, for servers and (a party) for clients, the addresses of
-    all servers for servers. ready: called when all have met.
+    all servers for servers. watch: is told what happens.
     """
     expect_room(plan, machine_memory())
     keep_memory()
@@ -81,6 +83,8 @@ def run(
     others = [name for name in SERVERS if name != config.name]
     node = Node(Hello(config.name, plan.hash, FORMAT), config.keys, config.timeout)
     server: Party | Dealer | None = None
+    watch = watch.at(plan.name, plan.hash)
+    met = threading.Event()
     try:
         machines = {config.server_keys[name]: name for name in others}
         with _naming(config.origin):
@@ -89,31 +93,48 @@ def run(
             with _naming(config.clients_origin):
                 node.open_to_clients(config.roles, client_quota(plan, int(config.name[1])), config.clients)
         _stop_between_messages(node)
+        watch.answers(lambda: _state(node, met.is_set()))
+        watch.tell(Listening(node.address, node.clients_address))
         where = addresses(node.address, node.clients_address)
         for name in others:
             node.connect(name, where[name], config.server_keys[name], _dialect(config.name, name))
         node.meet(others, config.wait)
-        ready()
+        met.set()
+        watch = watch.at(plan.name, plan.hash, node.label(others[0]))
+        watch.tell(Ready())
         if config.name == "dealer":
-            server = Dealer(plan, node, lambda party, wait: MaterialSink(node, party, config.window, wait))
+            server = Dealer(plan, node, lambda party, wait: MaterialSink(node, party, config.window, wait), watch=watch)
         else:
             channel = PeerChannel(node, "p1" if config.name == "p0" else "p0")
             records = MaterialSource(node, config.window)
-            server = Party(Executions(plan, int(config.name[1]), node, channel, records))
+            executions = Executions(plan, int(config.name[1]), node, channel, records, watch=watch)
+            server = Party(executions, watch)
         server.serve()
     except PeerError as error:
         doing = server.doing if server else "the start"
+        watch.tell(Aborted(error.peer, error.op or doing, str(error)))
         node.farewell(error.peer, error.op or doing or "between executions", str(error))
         raise
     except KeyboardInterrupt:
+        watch.tell(Stopped())
         node.farewell("", "", f"{config.name} was stopped")
         raise
     except Exception as error:
         doing = server.doing if server else "the start"
+        watch.tell(Aborted("", doing, f"{type(error).__name__}: {error}"))
         node.farewell("", doing, f"{config.name} failed at {doing}: {type(error).__name__}: {error}")
         raise
     finally:
         node.close()
+
+
+def _state(node: Node, ready: bool) -> State:
+    """What those who operate the server may ask."""
+    doors = {
+        name: Door(found.connections, found.strangers, sum(found.bytes.values()), found.refused)
+        for name, found in node.doors().items()
+    }
+    return State(ready, node.peers(), doors)
 
 
 def _dialect(listener: str, speaker: str) -> Dialect:

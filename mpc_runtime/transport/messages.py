@@ -186,6 +186,7 @@ _HELLO = _kind(
 _FAILED = _kind({"peer": Text(NAME), "op": Text(WORDS), "message": Text(WORDS)})
 _ENDINGS: Dialect = {"failed": _FAILED, "refused": _kind({"message": Text(WORDS)})}
 _BARE = _kind({})
+_PONG = _kind({"clock": Seconds()})  # since 1970, for `mpcc doctor`: nothing depends on it
 
 CLIENT: Dialect = {
     "hello": _HELLO,
@@ -198,7 +199,7 @@ CLIENT: Dialect = {
 PARTY_TO_CLIENT: Dialect = {
     **_ENDINGS,
     "welcome": _kind({"name": Text(NAME)}),
-    "pong": _BARE,
+    "pong": _PONG,
     "held": _kind(_ANSWERED),
     "begun": _kind(_ANSWERED),
     "result": _kind({**_ANSWERED, "names": Listed(Text(NAME))}, None),
@@ -212,7 +213,7 @@ HOST: Dialect = {
     **_ENDINGS,
     "invitation": _kind({"session": Digits(NONCE_DIGITS)}, (TICKET_BYTES, SECRET_BYTES)),
     "welcome": _kind({"name": Text(NAME), "proof": Digits(NONCE_DIGITS)}),
-    "pong": _BARE,
+    "pong": _PONG,
 }
 """A server to another that has called it."""
 
