@@ -65,7 +65,8 @@ class Endpoint:
         self._pages = pages
         self._listener = _listening(host, port)
         self.port: int = self._listener.getsockname()[1]
-        self._clients: list[_Client] = []
+        self.clients: list[_Client] = []
+        """Who is connected now."""
         self._selector = selectors.DefaultSelector()
         self._near, self._far = socket.socketpair()
         self._selector.register(self._near, selectors.EVENT_READ)
@@ -82,7 +83,7 @@ class Endpoint:
     def _serve(self) -> None:
         closing = False
         while not closing:
-            for key, _ in self._selector.select(TICK_SECONDS if self._clients else None):
+            for key, _ in self._selector.select(TICK_SECONDS if self.clients else None):
                 if key.fileobj is self._near:
                     closing = True
                 elif key.fileobj is self._listener:
@@ -90,9 +91,9 @@ class Endpoint:
                 elif isinstance(key.data, _Client):
                     self._attend(key.data)
             now = time.monotonic()
-            for client in [client for client in self._clients if now > client.until]:
+            for client in [client for client in self.clients if now > client.until]:
                 self._drop(client)
-        for client in list(self._clients):
+        for client in list(self.clients):
             self._drop(client)
         self._selector.close()
         for each in (self._listener, self._near, self._far):
@@ -104,10 +105,10 @@ class Endpoint:
         except OSError:
             return
         connection.setblocking(False)
-        if len(self._clients) >= CLIENTS:
-            self._drop(self._clients[0])
+        if len(self.clients) >= CLIENTS:
+            self._drop(self.clients[0])
         client = _Client(connection, time.monotonic() + SECONDS)
-        self._clients.append(client)
+        self.clients.append(client)
         self._selector.register(connection, selectors.EVENT_READ, client)
         time.sleep(ACCEPT_SECONDS)
 
@@ -149,7 +150,7 @@ class Endpoint:
             return Page.of_text(500, f"this page could not be made ({type(error).__name__}); try again")
 
     def _drop(self, client: _Client) -> None:
-        self._clients.remove(client)
+        self.clients.remove(client)
         self._selector.unregister(client.connection)
         with suppress(OSError):
             client.connection.shutdown(socket.SHUT_WR)

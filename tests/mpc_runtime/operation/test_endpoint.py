@@ -43,19 +43,19 @@ def test_silent_clients_give_way_and_run_out_of_time() -> None:
     with shown(Metrics("p0")) as endpoint:
         silent = [connected(endpoint.port) for _ in range(3 * CLIENTS)]
         assert asked(endpoint.port, "/health")[0] == 503
-        assert len(endpoint._clients) <= CLIENTS
+        assert len(endpoint.clients) <= CLIENTS
         assert silent[0].recv(1) == b""
         for connection in silent:
             connection.close()
         with connected(endpoint.port) as late:
             late.sendall(b"GET /metrics")
-            until(lambda: any(client.head for client in endpoint._clients))
+            until(lambda: any(client.head for client in endpoint.clients))
             its_time_is_over(endpoint)
             assert late.recv(1) == b""
 
 
 def its_time_is_over(endpoint: Endpoint) -> None:
-    for client in list(endpoint._clients):
+    for client in list(endpoint.clients):
         client.until = 0.0
 
 
@@ -67,7 +67,7 @@ def test_one_who_does_not_read_keeps_nobody() -> None:
             deaf.sendall(b"GET / HTTP/1.1\r\n\r\n")
             assert asked(large.port, "/small") == (200, "y\n")
             its_time_is_over(large)
-            until(lambda: not large._clients)
+            until(lambda: not large.clients)
     finally:
         large.close()
 
