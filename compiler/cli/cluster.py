@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from compiler.cli.options import is_checked, load_program, pairs, program_options
+from compiler.cli.watching import Told, Watching, watch_options, watched
 
 if TYPE_CHECKING:
     from mpc_runtime.plan import Plan
 
 FIRST_PORT, LAST_PORT = 7100, 65535
+EXIT_ERROR = 1
 
 
 @click.command(
@@ -136,7 +137,7 @@ def _server_options(command: click.decorators.FC) -> click.decorators.FC:
         click.option("--cluster", default="cluster.toml", show_default=True, type=click.Path(path_type=Path)),
     ):
         command = option(command)
-    return command
+    return watch_options(command)
 
 
 @click.command(help="Start compute party NUMBER (0 or 1). It runs until you stop it or another server is gone.")
@@ -163,10 +164,12 @@ def party(
     window: int,
     material: Path | None,
     low_water: int | None,
-) -> None:
+    **how: Any,
+) -> int:
     if low_water is not None and material is None:
         raise click.UsageError("--low-water is for a party with --material")
-    _serve(f"p{number}", file, dims, network, cluster, key, timeout, wait, window, material, low_water or 0)
+    stored = material, low_water or 0
+    return _serve(f"p{number}", file, dims, network, cluster, key, timeout, wait, window, Watching(**how), stored)
 
 
 @click.command(help="Start the dealer. It runs until you stop it or a party is gone.")
@@ -181,8 +184,9 @@ def dealer(
     timeout: float,
     wait: float,
     window: int,
-) -> None:
-    _serve("dealer", file, dims, network, cluster, key, timeout, wait, window)
+    **how: Any,
+) -> int:
+    return _serve("dealer", file, dims, network, cluster, key, timeout, wait, window, Watching(**how))
 
 
 def _serve(
@@ -195,26 +199,29 @@ def _serve(
     timeout: float,
     wait: float,
     window: int,
-    material: Path | None = None,
-    low_water: int = 0,
-) -> None:
+    how: Watching,
+    stored: tuple[Path | None, int] = (None, 0),
+) -> int:
+    """The exit code: an error that the log has is not printed again. stored: material, and its low water."""
     from mpc_runtime.deployment.cluster import load_cluster
     from mpc_runtime.deployment.keys import key_path, load_key
-    from mpc_runtime.servers.process import SERVERS, run
+    from mpc_runtime.errors import Error
+    from mpc_runtime.servers.process import run
 
     plan = load_program(file, dims, network).plan
     machines = load_cluster(cluster)
     keys = load_key(key or key_path(machines.path, name))
     config = machines.machine(name, keys, timeout, window << 20, wait)
+    material, low_water = stored
     if material is not None:
         config = replace(config, material=str(material), low_water=low_water)
-    alone = config.material and not config.low_water
-    others = " and ".join(each for each in SERVERS if each != name and not (alone and each == "dealer"))
-
-    def addresses(own: str, clients: str) -> Mapping[str, str]:
-        at = f"{own} (clients: {clients})" if clients else own
-        what = f"plan {plan.name} {plan.hash[:16]}"
-        click.echo(f"{name} listens at {at} with {what}; waiting for {others}", err=True)
-        return machines.addresses
-
-    run(plan, config, addresses, ready=lambda: click.echo(f"{name} is ready", err=True))
+    how = replace(how, metrics=how.metrics or machines.metrics.get(name))
+    told = Told()
+    with watched(name, how, told) as watch:
+        try:
+            run(plan, config, lambda _own, _clients: machines.addresses, watch)
+        except Error:
+            if not told.aborted:
+                raise
+            return EXIT_ERROR
+    return 0

@@ -26,6 +26,8 @@ import time
 from typing import Any
 
 from ..errors import PeerError
+from ..operation.events import Refused
+from ..operation.watch import NOBODY, Watch
 from ..procedure import Procedure
 from ..transport.messages import MATERIAL, REASON, Message
 from .consent import Consent
@@ -42,11 +44,12 @@ class Party:
     """The party of these executions, on the node of theirs, with what its clients may do. `serve` returns only by an
     exception."""
 
-    def __init__(self, executions: Executions, consent: Consent) -> None:
+    def __init__(self, executions: Executions, consent: Consent, watch: Watch = NOBODY) -> None:
         self.executions = executions
         self.consent = consent
         self.plan, self.number = executions.plan, executions.number
         self.node, self.peer = executions.node, executions.peer
+        self._watch = watch
         self._submissions = Submissions(self.plan, self.number)
         self._order = sorted(self.plan.procedures, key=lambda p: not p.standing)
         self._standing: dict[str, dict[str, str]] = {}  # procedure -> the ids that it was executed with
@@ -110,6 +113,7 @@ class Party:
             many = self._submissions.ahead(stage, role)
             problem = f"{role} has {many} submissions waiting for other roles; wait for their results first"
         if problem:
+            self._watch.tell(Refused(role, problem))
             self.node.refuse(message.route, problem)
             return
         procedure, now = self.plan.procedure(stage), time.perf_counter()
@@ -183,6 +187,8 @@ class Party:
         submission = self._submissions.drop(key)
         if any(p.standing and p.name == key[0] for p in self.plan.procedures):
             self.executions.supply.forget(key)
+        if why:
+            self._watch.tell(Refused(key[1], why))
         if submission is not None and why and self.node.guests.get(submission.route) == key[1]:
             self.node.refuse(submission.route, why, error)
 

@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 from ..analysis.verify import expect_room
 from ..errors import Error, InputError, MaterialError, PeerError
 from ..limits import TIMEOUT_SECONDS, WAIT_SECONDS, WINDOW_BYTES, check_seconds
+from ..operation.events import Aborted, Listening, Ready, Stopped
+from ..operation.watch import NOBODY, Door, State, Watch
 from ..plan import FORMAT, Plan
 from ..plan_file import read
 from ..store.store import Store
@@ -78,12 +80,12 @@ def run(
     plan: Plan,
     config: MachineConfig,
     addresses: Callable[[str, str], Mapping[str, str]],
-    ready: Callable[[], None] = lambda: None,
+    watch: Watch = NOBODY,
 ) -> None:
     """Serves until an error, which is raised here after all who are connected were told.
 
     addresses: from the addresses that this server listens at, for servers and (a party) for clients, the addresses of
-    all servers for servers. ready: called when all have met.
+    all servers for servers. watch: is told what happens.
     """
     expect_room(plan, machine_memory())
     keep_memory()
@@ -93,6 +95,8 @@ def run(
     store = Store(config.material, plan, int(config.name[1])) if config.material else None
     node = Node(Hello(config.name, plan.hash, FORMAT), config.keys, config.timeout)
     server: Party | Dealer | None = None
+    watch = watch.at(plan.name, plan.hash)
+    met = threading.Event()
     try:
         machines = {config.server_keys[name]: name for name in others}
         with _naming(config.origin):
@@ -102,33 +106,41 @@ def run(
                 roles = {key: member.role for key, member in config.members.items()}
                 node.open_to_clients(roles, client_quota(plan, int(config.name[1])), config.clients)
         _stop_between_messages(node)
+        watch.answers(lambda: _state(node, met.is_set()))
+        watch.tell(Listening(node.address, node.clients_address))
         where = addresses(node.address, node.clients_address)
         for name in others:
             dialect = _dialect(config.name, name)
             node.connect(name, where[name], config.server_keys[name], dialect, config.origins.get(name, ""))
         node.meet(others, config.wait)
-        ready()
+        met.set()
+        watch = watch.at(plan.name, plan.hash, node.label(others[0]))
+        watch.tell(Ready())
         if config.name == "dealer":
-            server = Dealer(plan, node, lambda party, wait: MaterialSink(node, party, config.window, wait))
+            server = Dealer(plan, node, lambda party, wait: MaterialSink(node, party, config.window, wait), watch=watch)
         else:
             channel = PeerChannel(node, "p1" if config.name == "p0" else "p0")
             number = int(config.name[1])
-            executions = Executions(plan, number, node, channel, _supply(plan, config, node, store))
-            server = Party(executions, Consent(plan, number, config.members))
+            executions = Executions(plan, number, node, channel, _supply(plan, config, node, store), watch=watch)
+            server = Party(executions, Consent(plan, number, config.members), watch)
         server.serve()
     except PeerError as error:
         doing = server.doing if server else "the start"
+        watch.tell(Aborted(error.peer, error.op or doing, str(error)))
         node.farewell(error.peer, error.op or doing or "between executions", str(error))
         raise
     except MaterialError as error:
         doing = server.doing if server else "the start"
+        watch.tell(Aborted("", doing, str(error)))
         node.farewell("", doing, f"{config.name}: {error}", MATERIAL)
         raise
     except KeyboardInterrupt:
+        watch.tell(Stopped())
         node.farewell("", "", f"{config.name} was stopped")
         raise
     except Exception as error:
         doing = server.doing if server else "the start"
+        watch.tell(Aborted("", doing, f"{type(error).__name__}: {error}"))
         node.farewell("", doing, f"{config.name} failed at {doing}: {type(error).__name__}: {error}")
         raise
     finally:
@@ -147,6 +159,15 @@ def _supply(plan: Plan, config: MachineConfig, node: Node, store: Store | None) 
     if store is not None:
         return StoreSupply(plan, number, node, store)
     return DealerSupply(plan, node, MaterialSource(node, config.window))
+
+
+def _state(node: Node, ready: bool) -> State:
+    """What those who operate the server may ask."""
+    doors = {
+        name: Door(found.connections, found.strangers, sum(found.bytes.values()), found.refused)
+        for name, found in node.doors().items()
+    }
+    return State(ready, node.peers(), doors)
 
 
 def _dialect(listener: str, speaker: str) -> Dialect:

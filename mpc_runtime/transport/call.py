@@ -35,7 +35,8 @@ GLANCE_SECONDS = 0.2  # how often a machine that waits for another looks whether
 LINGER_SECONDS = 0.5  # for a farewell on the way out
 _PING = encode({"kind": "ping"})
 _REFUSALS = {"TLSV1_ALERT_UNKNOWN_CA", "TLSV13_ALERT_CERTIFICATE_REQUIRED", "SSLV3_ALERT_BAD_CERTIFICATE"}
-_IMPOSTOR = "CERTIFICATE_VERIFY_FAILED"
+UNKNOWN_KEY = "CERTIFICATE_VERIFY_FAILED"
+"""OpenSSL's reason where the other end has a key that is not among those we know."""
 
 
 class Call:
@@ -243,7 +244,7 @@ class Call:
         self.trouble = str(error) if isinstance(error, LineClosed) else getattr(error, "strerror", None) or str(error)
         if reason in _REFUSALS:
             self.failure = PeerError(f"{self.name} at {self._where} does not accept our key", self.name)
-        elif reason == _IMPOSTOR:
+        elif reason == UNKNOWN_KEY:
             text = f"whoever answers at {self._where} does not have the key of {self.name} that we know"
             self.failure = PeerError(text, self.name)
         elif self.welcomed:

@@ -27,7 +27,7 @@ from typing import Any
 
 from ..errors import PeerError
 from .address import listening
-from .call import LINGER_SECONDS, PING_SECONDS, Call
+from .call import LINGER_SECONDS, PING_SECONDS, UNKNOWN_KEY, Call
 from .channel import Buffer
 from .guests import Guest, Occupancy, Quota, Room, Wake
 from .identity import KeyPair, hosting_context, peer_key
@@ -44,7 +44,6 @@ PENDING = 32  # connections that have not proved a key
 ACCEPTS_PER_SECOND, ACCEPTS_AT_ONCE = 30.0, 40.0  # a handshake takes about a millisecond
 DRAIN_BYTES, DRAIN_SECONDS = 1 << 22, 2.0  # of one that was refused, so that it can read why
 _TLS = 22
-_PONG = encode({"kind": "pong"})
 
 
 class Front:
@@ -79,6 +78,7 @@ class Front:
         self._stalled = False  # whether a guest's message waits for room
         self._tokens, self._counted = ACCEPTS_AT_ONCE, time.monotonic()
         self._last_route = 0
+        self._refused: Counter[str] = Counter()
         self._closing = False
         self._fault: Exception | None = None
         self._selector = selectors.DefaultSelector()
@@ -146,7 +146,8 @@ class Front:
     def occupancy(self) -> Occupancy:
         guests = list(self._guests.values())
         strangers, held = sum(not guest.name for guest in guests), self._room.held()
-        return Occupancy(self._last_route, len(guests), strangers, len(self._arrived), held, len(self._tickets))
+        waiting, tickets, refused = len(self._arrived), len(self._tickets), dict(self._refused)
+        return Occupancy(self._last_route, len(guests), strangers, waiting, held, tickets, refused)
 
     def drive(self, call: Call) -> None:
         """Drives a call of the server's from now on."""
@@ -226,7 +227,7 @@ class Front:
         strangers = [guest for guest in self._guests.values() if not guest.name]
         if len(strangers) >= PENDING:
             most = Counter(guest.address for guest in strangers).most_common(1)[0][0]
-            self._drop(next(guest for guest in strangers if guest.address == most))
+            self._turn_away(next(guest for guest in strangers if guest.address == most), "crowd")
 
     def _attend(self, guest: Guest) -> None:
         """Something has arrived from a guest, or can be sent to it."""
@@ -243,6 +244,7 @@ class Front:
         except BlockingIOError:
             return
         except TooMuch as error:
+            self._refused["message"] += 1
             self.refuse(guest.route, f"{guest.name} sent {error}")
         except (LineClosed, OSError, ValueError):
             self._drop(guest)
@@ -251,7 +253,8 @@ class Front:
         try:
             if line.shake_hands():
                 self._seat(guest)
-        except LineClosed:
+        except LineClosed as error:
+            self._refused["key" if error.reason == UNKNOWN_KEY else "handshake"] += 1
             guest.leaving = True  # TLS has told it why, which a connection that is closed at once might lose
 
     def _recognise(self, guest: Guest) -> None:
@@ -269,13 +272,13 @@ class Front:
             if len(guest.shown) > TICKET_BYTES:
                 self._hand_on(guest)
         else:
-            self._drop(guest)
+            self._turn_away(guest, "protocol")
 
     def _hand_on(self, guest: Guest) -> None:
         """A stream has shown its ticket, which is void from now on."""
         machine = self._tickets.pop(bytes(guest.shown[1:]), None)
         if machine is None:
-            self._drop(guest)
+            self._turn_away(guest, "ticket")
             return
         self._watch(guest, 0)
         del self._guests[guest.route]
@@ -288,13 +291,15 @@ class Front:
         guest.key = peer_key(guest.connection)
         name = self._names.get(guest.key)
         if name is None:
-            self._drop(guest)
+            self._turn_away(guest, "key")
             return
         seated = [other for other in self._guests.values() if other.name]
         guest.name = name
         if len(seated) >= self._quota.connections:
+            self._refused["quota"] += 1
             self.refuse(guest.route, f"there are {len(seated)} connections already; come back later")
         elif sum(other.key == guest.key for other in seated) >= self._quota.per_key:
+            self._refused["quota"] += 1
             self.refuse(guest.route, f"{name} has {self._quota.per_key} connections under this key; close one of them")
 
     def _hear(self, guest: Guest) -> None:
@@ -306,11 +311,12 @@ class Front:
                 message = read(guest.name, guest.route, parts, self._dialect, self._quota.limits.body, guest.key)
             except PeerError as error:
                 self._room.give_back(guest, nbytes)
+                self._refused["message"] += 1
                 self.refuse(guest.route, str(error))
                 return
             if message.kind == "ping":
                 self._room.give_back(guest, nbytes)
-                line.send(_PONG)
+                line.send(_pong())
             else:
                 self._arrived.append((guest, message, nbytes))
                 self._bell.set()
@@ -335,7 +341,10 @@ class Front:
             else guest.taking and now > guest.begun + MESSAGE_SECONDS
         )
         if late or (line is not None and line.queued > self._quota.unsent_bytes):
-            self._drop(guest)
+            if guest.leaving:
+                self._drop(guest)  # counted when it was refused
+            else:
+                self._turn_away(guest, "late" if late else "unread")
         elif line is not None and line.stalled and not guest.leaving:
             self._attend(guest)
             self._reassure(guest, line, now)
@@ -349,7 +358,7 @@ class Front:
         if line.stalled and now - guest.told > PING_SECONDS:
             guest.told = now
             try:
-                line.send(_PONG)
+                line.send(_pong())
             except LineClosed:
                 self._drop(guest)
 
@@ -363,6 +372,10 @@ class Front:
         else:
             self._selector.modify(guest.connection, events, guest)
         guest.events = events
+
+    def _turn_away(self, guest: Guest, reason: str) -> None:
+        self._refused[reason] += 1
+        self._drop(guest)
 
     def _drop(self, guest: Guest) -> None:
         """Ends a connection. What it has said before still counts."""
@@ -407,3 +420,7 @@ class Front:
         self._selector.close()
         self._listener.close()
         self._wake.close()
+
+
+def _pong() -> bytes:
+    return encode({"kind": "pong", "clock": time.time()})

@@ -226,6 +226,7 @@ _OFFER = Shape(
 )
 """What a party says of its stored material."""
 _BARE = _kind({})
+_PONG = _kind({"clock": Seconds()})  # since 1970, for `mpcc doctor`: nothing depends on it
 
 CLIENT: Dialect = {
     "hello": _HELLO,
@@ -238,7 +239,7 @@ CLIENT: Dialect = {
 PARTY_TO_CLIENT: Dialect = {
     **_ENDINGS,
     "welcome": _kind({"name": Text(NAME)}),
-    "pong": _BARE,
+    "pong": _PONG,
     "held": _kind(_ANSWERED),
     "begun": _kind(_ANSWERED),
     "result": _kind({**_ANSWERED, "names": Listed(Text(NAME))}, None),
@@ -252,7 +253,7 @@ HOST: Dialect = {
     **_ENDINGS,
     "invitation": _kind({"session": Digits(NONCE_DIGITS)}, (TICKET_BYTES, SECRET_BYTES)),
     "welcome": _kind({"name": Text(NAME), "proof": Digits(NONCE_DIGITS)}),
-    "pong": _BARE,
+    "pong": _PONG,
 }
 """A server to another that has called it."""
 

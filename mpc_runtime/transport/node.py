@@ -31,7 +31,7 @@ from .address import ANY_PORT
 from .call import Call
 from .channel import Buffer, as_bytes
 from .front import Front
-from .guests import Quota, Wake
+from .guests import Occupancy, Quota, Wake
 from .identity import KeyPair, calling_context
 from .line import Limits
 from .link import Item, Link
@@ -131,6 +131,7 @@ class Node:
         self._met: set[str] = set()
         self._left: list[Link] = []  # to servers without which we went on
         self._sending = self._stopped = False
+        self._labels: dict[str, str] = {}  # of streams between us and a server, that of who comes first by name
 
     # -- connecting -----------------------------------------------------------------------------------------------
 
@@ -231,6 +232,8 @@ class Node:
         if machine in self.links:
             self.links[machine].inlet = inlet
             self._met.add(machine)
+            if machine < self.hello.name:
+                self._labels[machine] = invited.keys.label
             welcome = {"kind": "welcome", "name": self.hello.name, "proof": invited.keys.proof}
             self._front().answer(invited.route, welcome)
         return True
@@ -253,6 +256,8 @@ class Node:
                 nonces = calling.nonce, message.body["session"]
                 calling.keys = Keys.derive(secret, nonces, self.hello.plan_hash, self.hello.name, link.name)
                 calling.since = time.monotonic()
+                if self.hello.name < link.name:
+                    self._labels[link.name] = calling.keys.label
                 link.outlet = Outlet(self.context, link.name, link.call.reached, ticket, calling.keys)
             elif message.kind == "welcome" and calling.keys is not None:
                 if not calling.keys.proves(message.body["proof"]):
@@ -346,6 +351,22 @@ class Node:
         if self._servers is None:
             raise RuntimeError(f"{self.hello.name} does not listen")
         return self._servers
+
+    # -- what others may know of it -------------------------------------------------------------------------------
+
+    def label(self, machine: str) -> str:
+        """What we and another server call our connection in public; empty before we have met."""
+        return self._labels.get(machine, "")
+
+    def peers(self) -> dict[str, bool]:
+        """The other servers, and whether they are there. Any thread may ask."""
+        links = list(self.links.items())
+        return {name: name in self._met and not (link.failure or link.call.failure) for name, link in links}
+
+    def doors(self) -> dict[str, Occupancy]:
+        """What our fronts hold, by whom they are for. Any thread may ask."""
+        fronts = {"servers": self._servers, "clients": self._clients}
+        return {name: front.occupancy for name, front in fronts.items() if front is not None}
 
     # -- waiting --------------------------------------------------------------------------------------------------
 

@@ -97,6 +97,17 @@ def test_a_stranger_is_sent_away_and_others_are_served(data: bytes, monkeypatch:
         until(lambda: front.occupancy.connections == 1)
 
 
+def test_who_is_turned_away_is_counted_by_the_reason() -> None:
+    with fronted() as front:
+        with calling(front, KeyPair.generate()) as unknown:
+            assert "does not accept our key" in ended(unknown)
+        assert is_closed(connected(front.address, b"GET / HTTP/1.1"))
+        assert is_closed(connected(front.address, STREAM_MARK + bytes(TICKET_BYTES)))
+        with raw(front) as connection:
+            assert b"refused" in said_by(connection, encode({"kind": "dance"}))
+        assert front.occupancy.refused == {"key": 1, "protocol": 1, "ticket": 1, "message": 1}
+
+
 def test_silent_strangers_are_no_more_than_so_many_and_the_oldest_give_way() -> None:
     with fronted() as front, ExitStack() as stack:
         silent = [stack.enter_context(connected(front.address)) for _ in range(PENDING + 20)]
@@ -206,7 +217,7 @@ def test_a_guest_whose_messages_wait_hears_that_the_server_lives(monkeypatch: py
     with fronted() as front, raw(front) as connection:
         pour(connection)
         connection.settimeout(SECONDS)
-        pong = framed(encode({"kind": "pong"}))
+        pong = b'"kind": "pong"'
         said = b""
         while said.count(pong) < 3:  # though it has not said ping
             said += connection.recv(1 << 12)
