@@ -30,6 +30,7 @@ from ..transport.node import Node
 __all__ = ["Dealer"]
 
 PARTIES = ("p0", "p1")
+WANTED_AT_MOST = 8  # records; p0 asks for one at a time
 
 
 class _Abandoned(Exception):
@@ -83,6 +84,11 @@ class Dealer:
         """The procedure of which a record may be dealt ahead."""
         far = self._index - 1 - min(sink.used for sink in self._sinks) >= RECORDS_AHEAD
         return None if self._missing or far else self._ahead
+
+    def _want(self, procedure: str) -> None:
+        if len(self._wanted) >= WANTED_AT_MOST:
+            raise PeerError(f"p0 wants more than {WANTED_AT_MOST} records at once", "p0", self.doing)
+        self._wanted.append(procedure)
 
     def _may_want(self, party: str, message: Message) -> bool:
         return party == "p0" and message.body.get("procedure") in {p.name for p in self.plan.procedures if not p.ahead}
@@ -149,7 +155,7 @@ class Dealer:
                     if isinstance(item, Message) and item.kind == "credit":
                         sink.credit(item)
                     elif isinstance(item, Message) and item.kind == "wanted" and self._may_want(party, item):
-                        self._wanted.append(item.body["procedure"])
+                        self._want(item.body["procedure"])
                     elif isinstance(item, Message) and item.kind == "refill" and self._may_refill(party):
                         self._refills.append(item.body["runs"])
                     else:

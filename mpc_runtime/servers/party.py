@@ -26,7 +26,7 @@ from typing import Any
 
 from ..errors import PeerError
 from ..procedure import Procedure
-from ..transport.messages import MATERIAL, Message
+from ..transport.messages import MATERIAL, REASON, Message
 from .executions import Executions
 from .submissions import Key, Submission, Submissions
 from .supply import UsedUp
@@ -143,7 +143,8 @@ class Party:
                 continue
             key = body["stage"], body["role"], body["id"]
             if self.number == 0 and kind == "have":
-                self._submissions.elsewhere(key, time.perf_counter())
+                if not self._submissions.elsewhere(key, time.perf_counter()):
+                    raise PeerError(f"{self.peer} has a submission of {key[1]} that it cannot have", self.peer)
                 self._replace(key[0], key[1])
             elif self.number == 0 and kind == "lost":
                 self._lose(key, body["why"])
@@ -164,7 +165,7 @@ class Party:
     def _lose(self, key: Key, why: str = "") -> None:
         """A submission will not be used. p1 says so to p0, which drops it at both, unless it is parameters in use."""
         if self.number == 1:
-            self._tell("lost", key, why=why)
+            self._tell("lost", key, why=why[:REASON])
         elif self._standing.get(key[0], {}).get(key[1]) != key[2]:
             self._drop(key, why)
 
@@ -172,7 +173,7 @@ class Party:
         """Forgets a submission; p0 has p1 forget it too. why: what its client is told, if anything; error: as of
         `Node.refuse`."""
         if self.number == 0:
-            self._tell("drop", key, why=why, error=error)
+            self._tell("drop", key, why=why[:REASON], error=error)
         submission = self._submissions.drop(key)
         if any(p.standing and p.name == key[0] for p in self.plan.procedures):
             self.executions.supply.forget(key)

@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ..analysis.verify import expect_room
@@ -84,7 +84,6 @@ def run(
     """
     expect_room(plan, machine_memory())
     keep_memory()
-    _allow_connections()
     check_seconds(timeout=config.timeout, wait=config.wait)
     alone = config.material and not config.low_water
     others = [name for name in SERVERS if name != config.name and not (alone and name == "dealer")]
@@ -166,16 +165,6 @@ def _stop_between_messages(node: Node) -> None:
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: node.interrupt())
-
-
-def _allow_connections() -> None:
-    """As many open files as the system lets us have, so that silent strangers cannot use them up so soon."""
-    if sys.platform != "win32":
-        import resource
-
-        with suppress(OSError, ValueError):
-            most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ answers no `ping`; both are noticed within `DEATH_SECONDS` while somebody drives
 
 from __future__ import annotations
 
+import math
 import select
 import socket
 import ssl
@@ -105,6 +106,11 @@ class Call:
     def writes(self) -> bool:
         """Whether there is something to be sent, or the connection is still being made."""
         return self._connecting is not None or (self._line is not None and self._line.queued > 0)
+
+    @property
+    def idle_until(self) -> float:
+        """When there is something to do though nothing arrives."""
+        return self._due if self.fileno() < 0 and self.failure is None else math.inf
 
     def step(self) -> None:
         """Goes on with whatever is to be done now."""
@@ -227,6 +233,7 @@ def relayed(reporter: str, body: Mapping[str, Any]) -> PeerError | MaterialError
 def drive(calls: Iterable[Call], seconds: float) -> None:
     """Waits up to so many seconds until something can be done for one of the calls, and does it for all."""
     calls = list(calls)
+    seconds = max(0.0, min(seconds, min(call.idle_until for call in calls) - time.monotonic()))
     poller = select.poll()
     for call in calls:
         if (number := call.fileno()) >= 0:

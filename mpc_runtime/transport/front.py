@@ -80,6 +80,7 @@ class Front:
         self._tokens, self._counted = ACCEPTS_AT_ONCE, time.monotonic()
         self._last_route = 0
         self._closing = False
+        self._fault: Exception | None = None
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._wake, selectors.EVENT_READ)
         self._selector.register(self._listener, selectors.EVENT_READ)
@@ -91,6 +92,8 @@ class Front:
 
     def receive(self) -> Message | None:
         """The next message that has arrived; from then on there is room for others."""
+        if self._fault is not None:
+            raise RuntimeError("a front has ended") from self._fault
         if not self._arrived:
             return None
         guest, message, nbytes = self._arrived.popleft()
@@ -164,6 +167,14 @@ class Front:
     # -- the thread -----------------------------------------------------------------------------------------------
 
     def _serve(self) -> None:
+        try:
+            self._attend_all()
+        except Exception as error:  # a fault of ours: a front that is deaf must not look like a quiet one
+            self._fault = error
+            self._bell.set()
+        self._end()
+
+    def _attend_all(self) -> None:
         while not self._closing:
             idle = self._accepting and not self._calls and not self._clocks
             for key, _ in self._selector.select(None if idle else TICK_SECONDS):
@@ -180,7 +191,6 @@ class Front:
                 self._review(guest)
             self._stalled = any(guest.line is not None and guest.line.stalled for guest in guests)
             self._resume_accepting()
-        self._end()
 
     @property
     def _clocks(self) -> bool:

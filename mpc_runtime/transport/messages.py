@@ -27,6 +27,7 @@ __all__ = [
     "PARTY",
     "PARTY_TO_CLIENT",
     "PARTY_TO_DEALER",
+    "REASON",
     "RUNS",
     "SEED_BYTES",
     "Dialect",
@@ -41,6 +42,7 @@ BODY_BYTES = 1 << 20
 NAME = 256  # characters of a role, a stage, a result; the language's own limit is lower
 ID = 64  # characters of a submission's number; clients of ours use 32
 WORDS = 1 << 16  # characters of an error's text
+REASON = 1 << 10  # and of why a submission is not used
 ID_DIGITS = 32  # of a store, or of a dealing: 16 bytes
 DEALINGS = 1 << 10  # of a store, the last ones
 RUNS = 1 << 20  # of a dealing
@@ -258,8 +260,8 @@ PARTY: Dialect = {
     "added": _kind({"dealing": Digits(ID_DIGITS)}),
     "have": _kind(_SUBMISSION),
     "seek": _kind(_SUBMISSION),
-    "lost": _kind({**_SUBMISSION, "why": Text(WORDS)}),
-    "drop": _kind({**_SUBMISSION, "why": Text(WORDS), "error": Text(NAME)}),
+    "lost": _kind({**_SUBMISSION, "why": Text(REASON)}),
+    "drop": _kind({**_SUBMISSION, "why": Text(REASON), "error": Text(NAME)}),
     "begin": _kind({"procedure": Text(NAME), "index": Whole(), "ids": Mapped(Text(NAME), _NUMBER)}),
 }
 """A party to the other, on their stream."""
@@ -315,7 +317,7 @@ def read(sender: str, route: int, parts: Sequence[memoryview], dialect: Dialect,
             raise ValueError(f"{kind}: {problem}")
         sizes = tuple(part.nbytes for part in parts[1:])
         if known.payload is not None and sizes != known.payload:
-            raise ValueError(f"{kind}: expected a payload of {_listed(known.payload)} bytes, found {_listed(sizes)}")
+            raise ValueError(f"{kind}: expected a payload of {_listed(known.payload)}, found {_listed(sizes)}")
     except (ValueError, RecursionError) as error:
         raise PeerError(f"{sender} sent a control message that cannot be read: {str(error)[:NAME]}", sender) from None
     return Message(sender, route, body, parts[1:])
@@ -335,4 +337,5 @@ def _refuse_constant(name: str) -> None:
 
 
 def _listed(sizes: Sequence[int]) -> str:
-    return "no" if not sizes else " and ".join(map(str, sizes[:4])) + (" and more" if len(sizes) > 4 else "")
+    listed = " and ".join(map(str, sizes[:4])) or "no"
+    return f"{listed}{' and more' if len(sizes) > 4 else ''} bytes"
