@@ -3,7 +3,7 @@
     role  -> p0, p1   submit (stage, id)        shares of its feeds of a procedure; `withdraw` takes it back
     p1    -> p0       have (submission)         it has arrived here too, for this meeting
     p0    -> dealer   wanted (procedure)        a record that is not dealt ahead: new parameters need fresh masks
-    p0   <-> p1       persisted (n)             with stored material: which records may be used (`supply.py`)
+    p0   <-> p1       persisted (n)             with stored material: which records may be used (`stored.py`)
     p0    -> p1       begin (procedure, index, id of each role's submission)
     p0   <-> p1       the openings of the execution
     both  -> roles    result, then stats

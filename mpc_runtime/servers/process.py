@@ -38,8 +38,9 @@ from .heap import keep_memory, machine_memory
 from .members import Member, Members
 from .party import Party
 from .refill import Refill
+from .stored import StoreSupply
 from .submissions import client_quota
-from .supply import DealerSupply, StoreSupply, Supply
+from .supply import DealerSupply, Supply
 
 __all__ = ["SERVERS", "MachineConfig", "run"]
 
