@@ -85,6 +85,14 @@ def _server_options(command: click.decorators.FC) -> click.decorators.FC:
 @click.argument("number", type=click.Choice(["0", "1"]))
 @program_options
 @_server_options
+@click.option(
+    "--material", type=click.Path(path_type=Path), help="The party's stored material: with it, no dealer is needed."
+)
+@click.option(
+    "--low-water",
+    type=click.IntRange(1),
+    help="With --material and a dealer that is running: below so many runs, it deals as many more.",
+)
 def party(
     number: str,
     file: Path,
@@ -95,9 +103,14 @@ def party(
     timeout: float,
     wait: float,
     window: int,
+    material: Path | None,
+    low_water: int | None,
     **how: Any,
 ) -> int:
-    return _serve(f"p{number}", file, dims, network, cluster, key, timeout, wait, window, Watching(**how))
+    if low_water is not None and material is None:
+        raise click.UsageError("--low-water is for a party with --material")
+    stored = material, low_water or 0
+    return _serve(f"p{number}", file, dims, network, cluster, key, timeout, wait, window, Watching(**how), stored)
 
 
 @click.command(help="Start the dealer. It runs until you stop it or a party is gone.")
@@ -128,8 +141,10 @@ def _serve(
     wait: float,
     window: int,
     how: Watching,
+    stored: tuple[Path | None, int] = (None, 0),
 ) -> int:
-    """The exit code: an error that the log has is not printed again."""
+    """The exit code: an error that the log has is not printed again. stored: the folder of a store, and its low
+    water."""
     from mpc_runtime.deployment.cluster import key_path, load_cluster, load_key
     from mpc_runtime.errors import Error
     from mpc_runtime.servers.process import run
@@ -138,6 +153,8 @@ def _serve(
     machines = load_cluster(cluster)
     keys = load_key(key or key_path(machines.path, name))
     config = machines.machine(name, keys, timeout, window << 20, wait)
+    if stored[0] is not None:
+        config = replace(config, material=str(stored[0]), low_water=stored[1])
     how = replace(how, metrics=how.metrics or machines.metrics.get(name))
     told = Told()
     with watched(name, how, told) as watch:

@@ -15,26 +15,29 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ..analysis.verify import expect_room
-from ..errors import Error, InputError, PeerError
+from ..errors import Error, InputError, MaterialError, PeerError
 from ..limits import TIMEOUT_SECONDS, WAIT_SECONDS, WINDOW_BYTES, check_seconds
 from ..operation.events import Aborted, Listening, Ready, Stopped
 from ..operation.watch import NOBODY, Door, State, Watch
 from ..plan import FORMAT, Plan
 from ..plan_file import read
+from ..store.store import Store
 from ..transport.address import ANY_PORT, clients_of
 from ..transport.identity import KeyPair
-from ..transport.messages import DEALER, PARTY, PARTY_TO_DEALER, Dialect
+from ..transport.messages import DEALER, MATERIAL, PARTY, PARTY_TO_DEALER, Dialect
 from ..transport.node import Hello, Node
 from ..transport.records import MaterialSink, MaterialSource, PeerChannel
 from .dealer import Dealer
 from .executions import Executions
 from .heap import keep_memory, machine_memory
 from .party import Party
+from .refill import Refill
 from .submissions import client_quota
+from .supply import DealerSupply, StoreSupply, Supply
 
 __all__ = ["SERVERS", "MachineConfig", "run"]
 
@@ -63,6 +66,10 @@ class MachineConfig:
     origin: str = ""
     """Where the address was written, for messages; clients_origin: where the one for clients was."""
     clients_origin: str = ""
+    material: str = ""
+    """The folder with a party's stored material; then no dealer is needed."""
+    low_water: int = 0
+    """With stored material: below so many runs, a dealer that is online deals as many more. 0: there is none."""
 
 
 def run(
@@ -78,9 +85,10 @@ def run(
     """
     expect_room(plan, machine_memory())
     keep_memory()
-    _allow_connections()
     check_seconds(timeout=config.timeout, wait=config.wait)
-    others = [name for name in SERVERS if name != config.name]
+    alone = config.material and not config.low_water
+    others = [name for name in SERVERS if name != config.name and not (alone and name == "dealer")]
+    store = Store(config.material, plan, int(config.name[1])) if config.material else None
     node = Node(Hello(config.name, plan.hash, FORMAT), config.keys, config.timeout)
     server: Party | Dealer | None = None
     watch = watch.at(plan.name, plan.hash)
@@ -93,27 +101,31 @@ def run(
             with _naming(config.clients_origin):
                 node.open_to_clients(config.roles, client_quota(plan, int(config.name[1])), config.clients)
         _stop_between_messages(node)
-        watch.answers(lambda: _state(node, met.is_set()))
+        watch.answers(lambda: _state(node, met.is_set(), watch.place.plan, store))
         watch.tell(Listening(node.address, node.clients_address))
         where = addresses(node.address, node.clients_address)
         for name in others:
             node.connect(name, where[name], config.server_keys[name], _dialect(config.name, name))
         node.meet(others, config.wait)
         met.set()
-        watch = watch.at(plan.name, plan.hash, node.label(others[0]))
+        watch = watch.at(plan.name, plan.hash, node.links[others[0]].label)
         watch.tell(Ready())
         if config.name == "dealer":
             server = Dealer(plan, node, lambda party, wait: MaterialSink(node, party, config.window, wait), watch=watch)
         else:
             channel = PeerChannel(node, "p1" if config.name == "p0" else "p0")
-            records = MaterialSource(node, config.window)
-            executions = Executions(plan, int(config.name[1]), node, channel, records, watch=watch)
-            server = Party(executions, watch)
+            supply = _supply(plan, config, node, store)
+            server = Party(Executions(plan, int(config.name[1]), node, channel, supply, watch=watch), watch)
         server.serve()
     except PeerError as error:
         doing = server.doing if server else "the start"
         watch.tell(Aborted(error.peer, error.op or doing, str(error)))
         node.farewell(error.peer, error.op or doing or "between executions", str(error))
+        raise
+    except MaterialError as error:
+        doing = server.doing if server else "the start"
+        watch.tell(Aborted("", doing, str(error)))
+        node.farewell("", doing, f"{config.name}: {error}", MATERIAL)
         raise
     except KeyboardInterrupt:
         watch.tell(Stopped())
@@ -126,15 +138,31 @@ def run(
         raise
     finally:
         node.close()
+        if store is not None:
+            store.close()
 
 
-def _state(node: Node, ready: bool) -> State:
-    """What those who operate the server may ask."""
+def _supply(plan: Plan, config: MachineConfig, node: Node, store: Store | None) -> Supply:
+    number = int(config.name[1])
+    if store is not None and config.low_water:
+        node.optional.add("dealer")
+        return StoreSupply(
+            plan, number, node, store, Refill(plan, number, node, store, config.low_water, config.window)
+        )
+    if store is not None:
+        return StoreSupply(plan, number, node, store)
+    return DealerSupply(plan, node, MaterialSource(node, config.window))
+
+
+def _state(node: Node, ready: bool, plan: str, store: Store | None) -> State:
+    """What those who operate the server may ask, on any thread."""
     doors = {
         name: Door(found.connections, found.strangers, sum(found.bytes.values()), found.refused)
         for name, found in node.doors().items()
     }
-    return State(ready, node.peers(), doors)
+    peers = {name: link.up for name, link in list(node.links.items())}
+    left = {plan: max(0, store.end - store.next)} if store is not None else {}
+    return State(ready, peers, doors, left, frozenset(node.optional))
 
 
 def _dialect(listener: str, speaker: str) -> Dialect:
@@ -161,16 +189,6 @@ def _stop_between_messages(node: Node) -> None:
             signal.signal(number, lambda *_: node.interrupt())
 
 
-def _allow_connections() -> None:
-    """As many open files as the system lets us have, so that silent strangers cannot use them up so soon."""
-    if sys.platform != "win32":
-        import resource
-
-        with suppress(OSError, ValueError):
-            most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
 def main() -> None:
     """The launched process: configuration, plan and addresses on standard input, the addresses bound on standard
     output.
@@ -188,6 +206,7 @@ def main() -> None:
         timeout=given["timeout"],
         window=given["window"],
         wait=given["timeout"],
+        material=given["material"],
     )
 
     def addresses(own: str, clients: str) -> Mapping[str, str]:
