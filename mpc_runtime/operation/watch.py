@@ -40,11 +40,13 @@ class State:
     peers: Mapping[str, bool] = field(default_factory=dict)
     doors: Mapping[str, Door] = field(default_factory=dict)
     material: Mapping[str, int] = field(default_factory=dict)
+    optional: frozenset[str] = frozenset()
+    """Of the peers, those without which it can serve."""
 
     @property
     def well(self) -> bool:
         """Whether it can serve."""
-        return self.ready and all(self.peers.values())
+        return self.ready and all(up for name, up in self.peers.items() if name not in self.optional)
 
 
 @dataclass(frozen=True)

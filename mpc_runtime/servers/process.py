@@ -107,7 +107,7 @@ def run(
                 roles = {key: member.role for key, member in config.members.items()}
                 node.open_to_clients(roles, client_quota(plan, int(config.name[1])), config.clients)
         _stop_between_messages(node)
-        watch.answers(lambda: _state(node, met.is_set()))
+        watch.answers(lambda: _state(node, met.is_set(), watch.place.plan, store))
         watch.tell(Listening(node.address, node.clients_address))
         where = addresses(node.address, node.clients_address)
         for name in others:
@@ -115,7 +115,7 @@ def run(
             node.connect(name, where[name], config.server_keys[name], dialect, config.origins.get(name, ""))
         node.meet(others, config.wait)
         met.set()
-        watch = watch.at(plan.name, plan.hash, node.label(others[0]))
+        watch = watch.at(plan.name, plan.hash, node.links[others[0]].label)
         watch.tell(Ready())
         if config.name == "dealer":
             server = Dealer(plan, node, lambda party, wait: MaterialSink(node, party, config.window, wait), watch=watch)
@@ -162,13 +162,15 @@ def _supply(plan: Plan, config: MachineConfig, node: Node, store: Store | None) 
     return DealerSupply(plan, node, MaterialSource(node, config.window))
 
 
-def _state(node: Node, ready: bool) -> State:
-    """What those who operate the server may ask."""
+def _state(node: Node, ready: bool, plan: str, store: Store | None) -> State:
+    """What those who operate the server may ask, on any thread."""
     doors = {
         name: Door(found.connections, found.strangers, sum(found.bytes.values()), found.refused)
         for name, found in node.doors().items()
     }
-    return State(ready, node.peers(), doors)
+    peers = {name: link.up for name, link in list(node.links.items())}
+    left = {plan: max(0, store.end - store.next)} if store is not None else {}
+    return State(ready, peers, doors, left, frozenset(node.optional))
 
 
 def _dialect(listener: str, speaker: str) -> Dialect:

@@ -131,7 +131,6 @@ class Node:
         self._met: set[str] = set()
         self._left: list[Link] = []  # to servers without which we went on
         self._sending = self._stopped = False
-        self._labels: dict[str, str] = {}  # of streams between us and a server, that of who comes first by name
 
     # -- connecting -----------------------------------------------------------------------------------------------
 
@@ -233,7 +232,7 @@ class Node:
             self.links[machine].inlet = inlet
             self._met.add(machine)
             if machine < self.hello.name:
-                self._labels[machine] = invited.keys.label
+                self.links[machine].label = invited.keys.label
             welcome = {"kind": "welcome", "name": self.hello.name, "proof": invited.keys.proof}
             self._front().answer(invited.route, welcome)
         return True
@@ -257,7 +256,7 @@ class Node:
                 calling.keys = Keys.derive(secret, nonces, self.hello.plan_hash, self.hello.name, link.name)
                 calling.since = time.monotonic()
                 if self.hello.name < link.name:
-                    self._labels[link.name] = calling.keys.label
+                    link.label = calling.keys.label
                 link.outlet = Outlet(self.context, link.name, link.call.reached, ticket, calling.keys)
             elif message.kind == "welcome" and calling.keys is not None:
                 if not calling.keys.proves(message.body["proof"]):
@@ -351,17 +350,6 @@ class Node:
         if self._servers is None:
             raise RuntimeError(f"{self.hello.name} does not listen")
         return self._servers
-
-    # -- what others may know of it -------------------------------------------------------------------------------
-
-    def label(self, machine: str) -> str:
-        """What we and another server call our connection in public; empty before we have met."""
-        return self._labels.get(machine, "")
-
-    def peers(self) -> dict[str, bool]:
-        """The other servers, and whether they are there. Any thread may ask."""
-        links = list(self.links.items())
-        return {name: name in self._met and not (link.failure or link.call.failure) for name, link in links}
 
     def doors(self) -> dict[str, Occupancy]:
         """What our fronts hold, by whom they are for. Any thread may ask."""

@@ -14,7 +14,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from zmq.utils import z85
 
-from mpc_runtime.deployment.cluster import load_key
+from mpc_runtime.deployment.keys import load_key
 from tests.mpc_runtime.operation.watching import asked
 from tests.terminal import free_port, mpcc, started
 from tests.waiting import until
@@ -29,6 +29,7 @@ FRAC = 16
 X = np.array([[27182.81828, 14142.13562, -17320.50808], [23060.85119, 11447.29886, 22360.67978]])
 W = np.array([[16180.33989], [-26457.51311], [12599.21050]])
 MACHINES = "p0", "p1", "dealer"
+LOGGED = "--log-format", "json", "--log-level", "debug"
 
 
 def encodings(secret: bytes) -> Iterator[str]:
@@ -81,7 +82,7 @@ def test_a_watched_session(folder: Path) -> None:
     for name, number in ports.items():
         text = text.replace(f"[{name}]\n", f'[{name}]\nmetrics = "127.0.0.1:{number}"\n')
     (folder / "cluster.toml").write_text(text)
-    with started(folder, "credit.ppml", "--log-format", "json", "--log-level", "debug") as servers:
+    with started(folder, "credit.ppml", options=LOGGED) as servers:
         until(lambda: all('"ready"' in (folder / f"{name}.log").read_text() for name in MACHINES))
         submit = "submit", "credit.ppml", "--input", "x=x.npy"
         said = [mpcc(folder, "provide", "credit.ppml", "--param", "w.npz"), *(mpcc(folder, *submit) for _ in range(3))]
