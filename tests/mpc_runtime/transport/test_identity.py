@@ -94,10 +94,17 @@ def test_a_listed_key_cannot_vouch_for_another(through: str) -> None:
 def certificate(
     subject: str, key: Ed25519PrivateKey, issuer: str, signer: Ed25519PrivateKey, authority: bool = False
 ) -> x509.Certificate:
-    names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)]) for text in (issuer, subject)]
-    dates = datetime(1970, 1, 1), datetime(9999, 12, 31)
-    builder = x509.CertificateBuilder(*names, key.public_key(), x509.random_serial_number(), *dates)
-    return builder.add_extension(x509.BasicConstraints(authority, None), critical=True).sign(signer, None)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)]))
+        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(datetime(1970, 1, 1))
+        .not_valid_after(datetime(9999, 12, 31))
+        .add_extension(x509.BasicConstraints(authority, None), critical=True)
+        .sign(signer, None)
+    )
 
 
 def test_keys_survive_their_text() -> None:
