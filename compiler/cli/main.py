@@ -21,6 +21,8 @@ COMMANDS = {
     "keygen": ("cluster", "make a key pair"),
     "dealer": ("cluster", "start the dealer"),
     "party": ("cluster", "start a compute party"),
+    "deal": ("material", "deal material ahead of time, for parties without a dealer"),
+    "store": ("material", "look at stored material, or change it: status, verify, add, prune, burn"),
     "provide": ("roles", "provide a role's parameters to the parties"),
     "submit": ("roles", "submit a role's inputs and receive its results"),
     "bench": ("bench", "measure this computer's kernels and loopback network"),

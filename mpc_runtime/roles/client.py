@@ -19,7 +19,7 @@ import numpy as np
 
 from ..encoding.fixed_point import check, encode
 from ..encoding.sharing import rebuild, result_size, split
-from ..errors import InputError, PeerError
+from ..errors import InputError, MaterialError, PeerError
 from ..limits import WAIT_SECONDS
 from ..plan import FORMAT, Feed, Plan, Tensor
 from ..transport.address import clients_of
@@ -238,7 +238,7 @@ class RoleClient:
 
     def _withdraw(self, number: str) -> None:
         for call in self.calls.values():
-            with suppress(PeerError):
+            with suppress(PeerError, MaterialError):
                 call.say({"kind": "withdraw", "stage": self._sent[number][0], "id": number})
 
 

@@ -3,6 +3,7 @@
     role  -> p0, p1   submit (stage, id)        shares of its feeds of a procedure; `withdraw` takes it back
     p1    -> p0       have (submission)         it has arrived here too
     p0    -> dealer   wanted (procedure)        a record that is not dealt ahead: new parameters need fresh masks
+    p0   <-> p1       persisted (n)             with stored material: which records may be used (`supply.py`)
     p0    -> p1       begin (procedure, index, id of each role's submission)
     p0   <-> p1       the openings of the execution
     both  -> roles    result, then stats
@@ -25,11 +26,14 @@ from typing import Any
 
 from ..errors import PeerError
 from ..procedure import Procedure
-from ..transport.messages import Message
+from ..transport.messages import MATERIAL, REASON, Message
 from .executions import Executions
 from .submissions import Key, Submission, Submissions
+from .supply import UsedUp
 
 __all__ = ["Party"]
+
+NOWHERE = 0  # the way back to whoever gave parameters in an earlier session
 
 
 class Party:
@@ -52,21 +56,30 @@ class Party:
         """Runs until a machine is gone (PeerError), the material does not fit (MaterialError) or the process is
         stopped.
         """
-        self.executions.exchange_secrets()
+        self.executions.begin()
+        self._restore()
         while True:
-            busy = self._take_submissions() | self._take_controls()
+            busy = self._take_submissions() | self._take_controls() | self.executions.supply.receive()
             if self.number == 0 and self._begin_next():
                 continue
             if busy:
                 continue
-            waiting = [self.peer]
-            if self._stands and not self.executions.preprocessed:
-                if self.executions.preprocess():
-                    continue
-                waiting.append("dealer")
+            idle = self._stands and not self.executions.preprocessed
+            if idle and self.executions.preprocess():
+                continue
             seconds = self._chase() if self.number == 0 else None
             self.node.check("")
-            self.node.wait(waiting, listen=True, seconds=seconds)
+            self.node.wait((self.peer, *self.executions.supply.heard(idle)), listen=True, seconds=seconds)
+
+    def _restore(self) -> None:
+        """What roles gave to stay, in sessions before this one, is as if it had arrived now."""
+        for key, payload in self.executions.supply.remembered():
+            if self._submissions.problem(key, [len(payload)]):
+                continue
+            self._submissions.add(key, Submission(NOWHERE, memoryview(payload), time.perf_counter()))
+            if self.number == 1:
+                self._tell("have", key)
+        self._standing = {name: dict(ids) for name, ids in self.executions.supply.standing().items()}
 
     # -- what arrives between executions --------------------------------------------------------------------------
 
@@ -93,11 +106,17 @@ class Party:
         if problem:
             self.node.refuse(message.route, problem)
             return
+        procedure = self.plan.procedure(stage)
+        if procedure.standing and (lacking := self.executions.supply.lacks(procedure)):
+            self.node.refuse(message.route, lacking, MATERIAL)  # what stands goes on
+            return
+        if procedure.standing:
+            self.executions.supply.remember(key, message.payload[0])
         self._submissions.add(key, Submission(message.route, message.payload[0], time.perf_counter()))
         if self.number == 1:
             self._tell("have", key)
         self._replace(stage, role)
-        if self.plan.procedure(stage).standing:
+        if procedure.standing:
             self.node.answer(message.route, {"kind": "held", "id": number})
 
     def _crowded(self, stage: str, role: str) -> bool:
@@ -120,6 +139,8 @@ class Party:
             if self.number == 1 and kind == "begin":
                 self._take_part(body)
                 continue
+            if self.executions.supply.hear(message):
+                continue
             key = body["stage"], body["role"], body["id"]
             if self.number == 0 and kind == "have":
                 if not self._submissions.elsewhere(key, time.perf_counter()):
@@ -131,7 +152,7 @@ class Party:
                 if self._submissions.get(key) is None:
                     self._lose(key, f"p1 got no such submission of {key[1]} in {self.node.timeout:g} s, only p0 did")
             elif self.number == 1 and kind == "drop":
-                self._drop(key, body["why"])
+                self._drop(key, body["why"], body["error"])
             else:
                 raise PeerError(f"{self.peer} sent {kind!r} out of place", self.peer)
         return busy
@@ -144,17 +165,20 @@ class Party:
     def _lose(self, key: Key, why: str = "") -> None:
         """A submission will not be used. p1 says so to p0, which drops it at both, unless it is parameters in use."""
         if self.number == 1:
-            self._tell("lost", key, why=why)
+            self._tell("lost", key, why=why[:REASON])
         elif self._standing.get(key[0], {}).get(key[1]) != key[2]:
             self._drop(key, why)
 
-    def _drop(self, key: Key, why: str = "") -> None:
-        """Forgets a submission; p0 has p1 forget it too. why: what its client is told, if anything."""
+    def _drop(self, key: Key, why: str = "", error: str = "") -> None:
+        """Forgets a submission; p0 has p1 forget it too. why: what its client is told, if anything; error: as of
+        `Node.refuse`."""
         if self.number == 0:
-            self._tell("drop", key, why=why)
+            self._tell("drop", key, why=why[:REASON], error=error)
         submission = self._submissions.drop(key)
+        if any(p.standing and p.name == key[0] for p in self.plan.procedures):
+            self.executions.supply.forget(key)
         if submission is not None and why and self.node.guests.get(submission.route) == key[1]:
-            self.node.refuse(submission.route, why)
+            self.node.refuse(submission.route, why, error)
 
     def _replace(self, stage: str, role: str) -> None:
         """p0 drops parameters that newer ones replace."""
@@ -207,16 +231,13 @@ class Party:
             ids = self._submissions.next(procedure.name)
             if procedure.standing:
                 if ids is not None and ids != self._standing.get(procedure.name):
-                    self._begin(procedure, ids)
-                    return True
+                    return self._begin(procedure, ids)
             elif ids is not None and self._stands:
                 keys = [(procedure.name, role, number) for role, number in ids.items()]
                 gone = [key for key in keys if not self._attended(key)]
                 for key in gone:
                     self._drop(key)
-                if not gone:
-                    self._begin(procedure, ids)
-                return True
+                return True if gone else self._begin(procedure, ids)
         return False
 
     def _attended(self, key: Key) -> bool:
@@ -224,12 +245,34 @@ class Party:
         submission = self._submissions.get(key)
         return submission is not None and self.node.reaches(submission.route, key[1])
 
-    def _begin(self, procedure: Procedure, ids: dict[str, str]) -> None:
-        if not procedure.ahead:
-            self.node.say("dealer", {"kind": "wanted", "procedure": procedure.name})
-        index = self.executions.next_index(procedure)
+    def _begin(self, procedure: Procedure, ids: dict[str, str]) -> bool:
+        """Begins a procedure with these submissions; False when there is no record for it, or not yet."""
+        try:
+            index = self.executions.next_index(procedure)
+        except UsedUp as error:
+            return self._do_without(procedure, error)
+        if index is None:
+            return False
         self.node.say(self.peer, {"kind": "begin", "procedure": procedure.name, "index": index, "ids": ids})
         self._execute(procedure, index, ids)
+        return True
+
+    def _do_without(self, procedure: Procedure, error: UsedUp) -> bool:
+        """There is no record: parameters are opened anew under the masks of other records, or all who wait are told.
+        False when nobody was."""
+        if error.renewable:
+            self._standing.clear()
+            return True
+        waiting = [
+            (p.name, role, number)
+            for p in self.plan.procedures
+            if not p.standing
+            for role in self._submissions.roles[p.name]
+            for number in self._submissions.waiting(p.name, role)
+        ]
+        for key in waiting:
+            self._drop(key, str(error), MATERIAL)
+        return bool(waiting)
 
     def _execute(self, procedure: Procedure, index: int, ids: dict[str, str]) -> None:
         keys = {role: (procedure.name, role, number) for role, number in ids.items()}

@@ -19,20 +19,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ..analysis.verify import expect_room
-from ..errors import Error, InputError, PeerError
+from ..errors import Error, InputError, MaterialError, PeerError
 from ..limits import TIMEOUT_SECONDS, WAIT_SECONDS, WINDOW_BYTES, check_seconds
 from ..plan import FORMAT, Plan
 from ..plan_file import read
+from ..store.store import Store
 from ..transport.address import ANY_PORT, clients_of
 from ..transport.identity import KeyPair
-from ..transport.messages import DEALER, PARTY, PARTY_TO_DEALER, Dialect
+from ..transport.messages import DEALER, MATERIAL, PARTY, PARTY_TO_DEALER, Dialect
 from ..transport.node import Hello, Node
 from ..transport.records import MaterialSink, MaterialSource, PeerChannel
 from .dealer import Dealer
 from .executions import Executions
 from .heap import keep_memory, machine_memory
 from .party import Party
+from .refill import Refill
 from .submissions import client_quota
+from .supply import DealerSupply, StoreSupply, Supply
 
 __all__ = ["SERVERS", "MachineConfig", "run"]
 
@@ -61,6 +64,10 @@ class MachineConfig:
     origin: str = ""
     """Where the address was written, for messages; clients_origin: where the one for clients was."""
     clients_origin: str = ""
+    material: str = ""
+    """The folder with a party's stored material; then no dealer is needed."""
+    low_water: int = 0
+    """With stored material: below so many runs, a dealer that is online deals as many more. 0: there is none."""
 
 
 def run(
@@ -77,7 +84,9 @@ def run(
     expect_room(plan, machine_memory())
     keep_memory()
     check_seconds(timeout=config.timeout, wait=config.wait)
-    others = [name for name in SERVERS if name != config.name]
+    alone = config.material and not config.low_water
+    others = [name for name in SERVERS if name != config.name and not (alone and name == "dealer")]
+    store = Store(config.material, plan, int(config.name[1])) if config.material else None
     node = Node(Hello(config.name, plan.hash, FORMAT), config.keys, config.timeout)
     server: Party | Dealer | None = None
     try:
@@ -97,12 +106,16 @@ def run(
             server = Dealer(plan, node, lambda party, wait: MaterialSink(node, party, config.window, wait))
         else:
             channel = PeerChannel(node, "p1" if config.name == "p0" else "p0")
-            records = MaterialSource(node, config.window)
-            server = Party(Executions(plan, int(config.name[1]), node, channel, records))
+            supply = _supply(plan, config, node, store)
+            server = Party(Executions(plan, int(config.name[1]), node, channel, supply))
         server.serve()
     except PeerError as error:
         doing = server.doing if server else "the start"
         node.farewell(error.peer, error.op or doing or "between executions", str(error))
+        raise
+    except MaterialError as error:
+        doing = server.doing if server else "the start"
+        node.farewell("", doing, f"{config.name}: {error}", MATERIAL)
         raise
     except KeyboardInterrupt:
         node.farewell("", "", f"{config.name} was stopped")
@@ -113,6 +126,20 @@ def run(
         raise
     finally:
         node.close()
+        if store is not None:
+            store.close()
+
+
+def _supply(plan: Plan, config: MachineConfig, node: Node, store: Store | None) -> Supply:
+    number = int(config.name[1])
+    if store is not None and config.low_water:
+        node.optional.add("dealer")
+        return StoreSupply(
+            plan, number, node, store, Refill(plan, number, node, store, config.low_water, config.window)
+        )
+    if store is not None:
+        return StoreSupply(plan, number, node, store)
+    return DealerSupply(plan, node, MaterialSource(node, config.window))
 
 
 def _dialect(listener: str, speaker: str) -> Dialect:
@@ -156,6 +183,7 @@ def main() -> None:
         timeout=given["timeout"],
         window=given["window"],
         wait=given["timeout"],
+        material=given["material"],
     )
 
     def addresses(own: str, clients: str) -> Mapping[str, str]:

@@ -17,12 +17,12 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from ..errors import PeerError
+from ..errors import MaterialError, PeerError
 from .address import host_and_port
 from .channel import Buffer
 from .identity import KeyPair, calling_context, peer_key
 from .line import Limits, Line, LineClosed, tune
-from .messages import Dialect, Message, encode, read
+from .messages import MATERIAL, Dialect, Message, encode, read
 
 __all__ = ["DEATH_SECONDS", "GLANCE_SECONDS", "Call", "drive", "relayed"]
 
@@ -54,7 +54,7 @@ class Call:
         self.name = name
         self.address = address
         self.welcomed = False
-        self.failure: PeerError | None = None
+        self.failure: PeerError | MaterialError | None = None
         self._host = host
         self._context = calling_context(keys, host)
         self._hello = encode(hello)
@@ -71,8 +71,7 @@ class Call:
 
     def say(self, body: Mapping[str, Any], *payload: Buffer) -> None:
         """Sends what fits now; the rest leaves when the call is driven. PeerError when the call has ended."""
-        if self.failure is not None:
-            raise PeerError(str(self.failure), self.failure.peer, self.failure.op)
+        self.check("")
         if self._line is None:
             raise PeerError(f"{self.name} is gone: nothing can be sent to {self.address}", self.name)
         try:
@@ -87,6 +86,8 @@ class Call:
 
     def check(self, at: object) -> None:
         """Raises PeerError if something has happened to the server at the other end."""
+        if isinstance(self.failure, MaterialError):
+            raise MaterialError(str(self.failure))
         if self.failure is not None:
             where = f" (at {at})" if str(at) and not self.failure.op else ""
             raise PeerError(f"{self.failure}{where}", self.failure.peer, self.failure.op or str(at))
@@ -185,7 +186,7 @@ class Call:
             self._heard = time.monotonic()
             message = read(self.name, 0, parts, self._dialect, self._limits.body)
             if message.kind == "refused":
-                self.failure = PeerError(message.body["message"], self.name)
+                self.failure = refusal(self.name, message.body)
             elif message.kind == "failed":
                 self.failure = relayed(self.name, message.body)
             elif message.kind != "pong":
@@ -222,8 +223,16 @@ class Call:
         self._tries = min(self._tries + 1, 10)
 
 
-def relayed(reporter: str, body: Mapping[str, Any]) -> PeerError:
+def refusal(server: str, body: Mapping[str, Any]) -> PeerError | MaterialError:
+    """Why a server takes nothing more from us."""
+    text = body["message"]
+    return MaterialError(f"{server}: {text}") if body.get("error") == MATERIAL else PeerError(text, server)
+
+
+def relayed(reporter: str, body: Mapping[str, Any]) -> PeerError | MaterialError:
     """The error with which another machine ended; it keeps naming the machine at fault."""
+    if body.get("error") == MATERIAL:
+        return MaterialError(body["message"])
     peer, op, text = body["peer"] or reporter, body["op"], body["message"]
     return PeerError(text if peer == reporter else f"{text} [reported by {reporter}]", peer, op)
 

@@ -115,9 +115,9 @@ class Front:
             self._wake.set()
         return True
 
-    def refuse(self, route: int, message: str) -> None:
-        """Says no, and takes nothing more from this connection."""
-        self.answer(route, {"kind": "refused", "message": message})
+    def refuse(self, route: int, message: str, error: str = "") -> None:
+        """Says no, and takes nothing more from this connection. error: MATERIAL, if it is that."""
+        self.answer(route, {"kind": "refused", "message": message, "error": error})
         if (guest := self._guests.get(route)) is not None:
             guest.until = time.monotonic() + DRAIN_SECONDS
             guest.leaving = True

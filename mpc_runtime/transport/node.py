@@ -16,16 +16,17 @@ from __future__ import annotations
 
 import os
 import select
+import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import zmq
 
-from ..errors import PeerError
+from ..errors import MaterialError, PeerError
 from .address import ANY_PORT
 from .call import Call
 from .channel import Buffer, as_bytes
@@ -115,6 +116,8 @@ class Node:
     clients_address: str = ""
     ahead: int = 0
     """Bytes that are read of a stream before they are asked for."""
+    optional: set[str] = field(default_factory=set)
+    """Servers without which this machine goes on: the link to one that is gone is not in `links` any more."""
 
     def __post_init__(self) -> None:
         self._alarm, self._bell = Wake(), Wake()
@@ -126,6 +129,7 @@ class Node:
         self._invited: dict[str, _Invited] = {}
         self._calling: dict[str, _Calling] = {}
         self._met: set[str] = set()
+        self._left: list[Link] = []  # to servers without which we went on
         self._sending = self._stopped = False
 
     # -- connecting -----------------------------------------------------------------------------------------------
@@ -297,10 +301,10 @@ class Node:
         self.guests.pop(route, None)
         return False
 
-    def refuse(self, route: int, message: str) -> None:
-        """Says no to a client, and ends its connection."""
+    def refuse(self, route: int, message: str, error: str = "") -> None:
+        """Says no to a client, and ends its connection. error: MATERIAL, if it is that."""
         if self._clients is not None:
-            self._clients.refuse(route, message)
+            self._clients.refuse(route, message, error)
         self.guests.pop(route, None)
 
     def reply(self, route: int, role: str, body: Mapping[str, Any], *payload: Buffer) -> bool:
@@ -385,19 +389,34 @@ class Node:
         return item
 
     def check(self, at: object) -> None:
-        """Raises the `PeerError` of any link whose server is gone."""
+        """Raises the `PeerError` of any link whose server is gone, unless we go on without it."""
+        for name in self.optional & self.links.keys():
+            with self.without(name):
+                self.links[name].check(at)
         for link in self.links.values():
-            link.check(at, drain=True)
+            if link.name not in self.optional:
+                link.check(at, drain=True)
+
+    @contextmanager
+    def without(self, name: str) -> Iterator[None]:
+        """What goes wrong within with an optional server ends the link to it, and is no error; whoever operates this
+        machine is told."""
+        try:
+            yield
+        except (PeerError, MaterialError) as error:
+            print(f"{self.hello.name} goes on without {name}: {error}", file=sys.stderr, flush=True)
+            if name in self.links:
+                self._left.append(self.links.pop(name))
 
     # -- leaving --------------------------------------------------------------------------------------------------
 
-    def farewell(self, peer: str, op: str, message: str) -> None:
+    def farewell(self, peer: str, op: str, message: str, error: str = "") -> None:
         """Tells all who are connected why this machine ends: who is to blame (itself, if `peer` is empty), and
-        where.
+        where. error: MATERIAL, if it is that.
         """
-        body = {"kind": "failed", "peer": peer or self.hello.name, "op": op, "message": message}
+        body = {"kind": "failed", "peer": peer or self.hello.name, "op": op, "message": message, "error": error}
         for link in self.links.values():
-            with suppress(PeerError):
+            with suppress(PeerError, MaterialError):
                 link.say(body)
         for front in (self._servers, self._clients):
             if front is not None:
@@ -408,8 +427,10 @@ class Node:
         for front in (self._servers, self._clients):
             if front is not None:
                 front.close()
-        while self.links:
-            self.links.popitem()[1].close()
+        self._left += self.links.values()
+        self.links.clear()
+        while self._left:
+            self._left.pop().close()
         for invited in self._invited.values():
             if invited.inlet is not None:
                 invited.inlet.close()
