@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 import select
 import socket
-import ssl
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -21,6 +20,7 @@ from typing import Any
 from ..errors import MaterialError, PeerError
 from .address import Endpoint, Lookup, numeric
 from .channel import Buffer
+from .identity import KeyPair, calling_context, peer_key
 from .line import Limits, Line, LineClosed, tune
 from .messages import MATERIAL, Dialect, Message, encode, read
 
@@ -40,16 +40,17 @@ UNKNOWN_KEY = "CERTIFICATE_VERIFY_FAILED"
 
 
 class Call:
-    """To the server `name` at `address`, whose key is the one of the context.
+    """To the server `name` at `address`, which holds the public key `host`.
 
-    hello: what we say first. origin: where the address was written, for messages.
+    keys: ours. hello: what we say first. origin: where the address was written, for messages.
     """
 
     def __init__(
         self,
         name: str,
         address: str,
-        context: ssl.SSLContext,
+        keys: KeyPair,
+        host: str,
         hello: Mapping[str, Any],
         dialect: Dialect,
         limits: Limits,
@@ -64,7 +65,8 @@ class Call:
         """Why the last attempt to make it has failed."""
         self.welcomed = False
         self.failure: PeerError | MaterialError | None = None
-        self._context = context
+        self._host = host
+        self._context = calling_context(keys, host)
         self._hello = encode(hello)
         self._dialect = dialect
         self._limits = limits
@@ -202,10 +204,16 @@ class Call:
     def _greet(self, line: Line, now: float) -> None:
         """Goes on with the handshake; says hello after it."""
         if line.shake_hands():
+            if peer_key(line.connection) != self._host:
+                raise self._impostor()
             self._heard = self._pinged = now
             line.send(self._hello)
         elif now >= self._due:
             raise LineClosed("no answer")
+
+    def _impostor(self) -> PeerError:
+        text = f"whoever answers at {self._where} does not have the key of {self.name} that we know"
+        return PeerError(text, self.name)
 
     def _hear(self, line: Line) -> None:
         while self.failure is None and (parts := line.receive()) is not None:
@@ -245,8 +253,7 @@ class Call:
         if reason in _REFUSALS:
             self.failure = PeerError(f"{self.name} at {self._where} does not accept our key", self.name)
         elif reason == UNKNOWN_KEY:
-            text = f"whoever answers at {self._where} does not have the key of {self.name} that we know"
-            self.failure = PeerError(text, self.name)
+            self.failure = self._impostor()
         elif self.welcomed:
             text = f"{self.name} is gone: its connection to {self.address} was lost"
             self.failure = self.failure or PeerError(text, self.name)

@@ -32,7 +32,7 @@ from .call import Call
 from .channel import Buffer, as_bytes
 from .front import Front
 from .guests import Occupancy, Quota, Wake
-from .identity import KeyPair, calling_context
+from .identity import KeyPair
 from .line import Limits
 from .link import Item, Link
 from .messages import CALLER, CLIENT, HOST, SECRET_BYTES, TICKET_BYTES, Dialect, Message
@@ -151,8 +151,8 @@ class Node:
         """Begins the link to a server; `meet` waits for the answer. dialect: what it may say on its stream. origin:
         where the address was written."""
         nonce = new_nonce()
-        context = calling_context(self.keys, server_key)
-        call = Call(name, address, context, self.hello.body(nonce), HOST, Limits(body=1 << 17), origin)
+        hello = self.hello.body(nonce)
+        call = Call(name, address, self.keys, server_key, hello, HOST, Limits(body=1 << 17), origin)
         self._calling[name] = _Calling(nonce)
         self.links[name] = Link(name, call, dialect)
         self._front().drive(call)
