@@ -159,7 +159,7 @@ def journal(executions: type[Executions], channel: type[PeerChannel], path: Path
     def write(what: str, value: str) -> None:
         os.write(pen, f"{what} {value}\n".encode())
 
-    keys, send = executions._keys, channel.send
+    keys, send = executions.keys, channel.send
 
     def noted_keys(self: Executions, procedure: Any, index: int) -> Any:
         found = keys(self, procedure, index)
@@ -173,7 +173,7 @@ def journal(executions: type[Executions], channel: type[PeerChannel], path: Path
             write("message", hashlib.sha256(view).hexdigest())
         send(self, buffer)
 
-    executions._keys = noted_keys  # type: ignore[method-assign]
+    executions.keys = noted_keys  # type: ignore[method-assign]
     channel.send = noted_send  # type: ignore[method-assign]
 
 

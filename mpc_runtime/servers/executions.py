@@ -80,7 +80,8 @@ class Executions:
             kept, self._setup_report = left[0], dict(left[1])
             self.executor.restore(kept)
 
-    def _keys(self, procedure: Procedure, index: int) -> ExecutionKeys:
+    def keys(self, procedure: Procedure, index: int) -> ExecutionKeys:
+        """Of an execution: to be had once."""
         material = self.supply.key(index, procedure)
         return ExecutionKeys(material, pair_key(self._pair, self.plan.hash, procedure.name, index))
 
@@ -107,7 +108,7 @@ class Executions:
         index = self.supply.ahead(self._ahead) if self._ahead is not None else None
         if self._ahead is None or index is None:
             return False
-        keys = self._keys(self._ahead, index)
+        keys = self.keys(self._ahead, index)
         began = time.perf_counter()
         self.executor.preprocess(self._ahead.name, keys, self.supply.records)
         self._preprocessed = index, keys, time.perf_counter() - began
@@ -127,7 +128,7 @@ class Executions:
         if self._preprocessed and procedure.ahead and self._preprocessed[0] == index:
             _, keys, preprocessing_seconds = self._preprocessed
         else:
-            keys = self._keys(procedure, index)
+            keys = self.keys(procedure, index)
         self._preprocessed = None
         self.channel.execution = index
         if self.number == 0 and not procedure.standing and self.plan.has_meetings:
