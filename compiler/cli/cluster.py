@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -142,6 +143,7 @@ def _server_options(command: click.decorators.FC) -> click.decorators.FC:
 @click.argument("number", type=click.Choice(["0", "1"]))
 @program_options
 @_server_options
+@click.option("--data", type=click.Path(path_type=Path), help="Folder that keeps the count of queries.")
 def party(
     number: str,
     file: Path,
@@ -152,8 +154,9 @@ def party(
     timeout: float,
     wait: float,
     window: int,
+    data: Path | None,
 ) -> None:
-    _serve(f"p{number}", file, dims, network, cluster, key, timeout, wait, window)
+    _serve(f"p{number}", file, dims, network, cluster, key, timeout, wait, window, data)
 
 
 @click.command(help="Start the dealer. It runs until you stop it or a party is gone.")
@@ -182,15 +185,19 @@ def _serve(
     timeout: float,
     wait: float,
     window: int,
+    data: Path | None = None,
 ) -> None:
     from mpc_runtime.deployment.cluster import load_cluster
     from mpc_runtime.deployment.keys import key_path, load_key
+    from mpc_runtime.deployment.watch import Watch
     from mpc_runtime.servers.process import SERVERS, run
 
     plan = load_program(file, dims, network).plan
     machines = load_cluster(cluster)
     keys = load_key(key or key_path(machines.path, name))
     config = machines.machine(name, keys, timeout, window << 20, wait)
+    if data is not None:
+        config = replace(config, data=str(data))
     others = " and ".join(other for other in SERVERS if other != name)
 
     def addresses(own: str, clients: str) -> Mapping[str, str]:
@@ -199,4 +206,8 @@ def _serve(
         click.echo(f"{name} listens at {at} with {what}; waiting for {others}", err=True)
         return machines.addresses
 
-    run(plan, config, addresses, ready=lambda: click.echo(f"{name} is ready", err=True))
+    def say(text: str) -> None:
+        click.echo(f"{name}: {text}", err=True)
+
+    watch = Watch(machines, say)
+    run(plan, config, addresses, lambda: click.echo(f"{name} is ready", err=True), watch.watching)

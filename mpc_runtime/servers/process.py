@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 
 from ..analysis.verify import expect_room
@@ -35,6 +35,7 @@ from .heap import keep_memory, machine_memory
 from .members import Member, Members
 from .party import Party
 from .submissions import client_quota
+from .uses import Uses
 
 __all__ = ["SERVERS", "MachineConfig", "run"]
 
@@ -63,6 +64,8 @@ class MachineConfig:
     origin: str = ""
     """Where the address was written, for messages; clients_origin: where the one for clients was."""
     clients_origin: str = ""
+    data: str = ""
+    """The folder in which a party keeps what outlives it."""
     origins: Mapping[str, str] = field(default_factory=dict)
     """Where the addresses of the other servers were."""
 
@@ -72,17 +75,20 @@ def run(
     config: MachineConfig,
     addresses: Callable[[str, str], Mapping[str, str]],
     ready: Callable[[], None] = lambda: None,
+    watching: Callable[[Callable[[Members], None]], AbstractContextManager[None]] = lambda _: nullcontext(),
 ) -> None:
     """Serves until an error, which is raised here after all who are connected were told.
 
     addresses: from the addresses that this server listens at, for servers and (a party) for clients, the addresses of
-    all servers for servers. ready: called when all have met.
+    all servers for servers. ready: called when all have met. watching: while it lasts, calls what it is given with the
+    members that are to take the place of those in `config`.
     """
     expect_room(plan, machine_memory())
     keep_memory()
     _allow_connections()
     check_seconds(timeout=config.timeout, wait=config.wait)
     others = [name for name in SERVERS if name != config.name]
+    uses = Uses(config.data or None)
     node = Node(Hello(config.name, plan.hash, FORMAT), config.keys, config.timeout)
     server: Party | Dealer | None = None
     try:
@@ -106,8 +112,10 @@ def run(
             channel = PeerChannel(node, "p1" if config.name == "p0" else "p0")
             records = MaterialSource(node, config.window)
             number = int(config.name[1])
-            server = Party(Executions(plan, number, node, channel, records), Consent(plan, number, config.members))
-        server.serve()
+            consent = Consent(plan, number, config.members, uses)
+            server = Party(Executions(plan, number, node, channel, records), consent)
+        with watching(server.revise if isinstance(server, Party) else lambda _: None):
+            server.serve()
     except PeerError as error:
         doing = server.doing if server else "the start"
         node.farewell(error.peer, error.op or doing or "between executions", str(error))
@@ -121,6 +129,7 @@ def run(
         raise
     finally:
         node.close()
+        uses.close()
 
 
 def _dialect(listener: str, speaker: str) -> Dialect:

@@ -21,7 +21,7 @@ import ssl
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -33,6 +33,7 @@ from .guests import Guest, Occupancy, Quota, Room, Wake
 from .identity import KeyPair, hosting_context, peer_key
 from .line import Line, LineClosed, TooMuch, tune
 from .messages import TICKET_BYTES, Dialect, Message, encode, read
+from .refusals import Refusals
 
 __all__ = ["STREAM_MARK", "Front"]
 
@@ -43,6 +44,7 @@ MESSAGE_SECONDS = 60.0  # for a message that has been given room to arrive
 PENDING = 32  # connections that have not proved a key
 ACCEPTS_PER_SECOND, ACCEPTS_AT_ONCE = 30.0, 40.0  # a handshake takes about a millisecond
 DRAIN_BYTES, DRAIN_SECONDS = 1 << 22, 2.0  # of one that was refused, so that it can read why
+UNKNOWN_KEY = "CERTIFICATE_VERIFY_FAILED"
 _TLS = 22
 _PONG = encode({"kind": "pong"})
 
@@ -66,7 +68,11 @@ class Front:
         self._dialect = dialect
         self._quota = quota
         self._bell = bell
-        self._context = hosting_context(keys, names)
+        self._keys = keys
+        self._shown = ""  # the key of the certificate that was shown last
+        self._context = self._hosting(names)
+        self._revised: tuple[dict[str, str], frozenset[str], ssl.SSLContext] | None = None
+        self.refusals = Refusals(server)
         self._listener = listening(server, address)
         self.address = f"{address.rpartition(':')[0]}:{self._listener.getsockname()[1]}"
         self._wake = Wake()
@@ -139,6 +145,12 @@ class Front:
         """The next stream that was admitted, and whose it is."""
         return self._streams.popleft() if self._streams else None
 
+    def revise(self, names: Mapping[str, str], ended: Collection[str]) -> None:
+        """From now on takes the holders of these keys. Connections of other keys end, and those of the keys in `ended`.
+        Any thread may call it."""
+        self._revised = dict(names), frozenset(ended), self._hosting(names)
+        self._wake.set()
+
     @property
     def occupancy(self) -> Occupancy:
         guests = list(self._guests.values())
@@ -165,7 +177,7 @@ class Front:
 
     def _serve(self) -> None:
         while not self._closing:
-            idle = self._accepting and not self._calls and not self._clocks
+            idle = self._accepting and not self._calls and not self._clocks and not self.refusals.pending
             for key, _ in self._selector.select(None if idle else TICK_SECONDS):
                 if key.fileobj is self._wake:
                     self._wake.clear()
@@ -173,14 +185,30 @@ class Front:
                     self._accept()
                 elif isinstance(key.data, Guest):
                     self._attend(key.data)
+            if self._revised is not None:
+                self._begin_anew(*self._revised)
             for call in list(self._calls):
                 self._step(call)
+            self.refusals.tell(time.monotonic())
             guests = list(self._guests.values())
             for guest in guests:
                 self._review(guest)
             self._stalled = any(guest.line is not None and guest.line.stalled for guest in guests)
             self._resume_accepting()
         self._end()
+
+    def _begin_anew(self, names: dict[str, str], ended: frozenset[str], context: ssl.SSLContext) -> None:
+        self._revised = None
+        self._names, self._context = names, context
+        for guest in list(self._guests.values()):
+            if guest.name and (guest.key in ended or names.get(guest.key) != guest.name):
+                self.refuse(guest.route, f"{guest.name}: what this key may do was changed or revoked")
+
+    def _hosting(self, names: Mapping[str, str]) -> ssl.SSLContext:
+        def show(key: str) -> None:
+            self._shown = key
+
+        return hosting_context(self._keys, names, show)
 
     @property
     def _clocks(self) -> bool:
@@ -238,10 +266,13 @@ class Front:
             self._drop(guest)
 
     def _shake_hands(self, guest: Guest, line: Line) -> None:
+        self._shown = ""
         try:
             if line.shake_hands():
                 self._seat(guest)
-        except LineClosed:
+        except LineClosed as error:
+            if error.reason == UNKNOWN_KEY:
+                self.refusals.note(self._shown)
             guest.leaving = True  # TLS has told it why, which a connection that is closed at once might lose
 
     def _recognise(self, guest: Guest) -> None:
@@ -278,6 +309,7 @@ class Front:
         guest.key = peer_key(guest.connection)
         name = self._names.get(guest.key)
         if name is None:
+            self.refusals.note(guest.key)
             self._drop(guest)
             return
         seated = [other for other in self._guests.values() if other.name]

@@ -18,7 +18,7 @@ import os
 import select
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -142,6 +142,12 @@ class Node:
         self._early_each = quota.messages
         self._clients = Front(self.hello.name, address, self.keys, roles, CLIENT, quota, self._bell)
         self.clients_address = self._clients.address
+
+    def revise_clients(self, roles: Mapping[str, str], ended: Collection[str]) -> None:
+        """As `Front.revise`, of the clients' one. Any thread may call it."""
+        if self._clients is not None:
+            self._clients.revise(roles, ended)
+        self._bell.set()
 
     def connect(self, name: str, address: str, server_key: str, dialect: Dialect, origin: str = "") -> Link:
         """Begins the link to a server; `meet` waits for the answer. dialect: what it may say on its stream. origin:
