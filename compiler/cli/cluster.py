@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from compiler.cli.options import is_checked, load_program, pairs, program_options
+from compiler.cli.watching import Told, Watching, watch_options, watched
 
 if TYPE_CHECKING:
     from mpc_runtime.plan import Plan
 
 FIRST_PORT, LAST_PORT = 7100, 65535
+EXIT_ERROR = 1
 
 
 @click.command(
@@ -36,7 +37,7 @@ FIRST_PORT, LAST_PORT = 7100, 65535
     "servers",
     multiple=True,
     metavar="NAME=HOST:PORT,KEY",
-    help="p0, p1 and dealer: where others reach it, and its public key; clients reach a party at the next port.",
+    help="p0, p1 and dealer: where others reach it, and its public key; clients reach a party at its port + 3.",
 )
 @click.option("--role", "members", multiple=True, metavar="ROLE=KEY", help="A public key of a role; repeats.")
 def init_cluster(
@@ -136,7 +137,7 @@ def _server_options(command: click.decorators.FC) -> click.decorators.FC:
         click.option("--cluster", default="cluster.toml", show_default=True, type=click.Path(path_type=Path)),
     ):
         command = option(command)
-    return command
+    return watch_options(command)
 
 
 @click.command(help="Start compute party NUMBER (0 or 1). It runs until you stop it or another server is gone.")
@@ -144,6 +145,14 @@ def _server_options(command: click.decorators.FC) -> click.decorators.FC:
 @program_options
 @_server_options
 @click.option("--data", type=click.Path(path_type=Path), help="Folder that keeps the count of queries.")
+@click.option(
+    "--material", type=click.Path(path_type=Path), help="The party's stored material: with it, no dealer is needed."
+)
+@click.option(
+    "--low-water",
+    type=click.IntRange(1),
+    help="With --material and a dealer that is running: below so many runs, it deals as many more.",
+)
 def party(
     number: str,
     file: Path,
@@ -155,8 +164,14 @@ def party(
     wait: float,
     window: int,
     data: Path | None,
-) -> None:
-    _serve(f"p{number}", file, dims, network, cluster, key, timeout, wait, window, data)
+    material: Path | None,
+    low_water: int | None,
+    **how: Any,
+) -> int:
+    if low_water is not None and material is None:
+        raise click.UsageError("--low-water is for a party with --material")
+    kept = _Kept(data, material, low_water or 0)
+    return _serve(f"p{number}", file, dims, network, cluster, key, timeout, wait, window, Watching(**how), kept)
 
 
 @click.command(help="Start the dealer. It runs until you stop it or a party is gone.")
@@ -171,8 +186,18 @@ def dealer(
     timeout: float,
     wait: float,
     window: int,
-) -> None:
-    _serve("dealer", file, dims, network, cluster, key, timeout, wait, window)
+    **how: Any,
+) -> int:
+    return _serve("dealer", file, dims, network, cluster, key, timeout, wait, window, Watching(**how))
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """The folders of a party, and the number of runs below which its material is refilled."""
+
+    data: Path | None
+    material: Path | None
+    low_water: int
 
 
 def _serve(
@@ -185,29 +210,32 @@ def _serve(
     timeout: float,
     wait: float,
     window: int,
-    data: Path | None = None,
-) -> None:
+    how: Watching,
+    kept: _Kept | None = None,
+) -> int:
+    """The exit code: an error that the log has is not printed again."""
     from mpc_runtime.deployment.cluster import load_cluster
     from mpc_runtime.deployment.keys import key_path, load_key
-    from mpc_runtime.deployment.watch import Watch
-    from mpc_runtime.servers.process import SERVERS, run
+    from mpc_runtime.deployment.revisions import Revisions
+    from mpc_runtime.errors import Error
+    from mpc_runtime.operation.events import Configured
+    from mpc_runtime.servers.process import run
 
     plan = load_program(file, dims, network).plan
     machines = load_cluster(cluster)
     keys = load_key(key or key_path(machines.path, name))
     config = machines.machine(name, keys, timeout, window << 20, wait)
-    if data is not None:
-        config = replace(config, data=str(data))
-    others = " and ".join(other for other in SERVERS if other != name)
-
-    def addresses(own: str, clients: str) -> Mapping[str, str]:
-        at = f"{own} (clients: {clients})" if clients else own
-        what = f"plan {plan.name} {plan.hash[:16]}"
-        click.echo(f"{name} listens at {at} with {what}; waiting for {others}", err=True)
-        return machines.addresses
-
-    def say(text: str) -> None:
-        click.echo(f"{name}: {text}", err=True)
-
-    watch = Watch(machines, say)
-    run(plan, config, addresses, lambda: click.echo(f"{name} is ready", err=True), watch.watching)
+    if kept is not None:
+        data, material = (str(folder) if folder is not None else "" for folder in (kept.data, kept.material))
+        config = replace(config, data=data, material=material, low_water=kept.low_water)
+    how = replace(how, metrics=how.metrics or machines.metrics.get(name))
+    told = Told()
+    with watched(name, how, told) as watch:
+        revisions = Revisions(machines, lambda text: watch.tell(Configured(text)))
+        try:
+            run(plan, config, lambda _own, _clients: machines.addresses, watch, revisions.watching)
+        except Error:
+            if not told.aborted:
+                raise
+            return EXIT_ERROR
+    return 0

@@ -3,10 +3,11 @@ keys are files of their own (`keys.py`).
 
     [p0]                                    # and [p1]; [dealer], which has no clients
     address = "p0.example.org:7100"         # where the other servers reach it; an IPv6 address is in brackets
-    clients = "p0.example.org:7101"         # where the machines of the roles reach it
+    clients = "p0.example.org:7103"         # where the machines of the roles reach it
     key = "…"                               # public key, 40 characters
     listen = "0.0.0.0:7100"                 # where it listens, if that differs (NAT, containers)
-    listen_clients = "0.0.0.0:7101"
+    listen_clients = "0.0.0.0:7103"
+    metrics = "127.0.0.1:9100"              # if it is to show /metrics and /health (`operation/endpoint.py`)
 
     [roles]
     modeller = ["…"]                        # one key per machine that may speak for the role
@@ -22,7 +23,7 @@ keys are files of their own (`keys.py`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,15 +38,15 @@ from .keys import ignore_key, key_path, save_key
 __all__ = ["Cluster", "load_cluster", "write_cluster", "write_public"]
 
 PARTIES = SERVERS[:2]
-ENTRIES = ("address", "clients", "key", "listen", "listen_clients")
-DEALER_ENTRIES = ("address", "key", "listen")
+ENTRIES = ("address", "clients", "key", "listen", "listen_clients", "metrics")
+DEALER_ENTRIES = ("address", "key", "listen", "metrics")
 MEMBER_ENTRIES = ("key", "may", "name", "queries_per_minute", "queries")
 NAME_LENGTH = 64
 HEADING = "# Addresses and public keys only: the same file for every machine. Secret keys are in the .key files."
 COMMENTS = """
 # Where a server listens, if others reach it at another address (NAT, containers), is in its table:
 #     listen = "0.0.0.0:7100"
-#     listen_clients = "0.0.0.0:7101"
+#     listen_clients = "0.0.0.0:7103"
 #
 # What each machine of a role may do, instead of the role's list of keys:
 #     [[roles.client]]
@@ -75,6 +76,8 @@ class Cluster:
     roles: Mapping[str, tuple[str, ...]]
     """The keys of each role."""
     members: Members
+    metrics: Mapping[str, str] = field(default_factory=dict)
+    """Where servers show their metrics, those that do."""
 
     def machine(self, name: str, keys: KeyPair, timeout: float, window: int, wait: float) -> MachineConfig:
         """The configuration of one of its servers; InputError when the key is not the one in the file."""
@@ -114,7 +117,7 @@ def load_cluster(path: str | Path) -> Cluster:
     entries = Entries(Path(path), "; `mpcc init-cluster` writes one")
     for name in sorted(entries.data.keys() - {*SERVERS, "roles"}):
         entries.wrong(entries.origin(name), f"unknown table [{name}]; expected [p0], [p1], [dealer] and [roles]")
-    addresses, origins, listens, listen_origins, keys = {}, {}, {}, {}, {}
+    addresses, origins, listens, listen_origins, keys, metrics = {}, {}, {}, {}, {}, {}
     for name in SERVERS:
         table = entries.table(name)
         entries.expect_known(table, ENTRIES if name in PARTIES else DEALER_ENTRIES, name)
@@ -126,6 +129,8 @@ def load_cluster(path: str | Path) -> Cluster:
             listens[place], listen_origins[place] = addresses[place], origins[place]
             if own in table:
                 listens[place], listen_origins[place] = entries.address(table, name, own), entries.origin(name, own)
+        if "metrics" in table:
+            metrics[name] = entries.text(table, name, "metrics")
         if table:
             keys[name] = entries.public_key(
                 entries.text(table, name, "key"), entries.origin(name, "key"), f"[{name}] key"
@@ -137,12 +142,12 @@ def load_cluster(path: str | Path) -> Cluster:
     members = _members(entries, keys)
     entries.finish()
     roles = {**dict.fromkeys(entries.table("roles"), ()), **roles_of(members)}
-    return Cluster(Path(path), addresses, origins, listens, listen_origins, keys, roles, members)
+    return Cluster(Path(path), addresses, origins, listens, listen_origins, keys, roles, members, metrics)
 
 
 def _reachable(entries: Entries, table: Mapping[str, Any], server: str, entry: str) -> str:
     """An address at which others reach a server."""
-    hint = ', the port for clients, such as "p0.example.org:7101"' if entry == "clients" else ""
+    hint = ', the port for clients, such as "p0.example.org:7103"' if entry == "clients" else ""
     address = entries.address(table, server, entry, hint=hint)
     if address and is_wildcard(address):
         own = "listen" if entry == "address" else "listen_clients"
@@ -250,7 +255,7 @@ def write_public(
     """Writes a cluster.toml from public keys alone; the fingerprints of each server's and role's keys, to be compared
     with their owners. Nothing is overwritten.
 
-    servers: an address and a public key by name; clients reach a party at the next port.
+    servers: an address and a public key by name; clients reach a party at its port and three more.
     """
     path = Path(path)
     _expect_none(path)
@@ -258,7 +263,7 @@ def write_public(
     for name, (address, key) in servers.items():
         address = check_address(address, f"the address of {name}")
         host, _, port = address.rpartition(":")
-        clients = check_address(f"{host}:{int(port) + 1}", f"the clients' address of {name}")
+        clients = check_address(f"{host}:{int(port) + len(SERVERS)}", f"the clients' address of {name}")
         entries[name] = address, clients if name in PARTIES else "", key
     owners = {**{name: [key] for name, (_, key) in servers.items()}, **roles}
     prints = {name: [_fingerprint(key, name) for key in keys] for name, keys in owners.items()}

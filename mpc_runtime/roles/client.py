@@ -20,12 +20,12 @@ import numpy as np
 
 from ..encoding.fixed_point import check, encode
 from ..encoding.sharing import rebuild, result_size, split
-from ..errors import InputError, PeerError
+from ..errors import InputError, MaterialError, PeerError
 from ..limits import WAIT_SECONDS
 from ..plan import FORMAT, Feed, Plan, Tensor
 from ..transport.address import clients_of
 from ..transport.call import GLANCE_SECONDS, Call, drive
-from ..transport.identity import KeyPair, calling_context
+from ..transport.identity import KeyPair
 from ..transport.line import Limits
 from ..transport.messages import PARTY_TO_CLIENT, Message
 from ..transport.node import Hello, new_nonce
@@ -135,10 +135,9 @@ class RoleClient:
         limits = _limits(plan, role)
         try:
             for party in PARTIES:
-                context = calling_context(keys, server_keys[party])
                 where, origin = addresses[clients_of(party)], (origins or {}).get(clients_of(party), "")
-                said = hello.body(new_nonce())
-                self.calls[party] = Call(party, where, context, said, PARTY_TO_CLIENT, limits, origin)
+                key, said = server_keys[party], hello.body(new_nonce())
+                self.calls[party] = Call(party, where, keys, key, said, PARTY_TO_CLIENT, limits, origin)
             self._meet(timeout)
         except BaseException:
             self._leave()
@@ -267,7 +266,7 @@ class RoleClient:
 
     def _withdraw(self, number: str) -> None:
         for call in self.calls.values():
-            with suppress(PeerError):
+            with suppress(PeerError, MaterialError):
                 call.say({"kind": "withdraw", "stage": self._sent[number].stage, "id": number})
 
 

@@ -3,6 +3,7 @@
     role  -> p0, p1   submit (stage, id)        shares of its feeds of a procedure; `withdraw` takes it back
     p1    -> p0       have (submission)         it has arrived here too, for this meeting
     p0    -> dealer   wanted (procedure)        a record that is not dealt ahead: new parameters need fresh masks
+    p0   <-> p1       persisted (n)             with stored material: which records may be used (`stored.py`)
     p0    -> p1       begin (procedure, index, id of each role's submission)
     p0   <-> p1       the openings of the execution
     both  -> roles    result, then stats
@@ -26,25 +27,31 @@ from collections import deque
 from typing import Any
 
 from ..errors import PeerError
+from ..operation.events import Refused
+from ..operation.watch import NOBODY, Watch
 from ..procedure import Procedure
-from ..transport.messages import Message
+from ..transport.messages import MATERIAL, REASON, Message
 from .consent import Consent
 from .executions import Executions
 from .members import Members
 from .submissions import Key, Meeting, Submission, Submissions, meeting_of
+from .supply import UsedUp
 
 __all__ = ["Party"]
+
+NOWHERE = 0  # the way back to whoever gave parameters in an earlier session
 
 
 class Party:
     """The party of these executions, on the node of theirs, with what its clients may do. `serve` returns only by an
     exception."""
 
-    def __init__(self, executions: Executions, consent: Consent) -> None:
+    def __init__(self, executions: Executions, consent: Consent, watch: Watch = NOBODY) -> None:
         self.executions = executions
         self.consent = consent
         self.plan, self.number = executions.plan, executions.number
         self.node, self.peer = executions.node, executions.peer
+        self._watch = watch
         self._submissions = Submissions(self.plan, self.number)
         self._order = sorted(self.plan.procedures, key=lambda p: not p.standing)
         self._revoked: deque[tuple[frozenset[str], str]] = deque()  # keys that have lost a right, and what to say
@@ -53,10 +60,12 @@ class Party:
     def revise(self, members: Members) -> None:
         """Takes these members from now on; whoever has lost a right loses its connections, and what it has submitted.
         Any thread may call it."""
-        before, self.consent.members = self.consent.members, members
+        before = self.consent.members
         lost = frozenset(key for key, member in before.items() if member.loses(members.get(key)))
-        self._revoked.append((lost, f"what its key may do at p{self.number} was changed or revoked"))
         self.node.revise_clients({key: member.role for key, member in members.items()}, lost)
+        self.consent.members = members
+        self._revoked.append((lost, f"what its key may do at p{self.number} was changed or revoked"))
+        self.node.wake()
 
     @property
     def doing(self) -> str:
@@ -67,21 +76,31 @@ class Party:
         """Runs until a machine is gone (PeerError), the material does not fit (MaterialError) or the process is
         stopped.
         """
-        self.executions.exchange_secrets()
+        self.executions.begin()
+        self._restore()
         while True:
             busy = self._take_revisions() | self._take_submissions() | self._take_controls()
+            busy |= self.executions.supply.receive()
             if self.number == 0 and self._begin_next():
                 continue
             if busy:
                 continue
-            waiting = [self.peer]
-            if self._stands and not self.executions.preprocessed:
-                if self.executions.preprocess():
-                    continue
-                waiting.append("dealer")
+            idle = self._stands and not self.executions.preprocessed
+            if idle and self.executions.preprocess():
+                continue
             seconds = self._chase() if self.number == 0 else None
             self.node.check("")
-            self.node.wait(waiting, listen=True, seconds=seconds)
+            self.node.wait((self.peer, *self.executions.supply.heard(idle)), listen=True, seconds=seconds)
+
+    def _restore(self) -> None:
+        """What roles gave to stay, in sessions before this one, is as if it had arrived now."""
+        for key, payload in self.executions.supply.remembered():
+            if self._submissions.problem(key, [len(payload)]):
+                continue
+            self._submissions.add(key, Submission(NOWHERE, memoryview(payload), time.perf_counter()))
+            if self.number == 1:
+                self._tell("have", key)
+        self._standing = {name: dict(ids) for name, ids in self.executions.supply.standing().items()}
 
     # -- what arrives between executions --------------------------------------------------------------------------
 
@@ -118,14 +137,21 @@ class Party:
             problem = f"{role} has {many} submissions waiting for other roles; wait for their results first"
         now = time.perf_counter()
         if problem := problem or self.consent.count(stage, message.key, now):
+            self._watch.tell(Refused(role, problem))
             self.node.refuse(message.route, problem)
             return
+        procedure = self.plan.procedure(stage)
+        if procedure.standing and (lacking := self.executions.supply.lacks(procedure)):
+            self.node.refuse(message.route, lacking, MATERIAL)  # what stands goes on
+            return
+        if procedure.standing:
+            self.executions.supply.remember(key, message.payload[0])
         receives = self.consent.receives(message.key)
         self._submissions.add(key, Submission(message.route, message.payload[0], now, meeting, message.key, receives))
         if self.number == 1:
             self._tell("have", key, **_said(meeting))
         self._met(key)
-        if self.plan.procedure(stage).standing:
+        if procedure.standing:
             self.node.answer(message.route, {"kind": "held", "id": number})
 
     def _crowded(self, stage: str, role: str) -> bool:
@@ -148,9 +174,12 @@ class Party:
             if self.number == 1 and kind == "begin":
                 self._take_part(body)
                 continue
+            if self.executions.supply.hear(message):
+                continue
             key = body["stage"], body["role"], body["id"]
             if self.number == 0 and kind == "have":
-                self._submissions.elsewhere(key, time.perf_counter(), meeting_of(body))
+                if not self._submissions.elsewhere(key, time.perf_counter(), meeting_of(body)):
+                    raise PeerError(f"{self.peer} has a submission of {key[1]} that it cannot have", self.peer)
                 self._met(key)
             elif self.number == 0 and kind == "lost":
                 self._lose(key, body["why"])
@@ -158,7 +187,7 @@ class Party:
                 if self._submissions.get(key) is None:
                     self._lose(key, f"p1 got no such submission of {key[1]} in {self.node.timeout:g} s, only p0 did")
             elif self.number == 1 and kind == "drop":
-                self._drop(key, body["why"])
+                self._drop(key, body["why"], body["error"])
             else:
                 raise PeerError(f"{self.peer} sent {kind!r} out of place", self.peer)
         return busy
@@ -171,7 +200,7 @@ class Party:
     def _lose(self, key: Key, why: str = "") -> None:
         """A submission will not be used. p1 says so to p0, which drops it at both, unless it is parameters in use."""
         if self.number == 1:
-            self._tell("lost", key, why=why)
+            self._tell("lost", key, why=why[:REASON])
         elif self._standing.get(key[0], {}).get(key[1]) != key[2]:
             if why:
                 self._warn(key, why)
@@ -188,15 +217,20 @@ class Party:
                 if each.meeting == submission.meeting:
                     self.node.reply(each.route, role, {"kind": "word", "id": number, "message": why})
 
-    def _drop(self, key: Key, why: str = "") -> None:
-        """Forgets a submission; p0 has p1 forget it too. why: what its client is told, if anything."""
+    def _drop(self, key: Key, why: str = "", error: str = "") -> None:
+        """Forgets a submission; p0 has p1 forget it too. why: what its client is told, if anything; error: as of
+        `Node.refuse`."""
         if self.number == 0:
-            self._tell("drop", key, why=why)
+            self._tell("drop", key, why=why[:REASON], error=error)
         submission = self._submissions.drop(key)
         if submission is not None:
             self.consent.give_back(key[0], submission.key)
+        if any(p.standing and p.name == key[0] for p in self.plan.procedures):
+            self.executions.supply.forget(key)
+        if why:
+            self._watch.tell(Refused(key[1], why))
         if submission is not None and why and self.node.guests.get(submission.route) == key[1]:
-            self.node.refuse(submission.route, why)
+            self.node.refuse(submission.route, why, error)
 
     def _met(self, key: Key) -> None:
         """p0 drops what a submission that has arrived replaces or cannot be paired with."""
@@ -262,16 +296,13 @@ class Party:
             ids = self._submissions.next(procedure.name)
             if procedure.standing:
                 if ids is not None and ids != self._standing.get(procedure.name):
-                    self._begin(procedure, ids)
-                    return True
+                    return self._begin(procedure, ids)
             elif ids is not None and self._stands:
                 keys = [(procedure.name, role, number) for role, number in ids.items()]
                 gone = [key for key in keys if not self._attended(key)]
                 for key in gone:
                     self._drop(key)
-                if not gone:
-                    self._begin(procedure, ids)
-                return True
+                return True if gone else self._begin(procedure, ids)
         return False
 
     def _attended(self, key: Key) -> bool:
@@ -279,12 +310,34 @@ class Party:
         submission = self._submissions.get(key)
         return submission is not None and self.node.reaches(submission.route, key[1])
 
-    def _begin(self, procedure: Procedure, ids: dict[str, str]) -> None:
-        if not procedure.ahead:
-            self.node.say("dealer", {"kind": "wanted", "procedure": procedure.name})
-        index = self.executions.next_index(procedure)
+    def _begin(self, procedure: Procedure, ids: dict[str, str]) -> bool:
+        """Begins a procedure with these submissions; False when there is no record for it, or not yet."""
+        try:
+            index = self.executions.next_index(procedure)
+        except UsedUp as error:
+            return self._do_without(procedure, error)
+        if index is None:
+            return False
         self.node.say(self.peer, {"kind": "begin", "procedure": procedure.name, "index": index, "ids": ids})
         self._execute(procedure, index, ids)
+        return True
+
+    def _do_without(self, procedure: Procedure, error: UsedUp) -> bool:
+        """There is no record: parameters are opened anew under the masks of other records, or all who wait are told.
+        False when nobody was."""
+        if error.renewable:
+            self._standing.clear()
+            return True
+        waiting = [
+            (p.name, role, number)
+            for p in self.plan.procedures
+            if not p.standing
+            for role in self._submissions.roles[p.name]
+            for number in self._submissions.waiting(p.name, role)
+        ]
+        for key in waiting:
+            self._drop(key, str(error), MATERIAL)
+        return bool(waiting)
 
     def _execute(self, procedure: Procedure, index: int, ids: dict[str, str]) -> None:
         keys = {role: (procedure.name, role, number) for role, number in ids.items()}

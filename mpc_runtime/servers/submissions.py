@@ -129,13 +129,19 @@ class Submissions:
         self._held[stage, role][number] = submission
         self._met(key, submission.arrived)
 
-    def elsewhere(self, key: Key, now: float, meeting: Meeting = None) -> None:
-        """A submission has arrived at the other party, for this meeting."""
-        self._there[key] = meeting
+    def elsewhere(self, key: Key, now: float, meeting: Meeting = None) -> bool:
+        """A submission has arrived at the other party, for this meeting. False if that cannot be: the plan has no such
+        stage or role, or the role has more of them there than it may."""
+        if key[:2] not in self._held:
+            return False
         here = self.get(key)
         if here is not None:
             here.arrived = now
+        elif sum(lone[:2] == key[:2] and self.get(lone) is None for lone in self._lone) >= AHEAD_AT_MOST:
+            return False
+        self._there[key] = meeting
         self._met(key, now)
+        return True
 
     def _met(self, key: Key, now: float) -> None:
         if self._lone.pop(key, None) is None:

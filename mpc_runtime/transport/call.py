@@ -8,20 +8,21 @@ answers no `ping`; both are noticed within `DEATH_SECONDS` while somebody drives
 
 from __future__ import annotations
 
+import math
 import select
 import socket
-import ssl
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from ..errors import PeerError
+from ..errors import MaterialError, PeerError
 from .address import Endpoint, Lookup, numeric
 from .channel import Buffer
+from .identity import KeyPair, calling_context, peer_key
 from .line import Limits, Line, LineClosed, tune
-from .messages import Dialect, Message, encode, read
+from .messages import MATERIAL, Dialect, Message, encode, read
 
 __all__ = ["DEATH_SECONDS", "GLANCE_SECONDS", "Call", "drive", "relayed"]
 
@@ -34,20 +35,22 @@ GLANCE_SECONDS = 0.2  # how often a machine that waits for another looks whether
 LINGER_SECONDS = 0.5  # for a farewell on the way out
 _PING = encode({"kind": "ping"})
 _REFUSALS = {"TLSV1_ALERT_UNKNOWN_CA", "TLSV13_ALERT_CERTIFICATE_REQUIRED", "SSLV3_ALERT_BAD_CERTIFICATE"}
-_IMPOSTOR = "CERTIFICATE_VERIFY_FAILED"
+UNKNOWN_KEY = "CERTIFICATE_VERIFY_FAILED"
+"""OpenSSL's reason where the other end has a key that is not among those we know."""
 
 
 class Call:
-    """To the server `name` at `address`, whose key is the one of the context.
+    """To the server `name` at `address`, which holds the public key `host`.
 
-    hello: what we say first. origin: where the address was written, for messages.
+    keys: ours. hello: what we say first. origin: where the address was written, for messages.
     """
 
     def __init__(
         self,
         name: str,
         address: str,
-        context: ssl.SSLContext,
+        keys: KeyPair,
+        host: str,
         hello: Mapping[str, Any],
         dialect: Dialect,
         limits: Limits,
@@ -61,8 +64,9 @@ class Call:
         self.trouble = ""
         """Why the last attempt to make it has failed."""
         self.welcomed = False
-        self.failure: PeerError | None = None
-        self._context = context
+        self.failure: PeerError | MaterialError | None = None
+        self._host = host
+        self._context = calling_context(keys, host)
         self._hello = encode(hello)
         self._dialect = dialect
         self._limits = limits
@@ -79,8 +83,7 @@ class Call:
 
     def say(self, body: Mapping[str, Any], *payload: Buffer) -> None:
         """Sends what fits now; the rest leaves when the call is driven. PeerError when the call has ended."""
-        if self.failure is not None:
-            raise PeerError(str(self.failure), self.failure.peer, self.failure.op)
+        self.check("")
         if self._line is None:
             raise PeerError(f"{self.name} is gone: nothing can be sent to {self.address}", self.name)
         try:
@@ -95,6 +98,8 @@ class Call:
 
     def check(self, at: object) -> None:
         """Raises PeerError if something has happened to the server at the other end."""
+        if isinstance(self.failure, MaterialError):
+            raise MaterialError(str(self.failure))
         if self.failure is not None:
             where = f" (at {at})" if str(at) and not self.failure.op else ""
             raise PeerError(f"{self.failure}{where}", self.failure.peer, self.failure.op or str(at))
@@ -121,6 +126,11 @@ class Call:
     def writes(self) -> bool:
         """Whether there is something to be sent, or the connection is still being made."""
         return self._connecting is not None or (self._line is not None and self._line.queued > 0)
+
+    @property
+    def idle_until(self) -> float:
+        """When there is something to do though nothing arrives."""
+        return self._due if self.fileno() < 0 and self.failure is None else math.inf
 
     def step(self) -> None:
         """Goes on with whatever is to be done now."""
@@ -194,17 +204,23 @@ class Call:
     def _greet(self, line: Line, now: float) -> None:
         """Goes on with the handshake; says hello after it."""
         if line.shake_hands():
+            if peer_key(line.connection) != self._host:
+                raise self._impostor()
             self._heard = self._pinged = now
             line.send(self._hello)
         elif now >= self._due:
             raise LineClosed("no answer")
+
+    def _impostor(self) -> PeerError:
+        text = f"whoever answers at {self._where} does not have the key of {self.name} that we know"
+        return PeerError(text, self.name)
 
     def _hear(self, line: Line) -> None:
         while self.failure is None and (parts := line.receive()) is not None:
             self._heard = time.monotonic()
             message = read(self.name, 0, parts, self._dialect, self._limits.body)
             if message.kind == "refused":
-                self.failure = PeerError(message.body["message"], self.name)
+                self.failure = refusal(self.name, message.body)
             elif message.kind == "failed":
                 self.failure = relayed(self.name, message.body)
             elif message.kind != "pong":
@@ -236,9 +252,8 @@ class Call:
         self.trouble = str(error) if isinstance(error, LineClosed) else getattr(error, "strerror", None) or str(error)
         if reason in _REFUSALS:
             self.failure = PeerError(f"{self.name} at {self._where} does not accept our key", self.name)
-        elif reason == _IMPOSTOR:
-            text = f"whoever answers at {self._where} does not have the key of {self.name} that we know"
-            self.failure = PeerError(text, self.name)
+        elif reason == UNKNOWN_KEY:
+            self.failure = self._impostor()
         elif self.welcomed:
             text = f"{self.name} is gone: its connection to {self.address} was lost"
             self.failure = self.failure or PeerError(text, self.name)
@@ -250,8 +265,16 @@ class Call:
         self._tries = min(self._tries + 1, 10)
 
 
-def relayed(reporter: str, body: Mapping[str, Any]) -> PeerError:
+def refusal(server: str, body: Mapping[str, Any]) -> PeerError | MaterialError:
+    """Why a server takes nothing more from us."""
+    text = body["message"]
+    return MaterialError(f"{server}: {text}") if body.get("error") == MATERIAL else PeerError(text, server)
+
+
+def relayed(reporter: str, body: Mapping[str, Any]) -> PeerError | MaterialError:
     """The error with which another machine ended; it keeps naming the machine at fault."""
+    if body.get("error") == MATERIAL:
+        return MaterialError(body["message"])
     peer, op, text = body["peer"] or reporter, body["op"], body["message"]
     return PeerError(text if peer == reporter else f"{text} [reported by {reporter}]", peer, op)
 
@@ -259,6 +282,7 @@ def relayed(reporter: str, body: Mapping[str, Any]) -> PeerError:
 def drive(calls: Iterable[Call], seconds: float) -> None:
     """Waits up to so many seconds until something can be done for one of the calls, and does it for all."""
     calls = list(calls)
+    seconds = max(0.0, min(seconds, min(call.idle_until for call in calls) - time.monotonic()))
     poller = select.poll()
     for call in calls:
         if (number := call.fileno()) >= 0:

@@ -201,6 +201,15 @@ def _name(public: str) -> x509.Name:
 def _certificate(
     subject: x509.Name, key: Ed25519PublicKey, issuer: x509.Name, signer: Ed25519PrivateKey, *, authority: bool
 ) -> x509.Certificate:
-    builder = x509.CertificateBuilder(issuer, subject, key, x509.random_serial_number(), *_ALWAYS)
     path_length = 0 if authority else None  # an anchor vouches for nobody who would vouch for others
-    return builder.add_extension(x509.BasicConstraints(authority, path_length), critical=True).sign(signer, None)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(_ALWAYS[0])
+        .not_valid_after(_ALWAYS[1])
+        .add_extension(x509.BasicConstraints(authority, path_length), critical=True)
+        .sign(signer, None)
+    )

@@ -21,11 +21,15 @@ __all__ = [
     "CALLER",
     "CLIENT",
     "DEALER",
+    "DEALINGS",
     "HOST",
+    "MATERIAL",
     "NAME",
     "PARTY",
     "PARTY_TO_CLIENT",
     "PARTY_TO_DEALER",
+    "REASON",
+    "RUNS",
     "SEED_BYTES",
     "Dialect",
     "Kind",
@@ -39,6 +43,11 @@ BODY_BYTES = 1 << 20
 NAME = 256  # characters of a role, a stage, a result; the language's own limit is lower
 ID = 64  # characters of a submission's number; clients of ours use 32
 WORDS = 1 << 16  # characters of an error's text
+REASON = 1 << 10  # and of why a submission is not used
+ID_DIGITS = 32  # of a store, or of a dealing: 16 bytes
+DEALINGS = 1 << 10  # of a store, the last ones
+RUNS = 1 << 20  # of a dealing
+MATERIAL = "material"  # the `error` of an ending that is a MaterialError for whoever hears it
 COUNT = 1 << 48  # bytes and indices: what no session reaches
 MANY = 1 << 12  # roles or results of a plan
 SEED_BYTES = 16
@@ -95,6 +104,12 @@ class Seconds:
         if type(value) in (int, float) and 0 <= value < COUNT:  # type: ignore[operator]
             return ""
         return "expected a number of seconds"
+
+
+@dataclass(frozen=True)
+class Flag:
+    def problem(self, value: object) -> str:
+        return "" if isinstance(value, bool) else "expected true or false"
 
 
 @dataclass(frozen=True)
@@ -194,9 +209,24 @@ _HELLO = _kind(
     },
     open=True,  # a machine of another version has other fields; it is told which version we have
 )
-_FAILED = _kind({"peer": Text(NAME), "op": Text(WORDS), "message": Text(WORDS)})
-_ENDINGS: Dialect = {"failed": _FAILED, "refused": _kind({"message": Text(WORDS)})}
+_ERROR = {"error": Text(NAME)}
+_FAILED = _kind({"peer": Text(NAME), "op": Text(WORDS), "message": Text(WORDS)}, optional=_ERROR)
+_REFUSED = _kind({"message": Text(WORDS)}, optional=_ERROR)
+_ENDINGS: Dialect = {"failed": _FAILED, "refused": _REFUSED}
+_OFFER = Shape(
+    {
+        "store": Digits(ID_DIGITS),
+        "number": Whole(),
+        "dealings": Listed(Digits(ID_DIGITS), DEALINGS),
+        "refill": Flag(),
+        "next": Whole(),
+        "confirmed": Whole(),
+        "standing": Mapped(Text(NAME), Shape({"record": Whole(), "ids": Mapped(Text(NAME), _NUMBER)})),
+    }
+)
+"""What a party says of its stored material."""
 _BARE = _kind({})
+_PONG = _kind({"clock": Seconds()})  # since 1970, for `mpcc doctor`: nothing depends on it
 
 CLIENT: Dialect = {
     "hello": _HELLO,
@@ -209,7 +239,7 @@ CLIENT: Dialect = {
 PARTY_TO_CLIENT: Dialect = {
     **_ENDINGS,
     "welcome": _kind({"name": Text(NAME)}),
-    "pong": _BARE,
+    "pong": _PONG,
     "held": _kind(_ANSWERED),
     "begun": _kind(_ANSWERED),
     "word": _kind({**_ANSWERED, "message": Text(WORDS)}),
@@ -224,17 +254,19 @@ HOST: Dialect = {
     **_ENDINGS,
     "invitation": _kind({"session": Digits(NONCE_DIGITS)}, (TICKET_BYTES, SECRET_BYTES)),
     "welcome": _kind({"name": Text(NAME), "proof": Digits(NONCE_DIGITS)}),
-    "pong": _BARE,
+    "pong": _PONG,
 }
 """A server to another that has called it."""
 
 PARTY: Dialect = {
     "failed": _FAILED,
-    "contribution": _kind({}, (SEED_BYTES,)),
+    "contribution": _kind({}, (SEED_BYTES,), optional={"offer": _OFFER}),
+    "persisted": _kind({"next": Whole()}),
+    "added": _kind({"dealing": Digits(ID_DIGITS)}),
     "have": _kind(_SUBMISSION, optional=_MEETING),
     "seek": _kind(_SUBMISSION),
-    "lost": _kind({**_SUBMISSION, "why": Text(WORDS)}),
-    "drop": _kind({**_SUBMISSION, "why": Text(WORDS)}),
+    "lost": _kind({**_SUBMISSION, "why": Text(REASON)}),
+    "drop": _kind({**_SUBMISSION, "why": Text(REASON), "error": Text(NAME)}),
     "begin": _kind({"procedure": Text(NAME), "index": Whole(), "ids": Mapped(Text(NAME), _NUMBER)}),
 }
 """A party to the other, on their stream."""
@@ -242,6 +274,7 @@ PARTY: Dialect = {
 DEALER: Dialect = {
     "failed": _FAILED,
     "seed": _kind({}, (SEED_BYTES,)),
+    "dealing": _kind({"dealing": Digits(ID_DIGITS), "runs": Whole(1, RUNS)}, (SEED_BYTES,)),
     "record": _kind({"procedure": Text(NAME), "index": Whole()}),
     "dealt": _kind({"seconds": Seconds(), "bytes": Whole()}),
 }
@@ -251,6 +284,7 @@ PARTY_TO_DEALER: Dialect = {
     "failed": _FAILED,
     "credit": _kind({"bytes": Whole(), "used": Maybe(Whole(least=-1))}),
     "wanted": _kind({"procedure": Text(NAME)}),
+    "refill": _kind({"runs": Whole(1, RUNS)}),
 }
 """A party to the dealer, on their stream."""
 
@@ -297,7 +331,7 @@ def read(
             raise ValueError(f"{kind}: {problem}")
         sizes = tuple(part.nbytes for part in parts[1:])
         if known.payload is not None and sizes != known.payload:
-            raise ValueError(f"{kind}: expected a payload of {_listed(known.payload)} bytes, found {_listed(sizes)}")
+            raise ValueError(f"{kind}: expected a payload of {_listed(known.payload)}, found {_listed(sizes)}")
     except (ValueError, RecursionError) as error:
         raise PeerError(f"{sender} sent a control message that cannot be read: {str(error)[:NAME]}", sender) from None
     return Message(sender, route, body, parts[1:], key)
@@ -317,4 +351,5 @@ def _refuse_constant(name: str) -> None:
 
 
 def _listed(sizes: Sequence[int]) -> str:
-    return "no" if not sizes else " and ".join(map(str, sizes[:4])) + (" and more" if len(sizes) > 4 else "")
+    listed = " and ".join(map(str, sizes[:4])) or "no"
+    return f"{listed}{' and more' if len(sizes) > 4 else ''} bytes"

@@ -5,8 +5,8 @@ Whoever shows one has not proved to hold it, so a count says what was tried, and
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
+from collections.abc import Callable
 
 from .identity import fingerprint
 
@@ -17,16 +17,15 @@ TELL_SECONDS = 10.0  # between two lines
 TOLD = 4  # keys of a line
 OTHERS = "other keys"
 NO_KEY = "no Ed25519 key"
-_LOG = logging.getLogger(__name__)
 
 
 class Refusals:
-    """At the front of a server. Used by its thread."""
+    """At one front, used by its thread. told: is told of them, in words."""
 
-    def __init__(self, server: str) -> None:
+    def __init__(self, told: Callable[[str], None]) -> None:
         self.counts: Counter[str] = Counter()
         """By fingerprint; those of keys beyond `KEPT` together."""
-        self._server = server
+        self._tell = told
         self._untold: Counter[str] = Counter()
         self._told = -TELL_SECONDS
 
@@ -52,4 +51,4 @@ class Refusals:
         listed = ", ".join(f"{name} ({count} {'time' if count == 1 else 'times'})" for name, count in most)
         more = f", and {len(self._untold) - TOLD} more" if len(self._untold) > TOLD else ""
         self._untold.clear()
-        _LOG.warning("%s refused keys that its cluster.toml does not list: %s%s", self._server, listed, more)
+        self._tell(f"refused keys that its cluster.toml does not list: {listed}{more}")

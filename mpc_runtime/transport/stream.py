@@ -12,7 +12,7 @@ is void afterwards. A stream is never resumed: a new one has a new invitation, a
 
 Who sends has a ZeroMQ socket (STREAM, in ZeroMQ's words), which takes any number of frames without waiting. Who
 receives reads the connection itself, frame by frame, when it wants to: all that it holds is one frame whose tag has not
-been checked. What it does not read stays in the network, and at the sender. Why not ZeroMQ here: docs/decisions/015.
+been checked. What it does not read stays in the network, and at the sender. Why not ZeroMQ here: docs/decisions/016.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from .sealed import FRAME_BYTES, HEAD, KEY_BYTES, NO_EXECUTION, TAG_BYTES, Head,
 __all__ = ["Inlet", "Keys", "Outlet", "StreamEnded"]
 
 BUFFER_BYTES = 1 << 16
+LABEL_BYTES = 6
 LINGER_MS = 500  # for a farewell on the way out
 UNREAD = 2  # pieces that ZeroMQ takes of what comes back on a stream, which is nothing
 _ROUTE = b"out"
@@ -45,18 +46,20 @@ _LABEL = "mpc stream"
 
 @dataclass(frozen=True)
 class Keys:
-    """Of one stream. data: seals its frames; proof: shows that its receiver has them."""
+    """Of one stream. data: seals its frames; proof: shows that its receiver has them; label: what both ends may call
+    it in public."""
 
     data: bytes
     proof: str
+    label: str = ""
 
     @staticmethod
     def derive(secret: bytes, nonces: tuple[str, str], plan_hash: str, sender: str, receiver: str) -> Keys:
         """nonces: the caller's and the host's, in hexadecimal digits."""
         info = "\0".join((_LABEL, plan_hash, sender, receiver)).encode()
-        derived = HKDF(SHA256(), 2 * KEY_BYTES, bytes.fromhex(nonces[0] + nonces[1]), info).derive(secret)
-        proof = hmac.new(derived[KEY_BYTES:], b"welcome", hashlib.sha256).hexdigest()
-        return Keys(derived[:KEY_BYTES], proof)
+        derived = HKDF(SHA256(), 2 * KEY_BYTES + LABEL_BYTES, bytes.fromhex(nonces[0] + nonces[1]), info).derive(secret)
+        proof = hmac.new(derived[KEY_BYTES : 2 * KEY_BYTES], b"welcome", hashlib.sha256).hexdigest()
+        return Keys(derived[:KEY_BYTES], proof, derived[2 * KEY_BYTES :].hex())
 
     def __repr__(self) -> str:
         return "Keys(…)"

@@ -193,23 +193,23 @@ def test_servers_that_listen_everywhere_and_are_reached_by_one_address(machines:
     cluster = deployment(tmp_path, hosts)
     text = cluster.read_text()
     for name, everywhere in (("p0", "0.0.0.0"), ("p1", "[::]")):
-        listen = f'listen = "{everywhere}:7100"\nlisten_clients = "{everywhere}:7101"\n'
+        listen = f'listen = "{everywhere}:7100"\nlisten_clients = "{everywhere}:7103"\n'
         text = text.replace(f"[{name}]\n", f"[{name}]\n{listen}")
     cluster.write_text(text)
     with serving(machines, tmp_path):
         assert_serves(machines, tmp_path)
-        assert "listens at 0.0.0.0:7100 (clients: 0.0.0.0:7101)" in (tmp_path / "p0.log").read_text()
+        assert "listens at 0.0.0.0:7100 (clients: 0.0.0.0:7103)" in (tmp_path / "p0.log").read_text()
 
 
 def test_a_server_behind_another_port_as_with_nat(machines: Network, tmp_path: Path) -> None:
-    """p0's machine hands port 17100 on to 7100, and 17101 to 7101: what is reached is not what is listened at."""
+    """p0's machine hands port 17100 on to 7100, and 17103 to 7103: what is reached is not what is listened at."""
     cluster = deployment(tmp_path, {name: V4.format(number) for name, number in machines.numbers.items()})
     own = V4.format(machines.numbers["p0"])
-    text = cluster.read_text().replace(f"{own}:7100", f"{own}:17100").replace(f"{own}:7101", f"{own}:17101")
-    listen = 'listen = "127.0.0.1:7100"\nlisten_clients = "127.0.0.1:7101"\n'
+    text = cluster.read_text().replace(f"{own}:7100", f"{own}:17100").replace(f"{own}:7103", f"{own}:17103")
+    listen = 'listen = "127.0.0.1:7100"\nlisten_clients = "127.0.0.1:7103"\n'
     cluster.write_text(text.replace("[p0]\n", f"[p0]\n{listen}"))
     with ExitStack() as stack:
-        for port in (7100, 7101):
+        for port in (7100, 7103):
             words = sys.executable, "-c", RELAY, own, f"1{port}", str(port)
             process = subprocess.Popen(machines.inside("p0", *words))
             stack.callback(process.wait)

@@ -12,7 +12,6 @@ from mpc_runtime.transport.address import Lookup, check_address, host_and_port, 
 from mpc_runtime.transport.call import Call, drive
 from mpc_runtime.transport.front import Front
 from mpc_runtime.transport.guests import Wake
-from mpc_runtime.transport.identity import calling_context
 from mpc_runtime.transport.line import Limits
 from mpc_runtime.transport.messages import CLIENT, PARTY_TO_CLIENT
 from mpc_runtime.transport.node import Hello, new_nonce
@@ -107,8 +106,7 @@ def test_an_address_that_is_not_ours_says_what_to_write() -> None:
 
 def call_to(address: str) -> Call:
     hello = Hello("alice", "plan", 1).body(new_nonce())
-    context = calling_context(ALICE, HOST.public)
-    return Call("p0", address, context, hello, PARTY_TO_CLIENT, Limits(), "cluster.toml:4")
+    return Call("p0", address, ALICE, HOST.public, hello, PARTY_TO_CLIENT, Limits(), "cluster.toml:4")
 
 
 def test_a_call_by_name_tries_what_the_name_stands_for() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mpc_runtime.deployment.cluster import Cluster, load_cluster, write_cluster
-from mpc_runtime.deployment.watch import Watch
+from mpc_runtime.deployment.revisions import Revisions
 from mpc_runtime.errors import InputError
 from mpc_runtime.servers.members import Members
 from mpc_runtime.transport.identity import KeyPair, fingerprint
@@ -40,7 +40,7 @@ def test_keys_that_come_and_go(cluster: Cluster) -> None:
     taken: list[Members] = []
     said: list[str] = []
     old, new = cluster.roles["client"][0], KeyPair.generate().public
-    with Watch(cluster, said.append, PACE).watching(taken.append):
+    with Revisions(cluster, said.append, PACE).watching(taken.append):
         changed(cluster, f'"{old}"', f'"{old}", "{new}"')
         until(lambda: len(said) == 1)
         assert taken[-1].keys() == {old, new}
@@ -54,7 +54,7 @@ def test_keys_that_come_and_go(cluster: Cluster) -> None:
 def test_a_file_with_a_mistake_changes_nothing(cluster: Cluster) -> None:
     taken: list[Members] = []
     said: list[str] = []
-    with Watch(cluster, said.append, PACE).watching(taken.append):
+    with Revisions(cluster, said.append, PACE).watching(taken.append):
         changed(cluster, "[roles]", "[rolls]")
         until(lambda: said)
         assert "is not used, the keys of before hold: " in said[0] and "unknown table [rolls]" in said[0]
@@ -67,7 +67,7 @@ def test_a_file_with_a_mistake_changes_nothing(cluster: Cluster) -> None:
 def test_a_change_of_servers_waits_for_a_restart(cluster: Cluster) -> None:
     taken: list[Members] = []
     said: list[str] = []
-    with Watch(cluster, said.append, PACE).watching(taken.append):
+    with Revisions(cluster, said.append, PACE).watching(taken.append):
         changed(cluster, "127.0.0.1:7304", "127.0.0.1:7305")
         until(lambda: said)
         changed(cluster, cluster.server_keys["p1"], KeyPair.generate().public)
@@ -81,7 +81,7 @@ def test_a_change_of_servers_waits_for_a_restart(cluster: Cluster) -> None:
 def test_on_sighup_it_is_read_at_once(cluster: Cluster) -> None:
     taken = threading.Event()
     said: list[str] = []
-    with Watch(cluster, said.append, pace=3600).watching(lambda _: taken.set()):
+    with Revisions(cluster, said.append, pace=3600).watching(lambda _: taken.set()):
         changed(cluster, "[roles]", f'[roles]\nmodeller = ["{KeyPair.generate().public}"]')
         os.kill(os.getpid(), signal.SIGHUP)
         until(taken.is_set)
@@ -94,9 +94,9 @@ def test_keys_that_cannot_be_taken_are_reported(cluster: Cluster) -> None:
     def fail(_: Members) -> None:
         raise InputError("no room")
 
-    watch = Watch(cluster, said.append)
+    revisions = Revisions(cluster, said.append)
     changed(cluster, "[roles]", f'[roles]\nmodeller = ["{KeyPair.generate().public}"]')
-    watch.reload(fail)
+    revisions.reload(fail)
     assert "is not used" in said[0] and "no room" in said[0]
-    watch.reload(lambda _: None)  # it is tried again
+    revisions.reload(lambda _: None)  # it is tried again
     assert "was read again" in said[1]

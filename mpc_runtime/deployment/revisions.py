@@ -17,12 +17,12 @@ from ..servers.members import Members
 from ..transport.identity import fingerprint
 from .cluster import Cluster, load_cluster
 
-__all__ = ["Watch"]
+__all__ = ["Revisions"]
 
 PACE_SECONDS = 1.0  # between two looks at the file
 
 
-class Watch:
+class Revisions:
     """Of the file from which a server was started. say: tells its operator something."""
 
     def __init__(self, cluster: Cluster, say: Callable[[str], None], pace: float = PACE_SECONDS) -> None:
@@ -39,7 +39,7 @@ class Watch:
     @contextmanager
     def watching(self, revise: Callable[[Members], None]) -> Iterator[None]:
         """Watches in a thread of its own. revise: takes the roles' keys of a new file."""
-        thread = threading.Thread(target=self._run, args=(revise,), name="watch", daemon=True)
+        thread = threading.Thread(target=self._run, args=(revise,), name="revisions", daemon=True)
         thread.start()
         self._on_signal()
         try:
