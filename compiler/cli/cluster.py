@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +37,7 @@ EXIT_ERROR = 1
     "servers",
     multiple=True,
     metavar="NAME=HOST:PORT,KEY",
-    help="p0, p1 and dealer: where others reach it, and its public key; clients reach a party at the next port.",
+    help="p0, p1 and dealer: where others reach it, and its public key; clients reach a party at its port + 3.",
 )
 @click.option("--role", "members", multiple=True, metavar="ROLE=KEY", help="A public key of a role; repeats.")
 def init_cluster(
@@ -144,6 +144,7 @@ def _server_options(command: click.decorators.FC) -> click.decorators.FC:
 @click.argument("number", type=click.Choice(["0", "1"]))
 @program_options
 @_server_options
+@click.option("--data", type=click.Path(path_type=Path), help="Folder that keeps the count of queries.")
 @click.option(
     "--material", type=click.Path(path_type=Path), help="The party's stored material: with it, no dealer is needed."
 )
@@ -162,14 +163,15 @@ def party(
     timeout: float,
     wait: float,
     window: int,
+    data: Path | None,
     material: Path | None,
     low_water: int | None,
     **how: Any,
 ) -> int:
     if low_water is not None and material is None:
         raise click.UsageError("--low-water is for a party with --material")
-    stored = material, low_water or 0
-    return _serve(f"p{number}", file, dims, network, cluster, key, timeout, wait, window, Watching(**how), stored)
+    kept = _Kept(data, material, low_water or 0)
+    return _serve(f"p{number}", file, dims, network, cluster, key, timeout, wait, window, Watching(**how), kept)
 
 
 @click.command(help="Start the dealer. It runs until you stop it or a party is gone.")
@@ -189,6 +191,15 @@ def dealer(
     return _serve("dealer", file, dims, network, cluster, key, timeout, wait, window, Watching(**how))
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """The folders of a party, and the number of runs below which its material is refilled."""
+
+    data: Path | None
+    material: Path | None
+    low_water: int
+
+
 def _serve(
     name: str,
     file: Path,
@@ -200,26 +211,29 @@ def _serve(
     wait: float,
     window: int,
     how: Watching,
-    stored: tuple[Path | None, int] = (None, 0),
+    kept: _Kept | None = None,
 ) -> int:
-    """The exit code: an error that the log has is not printed again. stored: material, and its low water."""
+    """The exit code: an error that the log has is not printed again."""
     from mpc_runtime.deployment.cluster import load_cluster
     from mpc_runtime.deployment.keys import key_path, load_key
+    from mpc_runtime.deployment.revisions import Revisions
     from mpc_runtime.errors import Error
+    from mpc_runtime.operation.events import Configured
     from mpc_runtime.servers.process import run
 
     plan = load_program(file, dims, network).plan
     machines = load_cluster(cluster)
     keys = load_key(key or key_path(machines.path, name))
     config = machines.machine(name, keys, timeout, window << 20, wait)
-    material, low_water = stored
-    if material is not None:
-        config = replace(config, material=str(material), low_water=low_water)
+    if kept is not None:
+        data, material = (str(folder) if folder is not None else "" for folder in (kept.data, kept.material))
+        config = replace(config, data=data, material=material, low_water=kept.low_water)
     how = replace(how, metrics=how.metrics or machines.metrics.get(name))
     told = Told()
     with watched(name, how, told) as watch:
+        revisions = Revisions(machines, lambda text: watch.tell(Configured(text)))
         try:
-            run(plan, config, lambda _own, _clients: machines.addresses, watch)
+            run(plan, config, lambda _own, _clients: machines.addresses, watch, revisions.watching)
         except Error:
             if not told.aborted:
                 raise

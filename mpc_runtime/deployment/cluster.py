@@ -3,10 +3,10 @@ keys are files of their own (`keys.py`).
 
     [p0]                                    # and [p1]; [dealer], which has no clients
     address = "p0.example.org:7100"         # where the other servers reach it; an IPv6 address is in brackets
-    clients = "p0.example.org:7101"         # where the machines of the roles reach it
+    clients = "p0.example.org:7103"         # where the machines of the roles reach it
     key = "…"                               # public key, 40 characters
     listen = "0.0.0.0:7100"                 # where it listens, if that differs (NAT, containers)
-    listen_clients = "0.0.0.0:7101"
+    listen_clients = "0.0.0.0:7103"
     metrics = "127.0.0.1:9100"              # if it is to show /metrics and /health (`operation/endpoint.py`)
 
     [roles]
@@ -46,7 +46,7 @@ HEADING = "# Addresses and public keys only: the same file for every machine. Se
 COMMENTS = """
 # Where a server listens, if others reach it at another address (NAT, containers), is in its table:
 #     listen = "0.0.0.0:7100"
-#     listen_clients = "0.0.0.0:7101"
+#     listen_clients = "0.0.0.0:7103"
 #
 # What each machine of a role may do, instead of the role's list of keys:
 #     [[roles.client]]
@@ -147,7 +147,7 @@ def load_cluster(path: str | Path) -> Cluster:
 
 def _reachable(entries: Entries, table: Mapping[str, Any], server: str, entry: str) -> str:
     """An address at which others reach a server."""
-    hint = ', the port for clients, such as "p0.example.org:7101"' if entry == "clients" else ""
+    hint = ', the port for clients, such as "p0.example.org:7103"' if entry == "clients" else ""
     address = entries.address(table, server, entry, hint=hint)
     if address and is_wildcard(address):
         own = "listen" if entry == "address" else "listen_clients"
@@ -255,7 +255,7 @@ def write_public(
     """Writes a cluster.toml from public keys alone; the fingerprints of each server's and role's keys, to be compared
     with their owners. Nothing is overwritten.
 
-    servers: an address and a public key by name; clients reach a party at the next port.
+    servers: an address and a public key by name; clients reach a party at its port and three more.
     """
     path = Path(path)
     _expect_none(path)
@@ -263,7 +263,7 @@ def write_public(
     for name, (address, key) in servers.items():
         address = check_address(address, f"the address of {name}")
         host, _, port = address.rpartition(":")
-        clients = check_address(f"{host}:{int(port) + 1}", f"the clients' address of {name}")
+        clients = check_address(f"{host}:{int(port) + len(SERVERS)}", f"the clients' address of {name}")
         entries[name] = address, clients if name in PARTIES else "", key
     owners = {**{name: [key] for name, (_, key) in servers.items()}, **roles}
     prints = {name: [_fingerprint(key, name) for key in keys] for name, keys in owners.items()}

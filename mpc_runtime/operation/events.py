@@ -11,7 +11,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-__all__ = ["Aborted", "Dealt", "Event", "Executed", "Listening", "Place", "Ready", "Refused", "Stopped"]
+__all__ = [
+    "Aborted",
+    "Configured",
+    "Dealt",
+    "Event",
+    "Executed",
+    "KeysRefused",
+    "Listening",
+    "Place",
+    "Ready",
+    "Refused",
+    "Stopped",
+]
 
 HASH_DIGITS = 12  # of a plan's hash, to tell plans of one name apart
 
@@ -164,6 +176,36 @@ class Refused:
 
     def __str__(self) -> str:
         return f"refused a submission of {self.role}: {self.why}"
+
+
+@dataclass(frozen=True)
+class Configured:
+    """The cluster.toml was changed while the server runs; what has come of it."""
+
+    kind: ClassVar[str] = "configured"
+    level: ClassVar[int] = logging.WARNING
+    what: str
+
+    def facts(self) -> Mapping[str, Any]:
+        return {}
+
+    def __str__(self) -> str:
+        return self.what
+
+
+@dataclass(frozen=True)
+class KeysRefused:
+    """Keys were shown that are not known, by their fingerprints."""
+
+    kind: ClassVar[str] = "keys_refused"
+    level: ClassVar[int] = logging.WARNING
+    what: str
+
+    def facts(self) -> Mapping[str, Any]:
+        return {}
+
+    def __str__(self) -> str:
+        return self.what
 
 
 @dataclass(frozen=True)

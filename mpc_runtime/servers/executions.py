@@ -178,7 +178,8 @@ class Executions:
         outputs: Mapping[tuple[str, str], Array],
     ) -> None:
         for role, submission in submissions.items():
-            names = [r.name for r in self.plan.results_of(role, procedure)]
+            results = self.plan.results_of(role, procedure) if submission.receives else ()
+            names = [result.name for result in results]
             body = {"kind": "result", "id": ids[role], "names": names}
             self.node.reply(submission.route, role, body, *(outputs[name, role] for name in names))
 

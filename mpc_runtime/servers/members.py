@@ -29,6 +29,10 @@ class Member:
     queries_per_minute: int | None = None
     queries: int | None = None
 
+    def loses(self, after: Member | None) -> bool:
+        """Whether it may do less as this member; None if it is none any more."""
+        return after is None or after.role != self.role or not self.may <= after.may
+
     def title(self, key: str) -> str:
         """Who it is, for messages."""
         return f"{self.name} ({self.role})" if self.name else f"{self.role}, key {fingerprint(key)[:9]}"

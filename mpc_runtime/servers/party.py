@@ -23,6 +23,7 @@ One thread and one loop. Executions are `executions.py`'s, the book of submissio
 from __future__ import annotations
 
 import time
+from collections import deque
 from typing import Any
 
 from ..errors import PeerError
@@ -32,6 +33,7 @@ from ..procedure import Procedure
 from ..transport.messages import MATERIAL, REASON, Message
 from .consent import Consent
 from .executions import Executions
+from .members import Members
 from .submissions import Key, Meeting, Submission, Submissions, meeting_of
 from .supply import UsedUp
 
@@ -52,7 +54,18 @@ class Party:
         self._watch = watch
         self._submissions = Submissions(self.plan, self.number)
         self._order = sorted(self.plan.procedures, key=lambda p: not p.standing)
+        self._revoked: deque[tuple[frozenset[str], str]] = deque()  # keys that have lost a right, and what to say
         self._standing: dict[str, dict[str, str]] = {}  # procedure -> the ids that it was executed with
+
+    def revise(self, members: Members) -> None:
+        """Takes these members from now on; whoever has lost a right loses its connections, and what it has submitted.
+        Any thread may call it."""
+        before = self.consent.members
+        lost = frozenset(key for key, member in before.items() if member.loses(members.get(key)))
+        self.node.revise_clients({key: member.role for key, member in members.items()}, lost)
+        self.consent.members = members
+        self._revoked.append((lost, f"what its key may do at p{self.number} was changed or revoked"))
+        self.node.wake()
 
     @property
     def doing(self) -> str:
@@ -66,7 +79,8 @@ class Party:
         self.executions.begin()
         self._restore()
         while True:
-            busy = self._take_submissions() | self._take_controls() | self.executions.supply.receive()
+            busy = self._take_revisions() | self._take_submissions() | self._take_controls()
+            busy |= self.executions.supply.receive()
             if self.number == 0 and self._begin_next():
                 continue
             if busy:
@@ -90,6 +104,15 @@ class Party:
 
     # -- what arrives between executions --------------------------------------------------------------------------
 
+    def _take_revisions(self) -> bool:
+        """Withdraws what keys have left here that may not do so any more."""
+        busy = bool(self._revoked)
+        while self._revoked:
+            keys, why = self._revoked.popleft()
+            for key in self._submissions.of_keys(keys):
+                self._lose(key, f"a submission of {key[1]} was withdrawn: {why}")
+        return busy
+
     def _take_submissions(self) -> bool:
         """Takes what clients have sent; True if there was any."""
         busy = False
@@ -112,17 +135,19 @@ class Party:
         if not problem and self._crowded(stage, role):
             many = self._submissions.ahead(stage, role)
             problem = f"{role} has {many} submissions waiting for other roles; wait for their results first"
-        if problem:
+        now = time.perf_counter()
+        if problem := problem or self.consent.count(stage, message.key, now):
             self._watch.tell(Refused(role, problem))
             self.node.refuse(message.route, problem)
             return
-        procedure, now = self.plan.procedure(stage), time.perf_counter()
+        procedure = self.plan.procedure(stage)
         if procedure.standing and (lacking := self.executions.supply.lacks(procedure)):
             self.node.refuse(message.route, lacking, MATERIAL)  # what stands goes on
             return
         if procedure.standing:
             self.executions.supply.remember(key, message.payload[0])
-        self._submissions.add(key, Submission(message.route, message.payload[0], now, meeting, message.key))
+        receives = self.consent.receives(message.key)
+        self._submissions.add(key, Submission(message.route, message.payload[0], now, meeting, message.key, receives))
         if self.number == 1:
             self._tell("have", key, **_said(meeting))
         self._met(key)
@@ -177,7 +202,20 @@ class Party:
         if self.number == 1:
             self._tell("lost", key, why=why[:REASON])
         elif self._standing.get(key[0], {}).get(key[1]) != key[2]:
+            if why:
+                self._warn(key, why)
             self._drop(key, why)
+
+    def _warn(self, lost: Key, why: str) -> None:
+        """p0 tells the other roles that wait for a submission that it will not be used."""
+        submission = self._submissions.get(lost)
+        if submission is None or self.plan.procedure(lost[0]).standing:
+            return
+        for role in self._submissions.roles[lost[0]]:
+            waiting = self._submissions.waiting(lost[0], role) if role != lost[1] else {}
+            for number, each in waiting.items():
+                if each.meeting == submission.meeting:
+                    self.node.reply(each.route, role, {"kind": "word", "id": number, "message": why})
 
     def _drop(self, key: Key, why: str = "", error: str = "") -> None:
         """Forgets a submission; p0 has p1 forget it too. why: what its client is told, if anything; error: as of
@@ -185,6 +223,8 @@ class Party:
         if self.number == 0:
             self._tell("drop", key, why=why[:REASON], error=error)
         submission = self._submissions.drop(key)
+        if submission is not None:
+            self.consent.give_back(key[0], submission.key)
         if any(p.standing and p.name == key[0] for p in self.plan.procedures):
             self.executions.supply.forget(key)
         if why:

@@ -15,13 +15,13 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 from ..analysis.verify import expect_room
 from ..errors import Error, InputError, MaterialError, PeerError
 from ..limits import TIMEOUT_SECONDS, WAIT_SECONDS, WINDOW_BYTES, check_seconds
-from ..operation.events import Aborted, Listening, Ready, Stopped
+from ..operation.events import Aborted, KeysRefused, Listening, Ready, Stopped
 from ..operation.watch import NOBODY, Door, State, Watch
 from ..plan import FORMAT, Plan
 from ..plan_file import read
@@ -41,6 +41,7 @@ from .refill import Refill
 from .stored import StoreSupply
 from .submissions import client_quota
 from .supply import DealerSupply, Supply
+from .uses import Uses
 
 __all__ = ["SERVERS", "MachineConfig", "run"]
 
@@ -69,6 +70,8 @@ class MachineConfig:
     origin: str = ""
     """Where the address was written, for messages; clients_origin: where the one for clients was."""
     clients_origin: str = ""
+    data: str = ""
+    """The folder in which a party keeps what outlives it."""
     material: str = ""
     """The folder with a party's stored material; then no dealer is needed."""
     low_water: int = 0
@@ -82,17 +85,20 @@ def run(
     config: MachineConfig,
     addresses: Callable[[str, str], Mapping[str, str]],
     watch: Watch = NOBODY,
+    revisions: Callable[[Callable[[Members], None]], AbstractContextManager[None]] = lambda _: nullcontext(),
 ) -> None:
     """Serves until an error, which is raised here after all who are connected were told.
 
     addresses: from the addresses that this server listens at, for servers and (a party) for clients, the addresses of
-    all servers for servers. watch: is told what happens.
+    all servers for servers. watch: is told what happens. revisions: while it lasts, calls what it is given with the
+    members that are to take the place of those in `config`.
     """
     expect_room(plan, machine_memory())
     keep_memory()
     check_seconds(timeout=config.timeout, wait=config.wait)
     alone = config.material and not config.low_water
     others = [name for name in SERVERS if name != config.name and not (alone and name == "dealer")]
+    uses = Uses(config.data or None)
     store = Store(config.material, plan, int(config.name[1])) if config.material else None
     node = Node(Hello(config.name, plan.hash, FORMAT), config.keys, config.timeout)
     server: Party | Dealer | None = None
@@ -105,7 +111,8 @@ def run(
         if config.name != "dealer":
             with _naming(config.clients_origin):
                 roles = {key: member.role for key, member in config.members.items()}
-                node.open_to_clients(roles, client_quota(plan, int(config.name[1])), config.clients)
+                quota = client_quota(plan, int(config.name[1]))
+                node.open_to_clients(roles, quota, config.clients, lambda text: watch.tell(KeysRefused(text)))
         _stop_between_messages(node)
         watch.answers(lambda: _state(node, met.is_set(), watch.place.plan, store))
         watch.tell(Listening(node.address, node.clients_address))
@@ -123,8 +130,9 @@ def run(
             channel = PeerChannel(node, "p1" if config.name == "p0" else "p0")
             number = int(config.name[1])
             executions = Executions(plan, number, node, channel, _supply(plan, config, node, store), watch=watch)
-            server = Party(executions, Consent(plan, number, config.members), watch)
-        server.serve()
+            server = Party(executions, Consent(plan, number, config.members, uses), watch)
+        with revisions(server.revise if isinstance(server, Party) else lambda _: None):
+            server.serve()
     except PeerError as error:
         doing = server.doing if server else "the start"
         watch.tell(Aborted(error.peer, error.op or doing, str(error)))
@@ -146,6 +154,7 @@ def run(
         raise
     finally:
         node.close()
+        uses.close()
         if store is not None:
             store.close()
 

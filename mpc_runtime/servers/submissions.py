@@ -8,7 +8,7 @@ the clients and to the other party, and says what time it is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,8 @@ class Submission:
     meeting: Meeting = None
     key: str = ""
     """The public key of its client."""
+    receives: bool = True
+    """Whether it is sent the results."""
 
 
 def meeting_of(body: Mapping[str, Any]) -> Meeting:
@@ -111,6 +113,15 @@ class Submissions:
     def get(self, key: Key) -> Submission | None:
         stage, role, number = key
         return self._held.get((stage, role), {}).get(number)
+
+    def of_keys(self, keys: Collection[str]) -> list[Key]:
+        """The submissions here that came under these public keys."""
+        return [
+            (stage, role, number)
+            for (stage, role), held in self._held.items()
+            for number, submission in held.items()
+            if submission.key in keys
+        ]
 
     def add(self, key: Key, submission: Submission) -> None:
         """A submission has arrived here."""

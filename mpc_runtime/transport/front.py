@@ -21,7 +21,7 @@ import ssl
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -33,6 +33,7 @@ from .guests import Guest, Occupancy, Quota, Room, Wake
 from .identity import KeyPair, hosting_context, peer_key
 from .line import Line, LineClosed, TooMuch, tune
 from .messages import TICKET_BYTES, Dialect, Message, encode, read
+from .refusals import Refusals
 
 __all__ = ["STREAM_MARK", "Front"]
 
@@ -59,13 +60,19 @@ class Front:
         dialect: Dialect,
         quota: Quota,
         bell: Wake,
+        told: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """names: public key -> machine or role. bell: rung when there is something for the server."""
+        """names: public key -> machine or role. bell: rung when there is something for the server. told: of keys
+        that were refused, by the front's thread."""
         self._names = dict(names)
         self._dialect = dialect
         self._quota = quota
         self._bell = bell
-        self._context = hosting_context(keys, names)
+        self._keys = keys
+        self._shown = ""  # the key of the certificate that was shown last
+        self._context = self._hosting(names)
+        self._revised: tuple[dict[str, str], frozenset[str], ssl.SSLContext] | None = None
+        self.refusals = Refusals(told)
         self._listener = listening(server, address)
         self.address = f"{address.rpartition(':')[0]}:{self._listener.getsockname()[1]}"
         self._wake = Wake()
@@ -142,6 +149,12 @@ class Front:
         """The next stream that was admitted, and whose it is."""
         return self._streams.popleft() if self._streams else None
 
+    def revise(self, names: Mapping[str, str], ended: Collection[str]) -> None:
+        """From now on takes the holders of these keys. Connections of other keys end, and those of the keys in `ended`.
+        Any thread may call it."""
+        self._revised = dict(names), frozenset(ended), self._hosting(names)
+        self._wake.set()
+
     @property
     def occupancy(self) -> Occupancy:
         guests = list(self._guests.values())
@@ -177,7 +190,7 @@ class Front:
 
     def _attend_all(self) -> None:
         while not self._closing:
-            idle = self._accepting and not self._calls and not self._clocks
+            idle = self._accepting and not self._calls and not self._clocks and not self.refusals.pending
             for key, _ in self._selector.select(None if idle else TICK_SECONDS):
                 if key.fileobj is self._wake:
                     self._wake.clear()
@@ -185,13 +198,29 @@ class Front:
                     self._accept()
                 elif isinstance(key.data, Guest):
                     self._attend(key.data)
+            if self._revised is not None:
+                self._begin_anew(*self._revised)
             for call in list(self._calls):
                 self._step(call)
+            self.refusals.tell(time.monotonic())
             guests = list(self._guests.values())
             for guest in guests:
                 self._review(guest)
             self._stalled = any(guest.line is not None and guest.line.stalled for guest in guests)
             self._resume_accepting()
+
+    def _begin_anew(self, names: dict[str, str], ended: frozenset[str], context: ssl.SSLContext) -> None:
+        self._revised = None
+        self._names, self._context = names, context
+        for guest in list(self._guests.values()):
+            if guest.name and (guest.key in ended or names.get(guest.key) != guest.name):
+                self.refuse(guest.route, f"{guest.name}: what this key may do was changed or revoked")
+
+    def _hosting(self, names: Mapping[str, str]) -> ssl.SSLContext:
+        def show(key: str) -> None:
+            self._shown = key
+
+        return hosting_context(self._keys, names, show)
 
     @property
     def _clocks(self) -> bool:
@@ -250,11 +279,14 @@ class Front:
             self._drop(guest)
 
     def _shake_hands(self, guest: Guest, line: Line) -> None:
+        self._shown = ""
         try:
             if line.shake_hands():
                 self._seat(guest)
         except LineClosed as error:
             self._refused["key" if error.reason == UNKNOWN_KEY else "handshake"] += 1
+            if error.reason == UNKNOWN_KEY:
+                self.refusals.note(self._shown)
             guest.leaving = True  # TLS has told it why, which a connection that is closed at once might lose
 
     def _recognise(self, guest: Guest) -> None:
@@ -291,6 +323,7 @@ class Front:
         guest.key = peer_key(guest.connection)
         name = self._names.get(guest.key)
         if name is None:
+            self.refusals.note(guest.key)
             self._turn_away(guest, "key")
             return
         seated = [other for other in self._guests.values() if other.name]

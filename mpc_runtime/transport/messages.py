@@ -242,6 +242,7 @@ PARTY_TO_CLIENT: Dialect = {
     "pong": _PONG,
     "held": _kind(_ANSWERED),
     "begun": _kind(_ANSWERED),
+    "word": _kind({**_ANSWERED, "message": Text(WORDS)}),
     "result": _kind({**_ANSWERED, "names": Listed(Text(NAME))}, None),
     "stats": _kind({**_ANSWERED, **_REPORT, "setup": Maybe(Shape(_REPORT))}, None),
 }

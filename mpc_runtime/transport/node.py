@@ -19,7 +19,7 @@ import select
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -141,11 +141,26 @@ class Node:
         self._servers = Front(*args, CALLER, SERVERS_QUOTA, self._alarm)
         self.address = self._servers.address
 
-    def open_to_clients(self, roles: Mapping[str, str], quota: Quota, address: str = ANY_PORT) -> None:
-        """Takes connections of these roles (public key -> name). See `self.clients_address`."""
+    def open_to_clients(
+        self,
+        roles: Mapping[str, str],
+        quota: Quota,
+        address: str = ANY_PORT,
+        told: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Takes connections of these roles (public key -> name). See `self.clients_address`. told: as of `Front`."""
         self._early_each = quota.messages
-        self._clients = Front(self.hello.name, address, self.keys, roles, CLIENT, quota, self._bell)
+        self._clients = Front(self.hello.name, address, self.keys, roles, CLIENT, quota, self._bell, told)
         self.clients_address = self._clients.address
+
+    def revise_clients(self, roles: Mapping[str, str], ended: Collection[str]) -> None:
+        """As `Front.revise`, of the clients' one. Any thread may call it."""
+        if self._clients is not None:
+            self._clients.revise(roles, ended)
+
+    def wake(self) -> None:
+        """Ends a wait that listens to clients. Any thread may call it."""
+        self._bell.set()
 
     def connect(self, name: str, address: str, server_key: str, dialect: Dialect, origin: str = "") -> Link:
         """Begins the link to a server; `meet` waits for the answer. dialect: what it may say on its stream. origin:

@@ -221,9 +221,9 @@ def test_a_file_made_of_public_keys(tmp_path: Path) -> None:
     assert cluster.roles == {"client": tuple(keys[3:]), "hospital[0]": ()}
     assert dict(cluster.addresses) == {
         "p0": "p0.example.org:7100",
-        "p0.clients": "p0.example.org:7101",
+        "p0.clients": "p0.example.org:7103",
         "p1": "[2001:db8::7]:7100",
-        "p1.clients": "[2001:db8::7]:7101",
+        "p1.clients": "[2001:db8::7]:7103",
         "dealer": "192.0.2.7:7100",
     }
     assert [file.name for file in tmp_path.iterdir()] == ["cluster.toml"]

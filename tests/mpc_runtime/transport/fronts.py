@@ -25,9 +25,11 @@ QUOTA = Quota(Limits(body=4096, parts=1, payload=1 << 16), per_key=3, messages=4
 
 
 @contextmanager
-def fronted(quota: Quota = QUOTA, names: Mapping[str, str] = NAMES) -> Iterator[Front]:
+def fronted(
+    quota: Quota = QUOTA, names: Mapping[str, str] = NAMES, told: Callable[[str], None] = lambda _: None
+) -> Iterator[Front]:
     bell = Wake()
-    front = Front("p0", ANY_PORT, HOST, names, CLIENT, quota, bell)
+    front = Front("p0", ANY_PORT, HOST, names, CLIENT, quota, bell, told)
     try:
         yield front
     finally:
