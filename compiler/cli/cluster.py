@@ -13,7 +13,7 @@ from compiler.cli.options import is_checked, load_program, program_options
 from compiler.cli.watching import Told, Watching, watch_options, watched
 
 LAST_PORT = 65535
-EXIT_ERROR = 1
+EXIT_ERROR, EXIT_INTERRUPTED = 1, 130
 
 
 @click.command(
@@ -143,7 +143,7 @@ def _serve(
     how: Watching,
     stored: tuple[Path | None, int] = (None, 0),
 ) -> int:
-    """The exit code: an error that the log has is not printed again. stored: the folder of a store, and its low
+    """The exit code: what the log has is not printed again. stored: the folder of a store, and its low
     water."""
     from mpc_runtime.deployment.cluster import key_path, load_cluster, load_key
     from mpc_runtime.errors import Error
@@ -164,4 +164,6 @@ def _serve(
             if not told.aborted:
                 raise
             return EXIT_ERROR
+        except KeyboardInterrupt:
+            return EXIT_INTERRUPTED
     return 0
