@@ -28,7 +28,8 @@ from typing import Any
 import numpy as np
 
 from mpc_runtime import MaterialError, PeerError
-from mpc_runtime.deployment.cluster import key_path, load_cluster, load_key, write_cluster
+from mpc_runtime.deployment.cluster import load_cluster, write_cluster
+from mpc_runtime.deployment.keys import key_path, load_key
 from mpc_runtime.program import connect
 from mpc_runtime.servers.executions import Executions
 from mpc_runtime.servers.process import run

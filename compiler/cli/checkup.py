@@ -15,7 +15,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from compiler.cli.finding import Finding
-from mpc_runtime.deployment.cluster import Cluster, key_path, load_key
+from mpc_runtime.deployment.cluster import Cluster
+from mpc_runtime.deployment.keys import key_path, load_key
 from mpc_runtime.deployment.probe import CLIENTS_PAD, SERVERS_PAD, Fault, Measured, Unreached, measure, told
 from mpc_runtime.errors import InputError
 from mpc_runtime.plan import FORMAT, Plan

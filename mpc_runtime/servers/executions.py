@@ -36,8 +36,8 @@ BATCH = "batch"  # the dim of rows
 class Executions:
     """Of party `number` on a node that has met the other party and what else its supply hears from.
 
-    channel: to the other party. supply: where the material comes from. kernels: what gates compute with. watch: is told
-    of executions.
+    channel: to the other party. supply: where the material comes from. kernels: what gates compute with. watch: is
+    told of executions.
     """
 
     def __init__(

@@ -1,15 +1,16 @@
 """A compute party: takes shares from the roles, agrees with the other party on what runs next, executes, sends results.
 
     role  -> p0, p1   submit (stage, id)        shares of its feeds of a procedure; `withdraw` takes it back
-    p1    -> p0       have (submission)         it has arrived here too
+    p1    -> p0       have (submission)         it has arrived here too, for this meeting
     p0    -> dealer   wanted (procedure)        a record that is not dealt ahead: new parameters need fresh masks
-    p0   <-> p1       persisted (n)             with stored material: which records may be used (`supply.py`)
+    p0   <-> p1       persisted (n)             with stored material: which records may be used (`stored.py`)
     p0    -> p1       begin (procedure, index, id of each role's submission)
     p0   <-> p1       the openings of the execution
     both  -> roles    result, then stats
 
 p0 decides, so both parties take the same submissions in the same order, whichever way they arrived. A run begins when
-each role that feeds it or learns from it has a submission at both, whose client is still there. What is not to be used
+each role that feeds it or learns from it has a submission at both, whose client is still there: of the same meeting, a
+name that the roles have agreed on, or in the order of arrival where each role is one machine. What is not to be used
 is dropped by p0 as well:
 
     p1    -> p0       lost (submission)         it was withdrawn, its client is gone, or it never came here
@@ -29,8 +30,9 @@ from ..operation.events import Refused
 from ..operation.watch import NOBODY, Watch
 from ..procedure import Procedure
 from ..transport.messages import MATERIAL, REASON, Message
+from .consent import Consent
 from .executions import Executions
-from .submissions import Key, Submission, Submissions
+from .submissions import Key, Meeting, Submission, Submissions, meeting_of
 from .supply import UsedUp
 
 __all__ = ["Party"]
@@ -39,10 +41,12 @@ NOWHERE = 0  # the way back to whoever gave parameters in an earlier session
 
 
 class Party:
-    """The party of these executions, on the node of theirs. `serve` returns only by an exception."""
+    """The party of these executions, on the node of theirs, with what its clients may do. `serve` returns only by an
+    exception."""
 
-    def __init__(self, executions: Executions, watch: Watch = NOBODY) -> None:
+    def __init__(self, executions: Executions, consent: Consent, watch: Watch = NOBODY) -> None:
         self.executions = executions
+        self.consent = consent
         self.plan, self.number = executions.plan, executions.number
         self.node, self.peer = executions.node, executions.peer
         self._watch = watch
@@ -103,6 +107,8 @@ class Party:
     def _hold(self, key: Key, message: Message) -> None:
         stage, role, number = key
         problem = self._submissions.problem(key, [len(p) for p in message.payload])
+        meeting = meeting_of(message.body)
+        problem = problem or self.consent.problem(stage, role, message.key, named=meeting is not None)
         if not problem and self._crowded(stage, role):
             many = self._submissions.ahead(stage, role)
             problem = f"{role} has {many} submissions waiting for other roles; wait for their results first"
@@ -110,16 +116,16 @@ class Party:
             self._watch.tell(Refused(role, problem))
             self.node.refuse(message.route, problem)
             return
-        procedure = self.plan.procedure(stage)
+        procedure, now = self.plan.procedure(stage), time.perf_counter()
         if procedure.standing and (lacking := self.executions.supply.lacks(procedure)):
             self.node.refuse(message.route, lacking, MATERIAL)  # what stands goes on
             return
         if procedure.standing:
             self.executions.supply.remember(key, message.payload[0])
-        self._submissions.add(key, Submission(message.route, message.payload[0], time.perf_counter()))
+        self._submissions.add(key, Submission(message.route, message.payload[0], now, meeting, message.key))
         if self.number == 1:
-            self._tell("have", key)
-        self._replace(stage, role)
+            self._tell("have", key, **_said(meeting))
+        self._met(key)
         if procedure.standing:
             self.node.answer(message.route, {"kind": "held", "id": number})
 
@@ -147,9 +153,9 @@ class Party:
                 continue
             key = body["stage"], body["role"], body["id"]
             if self.number == 0 and kind == "have":
-                if not self._submissions.elsewhere(key, time.perf_counter()):
+                if not self._submissions.elsewhere(key, time.perf_counter(), meeting_of(body)):
                     raise PeerError(f"{self.peer} has a submission of {key[1]} that it cannot have", self.peer)
-                self._replace(key[0], key[1])
+                self._met(key)
             elif self.number == 0 and kind == "lost":
                 self._lose(key, body["why"])
             elif self.number == 1 and kind == "seek":
@@ -161,7 +167,7 @@ class Party:
                 raise PeerError(f"{self.peer} sent {kind!r} out of place", self.peer)
         return busy
 
-    def _tell(self, kind: str, key: Key, **more: str) -> None:
+    def _tell(self, kind: str, key: Key, **more: object) -> None:
         self.node.say(self.peer, {"kind": kind, "stage": key[0], "role": key[1], "id": key[2], **more})
 
     # -- submissions that will not be used ------------------------------------------------------------------------
@@ -186,11 +192,18 @@ class Party:
         if submission is not None and why and self.node.guests.get(submission.route) == key[1]:
             self.node.refuse(submission.route, why, error)
 
-    def _replace(self, stage: str, role: str) -> None:
-        """p0 drops parameters that newer ones replace."""
-        if self.number == 0:
-            for key in self._submissions.superseded(stage, role):
-                self._drop(key)
+    def _met(self, key: Key) -> None:
+        """p0 drops what a submission that has arrived replaces or cannot be paired with."""
+        if self.number != 0:
+            return
+        for old in self._submissions.superseded(key[0], key[1]):
+            self._drop(old)
+        if self._submissions.differs(key):
+            self._drop(key, f"{key[1]} has named one meeting to p0 and another to p1")
+        elif (twin := self._submissions.twin(key)) is not None and self._attended(twin):
+            self._drop(key, f"another submission of {key[1]} waits for the same meeting; a run has one of each role")
+        elif twin is not None:
+            self._drop(twin)
 
     def _chase(self) -> float | None:
         """p0 drops what only one party has had for `timeout` seconds in which both could listen; p1 is asked first.
@@ -219,12 +232,18 @@ class Party:
             procedure is None
             or tuple(ids) != self._submissions.roles[name]
             or index < self.executions.lowest(procedure)
-            or any(self._submissions.get((name, role, number)) is None for role, number in ids.items())
+            or len(meetings := self._meetings(name, ids)) > 1
+            or None in meetings
         ):
             raise PeerError(
                 f"{self.peer} began {name} {index}, which does not fit what {self.peer} was told", self.peer
             )
         self._execute(procedure, index, ids)
+
+    def _meetings(self, name: str, ids: dict[str, str]) -> set[tuple[Meeting] | None]:
+        """Those of these submissions; None for one that is not here."""
+        held = [self._submissions.get((name, role, number)) for role, number in ids.items()]
+        return {(submission.meeting,) if submission is not None else None for submission in held}
 
     @property
     def _stands(self) -> bool:
@@ -289,3 +308,8 @@ class Party:
             return
         for key in keys.values():
             self._submissions.drop(key)
+
+
+def _said(meeting: Meeting) -> dict[str, object]:
+    """The field of a message that names it."""
+    return {"meeting": {"name": meeting[0], "run": meeting[1]}} if meeting is not None else {}

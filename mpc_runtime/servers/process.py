@@ -16,7 +16,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..analysis.verify import expect_room
 from ..errors import Error, InputError, MaterialError, PeerError
@@ -31,13 +31,16 @@ from ..transport.identity import KeyPair
 from ..transport.messages import DEALER, MATERIAL, PARTY, PARTY_TO_DEALER, Dialect
 from ..transport.node import Hello, Node
 from ..transport.records import MaterialSink, MaterialSource, PeerChannel
+from .consent import Consent
 from .dealer import Dealer
 from .executions import Executions
 from .heap import keep_memory, machine_memory
+from .members import Member, Members
 from .party import Party
 from .refill import Refill
+from .stored import StoreSupply
 from .submissions import client_quota
-from .supply import DealerSupply, StoreSupply, Supply
+from .supply import DealerSupply, Supply
 
 __all__ = ["SERVERS", "MachineConfig", "run"]
 
@@ -49,8 +52,8 @@ EXIT_ERROR, EXIT_INTERRUPTED = 1, 130
 class MachineConfig:
     """What one server needs to know besides the plan.
 
-    address: where it takes connections of servers; clients: where a party takes those of clients. server_keys: public
-    keys of p0, p1 and the dealer. roles: public key -> role, of those who may connect to a party.
+    address: where it listens for servers; clients: where a party listens for clients. server_keys: public keys of p0,
+    p1 and the dealer. members: who may connect to a party.
     wait: seconds to wait for the other servers at the start.
     """
 
@@ -58,7 +61,7 @@ class MachineConfig:
     keys: KeyPair
     address: str
     server_keys: Mapping[str, str]
-    roles: Mapping[str, str]
+    members: Members
     timeout: float = TIMEOUT_SECONDS
     window: int = WINDOW_BYTES
     wait: float = WAIT_SECONDS
@@ -70,6 +73,8 @@ class MachineConfig:
     """The folder with a party's stored material; then no dealer is needed."""
     low_water: int = 0
     """With stored material: below so many runs, a dealer that is online deals as many more. 0: there is none."""
+    origins: Mapping[str, str] = field(default_factory=dict)
+    """Where the addresses of the other servers were."""
 
 
 def run(
@@ -99,13 +104,15 @@ def run(
             node.listen(machines, config.address)
         if config.name != "dealer":
             with _naming(config.clients_origin):
-                node.open_to_clients(config.roles, client_quota(plan, int(config.name[1])), config.clients)
+                roles = {key: member.role for key, member in config.members.items()}
+                node.open_to_clients(roles, client_quota(plan, int(config.name[1])), config.clients)
         _stop_between_messages(node)
         watch.answers(lambda: _state(node, met.is_set(), watch.place.plan, store))
         watch.tell(Listening(node.address, node.clients_address))
         where = addresses(node.address, node.clients_address)
         for name in others:
-            node.connect(name, where[name], config.server_keys[name], _dialect(config.name, name))
+            dialect = _dialect(config.name, name)
+            node.connect(name, where[name], config.server_keys[name], dialect, config.origins.get(name, ""))
         node.meet(others, config.wait)
         met.set()
         watch = watch.at(plan.name, plan.hash, node.links[others[0]].label)
@@ -114,8 +121,9 @@ def run(
             server = Dealer(plan, node, lambda party, wait: MaterialSink(node, party, config.window, wait), watch=watch)
         else:
             channel = PeerChannel(node, "p1" if config.name == "p0" else "p0")
-            supply = _supply(plan, config, node, store)
-            server = Party(Executions(plan, int(config.name[1]), node, channel, supply, watch=watch), watch)
+            number = int(config.name[1])
+            executions = Executions(plan, number, node, channel, _supply(plan, config, node, store), watch=watch)
+            server = Party(executions, Consent(plan, number, config.members), watch)
         server.serve()
     except PeerError as error:
         doing = server.doing if server else "the start"
@@ -202,7 +210,7 @@ def main() -> None:
         address=ANY_PORT,
         clients=ANY_PORT,
         server_keys=given["server_keys"],
-        roles=given["roles"],
+        members={key: Member(role) for key, role in given["roles"].items()},
         timeout=given["timeout"],
         window=given["window"],
         wait=given["timeout"],

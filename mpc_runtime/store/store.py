@@ -2,11 +2,11 @@
 
     store = Store(path, plan, party)
     store.reserve(to)                    # on the disk when it returns; a crash burns what is not used of it
-    key = store.key(number, procedure)   # once the other party has said that it has done the same (servers/supply.py)
+    key = store.key(number, procedure)   # once the other party has said that it has done the same (servers/stored.py)
     store.open(...), store.read(...), store.finish(...)
 
 A store has one user at a time, which holds a lock that ends with its process. What two parties say to each other about
-their stores is `servers/supply.py`'s business.
+their stores is `servers/stored.py`'s business.
 """
 
 from __future__ import annotations

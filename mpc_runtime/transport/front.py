@@ -308,7 +308,7 @@ class Front:
         while not guest.leaving and (parts := line.receive()) is not None:
             nbytes, guest.taking = guest.taking, 0
             try:
-                message = read(guest.name, guest.route, parts, self._dialect, self._quota.limits.body)
+                message = read(guest.name, guest.route, parts, self._dialect, self._quota.limits.body, guest.key)
             except PeerError as error:
                 self._room.give_back(guest, nbytes)
                 self._refused["message"] += 1

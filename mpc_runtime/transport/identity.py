@@ -11,6 +11,7 @@ neither does a wrong clock. Leaves files and configuration to `deployment/cluste
 
 from __future__ import annotations
 
+import hashlib
 import os
 import ssl
 import struct
@@ -33,10 +34,19 @@ from zmq.utils import z85
 
 from ..errors import InputError
 
-__all__ = ["Z85_KEY_LENGTH", "KeyPair", "calling_context", "check_public", "hosting_context", "peer_key"]
+__all__ = [
+    "Z85_KEY_LENGTH",
+    "KeyPair",
+    "calling_context",
+    "check_public",
+    "fingerprint",
+    "hosting_context",
+    "peer_key",
+]
 
 Z85_KEY_LENGTH = 40
 KEY_BYTES = 32
+FINGERPRINT_DIGITS = 32  # 128 bits: nobody finds another key that has them
 _ALWAYS = datetime(1970, 1, 1), datetime(9999, 12, 31)
 _BEARER = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "mpc")])
 
@@ -72,6 +82,12 @@ def check_public(key: str) -> str:
     """The key; `InputError` when it is no public key in Z85."""
     Ed25519PublicKey.from_public_bytes(_decoded(key, "a public key"))
     return key
+
+
+def fingerprint(public: str) -> str:
+    """Of a public key, to be compared by people: groups of four hexadecimal digits."""
+    digits = hashlib.sha256(_decoded(public, "a public key")).hexdigest()[:FINGERPRINT_DIGITS]
+    return " ".join(digits[i : i + 4] for i in range(0, len(digits), 4))
 
 
 def _decoded(key: str, what: str) -> bytes:
@@ -152,6 +168,15 @@ def _name(public: str) -> x509.Name:
 def _certificate(
     subject: x509.Name, key: Ed25519PublicKey, issuer: x509.Name, signer: Ed25519PrivateKey, *, authority: bool
 ) -> x509.Certificate:
-    builder = x509.CertificateBuilder(issuer, subject, key, x509.random_serial_number(), *_ALWAYS)
     path_length = 0 if authority else None  # an anchor vouches for nobody who would vouch for others
-    return builder.add_extension(x509.BasicConstraints(authority, path_length), critical=True).sign(signer, None)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(_ALWAYS[0])
+        .not_valid_after(_ALWAYS[1])
+        .add_extension(x509.BasicConstraints(authority, path_length), critical=True)
+        .sign(signer, None)
+    )

@@ -32,7 +32,7 @@ from .call import Call
 from .channel import Buffer, as_bytes
 from .front import Front
 from .guests import Occupancy, Quota, Wake
-from .identity import KeyPair, calling_context
+from .identity import KeyPair
 from .line import Limits
 from .link import Item, Link
 from .messages import CALLER, CLIENT, HOST, SECRET_BYTES, TICKET_BYTES, Dialect, Message
@@ -147,11 +147,12 @@ class Node:
         self._clients = Front(self.hello.name, address, self.keys, roles, CLIENT, quota, self._bell)
         self.clients_address = self._clients.address
 
-    def connect(self, name: str, address: str, server_key: str, dialect: Dialect) -> Link:
-        """Begins the link to a server; `meet` waits for the answer. dialect: what it may say on its stream."""
+    def connect(self, name: str, address: str, server_key: str, dialect: Dialect, origin: str = "") -> Link:
+        """Begins the link to a server; `meet` waits for the answer. dialect: what it may say on its stream. origin:
+        where the address was written."""
         nonce = new_nonce()
-        context = calling_context(self.keys, server_key)
-        call = Call(name, address, context, self.hello.body(nonce), HOST, Limits(body=1 << 17))
+        hello = self.hello.body(nonce)
+        call = Call(name, address, self.keys, server_key, hello, HOST, Limits(body=1 << 17), origin)
         self._calling[name] = _Calling(nonce)
         self.links[name] = Link(name, call, dialect)
         self._front().drive(call)
@@ -171,7 +172,7 @@ class Node:
                 self._hear_host(self.links[name])
                 self.links[name].check("the start", drain=name in self._met)
             if time.monotonic() > until:
-                where = ", ".join(f"{n} at {self.links[n].address}" for n in missing)
+                where = ", ".join(self.links[n].call.place for n in missing)
                 raise PeerError(
                     f"no answer from {where} for {seconds:g} s: is it running, and is its key right?", missing[0]
                 )
@@ -256,7 +257,7 @@ class Node:
                 calling.since = time.monotonic()
                 if self.hello.name < link.name:
                     link.label = calling.keys.label
-                link.outlet = Outlet(self.context, link.name, link.address, ticket, calling.keys)
+                link.outlet = Outlet(self.context, link.name, link.call.reached, ticket, calling.keys)
             elif message.kind == "welcome" and calling.keys is not None:
                 if not calling.keys.proves(message.body["proof"]):
                     raise PeerError(f"{link.name} does not have the keys of its own invitation", link.name)

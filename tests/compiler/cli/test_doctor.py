@@ -21,7 +21,8 @@ from click.testing import CliRunner
 
 import mpc_runtime as mpc
 from compiler.cli.doctor import doctor
-from mpc_runtime.deployment.cluster import key_path, load_cluster, load_key, save_key, write_cluster
+from mpc_runtime.deployment.cluster import load_cluster, write_cluster
+from mpc_runtime.deployment.keys import key_path, load_key, save_key
 from mpc_runtime.plan import FORMAT, Plan
 from mpc_runtime.servers.process import SERVERS
 from mpc_runtime.servers.submissions import client_quota

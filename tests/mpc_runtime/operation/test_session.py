@@ -15,7 +15,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from zmq.utils import z85
 
-from mpc_runtime.deployment.cluster import load_key
+from mpc_runtime.deployment.keys import load_key
 from tests.mpc_runtime.operation.watching import asked
 from tests.terminal import free_port, mpcc, started
 from tests.waiting import SECONDS, until
