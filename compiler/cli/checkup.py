@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,7 +20,7 @@ from mpc_runtime.deployment.probe import CLIENTS_PAD, SERVERS_PAD, Fault, Measur
 from mpc_runtime.errors import InputError
 from mpc_runtime.plan import FORMAT, Plan
 from mpc_runtime.servers.process import SERVERS
-from mpc_runtime.transport.address import clients_of
+from mpc_runtime.transport.address import clients_of, listening
 from mpc_runtime.transport.identity import KeyPair
 from mpc_runtime.transport.node import Hello, new_nonce
 
@@ -156,22 +155,21 @@ def _seen(cluster: Cluster, server: str, place: str, keys: KeyPair, *, here: boo
     except Unreached as error:
         if error.fault is Fault.OUR_KEY:  # said by the server, whose key it has shown before
             return Finding(what, True, "answers with its key; round trip and clock not checked, without a key for it")
-        if here and error.fault is Fault.CLOSED and _can_be_listened_at(address):
-            return Finding(what, False, "nobody listens there; the port is free", _start(cluster, server))
+        if here and error.fault is Fault.CLOSED:
+            return _not_running(cluster, server, place, what)
         return _unreached(cluster, server, place, what, error.fault, keys)
     return Finding(what, True, "answers")
 
 
-def _can_be_listened_at(address: str) -> bool:
-    host, _, port = address.rpartition(":")
-    family = socket.AF_INET6 if "[" in host else socket.AF_INET
-    with socket.socket(family) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((host.strip("[]"), int(port)))
-        except OSError:
-            return False
-    return True
+def _not_running(cluster: Cluster, server: str, place: str, what: str) -> Finding:
+    """A server that is to run here and does not: whether it could."""
+    try:
+        listening(place, cluster.listens[place]).close()
+    except InputError as error:
+        port = cluster.listens[place].rpartition(":")[2]
+        help = f"end the program that uses port {port} (ss -ltnp), or correct where {server} is to listen"
+        return Finding(what, False, str(error), help)
+    return Finding(what, False, "nobody listens there, and it could be listened at", _start(cluster, server))
 
 
 def _unreached(cluster: Cluster, server: str, place: str, what: str, fault: Fault, keys: KeyPair) -> Finding:

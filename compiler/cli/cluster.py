@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mpc_runtime.plan import Plan
 
 FIRST_PORT, LAST_PORT = 7100, 65535
-EXIT_ERROR = 1
+EXIT_ERROR, EXIT_INTERRUPTED = 1, 130
 
 
 @click.command(
@@ -213,7 +213,7 @@ def _serve(
     how: Watching,
     kept: _Kept | None = None,
 ) -> int:
-    """The exit code: an error that the log has is not printed again."""
+    """The exit code: what the log has is not printed again."""
     from mpc_runtime.deployment.cluster import load_cluster
     from mpc_runtime.deployment.keys import key_path, load_key
     from mpc_runtime.deployment.revisions import Revisions
@@ -238,4 +238,6 @@ def _serve(
             if not told.aborted:
                 raise
             return EXIT_ERROR
+        except KeyboardInterrupt:
+            return EXIT_INTERRUPTED
     return 0

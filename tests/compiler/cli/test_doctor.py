@@ -146,6 +146,17 @@ def test_one_who_has_no_key_sees_who_answers(well: Site) -> None:
     assert "answers with its key" in found[well.at("p0.clients")]
 
 
+def test_a_server_that_is_to_run_here_is_told_whether_it_could(site: Site) -> None:
+    site.start("p1", "dealer")
+    site.forget("p1", "dealer")
+    found, help = site.wrong()[site.at("p0")]
+    assert found.startswith("nobody listens there, and it could") and help.startswith("start it: mpcc party 0")
+    port = site.address("p0").rpartition(":")[2]
+    site.rewrite("[p0]\n", f'[p0]\nlisten = "192.0.2.1:{port}"\n')  # no address of this machine
+    found, help = site.wrong()[site.at("p0")]
+    assert "is not one of this machine's" in found and "where p0 is to listen" in help
+
+
 # -- what was planted ------------------------------------------------------------------------------------------------
 
 

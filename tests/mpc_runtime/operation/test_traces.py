@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from mpc_runtime.operation.traces import Traces
+from mpc_runtime.errors import InputError
+from mpc_runtime.operation.traces import Traces, exporting
 from tests.mpc_runtime.operation.watching import EVENTS, PLACE, RUN
 
 pytest.importorskip("opentelemetry.sdk", reason="needs the extra `trace`")
@@ -56,6 +61,46 @@ def test_both_parties_give_a_run_one_trace_and_runs_have_different_ones() -> Non
 def test_what_is_no_execution_leaves_no_span() -> None:
     names = {span.name for span in spans_of("p0", *EVENTS)}
     assert names == {"setup 0", "run 7", "run 8", "queue", "online", "deal"}
+
+
+@contextmanager
+def collector() -> Iterator[tuple[str, list[tuple[str, bytes]]]]:
+    """Where traces are sent to: its URL, and what has arrived."""
+    arrived: list[tuple[str, bytes]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            arrived.append((self.path, self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Says nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", arrived
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_spans_reach_the_collector_that_was_asked_for() -> None:
+    with collector() as (url, arrived):
+        with exporting("p0", url) as traces:
+            traces(PLACE, RUN)
+        assert {path for path, _ in arrived} == {"/v1/traces"}
+        sent = b"".join(data for _, data in arrived)
+        assert b"run 7" in sent and PLACE.plan.encode() in sent
+
+
+def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
+    with pytest.raises(InputError, match=r'pip install "mpc-runtime\[trace\]"'), exporting("p0", "http://localhost"):
+        pass
 
 
 def test_nothing_is_imported_unless_it_is_asked_for() -> None:
