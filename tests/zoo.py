@@ -37,7 +37,10 @@ EXPRESSIONS = {
         "1 / (x - 5 - abs(z))", "(x + z)[1:3, ::-2]", "transpose(x + z)", "concat(x, z, axis=1)", "stack(x, x + z)",
         "pad(x + z, [[1, 0], [0, 2]], value=1)", "reshape(x * z, [7, 5])", "(x + z) @ transpose(x - z)",
         "(x + z) @ [[1], [2], [0.5], [0], [-1], [3], [0.1]]", "x + x * z + 1", "dropout(x + z, 0.5)",
-        "broadcast_to((x + z)[0], [3, 7])",
+        "broadcast_to((x + z)[0], [3, 7])", "sqrt(x + z + 8)", "rsqrt(x * z + 17)", "log(abs(x * z) + 0.5)",
+        "(x + z + 9) ** 0.5", "softplus(x * z)", "gelu(x + z)", "silu(x * z)", "erf(x + z)", "elu(x + z)",
+        "elu(x * z, alpha=1.7)", "log_softmax(x + z)", "log_softmax(x * z, axis=0)", "hardswish(x + z)",
+        "hardsigmoid(x * z)",
     ),
     WHOLE: (
         "x + z", "x * z", "relu(x + z)", "x * 0.5 + z", "mean(x * z)", "max(x + z, axis=1)", "argmax(x + z, axis=0)",

@@ -15,6 +15,7 @@ from compiler.ops.activations import (
 )
 from compiler.ops.build import index
 from compiler.ops.comparisons import And, Equal, Greater, GreaterEqual, Less, LessEqual, Not, NotEqual, Or
+from compiler.ops.curves import Elu, Erf, Gelu, HardSwish, LogSoftmax, Silu, Softplus
 from compiler.ops.elementwise import (
     Abs,
     Add,
@@ -53,17 +54,22 @@ __all__ = [
     "Concat",
     "Conv2d",
     "Div",
+    "Elu",
     "Equal",
+    "Erf",
     "Exp",
     "Function",
+    "Gelu",
     "Greater",
     "GreaterEqual",
+    "HardSwish",
     "Layer",
     "LayerParam",
     "LeakyRelu",
     "Less",
     "LessEqual",
     "Log",
+    "LogSoftmax",
     "MatMul",
     "Max",
     "MaxPool2d",
@@ -85,8 +91,10 @@ __all__ = [
     "Rsqrt",
     "Sigmoid",
     "Sign",
+    "Silu",
     "Slice",
     "Softmax",
+    "Softplus",
     "Sqrt",
     "Square",
     "Sub",

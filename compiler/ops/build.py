@@ -14,8 +14,9 @@ from types import EllipsisType
 import numpy as np
 
 from compiler.graph import Kind, OpError, Shape, TensorOp, Value, apply, constant, declare
-from compiler.ops.activations import Log, Reciprocal, Rsqrt, Softmax, Sqrt
+from compiler.ops.activations import Reciprocal, Rsqrt, Softmax, Sqrt
 from compiler.ops.comparisons import And, Not, Or
+from compiler.ops.curves import Elu, LogSoftmax
 from compiler.ops.elementwise import (
     Add,
     Clip,
@@ -37,6 +38,8 @@ from compiler.ops.rules import axes_of, axis_of, broadcast, show, typed
 from compiler.ops.shapes import BroadcastTo, Concat, Pad, Reshape, Slice, Transpose
 
 Index = int | slice | EllipsisType | None
+
+MAX_ALPHA = 4  # of elu: a larger factor would need a finer table of the exponential
 
 # -- kinds -------------------------------------------------------------------------------------------------------------
 
@@ -176,8 +179,19 @@ def softmax(x: Value, axis: int = -1) -> Value:
     return smooth(Softmax(axis_of("softmax", axis, x.rank)), x)
 
 
-def log(x: Value) -> Value:
-    return smooth(Log(), x)
+def log_softmax(x: Value, axis: int = -1) -> Value:
+    return smooth(LogSoftmax(axis_of("log_softmax", axis, x.rank)), x)
+
+
+def elu(x: Value, alpha: float = 1) -> Value:
+    if not 0 <= alpha <= MAX_ALPHA:
+        raise OpError(f"`alpha` of elu expects a number from 0 to {MAX_ALPHA}, found {alpha:g}", arg="alpha")
+    return smooth(Elu(float(alpha)), x)
+
+
+def hardsigmoid(x: Value) -> Value:
+    """min(max(x + 3, 0), 6) / 6."""
+    return div(clip(add(x, constant(3)), 0, 6), constant(6))
 
 
 def dropout(x: Value, p: float) -> Value:

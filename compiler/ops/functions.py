@@ -10,8 +10,9 @@ from typing import Any
 
 from compiler.graph import OpError, Value, apply
 from compiler.ops import build
-from compiler.ops.activations import Exp, LeakyRelu, Reciprocal, Relu, Relu6, Rsqrt, Sigmoid, Sqrt, Tanh
+from compiler.ops.activations import Exp, LeakyRelu, Log, Reciprocal, Relu, Relu6, Rsqrt, Sigmoid, Sqrt, Tanh
 from compiler.ops.comparisons import And, Equal, Greater, GreaterEqual, Less, LessEqual, Not, NotEqual, Or
+from compiler.ops.curves import Erf, Gelu, HardSwish, Silu, Softplus
 from compiler.ops.elementwise import (
     Abs,
     Sign,
@@ -73,9 +74,16 @@ _SUPPORTED = (
         (X, Parameter("slope", Takes.NUMBER, 0.01)),
         lambda x, slope: build.smooth(LeakyRelu(float(slope)), x),
     ),
+    Function("elu", (X, Parameter("alpha", Takes.NUMBER, 1)), build.elu),
+    _smooth("gelu", Gelu()),
+    _smooth("silu", Silu()),
+    _smooth("softplus", Softplus()),
     _smooth("sigmoid", Sigmoid()),
     _smooth("tanh", Tanh()),
     Function("softmax", (X, AXIS), build.softmax),
+    Function("log_softmax", (X, AXIS), build.log_softmax),
+    _smooth("hardswish", HardSwish()),
+    Function("hardsigmoid", (X,), build.hardsigmoid),
     # arithmetic
     _elementwise("abs", Abs()),
     _elementwise("sign", Sign()),
@@ -84,7 +92,8 @@ _SUPPORTED = (
     _smooth("rsqrt", Rsqrt()),
     _smooth("reciprocal", Reciprocal()),
     _smooth("exp", Exp()),
-    Function("log", (X,), build.log),
+    _smooth("log", Log()),
+    _smooth("erf", Erf()),
     Function("minimum", (Parameter("a"), Parameter("b")), build.minimum),
     Function("maximum", (Parameter("a"), Parameter("b")), build.maximum),
     Function("clip", (X, Parameter("lo", Takes.NUMBER), Parameter("hi", Takes.NUMBER)), build.clip),
@@ -117,8 +126,7 @@ _SUPPORTED = (
 
 # fmt: off
 _LATER = (
-    "elu", "gelu", "silu", "softplus", "log_softmax", "hardswish", "hardsigmoid", "erf", "var", "any",
-    "all", "argmin", "maxpool1d", "avgpool1d", "sort", "argsort", "topk", "argtopk", "one_hot",
+    "var", "any", "all", "argmin", "maxpool1d", "avgpool1d", "sort", "argsort", "topk", "argtopk", "one_hot",
     "gather", "clip_norm",
 )
 # fmt: on

@@ -6,6 +6,7 @@ result. `Outside` says that the operands have no meaning, or the result no place
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -111,6 +112,9 @@ def logistic(x: Array) -> Array:
     return np.where(x >= 0, 1.0, small) / (1 + small)
 
 
+erf = np.vectorize(math.erf, otypes=[np.float64])
+
+
 def monotone(function: Callable[[Array], Array]) -> Callable[[Format, Box], Box]:
     """The meaning of a smooth function that never falls."""
 
@@ -141,6 +145,30 @@ def softmax(f: Format, a: Box, axis: int) -> Box:
     with np.errstate(all="ignore"):
         lo, hi = small / (small + others_large), large / (large + others_small)
     return smooth(f, np.nan_to_num(lo, nan=0.0), np.nan_to_num(hi, nan=1.0))
+
+
+def log_softmax(f: Format, a: Box, axis: int) -> Box:
+    """It rises with the element and falls with every other."""
+    a = stored(f, fixed(f, a))
+    lo, hi = (np.moveaxis(end, axis, -1) for end in (a.lo, a.hi))
+    itself = np.eye(lo.shape[-1], dtype=bool)
+
+    def at(own: Array, others: Array) -> Array:
+        terms = np.where(itself, own[..., :, None], others[..., None, :])
+        return np.moveaxis(own - np.logaddexp.reduce(terms, axis=-1), -1, axis)
+
+    return smooth(f, at(lo, hi), at(hi, lo))
+
+
+def falls_then_rises(function: Callable[[Array], Array], place: float) -> Callable[[Format, Box], Box]:
+    """The meaning of a smooth function that is least at `place`."""
+
+    def meaning(f: Format, a: Box) -> Box:
+        a = stored(f, fixed(f, a))
+        ends = function(a.lo), function(a.hi), function(np.clip(place, a.lo, a.hi))
+        return smooth(f, np.minimum.reduce(ends), np.maximum.reduce(ends))
+
+    return meaning
 
 
 # -- choices and comparisons -------------------------------------------------------------------------------------------

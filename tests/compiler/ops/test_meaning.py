@@ -83,6 +83,18 @@ def test_smooth_functions() -> None:
     assert np.array_equal(ops.LeakyRelu(0.1).evaluate(np.array([-10.0, 0, 2])), [-1, 0, 2])
 
 
+def test_activations_have_their_known_values() -> None:
+    x = np.array([-800.0, -2.0, -0.5, 0.0, 1.0, 800.0])
+    assert ops.Softplus().evaluate(x) == pytest.approx([0, 0.126928, 0.474077, 0.693147, 1.313262, 800], abs=1e-6)
+    assert ops.Gelu().evaluate(x) == pytest.approx([0, -0.045500, -0.154269, 0, 0.841345, 800], abs=1e-6)
+    assert ops.Silu().evaluate(x) == pytest.approx([0, -0.238406, -0.188770, 0, 0.731059, 800], abs=1e-6)
+    assert ops.Elu(2.0).evaluate(x) == pytest.approx([-2, -1.729329, -0.786939, 0, 1, 800], abs=1e-6)
+    assert ops.HardSwish().evaluate(x) == pytest.approx([0, -0.333333, -0.208333, 0, 0.666667, 800], abs=1e-6)
+    assert ops.Erf().evaluate(x) == pytest.approx([-1, -0.995322, -0.520500, 0, 0.842701, 1], abs=1e-6)
+    assert ops.LogSoftmax(0).evaluate(x[1:5]) == pytest.approx([-3.495182, -1.995182, -1.495182, -0.495182], abs=1e-6)
+    assert call("hardsigmoid", constant(x)) == pytest.approx([0, 1 / 6, 5 / 12, 0.5, 2 / 3, 1])
+
+
 def call(name: str, *args: object, **named: object) -> np.ndarray:
     """The folded value of a function of constants."""
     return FUNCTIONS[name].call(args, named).array

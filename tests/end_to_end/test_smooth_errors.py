@@ -1,0 +1,120 @@
+"""Smooth functions keep their bound, 2^-12 max(1, |result|) or two steps, over whole ranges and formats.
+
+Ends of ranges, powers of two and their neighbours, values of every magnitude, and the places where tails begin.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+import mpc_runtime as mpc
+from tests.end_to_end.test_documented_errors import HEAD, RELATIVE, Array, Range, declared, format_of, spread
+from tests.machines import run_plan
+
+erf = np.vectorize(math.erf, otypes=[np.float64])
+
+
+def sigmoid(x: Array) -> Array:
+    return 0.5 * (1 + np.tanh(0.5 * x))
+
+
+def elu(x: Array, alpha: float) -> Array:
+    return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
+
+
+EVERYWHERE: dict[str, Callable[[Array], Array]] = {
+    "sigmoid(x)": sigmoid,
+    "tanh(x)": np.tanh,
+    "softplus(x)": lambda x: np.logaddexp(x, 0),
+    "gelu(x)": lambda x: x * (1 + erf(x / math.sqrt(2))) / 2,
+    "silu(x)": lambda x: x * sigmoid(x),
+    "erf(x)": erf,
+    "elu(x)": lambda x: elu(x, 1.0),
+    "elu(x, alpha=1.7)": lambda x: elu(x, 1.7),
+    "elu(x, alpha=4)": lambda x: elu(x, 4.0),
+    "elu(x, alpha=0)": lambda x: np.maximum(x, 0),
+    "hardswish(x)": lambda x: x * np.clip(x + 3, 0, 6) / 6,
+    "hardsigmoid(x)": lambda x: np.clip(x + 3, 0, 6) / 6,
+}
+POSITIVE: dict[str, Callable[[Array], Array]] = {
+    "sqrt(x)": np.sqrt,
+    "x ** 0.5": np.sqrt,
+    "rsqrt(x)": lambda x: 1 / np.sqrt(x),
+    "log(x)": np.log,
+}
+FORMATS = [(64, 4), (64, 8), (64, 12), (64, 20), (64, 24), (32, 10), (32, 8)]
+TAILS = np.array([0, 3, 4.5, 6.5, 10.5, 11.5, 12.5])
+
+
+def check(expression: str, function: Callable[[Array], Array], x: Array, range_: Range | None, bits: int, frac: int,
+          error: float = 1.0) -> None:  # fmt: skip
+    limit, step = format_of(bits, frac)
+    text = f"{HEAD}precision fixed(bits={bits}, frac={frac})\ninput u : [{x.size}] from a{declared(range_)}\n"
+    text += f"input zero : [] from b in [0, 0]\nx = u + zero\noutput y = {expression} to a\n"
+    found = run_plan(mpc.compile(text=text).plan, {"u": x, "zero": 0.0}).results["y"]
+    right = function(x)
+    fits = np.abs(right) < limit * (1 - RELATIVE)
+    bound = np.maximum(RELATIVE * np.maximum(1, np.abs(right)), 2 * step)
+    worst = (np.abs(found - right) / bound)[fits]
+    assert fits.any() and worst.max() <= error, (x[fits][worst.argmax()], worst.max())
+
+
+def tails(range_: Range, step: float) -> Array:
+    near = np.concatenate([TAILS + d * step * 2**e for d in (-1, 0, 1) for e in (0, 4, 8, 12)])
+    near = np.concatenate([near, -near])
+    return np.rint(near[(near >= range_[0]) & (near <= range_[1])] / step) * step
+
+
+@pytest.mark.parametrize("range_", [None, (-4, 4), (-16, 16), (0, 3), (-5, -1), (2, 1000), (-1e6, 1e6)], ids=str)
+@pytest.mark.parametrize("expression", EVERYWHERE)
+def test_functions_of_every_number_keep_their_bound(expression: str, range_: Range | None) -> None:
+    limit, step = format_of(64, 16)
+    whole = range_ or (-limit + step, limit - step)
+    x = np.concatenate([spread(whole, 500, step, 1), tails(whole, step)])
+    check(expression, EVERYWHERE[expression], x, range_, 64, 16, error=0.6)
+
+
+@pytest.mark.parametrize(("bits", "frac"), FORMATS)
+@pytest.mark.parametrize("expression", EVERYWHERE)
+def test_functions_of_every_number_keep_their_bound_in_every_format(expression: str, bits: int, frac: int) -> None:
+    limit, step = format_of(bits, frac)
+    whole = -limit + step, limit - step
+    x = np.concatenate([spread(whole, 300, step, 2), tails(whole, step)])
+    check(expression, EVERYWHERE[expression], x, None, bits, frac)
+
+
+@pytest.mark.parametrize("range_", [None, (1e-3, 1e3), (0, 4), (0.5, 0.75), (1, 9), (0.25, 1e9), (-1, 1000)], ids=str)
+@pytest.mark.parametrize("expression", POSITIVE)
+def test_functions_of_positive_numbers_keep_their_bound(expression: str, range_: Range | None) -> None:
+    limit, step = format_of(64, 16)
+    x = spread(range_ or (step, limit - step), 500, step, 3)
+    check(expression, POSITIVE[expression], x[x > 0], range_, 64, 16, error=0.6)
+
+
+@pytest.mark.parametrize(("bits", "frac"), FORMATS)
+@pytest.mark.parametrize("expression", POSITIVE)
+def test_functions_of_positive_numbers_keep_their_bound_in_every_format(expression: str, bits: int, frac: int) -> None:
+    limit, step = format_of(bits, frac)
+    check(expression, POSITIVE[expression], spread((step, limit - step), 300, step, 4), None, bits, frac)
+
+
+@pytest.mark.parametrize("range_", [None, (0, 4), (-4, 4), (0, 1e6)], ids=str)
+def test_a_root_of_what_is_not_positive_is_0(range_: Range | None) -> None:
+    """0 has one; below, what rounding brought there must not become large."""
+    step = 2.0**-16
+    x = spread(range_ or (-1e6, 1e6), 200, step, 5)
+    x = np.concatenate([x, np.zeros(3)])
+    check("sqrt(x)", lambda x: np.sqrt(np.maximum(x, 0)), x, range_, 64, 16, error=0.6)
+
+
+def test_whole_numbers_have_roots_and_logarithms() -> None:
+    i = np.array([1, 2, 3, 100, 65536, 2**29])
+    text = f"{HEAD}input i : int[6] from a in [1, 1e9]\ninput j : int[6] from b in [0, 0]\nx = i + j\n"
+    text += "output s = sqrt(x) to a\noutput l = log(x) to a\noutput r = rsqrt(x) to a\n"
+    found = run_plan(mpc.compile(text=text).plan, {"i": i, "j": 0 * i}).results
+    for name, right in (("s", np.sqrt(i)), ("l", np.log(i)), ("r", i**-0.5)):
+        assert (np.abs(found[name] - right) <= RELATIVE * np.maximum(1, right)).all(), name
