@@ -57,7 +57,7 @@ class Curve:
 
 SIGMOID = Curve("sigmoid", -1, 6, -12.5, 12.5, 1.0, 0.0, 19, 18, 40)
 TANH = Curve("lifted_tanh", -2, 6, -6.5, 6.5, 2.0, -1.0, 18, 18, 40)
-ERF = Curve("lifted_erf", -2, 8, -3.0, 3.0, 2.0, -1.0, 18, 18, 40)
+ERF = Curve("lifted_erf", -2, 6, -3.0, 3.0, 2.0, -1.0, 18, 18, 40)
 SOFTPLUS = Curve("softplus", -1, 6, -10.5, 10.5, 0.0, 0.0, 16, 18, 40, rises=True)
 GELU = Curve("gelu", -1, 10, -4.5, 4.5, 0.0, 0.0, 17, 18, 40, rises=True)
 SILU = Curve("silu", -1, 8, -12.5, 12.5, 0.0, 0.0, 16, 18, 40, rises=True)
