@@ -40,12 +40,14 @@ EXPRESSIONS = {
         "broadcast_to((x + z)[0], [3, 7])", "sqrt(x + z + 8)", "rsqrt(x * z + 17)", "log(abs(x * z) + 0.5)",
         "(x + z + 9) ** 0.5", "softplus(x * z)", "gelu(x + z)", "silu(x * z)", "erf(x + z)", "elu(x + z)",
         "elu(x * z, alpha=1.7)", "log_softmax(x + z)", "log_softmax(x * z, axis=0)", "hardswish(x + z)",
-        "hardsigmoid(x * z)",
+        "hardsigmoid(x * z)", "var(x + z)", "var(x * z, axis=1)", "any(x > z)", "all(x + z > -6, axis=0)",
+        "argmin(x + z, axis=1)", "maxpool1d(stack(x, x * z), 3, stride=2)", "avgpool1d(stack(x, x * z), 2)",
     ),
     WHOLE: (
         "x + z", "x * z", "relu(x + z)", "x * 0.5 + z", "mean(x * z)", "max(x + z, axis=1)", "argmax(x + z, axis=0)",
         "x @ transpose(z)", "abs(x * z)", "clip(x + z, -5, 5)", "sign(x - z)", "x == z", "minimum(x, z)", "sum(x * z)",
-        "where(x > z, 1, 0)", "x + z > 3", "maximum(x + z, 0)",
+        "where(x > z, 1, 0)", "x + z > 3", "maximum(x + z, 0)", "argmin(x + z)", "one_hot(x + z, 3)", "var(x + z)",
+        "one_hot(argmax(x + z, axis=1), 70)",
     ),
     SCALAR: (
         "x + z", "x * z", "relu(x * z)", "sigmoid(x + z)", "x > z", "where(x > z, x, z)", "x * z * 0.3", "x / (z + 6)",

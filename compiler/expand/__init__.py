@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from compiler.expand import arithmetic, choice, division, roots, shape, smooth
+from compiler.expand import arithmetic, choice, division, roots, selection, shape, smooth
 from compiler.expand.compare import Bits
 from compiler.expand.context import Expansion, Handler, Warned
 from compiler.expand.emitter import PUBLIC, SHARE, Draft, Emitter, Held, width
@@ -35,7 +35,13 @@ def complete(*families: dict[type[TensorOp], Handler]) -> dict[type[TensorOp], H
 
 
 HANDLERS = complete(
-    arithmetic.HANDLERS, shape.HANDLERS, choice.HANDLERS, division.HANDLERS, roots.HANDLERS, smooth.HANDLERS
+    arithmetic.HANDLERS,
+    shape.HANDLERS,
+    choice.HANDLERS,
+    selection.HANDLERS,
+    division.HANDLERS,
+    roots.HANDLERS,
+    smooth.HANDLERS,
 )
 
 

@@ -210,6 +210,19 @@ def _averaged(x: Expansion, value: Value, a: Held, count: int, add_up: Callable[
     return times_factor(x, value, a, Factor(average, count, 1.0), multiply)
 
 
+def var(x: Expansion, value: Value, a: Held) -> Held:
+    """The mean of the squared distances to the mean, which is taken at the scale at which its product stands."""
+    op = value.op
+    assert isinstance(op, ops.Var)
+    count = op.count(a.shape)
+    kept = tuple(1 if axis in op.axes else n for axis, n in enumerate(a.shape))
+    center = _averaged(x, typed(value, kept, a.range), a, count, lambda register: x.e.sum(register, op.axes))
+    reach = Interval(-a.range.width, a.range.width)
+    distance = sub(x, typed(value, a.shape, reach), a, center)
+    squared = square(x, typed(value, a.shape, reach.square()), distance)
+    return _averaged(x, value, squared, count, lambda register: x.e.sum(register, op.axes))
+
+
 def avgpool2d(x: Expansion, value: Value, a: Held) -> Held:
     op = value.op
     assert isinstance(op, ops.AvgPool2d)
@@ -245,6 +258,7 @@ HANDLERS: dict[type[TensorOp], Handler] = {
     ops.Conv2d: conv2d,
     ops.Sum: sum_,
     ops.Mean: mean,
+    ops.Var: var,
     ops.AvgPool2d: avgpool2d,
     ops.ToInt: to_int,
     ops.ToFixed: to_fixed,

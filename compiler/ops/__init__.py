@@ -36,7 +36,8 @@ from compiler.ops.functions import FUNCTIONS, OPERATORS, Function
 from compiler.ops.layers import LAYERS, Layer, LayerParam
 from compiler.ops.linear import Conv2d, MatMul
 from compiler.ops.pooling import AvgPool2d, MaxPool2d
-from compiler.ops.reductions import ArgMax, Max, Mean, Min, Sum
+from compiler.ops.reductions import ArgMax, Max, Mean, Min, Sum, Var
+from compiler.ops.selection import OneHot
 from compiler.ops.shapes import BroadcastTo, Concat, Pad, Reshape, Slice, Transpose
 from compiler.ops.signatures import Parameter, Takes
 
@@ -81,6 +82,7 @@ __all__ = [
     "Neg",
     "Not",
     "NotEqual",
+    "OneHot",
     "Or",
     "Pad",
     "Parameter",
@@ -104,6 +106,7 @@ __all__ = [
     "ToFixed",
     "ToInt",
     "Transpose",
+    "Var",
     "Where",
     "index",
 ]

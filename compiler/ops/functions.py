@@ -18,7 +18,8 @@ from compiler.ops.elementwise import (
     Sign,
     Square,
 )
-from compiler.ops.reductions import Max, Mean, Min, Reduction, Sum
+from compiler.ops.reductions import Max, Mean, Min, Reduction, Sum, Var
+from compiler.ops.selection import OneHot
 from compiler.ops.signatures import Parameter, Takes, bind, signature
 
 
@@ -44,6 +45,13 @@ class Function:
 
 X = Parameter("x")
 AXIS = Parameter("axis", Takes.WHOLE, -1)
+REDUCED = (X, Parameter("axis", Takes.WHOLES, None, "…"), Parameter("keepdims", Takes.FLAG, False))
+STRETCH = (
+    X,
+    Parameter("k", Takes.WHOLE),
+    Parameter("stride", Takes.WHOLE, None, "k"),
+    Parameter("padding", Takes.WHOLE, 0),
+)
 WINDOW = (
     X,
     Parameter("k", Takes.PAIR),
@@ -61,8 +69,7 @@ def _smooth(name: str, op: Any) -> Function:
 
 
 def _reduction(kind: type[Reduction]) -> Function:
-    parameters = (X, Parameter("axis", Takes.WHOLES, None, "…"), Parameter("keepdims", Takes.FLAG, False))
-    return Function(kind.symbol, parameters, partial(build.reduce, kind))
+    return Function(kind.symbol, REDUCED, partial(build.reduce, kind))
 
 
 _SUPPORTED = (
@@ -104,9 +111,13 @@ _SUPPORTED = (
     # reductions
     _reduction(Sum),
     _reduction(Mean),
+    _reduction(Var),
     _reduction(Max),
     _reduction(Min),
     Function("argmax", (X, Parameter("axis", Takes.WHOLE, None, "…")), build.argmax),
+    Function("argmin", (X, Parameter("axis", Takes.WHOLE, None, "…")), build.argmin),
+    Function("any", REDUCED, build.any_),
+    Function("all", REDUCED, build.all_),
     # shape
     Function("reshape", (X, Parameter("shape", Takes.LIST)), build.reshape),
     Function("flatten", (X,), build.flatten),
@@ -117,17 +128,20 @@ _SUPPORTED = (
     Function("unsqueeze", (X, Parameter("axis", Takes.WHOLE)), build.unsqueeze),
     Function("broadcast_to", (X, Parameter("shape", Takes.LIST)), build.broadcast_to),
     # pooling
+    Function("maxpool1d", STRETCH, build.maxpool1d),
+    Function("avgpool1d", STRETCH, build.avgpool1d),
     Function("maxpool2d", WINDOW, build.maxpool2d),
     Function("avgpool2d", WINDOW, build.avgpool2d),
     Function("global_avgpool2d", (X,), build.global_avgpool2d),
+    # selection
+    Function("one_hot", (Parameter("i"), Parameter("n", Takes.WHOLE)), lambda i, n: apply(OneHot(n), i)),
     # random
     Function("dropout", (X, Parameter("p", Takes.NUMBER)), build.dropout),
 )
 
 # fmt: off
 _LATER = (
-    "var", "any", "all", "argmin", "maxpool1d", "avgpool1d", "sort", "argsort", "topk", "argtopk", "one_hot",
-    "gather", "clip_norm",
+    "sort", "argsort", "topk", "argtopk", "gather", "clip_norm",
 )
 # fmt: on
 

@@ -118,3 +118,27 @@ def test_whole_numbers_have_roots_and_logarithms() -> None:
     found = run_plan(mpc.compile(text=text).plan, {"i": i, "j": 0 * i}).results
     for name, right in (("s", np.sqrt(i)), ("l", np.log(i)), ("r", i**-0.5)):
         assert (np.abs(found[name] - right) <= RELATIVE * np.maximum(1, right)).all(), name
+
+
+@pytest.mark.parametrize("range_", [(-1, 1), (0, 4), (-1000, 1000), (900, 1000)], ids=str)
+@pytest.mark.parametrize("count", [1, 2, 30, 700])
+def test_a_variance_keeps_its_bound(count: int, range_: Range) -> None:
+    """Rows of one number, of both ends, of neighbours, and of random ones."""
+    step, random = 2.0**-16, np.random.default_rng(6)
+    x = random.uniform(*range_, (5, count))
+    x[0], x[1], x[2] = range_[1], range_[0], np.mean(range_)
+    x[1, ::2] = range_[1]
+    x[2, ::3] += step
+    x = np.round(x / step) * step
+    text = f"{HEAD}input u : [5, {count}] from a{declared(range_)}\ninput zero : [] from b in [0, 0]\n"
+    found = run_plan(mpc.compile(text=text + "output y = var(u + zero, axis=1) to a\n").plan, {"u": x, "zero": 0.0})
+    right = x.var(axis=1)
+    assert (np.abs(found.results["y"] - right) <= RELATIVE * np.maximum(1, right)).all()
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 64, 65])
+def test_one_hot_of_every_index(count: int) -> None:
+    i = np.arange(-3, count + 3)
+    text = f"{HEAD}input i : int[{i.size}] from a in [-3, {count + 3}]\ninput j : int[{i.size}] from b in [0, 0]\n"
+    found = run_plan(mpc.compile(text=text + f"output y = one_hot(i + j, {count}) to a\n").plan, {"i": i, "j": 0 * i})
+    assert np.array_equal(found.results["y"], i[:, None] == np.arange(count))

@@ -10,7 +10,7 @@ import numpy as np
 from tests.fuzz import meaning as m
 from tests.fuzz.boxes import Box, point
 from tests.fuzz.building import Builder, Value
-from tests.fuzz.layers import batchnorm, block, conv2d, dense, loop, pool
+from tests.fuzz.layers import batchnorm, block, conv1d, conv2d, conv_transpose2d, dense, loop, pool, pool1d
 
 Call = Callable[[Builder], Value | None]
 
@@ -158,7 +158,8 @@ def reduction(b: Builder) -> Value | None:
     x = b.operand()
     if x is None:
         return None
-    name, meaning = b.pick([("sum", m.total), ("mean", m.mean), ("max", m.largest), ("min", m.smallest)])
+    known = [("sum", m.total), ("mean", m.mean), ("max", m.largest), ("min", m.smallest), ("var", m.variance)]
+    name, meaning = b.pick(known if x.kind != "bit" else [*known, ("any", m.some), ("all", m.every)])
     rank = len(x.shape)
     keepdims = b.chance(4)
     options = ", keepdims=true" if keepdims else ""
@@ -174,10 +175,17 @@ def argmax(b: Builder) -> Value | None:
     x = b.operand(lambda value: value.shape != ())
     if x is None:
         return None
+    name, meaning = b.pick([("argmax", m.argmax), ("argmin", m.argmin)])
     if b.chance(4):
-        return b.make("argmax({0})", partial(m.argmax, axis=None), x)
+        return b.make(f"{name}({{0}})", partial(meaning, axis=None), x)
     axis = b.whole(0, len(x.shape) - 1)
-    return b.make("argmax({0}, axis={axis})", m.argmax, x, axis=axis)
+    return b.make(f"{name}({{0}}, axis={{axis}})", meaning, x, axis=axis)
+
+
+def one_hot(b: Builder) -> Value | None:
+    x = b.operand(lambda value: value.kind == "int")
+    n = b.whole(1, 5)
+    return None if x is None or int(np.prod(x.shape)) * n > 2000 else b.make("one_hot({0}, {n})", m.one_hot, x, n=n)
 
 
 def softmax(b: Builder) -> Value | None:
@@ -318,6 +326,6 @@ CALLS: list[Call] = [
     partial(unary, form="dropout({0}, 0.5)", meaning=m.moved(lambda end: end)),
     partial(binary, sign="minimum", meaning=m.each_end(np.minimum)),
     partial(binary, sign="maximum", meaning=m.each_end(np.maximum)),
-    softmax, argmax, clip, leaky_relu, power, root, elu, transpose, reshape, axes, join, pad, index, shape, pool, dense,
-    conv2d, batchnorm, block, loop,
+    softmax, argmax, one_hot, clip, leaky_relu, power, root, elu, transpose, reshape, axes, join, pad, index, shape,
+    pool, pool1d, dense, conv1d, conv2d, conv_transpose2d, batchnorm, block, loop,
 ]  # fmt: skip

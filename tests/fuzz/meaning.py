@@ -257,6 +257,22 @@ def mean(f: Format, a: Box, axis: Axes, keepdims: bool) -> Box:
     return one_step(f, Box("fixed", *map(np.asarray, ends)))
 
 
+def variance(f: Format, a: Box, axis: Axes, keepdims: bool) -> Box:
+    """Its root is a norm, which the radius of the box moves by its own at most."""
+    a = stored(f, fixed(f, a))
+    middle = np.asarray(a.middle.std(axis=axis, keepdims=keepdims))
+    moved = np.asarray(np.sqrt((a.radius**2).mean(axis=axis, keepdims=keepdims)))
+    return smooth(f, np.maximum(middle - moved, 0.0) ** 2, (middle + moved) ** 2)
+
+
+def some(f: Format, a: Box, axis: Axes, keepdims: bool) -> Box:
+    return Box("bit", *(np.asarray(end.max(axis=axis, keepdims=keepdims)) for end in (a.lo, a.hi)))
+
+
+def every(f: Format, a: Box, axis: Axes, keepdims: bool) -> Box:
+    return Box("bit", *(np.asarray(end.min(axis=axis, keepdims=keepdims)) for end in (a.lo, a.hi)))
+
+
 def largest(f: Format, a: Box, axis: Axes, keepdims: bool) -> Box:
     (a,) = promoted(f, a)
     ends = (end.max(axis=axis, keepdims=keepdims) for end in (a.lo, a.hi))
@@ -278,6 +294,15 @@ def argmax(f: Format, a: Box, axis: int | None) -> Box:
     first = possible.argmax(axis=-1)
     last = n - 1 - possible[..., ::-1].argmax(axis=-1)
     return Box("int", np.asarray(first, np.float64), np.asarray(last, np.float64))
+
+
+def argmin(f: Format, a: Box, axis: int | None) -> Box:
+    return argmax(f, neg(f, a), axis)
+
+
+def one_hot(f: Format, a: Box, n: int) -> Box:
+    lo, hi, places = a.lo[..., None], a.hi[..., None], np.arange(n)
+    return _bits((lo == places) & (hi == places), (lo <= places) & (places <= hi))
 
 
 Pair = tuple[int, int]
@@ -327,6 +352,20 @@ def conv2d(f: Format, x: Box, weight: Box, stride: Pair, padding: Pair, dilation
             ]
             parts.append(sum(chosen))
         return np.concatenate(parts, axis=1)
+
+    return _bilinear(f, x, weight, op)
+
+
+def conv_transpose2d(f: Format, x: Box, weight: Box, stride: Pair) -> Box:
+    """A kernel added for each pixel, without bias, padding and groups."""
+
+    def op(image: Array, kernel: Array) -> Array:
+        (n, _, h, w), (_, outs, kh, kw) = image.shape, kernel.shape
+        out = np.zeros((n, outs, (h - 1) * stride[0] + kh, (w - 1) * stride[1] + kw))
+        for i, j in np.ndindex(h, w):
+            place = out[:, :, i * stride[0] : i * stride[0] + kh, j * stride[1] : j * stride[1] + kw]
+            place += np.einsum("nc,cohw->nohw", image[:, :, i, j], kernel)
+        return out
 
     return _bilinear(f, x, weight, op)
 

@@ -41,6 +41,8 @@ CASES: list[tuple[TensorOp, tuple[tuple[int, ...], ...]]] = [
     (ops.Sum((0, 1)), ((2, 3),)),
     (ops.Sum((1,), True), ((2, 3),)),
     (ops.Mean((1,)), ((2, 3),)),
+    (ops.Var((1,)), ((2, 3),)),
+    (ops.Var((0, 1), True), ((2, 3),)),
     (ops.Max((0,)), ((2, 3),)),
     (ops.Min((0, 1), True), ((2, 3),)),
     (ops.ArgMax(1), ((2, 3),)),
@@ -111,6 +113,14 @@ def test_bits(op: TensorOp) -> None:
     random = np.random.default_rng(1)
     args = [leaf(name, (3, 3), None, kind=Kind.BIT) for name in "ab"][: 1 + isinstance(op, ops.And | ops.Or)]
     check(apply(op, *args), [sample(arg, random) for arg in args])
+
+
+@pytest.mark.parametrize("within", [(0, 3), (-2, 9), (7, 9)])
+def test_one_hot(within: tuple[int, int]) -> None:
+    i = leaf("i", (2, 3), within, kind=Kind.INT)
+    value = apply(ops.OneHot(6), i)
+    assert value.shape == (2, 3, 6) and value.kind is Kind.BIT
+    check(value, [sample(i, np.random.default_rng(2))])
 
 
 def test_where_lies_in_the_hull() -> None:
