@@ -90,7 +90,7 @@ GROUPS: dict[str, dict[str, str]] = {
     },
     "Other": {
         "dropout": "x unchanged: it acts only in training",
-        "clip_norm": "x scaled down to an L2 norm",
+        "clip_norm": "x scaled down so that its L2 norm over `axis` is at most `bound`",
     },
 }
 
@@ -101,7 +101,7 @@ SHAPES: dict[str, str] = {
     ' `padding="same"` needs stride 1',
     "conv_transpose2d": "`weight [in, out/groups, kh, kw]`, `bias [out]`; on `[n, c, h, w]`",
     "batchnorm": "`weight`, `bias`, `running_mean`, `running_var`, all `[channels]`; the channels are axis 1",
-    "layernorm": "",
+    "layernorm": "`weight [last]`, `bias [last]`; over the last axis",
     "embedding": "",
     "attention": "",
 }

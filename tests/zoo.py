@@ -42,6 +42,7 @@ EXPRESSIONS = {
         "elu(x * z, alpha=1.7)", "log_softmax(x + z)", "log_softmax(x * z, axis=0)", "hardswish(x + z)",
         "hardsigmoid(x * z)", "var(x + z)", "var(x * z, axis=1)", "any(x > z)", "all(x + z > -6, axis=0)",
         "argmin(x + z, axis=1)", "maxpool1d(stack(x, x * z), 3, stride=2)", "avgpool1d(stack(x, x * z), 2)",
+        "clip_norm(x + z, 2)", "clip_norm(x * z, 1.5, axis=0)",
     ),
     WHOLE: (
         "x + z", "x * z", "relu(x + z)", "x * 0.5 + z", "mean(x * z)", "max(x + z, axis=1)", "argmax(x + z, axis=0)",

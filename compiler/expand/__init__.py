@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from compiler.expand import arithmetic, choice, division, roots, selection, shape, smooth
+from compiler.expand import arithmetic, choice, division, norms, roots, selection, shape, smooth
 from compiler.expand.compare import Bits
 from compiler.expand.context import Expansion, Handler, Warned
 from compiler.expand.emitter import PUBLIC, SHARE, Draft, Emitter, Held, width
@@ -41,6 +41,7 @@ HANDLERS = complete(
     selection.HANDLERS,
     division.HANDLERS,
     roots.HANDLERS,
+    norms.HANDLERS,
     smooth.HANDLERS,
 )
 

@@ -198,6 +198,13 @@ def mean(x: Expansion, value: Value, a: Held) -> Held:
     return _averaged(x, value, a, op.count(a.shape), lambda register: x.e.sum(register, op.axes))
 
 
+def mean_over(x: Expansion, value: Value, a: Held, *axes: int) -> Held:
+    """A mean on the way to `value`, with the axes as 1, at the scale of its product with 1/n."""
+    kept = tuple(1 if axis in axes else n for axis, n in enumerate(a.shape))
+    count = int(np.prod([a.shape[axis] for axis in axes]))
+    return _averaged(x, typed(value, kept, a.range), a, count, lambda register: x.e.sum(register, axes))
+
+
 def _averaged(x: Expansion, value: Value, a: Held, count: int, add_up: Callable[[int], int]) -> Held:
     """The sum of `count` elements over `count`. Where the sum has no room, its elements are multiplied in pieces."""
     average = np.array(1.0 / count)
@@ -215,8 +222,7 @@ def var(x: Expansion, value: Value, a: Held) -> Held:
     op = value.op
     assert isinstance(op, ops.Var)
     count = op.count(a.shape)
-    kept = tuple(1 if axis in op.axes else n for axis, n in enumerate(a.shape))
-    center = _averaged(x, typed(value, kept, a.range), a, count, lambda register: x.e.sum(register, op.axes))
+    center = mean_over(x, value, a, *op.axes)
     reach = Interval(-a.range.width, a.range.width)
     distance = sub(x, typed(value, a.shape, reach), a, center)
     squared = square(x, typed(value, a.shape, reach.square()), distance)

@@ -93,11 +93,19 @@ def rsqrt(x: Expansion, value: Value, b: Held) -> Held:
     return root(x, value, _stored(x, b), "rsqrt", -0.5)
 
 
-def root(x: Expansion, value: Value, b: Logarithmic, function: str, power: float) -> Held:
-    """u^power (2^power)^(e - scale)."""
-    reach = max(2.0 ** (power * e) for e in (b.exponents[0], b.exponents[-1] + 1))
-    level_scale = min(MOST_LEVEL_SCALE, MAX_WIDTH - 2 - 2 * ROOT_SCALE - max(0, ceil(log2(reach))))
-    weights = [round(2.0 ** (power * e + level_scale)) for e in b.exponents]
+def root(
+    x: Expansion,
+    value: Value,
+    b: Logarithmic,
+    function: str,
+    power: float,
+    factor: float = 1.0,
+    fine: int = MOST_LEVEL_SCALE,
+) -> Held:
+    """factor b^power, as u^power times factor 2^(power (e - scale)), which has up to `fine` fraction bits."""
+    reach = factor * max(2.0 ** (power * e) for e in (b.exponents[0], b.exponents[-1] + 1))
+    level_scale = min(fine, MAX_WIDTH - 2 - 2 * ROOT_SCALE - max(0, ceil(log2(reach))))
+    weights = [round(factor * 2.0 ** (power * e + level_scale)) for e in b.exponents]
     level = x.e.open(b.signs.level(weights, level_scale))
     unit = x.e.open(b.looked_up(function, ROOT_SCALE, ROOT_SCALE))
     scale = 2 * ROOT_SCALE + level_scale

@@ -35,6 +35,7 @@ from compiler.ops.elementwise import (
 from compiler.ops.functions import FUNCTIONS, OPERATORS, Function
 from compiler.ops.layers import LAYERS, Layer, LayerParam
 from compiler.ops.linear import Conv2d, MatMul
+from compiler.ops.norms import ClipNorm, LayerNorm
 from compiler.ops.pooling import AvgPool2d, MaxPool2d
 from compiler.ops.reductions import ArgMax, Max, Mean, Min, Sum, Var
 from compiler.ops.selection import OneHot
@@ -52,6 +53,7 @@ __all__ = [
     "AvgPool2d",
     "BroadcastTo",
     "Clip",
+    "ClipNorm",
     "Concat",
     "Conv2d",
     "Div",
@@ -65,6 +67,7 @@ __all__ = [
     "GreaterEqual",
     "HardSwish",
     "Layer",
+    "LayerNorm",
     "LayerParam",
     "LeakyRelu",
     "Less",

@@ -32,6 +32,7 @@ from compiler.ops.elementwise import (
     Where,
 )
 from compiler.ops.linear import MatMul
+from compiler.ops.norms import ClipNorm
 from compiler.ops.pooling import AvgPool2d, MaxPool2d
 from compiler.ops.reductions import ArgMax, Mean, Reduction, Sum, Var
 from compiler.ops.rules import axes_of, axis_of, broadcast, expect_kind, show, typed
@@ -192,6 +193,11 @@ def elu(x: Value, alpha: float = 1) -> Value:
 def hardsigmoid(x: Value) -> Value:
     """min(max(x + 3, 0), 6) / 6."""
     return div(clip(add(x, constant(3)), 0, 6), constant(6))
+
+
+def clip_norm(x: Value, bound: float, axis: Sequence[int] = (-1,)) -> Value:
+    """Scaled down to this L2 norm."""
+    return smooth(ClipNorm(float(bound), axes_of("clip_norm", axis, x.rank)), x)
 
 
 def dropout(x: Value, p: float) -> Value:

@@ -135,13 +135,19 @@ _SUPPORTED = (
     Function("global_avgpool2d", (X,), build.global_avgpool2d),
     # selection
     Function("one_hot", (Parameter("i"), Parameter("n", Takes.WHOLE)), lambda i, n: apply(OneHot(n), i)),
+    # privacy
+    Function(
+        "clip_norm",
+        (X, Parameter("bound", Takes.NUMBER), Parameter("axis", Takes.WHOLES, (-1,), "-1")),
+        build.clip_norm,
+    ),
     # random
     Function("dropout", (X, Parameter("p", Takes.NUMBER)), build.dropout),
 )
 
 # fmt: off
 _LATER = (
-    "sort", "argsort", "topk", "argtopk", "gather", "clip_norm",
+    "sort", "argsort", "topk", "argtopk", "gather",
 )
 # fmt: on
 

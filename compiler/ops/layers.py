@@ -14,6 +14,7 @@ from compiler.graph.interval import Interval
 from compiler.ops import build
 from compiler.ops.activations import Sqrt
 from compiler.ops.linear import Conv2d, MatMul
+from compiler.ops.norms import LayerNorm
 from compiler.ops.rules import show
 from compiler.ops.signatures import MISSING, Parameter, Takes, bind, signature
 
@@ -288,6 +289,26 @@ def _part(word: str, value: Value, beside: Value, declared: Interval | None) -> 
     return replace(value, name=name) if declared is None else declare(value, declared, name)
 
 
+# -- layernorm ---------------------------------------------------------------------------------------------------------
+
+
+def _check_layernorm(config: Config) -> None:
+    if not 0 < config["eps"] < 1:
+        help = "layernorm takes no size: its form is `layernorm(eps=1e-5)`"
+        raise OpError(f"`eps` of layernorm expects a small number above 0, found {config['eps']:g}", help, "eps")
+
+
+def _layernorm_params(config: Config, shape: Shape) -> tuple[LayerParam, ...]:
+    if not shape:
+        raise OpError("layernorm expects at least one axis, found a scalar", arg=0)
+    return LayerParam("weight", (shape[-1],)), LayerParam("bias", (shape[-1],))
+
+
+def _layernorm(config: Config, x: Value, params: Mapping[str, Value], declared: Interval | None) -> Value:
+    normed = build.smooth(LayerNorm(float(config["eps"])), x)
+    return build.add(build.mul(normed, params["weight"]), params["bias"])
+
+
 # -- the table ---------------------------------------------------------------------------------------------------------
 
 
@@ -301,6 +322,7 @@ def _at_least(layer: str, config: Config, **least: int) -> None:
 
 
 BIAS = Parameter("bias", Takes.FLAG, True)
+EPS = (Parameter("eps", Takes.NUMBER, 1e-5, "1e-5"),)
 CONV2D = (
     Parameter("out", Takes.WHOLE, MISSING),
     Parameter("kernel", Takes.PAIR, MISSING),
@@ -335,10 +357,9 @@ _SUPPORTED = (
     Layer("conv1d", CONV1D, _conv1d_params, _conv1d, _check_conv1d),
     Layer("conv_transpose2d", CONV_TRANSPOSE2D, _transposed_params, _conv_transpose2d, _check_transposed),
     Layer("conv2d", CONV2D, _conv2d_params, _conv2d, _check_conv2d),
-    Layer(
-        "batchnorm", (Parameter("eps", Takes.NUMBER, 1e-5, "1e-5"),), _batchnorm_params, _batchnorm, _check_batchnorm
-    ),
+    Layer("layernorm", EPS, _layernorm_params, _layernorm, _check_layernorm),
+    Layer("batchnorm", EPS, _batchnorm_params, _batchnorm, _check_batchnorm),
 )
-_LATER = ("layernorm", "embedding", "attention")
+_LATER = ("embedding", "attention")
 
 LAYERS: dict[str, Layer] = {layer.name: layer for layer in _SUPPORTED} | {name: Layer(name) for name in _LATER}

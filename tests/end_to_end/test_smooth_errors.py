@@ -136,6 +136,89 @@ def test_a_variance_keeps_its_bound(count: int, range_: Range) -> None:
     assert (np.abs(found.results["y"] - right) <= RELATIVE * np.maximum(1, right)).all()
 
 
+def normed(expression: str, x: Array, range_: Range, bits: int, frac: int, head: str = "") -> tuple[Array, list[str]]:
+    """(results, warnings) for rows of numbers."""
+    text = f"{HEAD}precision fixed(bits={bits}, frac={frac})\ninput u : {list(x.shape)} from a in {list(range_)}\n"
+    text += f"input zero : [] from b in [0, 0]\n{head}output y = {expression} to a\n"
+    params = {"l.weight": np.ones(x.shape[-1]), "l.bias": np.zeros(x.shape[-1])} if head else {}
+    program = mpc.compile(text=text)
+    return run_plan(program.plan, {"u": x, "zero": 0.0}, params).results["y"], [str(w) for w in program.warnings]
+
+
+def rows_of(count: int, range_: Range, step: float, seed: int) -> Array:
+    """Equal numbers, one apart by a step, one far, both ends, little and much deviation."""
+    (lo, hi), random = range_, np.random.default_rng(seed)
+    x = random.uniform(lo, hi, (8, count))
+    x[:3] = (lo + hi) / 2
+    x[1, 0] += step
+    x[2, 0] = hi
+    x[3, ::2], x[3, 1::2] = lo, hi
+    x[4:6] = (lo + hi) / 2 + random.normal(size=(2, count)) * [[0.003], [0.1]]
+    return np.clip(np.round(x / step) * step, lo, hi)
+
+
+@pytest.mark.parametrize(
+    ("count", "range_", "eps", "bits", "frac"),
+    [(1, (-4, 4), 1e-5, 64, 16), (2, (-4, 4), 1e-5, 64, 16), (64, (-4, 4), 1e-5, 64, 16), (768, (-2, 2), 1e-5, 64, 16),
+     (64, (0, 100), 1e-3, 64, 16), (64, (-4, 4), 1e-5, 64, 24), (64, (-4, 4), 1e-5, 64, 12),
+     (16, (-4, 4), 1e-3, 32, 10), (16, (-4, 4), 1e-3, 32, 6)],
+)  # fmt: skip
+def test_layernorm_keeps_its_bound(count: int, range_: Range, eps: float, bits: int, frac: int) -> None:
+    _, step = format_of(bits, frac)
+    x = rows_of(count, range_, step, 7)
+    layer = f"layer l = layernorm(eps={eps})\nweights l from b in [0, 1]\n"
+    found, warnings = normed("l(u + zero)", x, range_, bits, frac, layer)
+    right = (x - x.mean(axis=1, keepdims=True)) / np.sqrt(x.var(axis=1, keepdims=True) + eps)
+    bound = np.maximum(RELATIVE * np.maximum(1, np.abs(right)), 2 * step)
+    assert warnings == [] and (np.abs(found - right) <= bound).all()
+
+
+def test_a_wide_layernorm_says_where_it_is_accurate_or_is_refused() -> None:
+    x = rows_of(768, (-50, 50), 2.0**-16, 8)
+    layer = "layer l = layernorm()\nweights l from b in [0, 1]\n"
+    found, (warning,) = normed("l(u + zero)", x, (-50, 50), 64, 16, layer)
+    assert "accurate to 0.000244141 only where the standard deviation is at least 0.015625" in warning
+    clear = x.std(axis=1) >= 0.015625
+    right = (x - x.mean(axis=1, keepdims=True)) / np.sqrt(x.var(axis=1, keepdims=True) + 1e-5)
+    assert clear.sum() >= 5
+    assert (np.abs(found - right) <= RELATIVE * np.maximum(1, np.abs(right)))[clear].all()
+    with pytest.raises(mpc.CompileError, match=r"<text>:8:12: error: layernorm has no room for its accuracy"):
+        normed("l(u + zero)", x, (-1e6, 1e6), 64, 16, layer)
+
+
+@pytest.mark.parametrize(
+    ("count", "range_", "limit", "bits", "frac"),
+    [(8, (-4, 4), 1.0, 64, 16), (100, (-1, 1), 0.5, 64, 16), (100, (-100, 100), 1.0, 64, 16),
+     (4, (0, 1000), 3.0, 64, 16), (1000, (-4, 4), 0.01, 64, 16), (10, (-4, 4), 0.001, 64, 16),
+     (5, (-0.1, 0.1), 1.0, 64, 16), (10, (-4, 4), 1.0, 64, 24), (10, (-4, 4), 1.0, 32, 10),
+     (10, (-8, 8), 0.5, 32, 6), (10, (-8, 8), 3.0, 64, 20)],
+)  # fmt: skip
+def test_clip_norm_keeps_its_bound(count: int, range_: Range, limit: float, bits: int, frac: int) -> None:
+    """Norms of 0, just below and above the limit, and far from it; but for rounding, nothing stays longer than that."""
+    _, step = format_of(bits, frac)
+    x = rows_of(count, range_, step, 9)
+    lengths = np.linalg.norm(x, axis=1, keepdims=True)
+    x[5:7] *= np.minimum(1, np.array([[0.999], [1.001]]) * limit / lengths[5:7])
+    x[7] *= np.minimum(1, 0.1 * limit / lengths[7])
+    x = np.round(x / step) * step
+    found, _ = normed(f"clip_norm(u + zero, {limit})", x, range_, bits, frac)
+    lengths = np.linalg.norm(x, axis=1, keepdims=True)
+    right = x * (limit / np.maximum(lengths, limit))
+    bound = np.maximum(RELATIVE * np.maximum(1, np.abs(right)), 2 * step)
+    assert (np.abs(found - right) <= bound).all()
+    assert (np.linalg.norm(found, axis=1) <= limit * (1 + RELATIVE) + step * math.sqrt(count)).all()
+
+
+@pytest.mark.parametrize(
+    ("range_", "limit", "message"),
+    [((-1e6, 1e6), 1.0, "clip_norm has no room for its accuracy over a range as wide as 2"),
+     ((-4, 4), 1e-6, "clip_norm expects a larger bound, found 1e-06: its square has no digits in this format")],
+)  # fmt: skip
+def test_what_clip_norm_cannot_keep_is_refused(range_: Range, limit: float, message: str) -> None:
+    with pytest.raises(mpc.CompileError, match=f"<text>:6:12: error: {message}"):
+        normed(f"clip_norm(u + zero, {limit})", np.zeros((2, 10)), range_, 64, 16)
+
+
 @pytest.mark.parametrize("count", [1, 2, 7, 64, 65])
 def test_one_hot_of_every_index(count: int) -> None:
     i = np.arange(-3, count + 3)

@@ -10,7 +10,18 @@ import numpy as np
 from tests.fuzz import meaning as m
 from tests.fuzz.boxes import Box, point
 from tests.fuzz.building import Builder, Value
-from tests.fuzz.layers import batchnorm, block, conv1d, conv2d, conv_transpose2d, dense, loop, pool, pool1d
+from tests.fuzz.layers import (
+    batchnorm,
+    block,
+    conv1d,
+    conv2d,
+    conv_transpose2d,
+    dense,
+    layernorm,
+    loop,
+    pool,
+    pool1d,
+)
 
 Call = Callable[[Builder], Value | None]
 
@@ -88,6 +99,19 @@ def elu(b: Builder) -> Value | None:
     alpha = b.pick([1.0, 0.5, 1.6733, 4.0])
     bent = m.monotone(lambda x: np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0.0))))
     return unary(b, f"elu({{0}}, alpha={alpha})", bent)
+
+
+def clip_norm(b: Builder) -> Value | None:
+    """Of numbers in a range that leaves room for their squares."""
+    x = b.operand(lambda value: value.kind == "fixed" and value.shape != ())
+    if x is None:
+        return None
+    axis, bound = b.whole(0, len(x.shape) - 1), b.pick([0.5, 1.0, 3.0])
+
+    def meaning(f: m.Format, box: Box) -> Box:
+        return m.clip_norm(f, m.clip(f, box, -8, 8), bound, axis)
+
+    return b.make(f"clip_norm(clip({{0}}, -8, 8), {bound}, axis={axis})", meaning, x)
 
 
 def clip(b: Builder) -> Value | None:
@@ -326,6 +350,6 @@ CALLS: list[Call] = [
     partial(unary, form="dropout({0}, 0.5)", meaning=m.moved(lambda end: end)),
     partial(binary, sign="minimum", meaning=m.each_end(np.minimum)),
     partial(binary, sign="maximum", meaning=m.each_end(np.maximum)),
-    softmax, argmax, one_hot, clip, leaky_relu, power, root, elu, transpose, reshape, axes, join, pad, index, shape,
-    pool, pool1d, dense, conv1d, conv2d, conv_transpose2d, batchnorm, block, loop,
+    softmax, argmax, one_hot, clip, clip_norm, leaky_relu, power, root, elu, transpose, reshape, axes, join, pad,
+    index, shape, pool, pool1d, dense, conv1d, conv2d, conv_transpose2d, batchnorm, layernorm, block, loop,
 ]  # fmt: skip

@@ -162,6 +162,30 @@ def batchnorm(b: Builder) -> Value | None:
     return _layer(b, "batchnorm()", x, (-1, 1), meaning, key, *params)
 
 
+def layernorm(b: Builder) -> Value | None:
+    """Of numbers in a range that leaves room for their squares; its error is then the weight's, too."""
+    x = b.operand(lambda value: value.kind == "fixed" and value.shape != ())
+    if x is None:
+        return None
+    key, shape = b.name("l"), x.shape[-1:]
+    params = [_parameter(b, f"{key}.{word}", shape, (-1.0, 1.0)) for word in ("weight", "bias")]
+
+    def meaning(f: m.Format, box: Box, weight: Box, bias: Box) -> Box:
+        normed = m.layernorm(f, m.clip(f, box, -4, 4), 1e-3)
+        return m.add(f, m.mul(f, normed, weight), bias)
+
+    before = len(b.lines)
+    name = b.name("v")
+    b.lines.append(f"{name} = clip({x.text}, -4, 4)")
+    clipped = Value(name, x.box, x.owners)
+    made = _layer(b, "layernorm(eps=1e-3)", clipped, (-1, 1), meaning, key, *params)
+    if made is None:
+        del b.lines[before:]
+    else:
+        b.used.add(x)
+    return made
+
+
 # -- blocks and loops --------------------------------------------------------------------------------------------------
 
 

@@ -265,6 +265,25 @@ def variance(f: Format, a: Box, axis: Axes, keepdims: bool) -> Box:
     return smooth(f, np.maximum(middle - moved, 0.0) ** 2, (middle + moved) ** 2)
 
 
+def clip_norm(f: Format, a: Box, bound: float, axis: int) -> Box:
+    a = stored(f, fixed(f, a))
+    middle, moved = (np.linalg.norm(each, axis=axis, keepdims=True) for each in (a.middle, a.radius))
+    factors = [bound / np.maximum(norm, bound) for norm in (middle - moved, middle + moved)]
+    ends = [end * factor for end in (a.lo, a.hi) for factor in factors]
+    return smooth(f, np.minimum.reduce(ends), np.maximum.reduce(ends))
+
+
+def layernorm(f: Format, a: Box, eps: float) -> Box:
+    """Without weight and bias."""
+    a = stored(f, fixed(f, a))
+    lo, hi = (end.mean(axis=-1, keepdims=True) for end in (a.lo, a.hi))
+    deviation = a.middle.std(axis=-1, keepdims=True)
+    moved = np.sqrt((a.radius**2).mean(axis=-1, keepdims=True))
+    roots = [np.sqrt(np.maximum(each, 0.0) ** 2 + eps) for each in (deviation - moved, deviation + moved)]
+    ends = [distance / root for distance in (a.lo - hi, a.hi - lo) for root in roots]
+    return smooth(f, np.minimum.reduce(ends), np.maximum.reduce(ends))
+
+
 def some(f: Format, a: Box, axis: Axes, keepdims: bool) -> Box:
     return Box("bit", *(np.asarray(end.max(axis=axis, keepdims=keepdims)) for end in (a.lo, a.hi)))
 

@@ -223,6 +223,19 @@ def test_conv_transpose2d_adds_a_kernel_for_each_pixel(data: st.DataObject) -> N
     assert found == pytest.approx(expected + b[:, None, None])
 
 
+def test_layernorm_has_mean_0_and_deviation_1() -> None:
+    x, w, b = RANDOM.normal(3, 2, size=(4, 2, 50)), RANDOM.normal(size=50), RANDOM.normal(size=50)
+    found = (applied("layernorm", {"eps": 1e-9}, x, weight=w, bias=b) - b) / w
+    assert found.mean(axis=-1) == pytest.approx(0, abs=1e-9) and found.std(axis=-1) == pytest.approx(1)
+    assert np.abs(np.diff(x, axis=-1) / np.diff(found, axis=-1)).std(axis=-1) == pytest.approx(0, abs=1e-6)
+
+
+def test_clip_norm_scales_down_what_is_longer() -> None:
+    x = np.array([[3.0, 4.0], [0.3, 0.4], [0.0, 0.0], [-6.0, 8.0]])
+    assert call("clip_norm", constant(x), 1.0) == pytest.approx(np.array([[0.6, 0.8], [0.3, 0.4], [0, 0], [-0.6, 0.8]]))
+    assert np.linalg.norm(call("clip_norm", constant(x), 2.5, axis=[0, 1])) == pytest.approx(2.5)
+
+
 @pytest.mark.parametrize(("k", "stride", "padding"), [(1, 1, 0), (2, 2, 1), (3, 2, 1), (3, 1, 0)])
 def test_pooling_along_one_axis(k: int, stride: int, padding: int) -> None:
     x = RANDOM.normal(size=(2, 3, 8)) - 10
