@@ -40,7 +40,7 @@ RUNTIME = {
         "procedure",
         "transport",
     },
-    "deployment": {"errors", "limits", "plan", "roles", "servers", "transport"},
+    "deployment": {"analysis", "errors", "limits", "plan", "plan_file", "roles", "servers", "transport"},
     "sessions": {"analysis", "deployment", "encoding", "errors", "execution", "limits", "plan", "roles"},
 }
 """What each folder of the runtime may import of the runtime."""

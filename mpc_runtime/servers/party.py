@@ -21,25 +21,42 @@ One thread and one loop. Executions are `executions.py`'s, the book of submissio
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ..errors import PeerError
 from ..procedure import Procedure
 from ..transport.messages import Message
 from .executions import Executions
+from .shelf import Shelf
 from .submissions import Key, Submission, Submissions
 
-__all__ = ["Party"]
+__all__ = ["Desk", "Party"]
+
+
+NOTHING = "the run was broken off, and nothing was computed"
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What outlives a session. shelf: where parameters outlive the process, if they do."""
+
+    submissions: Submissions
+    shelf: Shelf | None = None
 
 
 class Party:
     """The party of these executions, on the node of theirs. `serve` returns only by an exception."""
 
-    def __init__(self, executions: Executions) -> None:
+    def __init__(self, executions: Executions, desk: Desk | None = None) -> None:
+        """desk: what clients have left at the same party in an earlier session."""
         self.executions = executions
         self.plan, self.number = executions.plan, executions.number
         self.node, self.peer = executions.node, executions.peer
-        self._submissions = Submissions(self.plan, self.number)
+        desk = desk or Desk(Submissions(self.plan, self.number))
+        self._submissions, self._shelf = desk.submissions, desk.shelf
+        self._current: tuple[Key, ...] = ()
         self._order = sorted(self.plan.procedures, key=lambda p: not p.standing)
         self._standing: dict[str, dict[str, str]] = {}  # procedure -> the ids that it was executed with
 
@@ -53,6 +70,9 @@ class Party:
         stopped.
         """
         self.executions.exchange_secrets()
+        for key in self._submissions.anew(time.perf_counter()):
+            if self.number == 1:
+                self._tell("have", key)
         while True:
             busy = self._take_submissions() | self._take_controls()
             if self.number == 0 and self._begin_next():
@@ -67,6 +87,16 @@ class Party:
             seconds = self._chase() if self.number == 0 else None
             self.node.check("")
             self.node.wait(waiting, listen=True, seconds=seconds)
+
+    def broken_off(self, error: PeerError) -> None:
+        """Tells those whose run was not finished when the session ended that nothing was computed for them. What others
+        have left stays."""
+        body = {"kind": "failed", "peer": error.peer, "op": error.op or self.doing}
+        for key in self._current:
+            submission = self._submissions.finish(key)
+            if submission is not None:
+                self.node.reply(submission.route, key[1], {**body, "message": f"{error}; {NOTHING}"})
+        self._current = ()
 
     # -- what arrives between executions --------------------------------------------------------------------------
 
@@ -90,7 +120,7 @@ class Party:
         if not problem and self._crowded(stage, role):
             many = self._submissions.ahead(stage, role)
             problem = f"{role} has {many} submissions waiting for other roles; wait for their results first"
-        if problem:
+        if problem or (problem := self._put_away(key, message.payload)):
             self.node.refuse(message.route, problem)
             return
         self._submissions.add(key, Submission(message.route, message.payload[0], time.perf_counter()))
@@ -99,6 +129,16 @@ class Party:
         self._replace(stage, role)
         if self.plan.procedure(stage).standing:
             self.node.answer(message.route, {"kind": "held", "id": number})
+
+    def _put_away(self, key: Key, payload: Sequence[memoryview]) -> str:
+        """Keeps parameters beyond this process; why that cannot be, or nothing."""
+        if self._shelf is None or not self.plan.procedure(key[0]).standing:
+            return ""
+        try:
+            self._shelf.put(key, payload[0])
+        except OSError as error:
+            return f"p{self.number} cannot store parameters: {error.strerror}; provide them again later"
+        return ""
 
     def _crowded(self, stage: str, role: str) -> bool:
         """Whether the role has as many submissions here as it may, not counting those whose clients are gone."""
@@ -121,7 +161,9 @@ class Party:
                 self._take_part(body)
                 continue
             key = body["stage"], body["role"], body["id"]
-            if self.number == 0 and kind == "have":
+            if self.number == 0 and kind == "have" and self._submissions.finished(key):
+                self._drop(key, NOTHING)
+            elif self.number == 0 and kind == "have":
                 self._submissions.elsewhere(key, time.perf_counter())
                 self._replace(key[0], key[1])
             elif self.number == 0 and kind == "lost":
@@ -152,6 +194,8 @@ class Party:
         if self.number == 0:
             self._tell("drop", key, why=why)
         submission = self._submissions.drop(key)
+        if self._shelf is not None and self.plan.procedure(key[0]).standing:
+            self._shelf.remove(key)
         if submission is not None and why and self.node.guests.get(submission.route) == key[1]:
             self.node.refuse(submission.route, why)
 
@@ -233,9 +277,10 @@ class Party:
     def _execute(self, procedure: Procedure, index: int, ids: dict[str, str]) -> None:
         keys = {role: (procedure.name, role, number) for role, number in ids.items()}
         submissions = {role: s for role, key in keys.items() if (s := self._submissions.get(key)) is not None}
+        self._current = () if procedure.standing else tuple(keys.values())
         self.executions.execute(procedure, index, ids, submissions)
         if procedure.standing:
             self._standing[procedure.name] = ids  # what was given stays: another role's new parameters join it
-            return
-        for key in keys.values():
-            self._submissions.drop(key)
+        for key in self._current:
+            self._submissions.finish(key)
+        self._current = ()

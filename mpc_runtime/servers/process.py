@@ -24,6 +24,7 @@ from ..limits import TIMEOUT_SECONDS, WAIT_SECONDS, WINDOW_BYTES, check_seconds
 from ..plan import FORMAT, Plan
 from ..plan_file import read
 from ..transport.address import ANY_PORT, clients_of
+from ..transport.door import Door
 from ..transport.identity import KeyPair
 from ..transport.messages import DEALER, PARTY, PARTY_TO_DEALER, Dialect
 from ..transport.node import Hello, Node
@@ -31,10 +32,20 @@ from ..transport.records import MaterialSink, MaterialSource, PeerChannel
 from .dealer import Dealer
 from .executions import Executions
 from .heap import keep_memory, machine_memory
-from .party import Party
+from .party import Desk, Party
 from .submissions import client_quota
 
-__all__ = ["SERVERS", "MachineConfig", "run"]
+__all__ = [
+    "SERVERS",
+    "MachineConfig",
+    "allow_connections",
+    "at_work",
+    "call_others",
+    "end_with_stdin",
+    "opened",
+    "run",
+    "take_leave",
+]
 
 SERVERS = ("p0", "p1", "dealer")
 EXIT_ERROR, EXIT_INTERRUPTED = 1, 130
@@ -51,16 +62,25 @@ class MachineConfig:
 
     name: str
     keys: KeyPair
-    address: str
+    address: Door | str
     server_keys: Mapping[str, str]
     roles: Mapping[str, str]
     timeout: float = TIMEOUT_SECONDS
     window: int = WINDOW_BYTES
     wait: float = WAIT_SECONDS
-    clients: str = ""
+    clients: Door | str = ""
     origin: str = ""
     """Where the address was written, for messages; clients_origin: where the one for clients was."""
     clients_origin: str = ""
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        return tuple(name for name in SERVERS if name != self.name)
+
+    @property
+    def computes(self) -> bool:
+        """Whether it is a party, which has clients."""
+        return self.name != "dealer"
 
 
 def run(
@@ -74,46 +94,67 @@ def run(
     addresses: from the addresses that this server listens at, for servers and (a party) for clients, the addresses of
     all servers for servers. ready: called when all have met.
     """
-    expect_room(plan, machine_memory())
-    keep_memory()
-    _allow_connections()
     check_seconds(timeout=config.timeout, wait=config.wait)
-    others = [name for name in SERVERS if name != config.name]
-    node = Node(Hello(config.name, plan.hash, FORMAT), config.keys, config.timeout)
     server: Party | Dealer | None = None
+    node = opened(plan, config)
     try:
-        machines = {config.server_keys[name]: name for name in others}
-        with _naming(config.origin):
-            node.listen(machines, config.address)
-        if config.name != "dealer":
-            with _naming(config.clients_origin):
-                node.open_to_clients(config.roles, client_quota(plan, int(config.name[1])), config.clients)
-        _stop_between_messages(node)
-        where = addresses(node.address, node.clients_address)
-        for name in others:
-            node.connect(name, where[name], config.server_keys[name], _dialect(config.name, name))
-        node.meet(others, config.wait)
+        call_others(node, config, addresses(node.address, node.clients_address))
+        node.meet(config.others, config.wait)
         ready()
-        if config.name == "dealer":
-            server = Dealer(plan, node, lambda party, wait: MaterialSink(node, party, config.window, wait))
-        else:
-            channel = PeerChannel(node, "p1" if config.name == "p0" else "p0")
-            records = MaterialSource(node, config.window)
-            server = Party(Executions(plan, int(config.name[1]), node, channel, records))
+        server = at_work(plan, config, node)
         server.serve()
-    except PeerError as error:
-        doing = server.doing if server else "the start"
-        node.farewell(error.peer, error.op or doing or "between executions", str(error))
-        raise
-    except KeyboardInterrupt:
-        node.farewell("", "", f"{config.name} was stopped")
-        raise
-    except Exception as error:
-        doing = server.doing if server else "the start"
-        node.farewell("", doing, f"{config.name} failed at {doing}: {type(error).__name__}: {error}")
+    except BaseException as error:
+        take_leave(node, error, server.doing if server else "the start")
         raise
     finally:
         node.close()
+
+
+def opened(plan: Plan, config: MachineConfig) -> Node:
+    """The node of a server, which takes connections. To be called once in a process, before there are threads."""
+    expect_room(plan, machine_memory())
+    keep_memory()
+    allow_connections()
+    node = Node(Hello(config.name, plan.hash, FORMAT), config.keys, config.timeout)
+    try:
+        machines = {config.server_keys[name]: name for name in config.others}
+        with _naming(config.origin):
+            node.listen(machines, config.address)
+        if config.computes:
+            with _naming(config.clients_origin):
+                node.open_to_clients(config.roles, client_quota(plan, int(config.name[1])), config.clients)
+        _stop_between_messages(node)
+    except BaseException:
+        node.close()
+        raise
+    return node
+
+
+def call_others(node: Node, config: MachineConfig, addresses: Mapping[str, str]) -> None:
+    """Begins the links to the other servers, at their addresses for servers."""
+    for name in config.others:
+        node.connect(name, addresses[name], config.server_keys[name], _dialect(config.name, name))
+
+
+def at_work(plan: Plan, config: MachineConfig, node: Node, desk: Desk | None = None) -> Party | Dealer:
+    """What serves on a node that has met the others. desk: what a party's clients have left, if that is to outlive the
+    session."""
+    if not config.computes:
+        return Dealer(plan, node, lambda party, wait: MaterialSink(node, party, config.window, wait))
+    channel = PeerChannel(node, "p1" if config.name == "p0" else "p0")
+    records = MaterialSource(node, config.window)
+    return Party(Executions(plan, int(config.name[1]), node, channel, records), desk)
+
+
+def take_leave(node: Node, error: BaseException, doing: str) -> None:
+    """Tells all who are connected why a server ends."""
+    name = node.hello.name
+    if isinstance(error, PeerError):
+        node.farewell(error.peer, error.op or doing or "between executions", str(error))
+    elif isinstance(error, KeyboardInterrupt):
+        node.farewell("", "", f"{name} was stopped")
+    elif isinstance(error, Exception):
+        node.farewell("", doing, f"{name} failed at {doing}: {type(error).__name__}: {error}")
 
 
 def _dialect(listener: str, speaker: str) -> Dialect:
@@ -140,7 +181,7 @@ def _stop_between_messages(node: Node) -> None:
             signal.signal(number, lambda *_: node.interrupt())
 
 
-def _allow_connections() -> None:
+def allow_connections() -> None:
     """As many open files as the system lets us have, so that silent strangers cannot use them up so soon."""
     if sys.platform != "win32":
         import resource
@@ -174,7 +215,7 @@ def main() -> None:
         line = stdin.readline()
         if not line:
             os._exit(EXIT_ERROR)  # the parent has gone already
-        threading.Thread(target=_end_with_stdin, name="end-with-parent", daemon=True).start()
+        threading.Thread(target=end_with_stdin, name="end-with-parent", daemon=True).start()
         if given["nice"]:
             os.nice(given["nice"])  # after the I/O threads have started, which keep their priority
         return dict(json.loads(line))
@@ -186,7 +227,7 @@ def main() -> None:
         sys.exit(EXIT_ERROR)
 
 
-def _end_with_stdin() -> None:
+def end_with_stdin() -> None:
     """Ends this process as soon as its standard input is closed: its parent has ended."""
     while os.read(0, 4096):
         continue

@@ -8,6 +8,7 @@ the clients and to the other party, and says what time it is.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ AHEAD_BYTES = 256 << 20  # and how much memory they may take, if that allows AHE
 IN_TRANSIT_BYTES = 1 << 20  # of messages that a key may have here before the party looks at them
 ANSWERS_UNREAD = 4  # answers, with their reports, that may wait for a client that does not read
 REPORT_BYTES = 1 << 16
+FINISHED_KNOWN = 1 << 10  # a party that has missed an end learns it when the session begins anew
 BODY_BYTES = 4096  # JSON of a message of a client; hello, submit and withdraw take a few hundred
 
 Key = tuple[str, str, str]
@@ -72,6 +74,7 @@ class Submissions:
         self._sizes = _sizes(plan, number)
         self._held: dict[tuple[str, str], dict[str, Submission]] = {place: {} for place in self._sizes}
         self._lone: dict[Key, float] = {}  # known to be at one party only -> since when
+        self._finished: deque[Key] = deque(maxlen=FINISHED_KNOWN)
 
     def problem(self, key: Key, sizes: Sequence[int]) -> str:
         """Why a submission with payload frames of these sizes cannot be taken; empty when it can."""
@@ -119,6 +122,21 @@ class Submissions:
         stage, role, number = key
         self._lone.pop(key, None)
         return self._held.get((stage, role), {}).pop(number, None)
+
+    def finish(self, key: Key) -> Submission | None:
+        """Forgets a submission that was used, for good or in vain, but for that."""
+        self._finished.append(key)
+        return self.drop(key)
+
+    def finished(self, key: Key) -> bool:
+        """Whether a submission was used."""
+        return key in self._finished
+
+    def anew(self, now: float) -> list[Key]:
+        """A session begins: nothing is known of the other party. The submissions that are here."""
+        here = [(stage, role, number) for (stage, role), held in self._held.items() for number in held]
+        self._lone = dict.fromkeys(here, now)
+        return here
 
     # -- p0 decides -----------------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from typing import Any
 from ..errors import PeerError
 from .address import host_and_port
 from .channel import Buffer
+from .door import preamble
 from .line import Limits, Line, LineClosed, tune
 from .messages import Dialect, Message, encode, read
 
@@ -38,7 +39,8 @@ _IMPOSTOR = "CERTIFICATE_VERIFY_FAILED"
 
 
 class Call:
-    """To the server `name` at `address`, whose key is the one of the context. hello: what we say first."""
+    """To the server `name` at `address`, whose key is the one of the context. hello: what we say first; it names the
+    plan, and with it the route."""
 
     def __init__(
         self,
@@ -55,6 +57,7 @@ class Call:
         self.failure: PeerError | None = None
         self._context = context
         self._hello = encode(hello)
+        self._preamble = preamble(hello["plan"])
         self._dialect = dialect
         self._limits = limits
         self._line: Line | None = None
@@ -155,6 +158,7 @@ class Call:
             return
         if self._connecting.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             raise LineClosed("nobody listens")
+        self._connecting.send(self._preamble)  # the first bytes of a connection always find room
         connection = self._context.wrap_socket(self._connecting, do_handshake_on_connect=False)
         self._connecting, self._line = None, Line(connection, self._limits)
 

@@ -22,10 +22,12 @@ __all__ = [
     "CLIENT",
     "DEALER",
     "HOST",
+    "LOBBY_HOST",
     "PARTY",
     "PARTY_TO_CLIENT",
     "PARTY_TO_DEALER",
     "SEED_BYTES",
+    "VISITOR",
     "Dialect",
     "Kind",
     "Message",
@@ -204,6 +206,23 @@ PARTY_TO_CLIENT: Dialect = {
     "result": _kind({**_ANSWERED, "names": Listed(Text(NAME))}, None),
     "stats": _kind({**_ANSWERED, **_REPORT, "setup": Maybe(Shape(_REPORT))}, None),
 }
+
+VISITOR: Dialect = {
+    "hello": _HELLO,
+    "ping": _BARE,
+    "offer": _kind({"name": Text(NAME)}, None),
+    "fetch": _kind({"name": Text(NAME)}),
+}
+"""Anybody to the lobby of a service."""
+
+LOBBY_HOST: Dialect = {
+    **_ENDINGS,
+    "welcome": _kind({"name": Text(NAME)}),
+    "pong": _BARE,
+    "offered": _kind({"name": Text(NAME)}),
+    "plan": _kind({"name": Text(NAME)}, None),
+}
+"""The lobby of a service to a visitor."""
 
 CALLER: Dialect = {"hello": _HELLO, "ping": _BARE, "failed": _FAILED}
 """A server to another that it calls."""

@@ -29,6 +29,7 @@ from ..errors import PeerError
 from .address import ANY_PORT
 from .call import Call
 from .channel import Buffer, as_bytes
+from .door import Door
 from .front import Front
 from .guests import Quota, Wake
 from .identity import KeyPair, calling_context
@@ -38,9 +39,9 @@ from .messages import CALLER, CLIENT, HOST, SECRET_BYTES, TICKET_BYTES, Dialect,
 from .sealed import NO_EXECUTION
 from .stream import Inlet, Keys, Outlet, StreamEnded
 
-__all__ = ["SERVERS_QUOTA", "Hello", "Node"]
+__all__ = ["PROTOCOL_VERSION", "SERVERS_QUOTA", "Hello", "Node", "new_nonce"]
 
-PROTOCOL_VERSION = 3
+PROTOCOL_VERSION = 4
 STREAM_SECONDS = 10.0  # for a server that has invited us to hear from us
 EARLY_AT_ONCE = 64  # messages of clients that are read in a row before the servers have met
 SERVERS_QUOTA = Quota(Limits(body=1 << 17), connections=8, per_key=2, messages=8)
@@ -130,14 +131,14 @@ class Node:
 
     # -- connecting -----------------------------------------------------------------------------------------------
 
-    def listen(self, machines: Mapping[str, str], address: str = ANY_PORT) -> None:
+    def listen(self, machines: Mapping[str, str], address: Door | str = ANY_PORT) -> None:
         """Takes connections of these servers (public key -> name). See `self.address`."""
         self._machines = frozenset(machines.values())
         args = self.hello.name, address, self.keys, machines
         self._servers = Front(*args, CALLER, SERVERS_QUOTA, self._alarm)
         self.address = self._servers.address
 
-    def open_to_clients(self, roles: Mapping[str, str], quota: Quota, address: str = ANY_PORT) -> None:
+    def open_to_clients(self, roles: Mapping[str, str], quota: Quota, address: Door | str = ANY_PORT) -> None:
         """Takes connections of these roles (public key -> name). See `self.clients_address`."""
         self._early_each = quota.messages
         self._clients = Front(self.hello.name, address, self.keys, roles, CLIENT, quota, self._bell)
@@ -155,9 +156,20 @@ class Node:
 
     def meet(self, machines: Iterable[str], seconds: float) -> None:
         """Waits until these servers have welcomed us and opened their streams to us; `PeerError` after `seconds`."""
+        if missing := self.missing(machines, seconds):
+            where = ", ".join(f"{n} at {self.links[n].address}" for n in missing)
+            raise PeerError(
+                f"no answer from {where} for {seconds:g} s: is it running, and is its key right?", missing[0]
+            )
+
+    def missing(self, machines: Iterable[str], seconds: float) -> list[str]:
+        """Waits so many seconds for these servers to have welcomed us and opened their streams to us; those that have
+        not."""
         names = tuple(machines)
         until = time.monotonic() + seconds
         while missing := [name for name in names if not (self._calling[name].welcomed and name in self._met)]:
+            if time.monotonic() > until:
+                return missing
             self.wait((), listen=True, seconds=0.25)
             for _ in range(EARLY_AT_ONCE):
                 if (message := self._from_clients()) is not None:
@@ -166,11 +178,7 @@ class Node:
             for name in names:
                 self._hear_host(self.links[name])
                 self.links[name].check("the start", drain=name in self._met)
-            if time.monotonic() > until:
-                where = ", ".join(f"{n} at {self.links[n].address}" for n in missing)
-                raise PeerError(
-                    f"no answer from {where} for {seconds:g} s: is it running, and is its key right?", missing[0]
-                )
+        return []
 
     def _keep_early(self, message: Message) -> None:
         """A client's message that came before the servers had met; a role has no more of them than at other times."""
@@ -248,7 +256,8 @@ class Node:
                 nonces = calling.nonce, message.body["session"]
                 calling.keys = Keys.derive(secret, nonces, self.hello.plan_hash, self.hello.name, link.name)
                 calling.since = time.monotonic()
-                link.outlet = Outlet(self.context, link.name, link.address, ticket, calling.keys)
+                way = self.context, link.name, link.address, ticket
+                link.outlet = Outlet(*way, calling.keys, self.hello.plan_hash)
             elif message.kind == "welcome" and calling.keys is not None:
                 if not calling.keys.proves(message.body["proof"]):
                     raise PeerError(f"{link.name} does not have the keys of its own invitation", link.name)
@@ -391,17 +400,33 @@ class Node:
 
     # -- leaving --------------------------------------------------------------------------------------------------
 
+    def part(self, peer: str, op: str, message: str) -> None:
+        """Ends what we have with other servers, after telling them why, as `farewell` does. Clients stay, and what they
+        have said; `connect` and `meet` begin anew, with new invitations and new keys."""
+        self._say_farewell({"kind": "failed", "peer": peer or self.hello.name, "op": op, "message": message})
+        for machine in list(self._invited):
+            self._forget(machine)
+        while self.links:
+            link = self.links.popitem()[1]
+            link.end_streams()
+            self._front().leave(link.call)
+        self._calling.clear()
+        self._met.clear()
+
     def farewell(self, peer: str, op: str, message: str) -> None:
         """Tells all who are connected why this machine ends: who is to blame (itself, if `peer` is empty), and
         where.
         """
         body = {"kind": "failed", "peer": peer or self.hello.name, "op": op, "message": message}
-        for link in self.links.values():
-            with suppress(PeerError):
-                link.say(body)
+        self._say_farewell(body)
         for front in (self._servers, self._clients):
             if front is not None:
                 front.close(body)
+
+    def _say_farewell(self, body: Mapping[str, Any]) -> None:
+        for link in self.links.values():
+            with suppress(PeerError):
+                link.say(body)
 
     def close(self) -> None:
         """Ends all connections; a farewell has a moment to leave. Closing again does nothing."""

@@ -15,6 +15,7 @@ import pytest
 from mpc_runtime.transport import call as call_module
 from mpc_runtime.transport import front as front_module
 from mpc_runtime.transport.call import drive
+from mpc_runtime.transport.door import preamble
 from mpc_runtime.transport.front import PENDING, STREAM_MARK, Front
 from mpc_runtime.transport.identity import KeyPair, hosting_context
 from mpc_runtime.transport.messages import TICKET_BYTES, encode
@@ -343,6 +344,7 @@ def test_a_silent_server_is_given_up_and_only_while_somebody_listens(monkeypatch
 
         def welcome() -> None:
             connection, _ = server.accept()
+            connection.recv(len(preamble("plan")), socket.MSG_WAITALL)
             served.append(context.wrap_socket(connection, server_side=True))
             served[0].sendall(framed(encode({"kind": "welcome", "name": "p0"})))
 

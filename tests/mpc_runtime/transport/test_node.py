@@ -15,6 +15,7 @@ import pytest
 from mpc_runtime.errors import InputError, MaterialError, PeerError
 from mpc_runtime.transport import node as node_module
 from mpc_runtime.transport.address import check_loopback
+from mpc_runtime.transport.door import ROUTE_BYTES
 from mpc_runtime.transport.front import STREAM_MARK
 from mpc_runtime.transport.identity import KeyPair
 from mpc_runtime.transport.messages import PARTY, Message
@@ -301,11 +302,13 @@ def swallowing_streams(target: str) -> str:
     def accept() -> None:
         while True:
             near, _ = server.accept()
+            route = near.recv(1 + ROUTE_BYTES, socket.MSG_WAITALL)
             first = near.recv(1, socket.MSG_PEEK)
             if first == STREAM_MARK:
                 kept.append(near)
                 continue
             far = connected(target)
+            far.sendall(route)
             for source, sink in ((near, far), (far, near)):
                 in_thread(lambda source=source, sink=sink: carry(source, sink))  # type: ignore[misc]
 
