@@ -47,7 +47,7 @@ LOBBY_QUOTA = Quota(
 LOOK_SECONDS = 1.0  # between looks at the data folder
 TICK_SECONDS = 0.2
 STEADY_SECONDS = 30.0  # a process that has run for so long is started again at once
-AGAIN_SECONDS, AGAIN_AT_MOST = 0.5, 8.0
+AGAIN_SECONDS, AGAIN_AT_MOST = 0.5, 4.0
 END_SECONDS = 5.0  # for a process to take leave
 
 
