@@ -12,7 +12,6 @@ from mpc_runtime.plan_file import load
 from mpc_runtime.servers.catalogue import Catalogue
 from mpc_runtime.servers.consent import approve
 from tests.terminal import command, environment, free_port, mpcc
-from tests.waiting import until
 
 NAMES = ("p0", "p1", "dealer")
 

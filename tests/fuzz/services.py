@@ -98,7 +98,7 @@ def _query(
             with mpc.connect(running.cluster, program, role="client", retries=retries) as session:
                 while not over.is_set():
                     _ask(session, values.uniform(-4, 4, (2, 3)), found)
-        except mpc.PeerError:
+        except mpc.PeerError:  # noqa: PERF203
             found.refused += 1
         except Exception as error:
             found.wrong.append(f"{type(error).__name__}: {error}")
