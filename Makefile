@@ -10,6 +10,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 PROGRAMS ?= 20000
 LAUNCHED ?= 500
+FRAMES ?= 1000000
 SEED   ?=
 KERNELS := $(wildcard mpc_runtime/kernels/*.pyx mpc_runtime/kernels/*.px[di] mpc_runtime/kernels/src/*)
 
@@ -18,7 +19,7 @@ KERNELS := $(wildcard mpc_runtime/kernels/*.pyx mpc_runtime/kernels/*.px[di] mpc
 help:
 	@echo "make demo    classify handwritten digits privately: dealer, two parties and two data owners on this machine"
 	@echo "make test    run the tests"
-	@echo "make fuzz    run random programs against their meaning, mutated sources and plans: some 40 minutes; SEED=N repeats a run"
+	@echo "make fuzz    run random programs against their meaning, mutated sources, plans and frames: some 50 minutes; SEED=N repeats a run"
 	@echo "make lint    check style and types"
 	@echo "make bench   measure this machine's kernels and models"
 	@echo "make docs    build the documentation into site/; open site/index.html"
@@ -34,6 +35,7 @@ fuzz: $(VENV)/installed
 	$(BIN)/python -m tests.fuzz --programs $(PROGRAMS) --launched $(LAUNCHED) $(if $(SEED),--seed $(SEED))
 	$(BIN)/python -m tests.fuzz.mutations --sources $(PROGRAMS) $(if $(SEED),--seed $(SEED))
 	$(BIN)/python -m tests.fuzz.plans --plans $(PROGRAMS) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.fuzz.frames --cases $(FRAMES) $(if $(SEED),--seed $(SEED))
 
 lint: $(VENV)/installed-for-development
 	$(BIN)/ruff check .

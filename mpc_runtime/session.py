@@ -36,6 +36,7 @@ from .sessions.progress import Report, shown
 from .sessions.rows import Rows
 from .sessions.turns import Turns, on_a_thread
 from .sessions.variants import Variants
+from .store.report import holds_parameters
 
 __all__ = ["Session", "connect_plan", "launch_plan"]
 
@@ -57,7 +58,7 @@ class Session:
     process cannot use it.
     """
 
-    def __init__(self, connections: Connections) -> None:
+    def __init__(self, connections: Connections, provided: bool = False) -> None:
         deployment = connections.variants.base
         self.plan = deployment.plan
         self._base = deployment
@@ -65,7 +66,7 @@ class Session:
         self._variants = connections.variants
         self._params: dict[str, dict[str, Array]] = {role: {} for role in deployment.given.roles}
         elsewhere = deployment.processes is None  # parameters of a cluster may have been provided by another process
-        self._provided = elsewhere or not deployment.given.tensors("setup")
+        self._provided = provided or elsewhere or not deployment.given.tensors("setup")
         self._edition = 0  # of the parameters
         self._stats = Stats()
         self._runs = 0
@@ -334,14 +335,20 @@ def launch_plan(
     window: int = WINDOW_BYTES,
     seen_by: SeenBy = lambda _, addresses: addresses,
     variant: Variant | None = None,
+    material: str | os.PathLike[str] | None = None,
 ) -> Session:
     """Starts a dealer and both parties as processes on this machine, and a session that plays all roles of the plan.
 
     timeout: seconds that a machine may take to answer (ten times as many while it computes). window: bytes of material
     that the dealer may be ahead of each party. seen_by: as of `Processes`. variant: as `compile` of `Variants`.
-    Raises PeerError when a process does not start.
+    material: the folder of both parties' stores, which are for this plan only; then there is no dealer.
+    Raises PeerError when a process does not start, MaterialError when the stores do not fit.
     """
     turns = Turns()
+    if material is not None:
+        folder = Path(material)
+        stored = launched(plan, prepare, timeout, window, seen_by, turns.check, folder)
+        return Session(Connections(turns, Variants(stored)), holds_parameters(folder, plan))
 
     def start(plan: Plan) -> Deployment:
         return launched(plan, prepare, timeout, window, seen_by, turns.check)

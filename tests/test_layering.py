@@ -28,6 +28,7 @@ RUNTIME = {
     "execution": {"analysis", "gates", "kernels", "plan", "procedure", "registers", "transport"},
     "transport": {"errors"},
     "roles": {"analysis", "encoding", "errors", "execution", "limits", "plan", "transport"},
+    "store": {"analysis", "errors", "execution", "plan", "procedure", "transport"},
     "servers": {
         "analysis",
         "encoding",
@@ -38,15 +39,16 @@ RUNTIME = {
         "plan",
         "plan_file",
         "procedure",
+        "store",
         "transport",
     },
     "deployment": {"analysis", "errors", "limits", "plan", "plan_file", "roles", "servers", "transport"},
-    "sessions": {"analysis", "deployment", "encoding", "errors", "execution", "limits", "plan", "roles"},
+    "sessions": {"analysis", "deployment", "encoding", "errors", "execution", "limits", "plan", "roles", "store"},
 }
 """What each folder of the runtime may import of the runtime."""
 INTERFACES = {"transport.channel"}
 """What folders without sockets may know of the transport: how they are lent channels, sources and sinks."""
-WITHOUT_SOCKETS = ("gates", "analysis", "encoding", "execution")
+WITHOUT_SOCKETS = ("gates", "analysis", "encoding", "execution", "store")
 COMPILER = {
     "graph": set(),
     "ops": {"graph"},

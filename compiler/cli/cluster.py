@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -82,6 +83,14 @@ def _server_options(command: click.decorators.FC) -> click.decorators.FC:
 @click.argument("number", type=click.Choice(["0", "1"]))
 @program_options
 @_server_options
+@click.option(
+    "--material", type=click.Path(path_type=Path), help="The party's stored material: with it, no dealer is needed."
+)
+@click.option(
+    "--low-water",
+    type=click.IntRange(1),
+    help="With --material and a dealer that is running: below so many runs, it deals as many more.",
+)
 def party(
     number: str,
     file: Path,
@@ -92,8 +101,12 @@ def party(
     timeout: float,
     wait: float,
     window: int,
+    material: Path | None,
+    low_water: int | None,
 ) -> None:
-    _serve(f"p{number}", file, dims, network, cluster, key, timeout, wait, window)
+    if low_water is not None and material is None:
+        raise click.UsageError("--low-water is for a party with --material")
+    _serve(f"p{number}", file, dims, network, cluster, key, timeout, wait, window, material, low_water or 0)
 
 
 @click.command(help="Start the dealer. It runs until you stop it or a party is gone.")
@@ -122,6 +135,8 @@ def _serve(
     timeout: float,
     wait: float,
     window: int,
+    material: Path | None = None,
+    low_water: int = 0,
 ) -> None:
     from mpc_runtime.deployment.cluster import key_path, load_cluster, load_key
     from mpc_runtime.servers.process import SERVERS, run
@@ -130,7 +145,10 @@ def _serve(
     machines = load_cluster(cluster)
     keys = load_key(key or key_path(machines.path, name))
     config = machines.machine(name, keys, timeout, window << 20, wait)
-    others = " and ".join(other for other in SERVERS if other != name)
+    if material is not None:
+        config = replace(config, material=str(material), low_water=low_water)
+    alone = config.material and not config.low_water
+    others = " and ".join(each for each in SERVERS if each != name and not (alone and each == "dealer"))
 
     def addresses(own: str, clients: str) -> Mapping[str, str]:
         at = f"{own} (clients: {clients})" if clients else own

@@ -25,6 +25,8 @@ COMMANDS = {
     "deploy": ("services", "offer a plan to the services of a cluster"),
     "approve": ("services", "have a service serve a plan that was offered to it"),
     "fetch": ("services", "fetch and pin a plan that is served"),
+    "deal": ("material", "deal material ahead of time, for parties without a dealer"),
+    "store": ("material", "look at stored material, or change it: status, verify, add, prune, burn"),
     "provide": ("roles", "provide a role's parameters to the parties"),
     "submit": ("roles", "submit a role's inputs and receive its results"),
     "bench": ("bench", "measure this computer's kernels and loopback network"),

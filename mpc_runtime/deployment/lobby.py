@@ -26,10 +26,10 @@ from ..servers.shelf import write_durably
 from ..transport.address import clients_of
 from ..transport.call import GLANCE_SECONDS, Call, drive
 from ..transport.door import LOBBY
+from ..transport.hello import Hello, new_nonce
 from ..transport.identity import KeyPair, calling_context
 from ..transport.line import Limits
 from ..transport.messages import LOBBY_HOST, Message
-from ..transport.node import Hello, new_nonce
 from .cluster import Cluster
 
 __all__ = ["Pins", "fetch", "offer"]

@@ -19,15 +19,15 @@ import numpy as np
 
 from ..encoding.fixed_point import check, encode
 from ..encoding.sharing import rebuild, result_size, split
-from ..errors import InputError, PeerError
+from ..errors import InputError, MaterialError, PeerError
 from ..limits import WAIT_SECONDS
 from ..plan import FORMAT, Feed, Plan, Tensor
 from ..transport.address import clients_of
 from ..transport.call import GLANCE_SECONDS, Call, drive
+from ..transport.hello import Hello, new_nonce
 from ..transport.identity import KeyPair, calling_context
 from ..transport.line import Limits
 from ..transport.messages import PARTY_TO_CLIENT, Message
-from ..transport.node import Hello, new_nonce
 
 __all__ = ["Answer", "Prepare", "RoleClient", "check_tensors", "encode_feeds", "tensors_of"]
 
@@ -239,7 +239,7 @@ class RoleClient:
 
     def _withdraw(self, number: str) -> None:
         for call in self.calls.values():
-            with suppress(PeerError):
+            with suppress(PeerError, MaterialError):
                 call.say({"kind": "withdraw", "stage": self._sent[number][0], "id": number})
 
 

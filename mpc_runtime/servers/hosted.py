@@ -30,8 +30,8 @@ from ..plan_file import load
 from ..transport.door import Handed
 from ..transport.identity import KeyPair
 from ..transport.node import Node
-from .party import Desk, Party
-from .process import EXIT_ERROR, MachineConfig, at_work, call_others, end_with_stdin, opened, take_leave
+from .party import Party
+from .process import EXIT_ERROR, Desk, MachineConfig, at_work, call_others, end_with_stdin, opened, take_leave
 from .shelf import Shelf, shelf_key
 from .submissions import Submission, Submissions
 
@@ -66,7 +66,7 @@ def host(plan: Plan, config: MachineConfig, addresses: Mapping[str, str], desk: 
                 call_others(node, config, addresses)
                 _meet(node, config, tell)
                 tell("is ready")
-                server, pause = at_work(plan, config, node, desk), AGAIN_SECONDS
+                server, pause = at_work(plan, config, node, desk=desk), AGAIN_SECONDS
                 server.serve()
             except PeerError as error:
                 doing = server.doing if server else "the start"

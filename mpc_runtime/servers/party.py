@@ -3,6 +3,7 @@
     role  -> p0, p1   submit (stage, id)        shares of its feeds of a procedure; `withdraw` takes it back
     p1    -> p0       have (submission)         it has arrived here too
     p0    -> dealer   wanted (procedure)        a record that is not dealt ahead: new parameters need fresh masks
+    p0   <-> p1       persisted (n)             with stored material: which records may be used (`supply.py`)
     p0    -> p1       begin (procedure, index, id of each role's submission)
     p0   <-> p1       the openings of the execution
     both  -> roles    result, then stats
@@ -22,40 +23,31 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ..errors import PeerError
 from ..procedure import Procedure
-from ..transport.messages import Message
+from ..transport.messages import MATERIAL, REASON, Message
 from .executions import Executions
-from .shelf import Shelf
 from .submissions import Key, Submission, Submissions
+from .supply import UsedUp
 
-__all__ = ["Desk", "Party"]
+__all__ = ["Party"]
 
 
 NOTHING = "the run was broken off, and nothing was computed"
-
-
-@dataclass(frozen=True)
-class Desk:
-    """What outlives a session. shelf: where parameters outlive the process, if they do."""
-
-    submissions: Submissions
-    shelf: Shelf | None = None
+NOWHERE = 0  # the way back to whoever gave parameters in an earlier session
 
 
 class Party:
     """The party of these executions, on the node of theirs. `serve` returns only by an exception."""
 
-    def __init__(self, executions: Executions, desk: Desk | None = None) -> None:
-        """desk: what clients have left at the same party in an earlier session."""
+    def __init__(self, executions: Executions, submissions: Submissions | None = None) -> None:
+        """submissions: what clients have left at this party in an earlier session."""
         self.executions = executions
         self.plan, self.number = executions.plan, executions.number
         self.node, self.peer = executions.node, executions.peer
-        desk = desk or Desk(Submissions(self.plan, self.number))
-        self._submissions, self._shelf = desk.submissions, desk.shelf
+        self._submissions = submissions or Submissions(self.plan, self.number)
         self._current: tuple[Key, ...] = ()
         self._order = sorted(self.plan.procedures, key=lambda p: not p.standing)
         self._standing: dict[str, dict[str, str]] = {}  # procedure -> the ids that it was executed with
@@ -69,29 +61,38 @@ class Party:
         """Runs until a machine is gone (PeerError), the material does not fit (MaterialError) or the process is
         stopped.
         """
-        self.executions.exchange_secrets()
+        self.executions.begin()
         for key in self._submissions.anew(time.perf_counter()):
             if self.number == 1:
                 self._tell("have", key)
+        self._restore()
         while True:
-            busy = self._take_submissions() | self._take_controls()
+            busy = self._take_submissions() | self._take_controls() | self.executions.supply.receive()
             if self.number == 0 and self._begin_next():
                 continue
             if busy:
                 continue
-            waiting = [self.peer]
-            if self._stands and not self.executions.preprocessed:
-                if self.executions.preprocess():
-                    continue
-                waiting.append("dealer")
+            idle = self._stands and not self.executions.preprocessed
+            if idle and self.executions.preprocess():
+                continue
             seconds = self._chase() if self.number == 0 else None
             self.node.check("")
-            self.node.wait(waiting, listen=True, seconds=seconds)
+            self.node.wait((self.peer, *self.executions.supply.heard(idle)), listen=True, seconds=seconds)
+
+    def _restore(self) -> None:
+        """What roles gave to stay, in sessions before this one, is as if it had arrived now."""
+        for key, payload in self.executions.supply.remembered():
+            if self._submissions.problem(key, [len(payload)]):
+                continue
+            self._submissions.add(key, Submission(NOWHERE, memoryview(payload), time.perf_counter()))
+            if self.number == 1:
+                self._tell("have", key)
+        self._standing = {name: dict(ids) for name, ids in self.executions.supply.standing().items()}
 
     def broken_off(self, error: PeerError) -> None:
         """Tells those whose run was not finished when the session ended that nothing was computed for them. What others
         have left stays."""
-        body = {"kind": "failed", "peer": error.peer, "op": error.op or self.doing}
+        body = {"kind": "failed", "peer": error.peer, "op": error.op or self.doing, "error": ""}
         for key in self._current:
             submission = self._submissions.finish(key)
             if submission is not None:
@@ -120,22 +121,27 @@ class Party:
         if not problem and self._crowded(stage, role):
             many = self._submissions.ahead(stage, role)
             problem = f"{role} has {many} submissions waiting for other roles; wait for their results first"
-        if problem or (problem := self._put_away(key, message.payload)):
+        if problem:
+            self.node.refuse(message.route, problem)
+            return
+        procedure = self.plan.procedure(stage)
+        if procedure.standing and (lacking := self.executions.supply.lacks(procedure)):
+            self.node.refuse(message.route, lacking, MATERIAL)  # what stands goes on
+            return
+        if procedure.standing and (problem := self._put_away(key, message.payload)):
             self.node.refuse(message.route, problem)
             return
         self._submissions.add(key, Submission(message.route, message.payload[0], time.perf_counter()))
         if self.number == 1:
             self._tell("have", key)
         self._replace(stage, role)
-        if self.plan.procedure(stage).standing:
+        if procedure.standing:
             self.node.answer(message.route, {"kind": "held", "id": number})
 
     def _put_away(self, key: Key, payload: Sequence[memoryview]) -> str:
-        """Keeps parameters beyond this process; why that cannot be, or nothing."""
-        if self._shelf is None or not self.plan.procedure(key[0]).standing:
-            return ""
+        """Keeps parameters beyond this process, where that is done; why it cannot be, or nothing."""
         try:
-            self._shelf.put(key, payload[0])
+            self.executions.supply.remember(key, payload[0])
         except OSError as error:
             return f"p{self.number} cannot store parameters: {error.strerror}; provide them again later"
         return ""
@@ -160,11 +166,14 @@ class Party:
             if self.number == 1 and kind == "begin":
                 self._take_part(body)
                 continue
+            if self.executions.supply.hear(message):
+                continue
             key = body["stage"], body["role"], body["id"]
             if self.number == 0 and kind == "have" and self._submissions.finished(key):
                 self._drop(key, NOTHING)
             elif self.number == 0 and kind == "have":
-                self._submissions.elsewhere(key, time.perf_counter())
+                if not self._submissions.elsewhere(key, time.perf_counter()):
+                    raise PeerError(f"{self.peer} has a submission of {key[1]} that it cannot have", self.peer)
                 self._replace(key[0], key[1])
             elif self.number == 0 and kind == "lost":
                 self._lose(key, body["why"])
@@ -172,7 +181,7 @@ class Party:
                 if self._submissions.get(key) is None:
                     self._lose(key, f"p1 got no such submission of {key[1]} in {self.node.timeout:g} s, only p0 did")
             elif self.number == 1 and kind == "drop":
-                self._drop(key, body["why"])
+                self._drop(key, body["why"], body["error"])
             else:
                 raise PeerError(f"{self.peer} sent {kind!r} out of place", self.peer)
         return busy
@@ -185,19 +194,20 @@ class Party:
     def _lose(self, key: Key, why: str = "") -> None:
         """A submission will not be used. p1 says so to p0, which drops it at both, unless it is parameters in use."""
         if self.number == 1:
-            self._tell("lost", key, why=why)
+            self._tell("lost", key, why=why[:REASON])
         elif self._standing.get(key[0], {}).get(key[1]) != key[2]:
             self._drop(key, why)
 
-    def _drop(self, key: Key, why: str = "") -> None:
-        """Forgets a submission; p0 has p1 forget it too. why: what its client is told, if anything."""
+    def _drop(self, key: Key, why: str = "", error: str = "") -> None:
+        """Forgets a submission; p0 has p1 forget it too. why: what its client is told, if anything; error: as of
+        `Node.refuse`."""
         if self.number == 0:
-            self._tell("drop", key, why=why)
+            self._tell("drop", key, why=why[:REASON], error=error)
         submission = self._submissions.drop(key)
-        if self._shelf is not None and self.plan.procedure(key[0]).standing:
-            self._shelf.remove(key)
+        if any(p.standing and p.name == key[0] for p in self.plan.procedures):
+            self.executions.supply.forget(key)
         if submission is not None and why and self.node.guests.get(submission.route) == key[1]:
-            self.node.refuse(submission.route, why)
+            self.node.refuse(submission.route, why, error)
 
     def _replace(self, stage: str, role: str) -> None:
         """p0 drops parameters that newer ones replace."""
@@ -250,16 +260,13 @@ class Party:
             ids = self._submissions.next(procedure.name)
             if procedure.standing:
                 if ids is not None and ids != self._standing.get(procedure.name):
-                    self._begin(procedure, ids)
-                    return True
+                    return self._begin(procedure, ids)
             elif ids is not None and self._stands:
                 keys = [(procedure.name, role, number) for role, number in ids.items()]
                 gone = [key for key in keys if not self._attended(key)]
                 for key in gone:
                     self._drop(key)
-                if not gone:
-                    self._begin(procedure, ids)
-                return True
+                return True if gone else self._begin(procedure, ids)
         return False
 
     def _attended(self, key: Key) -> bool:
@@ -267,12 +274,34 @@ class Party:
         submission = self._submissions.get(key)
         return submission is not None and self.node.reaches(submission.route, key[1])
 
-    def _begin(self, procedure: Procedure, ids: dict[str, str]) -> None:
-        if not procedure.ahead:
-            self.node.say("dealer", {"kind": "wanted", "procedure": procedure.name})
-        index = self.executions.next_index(procedure)
+    def _begin(self, procedure: Procedure, ids: dict[str, str]) -> bool:
+        """Begins a procedure with these submissions; False when there is no record for it, or not yet."""
+        try:
+            index = self.executions.next_index(procedure)
+        except UsedUp as error:
+            return self._do_without(procedure, error)
+        if index is None:
+            return False
         self.node.say(self.peer, {"kind": "begin", "procedure": procedure.name, "index": index, "ids": ids})
         self._execute(procedure, index, ids)
+        return True
+
+    def _do_without(self, procedure: Procedure, error: UsedUp) -> bool:
+        """There is no record: parameters are opened anew under the masks of other records, or all who wait are told.
+        False when nobody was."""
+        if error.renewable:
+            self._standing.clear()
+            return True
+        waiting = [
+            (p.name, role, number)
+            for p in self.plan.procedures
+            if not p.standing
+            for role in self._submissions.roles[p.name]
+            for number in self._submissions.waiting(p.name, role)
+        ]
+        for key in waiting:
+            self._drop(key, str(error), MATERIAL)
+        return bool(waiting)
 
     def _execute(self, procedure: Procedure, index: int, ids: dict[str, str]) -> None:
         keys = {role: (procedure.name, role, number) for role, number in ids.items()}

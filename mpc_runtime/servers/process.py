@@ -15,30 +15,35 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ..analysis.verify import expect_room
-from ..errors import Error, InputError, PeerError
+from ..errors import Error, InputError, MaterialError, PeerError
 from ..limits import TIMEOUT_SECONDS, WAIT_SECONDS, WINDOW_BYTES, check_seconds
 from ..plan import FORMAT, Plan
 from ..plan_file import read
+from ..store.store import Store
 from ..transport.address import ANY_PORT, clients_of
 from ..transport.door import Door
+from ..transport.hello import Hello
 from ..transport.identity import KeyPair
-from ..transport.messages import DEALER, PARTY, PARTY_TO_DEALER, Dialect
-from ..transport.node import Hello, Node
+from ..transport.messages import DEALER, MATERIAL, PARTY, PARTY_TO_DEALER, Dialect
+from ..transport.node import Node
 from ..transport.records import MaterialSink, MaterialSource, PeerChannel
 from .dealer import Dealer
 from .executions import Executions
 from .heap import keep_memory, machine_memory
-from .party import Desk, Party
-from .submissions import client_quota
+from .party import Party
+from .refill import Refill
+from .shelf import Shelf
+from .submissions import Submissions, client_quota
+from .supply import DealerSupply, StoreSupply, Supply
 
 __all__ = [
     "SERVERS",
+    "Desk",
     "MachineConfig",
-    "allow_connections",
     "at_work",
     "call_others",
     "end_with_stdin",
@@ -72,10 +77,16 @@ class MachineConfig:
     origin: str = ""
     """Where the address was written, for messages; clients_origin: where the one for clients was."""
     clients_origin: str = ""
+    material: str = ""
+    """The folder with a party's stored material; then no dealer is needed."""
+    low_water: int = 0
+    """With stored material: below so many runs, a dealer that is online deals as many more. 0: there is none."""
 
     @property
     def others(self) -> tuple[str, ...]:
-        return tuple(name for name in SERVERS if name != self.name)
+        """Those that it meets."""
+        alone = self.material and not self.low_water
+        return tuple(name for name in SERVERS if name != self.name and not (alone and name == "dealer"))
 
     @property
     def computes(self) -> bool:
@@ -95,26 +106,28 @@ def run(
     all servers for servers. ready: called when all have met.
     """
     check_seconds(timeout=config.timeout, wait=config.wait)
+    store = Store(config.material, plan, int(config.name[1])) if config.material else None
     server: Party | Dealer | None = None
     node = opened(plan, config)
     try:
         call_others(node, config, addresses(node.address, node.clients_address))
         node.meet(config.others, config.wait)
         ready()
-        server = at_work(plan, config, node)
+        server = at_work(plan, config, node, store)
         server.serve()
     except BaseException as error:
         take_leave(node, error, server.doing if server else "the start")
         raise
     finally:
         node.close()
+        if store is not None:
+            store.close()
 
 
 def opened(plan: Plan, config: MachineConfig) -> Node:
     """The node of a server, which takes connections. To be called once in a process, before there are threads."""
     expect_room(plan, machine_memory())
     keep_memory()
-    allow_connections()
     node = Node(Hello(config.name, plan.hash, FORMAT), config.keys, config.timeout)
     try:
         machines = {config.server_keys[name]: name for name in config.others}
@@ -136,14 +149,36 @@ def call_others(node: Node, config: MachineConfig, addresses: Mapping[str, str])
         node.connect(name, addresses[name], config.server_keys[name], _dialect(config.name, name))
 
 
-def at_work(plan: Plan, config: MachineConfig, node: Node, desk: Desk | None = None) -> Party | Dealer:
-    """What serves on a node that has met the others. desk: what a party's clients have left, if that is to outlive the
-    session."""
+@dataclass(frozen=True)
+class Desk:
+    """What outlives the sessions of a party: what clients have left, and where parameters outlive the process."""
+
+    submissions: Submissions
+    shelf: Shelf
+
+
+def at_work(
+    plan: Plan, config: MachineConfig, node: Node, store: Store | None = None, desk: Desk | None = None
+) -> Party | Dealer:
+    """What serves on a node that has met the others."""
     if not config.computes:
         return Dealer(plan, node, lambda party, wait: MaterialSink(node, party, config.window, wait))
     channel = PeerChannel(node, "p1" if config.name == "p0" else "p0")
-    records = MaterialSource(node, config.window)
-    return Party(Executions(plan, int(config.name[1]), node, channel, records), desk)
+    supply = _supply(plan, config, node, store, desk.shelf if desk else None)
+    executions = Executions(plan, int(config.name[1]), node, channel, supply)
+    return Party(executions, desk.submissions if desk else None)
+
+
+def _supply(plan: Plan, config: MachineConfig, node: Node, store: Store | None, shelf: Shelf | None) -> Supply:
+    number = int(config.name[1])
+    if store is not None and config.low_water:
+        node.optional.add("dealer")
+        return StoreSupply(
+            plan, number, node, store, Refill(plan, number, node, store, config.low_water, config.window)
+        )
+    if store is not None:
+        return StoreSupply(plan, number, node, store)
+    return DealerSupply(plan, node, MaterialSource(node, config.window), shelf)
 
 
 def take_leave(node: Node, error: BaseException, doing: str) -> None:
@@ -151,6 +186,8 @@ def take_leave(node: Node, error: BaseException, doing: str) -> None:
     name = node.hello.name
     if isinstance(error, PeerError):
         node.farewell(error.peer, error.op or doing or "between executions", str(error))
+    elif isinstance(error, MaterialError):
+        node.farewell("", doing, f"{name}: {error}", MATERIAL)
     elif isinstance(error, KeyboardInterrupt):
         node.farewell("", "", f"{name} was stopped")
     elif isinstance(error, Exception):
@@ -181,16 +218,6 @@ def _stop_between_messages(node: Node) -> None:
             signal.signal(number, lambda *_: node.interrupt())
 
 
-def allow_connections() -> None:
-    """As many open files as the system lets us have, so that silent strangers cannot use them up so soon."""
-    if sys.platform != "win32":
-        import resource
-
-        with suppress(OSError, ValueError):
-            most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
 def main() -> None:
     """The launched process: configuration, plan and addresses on standard input, the addresses bound on standard
     output.
@@ -208,6 +235,7 @@ def main() -> None:
         timeout=given["timeout"],
         window=given["window"],
         wait=given["timeout"],
+        material=given["material"],
     )
 
     def addresses(own: str, clients: str) -> Mapping[str, str]:

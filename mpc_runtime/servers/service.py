@@ -28,13 +28,13 @@ from ..plan import FORMAT
 from ..transport.door import LOBBY, Handed
 from ..transport.front import Front
 from ..transport.guests import Quota, Wake
+from ..transport.hello import PROTOCOL_VERSION
 from ..transport.line import Limits
 from ..transport.messages import VISITOR, Message
-from ..transport.node import PROTOCOL_VERSION
 from .catalogue import Catalogue
 from .heap import environment
 from .hosted import Hosting, Teller
-from .process import MachineConfig, allow_connections
+from .process import MachineConfig
 from .reception import Reception
 
 __all__ = ["PLAN_BYTES", "Service"]
@@ -83,7 +83,6 @@ class Service:
         self._stopping = False
         self._receptions: dict[str, Reception] = {}
         self._lobbies: list[Front] = []
-        allow_connections()
         try:
             self._open("servers", self.config.address)
             if self.config.computes:

@@ -106,12 +106,18 @@ class Submissions:
         self._held[stage, role][number] = submission
         self._met(key, submission.arrived)
 
-    def elsewhere(self, key: Key, now: float) -> None:
-        """A submission has arrived at the other party."""
+    def elsewhere(self, key: Key, now: float) -> bool:
+        """A submission has arrived at the other party. False if that cannot be: the plan has no such stage or role, or
+        the role has more of them there than it may."""
+        if key[:2] not in self._held:
+            return False
         here = self.get(key)
         if here is not None:
             here.arrived = now
+        elif sum(lone[:2] == key[:2] and self.get(lone) is None for lone in self._lone) >= AHEAD_AT_MOST:
+            return False
         self._met(key, now)
+        return True
 
     def _met(self, key: Key, now: float) -> None:
         if self._lone.pop(key, None) is None:

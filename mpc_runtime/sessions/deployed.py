@@ -25,6 +25,7 @@ from ..limits import check_seconds
 from ..plan import Plan
 from ..roles.client import Answer, Prepare, RoleClient
 from ..roles.inputs import ByRole, Given
+from ..store.report import check_stores
 
 __all__ = ["Computed", "Deployment", "Submitted", "launched", "linked"]
 
@@ -166,15 +167,25 @@ class Deployment:
 
 
 def launched(
-    plan: Plan, prepare: Prepare, timeout: float, window: int, seen_by: SeenBy, alive: Callable[[], None]
+    plan: Plan,
+    prepare: Prepare,
+    timeout: float,
+    window: int,
+    seen_by: SeenBy,
+    alive: Callable[[], None],
+    material: Path | None = None,
 ) -> Deployment:
     """Starts a dealer and both parties as processes on this machine, and connects all roles of the plan.
 
-    alive: called while waiting, then and later; may raise why that is in vain. The rest is as of `launch_plan`.
+    material: the folder with both parties' stores, with which no dealer is started; MaterialError when they do not fit
+    the plan. alive: called while waiting, then and later; may raise why that is in vain. The rest is as of
+    `launch_plan`.
     """
     check_seconds(timeout=timeout)
+    if material is not None:
+        check_stores(material, plan)
     with ExitStack() as on_failure:
-        processes = Processes(plan, plan.roles, timeout, window, seen_by)
+        processes = Processes(plan, plan.roles, timeout, window, seen_by, material)
         on_failure.callback(processes.close)
 
         def well() -> None:

@@ -189,7 +189,7 @@ def free_memory() -> float:
 def _outside() -> int:
     """How many frames above the caller's the code lies that called the package."""
     frame, levels = sys._getframe(1), 1
-    package = str(Path(__file__).parent)
+    package = str(Path(__file__).parents[1])
     while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
         frame, levels = frame.f_back, levels + 1
     return levels

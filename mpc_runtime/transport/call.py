@@ -8,6 +8,7 @@ answers no `ping`; both are noticed within `DEATH_SECONDS` while somebody drives
 
 from __future__ import annotations
 
+import math
 import select
 import socket
 import ssl
@@ -17,12 +18,12 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from ..errors import PeerError
+from ..errors import MaterialError, PeerError
 from .address import host_and_port
 from .channel import Buffer
 from .door import preamble
 from .line import Limits, Line, LineClosed, tune
-from .messages import Dialect, Message, encode, read
+from .messages import MATERIAL, Dialect, Message, encode, read
 
 __all__ = ["DEATH_SECONDS", "GLANCE_SECONDS", "Call", "drive", "relayed"]
 
@@ -54,7 +55,7 @@ class Call:
         self.name = name
         self.address = address
         self.welcomed = False
-        self.failure: PeerError | None = None
+        self.failure: PeerError | MaterialError | None = None
         self._context = context
         self._hello = encode(hello)
         self._preamble = preamble(hello["plan"])
@@ -71,8 +72,7 @@ class Call:
 
     def say(self, body: Mapping[str, Any], *payload: Buffer) -> None:
         """Sends what fits now; the rest leaves when the call is driven. PeerError when the call has ended."""
-        if self.failure is not None:
-            raise PeerError(str(self.failure), self.failure.peer, self.failure.op)
+        self.check("")
         if self._line is None:
             raise PeerError(f"{self.name} is gone: nothing can be sent to {self.address}", self.name)
         try:
@@ -87,6 +87,8 @@ class Call:
 
     def check(self, at: object) -> None:
         """Raises PeerError if something has happened to the server at the other end."""
+        if isinstance(self.failure, MaterialError):
+            raise MaterialError(str(self.failure))
         if self.failure is not None:
             where = f" (at {at})" if str(at) and not self.failure.op else ""
             raise PeerError(f"{self.failure}{where}", self.failure.peer, self.failure.op or str(at))
@@ -107,6 +109,11 @@ class Call:
     def writes(self) -> bool:
         """Whether there is something to be sent, or the connection is still being made."""
         return self._connecting is not None or (self._line is not None and self._line.queued > 0)
+
+    @property
+    def idle_until(self) -> float:
+        """When there is something to do though nothing arrives."""
+        return self._due if self.fileno() < 0 and self.failure is None else math.inf
 
     def step(self) -> None:
         """Goes on with whatever is to be done now."""
@@ -175,7 +182,7 @@ class Call:
             self._heard = time.monotonic()
             message = read(self.name, 0, parts, self._dialect, self._limits.body)
             if message.kind == "refused":
-                self.failure = PeerError(message.body["message"], self.name)
+                self.failure = refusal(self.name, message.body)
             elif message.kind == "failed":
                 self.failure = relayed(self.name, message.body)
             elif message.kind != "pong":
@@ -213,8 +220,16 @@ class Call:
         self._tries = min(self._tries + 1, 10)
 
 
-def relayed(reporter: str, body: Mapping[str, Any]) -> PeerError:
+def refusal(server: str, body: Mapping[str, Any]) -> PeerError | MaterialError:
+    """Why a server takes nothing more from us."""
+    text = body["message"]
+    return MaterialError(f"{server}: {text}") if body.get("error") == MATERIAL else PeerError(text, server)
+
+
+def relayed(reporter: str, body: Mapping[str, Any]) -> PeerError | MaterialError:
     """The error with which another machine ended; it keeps naming the machine at fault."""
+    if body.get("error") == MATERIAL:
+        return MaterialError(body["message"])
     peer, op, text = body["peer"] or reporter, body["op"], body["message"]
     return PeerError(text if peer == reporter else f"{text} [reported by {reporter}]", peer, op)
 
@@ -222,6 +237,7 @@ def relayed(reporter: str, body: Mapping[str, Any]) -> PeerError:
 def drive(calls: Iterable[Call], seconds: float) -> None:
     """Waits up to so many seconds until something can be done for one of the calls, and does it for all."""
     calls = list(calls)
+    seconds = max(0.0, min(seconds, min(call.idle_until for call in calls) - time.monotonic()))
     poller = select.poll()
     for call in calls:
         if (number := call.fileno()) >= 0:

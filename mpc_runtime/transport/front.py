@@ -82,6 +82,7 @@ class Front:
         self._tokens, self._counted = ACCEPTS_AT_ONCE, time.monotonic()
         self._last_route = 0
         self._closing = False
+        self._fault: Exception | None = None
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._wake, selectors.EVENT_READ)
         self._selector.register(self._door, selectors.EVENT_READ)
@@ -93,6 +94,8 @@ class Front:
 
     def receive(self) -> Message | None:
         """The next message that has arrived; from then on there is room for others."""
+        if self._fault is not None:
+            raise RuntimeError("a front has ended") from self._fault
         if not self._arrived:
             return None
         guest, message, nbytes = self._arrived.popleft()
@@ -114,9 +117,9 @@ class Front:
             self._wake.set()
         return True
 
-    def refuse(self, route: int, message: str) -> None:
-        """Says no, and takes nothing more from this connection."""
-        self.answer(route, {"kind": "refused", "message": message})
+    def refuse(self, route: int, message: str, error: str = "") -> None:
+        """Says no, and takes nothing more from this connection. error: MATERIAL, if it is that."""
+        self.answer(route, {"kind": "refused", "message": message, "error": error})
         if (guest := self._guests.get(route)) is not None:
             guest.until = time.monotonic() + DRAIN_SECONDS
             guest.leaving = True
@@ -171,6 +174,14 @@ class Front:
     # -- the thread -----------------------------------------------------------------------------------------------
 
     def _serve(self) -> None:
+        try:
+            self._attend_all()
+        except Exception as error:  # a fault of ours: a front that is deaf must not look like a quiet one
+            self._fault = error
+            self._bell.set()
+        self._end()
+
+    def _attend_all(self) -> None:
         while not self._closing:
             idle = self._accepting and not self._calls and not self._clocks
             for key, _ in self._selector.select(None if idle else TICK_SECONDS):
@@ -189,7 +200,6 @@ class Front:
                 self._review(guest)
             self._stalled = any(guest.line is not None and guest.line.stalled for guest in guests)
             self._resume_accepting()
-        self._end()
 
     @property
     def _clocks(self) -> bool:

@@ -21,11 +21,15 @@ __all__ = [
     "CALLER",
     "CLIENT",
     "DEALER",
+    "DEALINGS",
     "HOST",
     "LOBBY_HOST",
+    "MATERIAL",
     "PARTY",
     "PARTY_TO_CLIENT",
     "PARTY_TO_DEALER",
+    "REASON",
+    "RUNS",
     "SEED_BYTES",
     "VISITOR",
     "Dialect",
@@ -40,6 +44,11 @@ BODY_BYTES = 1 << 20
 NAME = 256  # characters of a role, a stage, a result; the language's own limit is lower
 ID = 64  # characters of a submission's number; clients of ours use 32
 WORDS = 1 << 16  # characters of an error's text
+REASON = 1 << 10  # and of why a submission is not used
+ID_DIGITS = 32  # of a store, or of a dealing: 16 bytes
+DEALINGS = 1 << 10  # of a store, the last ones
+RUNS = 1 << 20  # of a dealing
+MATERIAL = "material"  # the `error` of an ending that is a MaterialError for whoever hears it
 COUNT = 1 << 48  # bytes and indices: what no session reaches
 MANY = 1 << 12  # roles or results of a plan
 SEED_BYTES = 16
@@ -99,6 +108,12 @@ class Seconds:
 
 
 @dataclass(frozen=True)
+class Flag:
+    def problem(self, value: object) -> str:
+        return "" if isinstance(value, bool) else "expected true or false"
+
+
+@dataclass(frozen=True)
 class Maybe:
     """One of these or nothing (null)."""
 
@@ -135,19 +150,21 @@ class Mapped:
 
 @dataclass(frozen=True)
 class Shape:
-    """An object with these fields, all of them; others only if it is `open`."""
+    """An object with these fields, all of them but the `optional` ones; others only if it is `open`."""
 
     fields: Mapping[str, Field]
     open: bool = False
+    optional: frozenset[str] = frozenset()
 
     def problem(self, value: object) -> str:
         if not isinstance(value, dict):
             return "expected an object"
-        if missing := self.fields.keys() - value.keys():
+        if missing := self.fields.keys() - value.keys() - self.optional:
             return f"{min(missing)} is missing"
         if not self.open and (unknown := value.keys() - self.fields.keys()):
             return f"{min(unknown)[:NAME]!r} is not known"
-        return next((f"{k}: {found}" for k, field in self.fields.items() if (found := field.problem(value[k]))), "")
+        known = ((k, field) for k, field in self.fields.items() if k in value)
+        return next((f"{k}: {found}" for k, field in known if (found := field.problem(value[k]))), "")
 
 
 @dataclass(frozen=True)
@@ -158,8 +175,14 @@ class Kind:
     payload: tuple[int, ...] | None = ()
 
 
-def _kind(fields: Mapping[str, Field], payload: tuple[int, ...] | None = (), *, open: bool = False) -> Kind:
-    return Kind(Shape({"kind": Text(NAME), **fields}, open), payload)
+def _kind(
+    fields: Mapping[str, Field],
+    payload: tuple[int, ...] | None = (),
+    *,
+    open: bool = False,
+    optional: frozenset[str] = frozenset(),
+) -> Kind:
+    return Kind(Shape({"kind": Text(NAME), **fields}, open, optional), payload)
 
 
 Dialect = Mapping[str, Kind]
@@ -185,8 +208,22 @@ _HELLO = _kind(
     },
     open=True,  # a machine of another version has other fields; it is told which version we have
 )
-_FAILED = _kind({"peer": Text(NAME), "op": Text(WORDS), "message": Text(WORDS)})
-_ENDINGS: Dialect = {"failed": _FAILED, "refused": _kind({"message": Text(WORDS)})}
+_ERROR = frozenset({"error"})
+_FAILED = _kind({"peer": Text(NAME), "op": Text(WORDS), "message": Text(WORDS), "error": Text(NAME)}, optional=_ERROR)
+_REFUSED = _kind({"message": Text(WORDS), "error": Text(NAME)}, optional=_ERROR)
+_ENDINGS: Dialect = {"failed": _FAILED, "refused": _REFUSED}
+_OFFER = Shape(
+    {
+        "store": Digits(ID_DIGITS),
+        "number": Whole(),
+        "dealings": Listed(Digits(ID_DIGITS), DEALINGS),
+        "refill": Flag(),
+        "next": Whole(),
+        "confirmed": Whole(),
+        "standing": Mapped(Text(NAME), Shape({"record": Whole(), "ids": Mapped(Text(NAME), _NUMBER)})),
+    }
+)
+"""What a party says of its stored material."""
 _BARE = _kind({})
 
 CLIENT: Dialect = {
@@ -237,11 +274,13 @@ HOST: Dialect = {
 
 PARTY: Dialect = {
     "failed": _FAILED,
-    "contribution": _kind({}, (SEED_BYTES,)),
+    "contribution": _kind({"offer": _OFFER}, (SEED_BYTES,), optional=frozenset({"offer"})),
+    "persisted": _kind({"next": Whole()}),
+    "added": _kind({"dealing": Digits(ID_DIGITS)}),
     "have": _kind(_SUBMISSION),
     "seek": _kind(_SUBMISSION),
-    "lost": _kind({**_SUBMISSION, "why": Text(WORDS)}),
-    "drop": _kind({**_SUBMISSION, "why": Text(WORDS)}),
+    "lost": _kind({**_SUBMISSION, "why": Text(REASON)}),
+    "drop": _kind({**_SUBMISSION, "why": Text(REASON), "error": Text(NAME)}),
     "begin": _kind({"procedure": Text(NAME), "index": Whole(), "ids": Mapped(Text(NAME), _NUMBER)}),
 }
 """A party to the other, on their stream."""
@@ -249,6 +288,7 @@ PARTY: Dialect = {
 DEALER: Dialect = {
     "failed": _FAILED,
     "seed": _kind({}, (SEED_BYTES,)),
+    "dealing": _kind({"dealing": Digits(ID_DIGITS), "runs": Whole(1, RUNS)}, (SEED_BYTES,)),
     "record": _kind({"procedure": Text(NAME), "index": Whole()}),
     "dealt": _kind({"seconds": Seconds(), "bytes": Whole()}),
 }
@@ -258,6 +298,7 @@ PARTY_TO_DEALER: Dialect = {
     "failed": _FAILED,
     "credit": _kind({"bytes": Whole(), "used": Maybe(Whole(least=-1))}),
     "wanted": _kind({"procedure": Text(NAME)}),
+    "refill": _kind({"runs": Whole(1, RUNS)}),
 }
 """A party to the dealer, on their stream."""
 
@@ -295,7 +336,7 @@ def read(sender: str, route: int, parts: Sequence[memoryview], dialect: Dialect,
             raise ValueError(f"{kind}: {problem}")
         sizes = tuple(part.nbytes for part in parts[1:])
         if known.payload is not None and sizes != known.payload:
-            raise ValueError(f"{kind}: expected a payload of {_listed(known.payload)} bytes, found {_listed(sizes)}")
+            raise ValueError(f"{kind}: expected a payload of {_listed(known.payload)}, found {_listed(sizes)}")
     except (ValueError, RecursionError) as error:
         raise PeerError(f"{sender} sent a control message that cannot be read: {str(error)[:NAME]}", sender) from None
     return Message(sender, route, body, parts[1:])
@@ -315,4 +356,5 @@ def _refuse_constant(name: str) -> None:
 
 
 def _listed(sizes: Sequence[int]) -> str:
-    return "no" if not sizes else " and ".join(map(str, sizes[:4])) + (" and more" if len(sizes) > 4 else "")
+    listed = " and ".join(map(str, sizes[:4])) or "no"
+    return f"{listed}{' and more' if len(sizes) > 4 else ''} bytes"

@@ -16,22 +16,24 @@ from __future__ import annotations
 
 import os
 import select
+import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import zmq
 
-from ..errors import PeerError
+from ..errors import MaterialError, PeerError
 from .address import ANY_PORT
 from .call import Call
 from .channel import Buffer, as_bytes
 from .door import Door
 from .front import Front
 from .guests import Quota, Wake
+from .hello import Hello, new_nonce
 from .identity import KeyPair, calling_context
 from .line import Limits
 from .link import Item, Link
@@ -39,46 +41,11 @@ from .messages import CALLER, CLIENT, HOST, SECRET_BYTES, TICKET_BYTES, Dialect,
 from .sealed import NO_EXECUTION
 from .stream import Inlet, Keys, Outlet, StreamEnded
 
-__all__ = ["PROTOCOL_VERSION", "SERVERS_QUOTA", "Hello", "Node", "new_nonce"]
+__all__ = ["SERVERS_QUOTA", "Node"]
 
-PROTOCOL_VERSION = 4
 STREAM_SECONDS = 10.0  # for a server that has invited us to hear from us
 EARLY_AT_ONCE = 64  # messages of clients that are read in a row before the servers have met
 SERVERS_QUOTA = Quota(Limits(body=1 << 17), connections=8, per_key=2, messages=8)
-
-
-@dataclass(frozen=True)
-class Hello:
-    """What both ends of a connection must have in common, and the name of the one who says it."""
-
-    name: str
-    plan_hash: str
-    plan_format: int
-
-    def refusal(self, other: Mapping[str, Any]) -> str:
-        """Why a hello from another machine cannot be accepted; empty when it can."""
-        for what, mine, theirs in (
-            ("protocol version", PROTOCOL_VERSION, other["version"]),
-            ("plan format", self.plan_format, other["format"]),
-            ("plan", self.plan_hash, other["plan"]),
-        ):
-            if mine != theirs:
-                return f"{self.name} has {what} {mine}, {other['name']} has {theirs}; start both from the same plan"
-        return ""
-
-    def body(self, nonce: str) -> dict[str, Any]:
-        return {
-            "kind": "hello",
-            "name": self.name,
-            "version": PROTOCOL_VERSION,
-            "format": self.plan_format,
-            "plan": self.plan_hash,
-            "nonce": nonce,
-        }
-
-
-def new_nonce() -> str:
-    return os.urandom(SECRET_BYTES).hex()
 
 
 @dataclass
@@ -116,6 +83,8 @@ class Node:
     clients_address: str = ""
     ahead: int = 0
     """Bytes that are read of a stream before they are asked for."""
+    optional: set[str] = field(default_factory=set)
+    """Servers without which this machine goes on: the link to one that is gone is not in `links` any more."""
 
     def __post_init__(self) -> None:
         self._alarm, self._bell = Wake(), Wake()
@@ -127,6 +96,7 @@ class Node:
         self._invited: dict[str, _Invited] = {}
         self._calling: dict[str, _Calling] = {}
         self._met: set[str] = set()
+        self._left: list[Link] = []  # to servers without which we went on
         self._sending = self._stopped = False
 
     # -- connecting -----------------------------------------------------------------------------------------------
@@ -306,10 +276,10 @@ class Node:
         self.guests.pop(route, None)
         return False
 
-    def refuse(self, route: int, message: str) -> None:
-        """Says no to a client, and ends its connection."""
+    def refuse(self, route: int, message: str, error: str = "") -> None:
+        """Says no to a client, and ends its connection. error: MATERIAL, if it is that."""
         if self._clients is not None:
-            self._clients.refuse(route, message)
+            self._clients.refuse(route, message, error)
         self.guests.pop(route, None)
 
     def reply(self, route: int, role: str, body: Mapping[str, Any], *payload: Buffer) -> bool:
@@ -394,16 +364,32 @@ class Node:
         return item
 
     def check(self, at: object) -> None:
-        """Raises the `PeerError` of any link whose server is gone."""
+        """Raises the `PeerError` of any link whose server is gone, unless we go on without it."""
+        for name in self.optional & self.links.keys():
+            with self.without(name):
+                self.links[name].check(at)
         for link in self.links.values():
-            link.check(at, drain=True)
+            if link.name not in self.optional:
+                link.check(at, drain=True)
+
+    @contextmanager
+    def without(self, name: str) -> Iterator[None]:
+        """What goes wrong within with an optional server ends the link to it, and is no error; whoever operates this
+        machine is told."""
+        try:
+            yield
+        except (PeerError, MaterialError) as error:
+            print(f"{self.hello.name} goes on without {name}: {error}", file=sys.stderr, flush=True)
+            if name in self.links:
+                self._left.append(self.links.pop(name))
 
     # -- leaving --------------------------------------------------------------------------------------------------
 
     def part(self, peer: str, op: str, message: str) -> None:
         """Ends what we have with other servers, after telling them why, as `farewell` does. Clients stay, and what they
         have said; `connect` and `meet` begin anew, with new invitations and new keys."""
-        self._say_farewell({"kind": "failed", "peer": peer or self.hello.name, "op": op, "message": message})
+        body = {"kind": "failed", "peer": peer or self.hello.name, "op": op, "message": message, "error": ""}
+        self._say_farewell(body)
         for machine in list(self._invited):
             self._forget(machine)
         while self.links:
@@ -413,11 +399,11 @@ class Node:
         self._calling.clear()
         self._met.clear()
 
-    def farewell(self, peer: str, op: str, message: str) -> None:
+    def farewell(self, peer: str, op: str, message: str, error: str = "") -> None:
         """Tells all who are connected why this machine ends: who is to blame (itself, if `peer` is empty), and
-        where.
+        where. error: MATERIAL, if it is that.
         """
-        body = {"kind": "failed", "peer": peer or self.hello.name, "op": op, "message": message}
+        body = {"kind": "failed", "peer": peer or self.hello.name, "op": op, "message": message, "error": error}
         self._say_farewell(body)
         for front in (self._servers, self._clients):
             if front is not None:
@@ -425,7 +411,7 @@ class Node:
 
     def _say_farewell(self, body: Mapping[str, Any]) -> None:
         for link in self.links.values():
-            with suppress(PeerError):
+            with suppress(PeerError, MaterialError):
                 link.say(body)
 
     def close(self) -> None:
@@ -433,8 +419,10 @@ class Node:
         for front in (self._servers, self._clients):
             if front is not None:
                 front.close()
-        while self.links:
-            self.links.popitem()[1].close()
+        self._left += self.links.values()
+        self.links.clear()
+        while self._left:
+            self._left.pop().close()
         for invited in self._invited.values():
             if invited.inlet is not None:
                 invited.inlet.close()

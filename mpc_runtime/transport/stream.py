@@ -12,7 +12,7 @@ is void afterwards. A stream is never resumed: a new one has a new invitation, a
 
 Who sends has a ZeroMQ socket (STREAM, in ZeroMQ's words), which takes any number of frames without waiting. Who
 receives reads the connection itself, frame by frame, when it wants to: all that it holds is one frame whose tag has not
-been checked. What it does not read stays in the network, and at the sender. Why not ZeroMQ here: docs/decisions/015.
+been checked. What it does not read stays in the network, and at the sender. Why not ZeroMQ here: docs/decisions/016.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import pytest
 
 import mpc_runtime as mpc
 from compiler.cli.main import COMMANDS
-from examples.digits.demo import three_free_ports
+from examples.digits.demo import free_ports
 from tests.waiting import SECONDS
 
 TOP = Path(__file__).parents[2]
@@ -60,7 +60,7 @@ def test_five_terminals(tmp_path):
                 servers.append(subprocess.Popen([mpcc, *command], cwd=tmp_path, stderr=subprocess.DEVNULL))
                 continue
             if command[0] == "init-cluster":
-                command += ["--port", str(three_free_ports())]
+                command += ["--port", str(free_ports())]
             done = subprocess.run([mpcc, *command], cwd=tmp_path, capture_output=True, text=True, timeout=SECONDS)
             assert done.returncode == 0, done.stderr
     finally:

@@ -253,6 +253,53 @@ def test_five_terminals(folder: Path, servers: dict[str, subprocess.Popen[str]])
         assert "p1 was stopped" in (folder / f"{name}.log").read_text()
 
 
+def test_stored_material_from_dealing_to_its_end(folder: Path) -> None:
+    """Two parties without a dealer, stopped and started, with material added; and what an operator asks of it."""
+    (folder / "one.ppml").write_text(MODEL.replace("batch = 2", "batch = 5"))
+    dealt = json.loads(mpcc(folder, "deal", "one.ppml", "--runs", "9", "-o", "material", "--json").stdout)
+    assert (dealt["runs"], dealt["setups"], dealt["path"]) == (9, 1, "material")
+    again = mpcc(folder, "deal", "one.ppml", "--runs", "9", "-o", "material")
+    assert (again.returncode, "exists already" in again.stderr) == (1, True)
+    text = mpcc(folder, "deal", "one.ppml", "--runs", "3", "--setups", "2", "-o", "more")
+    assert text.stdout.startswith("dealt 2 times 3 runs of credit in") and "as secret as a key" in text.stderr
+
+    mpcc(folder, "init-cluster", "one.ppml", "--port", free_port())
+    submit = ["submit", "one.ppml", "--input", "x=x.npy", "--output", "score=score.npy"]
+    for start in range(2):
+        with started(folder, "one.ppml", "material") as servers:
+            if start == 0:
+                assert mpcc(folder, "provide", "one.ppml", "--param", "weights.npz").returncode == 0
+            done = mpcc(folder, *submit)
+            assert done.returncode == 0, done.stderr
+            assert np.allclose(np.load(folder / "score.npy"), X @ W, atol=1e-3)
+            used = mpcc(folder, "party", "0", "one.ppml", "--material", "material/p0")
+            assert (used.returncode, "another process uses this store" in used.stderr) == (1, True)
+            servers["p0"].send_signal(signal.SIGTERM)
+            assert {name: process.wait(SECONDS) for name, process in servers.items()} == {"p0": 130, "p1": 1}
+    found = json.loads(mpcc(folder, "store", "status", "material/p1", "--json").stdout)
+    assert (found["setup"], found["parameters"], found["dealings"][0]["used"]) == (0, ["bureau"], 3)
+    assert "left: " in mpcc(folder, "store", "status", "material/p1").stdout
+
+    for name in ("p0", "p1"):
+        assert mpcc(folder, "store", "add", f"material/{name}", f"more/{name}").stdout.endswith("8 records more\n")
+        assert mpcc(folder, "store", "verify", f"material/{name}").returncode == 0
+    last = json.loads(mpcc(folder, "store", "status", "material/p0", "--json").stdout)["dealings"][-1]["id"]
+    file = next((folder / "material/p0").glob(f"records-{last}-*"))
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1])
+    wrong = mpcc(folder, "store", "verify", "material/p0", "--json")
+    assert wrong.returncode == 1 and len(json.loads(wrong.stdout)["wrong"]) == 1
+    file.write_bytes(whole)
+
+    burnt = mpcc(folder, "store", "burn", "material/p0", "--to", "14", "--json")
+    assert json.loads(burnt.stdout)["burnt"] == 14 - found["next"]
+    assert mpcc(folder, "store", "prune", "material/p0").stdout.endswith("given back\n")
+    with started(folder, "one.ppml", "material"):
+        assert mpcc(folder, *submit).returncode == 0
+    for words in (("party", "0", "one.ppml", "--material", "material/p1"), ("store", "status", "nowhere")):
+        assert mpcc(folder, *words).stderr.startswith("error: ")
+
+
 def test_keygen_writes_the_secret_and_prints_the_public_half(folder: Path) -> None:
     from mpc_runtime.deployment.cluster import load_key
 

@@ -45,6 +45,19 @@ def test_of_parameters_the_newest_counts_and_replaces_the_older() -> None:
     assert submissions.superseded("setup", "modeller") == [("setup", "modeller", n) for n in ("old", "lone")]
 
 
+def test_what_the_other_party_cannot_have_is_not_believed() -> None:
+    submissions = book()
+    assert not submissions.elsewhere(("run", "modeller", "1"), 0.0)
+    assert not submissions.elsewhere(("never", "client", "1"), 0.0)
+    assert all(submissions.elsewhere(("run", "client", str(i)), 0.0) for i in range(AHEAD_AT_MOST))
+    assert not submissions.elsewhere(("run", "client", "one more"), 0.0)
+    submissions.add(("run", "client", "here"), held())
+    assert submissions.elsewhere(("run", "client", "here"), 1.0)
+    submissions.drop(("run", "client", "0"))
+    assert submissions.elsewhere(("run", "client", "one more"), 1.0)
+    assert len(submissions.lone()) == AHEAD_AT_MOST
+
+
 def test_what_is_dropped_is_forgotten() -> None:
     submissions = book()
     key = ("run", "client", "a")

@@ -274,8 +274,9 @@ def test_a_loaded_plan_and_one_without_source(eager: None, tmp_path: os.PathLike
         assert len(session.pids) == 6
     with mpc.launch(mpc.program.Program(replace(PROGRAM.plan, source=""))) as session:
         session.provide(WEIGHTS)
-        with pytest.warns(PerformanceWarning, match="--dim batch="):
+        with pytest.warns(PerformanceWarning, match="--dim batch=") as caught:
             assert_right(session.run_batches(x=rows(60)), rows(60))
+        assert caught[0].filename == __file__  # the caller's line, not one of the package
         assert len(session.pids) == 3
 
 

@@ -235,6 +235,23 @@ def test_who_does_not_read_its_answers_is_cut_off() -> None:
         assert heard(front, other).sender == "bob"
 
 
+def test_a_front_that_has_failed_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(front_module, "tune", fail)
+    with fronted() as front, connected(front.address):
+
+        def look() -> bool:
+            try:
+                front.receive()
+            except RuntimeError as error:
+                return isinstance(error.__cause__, ZeroDivisionError)
+            return False
+
+        until(look)
+
+
 # -- streams -----------------------------------------------------------------------------------------------------------
 
 
