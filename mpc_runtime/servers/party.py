@@ -131,7 +131,8 @@ class Party:
         if procedure.standing and (problem := self._put_away(key, message.payload)):
             self.node.refuse(message.route, problem)
             return
-        self._submissions.add(key, Submission(message.route, message.payload[0], time.perf_counter()))
+        owner = self.node.key_of(message.route)
+        self._submissions.add(key, Submission(message.route, message.payload[0], time.perf_counter(), owner))
         if self.number == 1:
             self._tell("have", key)
         self._replace(stage, role)

@@ -39,6 +39,8 @@ class Submission:
     payload: memoryview
     arrived: float
     """When it came; at p0, which waits for that, when p1's half was known to have come too."""
+    owner: str = ""
+    """The key that it came under."""
 
 
 def client_quota(plan: Plan, number: int) -> Quota:
@@ -75,6 +77,8 @@ class Submissions:
         self._held: dict[tuple[str, str], dict[str, Submission]] = {place: {} for place in self._sizes}
         self._lone: dict[Key, float] = {}  # known to be at one party only -> since when
         self._finished: deque[Key] = deque(maxlen=FINISHED_KNOWN)
+        self._turns = 0
+        self._turn_of: dict[str, int] = {}  # owner -> when it had its last turn, of those who have something here
 
     def problem(self, key: Key, sizes: Sequence[int]) -> str:
         """Why a submission with payload frames of these sizes cannot be taken; empty when it can."""
@@ -132,7 +136,13 @@ class Submissions:
     def finish(self, key: Key) -> Submission | None:
         """Forgets a submission that was used, for good or in vain, but for that."""
         self._finished.append(key)
-        return self.drop(key)
+        submission = self.drop(key)
+        if submission is not None:
+            self._turns += 1
+            owners = {each.owner for held in self._held.values() for each in held.values()}
+            self._turn_of = {owner: turn for owner, turn in self._turn_of.items() if owner in owners}
+            self._turn_of[submission.owner] = self._turns
+        return submission
 
     def finished(self, key: Key) -> bool:
         """Whether a submission was used."""
@@ -148,13 +158,19 @@ class Submissions:
 
     def next(self, stage: str) -> dict[str, str] | None:
         """For each role the id of its first submission (its last, where they stand) that both parties have; None while
-        a role has none."""
+        a role has none. Where one role takes part alone, its keys take turns; elsewhere the n-th of all roles meet."""
         ids = {}
+        alone = len(self.roles[stage]) == 1 and stage not in self._standing
         for role in self.roles[stage]:
             whole = self._whole(stage, role)
             if not whole:
                 return None
-            ids[role] = whole[-1 if stage in self._standing else 0]
+            held = self._held[stage, role]
+            ids[role] = (
+                min(whole, key=lambda number: self._turn_of.get(held[number].owner, 0))
+                if alone
+                else whole[-1 if stage in self._standing else 0]
+            )
         return ids
 
     def superseded(self, stage: str, role: str) -> list[Key]:

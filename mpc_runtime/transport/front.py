@@ -130,6 +130,11 @@ class Front:
         guest = self._guests.get(route)
         return guest is not None and not guest.leaving
 
+    def key_of(self, route: int) -> str:
+        """The key that the other end has proved; empty if it is gone."""
+        guest = self._guests.get(route)
+        return guest.key if guest is not None else ""
+
     def admit(self, ticket: bytes, machine: str) -> None:
         """Takes one stream that shows this ticket, as this machine's; an earlier ticket of it is void."""
         self.void(machine)

@@ -286,6 +286,10 @@ class Node:
         """As `answer`, to a client that has said hello as this role."""
         return self.guests.get(route) == role and self.answer(route, body, *payload)
 
+    def key_of(self, route: int) -> str:
+        """The key that the client at the other end has proved; empty if it is gone."""
+        return self._clients.key_of(route) if self._clients is not None else ""
+
     def reaches(self, route: int, role: str) -> bool:
         """Whether a client of this role is still at the other end."""
         return self.guests.get(route) == role and self._clients is not None and self._clients.alive(route)

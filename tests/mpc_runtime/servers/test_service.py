@@ -92,12 +92,14 @@ def test_without_retries_a_client_is_told_that_nothing_was_computed(running: Ser
 def test_a_second_plan_is_offered_approved_served_and_removed_beside_the_first(running: Services) -> None:
     folder = running.folder
     (folder / "doubled.ppml").write_text(OTHER)
+    mpcc(folder, "compile", "doubled.ppml", "-o", "offered.plan")
+    plan = folder / "offered.plan"
     offered = mpcc(folder, "deploy", "doubled.ppml", "--name", "doubled", "--role", "client")
     assert offered.returncode == 0, offered.stderr
     assert "doubled" not in Catalogue(folder / "p0.data").deployed()  # an offer runs nothing
     for name in NAMES:
         shown = mpcc(folder, "approve", "doubled", "--data", f"{name}.data", "--yes")
-        assert "y is sent to client" in shown.stdout or "y" in shown.stdout, shown.stdout + shown.stderr
+        assert "plan " + mpc.load(plan).plan.hash in shown.stdout and "to client" in shown.stdout, shown.stderr
     until(lambda: all("serves doubled" in running.said(name) for name in NAMES))
     fetched = mpcc(folder, "fetch", "doubled", "--role", "client")
     assert fetched.returncode == 0, fetched.stderr
