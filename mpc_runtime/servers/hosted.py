@@ -57,6 +57,7 @@ class Teller:
 def host(plan: Plan, config: MachineConfig, addresses: Mapping[str, str], desk: Desk | None, tell: Teller) -> None:
     """Serves until it is stopped (KeyboardInterrupt) or cannot go on for a reason of its own."""
     node = opened(plan, config)
+    node.patient = True
     pause = AGAIN_SECONDS
     doing = "the start"
     try:

@@ -308,7 +308,8 @@ class Party:
         keys = {role: (procedure.name, role, number) for role, number in ids.items()}
         submissions = {role: s for role, key in keys.items() if (s := self._submissions.get(key)) is not None}
         self._current = () if procedure.standing else tuple(keys.values())
-        self.executions.execute(procedure, index, ids, submissions)
+        with self.node.finished():
+            self.executions.execute(procedure, index, ids, submissions)
         if procedure.standing:
             self._standing[procedure.name] = ids  # what was given stays: another role's new parameters join it
         for key in self._current:

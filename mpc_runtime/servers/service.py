@@ -48,7 +48,7 @@ LOOK_SECONDS = 1.0  # between looks at the data folder
 TICK_SECONDS = 0.2
 STEADY_SECONDS = 30.0  # a process that has run for so long is started again at once
 AGAIN_SECONDS, AGAIN_AT_MOST = 0.5, 4.0
-END_SECONDS = 5.0  # for a process to take leave
+END_SECONDS = 30.0  # for a process to finish the run in progress, and to take leave
 
 
 @dataclass
@@ -117,7 +117,7 @@ class Service:
         finally:
             self._stopping = True
             for thread in threads:
-                thread.join(END_SECONDS)
+                thread.join()
             self.close()
 
     def stop(self) -> None:

@@ -35,6 +35,7 @@ from .front import Front
 from .guests import Quota, Wake
 from .hello import Hello, new_nonce
 from .identity import KeyPair, calling_context
+from .invitation import Calling, Invited
 from .line import Limits
 from .link import Item, Link
 from .messages import CALLER, CLIENT, HOST, SECRET_BYTES, TICKET_BYTES, Dialect, Message
@@ -46,25 +47,6 @@ __all__ = ["SERVERS_QUOTA", "Node"]
 STREAM_SECONDS = 10.0  # for a server that has invited us to hear from us
 EARLY_AT_ONCE = 64  # messages of clients that are read in a row before the servers have met
 SERVERS_QUOTA = Quota(Limits(body=1 << 17), connections=8, per_key=2, messages=8)
-
-
-@dataclass
-class _Invited:
-    """A server that was invited to open a stream to us, by the connection on which it said hello."""
-
-    route: int
-    keys: Keys
-    inlet: Inlet | None = None
-
-
-@dataclass
-class _Calling:
-    """A server that we call: what we have told it, and what its invitation was."""
-
-    nonce: str
-    keys: Keys | None = None
-    since: float = 0.0
-    welcomed: bool = False
 
 
 @dataclass
@@ -86,6 +68,9 @@ class Node:
     optional: set[str] = field(default_factory=set)
     """Servers without which this machine goes on: the link to one that is gone is not in `links` any more."""
 
+    patient: bool = False
+    """Whether a signal lets the execution in progress end."""
+
     def __post_init__(self) -> None:
         self._alarm, self._bell = Wake(), Wake()
         self._servers: Front | None = None
@@ -93,11 +78,11 @@ class Node:
         self._machines: frozenset[str] = frozenset()
         self._early: deque[Message] = deque()  # clients' messages that came before the servers had met
         self._early_each = 0
-        self._invited: dict[str, _Invited] = {}
-        self._calling: dict[str, _Calling] = {}
+        self._invited: dict[str, Invited] = {}
+        self._calling: dict[str, Calling] = {}
         self._met: set[str] = set()
         self._left: list[Link] = []  # to servers without which we went on
-        self._sending = self._stopped = False
+        self._sending = self._finishing = self._stopped = False
 
     # -- connecting -----------------------------------------------------------------------------------------------
 
@@ -119,7 +104,7 @@ class Node:
         nonce = new_nonce()
         context = calling_context(self.keys, server_key)
         call = Call(name, address, context, self.hello.body(nonce), HOST, Limits(body=1 << 17))
-        self._calling[name] = _Calling(nonce)
+        self._calling[name] = Calling(nonce)
         self.links[name] = Link(name, call, dialect)
         self._front().drive(call)
         return self.links[name]
@@ -188,11 +173,11 @@ class Node:
         ticket, secret, session = os.urandom(TICKET_BYTES), os.urandom(SECRET_BYTES), new_nonce()
         nonces = message.body["nonce"], session
         keys = Keys.derive(secret, nonces, self.hello.plan_hash, machine, self.hello.name)
-        self._invited[machine] = _Invited(message.route, keys)
+        self._invited[machine] = Invited(message.route, keys)
         front.admit(ticket, machine)
         front.answer(message.route, {"kind": "invitation", "session": session}, ticket, secret)
 
-    def _present(self, machine: str, invited: _Invited, inlet: Inlet) -> bool:
+    def _present(self, machine: str, invited: Invited, inlet: Inlet) -> bool:
         """Whether the stream's first frame has come, or its end. With it, the machine is met."""
         try:
             if inlet.take() is None:
@@ -258,16 +243,30 @@ class Node:
             raise
         finally:
             self._sending = False
-            if self._stopped:
-                self._stopped = False
-                raise KeyboardInterrupt
+            self._end_if_stopped()
 
     def interrupt(self) -> None:
-        """Raises KeyboardInterrupt: now, or after the message that is being sent, for a farewell is to follow. It is
-        what a signal's handler calls."""
-        if not self._sending:
+        """Raises KeyboardInterrupt: now, or after the message that is being sent, for a farewell is to follow, or (the
+        first time) after what is `finished`. It is what a signal's handler calls."""
+        if not self._sending and (self._stopped or not self._finishing):
             raise KeyboardInterrupt
+        self._finishing = self._finishing and not self._stopped
         self._stopped = True
+
+    @contextmanager
+    def finished(self) -> Iterator[None]:
+        """Work that a patient machine finishes before it ends."""
+        self._finishing = self.patient
+        try:
+            yield
+        finally:
+            self._finishing = False
+            self._end_if_stopped()
+
+    def _end_if_stopped(self) -> None:
+        if self._stopped and not self._finishing:
+            self._stopped = False
+            raise KeyboardInterrupt
 
     def answer(self, route: int, body: Mapping[str, Any], *payload: Buffer) -> bool:
         """Sends a control message the way back to a client that has asked; False when it is not there any more."""
@@ -312,8 +311,7 @@ class Node:
         """Answers a client's hello; it has one."""
         if message.route in self.guests:
             return
-        for route in [route for route, role in self.guests.items() if not self.reaches(route, role)]:
-            del self.guests[route]
+        self.guests = {route: role for route, role in self.guests.items() if self.reaches(route, role)}
         if refusal := self.hello.refusal(message.body):
             self.refuse(message.route, refusal)
             return

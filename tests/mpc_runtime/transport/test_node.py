@@ -369,3 +369,22 @@ def test_closing_leaves_no_connection_open() -> None:
         with mesh(NAMES) as nodes:
             assert meet(nodes) == []
     until(lambda: len(os.listdir("/proc/self/fd")) <= before)
+
+
+def test_a_patient_server_finishes_what_it_does_before_a_signal_ends_it() -> None:
+    node = Node(Hello("p0", "plan", 1), KeyPair.generate(), SECONDS, patient=True)
+    try:
+        done = []
+        with pytest.raises(KeyboardInterrupt), node.finished():
+            node.interrupt()
+            done.append("all")
+        assert done == ["all"]
+        with pytest.raises(KeyboardInterrupt), node.finished():
+            node.interrupt()
+            node.interrupt()  # asked for again: at once
+            done.append("more")
+        assert done == ["all"]
+        with pytest.raises(KeyboardInterrupt):
+            node.interrupt()
+    finally:
+        node.close()
