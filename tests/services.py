@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mpc_runtime.plan_file import load
+from mpc_runtime.servers.approval import approve
 from mpc_runtime.servers.catalogue import Catalogue
-from mpc_runtime.servers.consent import approve
 from tests.terminal import command, environment, free_port, mpcc
 
 NAMES = ("p0", "p1", "dealer")

@@ -74,9 +74,9 @@ def deploy(
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def approve(name: str, data: Path, file: Path | None, yes: bool) -> None:
     from mpc_runtime.plan_file import load
+    from mpc_runtime.servers.approval import approve as approved
+    from mpc_runtime.servers.approval import offered
     from mpc_runtime.servers.catalogue import Catalogue, check_name
-    from mpc_runtime.servers.consent import approve as approved
-    from mpc_runtime.servers.consent import offered
 
     catalogue = Catalogue(data)
     plan, by = (load(file), str(file)) if file is not None else offered(catalogue, check_name(name))

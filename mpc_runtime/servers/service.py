@@ -241,7 +241,7 @@ class Service:
                 made = offer.path.stat().st_mtime
                 if self._examined.get(offer.name) != made:
                     self._examined[offer.name] = made
-                    code = "from mpc_runtime.servers.consent import main; main()"
+                    code = "from mpc_runtime.servers.approval import main; main()"
                     words = [sys.executable, "-c", code, str(self.folder), offer.name]
                     self._examining = subprocess.Popen(words, env=_environment(), stdin=subprocess.DEVNULL)
                     return

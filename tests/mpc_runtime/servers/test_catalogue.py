@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from mpc_runtime.errors import CompileError, InputError
+from mpc_runtime.servers.approval import approve, offered
 from mpc_runtime.servers.catalogue import OFFERS_AT_MOST, Catalogue
-from mpc_runtime.servers.consent import approve, offered
 from tests.mpc_runtime.plans import linear
 from tests.terminal import environment
 
@@ -66,7 +66,7 @@ def test_a_policy_approves_what_it_lists_and_nothing_else(tmp_path: Path) -> Non
     policy = tmp_path / "policy.toml"
     for listed, deployed in (("0" * 64, {}), (PLAN.hash, {"digits": PLAN.hash})):
         policy.write_text(f'approve = ["{listed}"]\n')
-        code = "from mpc_runtime.servers.consent import main; main()"
+        code = "from mpc_runtime.servers.approval import main; main()"
         subprocess.run([sys.executable, "-c", code, tmp_path, "digits"], env=environment(), check=True)
         assert catalogue.deployed() == deployed
     for wrong in ('approve = ["all"]', "approve = 1", 'aprove = ["x"]', "approve ="):
