@@ -28,7 +28,8 @@ from typing import Any
 import numpy as np
 
 from mpc_runtime import MaterialError, PeerError
-from mpc_runtime.deployment.cluster import key_path, load_cluster, load_key, write_cluster
+from mpc_runtime.deployment.cluster import load_cluster, write_cluster
+from mpc_runtime.deployment.keys import key_path, load_key
 from mpc_runtime.program import connect
 from mpc_runtime.servers.executions import Executions
 from mpc_runtime.servers.process import run
@@ -158,7 +159,7 @@ def journal(executions: type[Executions], channel: type[PeerChannel], path: Path
     def write(what: str, value: str) -> None:
         os.write(pen, f"{what} {value}\n".encode())
 
-    keys, send = executions._keys, channel.send
+    keys, send = executions.keys, channel.send
 
     def noted_keys(self: Executions, procedure: Any, index: int) -> Any:
         found = keys(self, procedure, index)
@@ -172,7 +173,7 @@ def journal(executions: type[Executions], channel: type[PeerChannel], path: Path
             write("message", hashlib.sha256(view).hexdigest())
         send(self, buffer)
 
-    executions._keys = noted_keys  # type: ignore[method-assign]
+    executions.keys = noted_keys  # type: ignore[method-assign]
     channel.send = noted_send  # type: ignore[method-assign]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -67,6 +68,11 @@ def services(folder: Path, model: str, name: str) -> Iterator[Services]:
     (folder / f"{name}.ppml").write_text(model)
     mpcc(folder, "init-cluster", f"{name}.ppml", "--port", free_port())
     mpcc(folder, "compile", f"{name}.ppml")
+    toml = folder / "cluster.toml"
+    text = re.sub(r'"?client"? = \["[^"]+"\]\n?', "", toml.read_text())
+    key = re.search(r'"?client"? = \["([^"]+)"\]', toml.read_text())
+    assert key is not None
+    toml.write_text(text + f'\n[[roles.client]]\nkey = "{key[1]}"\nmay = ["submit", "receive", "deploy"]\n')
     running = Services(folder)
     try:
         running.approve(name, folder / f"{name}.plan")

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 @click.option("--timeout", default=60.0, show_default=True, help="Seconds a machine may take to answer.")
 @click.option("--window", default=64, show_default=True, help="MB of material the dealer may work ahead, for a plan.")
 def serve(name: str, data: Path, cluster: Path, key: Path | None, timeout: float, window: int) -> None:
-    from mpc_runtime.deployment.cluster import key_path, load_cluster, load_key
+    from mpc_runtime.deployment.cluster import load_cluster
+    from mpc_runtime.deployment.keys import key_path, load_key
     from mpc_runtime.servers.hosted import Teller
     from mpc_runtime.servers.service import Service
 
@@ -54,7 +55,8 @@ def deploy(
     key: Path | None,
     timeout: float,
 ) -> None:
-    from mpc_runtime.deployment.cluster import key_path, load_cluster, load_key
+    from mpc_runtime.deployment.cluster import load_cluster
+    from mpc_runtime.deployment.keys import key_path, load_key
     from mpc_runtime.deployment.lobby import offer
 
     plan = load_program(file, dims, network).plan
@@ -101,7 +103,8 @@ def approve(name: str, data: Path, file: Path | None, yes: bool) -> None:
 def fetch(
     name: str, output: Path | None, role: str, accept: bool, cluster: Path, key: Path | None, timeout: float
 ) -> None:
-    from mpc_runtime.deployment.cluster import key_path, load_cluster, load_key
+    from mpc_runtime.deployment.cluster import load_cluster
+    from mpc_runtime.deployment.keys import key_path, load_key
     from mpc_runtime.deployment.lobby import Pins
     from mpc_runtime.deployment.lobby import fetch as fetched
     from mpc_runtime.errors import InputError

@@ -15,6 +15,7 @@ from compiler.ops.activations import (
 )
 from compiler.ops.build import index
 from compiler.ops.comparisons import And, Equal, Greater, GreaterEqual, Less, LessEqual, Not, NotEqual, Or
+from compiler.ops.curves import Elu, Erf, Gelu, HardSwish, LogSoftmax, Silu, Softplus
 from compiler.ops.elementwise import (
     Abs,
     Add,
@@ -34,8 +35,10 @@ from compiler.ops.elementwise import (
 from compiler.ops.functions import FUNCTIONS, OPERATORS, Function
 from compiler.ops.layers import LAYERS, Layer, LayerParam
 from compiler.ops.linear import Conv2d, MatMul
+from compiler.ops.norms import ClipNorm, LayerNorm
 from compiler.ops.pooling import AvgPool2d, MaxPool2d
-from compiler.ops.reductions import ArgMax, Max, Mean, Min, Sum
+from compiler.ops.reductions import ArgMax, Max, Mean, Min, Sum, Var
+from compiler.ops.selection import OneHot
 from compiler.ops.shapes import BroadcastTo, Concat, Pad, Reshape, Slice, Transpose
 from compiler.ops.signatures import Parameter, Takes
 
@@ -50,20 +53,27 @@ __all__ = [
     "AvgPool2d",
     "BroadcastTo",
     "Clip",
+    "ClipNorm",
     "Concat",
     "Conv2d",
     "Div",
+    "Elu",
     "Equal",
+    "Erf",
     "Exp",
     "Function",
+    "Gelu",
     "Greater",
     "GreaterEqual",
+    "HardSwish",
     "Layer",
+    "LayerNorm",
     "LayerParam",
     "LeakyRelu",
     "Less",
     "LessEqual",
     "Log",
+    "LogSoftmax",
     "MatMul",
     "Max",
     "MaxPool2d",
@@ -75,6 +85,7 @@ __all__ = [
     "Neg",
     "Not",
     "NotEqual",
+    "OneHot",
     "Or",
     "Pad",
     "Parameter",
@@ -85,8 +96,10 @@ __all__ = [
     "Rsqrt",
     "Sigmoid",
     "Sign",
+    "Silu",
     "Slice",
     "Softmax",
+    "Softplus",
     "Sqrt",
     "Square",
     "Sub",
@@ -96,6 +109,7 @@ __all__ = [
     "ToFixed",
     "ToInt",
     "Transpose",
+    "Var",
     "Where",
     "index",
 ]

@@ -77,6 +77,24 @@ class Mean(Reduction):
 
 
 @dataclass(frozen=True)
+class Var(Reduction):
+    """The mean square of what is left after the mean is subtracted: it divides by n."""
+
+    symbol: ClassVar[str] = "var"
+    compares: ClassVar[bool] = False
+    kinds: ClassVar[tuple[Kind, ...]] = (Kind.FIXED,)
+    rounding: ClassVar[Rounding] = Rounding.RELATIVE
+
+    def interval(self, *args: Value) -> Interval:
+        """At most that of numbers half of which are at either end."""
+        half = args[0].range.width / 2
+        return Interval(0, Interval(half, half).square().hi)
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.asarray(np.var(arrays[0], axis=self.axes, keepdims=self.keepdims))
+
+
+@dataclass(frozen=True)
 class Max(Reduction):
     symbol: ClassVar[str] = "max"
     compares: ClassVar[bool] = True

@@ -27,7 +27,7 @@ from ..transport.address import clients_of
 from ..transport.call import GLANCE_SECONDS, Call, drive
 from ..transport.door import LOBBY
 from ..transport.hello import Hello, new_nonce
-from ..transport.identity import KeyPair, calling_context
+from ..transport.identity import KeyPair
 from ..transport.line import Limits
 from ..transport.messages import LOBBY_HOST, Message
 from .cluster import Cluster
@@ -77,9 +77,8 @@ def fetch(cluster: Cluster, role: str, keys: KeyPair, name: str, timeout: float)
 def _called(cluster: Cluster, server: str, role: str, keys: KeyPair) -> Call:
     place = clients_of(server) if server in PARTIES else server
     hello = Hello(role, LOBBY, FORMAT).body(new_nonce())
-    context = calling_context(keys, cluster.server_keys[server])
     limits = Limits(body=1 << 17, parts=1, payload=PLAN_BYTES)
-    return Call(server, cluster.addresses[place], context, hello, LOBBY_HOST, limits)
+    return Call(server, cluster.addresses[place], keys, cluster.server_keys[server], hello, LOBBY_HOST, limits)
 
 
 def _answer(call: Call, until: float, seconds: float) -> Message:

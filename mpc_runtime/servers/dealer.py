@@ -20,6 +20,8 @@ from ..execution.dealer import DealerExecutor
 from ..execution.keys import SEED_BYTES, SeedChain
 from ..kernels import CPU, Kernels
 from ..limits import RECORDS_AHEAD
+from ..operation.events import Dealt
+from ..operation.watch import NOBODY, Watch
 from ..plan import Plan
 from ..procedure import Procedure
 from ..store.deal import ID_BYTES, Batch
@@ -41,7 +43,7 @@ class Dealer:
     """The dealer on a node that has met both parties. `serve` returns only by an exception.
 
     sink: the way of a party's records, from its name and what is to be called while the way is blocked. kernels: what
-    gates compute with.
+    gates compute with. watch: is told of records.
     """
 
     def __init__(
@@ -50,12 +52,14 @@ class Dealer:
         node: Node,
         sink: Callable[[str, Callable[[], None]], RecordSink],
         kernels: Kernels = CPU,
+        watch: Watch = NOBODY,
     ) -> None:
         self.plan = plan
         self.node = node
         self._kernels = kernels
         self.executor = DealerExecutor(plan, kernels)
         self.doing = ""
+        self._watch = watch
         self._sinks = sink("p0", self._wait_for_credit), sink("p1", self._wait_for_credit)
         self._ahead = next((p for p in plan.procedures if p.ahead), None)
         self._missing = {p.name for p in plan.procedures if p.standing}  # of which no record has been dealt yet
@@ -80,10 +84,14 @@ class Dealer:
             elif (procedure := self._next_ahead()) is not None:
                 self._deal(procedure.name)
 
+    @property
+    def _ahead_by(self) -> int:
+        """Records that were dealt, and that a party is not done with."""
+        return self._index - 1 - min(sink.used for sink in self._sinks)
+
     def _next_ahead(self) -> Procedure | None:
         """The procedure of which a record may be dealt ahead."""
-        far = self._index - 1 - min(sink.used for sink in self._sinks) >= RECORDS_AHEAD
-        return None if self._missing or far else self._ahead
+        return None if self._missing or self._ahead_by >= RECORDS_AHEAD else self._ahead
 
     def _want(self, procedure: str) -> None:
         if len(self._wanted) >= WANTED_AT_MOST:
@@ -133,6 +141,7 @@ class Dealer:
         seconds = time.perf_counter() - began - self._held_back
         for sink in self._sinks:
             sink.end(seconds, written)
+        self._watch.tell(Dealt(procedure, index, time.time(), seconds, written, self._ahead_by))
         self.doing = ""
 
     def _wait_for_credit(self) -> None:

@@ -18,6 +18,8 @@ from ..execution.keys import SEED_BYTES, pair_key, pair_secret
 from ..execution.party import ExecutionKeys, PartyExecutor
 from ..execution.stats import op_report, report
 from ..kernels import CPU, Kernels
+from ..operation.events import Executed
+from ..operation.watch import NOBODY, Watch
 from ..plan import Plan
 from ..procedure import Procedure
 from ..transport.channel import PartyChannel
@@ -28,12 +30,14 @@ from .supply import Supply, expect
 __all__ = ["Executions"]
 
 Array = np.ndarray
+BATCH = "batch"  # the dim of rows
 
 
 class Executions:
     """Of party `number` on a node that has met the other party and what else its supply hears from.
 
-    channel: to the other party. supply: where the material comes from. kernels: what gates compute with.
+    channel: to the other party. supply: where the material comes from. kernels: what gates compute with. watch: is
+    told of executions.
     """
 
     def __init__(
@@ -44,6 +48,7 @@ class Executions:
         channel: PartyChannel,
         supply: Supply,
         kernels: Kernels = CPU,
+        watch: Watch = NOBODY,
     ) -> None:
         self.plan = plan
         self.number = number
@@ -52,6 +57,7 @@ class Executions:
         self.channel = channel
         self.supply = supply
         self.executor = PartyExecutor(plan, number, self.channel, kernels)
+        self._watch = watch
         self.doing = ""
         """The execution in progress, for messages."""
         self.free_since = time.perf_counter()
@@ -74,7 +80,8 @@ class Executions:
             kept, self._setup_report = left[0], dict(left[1])
             self.executor.restore(kept)
 
-    def _keys(self, procedure: Procedure, index: int) -> ExecutionKeys:
+    def keys(self, procedure: Procedure, index: int) -> ExecutionKeys:
+        """Of an execution: to be had once."""
         material = self.supply.key(index, procedure)
         return ExecutionKeys(material, pair_key(self._pair, self.plan.hash, procedure.name, index))
 
@@ -101,7 +108,7 @@ class Executions:
         index = self.supply.ahead(self._ahead) if self._ahead is not None else None
         if self._ahead is None or index is None:
             return False
-        keys = self._keys(self._ahead, index)
+        keys = self.keys(self._ahead, index)
         began = time.perf_counter()
         self.executor.preprocess(self._ahead.name, keys, self.supply.records)
         self._preprocessed = index, keys, time.perf_counter() - began
@@ -115,12 +122,13 @@ class Executions:
         """From the submissions of all roles that have a part to what leaves for them."""
         name = procedure.name
         self.doing = f"{name} {index}"
-        began = max([self.free_since, *(s.arrived for s in submissions.values())])
+        arrived = max((s.arrived for s in submissions.values()), default=self.free_since)
+        began = max(self.free_since, arrived)
         preprocessing_seconds = 0.0
         if self._preprocessed and procedure.ahead and self._preprocessed[0] == index:
             _, keys, preprocessing_seconds = self._preprocessed
         else:
-            keys = self._keys(procedure, index)
+            keys = self.keys(procedure, index)
         self._preprocessed = None
         self.channel.execution = index
         if self.number == 0 and not procedure.standing and self.plan.has_meetings:
@@ -143,8 +151,24 @@ class Executions:
         else:
             self._send_reports(procedure, ids, submissions, told)
         self.supply.finished(index, procedure)
+        self._watch.tell(self._executed(procedure, index, told, began - arrived))
         self.free_since = time.perf_counter()
         self.doing = ""
+
+    def _executed(self, procedure: Procedure, index: int, told: Mapping[str, Any], queued: float) -> Executed:
+        return Executed(
+            procedure.name,
+            index,
+            procedure.standing,
+            ended=time.time(),
+            queued=queued,
+            online=told["online_seconds"],
+            offline=told["offline_seconds"],
+            rounds=told["rounds"],
+            online_bytes=told["sent_bytes"],
+            offline_bytes=told["material_bytes"],
+            rows=dict(self.plan.dims).get(BATCH, 1),
+        )
 
     def _send_results(
         self,
@@ -154,7 +178,8 @@ class Executions:
         outputs: Mapping[tuple[str, str], Array],
     ) -> None:
         for role, submission in submissions.items():
-            names = [r.name for r in self.plan.results_of(role, procedure)]
+            results = self.plan.results_of(role, procedure) if submission.receives else ()
+            names = [result.name for result in results]
             body = {"kind": "result", "id": ids[role], "names": names}
             self.node.reply(submission.route, role, body, *(outputs[name, role] for name in names))
 

@@ -30,10 +30,12 @@ from ..plan_file import load
 from ..transport.door import Handed
 from ..transport.identity import KeyPair
 from ..transport.node import Node
+from .members import Member
 from .party import Party
 from .process import EXIT_ERROR, Desk, MachineConfig, at_work, call_others, end_with_stdin, opened, take_leave
 from .shelf import Shelf, shelf_key
 from .submissions import Submission, Submissions
+from .uses import Uses
 
 __all__ = ["Hosting", "Teller", "host", "main"]
 
@@ -58,6 +60,7 @@ def host(plan: Plan, config: MachineConfig, addresses: Mapping[str, str], desk: 
     """Serves until it is stopped (KeyboardInterrupt) or cannot go on for a reason of its own."""
     node = opened(plan, config)
     node.patient = True
+    uses = Uses(config.data or None)
     pause = AGAIN_SECONDS
     doing = "the start"
     try:
@@ -67,7 +70,7 @@ def host(plan: Plan, config: MachineConfig, addresses: Mapping[str, str], desk: 
                 call_others(node, config, addresses)
                 _meet(node, config, tell)
                 tell("is ready")
-                server, pause = at_work(plan, config, node, desk=desk), AGAIN_SECONDS
+                server, pause = at_work(plan, config, node, uses, desk=desk), AGAIN_SECONDS
                 server.serve()
             except PeerError as error:
                 doing = server.doing if server else "the start"
@@ -82,6 +85,7 @@ def host(plan: Plan, config: MachineConfig, addresses: Mapping[str, str], desk: 
         raise
     finally:
         node.close()
+        uses.close()
 
 
 def _meet(node: Node, config: MachineConfig, tell: Teller) -> None:
@@ -97,20 +101,22 @@ def _told(error: PeerError, doing: str) -> str:
 @dataclass(frozen=True)
 class Hosting:
     """What a service tells the process of a plan, as JSON. ends: file numbers of the sockets by which connections of
-    servers and of clients (a party) come. data: where parameters are kept, and under which key file."""
+    servers and of clients (a party) come. shelf: where parameters
+    are kept, and key_file: under which key. uses: where queries are counted."""
 
     name: str
     label: str
     plan: str
     keys: Mapping[str, str]
     server_keys: Mapping[str, str]
-    roles: Mapping[str, str]
+    members: Mapping[str, Mapping[str, Any]]
     addresses: Mapping[str, str]
     doors: Mapping[str, tuple[int, str]]
     timeout: float
     window: int
     shelf: str
     key_file: str
+    uses: str
 
     def config(self) -> MachineConfig:
         doors = {to: Handed(socket.socket(fileno=number), at) for to, (number, at) in self.doors.items()}
@@ -120,10 +126,15 @@ class Hosting:
             address=doors["servers"],
             clients=doors.get("clients", ""),
             server_keys=self.server_keys,
-            roles=self.roles,
+            members={key: _member(told) for key, told in self.members.items()},
             timeout=self.timeout,
             window=self.window,
+            data=self.uses,
         )
+
+
+def _member(told: Mapping[str, Any]) -> Member:
+    return Member(**{**told, "may": frozenset(told["may"])})
 
 
 def _desk(plan: Plan, hosting: Hosting, tell: Teller) -> Desk:

@@ -1,15 +1,16 @@
 """A compute party: takes shares from the roles, agrees with the other party on what runs next, executes, sends results.
 
     role  -> p0, p1   submit (stage, id)        shares of its feeds of a procedure; `withdraw` takes it back
-    p1    -> p0       have (submission)         it has arrived here too
+    p1    -> p0       have (submission)         it has arrived here too, for this meeting
     p0    -> dealer   wanted (procedure)        a record that is not dealt ahead: new parameters need fresh masks
-    p0   <-> p1       persisted (n)             with stored material: which records may be used (`supply.py`)
+    p0   <-> p1       persisted (n)             with stored material: which records may be used (`stored.py`)
     p0    -> p1       begin (procedure, index, id of each role's submission)
     p0   <-> p1       the openings of the execution
     both  -> roles    result, then stats
 
 p0 decides, so both parties take the same submissions in the same order, whichever way they arrived. A run begins when
-each role that feeds it or learns from it has a submission at both, whose client is still there. What is not to be used
+each role that feeds it or learns from it has a submission at both, whose client is still there: of the same meeting, a
+name that the roles have agreed on, or in the order of arrival where each role is one machine. What is not to be used
 is dropped by p0 as well:
 
     p1    -> p0       lost (submission)         it was withdrawn, its client is gone, or it never came here
@@ -22,14 +23,19 @@ One thread and one loop. Executions are `executions.py`'s, the book of submissio
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
 from ..errors import PeerError
+from ..operation.events import Refused
+from ..operation.watch import NOBODY, Watch
 from ..procedure import Procedure
 from ..transport.messages import MATERIAL, REASON, Message
+from .consent import Consent
 from .executions import Executions
-from .submissions import Key, Submission, Submissions
+from .members import Members
+from .submissions import Key, Meeting, Submission, Submissions, meeting_of
 from .supply import UsedUp
 
 __all__ = ["Party"]
@@ -40,17 +46,37 @@ NOWHERE = 0  # the way back to whoever gave parameters in an earlier session
 
 
 class Party:
-    """The party of these executions, on the node of theirs. `serve` returns only by an exception."""
+    """The party of these executions, on the node of theirs, with what its clients may do. `serve` returns only by an
+    exception."""
 
-    def __init__(self, executions: Executions, submissions: Submissions | None = None) -> None:
+    def __init__(
+        self,
+        executions: Executions,
+        consent: Consent,
+        watch: Watch = NOBODY,
+        submissions: Submissions | None = None,
+    ) -> None:
         """submissions: what clients have left at this party in an earlier session."""
         self.executions = executions
+        self.consent = consent
         self.plan, self.number = executions.plan, executions.number
         self.node, self.peer = executions.node, executions.peer
+        self._watch = watch
         self._submissions = submissions or Submissions(self.plan, self.number)
         self._current: tuple[Key, ...] = ()
         self._order = sorted(self.plan.procedures, key=lambda p: not p.standing)
+        self._revoked: deque[tuple[frozenset[str], str]] = deque()  # keys that have lost a right, and what to say
         self._standing: dict[str, dict[str, str]] = {}  # procedure -> the ids that it was executed with
+
+    def revise(self, members: Members) -> None:
+        """Takes these members from now on; whoever has lost a right loses its connections, and what it has submitted.
+        Any thread may call it."""
+        before = self.consent.members
+        lost = frozenset(key for key, member in before.items() if member.loses(members.get(key)))
+        self.node.revise_clients({key: member.role for key, member in members.items()}, lost)
+        self.consent.members = members
+        self._revoked.append((lost, f"what its key may do at p{self.number} was changed or revoked"))
+        self.node.wake()
 
     @property
     def doing(self) -> str:
@@ -62,12 +88,13 @@ class Party:
         stopped.
         """
         self.executions.begin()
-        for key in self._submissions.anew(time.perf_counter()):
+        for key, meeting in self._submissions.anew(time.perf_counter()).items():
             if self.number == 1:
-                self._tell("have", key)
+                self._tell("have", key, **_said(meeting))
         self._restore()
         while True:
-            busy = self._take_submissions() | self._take_controls() | self.executions.supply.receive()
+            busy = self._take_revisions() | self._take_submissions() | self._take_controls()
+            busy |= self.executions.supply.receive()
             if self.number == 0 and self._begin_next():
                 continue
             if busy:
@@ -96,10 +123,20 @@ class Party:
         for key in self._current:
             submission = self._submissions.finish(key)
             if submission is not None:
+                self.consent.give_back(key[0], submission.key)
                 self.node.reply(submission.route, key[1], {**body, "message": f"{error}; {NOTHING}"})
         self._current = ()
 
     # -- what arrives between executions --------------------------------------------------------------------------
+
+    def _take_revisions(self) -> bool:
+        """Withdraws what keys have left here that may not do so any more."""
+        busy = bool(self._revoked)
+        while self._revoked:
+            keys, why = self._revoked.popleft()
+            for key in self._submissions.of_keys(keys):
+                self._lose(key, f"a submission of {key[1]} was withdrawn: {why}")
+        return busy
 
     def _take_submissions(self) -> bool:
         """Takes what clients have sent; True if there was any."""
@@ -118,10 +155,14 @@ class Party:
     def _hold(self, key: Key, message: Message) -> None:
         stage, role, number = key
         problem = self._submissions.problem(key, [len(p) for p in message.payload])
+        meeting = meeting_of(message.body)
+        problem = problem or self.consent.problem(stage, role, message.key, named=meeting is not None)
         if not problem and self._crowded(stage, role):
             many = self._submissions.ahead(stage, role)
             problem = f"{role} has {many} submissions waiting for other roles; wait for their results first"
-        if problem:
+        now = time.perf_counter()
+        if problem := problem or self.consent.count(stage, message.key, now):
+            self._watch.tell(Refused(role, problem))
             self.node.refuse(message.route, problem)
             return
         procedure = self.plan.procedure(stage)
@@ -131,11 +172,11 @@ class Party:
         if procedure.standing and (problem := self._put_away(key, message.payload)):
             self.node.refuse(message.route, problem)
             return
-        owner = self.node.key_of(message.route)
-        self._submissions.add(key, Submission(message.route, message.payload[0], time.perf_counter(), owner))
+        receives = self.consent.receives(message.key)
+        self._submissions.add(key, Submission(message.route, message.payload[0], now, meeting, message.key, receives))
         if self.number == 1:
-            self._tell("have", key)
-        self._replace(stage, role)
+            self._tell("have", key, **_said(meeting))
+        self._met(key)
         if procedure.standing:
             self.node.answer(message.route, {"kind": "held", "id": number})
 
@@ -173,9 +214,9 @@ class Party:
             if self.number == 0 and kind == "have" and self._submissions.finished(key):
                 self._drop(key, NOTHING)
             elif self.number == 0 and kind == "have":
-                if not self._submissions.elsewhere(key, time.perf_counter()):
+                if not self._submissions.elsewhere(key, time.perf_counter(), meeting_of(body)):
                     raise PeerError(f"{self.peer} has a submission of {key[1]} that it cannot have", self.peer)
-                self._replace(key[0], key[1])
+                self._met(key)
             elif self.number == 0 and kind == "lost":
                 self._lose(key, body["why"])
             elif self.number == 1 and kind == "seek":
@@ -187,7 +228,7 @@ class Party:
                 raise PeerError(f"{self.peer} sent {kind!r} out of place", self.peer)
         return busy
 
-    def _tell(self, kind: str, key: Key, **more: str) -> None:
+    def _tell(self, kind: str, key: Key, **more: object) -> None:
         self.node.say(self.peer, {"kind": kind, "stage": key[0], "role": key[1], "id": key[2], **more})
 
     # -- submissions that will not be used ------------------------------------------------------------------------
@@ -197,7 +238,20 @@ class Party:
         if self.number == 1:
             self._tell("lost", key, why=why[:REASON])
         elif self._standing.get(key[0], {}).get(key[1]) != key[2]:
+            if why:
+                self._warn(key, why)
             self._drop(key, why)
+
+    def _warn(self, lost: Key, why: str) -> None:
+        """p0 tells the other roles that wait for a submission that it will not be used."""
+        submission = self._submissions.get(lost)
+        if submission is None or self.plan.procedure(lost[0]).standing:
+            return
+        for role in self._submissions.roles[lost[0]]:
+            waiting = self._submissions.waiting(lost[0], role) if role != lost[1] else {}
+            for number, each in waiting.items():
+                if each.meeting == submission.meeting:
+                    self.node.reply(each.route, role, {"kind": "word", "id": number, "message": why})
 
     def _drop(self, key: Key, why: str = "", error: str = "") -> None:
         """Forgets a submission; p0 has p1 forget it too. why: what its client is told, if anything; error: as of
@@ -205,16 +259,27 @@ class Party:
         if self.number == 0:
             self._tell("drop", key, why=why[:REASON], error=error)
         submission = self._submissions.drop(key)
+        if submission is not None:
+            self.consent.give_back(key[0], submission.key)
         if any(p.standing and p.name == key[0] for p in self.plan.procedures):
             self.executions.supply.forget(key)
+        if why:
+            self._watch.tell(Refused(key[1], why))
         if submission is not None and why and self.node.guests.get(submission.route) == key[1]:
             self.node.refuse(submission.route, why, error)
 
-    def _replace(self, stage: str, role: str) -> None:
-        """p0 drops parameters that newer ones replace."""
-        if self.number == 0:
-            for key in self._submissions.superseded(stage, role):
-                self._drop(key)
+    def _met(self, key: Key) -> None:
+        """p0 drops what a submission that has arrived replaces or cannot be paired with."""
+        if self.number != 0:
+            return
+        for old in self._submissions.superseded(key[0], key[1]):
+            self._drop(old)
+        if self._submissions.differs(key):
+            self._drop(key, f"{key[1]} has named one meeting to p0 and another to p1")
+        elif (twin := self._submissions.twin(key)) is not None and self._attended(twin):
+            self._drop(key, f"another submission of {key[1]} waits for the same meeting; a run has one of each role")
+        elif twin is not None:
+            self._drop(twin)
 
     def _chase(self) -> float | None:
         """p0 drops what only one party has had for `timeout` seconds in which both could listen; p1 is asked first.
@@ -243,12 +308,18 @@ class Party:
             procedure is None
             or tuple(ids) != self._submissions.roles[name]
             or index < self.executions.lowest(procedure)
-            or any(self._submissions.get((name, role, number)) is None for role, number in ids.items())
+            or len(meetings := self._meetings(name, ids)) > 1
+            or None in meetings
         ):
             raise PeerError(
                 f"{self.peer} began {name} {index}, which does not fit what {self.peer} was told", self.peer
             )
         self._execute(procedure, index, ids)
+
+    def _meetings(self, name: str, ids: dict[str, str]) -> set[tuple[Meeting] | None]:
+        """Those of these submissions; None for one that is not here."""
+        held = [self._submissions.get((name, role, number)) for role, number in ids.items()]
+        return {(submission.meeting,) if submission is not None else None for submission in held}
 
     @property
     def _stands(self) -> bool:
@@ -315,3 +386,8 @@ class Party:
         for key in self._current:
             self._submissions.finish(key)
         self._current = ()
+
+
+def _said(meeting: Meeting) -> dict[str, object]:
+    """The field of a message that names it."""
+    return {"meeting": {"name": meeting[0], "run": meeting[1]}} if meeting is not None else {}

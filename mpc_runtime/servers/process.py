@@ -15,30 +15,36 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
 
 from ..analysis.verify import expect_room
 from ..errors import Error, InputError, MaterialError, PeerError
 from ..limits import TIMEOUT_SECONDS, WAIT_SECONDS, WINDOW_BYTES, check_seconds
+from ..operation.events import Aborted, KeysRefused, Listening, Ready, Stopped
+from ..operation.watch import NOBODY, Door, State, Watch
 from ..plan import FORMAT, Plan
 from ..plan_file import read
 from ..store.store import Store
 from ..transport.address import ANY_PORT, clients_of
-from ..transport.door import Door
+from ..transport.door import Door as Entrance
 from ..transport.hello import Hello
 from ..transport.identity import KeyPair
 from ..transport.messages import DEALER, MATERIAL, PARTY, PARTY_TO_DEALER, Dialect
 from ..transport.node import Node
 from ..transport.records import MaterialSink, MaterialSource, PeerChannel
+from .consent import Consent
 from .dealer import Dealer
 from .executions import Executions
 from .heap import keep_memory, machine_memory
+from .members import Member, Members
 from .party import Party
 from .refill import Refill
 from .shelf import Shelf
+from .stored import StoreSupply
 from .submissions import Submissions, client_quota
-from .supply import DealerSupply, StoreSupply, Supply
+from .supply import DealerSupply, Supply
+from .uses import Uses
 
 __all__ = [
     "SERVERS",
@@ -60,27 +66,31 @@ EXIT_ERROR, EXIT_INTERRUPTED = 1, 130
 class MachineConfig:
     """What one server needs to know besides the plan.
 
-    address: where it takes connections of servers; clients: where a party takes those of clients. server_keys: public
-    keys of p0, p1 and the dealer. roles: public key -> role, of those who may connect to a party.
+    address: where it listens for servers; clients: where a party listens for clients. server_keys: public keys of p0,
+    p1 and the dealer. members: who may connect to a party.
     wait: seconds to wait for the other servers at the start.
     """
 
     name: str
     keys: KeyPair
-    address: Door | str
+    address: Entrance | str
     server_keys: Mapping[str, str]
-    roles: Mapping[str, str]
+    members: Members
     timeout: float = TIMEOUT_SECONDS
     window: int = WINDOW_BYTES
     wait: float = WAIT_SECONDS
-    clients: Door | str = ""
+    clients: Entrance | str = ""
     origin: str = ""
     """Where the address was written, for messages; clients_origin: where the one for clients was."""
     clients_origin: str = ""
+    data: str = ""
+    """The folder in which a party keeps what outlives it."""
     material: str = ""
     """The folder with a party's stored material; then no dealer is needed."""
     low_water: int = 0
     """With stored material: below so many runs, a dealer that is online deals as many more. 0: there is none."""
+    origins: Mapping[str, str] = field(default_factory=dict)
+    """Where the addresses of the other servers were."""
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -98,33 +108,44 @@ def run(
     plan: Plan,
     config: MachineConfig,
     addresses: Callable[[str, str], Mapping[str, str]],
-    ready: Callable[[], None] = lambda: None,
+    watch: Watch = NOBODY,
+    revisions: Callable[[Callable[[Members], None]], AbstractContextManager[None]] = lambda _: nullcontext(),
 ) -> None:
     """Serves until an error, which is raised here after all who are connected were told.
 
     addresses: from the addresses that this server listens at, for servers and (a party) for clients, the addresses of
-    all servers for servers. ready: called when all have met.
+    all servers for servers. watch: is told what happens. revisions: while it lasts, calls what it is given with the
+    members that are to take the place of those in `config`.
     """
     check_seconds(timeout=config.timeout, wait=config.wait)
+    uses = Uses(config.data or None)
     store = Store(config.material, plan, int(config.name[1])) if config.material else None
     server: Party | Dealer | None = None
-    node = opened(plan, config)
+    watch = watch.at(plan.name, plan.hash)
+    met = threading.Event()
+    node = opened(plan, config, watch)
     try:
+        watch.answers(lambda: _state(node, met.is_set(), watch.place.plan, store))
+        watch.tell(Listening(node.address, node.clients_address))
         call_others(node, config, addresses(node.address, node.clients_address))
         node.meet(config.others, config.wait)
-        ready()
-        server = at_work(plan, config, node, store)
-        server.serve()
+        met.set()
+        watch = watch.at(plan.name, plan.hash, node.links[config.others[0]].label)
+        watch.tell(Ready())
+        server = at_work(plan, config, node, uses, watch, store)
+        with revisions(server.revise if isinstance(server, Party) else lambda _: None):
+            server.serve()
     except BaseException as error:
-        take_leave(node, error, server.doing if server else "the start")
+        take_leave(node, error, server.doing if server else "the start", watch)
         raise
     finally:
         node.close()
+        uses.close()
         if store is not None:
             store.close()
 
 
-def opened(plan: Plan, config: MachineConfig) -> Node:
+def opened(plan: Plan, config: MachineConfig, watch: Watch = NOBODY) -> Node:
     """The node of a server, which takes connections. To be called once in a process, before there are threads."""
     expect_room(plan, machine_memory())
     keep_memory()
@@ -135,7 +156,9 @@ def opened(plan: Plan, config: MachineConfig) -> Node:
             node.listen(machines, config.address)
         if config.computes:
             with _naming(config.clients_origin):
-                node.open_to_clients(config.roles, client_quota(plan, int(config.name[1])), config.clients)
+                roles = {key: member.role for key, member in config.members.items()}
+                quota = client_quota(plan, int(config.name[1]))
+                node.open_to_clients(roles, quota, config.clients, lambda text: watch.tell(KeysRefused(text)))
         _stop_between_messages(node)
     except BaseException:
         node.close()
@@ -146,7 +169,8 @@ def opened(plan: Plan, config: MachineConfig) -> Node:
 def call_others(node: Node, config: MachineConfig, addresses: Mapping[str, str]) -> None:
     """Begins the links to the other servers, at their addresses for servers."""
     for name in config.others:
-        node.connect(name, addresses[name], config.server_keys[name], _dialect(config.name, name))
+        dialect = _dialect(config.name, name)
+        node.connect(name, addresses[name], config.server_keys[name], dialect, config.origins.get(name, ""))
 
 
 @dataclass(frozen=True)
@@ -158,15 +182,23 @@ class Desk:
 
 
 def at_work(
-    plan: Plan, config: MachineConfig, node: Node, store: Store | None = None, desk: Desk | None = None
+    plan: Plan,
+    config: MachineConfig,
+    node: Node,
+    uses: Uses,
+    watch: Watch = NOBODY,
+    store: Store | None = None,
+    desk: Desk | None = None,
 ) -> Party | Dealer:
     """What serves on a node that has met the others."""
     if not config.computes:
-        return Dealer(plan, node, lambda party, wait: MaterialSink(node, party, config.window, wait))
+        return Dealer(plan, node, lambda party, wait: MaterialSink(node, party, config.window, wait), watch=watch)
     channel = PeerChannel(node, "p1" if config.name == "p0" else "p0")
+    number = int(config.name[1])
     supply = _supply(plan, config, node, store, desk.shelf if desk else None)
-    executions = Executions(plan, int(config.name[1]), node, channel, supply)
-    return Party(executions, desk.submissions if desk else None)
+    executions = Executions(plan, number, node, channel, supply, watch=watch)
+    consent = Consent(plan, number, config.members, uses)
+    return Party(executions, consent, watch, desk.submissions if desk else None)
 
 
 def _supply(plan: Plan, config: MachineConfig, node: Node, store: Store | None, shelf: Shelf | None) -> Supply:
@@ -181,17 +213,32 @@ def _supply(plan: Plan, config: MachineConfig, node: Node, store: Store | None, 
     return DealerSupply(plan, node, MaterialSource(node, config.window), shelf)
 
 
-def take_leave(node: Node, error: BaseException, doing: str) -> None:
+def take_leave(node: Node, error: BaseException, doing: str, watch: Watch = NOBODY) -> None:
     """Tells all who are connected why a server ends."""
     name = node.hello.name
     if isinstance(error, PeerError):
+        watch.tell(Aborted(error.peer, error.op or doing, str(error)))
         node.farewell(error.peer, error.op or doing or "between executions", str(error))
     elif isinstance(error, MaterialError):
+        watch.tell(Aborted("", doing, str(error)))
         node.farewell("", doing, f"{name}: {error}", MATERIAL)
     elif isinstance(error, KeyboardInterrupt):
+        watch.tell(Stopped())
         node.farewell("", "", f"{name} was stopped")
     elif isinstance(error, Exception):
+        watch.tell(Aborted("", doing, f"{type(error).__name__}: {error}"))
         node.farewell("", doing, f"{name} failed at {doing}: {type(error).__name__}: {error}")
+
+
+def _state(node: Node, ready: bool, plan: str, store: Store | None) -> State:
+    """What those who operate the server may ask, on any thread."""
+    doors = {
+        name: Door(found.connections, found.strangers, sum(found.bytes.values()), found.refused)
+        for name, found in node.doors().items()
+    }
+    peers = {name: link.up for name, link in list(node.links.items())}
+    left = {plan: max(0, store.end - store.next)} if store is not None else {}
+    return State(ready, peers, doors, left, frozenset(node.optional))
 
 
 def _dialect(listener: str, speaker: str) -> Dialect:
@@ -231,7 +278,7 @@ def main() -> None:
         address=ANY_PORT,
         clients=ANY_PORT,
         server_keys=given["server_keys"],
-        roles=given["roles"],
+        members={key: Member(role) for key, role in given["roles"].items()},
         timeout=given["timeout"],
         window=given["window"],
         wait=given["timeout"],

@@ -34,6 +34,7 @@ from ..transport.messages import VISITOR, Message
 from .catalogue import Catalogue
 from .heap import environment
 from .hosted import Hosting, Teller
+from .members import DEPLOY
 from .process import MachineConfig
 from .reception import Reception
 
@@ -145,9 +146,10 @@ class Service:
     def _open(self, to: str, address: str) -> None:
         reception = self._receptions[to] = Reception(self.config.name, address)
         servers = {key: name for name, key in self.config.server_keys.items() if name != self.config.name}
-        names = servers if to == "servers" else dict(self.config.roles)
+        roles = {key: member.role for key, member in self.config.members.items()}
+        names = servers if to == "servers" else roles
         if not self.config.computes:
-            names |= self.config.roles  # who may offer plans offers them to the dealer too
+            names |= roles  # who may offer plans offers them to the dealer too
         door = Handed(reception.lobby_end, reception.address)
         self._lobbies.append(Front(self.config.name, door, self.config.keys, names, VISITOR, LOBBY_QUOTA, self._bell))
 
@@ -185,6 +187,10 @@ class Service:
     def _consider(self, front: Front, message: Message) -> None:
         if len(message.payload) != 1:
             front.refuse(message.route, "expected one plan")
+            return
+        if DEPLOY not in self.config.members[message.key].may:
+            text = f"{message.sender} may not deploy: {self.config.name}'s cluster.toml does not allow it to"
+            front.refuse(message.route, text)
             return
         name = message.body["name"]
         if problem := self._catalogue.offer(name, message.payload[0], message.sender):
@@ -268,13 +274,14 @@ class Service:
             plan=str(self._catalogue.plan_file(plan.name)),
             keys=asdict(self.config.keys),
             server_keys=dict(self.config.server_keys),
-            roles=dict(self.config.roles),
+            members={key: {**asdict(member), "may": sorted(member.may)} for key, member in self.config.members.items()},
             addresses=dict(self.addresses),
             doors={to: (end.fileno(), self._receptions[to].address) for to, end in ends.items()},
             timeout=self.config.timeout,
             window=self.config.window,
             shelf=str(self._catalogue.parameters(plan.name)),
             key_file=str(self._catalogue.key),
+            uses=str(self._catalogue.plan_file(plan.name).parent),
         )
         process = subprocess.Popen(
             [sys.executable, "-c", "from mpc_runtime.servers.hosted import main; main()"],

@@ -17,7 +17,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from ..deployment.cluster import key_path, load_cluster, load_key
+from ..deployment.cluster import load_cluster
+from ..deployment.keys import key_path, load_key
 from ..deployment.local import Processes, SeenBy
 from ..errors import InputError, PeerError
 from ..execution.stats import Stats, run_stats
@@ -39,6 +40,8 @@ class Submitted:
     """The inputs of a run. numbers: role -> the number by which it asks for its answer."""
 
     encoded: ByRole
+    meeting: str | None
+    run: int
     numbers: dict[str, str] = field(default_factory=dict)
 
 
@@ -89,10 +92,10 @@ class Deployment:
         self._tried(attempt)
         self.edition = edition
 
-    def submit(self, encoded: ByRole) -> Submitted:
-        """Shares the inputs of a run."""
+    def submit(self, encoded: ByRole, meeting: str | None = None, run: int = 0) -> Submitted:
+        """Shares the inputs of a run, which may be one of those of a meeting."""
         self._forget_abandoned()
-        submitted = Submitted(encoded)
+        submitted = Submitted(encoded, meeting, run)
         self._unanswered.append(submitted)
         self._tried(lambda: self._send(submitted))
         return submitted
@@ -108,7 +111,11 @@ class Deployment:
 
     def _send(self, submitted: Submitted) -> None:
         if not submitted.numbers:
-            submitted.numbers = {role: self._clients[role].submit("run", f) for role, f in submitted.encoded.items()}
+            meeting, run = submitted.meeting, submitted.run
+            submitted.numbers = {
+                role: self._clients[role].submit("run", feeds, meeting, run)
+                for role, feeds in submitted.encoded.items()
+            }
 
     def _tried(self, attempt: Callable[[], T]) -> T:
         """What the attempt returns: the first, or one on connections that were made anew."""
@@ -222,8 +229,9 @@ def linked(
     machines = load_cluster(cluster)
     keys = load_key(key if key is not None else key_path(machines.path, role))
     machines.check_key(role, keys)
+    where = machines.addresses, machines.server_keys
 
     def client(role: str) -> RoleClient:
-        return RoleClient(plan, role, keys, machines.addresses, machines.server_keys, timeout, alive, wait)
+        return RoleClient(plan, role, keys, *where, timeout, alive, wait, machines.origins)
 
     return Deployment(plan, {role: client(role)}, prepare, again=client, retries=retries)

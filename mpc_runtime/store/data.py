@@ -198,7 +198,7 @@ class DataFiles:
         with disk_faults(path, "be erased"):
             file = os.open(path, os.O_RDWR)
             try:
-                if not _punch_hole(file, record.start, record.size):
+                if not punch_hole(file, record.start, record.size):
                     _write_zeros(file, record.start, record.size)
             finally:
                 os.close(file)
@@ -240,7 +240,7 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _punch_hole(file: int, start: int, size: int) -> bool:
+def punch_hole(file: int, start: int, size: int) -> bool:
     """Whether the system has taken these bytes out of the file."""
     if not sys.platform.startswith("linux"):
         return False

@@ -95,12 +95,12 @@ class Ledger:
         self._folder = folder
         self._path = folder / LEDGER
         with disk_faults(self._path, "be read as a ledger"):
-            self._db = _connected(self._path)
+            self.db = _connected(self._path)
             try:
                 self._check_format()
                 self.identity = self._read_identity()
             except BaseException:
-                self._db.close()
+                self.db.close()
                 raise
 
     @staticmethod
@@ -124,27 +124,27 @@ class Ledger:
     @property
     def whole(self) -> bool:
         """Whether the dealer finished it."""
-        return bool(self._one("SELECT whole FROM store"))
+        return bool(self.one("SELECT whole FROM store"))
 
     @property
     def next(self) -> int:
         """The lowest record that may still be used."""
-        return int(self._one("SELECT next FROM store"))
+        return int(self.one("SELECT next FROM store"))
 
     @property
     def confirmed(self) -> int:
         """At least where the other party's ledger stands."""
-        return int(self._one("SELECT confirmed FROM store"))
+        return int(self.one("SELECT confirmed FROM store"))
 
     @property
     def end(self) -> int:
         """One more than the last record."""
-        return int(self._one("SELECT coalesce(max(first + records), 0) FROM dealings WHERE NOT pending"))
+        return int(self.one("SELECT coalesce(max(first + records), 0) FROM dealings WHERE NOT pending"))
 
     def dealings(self, pending: bool = False) -> list[Dealing]:
         """In the order of their records. pending: those that are being moved here, and may not be used yet."""
         columns = "number, id, first, records, used, tag_key"
-        rows = self._rows(f"SELECT {columns} FROM dealings WHERE pending = ? ORDER BY number", pending)
+        rows = self.rows(f"SELECT {columns} FROM dealings WHERE pending = ? ORDER BY number", pending)
         return [Dealing(*row) for row in rows]
 
     def record(self, number: int) -> Record | None:
@@ -159,26 +159,26 @@ class Ledger:
     def next_of(self, procedure: str, start: int, end: int) -> int | None:
         """The first record of a procedure from `start` on, below `end`."""
         where = "procedure = ? AND number >= ? AND number < ? ORDER BY number LIMIT 1"
-        rows = self._rows(f"SELECT number FROM records WHERE {where}", procedure, start, end)
+        rows = self.rows(f"SELECT number FROM records WHERE {where}", procedure, start, end)
         return int(rows[0][0]) if rows else None
 
     def count(self, procedure: str, start: int, end: int) -> int:
         """How many records of a procedure there are from `start` on, below `end`."""
         where = "procedure = ? AND number >= ? AND number < ?"
-        return int(self._one(f"SELECT count(*) FROM records WHERE {where}", procedure, start, end))
+        return int(self.one(f"SELECT count(*) FROM records WHERE {where}", procedure, start, end))
 
     def seeds(self) -> dict[int, bytes]:
         """By dealing, the seed of its first record, of those that are untouched. For whoever moves them elsewhere."""
-        rows = self._rows("SELECT number, seed FROM dealings WHERE first >= (SELECT next FROM store)")
+        rows = self.rows("SELECT number, seed FROM dealings WHERE first >= (SELECT next FROM store)")
         return dict(rows)
 
     def data_files(self) -> set[str]:
         """The names of all data files that it knows."""
-        return {file for (file,) in self._rows("SELECT DISTINCT file FROM records")}
+        return {file for (file,) in self.rows("SELECT DISTINCT file FROM records")}
 
     def kept(self) -> list[Kept]:
         """The files beside the ledger."""
-        rows = self._rows("SELECT name, file, size, hash, facts FROM kept ORDER BY name")
+        rows = self.rows("SELECT name, file, size, hash, facts FROM kept ORDER BY name")
         return [Kept(name, file, size, hash_, json.loads(facts)) for name, file, size, hash_, facts in rows]
 
     # -- what changes it ----------------------------------------------------------------------------------------------
@@ -187,32 +187,32 @@ class Ledger:
         """Dealings whose data are on the disk, each with the seed of its first record. pending: they may not be used
         until `admit`; they take the place of others that are."""
         with self._change():
-            self._db.execute("DELETE FROM records WHERE dealing IN (SELECT number FROM dealings WHERE pending)")
-            self._db.execute("DELETE FROM dealings WHERE pending")
+            self.db.execute("DELETE FROM records WHERE dealing IN (SELECT number FROM dealings WHERE pending)")
+            self.db.execute("DELETE FROM dealings WHERE pending")
             for dealing, seed, records in given:
                 row = dealing.number, dealing.id, dealing.first, dealing.records, dealing.used, dealing.tag_key
-                self._db.execute("INSERT INTO dealings VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*row, seed, pending))
+                self.db.execute("INSERT INTO dealings VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*row, seed, pending))
                 rows = (
                     (dealing.first + r.place, dealing.number, r.procedure, r.file, r.start, r.size, r.seconds, r.tags)
                     for r in records
                 )
-                self._db.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+                self.db.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
     def drop(self, number: int) -> None:
         """Forgets the dealings from this number on."""
         with self._change():
-            self._db.execute("DELETE FROM records WHERE dealing >= ?", (number,))
-            self._db.execute("DELETE FROM dealings WHERE number >= ?", (number,))
+            self.db.execute("DELETE FROM records WHERE dealing >= ?", (number,))
+            self.db.execute("DELETE FROM dealings WHERE number >= ?", (number,))
 
     def admit(self) -> None:
         """What was pending may be used."""
         with self._change():
-            self._db.execute("UPDATE dealings SET pending = 0")
+            self.db.execute("UPDATE dealings SET pending = 0")
 
     def complete(self) -> None:
         """The store is whole."""
         with self._change():
-            self._db.execute("UPDATE store SET whole = 1")
+            self.db.execute("UPDATE store SET whole = 1")
 
     def advance(self, to: int, confirmed: int, used: Mapping[int, int]) -> dict[int, SeedChain]:
         """Burns all records below `to`: their seeds are overwritten. Returns, by dealing, chains that stand where the
@@ -224,34 +224,34 @@ class Ledger:
         chains: dict[int, SeedChain] = {}
         identity = self.identity
         with self._change():
-            start = self._one("SELECT next FROM store")
+            start = self.one("SELECT next FROM store")
             if not start <= to <= self.end:
                 raise ValueError(f"the ledger stands at {start} of {self.end}; it does not go to {to}")
             query = "SELECT number, first, records, seed FROM dealings WHERE first < ? AND seed IS NOT NULL"
-            for number, first, records, seed in self._db.execute(query, (to,)).fetchall():
+            for number, first, records, seed in self.db.execute(query, (to,)).fetchall():
                 at = max(0, start - first)
                 chains[number] = SeedChain(seed, identity.plan_hash, at)
                 left = SeedChain(seed, identity.plan_hash, at).skip(to - first) if to < first + records else None
-                self._db.execute("UPDATE dealings SET seed = ? WHERE number = ?", (left, number))
+                self.db.execute("UPDATE dealings SET seed = ? WHERE number = ?", (left, number))
             for number, completed in used.items():
-                self._db.execute("UPDATE dealings SET used = used + ? WHERE number = ?", (completed, number))
-            self._db.execute("UPDATE store SET next = ?, confirmed = max(confirmed, ?)", (to, confirmed))
+                self.db.execute("UPDATE dealings SET used = used + ? WHERE number = ?", (completed, number))
+            self.db.execute("UPDATE store SET next = ?, confirmed = max(confirmed, ?)", (to, confirmed))
         return chains
 
     def keep(self, kept: Kept) -> None:
         """A file beside the ledger, which is on the disk; it takes the place of another of its name."""
         with self._change():
             row = kept.name, kept.file, kept.size, kept.hash, json.dumps(kept.facts)
-            self._db.execute("INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?, ?)", row)
+            self.db.execute("INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?, ?)", row)
 
     def let_go(self, name: str) -> None:
         """The file of this name is no longer known."""
         with self._change():
-            self._db.execute("DELETE FROM kept WHERE name = ?", (name,))
+            self.db.execute("DELETE FROM kept WHERE name = ?", (name,))
 
     def close(self) -> None:
         """Closing again does nothing."""
-        self._db.close()
+        self.db.close()
 
     # -- SQLite -------------------------------------------------------------------------------------------------------
 
@@ -259,37 +259,39 @@ class Ledger:
     def _change(self) -> Iterator[None]:
         """A transaction. Afterwards the log is emptied, so that what was overwritten is nowhere."""
         with disk_faults(self._path, "be written"):
-            self._db.execute("BEGIN IMMEDIATE")
+            self.db.execute("BEGIN IMMEDIATE")
             try:
                 yield
             except BaseException:
-                if self._db.in_transaction:  # where the disk is full, SQLite has rolled back already
-                    self._db.execute("ROLLBACK")
+                if self.db.in_transaction:  # where the disk is full, SQLite has rolled back already
+                    self.db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self.db.execute("COMMIT")
+            self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
-    def _one(self, query: str, *given: object) -> Any:
+    def one(self, query: str, *given: object) -> Any:
+        """The first value of the first row that a query gives."""
         with disk_faults(self._path, "be read"):
-            row = self._db.execute(query, given).fetchone()
+            row = self.db.execute(query, given).fetchone()
         return row[0]
 
-    def _rows(self, query: str, *given: object) -> list[Any]:
+    def rows(self, query: str, *given: object) -> list[Any]:
+        """All rows that a query gives."""
         with disk_faults(self._path, "be read"):
-            return self._db.execute(query, given).fetchall()
+            return self.db.execute(query, given).fetchall()
 
     def _records(self, where: str, *given: object) -> Iterator[Record]:
         names = "dealing, records.number - first, procedure, file, start, size, seconds, tags"
         with disk_faults(self._path, "be read"):
             tables = "records JOIN dealings ON dealings.number = dealing"
-            cursor = self._db.execute(f"SELECT {names} FROM {tables} {where}", given)
+            cursor = self.db.execute(f"SELECT {names} FROM {tables} {where}", given)
             while rows := cursor.fetchmany(256):
                 yield from (Record(*row) for row in rows)
 
     def _check_format(self) -> None:
-        if self._one("PRAGMA application_id") != APPLICATION:
+        if self.one("PRAGMA application_id") != APPLICATION:
             raise MaterialError(f"{self._path}: not the ledger of a store; `mpcc deal` makes stores")
-        found = self._one("PRAGMA user_version")
+        found = self.one("PRAGMA user_version")
         if found != FORMAT:
             raise MaterialError(
                 f"{self._path}: store format {found}, but this version reads format {FORMAT}; "
@@ -297,7 +299,7 @@ class Ledger:
             )
 
     def _read_identity(self) -> Identity:
-        row = self._rows("SELECT id, party, plan, name FROM store")
+        row = self.rows("SELECT id, party, plan, name FROM store")
         if len(row) != 1:
             raise MaterialError(f"{self._path}: the ledger is damaged; deal again with `mpcc deal`")
         return Identity(*row[0])

@@ -2,11 +2,11 @@
 
     store = Store(path, plan, party)
     store.reserve(to)                    # on the disk when it returns; a crash burns what is not used of it
-    key = store.key(number, procedure)   # once the other party has said that it has done the same (servers/supply.py)
+    key = store.key(number, procedure)   # once the other party has said that it has done the same (servers/stored.py)
     store.open(...), store.read(...), store.finish(...)
 
 A store has one user at a time, which holds a lock that ends with its process. What two parties say to each other about
-their stores is `servers/supply.py`'s business.
+their stores is `servers/stored.py`'s business.
 """
 
 from __future__ import annotations
@@ -42,20 +42,20 @@ class Store:
         self.path = Path(path)
         self._resources = ExitStack()
         self._used: dict[int, int] = {}
-        self._ledger = open_ledger(self.path)
-        self._resources.callback(self._ledger.close)
-        self.id = self._ledger.identity.id
+        self.ledger = open_ledger(self.path)
+        self._resources.callback(self.ledger.close)
+        self.id = self.ledger.identity.id
         try:
-            _check_owner(self.path, self._ledger, plan, party)
+            _check_owner(self.path, self.ledger, plan, party)
             self._resources.enter_context(locked(self.path))
-            self.next = self._ledger.next
+            self.next = self.ledger.next
             """The lowest record whose key the ledger still has."""
-            self.dealings = self._ledger.dealings()
-            self._data = data_files(self.path, self._ledger)
+            self.dealings = self.ledger.dealings()
+            self._data = data_files(self.path, self.ledger)
             self._resources.callback(self._data.close)
             self._check_data()
             self._remove_unknown()
-            self.kept = KeptFiles(self.path, self._ledger)
+            self.kept = KeptFiles(self.path, self.ledger)
             self._erased = self._first_there()
         except BaseException:
             self.close()
@@ -69,7 +69,7 @@ class Store:
     @property
     def confirmed(self) -> int:
         """Where the other party's ledger stood, at least, when ours last moved."""
-        return self._ledger.confirmed
+        return self.ledger.confirmed
 
     @property
     def end(self) -> int:
@@ -82,11 +82,11 @@ class Store:
 
     def next_of(self, procedure: str, start: int, end: int) -> int | None:
         """The first record of a procedure from `start` on, below `end`; None when there is none."""
-        return self._ledger.next_of(procedure, start, end)
+        return self.ledger.next_of(procedure, start, end)
 
     def count(self, procedure: str, start: int, end: int) -> int:
         """How many records of a procedure there are from `start` on, below `end`."""
-        return self._ledger.count(procedure, start, end)
+        return self.ledger.count(procedure, start, end)
 
     # -- keys ---------------------------------------------------------------------------------------------------------
 
@@ -95,7 +95,7 @@ class Store:
         confirmed: where the other party's ledger is known to stand."""
         if to <= self.next:
             return
-        for number, chain in self._ledger.advance(to, confirmed, self._used).items():
+        for number, chain in self.ledger.advance(to, confirmed, self._used).items():
             self._chains.setdefault(number, chain)
         self._used = {}
         self._reserved = range(self._reserved.start, to)
@@ -104,7 +104,7 @@ class Store:
     def key(self, number: int, procedure: str) -> bytes:
         """The material key of a reserved record, which is used up with all before it. MaterialError when there is no
         such record."""
-        record = self._ledger.record(number)
+        record = self.ledger.record(number)
         if record is None or record.procedure != procedure or number not in self._reserved:
             raise MaterialError(f"{self.path}: no record {number} for {procedure} that may be used")
         self._reserved = range(number + 1, self._reserved.stop)
@@ -114,7 +114,7 @@ class Store:
 
     def open(self, procedure: str, index: int, at: object) -> None:
         """Begins to read a record; data of those before it are erased."""
-        record = self._ledger.record(index)
+        record = self.ledger.record(index)
         if record is None or record.procedure != procedure:
             raise MaterialError(f"{self.path}: no record {index} for {procedure}, at {at}")
         self._erase(index)
@@ -164,13 +164,13 @@ class Store:
         """Erases data of records below a number: a file as a whole where all its records are."""
         if below <= self._erased:
             return
-        erase(self._ledger, self._data, self._erased, below)
+        erase(self.ledger, self._data, self._erased, below)
         self._erased = below
 
     def _first_there(self) -> int:
         """The first record whose data file is there."""
         files: dict[str, bool] = {}
-        for number, record in enumerate(self._ledger.records(0, self.next)):
+        for number, record in enumerate(self.ledger.records(0, self.next)):
             if record.file not in files:
                 files[record.file] = (self.path / record.file).exists()
             if files[record.file]:
@@ -189,7 +189,7 @@ class Store:
         with disk_faults(self.path, "be written"):
             sync_folder(self.path)
         dealing = Dealing(len(self.dealings), id_, self.end, len(records), 0, writer.tag_key)
-        self._ledger.add([(dealing, seed, records)])
+        self.ledger.add([(dealing, seed, records)])
         self.dealings.append(dealing)
         self._data.know(dealing.number, dealing.tag_key)
 
@@ -200,14 +200,14 @@ class Store:
             return
         if self.next > self.dealings[number].first:
             raise ValueError(f"dealing {number} has been used")
-        self._ledger.drop(number)
+        self.ledger.drop(number)
         self.dealings = self.dealings[:number]
         self._remove_unknown()
 
     # -- the folder ---------------------------------------------------------------------------------------------------
 
     def _check_data(self) -> None:
-        for file, record in last_of_files(self._ledger, self.next).items():
+        for file, record in last_of_files(self.ledger, self.next).items():
             if problem := self._data.missing(record):
                 raise MaterialError(
                     f"{problem}: {file} was cut short or lost; copy the store from the dealer's machine again, if it "
@@ -216,7 +216,7 @@ class Store:
 
     def _remove_unknown(self) -> None:
         """Data files of dealings whose coming was interrupted."""
-        known = self._ledger.data_files()
+        known = self.ledger.data_files()
         with disk_faults(self.path, "be written"):
             for file in self.path.glob(f"{DATA_PREFIX}*"):
                 if file.name not in known:
@@ -226,7 +226,7 @@ class Store:
         """Lets go of the store. Closing again does nothing."""
         with suppress(MaterialError):
             if self._used:
-                self._ledger.advance(self.next, 0, self._used)
+                self.ledger.advance(self.next, 0, self._used)
         self._used = {}
         self._resources.close()
 

@@ -47,6 +47,9 @@ class Link:
         self.failure: PeerError | MaterialError | None = None
         self.inlet: Inlet | None = None
         self.outlet: Outlet | None = None
+        self.label = ""
+        """What both ends call it in public, when they have met: the label of the stream of whoever comes first by
+        name."""
         self._dialect = dialect
         self._ahead: deque[Item] = deque()
         self.ahead_bytes = 0
@@ -58,6 +61,11 @@ class Link:
     @property
     def address(self) -> str:
         return self.call.address
+
+    @property
+    def up(self) -> bool:
+        """Whether the server at the other end has been met, and is there as far as we know. Any thread may ask."""
+        return self.inlet is not None and self.failure is None and self.call.failure is None
 
     def next(self) -> Item | None:
         """The next control message or piece of data; None when nothing has arrived. Farewells are kept for `check`."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ..errors import PeerError
@@ -25,6 +25,7 @@ __all__ = [
     "HOST",
     "LOBBY_HOST",
     "MATERIAL",
+    "NAME",
     "PARTY",
     "PARTY_TO_CLIENT",
     "PARTY_TO_DEALER",
@@ -150,21 +151,21 @@ class Mapped:
 
 @dataclass(frozen=True)
 class Shape:
-    """An object with these fields, all of them but the `optional` ones; others only if it is `open`."""
+    """An object with these fields, all of them but the optional ones; others only if it is `open`."""
 
     fields: Mapping[str, Field]
     open: bool = False
-    optional: frozenset[str] = frozenset()
+    optional: Mapping[str, Field] = field(default_factory=dict)
 
     def problem(self, value: object) -> str:
         if not isinstance(value, dict):
             return "expected an object"
-        if missing := self.fields.keys() - value.keys() - self.optional:
+        if missing := self.fields.keys() - value.keys():
             return f"{min(missing)} is missing"
-        if not self.open and (unknown := value.keys() - self.fields.keys()):
+        known = {**self.fields, **{name: of for name, of in self.optional.items() if name in value}}
+        if not self.open and (unknown := value.keys() - known.keys()):
             return f"{min(unknown)[:NAME]!r} is not known"
-        known = ((k, field) for k, field in self.fields.items() if k in value)
-        return next((f"{k}: {found}" for k, field in known if (found := field.problem(value[k]))), "")
+        return next((f"{name}: {found}" for name, of in known.items() if (found := of.problem(value[name]))), "")
 
 
 @dataclass(frozen=True)
@@ -180,15 +181,17 @@ def _kind(
     payload: tuple[int, ...] | None = (),
     *,
     open: bool = False,
-    optional: frozenset[str] = frozenset(),
+    optional: Mapping[str, Field] | None = None,
 ) -> Kind:
-    return Kind(Shape({"kind": Text(NAME), **fields}, open, optional), payload)
+    return Kind(Shape({"kind": Text(NAME), **fields}, open, optional or {}), payload)
 
 
 Dialect = Mapping[str, Kind]
 
 _NUMBER = Text(ID)
 _SUBMISSION: dict[str, Field] = {"stage": Text(NAME), "role": Text(NAME), "id": _NUMBER}
+_MEETING: dict[str, Field] = {"meeting": Shape({"name": Text(NAME), "run": Whole()})}
+"""What the roles of a run have agreed on, and which of its runs it is: of submissions that are paired by it."""
 _ANSWERED: dict[str, Field] = {"id": _NUMBER}
 _REPORT: dict[str, Field] = {
     "rounds": Whole(),
@@ -208,9 +211,9 @@ _HELLO = _kind(
     },
     open=True,  # a machine of another version has other fields; it is told which version we have
 )
-_ERROR = frozenset({"error"})
-_FAILED = _kind({"peer": Text(NAME), "op": Text(WORDS), "message": Text(WORDS), "error": Text(NAME)}, optional=_ERROR)
-_REFUSED = _kind({"message": Text(WORDS), "error": Text(NAME)}, optional=_ERROR)
+_ERROR = {"error": Text(NAME)}
+_FAILED = _kind({"peer": Text(NAME), "op": Text(WORDS), "message": Text(WORDS)}, optional=_ERROR)
+_REFUSED = _kind({"message": Text(WORDS)}, optional=_ERROR)
 _ENDINGS: Dialect = {"failed": _FAILED, "refused": _REFUSED}
 _OFFER = Shape(
     {
@@ -225,11 +228,12 @@ _OFFER = Shape(
 )
 """What a party says of its stored material."""
 _BARE = _kind({})
+_PONG = _kind({"clock": Seconds()})  # since 1970, for `mpcc doctor`: nothing depends on it
 
 CLIENT: Dialect = {
     "hello": _HELLO,
     "ping": _BARE,
-    "submit": _kind({"stage": Text(NAME), "id": _NUMBER}, None),
+    "submit": _kind({"stage": Text(NAME), "id": _NUMBER}, None, optional=_MEETING),
     "withdraw": _kind({"stage": Text(NAME), "id": _NUMBER}),
 }
 """A client to a party."""
@@ -237,9 +241,10 @@ CLIENT: Dialect = {
 PARTY_TO_CLIENT: Dialect = {
     **_ENDINGS,
     "welcome": _kind({"name": Text(NAME)}),
-    "pong": _BARE,
+    "pong": _PONG,
     "held": _kind(_ANSWERED),
     "begun": _kind(_ANSWERED),
+    "word": _kind({**_ANSWERED, "message": Text(WORDS)}),
     "result": _kind({**_ANSWERED, "names": Listed(Text(NAME))}, None),
     "stats": _kind({**_ANSWERED, **_REPORT, "setup": Maybe(Shape(_REPORT))}, None),
 }
@@ -268,16 +273,16 @@ HOST: Dialect = {
     **_ENDINGS,
     "invitation": _kind({"session": Digits(NONCE_DIGITS)}, (TICKET_BYTES, SECRET_BYTES)),
     "welcome": _kind({"name": Text(NAME), "proof": Digits(NONCE_DIGITS)}),
-    "pong": _BARE,
+    "pong": _PONG,
 }
 """A server to another that has called it."""
 
 PARTY: Dialect = {
     "failed": _FAILED,
-    "contribution": _kind({"offer": _OFFER}, (SEED_BYTES,), optional=frozenset({"offer"})),
+    "contribution": _kind({}, (SEED_BYTES,), optional={"offer": _OFFER}),
     "persisted": _kind({"next": Whole()}),
     "added": _kind({"dealing": Digits(ID_DIGITS)}),
-    "have": _kind(_SUBMISSION),
+    "have": _kind(_SUBMISSION, optional=_MEETING),
     "seek": _kind(_SUBMISSION),
     "lost": _kind({**_SUBMISSION, "why": Text(REASON)}),
     "drop": _kind({**_SUBMISSION, "why": Text(REASON), "error": Text(NAME)}),
@@ -312,6 +317,8 @@ class Message:
     """The connection it came by, for answers; 0 for one that is not answered there."""
     body: dict[str, Any]
     payload: Sequence[memoryview] = ()
+    key: str = ""
+    """The sender's public key, where several may have its name."""
 
     @property
     def kind(self) -> str:
@@ -323,7 +330,14 @@ def encode(body: Mapping[str, Any]) -> bytes:
     return json.dumps(body).encode()
 
 
-def read(sender: str, route: int, parts: Sequence[memoryview], dialect: Dialect, most: int = BODY_BYTES) -> Message:
+def read(
+    sender: str,
+    route: int,
+    parts: Sequence[memoryview],
+    dialect: Dialect,
+    most: int = BODY_BYTES,
+    key: str = "",
+) -> Message:
     """The message of these parts, its body of `most` bytes at most; PeerError, the sender's fault, when it is none of
     the dialect's."""
     try:
@@ -339,7 +353,7 @@ def read(sender: str, route: int, parts: Sequence[memoryview], dialect: Dialect,
             raise ValueError(f"{kind}: expected a payload of {_listed(known.payload)}, found {_listed(sizes)}")
     except (ValueError, RecursionError) as error:
         raise PeerError(f"{sender} sent a control message that cannot be read: {str(error)[:NAME]}", sender) from None
-    return Message(sender, route, body, parts[1:])
+    return Message(sender, route, body, parts[1:], key)
 
 
 def _object(parts: Sequence[memoryview], most: int) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import select
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,9 +32,9 @@ from .call import Call
 from .channel import Buffer, as_bytes
 from .door import Door
 from .front import Front
-from .guests import Quota, Wake
+from .guests import Occupancy, Quota, Wake
 from .hello import Hello, new_nonce
-from .identity import KeyPair, calling_context
+from .identity import KeyPair
 from .invitation import Calling, Invited
 from .line import Limits
 from .link import Item, Link
@@ -93,17 +93,33 @@ class Node:
         self._servers = Front(*args, CALLER, SERVERS_QUOTA, self._alarm)
         self.address = self._servers.address
 
-    def open_to_clients(self, roles: Mapping[str, str], quota: Quota, address: Door | str = ANY_PORT) -> None:
-        """Takes connections of these roles (public key -> name). See `self.clients_address`."""
+    def open_to_clients(
+        self,
+        roles: Mapping[str, str],
+        quota: Quota,
+        address: Door | str = ANY_PORT,
+        told: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Takes connections of these roles (public key -> name). See `self.clients_address`. told: as of `Front`."""
         self._early_each = quota.messages
-        self._clients = Front(self.hello.name, address, self.keys, roles, CLIENT, quota, self._bell)
+        self._clients = Front(self.hello.name, address, self.keys, roles, CLIENT, quota, self._bell, told)
         self.clients_address = self._clients.address
 
-    def connect(self, name: str, address: str, server_key: str, dialect: Dialect) -> Link:
-        """Begins the link to a server; `meet` waits for the answer. dialect: what it may say on its stream."""
+    def revise_clients(self, roles: Mapping[str, str], ended: Collection[str]) -> None:
+        """As `Front.revise`, of the clients' one. Any thread may call it."""
+        if self._clients is not None:
+            self._clients.revise(roles, ended)
+
+    def wake(self) -> None:
+        """Ends a wait that listens to clients. Any thread may call it."""
+        self._bell.set()
+
+    def connect(self, name: str, address: str, server_key: str, dialect: Dialect, origin: str = "") -> Link:
+        """Begins the link to a server; `meet` waits for the answer. dialect: what it may say on its stream. origin:
+        where the address was written."""
         nonce = new_nonce()
-        context = calling_context(self.keys, server_key)
-        call = Call(name, address, context, self.hello.body(nonce), HOST, Limits(body=1 << 17))
+        hello = self.hello.body(nonce)
+        call = Call(name, address, self.keys, server_key, hello, HOST, Limits(body=1 << 17), origin)
         self._calling[name] = Calling(nonce)
         self.links[name] = Link(name, call, dialect)
         self._front().drive(call)
@@ -112,7 +128,7 @@ class Node:
     def meet(self, machines: Iterable[str], seconds: float) -> None:
         """Waits until these servers have welcomed us and opened their streams to us; `PeerError` after `seconds`."""
         if missing := self.missing(machines, seconds):
-            where = ", ".join(f"{n} at {self.links[n].address}" for n in missing)
+            where = ", ".join(self.links[n].call.place for n in missing)
             raise PeerError(
                 f"no answer from {where} for {seconds:g} s: is it running, and is its key right?", missing[0]
             )
@@ -189,6 +205,8 @@ class Node:
         if machine in self.links:
             self.links[machine].inlet = inlet
             self._met.add(machine)
+            if machine < self.hello.name:
+                self.links[machine].label = invited.keys.label
             welcome = {"kind": "welcome", "name": self.hello.name, "proof": invited.keys.proof}
             self._front().answer(invited.route, welcome)
         return True
@@ -211,7 +229,9 @@ class Node:
                 nonces = calling.nonce, message.body["session"]
                 calling.keys = Keys.derive(secret, nonces, self.hello.plan_hash, self.hello.name, link.name)
                 calling.since = time.monotonic()
-                way = self.context, link.name, link.address, ticket
+                if self.hello.name < link.name:
+                    link.label = calling.keys.label
+                way = self.context, link.name, link.call.reached, ticket
                 link.outlet = Outlet(*way, calling.keys, self.hello.plan_hash)
             elif message.kind == "welcome" and calling.keys is not None:
                 if not calling.keys.proves(message.body["proof"]):
@@ -285,10 +305,6 @@ class Node:
         """As `answer`, to a client that has said hello as this role."""
         return self.guests.get(route) == role and self.answer(route, body, *payload)
 
-    def key_of(self, route: int) -> str:
-        """The key that the client at the other end has proved; empty if it is gone."""
-        return self._clients.key_of(route) if self._clients is not None else ""
-
     def reaches(self, route: int, role: str) -> bool:
         """Whether a client of this role is still at the other end."""
         return self.guests.get(route) == role and self._clients is not None and self._clients.alive(route)
@@ -322,6 +338,11 @@ class Node:
         if self._servers is None:
             raise RuntimeError(f"{self.hello.name} does not listen")
         return self._servers
+
+    def doors(self) -> dict[str, Occupancy]:
+        """What our fronts hold, by whom they are for. Any thread may ask."""
+        fronts = {"servers": self._servers, "clients": self._clients}
+        return {name: front.occupancy for name, front in fronts.items() if front is not None}
 
     # -- waiting --------------------------------------------------------------------------------------------------
 

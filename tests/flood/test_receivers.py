@@ -30,7 +30,7 @@ LOOKS = 50
 PROGRAM = """
 import json, sys
 from mpc_runtime.transport.call import Call, drive
-from mpc_runtime.transport.identity import KeyPair, calling_context
+from mpc_runtime.transport.identity import KeyPair
 from mpc_runtime.transport.line import Limits
 from mpc_runtime.transport.messages import HOST, PARTY
 from mpc_runtime.transport.hello import Hello, new_nonce
@@ -47,8 +47,7 @@ if given["meet"]:
     print("met", flush=True)
     sys.stdin.read()
 else:
-    context = calling_context(keys, given["peer"])
-    call = Call("p1", given["address"], context, hello.body(new_nonce()), HOST, Limits())
+    call = Call("p1", given["address"], keys, given["peer"], hello.body(new_nonce()), HOST, Limits())
     while call.failure is None:
         drive([call], 0.05)
 """

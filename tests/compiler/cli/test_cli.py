@@ -209,7 +209,9 @@ def test_the_doctor_looks_for_every_package_that_is_needed() -> None:
     text = (ROOT / "pyproject.toml").read_text()
     listed = re.search(r"^dependencies = \[(.*?)^\]", text, re.S | re.M)
     assert listed is not None
-    named = set(re.findall(r'"([a-z]+)', listed[1])) - {"tomli"}  # of Python before 3.11
+    named = {name.replace("-", "_") for name in re.findall(r'"([a-z-]+)', listed[1])} - {
+        "tomli"
+    }  # of Python before 3.11
     assert {"pyzmq" if module == "zmq" else module for module in NEEDED} == named
 
 
@@ -301,11 +303,43 @@ def test_stored_material_from_dealing_to_its_end(folder: Path) -> None:
 
 
 def test_keygen_writes_the_secret_and_prints_the_public_half(folder: Path) -> None:
-    from mpc_runtime.deployment.cluster import load_key
+    from mpc_runtime.deployment.keys import load_key
+    from mpc_runtime.transport.identity import fingerprint
 
     made = mpcc(folder, "keygen", "client")
-    assert made.stdout.strip() == load_key(folder / "client.key").public
+    public = load_key(folder / "client.key").public
+    assert made.stdout.strip() == public
+    assert f"fingerprint: {fingerprint(public)}" in made.stderr
     assert mpcc(folder, "keygen", "client").returncode == 1
+
+
+def test_a_cluster_of_public_keys_that_three_administrators_have_made(folder: Path, tmp_path: Path) -> None:
+    from mpc_runtime.deployment.cluster import load_cluster
+    from mpc_runtime.transport.identity import fingerprint
+
+    names = ("p0", "p1", "dealer", "bank")
+    keys = {name: mpcc(tmp_path, "keygen", name).stdout.strip() for name in names}
+    servers = [f"{name}={name}.example.org:7100,{keys[name]}" for name in names[:3]]
+    given = [word for server in servers for word in ("--server", server)]
+    made = mpcc(
+        folder,
+        "init-cluster",
+        "credit.ppml",
+        "-o",
+        tmp_path / "cluster.toml",
+        *given,
+        "--role",
+        f"bank={keys['bank']}",
+    )
+    assert made.returncode == 0, made.stderr
+    for name in names:
+        assert f"{name}: {fingerprint(keys[name])}" in made.stdout
+    assert load_cluster(tmp_path / "cluster.toml").roles == {"bank": (keys["bank"],), "bureau": ()}
+    assert sorted(file.name for file in tmp_path.glob("*.key")) == sorted(f"{name}.key" for name in names)
+    for wrong in (given[2:], [*given, "--port", "7100"], [*given[:-1], "dealer=dealer.example.org:7100"]):
+        assert mpcc(folder, "init-cluster", "credit.ppml", "-o", tmp_path / "other.toml", *wrong).returncode == 2
+    done = mpcc(folder, "init-cluster", "credit.ppml", "-o", tmp_path / "other.toml", *given, "--role", "x=y")
+    assert done.returncode == 1 and "with a role of the plan" in done.stderr
 
 
 def test_interrupting_run_ends_everything_and_keeps_what_is_done(folder: Path) -> None:

@@ -50,7 +50,7 @@ def assert_runs(session: Session, rows: np.ndarray) -> None:
 
 
 def test_a_store_is_refilled_while_it_is_used_and_used_up_when_the_dealer_is_gone(folder: Path) -> None:
-    with started(folder, "stored.plan", "material", LOW) as servers:
+    with started(folder, "stored.plan", material="material", low_water=LOW) as servers:
         provide(folder)
         with client(folder) as session:
             assert_runs(session, X[:20])
@@ -70,10 +70,10 @@ def test_a_store_is_refilled_while_it_is_used_and_used_up_when_the_dealer_is_gon
 
 
 def test_a_refilled_store_needs_no_dealer_afterwards(folder: Path) -> None:
-    with started(folder, "stored.plan", "material", LOW):
+    with started(folder, "stored.plan", material="material", low_water=LOW):
         provide(folder)
         until(lambda: min(left(folder)) >= LOW)
-    with started(folder, "stored.plan", "material"), client(folder) as session:
+    with started(folder, "stored.plan", material="material"), client(folder) as session:
         assert_runs(session, X[:LOW])
 
 
@@ -83,7 +83,7 @@ def test_a_dealing_that_only_one_party_got_is_dropped(folder: Path) -> None:
 
     (folder / "more").mkdir()
     add(folder / "material/p1", dealt(folder / "more", runs=9) / "p1")
-    with started(folder, "stored.plan", "material", LOW):
+    with started(folder, "stored.plan", material="material", low_water=LOW):
         provide(folder)
         with client(folder) as session:
             assert_runs(session, X[:12])

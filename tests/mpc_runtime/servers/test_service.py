@@ -94,6 +94,8 @@ def test_a_second_plan_is_offered_approved_served_and_removed_beside_the_first(r
     (folder / "doubled.ppml").write_text(OTHER)
     mpcc(folder, "compile", "doubled.ppml", "-o", "offered.plan")
     plan = folder / "offered.plan"
+    refused = mpcc(folder, "deploy", "doubled.ppml", "--name", "doubled", "--role", "modeller")
+    assert "modeller may not deploy" in refused.stderr
     offered = mpcc(folder, "deploy", "doubled.ppml", "--name", "doubled", "--role", "client")
     assert offered.returncode == 0, offered.stderr
     assert "doubled" not in Catalogue(folder / "p0.data").deployed()  # an offer runs nothing

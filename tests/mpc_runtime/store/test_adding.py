@@ -35,7 +35,7 @@ def keys_and_data(folder: Path, party: int, first: int, end: int) -> list[tuple[
     store.reserve(end, 0)
     found = []
     for number in range(first, end):
-        record = store._ledger.record(number)
+        record = store.ledger.record(number)
         assert record is not None
         key = store.key(number, record.procedure)
         store.open(record.procedure, number, "a test")

@@ -7,6 +7,7 @@ import os
 import shutil
 import stat
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -44,7 +45,7 @@ def test_two_stores_have_one_id_and_no_seed_in_common(tmp_path: Path) -> None:
     ledgers = [Ledger(material / name) for name in PARTIES]
     assert ledgers[0].identity.id == ledgers[1].identity.id
     assert [d.id for d in ledgers[0].dealings()] == [d.id for d in ledgers[1].dealings()]
-    seeds = [seed for ledger in ledgers for (seed,) in ledger._rows("SELECT seed FROM dealings")]
+    seeds = [seed for ledger in ledgers for (seed,) in ledger.rows("SELECT seed FROM dealings")]
     assert len(set(seeds)) == 4
     for name, own in zip(PARTIES, (seeds[:2], seeds[2:]), strict=True):
         others = set(seeds) - set(own)
@@ -75,8 +76,7 @@ def test_numbers_are_whole_and_positive(tmp_path: Path, number: object) -> None:
 
 
 def test_a_disk_that_cannot_hold_it_is_found_before_anything_is_written(tmp_path: Path, monkeypatch) -> None:
-    usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
     with pytest.raises(MaterialError, match=r"the stores take .*, and .* has 1,000 B free"):
         deal(PLAN, tmp_path / "material", runs=5)
     assert list(tmp_path.iterdir()) == []

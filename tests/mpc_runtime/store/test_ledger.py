@@ -99,14 +99,14 @@ def test_a_change_that_fails_changes_nothing(tmp_path: Path) -> None:
 def test_it_writes_through(tmp_path: Path) -> None:
     """What SQLite calls this: a commit that returns is on the disk, and what is deleted is overwritten."""
     found = ledger(tmp_path)
-    modes = {name: found._one(f"PRAGMA {name}") for name in ("journal_mode", "synchronous", "secure_delete")}
+    modes = {name: found.one(f"PRAGMA {name}") for name in ("journal_mode", "synchronous", "secure_delete")}
     assert modes == {"journal_mode": "wal", "synchronous": 2, "secure_delete": 1}
     found.close()
 
 
 def test_a_full_disk_is_said_so(tmp_path: Path) -> None:
     found = ledger(tmp_path)
-    found._db.execute(f"PRAGMA max_page_count = {found._one('PRAGMA page_count')}")
+    found.db.execute(f"PRAGMA max_page_count = {found.one('PRAGMA page_count')}")
     with pytest.raises(MaterialError, match="the disk is full"):
         found.add([(Dealing(9, "x" * 100_000, 99, 1, 0, bytes(16)), bytes(16), [])])
     assert len(found.dealings()) == 3

@@ -35,7 +35,7 @@ def material(tmp_path: Path) -> Path:
 def read(store: Store, number: int, procedure: str) -> bytes:
     """A record's bytes, read in pieces of odd sizes."""
     store.open(procedure, number, "a test")
-    size = store._ledger.record(number).size  # type: ignore[union-attr]
+    size = store.ledger.record(number).size  # type: ignore[union-attr]
     found = b""
     while len(found) < size:
         found += bytes(store.read(min(7, size - len(found)), "a test"))
@@ -44,7 +44,7 @@ def read(store: Store, number: int, procedure: str) -> bytes:
 
 
 def bytes_of(store: Store, number: int) -> bytes:
-    record = store._ledger.record(number)
+    record = store.ledger.record(number)
     assert record is not None
     return (store.path / record.file).read_bytes()[record.start : record.start + record.size]
 
@@ -89,7 +89,7 @@ def test_what_is_written_is_read(data_: st.DataObject) -> None:
 @pytest.mark.parametrize("hole", [True, False])
 def test_an_erased_record_is_gone_and_its_neighbours_are_not(tmp_path: Path, monkeypatch, hole: bool) -> None:
     if not hole:
-        monkeypatch.setattr(data, "_punch_hole", lambda *_: False)
+        monkeypatch.setattr(data, "punch_hole", lambda *_: False)
     writer = DataWriter(tmp_path, 0, "d", KEY)
     records = []
     for number in range(3):
@@ -189,7 +189,7 @@ def test_a_file_goes_with_its_last_record(material: Path) -> None:
 def test_records_that_are_too_long_or_too_short_are_found(material: Path) -> None:
     store = Store(material / "p0", PLAN, 0)
     store.reserve(3, 0)
-    size = store._ledger.record(1).size  # type: ignore[union-attr]
+    size = store.ledger.record(1).size  # type: ignore[union-attr]
     store.open("run", 1, "a test")
     store.read(size - 1, "a test")
     with pytest.raises(MaterialError, match="record 1 is longer than the plan's, found at a test"):

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from mpc_runtime import MaterialError, PeerError
 from mpc_runtime.procedure import Procedure
-from mpc_runtime.servers.supply import BLOCK, DealerSupply, StoreSupply, UsedUp
+from mpc_runtime.servers.stored import BLOCK, StoreSupply
+from mpc_runtime.servers.supply import DealerSupply, UsedUp
 from mpc_runtime.store.adding import add
 from mpc_runtime.store.store import Store
 from mpc_runtime.transport.messages import PARTY, Message, encode, read
