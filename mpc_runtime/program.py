@@ -226,6 +226,7 @@ def connect(
     key: str | os.PathLike[str] | None = None,
     timeout: float = TIMEOUT_SECONDS,
     wait: float = WAIT_SECONDS,
+    retries: int = 0,
 ) -> Session:
     """A session for one role of servers that are already running.
 
@@ -236,6 +237,8 @@ def connect(
         key: The role's secret key file; by default `ROLE.key` beside the cluster.toml.
         timeout: Seconds a party may take to answer.
         wait: Seconds the other roles of a run may take; after that, the inputs are withdrawn.
+        retries: How often in a row a call connects anew and submits its values once more when a server was lost. A run
+            that was broken off has computed nothing.
 
     Raises:
         InputError: The file, the role or the key is wrong.
@@ -244,9 +247,17 @@ def connect(
     _check_program("connect", program)
     from .session import connect_plan
 
-    variant = partial(at_batch, program)
-    plan, path = program.plan, Path(cluster)
-    return connect_plan(path, plan, prepare_feed, role=role, key=key, timeout=timeout, wait=wait, variant=variant)
+    return connect_plan(
+        Path(cluster),
+        program.plan,
+        prepare_feed,
+        role=role,
+        key=key,
+        timeout=timeout,
+        wait=wait,
+        retries=retries,
+        variant=partial(at_batch, program),
+    )
 
 
 def load(path: str | os.PathLike[str]) -> Program:

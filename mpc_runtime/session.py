@@ -385,11 +385,13 @@ def connect_plan(
     key: str | os.PathLike[str] | None = None,
     timeout: float = TIMEOUT_SECONDS,
     wait: float = WAIT_SECONDS,
+    retries: int = 0,
     variant: Variant | None = None,
 ) -> Session:
     """A session for one role of servers that are running: those of a cluster.toml. key: the role's secret key file
     (`ROLE.key` beside the cluster.toml if none is given). wait: seconds that the other roles of a run may take.
-    variant: as `compile` of `Variants`."""
+    retries: how often in a row a call connects anew and submits again when a server was lost. variant: as `compile` of
+    `Variants`."""
     turns = Turns(max(wait, WAIT_SECONDS))
-    deployment = linked(cluster, plan, prepare, role, key, timeout, wait, turns.check)
+    deployment = linked(cluster, plan, prepare, role, key, timeout, wait, turns.check, retries)
     return Session(Connections(turns, Variants(deployment, variant, None, turns.check)))

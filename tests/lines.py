@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from mpc_runtime.transport.address import host_and_port
+from mpc_runtime.transport.hello import Hello, new_nonce
 from mpc_runtime.transport.identity import KeyPair, calling_context
 from mpc_runtime.transport.messages import encode
-from mpc_runtime.transport.node import Hello, new_nonce
 from tests.waiting import SECONDS
 
 __all__ = ["connected", "framed", "is_closed", "proved", "said_by"]

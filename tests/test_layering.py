@@ -44,7 +44,7 @@ RUNTIME = {
         "store",
         "transport",
     },
-    "deployment": {"errors", "limits", "plan", "roles", "servers", "transport"},
+    "deployment": {"analysis", "errors", "limits", "plan", "plan_file", "roles", "servers", "transport"},
     "sessions": {"analysis", "deployment", "encoding", "errors", "execution", "limits", "plan", "roles", "store"},
 }
 """What each folder of the runtime may import of the runtime."""

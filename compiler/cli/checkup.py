@@ -21,8 +21,8 @@ from mpc_runtime.errors import InputError
 from mpc_runtime.plan import FORMAT, Plan
 from mpc_runtime.servers.process import SERVERS
 from mpc_runtime.transport.address import clients_of, listening
+from mpc_runtime.transport.hello import Hello, new_nonce
 from mpc_runtime.transport.identity import KeyPair
-from mpc_runtime.transport.node import Hello, new_nonce
 
 __all__ = ["check_data", "check_deployment", "check_keys"]
 

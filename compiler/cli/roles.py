@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 def _role_options(command: click.decorators.FC) -> click.decorators.FC:
     for option in (
+        click.option("--retries", default=0, show_default=True, help="Times to try again when a server was lost."),
         click.option("--wait", default=3600.0, show_default=True, help="Seconds other roles and servers may take."),
         click.option("--timeout", default=60.0, show_default=True, help="Seconds a party may take to answer."),
         click.option("--key", type=click.Path(path_type=Path), help="Secret key file  [default: ROLE.key beside it]"),
@@ -56,6 +57,7 @@ def provide(
     key: Path | None,
     timeout: float,
     wait: float,
+    retries: int,
 ) -> None:
     from mpc_runtime.program import connect
     from mpc_runtime.roles.files import parameters
@@ -66,7 +68,7 @@ def provide(
     known = [t.name for t in program.plan.params if t.role == role]
     weights = parameters(read_parameters(params), pairs(renames, "--rename"), known, strict=not lenient)
     check_names(program.plan, role, list(weights), "setup")
-    with connect(cluster, program, role=role, key=key, timeout=timeout, wait=wait) as session:
+    with connect(cluster, program, role=role, key=key, timeout=timeout, wait=wait, retries=retries) as session:
         session.provide(weights)
     click.echo(f"p0 and p1 hold the parameters of {role}")
 
@@ -97,6 +99,7 @@ def submit(
     key: Path | None,
     timeout: float,
     wait: float,
+    retries: int,
 ) -> None:
     from mpc_runtime.program import connect
     from mpc_runtime.roles.inputs import check_names
@@ -106,7 +109,7 @@ def submit(
     check_names(program.plan, role, list(pairs(inputs, "--input")), "run")
     check_outputs(outputs, output_names(program.plan.results_of(role)))
     values = read_inputs(inputs)
-    with connect(cluster, program, role=role, key=key, timeout=timeout, wait=wait) as session:
+    with connect(cluster, program, role=role, key=key, timeout=timeout, wait=wait, retries=retries) as session:
         if others := _others(program.plan, role, meeting):
             click.echo(f"the run begins when {others}", err=True)
         results = run_rows(session, values, outputs, meeting)

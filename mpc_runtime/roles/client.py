@@ -25,10 +25,10 @@ from ..limits import WAIT_SECONDS
 from ..plan import FORMAT, Feed, Plan, Tensor
 from ..transport.address import clients_of
 from ..transport.call import GLANCE_SECONDS, Call, drive
+from ..transport.hello import Hello, new_nonce
 from ..transport.identity import KeyPair
 from ..transport.line import Limits
 from ..transport.messages import PARTY_TO_CLIENT, Message
-from ..transport.node import Hello, new_nonce
 
 __all__ = ["Answer", "Prepare", "RoleClient", "check_tensors", "encode_feeds", "tensors_of"]
 

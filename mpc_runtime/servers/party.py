@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 from ..errors import PeerError
@@ -39,6 +40,8 @@ from .supply import UsedUp
 
 __all__ = ["Party"]
 
+
+NOTHING = "the run was broken off, and nothing was computed"
 NOWHERE = 0  # the way back to whoever gave parameters in an earlier session
 
 
@@ -46,13 +49,21 @@ class Party:
     """The party of these executions, on the node of theirs, with what its clients may do. `serve` returns only by an
     exception."""
 
-    def __init__(self, executions: Executions, consent: Consent, watch: Watch = NOBODY) -> None:
+    def __init__(
+        self,
+        executions: Executions,
+        consent: Consent,
+        watch: Watch = NOBODY,
+        submissions: Submissions | None = None,
+    ) -> None:
+        """submissions: what clients have left at this party in an earlier session."""
         self.executions = executions
         self.consent = consent
         self.plan, self.number = executions.plan, executions.number
         self.node, self.peer = executions.node, executions.peer
         self._watch = watch
-        self._submissions = Submissions(self.plan, self.number)
+        self._submissions = submissions or Submissions(self.plan, self.number)
+        self._current: tuple[Key, ...] = ()
         self._order = sorted(self.plan.procedures, key=lambda p: not p.standing)
         self._revoked: deque[tuple[frozenset[str], str]] = deque()  # keys that have lost a right, and what to say
         self._standing: dict[str, dict[str, str]] = {}  # procedure -> the ids that it was executed with
@@ -77,6 +88,9 @@ class Party:
         stopped.
         """
         self.executions.begin()
+        for key, meeting in self._submissions.anew(time.perf_counter()).items():
+            if self.number == 1:
+                self._tell("have", key, **_said(meeting))
         self._restore()
         while True:
             busy = self._take_revisions() | self._take_submissions() | self._take_controls()
@@ -101,6 +115,17 @@ class Party:
             if self.number == 1:
                 self._tell("have", key)
         self._standing = {name: dict(ids) for name, ids in self.executions.supply.standing().items()}
+
+    def broken_off(self, error: PeerError) -> None:
+        """Tells those whose run was not finished when the session ended that nothing was computed for them. What others
+        have left stays."""
+        body = {"kind": "failed", "peer": error.peer, "op": error.op or self.doing, "error": ""}
+        for key in self._current:
+            submission = self._submissions.finish(key)
+            if submission is not None:
+                self.consent.give_back(key[0], submission.key)
+                self.node.reply(submission.route, key[1], {**body, "message": f"{error}; {NOTHING}"})
+        self._current = ()
 
     # -- what arrives between executions --------------------------------------------------------------------------
 
@@ -144,8 +169,9 @@ class Party:
         if procedure.standing and (lacking := self.executions.supply.lacks(procedure)):
             self.node.refuse(message.route, lacking, MATERIAL)  # what stands goes on
             return
-        if procedure.standing:
-            self.executions.supply.remember(key, message.payload[0])
+        if procedure.standing and (problem := self._put_away(key, message.payload)):
+            self.node.refuse(message.route, problem)
+            return
         receives = self.consent.receives(message.key)
         self._submissions.add(key, Submission(message.route, message.payload[0], now, meeting, message.key, receives))
         if self.number == 1:
@@ -153,6 +179,14 @@ class Party:
         self._met(key)
         if procedure.standing:
             self.node.answer(message.route, {"kind": "held", "id": number})
+
+    def _put_away(self, key: Key, payload: Sequence[memoryview]) -> str:
+        """Keeps parameters beyond this process, where that is done; why it cannot be, or nothing."""
+        try:
+            self.executions.supply.remember(key, payload[0])
+        except OSError as error:
+            return f"p{self.number} cannot store parameters: {error.strerror}; provide them again later"
+        return ""
 
     def _crowded(self, stage: str, role: str) -> bool:
         """Whether the role has as many submissions here as it may, not counting those whose clients are gone."""
@@ -177,7 +211,9 @@ class Party:
             if self.executions.supply.hear(message):
                 continue
             key = body["stage"], body["role"], body["id"]
-            if self.number == 0 and kind == "have":
+            if self.number == 0 and kind == "have" and self._submissions.finished(key):
+                self._drop(key, NOTHING)
+            elif self.number == 0 and kind == "have":
                 if not self._submissions.elsewhere(key, time.perf_counter(), meeting_of(body)):
                     raise PeerError(f"{self.peer} has a submission of {key[1]} that it cannot have", self.peer)
                 self._met(key)
@@ -342,12 +378,14 @@ class Party:
     def _execute(self, procedure: Procedure, index: int, ids: dict[str, str]) -> None:
         keys = {role: (procedure.name, role, number) for role, number in ids.items()}
         submissions = {role: s for role, key in keys.items() if (s := self._submissions.get(key)) is not None}
-        self.executions.execute(procedure, index, ids, submissions)
+        self._current = () if procedure.standing else tuple(keys.values())
+        with self.node.finished():
+            self.executions.execute(procedure, index, ids, submissions)
         if procedure.standing:
             self._standing[procedure.name] = ids  # what was given stays: another role's new parameters join it
-            return
-        for key in keys.values():
-            self._submissions.drop(key)
+        for key in self._current:
+            self._submissions.finish(key)
+        self._current = ()
 
 
 def _said(meeting: Meeting) -> dict[str, object]:

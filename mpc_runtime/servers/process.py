@@ -27,9 +27,11 @@ from ..plan import FORMAT, Plan
 from ..plan_file import read
 from ..store.store import Store
 from ..transport.address import ANY_PORT, clients_of
+from ..transport.door import Door as Entrance
+from ..transport.hello import Hello
 from ..transport.identity import KeyPair
 from ..transport.messages import DEALER, MATERIAL, PARTY, PARTY_TO_DEALER, Dialect
-from ..transport.node import Hello, Node
+from ..transport.node import Node
 from ..transport.records import MaterialSink, MaterialSource, PeerChannel
 from .consent import Consent
 from .dealer import Dealer
@@ -38,12 +40,23 @@ from .heap import keep_memory, machine_memory
 from .members import Member, Members
 from .party import Party
 from .refill import Refill
+from .shelf import Shelf
 from .stored import StoreSupply
-from .submissions import client_quota
+from .submissions import Submissions, client_quota
 from .supply import DealerSupply, Supply
 from .uses import Uses
 
-__all__ = ["SERVERS", "MachineConfig", "run"]
+__all__ = [
+    "SERVERS",
+    "Desk",
+    "MachineConfig",
+    "at_work",
+    "call_others",
+    "end_with_stdin",
+    "opened",
+    "run",
+    "take_leave",
+]
 
 SERVERS = ("p0", "p1", "dealer")
 EXIT_ERROR, EXIT_INTERRUPTED = 1, 130
@@ -60,13 +73,13 @@ class MachineConfig:
 
     name: str
     keys: KeyPair
-    address: str
+    address: Entrance | str
     server_keys: Mapping[str, str]
     members: Members
     timeout: float = TIMEOUT_SECONDS
     window: int = WINDOW_BYTES
     wait: float = WAIT_SECONDS
-    clients: str = ""
+    clients: Entrance | str = ""
     origin: str = ""
     """Where the address was written, for messages; clients_origin: where the one for clients was."""
     clients_origin: str = ""
@@ -78,6 +91,17 @@ class MachineConfig:
     """With stored material: below so many runs, a dealer that is online deals as many more. 0: there is none."""
     origins: Mapping[str, str] = field(default_factory=dict)
     """Where the addresses of the other servers were."""
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """Those that it meets."""
+        alone = self.material and not self.low_water
+        return tuple(name for name in SERVERS if name != self.name and not (alone and name == "dealer"))
+
+    @property
+    def computes(self) -> bool:
+        """Whether it is a party, which has clients."""
+        return self.name != "dealer"
 
 
 def run(
@@ -93,64 +117,26 @@ def run(
     all servers for servers. watch: is told what happens. revisions: while it lasts, calls what it is given with the
     members that are to take the place of those in `config`.
     """
-    expect_room(plan, machine_memory())
-    keep_memory()
     check_seconds(timeout=config.timeout, wait=config.wait)
-    alone = config.material and not config.low_water
-    others = [name for name in SERVERS if name != config.name and not (alone and name == "dealer")]
     uses = Uses(config.data or None)
     store = Store(config.material, plan, int(config.name[1])) if config.material else None
-    node = Node(Hello(config.name, plan.hash, FORMAT), config.keys, config.timeout)
     server: Party | Dealer | None = None
     watch = watch.at(plan.name, plan.hash)
     met = threading.Event()
+    node = opened(plan, config, watch)
     try:
-        machines = {config.server_keys[name]: name for name in others}
-        with _naming(config.origin):
-            node.listen(machines, config.address)
-        if config.name != "dealer":
-            with _naming(config.clients_origin):
-                roles = {key: member.role for key, member in config.members.items()}
-                quota = client_quota(plan, int(config.name[1]))
-                node.open_to_clients(roles, quota, config.clients, lambda text: watch.tell(KeysRefused(text)))
-        _stop_between_messages(node)
         watch.answers(lambda: _state(node, met.is_set(), watch.place.plan, store))
         watch.tell(Listening(node.address, node.clients_address))
-        where = addresses(node.address, node.clients_address)
-        for name in others:
-            dialect = _dialect(config.name, name)
-            node.connect(name, where[name], config.server_keys[name], dialect, config.origins.get(name, ""))
-        node.meet(others, config.wait)
+        call_others(node, config, addresses(node.address, node.clients_address))
+        node.meet(config.others, config.wait)
         met.set()
-        watch = watch.at(plan.name, plan.hash, node.links[others[0]].label)
+        watch = watch.at(plan.name, plan.hash, node.links[config.others[0]].label)
         watch.tell(Ready())
-        if config.name == "dealer":
-            server = Dealer(plan, node, lambda party, wait: MaterialSink(node, party, config.window, wait), watch=watch)
-        else:
-            channel = PeerChannel(node, "p1" if config.name == "p0" else "p0")
-            number = int(config.name[1])
-            executions = Executions(plan, number, node, channel, _supply(plan, config, node, store), watch=watch)
-            server = Party(executions, Consent(plan, number, config.members, uses), watch)
+        server = at_work(plan, config, node, uses, watch, store)
         with revisions(server.revise if isinstance(server, Party) else lambda _: None):
             server.serve()
-    except PeerError as error:
-        doing = server.doing if server else "the start"
-        watch.tell(Aborted(error.peer, error.op or doing, str(error)))
-        node.farewell(error.peer, error.op or doing or "between executions", str(error))
-        raise
-    except MaterialError as error:
-        doing = server.doing if server else "the start"
-        watch.tell(Aborted("", doing, str(error)))
-        node.farewell("", doing, f"{config.name}: {error}", MATERIAL)
-        raise
-    except KeyboardInterrupt:
-        watch.tell(Stopped())
-        node.farewell("", "", f"{config.name} was stopped")
-        raise
-    except Exception as error:
-        doing = server.doing if server else "the start"
-        watch.tell(Aborted("", doing, f"{type(error).__name__}: {error}"))
-        node.farewell("", doing, f"{config.name} failed at {doing}: {type(error).__name__}: {error}")
+    except BaseException as error:
+        take_leave(node, error, server.doing if server else "the start", watch)
         raise
     finally:
         node.close()
@@ -159,7 +145,63 @@ def run(
             store.close()
 
 
-def _supply(plan: Plan, config: MachineConfig, node: Node, store: Store | None) -> Supply:
+def opened(plan: Plan, config: MachineConfig, watch: Watch = NOBODY) -> Node:
+    """The node of a server, which takes connections. To be called once in a process, before there are threads."""
+    expect_room(plan, machine_memory())
+    keep_memory()
+    node = Node(Hello(config.name, plan.hash, FORMAT), config.keys, config.timeout)
+    try:
+        machines = {config.server_keys[name]: name for name in config.others}
+        with _naming(config.origin):
+            node.listen(machines, config.address)
+        if config.computes:
+            with _naming(config.clients_origin):
+                roles = {key: member.role for key, member in config.members.items()}
+                quota = client_quota(plan, int(config.name[1]))
+                node.open_to_clients(roles, quota, config.clients, lambda text: watch.tell(KeysRefused(text)))
+        _stop_between_messages(node)
+    except BaseException:
+        node.close()
+        raise
+    return node
+
+
+def call_others(node: Node, config: MachineConfig, addresses: Mapping[str, str]) -> None:
+    """Begins the links to the other servers, at their addresses for servers."""
+    for name in config.others:
+        dialect = _dialect(config.name, name)
+        node.connect(name, addresses[name], config.server_keys[name], dialect, config.origins.get(name, ""))
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What outlives the sessions of a party: what clients have left, and where parameters outlive the process."""
+
+    submissions: Submissions
+    shelf: Shelf
+
+
+def at_work(
+    plan: Plan,
+    config: MachineConfig,
+    node: Node,
+    uses: Uses,
+    watch: Watch = NOBODY,
+    store: Store | None = None,
+    desk: Desk | None = None,
+) -> Party | Dealer:
+    """What serves on a node that has met the others."""
+    if not config.computes:
+        return Dealer(plan, node, lambda party, wait: MaterialSink(node, party, config.window, wait), watch=watch)
+    channel = PeerChannel(node, "p1" if config.name == "p0" else "p0")
+    number = int(config.name[1])
+    supply = _supply(plan, config, node, store, desk.shelf if desk else None)
+    executions = Executions(plan, number, node, channel, supply, watch=watch)
+    consent = Consent(plan, number, config.members, uses)
+    return Party(executions, consent, watch, desk.submissions if desk else None)
+
+
+def _supply(plan: Plan, config: MachineConfig, node: Node, store: Store | None, shelf: Shelf | None) -> Supply:
     number = int(config.name[1])
     if store is not None and config.low_water:
         node.optional.add("dealer")
@@ -168,7 +210,24 @@ def _supply(plan: Plan, config: MachineConfig, node: Node, store: Store | None) 
         )
     if store is not None:
         return StoreSupply(plan, number, node, store)
-    return DealerSupply(plan, node, MaterialSource(node, config.window))
+    return DealerSupply(plan, node, MaterialSource(node, config.window), shelf)
+
+
+def take_leave(node: Node, error: BaseException, doing: str, watch: Watch = NOBODY) -> None:
+    """Tells all who are connected why a server ends."""
+    name = node.hello.name
+    if isinstance(error, PeerError):
+        watch.tell(Aborted(error.peer, error.op or doing, str(error)))
+        node.farewell(error.peer, error.op or doing or "between executions", str(error))
+    elif isinstance(error, MaterialError):
+        watch.tell(Aborted("", doing, str(error)))
+        node.farewell("", doing, f"{name}: {error}", MATERIAL)
+    elif isinstance(error, KeyboardInterrupt):
+        watch.tell(Stopped())
+        node.farewell("", "", f"{name} was stopped")
+    elif isinstance(error, Exception):
+        watch.tell(Aborted("", doing, f"{type(error).__name__}: {error}"))
+        node.farewell("", doing, f"{name} failed at {doing}: {type(error).__name__}: {error}")
 
 
 def _state(node: Node, ready: bool, plan: str, store: Store | None) -> State:
@@ -231,7 +290,7 @@ def main() -> None:
         line = stdin.readline()
         if not line:
             os._exit(EXIT_ERROR)  # the parent has gone already
-        threading.Thread(target=_end_with_stdin, name="end-with-parent", daemon=True).start()
+        threading.Thread(target=end_with_stdin, name="end-with-parent", daemon=True).start()
         if given["nice"]:
             os.nice(given["nice"])  # after the I/O threads have started, which keep their priority
         return dict(json.loads(line))
@@ -243,7 +302,7 @@ def main() -> None:
         sys.exit(EXIT_ERROR)
 
 
-def _end_with_stdin() -> None:
+def end_with_stdin() -> None:
     """Ends this process as soon as its standard input is closed: its parent has ended."""
     while os.read(0, 4096):
         continue

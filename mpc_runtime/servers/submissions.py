@@ -8,6 +8,7 @@ the clients and to the other party, and says what time it is.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,7 @@ AHEAD_BYTES = 256 << 20  # and how much memory they may take, if that allows AHE
 IN_TRANSIT_BYTES = 1 << 20  # of messages that a key may have here before the party looks at them
 ANSWERS_UNREAD = 4  # answers, with their reports, that may wait for a client that does not read
 REPORT_BYTES = 1 << 16
+FINISHED_KNOWN = 1 << 10  # a party that has missed an end learns it when the session begins anew
 BODY_BYTES = 4096  # JSON of a message of a client; hello, submit and withdraw take a few hundred
 
 Key = tuple[str, str, str]
@@ -89,6 +91,9 @@ class Submissions:
         self._held: dict[tuple[str, str], dict[str, Submission]] = {place: {} for place in self._sizes}
         self._lone: dict[Key, float] = {}  # known to be at one party only -> since when
         self._there: dict[Key, Meeting] = {}  # of those that are known to be at the other party
+        self._finished: deque[Key] = deque(maxlen=FINISHED_KNOWN)
+        self._turns = 0
+        self._turn_of: dict[str, int] = {}  # key of a client -> when it had its last turn, of those who are here
 
     def problem(self, key: Key, sizes: Sequence[int]) -> str:
         """Why a submission with payload frames of these sizes cannot be taken; empty when it can."""
@@ -154,12 +159,37 @@ class Submissions:
         self._there.pop(key, None)
         return self._held.get((stage, role), {}).pop(number, None)
 
+    def finish(self, key: Key) -> Submission | None:
+        """Forgets a submission that was used, for good or in vain, but for that."""
+        self._finished.append(key)
+        submission = self.drop(key)
+        if submission is not None:
+            self._turns += 1
+            here = {each.key for held in self._held.values() for each in held.values()}
+            self._turn_of = {client: turn for client, turn in self._turn_of.items() if client in here}
+            self._turn_of[submission.key] = self._turns
+        return submission
+
+    def finished(self, key: Key) -> bool:
+        """Whether a submission was used."""
+        return key in self._finished
+
+    def anew(self, now: float) -> dict[Key, Meeting]:
+        """A session begins: nothing is known of the other party. The submissions that are here, and their meetings."""
+        here = {(*place, number): s.meeting for place, held in self._held.items() for number, s in held.items()}
+        self._lone = dict.fromkeys(here, now)
+        self._there = {}
+        return here
+
     # -- p0 decides -----------------------------------------------------------------------------------------------
 
     def next(self, stage: str) -> dict[str, str] | None:
         """For each role the id of the submission that is next, of those that both parties have; None while a role has
-        none. Where they stand it is the last; else the first of a meeting for which every role has one."""
+        none. Where they stand it is the last; where a role takes part alone, its keys take turns; else it is the first
+        of a meeting for which every role has one."""
         roles = self.roles[stage]
+        if len(roles) == 1 and stage not in self._standing:
+            return self._next_turn(stage, roles[0])
         if stage in self._standing:
             whole = {role: self._whole(stage, role) for role in roles}
             return {role: ids[-1] for role, ids in whole.items()} if all(whole.values()) else None
@@ -168,6 +198,12 @@ class Submissions:
         firsts = {role: self._firsts(stage, role) for role in roles}
         complete = [meeting for meeting in firsts[roles[0]] if all(meeting in ids for ids in firsts.values())]
         return {role: ids[complete[0]] for role, ids in firsts.items()} if complete else None
+
+    def _next_turn(self, stage: str, role: str) -> dict[str, str] | None:
+        """The first submission of the key whose last turn is longest ago."""
+        held, whole = self._held[stage, role], self._whole(stage, role)
+        first = min(whole, key=lambda number: self._turn_of.get(held[number].key, 0), default=None)
+        return {role: first} if first is not None else None
 
     def _firsts(self, stage: str, role: str) -> dict[Meeting, str]:
         """The role's first submission for each meeting."""

@@ -19,6 +19,7 @@ from ..procedure import Procedure
 from ..transport.channel import DealtRecords, Records
 from ..transport.messages import Message
 from ..transport.node import Node
+from .shelf import Shelf
 from .submissions import Key
 
 __all__ = ["DealerSupply", "Kept", "Supply", "UsedUp", "expect", "unlike"]
@@ -100,10 +101,11 @@ class Supply(Protocol):
 
 
 class DealerSupply:
-    """The dealer's records, under the seed that it says on the node."""
+    """The dealer's records, under the seed that it says on the node. shelf: where parameters outlive the process."""
 
-    def __init__(self, plan: Plan, node: Node, records: DealtRecords) -> None:
+    def __init__(self, plan: Plan, node: Node, records: DealtRecords, shelf: Shelf | None = None) -> None:
         self.records = records
+        self._shelf = shelf
         self._plan = plan
         self._node = node
         self._chain: SeedChain
@@ -154,10 +156,12 @@ class DealerSupply:
         return ""
 
     def remember(self, key: Key, payload: memoryview) -> None:
-        pass
+        if self._shelf is not None:
+            self._shelf.put(key, payload)
 
     def forget(self, key: Key) -> None:
-        pass
+        if self._shelf is not None:
+            self._shelf.remove(key)
 
     def remembered(self) -> Iterator[tuple[Key, bytes]]:
         return iter(())

@@ -7,18 +7,20 @@ whose turn it is, and what users see, are the session's business.
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from ..deployment.cluster import load_cluster
 from ..deployment.keys import key_path, load_key
 from ..deployment.local import Processes, SeenBy
-from ..errors import InputError
+from ..errors import InputError, PeerError
 from ..execution.stats import Stats, run_stats
 from ..limits import check_seconds
 from ..plan import Plan
@@ -26,11 +28,21 @@ from ..roles.client import Answer, Prepare, RoleClient
 from ..roles.inputs import ByRole, Given
 from ..store.report import check_stores
 
-__all__ = ["Computed", "Deployment", "launched", "linked"]
+__all__ = ["Computed", "Deployment", "Submitted", "launched", "linked"]
 
 Array = np.ndarray
-Numbers = Mapping[str, str]
-"""role -> the number by which it asks for its answer."""
+T = TypeVar("T")
+RETRY_SECONDS, RETRY_AT_MOST = 0.25, 2.0  # before a connection that was lost is made again
+
+
+@dataclass(eq=False)
+class Submitted:
+    """The inputs of a run. numbers: role -> the number by which it asks for its answer."""
+
+    encoded: ByRole
+    meeting: str | None
+    run: int
+    numbers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -45,15 +57,25 @@ class Deployment:
     """A plan, the clients of our roles, and in a local session the processes."""
 
     def __init__(
-        self, plan: Plan, clients: Mapping[str, RoleClient], prepare: Prepare, processes: Processes | None = None
+        self,
+        plan: Plan,
+        clients: Mapping[str, RoleClient],
+        prepare: Prepare,
+        processes: Processes | None = None,
+        again: Callable[[str], RoleClient] | None = None,
+        retries: int = 0,
     ) -> None:
+        """again: connects a role anew. retries: how often in a row a call may do that, and submit what has no answer
+        once more, when a server was lost."""
         self.plan = plan
         self.processes = processes
         self.given = Given(plan, tuple(clients), prepare, stacked=processes is not None)
         self.edition = 0
         """Of the parameters that the parties were given by us."""
         self._clients = dict(clients)
-        self._abandoned: deque[Numbers] = deque()
+        self._abandoned: deque[Submitted] = deque()
+        self._unanswered: list[Submitted] = []
+        self._again, self._retries = again, retries
 
     @property
     def clients(self) -> list[RoleClient]:
@@ -61,31 +83,73 @@ class Deployment:
 
     def provide(self, encoded: ByRole, edition: int) -> None:
         """Shares parameters; returns when the parties hold them."""
-        numbers = {role: self._clients[role].submit("setup", feeds) for role, feeds in encoded.items()}
-        for role, number in numbers.items():
-            self._clients[role].wait_held(number)
+
+        def attempt() -> None:
+            numbers = {role: self._clients[role].submit("setup", feeds) for role, feeds in encoded.items()}
+            for role, number in numbers.items():
+                self._clients[role].wait_held(number)
+
+        self._tried(attempt)
         self.edition = edition
 
-    def submit(self, encoded: ByRole, meeting: str | None = None, run: int = 0) -> Numbers:
+    def submit(self, encoded: ByRole, meeting: str | None = None, run: int = 0) -> Submitted:
         """Shares the inputs of a run, which may be one of those of a meeting."""
         self._forget_abandoned()
-        return {role: self._clients[role].submit("run", feeds, meeting, run) for role, feeds in encoded.items()}
+        submitted = Submitted(encoded, meeting, run)
+        self._unanswered.append(submitted)
+        self._tried(lambda: self._send(submitted))
+        return submitted
 
-    def wait(self, numbers: Numbers) -> Computed:
+    def wait(self, submitted: Submitted) -> Computed:
         """Waits for a run. Raises InputError when it broke what the model promises."""
-        answers = [self._clients[role].wait_answer(number) for role, number in numbers.items()]
+        answers = self._tried(lambda: [self._clients[r].wait_answer(n) for r, n in submitted.numbers.items()])
+        self._unanswered.remove(submitted)
         if not answers:
             raise InputError("this role has no part in a run of this plan: it neither feeds it nor learns from it")
         stats = run_stats(self.plan, answers[0].reports, sum(a.client_bytes for a in answers), 0.0)
         return Computed(self._results(answers), stats)
 
-    def abandon(self, numbers: Numbers) -> None:
+    def _send(self, submitted: Submitted) -> None:
+        if not submitted.numbers:
+            meeting, run = submitted.meeting, submitted.run
+            submitted.numbers = {
+                role: self._clients[role].submit("run", feeds, meeting, run)
+                for role, feeds in submitted.encoded.items()
+            }
+
+    def _tried(self, attempt: Callable[[], T]) -> T:
+        """What the attempt returns: the first, or one on connections that were made anew."""
+        tries, lost = 0, False
+        while True:
+            try:
+                if lost:
+                    self._reconnect()
+                lost = False
+                return attempt()
+            except PeerError:
+                lost = lost or any(call.failure for client in self.clients for call in client.calls.values())
+                if not lost or tries >= self._retries:
+                    raise
+            time.sleep(min(RETRY_SECONDS * 2**tries, RETRY_AT_MOST))
+            tries += 1
+
+    def _reconnect(self) -> None:
+        """Connects anew, and submits what has no answer once more: new shares of the same values."""
+        assert self._again is not None, "retries need a way to connect again"
+        for role, client in list(self._clients.items()):
+            client.close()
+            self._clients[role] = self._again(role)
+        for submitted in self._unanswered:
+            submitted.numbers = {}
+            self._send(submitted)
+
+    def abandon(self, submitted: Submitted) -> None:
         """Drops the results of this run. Any thread may call it at any time, as by a generator that is collected.
 
         In a local session the run is still made: were it withdrawn, which the parties learn from one role after the
         other, what one role submits next could meet what another had submitted for this run.
         """
-        self._abandoned.append(numbers)
+        self._abandoned.append(submitted)
 
     def close(self) -> None:
         """Leaves the parties, and ends the processes. Closing again does nothing."""
@@ -96,7 +160,9 @@ class Deployment:
 
     def _forget_abandoned(self) -> None:
         while self._abandoned:
-            for role, number in self._abandoned.popleft().items():
+            submitted = self._abandoned.popleft()
+            self._unanswered.remove(submitted)
+            for role, number in submitted.numbers.items():
                 self._clients[role].forget(number, withdraw=self.processes is None)
 
     def _results(self, answers: list[Answer]) -> dict[str, Array]:
@@ -152,14 +218,20 @@ def linked(
     timeout: float,
     wait: float,
     alive: Callable[[], None],
+    retries: int = 0,
 ) -> Deployment:
     """Connects one role to servers that are running. alive: as of `launched`. The rest is as of `connect_plan`."""
     if role not in plan.roles:
         raise InputError(f"the plan has no role {role!r}; it has {', '.join(plan.roles)}")
     check_seconds(timeout=timeout, wait=wait)
+    if retries < 0:
+        raise InputError(f"retries: expected a whole number from 0, found {retries!r}")
     machines = load_cluster(cluster)
     keys = load_key(key if key is not None else key_path(machines.path, role))
     machines.check_key(role, keys)
     where = machines.addresses, machines.server_keys
-    client = RoleClient(plan, role, keys, *where, timeout, alive, wait, machines.origins)
-    return Deployment(plan, {role: client}, prepare)
+
+    def client(role: str) -> RoleClient:
+        return RoleClient(plan, role, keys, *where, timeout, alive, wait, machines.origins)
+
+    return Deployment(plan, {role: client(role)}, prepare, again=client, retries=retries)

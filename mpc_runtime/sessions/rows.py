@@ -15,7 +15,7 @@ from ..errors import Error, InputError
 from ..execution.stats import Stats
 from ..roles.batches import Batches
 from ..roles.inputs import ByRole
-from .deployed import Deployment, Numbers
+from .deployed import Deployment, Submitted
 
 __all__ = ["Rows"]
 
@@ -43,7 +43,7 @@ class Rows:
         self.batches = Batches(plan, self._tensors, plan.outputs, inputs, deployment.given.stacked)
         self._coming = iter(self.batches)
         self._inputs = inputs
-        self._waiting: deque[Numbers] = deque()
+        self._waiting: deque[Submitted] = deque()
         self._refused = ""  # what comes next is wrong; what was before it is still computed
 
     def check(self) -> None:

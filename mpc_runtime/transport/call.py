@@ -20,6 +20,7 @@ from typing import Any
 from ..errors import MaterialError, PeerError
 from .address import Endpoint, Lookup, numeric
 from .channel import Buffer
+from .door import preamble
 from .identity import KeyPair, calling_context, peer_key
 from .line import Limits, Line, LineClosed, tune
 from .messages import MATERIAL, Dialect, Message, encode, read
@@ -42,7 +43,8 @@ UNKNOWN_KEY = "CERTIFICATE_VERIFY_FAILED"
 class Call:
     """To the server `name` at `address`, which holds the public key `host`.
 
-    keys: ours. hello: what we say first. origin: where the address was written, for messages.
+    keys: ours. hello: what we say first; it names the plan, and with it the route. origin: where the address was
+    written, for messages.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Call:
         self._host = host
         self._context = calling_context(keys, host)
         self._hello = encode(hello)
+        self._preamble = preamble(hello["plan"])
         self._dialect = dialect
         self._limits = limits
         self._line: Line | None = None
@@ -185,6 +188,7 @@ class Call:
         if self._connecting.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             raise LineClosed("nobody listens")
         self.reached = numeric(self._connecting)
+        self._connecting.send(self._preamble)  # the first bytes of a connection always find room
         connection = self._context.wrap_socket(self._connecting, do_handshake_on_connect=False)
         self._connecting, self._line = None, Line(connection, self._limits)
 

@@ -10,7 +10,8 @@ some.
 A server has one front for other servers and, if it computes, one for clients: two ports and two threads, so that
 clients cannot keep servers from each other. The thread also drives the server's own calls, and answers pings while the
 server computes. A connection that begins with a ticket is a stream of another server (`stream.py`), whose invitation
-was given over TLS; it is handed on as it is. What messages mean is the node's business.
+was given over TLS; it is handed on as it is. What messages mean is the node's business, and for which plan a connection
+is (`door.py`) that of whoever has given it to us.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ from contextlib import suppress
 from typing import Any
 
 from ..errors import PeerError
-from .address import listening
 from .call import LINGER_SECONDS, PING_SECONDS, UNKNOWN_KEY, Call
 from .channel import Buffer
+from .door import ROUTE_BYTES, ROUTE_MARK, Door, Listener
 from .guests import Guest, Occupancy, Quota, Room, Wake
 from .identity import KeyPair, hosting_context, peer_key
 from .line import Line, LineClosed, TooMuch, tune
@@ -48,13 +49,13 @@ _TLS = 22
 
 
 class Front:
-    """Listens at `address` for the holders of the keys in `names`. Methods without a word on it are for one other
-    thread: the server's."""
+    """Takes connections of the holders of the keys in `names` at `door`, or at an address. Methods without a word on it
+    are for one other thread: the server's."""
 
     def __init__(
         self,
         server: str,
-        address: str,
+        door: Door | str,
         keys: KeyPair,
         names: Mapping[str, str],
         dialect: Dialect,
@@ -73,8 +74,8 @@ class Front:
         self._context = self._hosting(names)
         self._revised: tuple[dict[str, str], frozenset[str], ssl.SSLContext] | None = None
         self.refusals = Refusals(told)
-        self._listener = listening(server, address)
-        self.address = f"{address.rpartition(':')[0]}:{self._listener.getsockname()[1]}"
+        self._door: Door = Listener(server, door) if isinstance(door, str) else door
+        self.address = self._door.address
         self._wake = Wake()
         self._room = Room(quota)
         self._guests: dict[int, Guest] = {}
@@ -82,6 +83,7 @@ class Front:
         self._streams: deque[tuple[str, socket.socket]] = deque()
         self._tickets: dict[bytes, str] = {}
         self._calls: dict[Call, tuple[int, int]] = {}  # -> the connection that the selector watches, and for what
+        self._left: deque[Call] = deque()
         self._stalled = False  # whether a guest's message waits for room
         self._tokens, self._counted = ACCEPTS_AT_ONCE, time.monotonic()
         self._last_route = 0
@@ -90,7 +92,7 @@ class Front:
         self._fault: Exception | None = None
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._wake, selectors.EVENT_READ)
-        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._selector.register(self._door, selectors.EVENT_READ)
         self._accepting = True
         self._thread = threading.Thread(target=self._serve, name=f"front of {server}", daemon=True)
         self._thread.start()
@@ -167,6 +169,11 @@ class Front:
         self._calls[call] = -1, 0
         self._wake.set()
 
+    def leave(self, call: Call) -> None:
+        """Ends a call that we drive."""
+        self._left.append(call)
+        self._wake.set()
+
     def close(self, farewell: Mapping[str, Any] | None = None) -> None:
         """Ends all connections, after a farewell that has a moment to leave. Closing again does nothing."""
         if self._closing:
@@ -194,10 +201,12 @@ class Front:
             for key, _ in self._selector.select(None if idle else TICK_SECONDS):
                 if key.fileobj is self._wake:
                     self._wake.clear()
-                elif key.fileobj is self._listener:
+                elif key.fileobj is self._door:
                     self._accept()
                 elif isinstance(key.data, Guest):
                     self._attend(key.data)
+            while self._left:
+                self._end_call(self._left.popleft())
             if self._revised is not None:
                 self._begin_anew(*self._revised)
             for call in list(self._calls):
@@ -232,23 +241,23 @@ class Front:
         self._tokens = min(ACCEPTS_AT_ONCE, self._tokens + (now - self._counted) * ACCEPTS_PER_SECOND)
         self._counted = now
         if self._tokens < 1:
-            self._selector.unregister(self._listener)
+            self._selector.unregister(self._door)
             self._accepting = False
             return
         self._tokens -= 1
         try:
-            connection, address = self._listener.accept()
+            connection, host = self._door.accept()
         except OSError:
             return
         tune(connection)
-        self._make_room(str(address[0]))
+        self._make_room(host)
         self._last_route += 1
-        guest = Guest(connection, str(address[0]), now + HANDSHAKE_SECONDS, self._last_route)
+        guest = Guest(connection, host, now + HANDSHAKE_SECONDS, self._last_route)
         self._guests[guest.route] = guest
 
     def _resume_accepting(self) -> None:
         if not self._accepting and time.monotonic() - self._counted >= 1 / ACCEPTS_PER_SECOND:
-            self._selector.register(self._listener, selectors.EVENT_READ)
+            self._selector.register(self._door, selectors.EVENT_READ)
             self._accepting = True
 
     def _make_room(self, address: str) -> None:
@@ -290,10 +299,15 @@ class Front:
             guest.leaving = True  # TLS has told it why, which a connection that is closed at once might lose
 
     def _recognise(self, guest: Guest) -> None:
-        """Tells TLS from a stream by the first byte."""
+        """Tells TLS from a stream by the first byte after the route, for which we are the right one."""
+        while guest.passing:
+            guest.passing -= len(self._received(guest, guest.passing))
         first = guest.connection.recv(1, socket.MSG_PEEK)
         if not first:
             self._drop(guest)
+        elif first == ROUTE_MARK and not guest.passed and not guest.shown:
+            guest.passed, guest.passing = True, 1 + ROUTE_BYTES
+            self._recognise(guest)
         elif first[0] == _TLS and not guest.shown:
             self._watch(guest, 0)
             wrapped = self._context.wrap_socket(guest.connection, server_side=True, do_handshake_on_connect=False)
@@ -305,6 +319,14 @@ class Front:
                 self._hand_on(guest)
         else:
             self._turn_away(guest, "protocol")
+
+    @staticmethod
+    def _received(guest: Guest, most: int) -> bytes:
+        """What has arrived; BlockingIOError when nothing has, LineClosed when nothing can any more."""
+        received = guest.connection.recv(most)
+        if not received:
+            raise LineClosed("the connection was closed")
+        return received
 
     def _hand_on(self, guest: Guest) -> None:
         """A stream has shown its ticket, which is void from now on."""
@@ -436,6 +458,12 @@ class Front:
                 self._selector.register(number, events)
             self._calls[call] = number, events
 
+    def _end_call(self, call: Call) -> None:
+        watched = self._calls.pop(call, (-1, 0))[0]
+        if watched >= 0:
+            self._selector.unregister(watched)
+        call.close()
+
     def _end(self) -> None:
         until = time.monotonic() + LINGER_SECONDS
         lines = [guest.line for guest in self._guests.values() if guest.line is not None]
@@ -451,7 +479,7 @@ class Front:
         while self._streams:
             self._streams.popleft()[1].close()
         self._selector.close()
-        self._listener.close()
+        self._door.close()
         self._wake.close()
 
 

@@ -98,6 +98,10 @@ class Guest:
     leaving: bool = False
     drained: int = 0
     events: int = 0
+    passed: bool = False
+    """Whether it has begun with a route."""
+    passing: int = 0
+    """Bytes of that which have not arrived."""
     shown: bytearray = field(default_factory=bytearray)
     """The ticket, as far as it has come."""
 

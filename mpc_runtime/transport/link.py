@@ -171,13 +171,16 @@ class Link:
             raise PeerError(f"{self.failure}{where}", self.failure.peer, self.failure.op or str(at))
 
     def close(self) -> None:
-        """Ends the streams; what was sent has a moment to leave."""
+        self.end_streams()
+        self.call.close()
+
+    def end_streams(self) -> None:
+        """What was sent has a moment to leave."""
         if self.outlet is not None:
             self.outlet.end()
             self.outlet.close()
         if self.inlet is not None:
             self.inlet.close()
-        self.call.close()
 
 
 def _joined(pieces: Sequence[memoryview]) -> memoryview:

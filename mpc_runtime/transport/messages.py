@@ -23,6 +23,7 @@ __all__ = [
     "DEALER",
     "DEALINGS",
     "HOST",
+    "LOBBY_HOST",
     "MATERIAL",
     "NAME",
     "PARTY",
@@ -31,6 +32,7 @@ __all__ = [
     "REASON",
     "RUNS",
     "SEED_BYTES",
+    "VISITOR",
     "Dialect",
     "Kind",
     "Message",
@@ -246,6 +248,23 @@ PARTY_TO_CLIENT: Dialect = {
     "result": _kind({**_ANSWERED, "names": Listed(Text(NAME))}, None),
     "stats": _kind({**_ANSWERED, **_REPORT, "setup": Maybe(Shape(_REPORT))}, None),
 }
+
+VISITOR: Dialect = {
+    "hello": _HELLO,
+    "ping": _BARE,
+    "offer": _kind({"name": Text(NAME)}, None),
+    "fetch": _kind({"name": Text(NAME)}),
+}
+"""Anybody to the lobby of a service."""
+
+LOBBY_HOST: Dialect = {
+    **_ENDINGS,
+    "welcome": _kind({"name": Text(NAME)}),
+    "pong": _BARE,
+    "offered": _kind({"name": Text(NAME)}),
+    "plan": _kind({"name": Text(NAME)}, None),
+}
+"""The lobby of a service to a visitor."""
 
 CALLER: Dialect = {"hello": _HELLO, "ping": _BARE, "failed": _FAILED}
 """A server to another that it calls."""

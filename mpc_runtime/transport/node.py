@@ -30,74 +30,23 @@ from ..errors import MaterialError, PeerError
 from .address import ANY_PORT
 from .call import Call
 from .channel import Buffer, as_bytes
+from .door import Door
 from .front import Front
 from .guests import Occupancy, Quota, Wake
+from .hello import Hello, new_nonce
 from .identity import KeyPair
+from .invitation import Calling, Invited
 from .line import Limits
 from .link import Item, Link
 from .messages import CALLER, CLIENT, HOST, SECRET_BYTES, TICKET_BYTES, Dialect, Message
 from .sealed import NO_EXECUTION
 from .stream import Inlet, Keys, Outlet, StreamEnded
 
-__all__ = ["SERVERS_QUOTA", "Hello", "Node"]
+__all__ = ["SERVERS_QUOTA", "Node"]
 
-PROTOCOL_VERSION = 3
 STREAM_SECONDS = 10.0  # for a server that has invited us to hear from us
 EARLY_AT_ONCE = 64  # messages of clients that are read in a row before the servers have met
 SERVERS_QUOTA = Quota(Limits(body=1 << 17), connections=8, per_key=2, messages=8)
-
-
-@dataclass(frozen=True)
-class Hello:
-    """What both ends of a connection must have in common, and the name of the one who says it."""
-
-    name: str
-    plan_hash: str
-    plan_format: int
-
-    def refusal(self, other: Mapping[str, Any]) -> str:
-        """Why a hello from another machine cannot be accepted; empty when it can."""
-        for what, mine, theirs in (
-            ("protocol version", PROTOCOL_VERSION, other["version"]),
-            ("plan format", self.plan_format, other["format"]),
-            ("plan", self.plan_hash, other["plan"]),
-        ):
-            if mine != theirs:
-                return f"{self.name} has {what} {mine}, {other['name']} has {theirs}; start both from the same plan"
-        return ""
-
-    def body(self, nonce: str) -> dict[str, Any]:
-        return {
-            "kind": "hello",
-            "name": self.name,
-            "version": PROTOCOL_VERSION,
-            "format": self.plan_format,
-            "plan": self.plan_hash,
-            "nonce": nonce,
-        }
-
-
-def new_nonce() -> str:
-    return os.urandom(SECRET_BYTES).hex()
-
-
-@dataclass
-class _Invited:
-    """A server that was invited to open a stream to us, by the connection on which it said hello."""
-
-    route: int
-    keys: Keys
-    inlet: Inlet | None = None
-
-
-@dataclass
-class _Calling:
-    """A server that we call: what we have told it, and what its invitation was."""
-
-    nonce: str
-    keys: Keys | None = None
-    since: float = 0.0
-    welcomed: bool = False
 
 
 @dataclass
@@ -119,6 +68,9 @@ class Node:
     optional: set[str] = field(default_factory=set)
     """Servers without which this machine goes on: the link to one that is gone is not in `links` any more."""
 
+    patient: bool = False
+    """Whether a signal lets the execution in progress end."""
+
     def __post_init__(self) -> None:
         self._alarm, self._bell = Wake(), Wake()
         self._servers: Front | None = None
@@ -126,15 +78,15 @@ class Node:
         self._machines: frozenset[str] = frozenset()
         self._early: deque[Message] = deque()  # clients' messages that came before the servers had met
         self._early_each = 0
-        self._invited: dict[str, _Invited] = {}
-        self._calling: dict[str, _Calling] = {}
+        self._invited: dict[str, Invited] = {}
+        self._calling: dict[str, Calling] = {}
         self._met: set[str] = set()
         self._left: list[Link] = []  # to servers without which we went on
-        self._sending = self._stopped = False
+        self._sending = self._finishing = self._stopped = False
 
     # -- connecting -----------------------------------------------------------------------------------------------
 
-    def listen(self, machines: Mapping[str, str], address: str = ANY_PORT) -> None:
+    def listen(self, machines: Mapping[str, str], address: Door | str = ANY_PORT) -> None:
         """Takes connections of these servers (public key -> name). See `self.address`."""
         self._machines = frozenset(machines.values())
         args = self.hello.name, address, self.keys, machines
@@ -145,7 +97,7 @@ class Node:
         self,
         roles: Mapping[str, str],
         quota: Quota,
-        address: str = ANY_PORT,
+        address: Door | str = ANY_PORT,
         told: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Takes connections of these roles (public key -> name). See `self.clients_address`. told: as of `Front`."""
@@ -168,16 +120,27 @@ class Node:
         nonce = new_nonce()
         hello = self.hello.body(nonce)
         call = Call(name, address, self.keys, server_key, hello, HOST, Limits(body=1 << 17), origin)
-        self._calling[name] = _Calling(nonce)
+        self._calling[name] = Calling(nonce)
         self.links[name] = Link(name, call, dialect)
         self._front().drive(call)
         return self.links[name]
 
     def meet(self, machines: Iterable[str], seconds: float) -> None:
         """Waits until these servers have welcomed us and opened their streams to us; `PeerError` after `seconds`."""
+        if missing := self.missing(machines, seconds):
+            where = ", ".join(self.links[n].call.place for n in missing)
+            raise PeerError(
+                f"no answer from {where} for {seconds:g} s: is it running, and is its key right?", missing[0]
+            )
+
+    def missing(self, machines: Iterable[str], seconds: float) -> list[str]:
+        """Waits so many seconds for these servers to have welcomed us and opened their streams to us; those that have
+        not."""
         names = tuple(machines)
         until = time.monotonic() + seconds
         while missing := [name for name in names if not (self._calling[name].welcomed and name in self._met)]:
+            if time.monotonic() > until:
+                return missing
             self.wait((), listen=True, seconds=0.25)
             for _ in range(EARLY_AT_ONCE):
                 if (message := self._from_clients()) is not None:
@@ -186,11 +149,7 @@ class Node:
             for name in names:
                 self._hear_host(self.links[name])
                 self.links[name].check("the start", drain=name in self._met)
-            if time.monotonic() > until:
-                where = ", ".join(self.links[n].call.place for n in missing)
-                raise PeerError(
-                    f"no answer from {where} for {seconds:g} s: is it running, and is its key right?", missing[0]
-                )
+        return []
 
     def _keep_early(self, message: Message) -> None:
         """A client's message that came before the servers had met; a role has no more of them than at other times."""
@@ -230,11 +189,11 @@ class Node:
         ticket, secret, session = os.urandom(TICKET_BYTES), os.urandom(SECRET_BYTES), new_nonce()
         nonces = message.body["nonce"], session
         keys = Keys.derive(secret, nonces, self.hello.plan_hash, machine, self.hello.name)
-        self._invited[machine] = _Invited(message.route, keys)
+        self._invited[machine] = Invited(message.route, keys)
         front.admit(ticket, machine)
         front.answer(message.route, {"kind": "invitation", "session": session}, ticket, secret)
 
-    def _present(self, machine: str, invited: _Invited, inlet: Inlet) -> bool:
+    def _present(self, machine: str, invited: Invited, inlet: Inlet) -> bool:
         """Whether the stream's first frame has come, or its end. With it, the machine is met."""
         try:
             if inlet.take() is None:
@@ -272,7 +231,8 @@ class Node:
                 calling.since = time.monotonic()
                 if self.hello.name < link.name:
                     link.label = calling.keys.label
-                link.outlet = Outlet(self.context, link.name, link.call.reached, ticket, calling.keys)
+                way = self.context, link.name, link.call.reached, ticket
+                link.outlet = Outlet(*way, calling.keys, self.hello.plan_hash)
             elif message.kind == "welcome" and calling.keys is not None:
                 if not calling.keys.proves(message.body["proof"]):
                     raise PeerError(f"{link.name} does not have the keys of its own invitation", link.name)
@@ -303,16 +263,30 @@ class Node:
             raise
         finally:
             self._sending = False
-            if self._stopped:
-                self._stopped = False
-                raise KeyboardInterrupt
+            self._end_if_stopped()
 
     def interrupt(self) -> None:
-        """Raises KeyboardInterrupt: now, or after the message that is being sent, for a farewell is to follow. It is
-        what a signal's handler calls."""
-        if not self._sending:
+        """Raises KeyboardInterrupt: now, or after the message that is being sent, for a farewell is to follow, or (the
+        first time) after what is `finished`. It is what a signal's handler calls."""
+        if not self._sending and (self._stopped or not self._finishing):
             raise KeyboardInterrupt
+        self._finishing = self._finishing and not self._stopped
         self._stopped = True
+
+    @contextmanager
+    def finished(self) -> Iterator[None]:
+        """Work that a patient machine finishes before it ends."""
+        self._finishing = self.patient
+        try:
+            yield
+        finally:
+            self._finishing = False
+            self._end_if_stopped()
+
+    def _end_if_stopped(self) -> None:
+        if self._stopped and not self._finishing:
+            self._stopped = False
+            raise KeyboardInterrupt
 
     def answer(self, route: int, body: Mapping[str, Any], *payload: Buffer) -> bool:
         """Sends a control message the way back to a client that has asked; False when it is not there any more."""
@@ -353,8 +327,7 @@ class Node:
         """Answers a client's hello; it has one."""
         if message.route in self.guests:
             return
-        for route in [route for route, role in self.guests.items() if not self.reaches(route, role)]:
-            del self.guests[route]
+        self.guests = {route: role for route, role in self.guests.items() if self.reaches(route, role)}
         if refusal := self.hello.refusal(message.body):
             self.refuse(message.route, refusal)
             return
@@ -435,17 +408,34 @@ class Node:
 
     # -- leaving --------------------------------------------------------------------------------------------------
 
+    def part(self, peer: str, op: str, message: str) -> None:
+        """Ends what we have with other servers, after telling them why, as `farewell` does. Clients stay, and what they
+        have said; `connect` and `meet` begin anew, with new invitations and new keys."""
+        body = {"kind": "failed", "peer": peer or self.hello.name, "op": op, "message": message, "error": ""}
+        self._say_farewell(body)
+        for machine in list(self._invited):
+            self._forget(machine)
+        while self.links:
+            link = self.links.popitem()[1]
+            link.end_streams()
+            self._front().leave(link.call)
+        self._calling.clear()
+        self._met.clear()
+
     def farewell(self, peer: str, op: str, message: str, error: str = "") -> None:
         """Tells all who are connected why this machine ends: who is to blame (itself, if `peer` is empty), and
         where. error: MATERIAL, if it is that.
         """
         body = {"kind": "failed", "peer": peer or self.hello.name, "op": op, "message": message, "error": error}
-        for link in self.links.values():
-            with suppress(PeerError, MaterialError):
-                link.say(body)
+        self._say_farewell(body)
         for front in (self._servers, self._clients):
             if front is not None:
                 front.close(body)
+
+    def _say_farewell(self, body: Mapping[str, Any]) -> None:
+        for link in self.links.values():
+            with suppress(PeerError, MaterialError):
+                link.say(body)
 
     def close(self) -> None:
         """Ends all connections; a farewell has a moment to leave. Closing again does nothing."""

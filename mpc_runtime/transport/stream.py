@@ -2,7 +2,7 @@
 
     p0 -> p1  hello, a nonce                                 TLS, at p1's front
     p1 -> p0  invitation: a nonce, a ticket, a secret        TLS
-    p0 -> p1  ticket, presence                               the stream: TCP to the same port
+    p0 -> p1  route, ticket, presence                        the stream: TCP to the same port
     p1 -> p0  welcome, a proof                               TLS
     p0 -> p1  everything else                                the stream
 
@@ -31,6 +31,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from ..errors import PeerError
+from .door import preamble
 from .front import STREAM_MARK
 from .sealed import FRAME_BYTES, HEAD, KEY_BYTES, NO_EXECUTION, TAG_BYTES, Head, Opener, Sealer
 
@@ -72,7 +73,9 @@ class Keys:
 class Outlet:
     """The sending end."""
 
-    def __init__(self, context: zmq.Context[Any], receiver: str, address: str, ticket: bytes, keys: Keys) -> None:
+    def __init__(
+        self, context: zmq.Context[Any], receiver: str, address: str, ticket: bytes, keys: Keys, plan_hash: str
+    ) -> None:
         """Goes to the server that has invited us."""
         self._receiver = receiver
         self._sealer = Sealer(keys.data)
@@ -84,7 +87,7 @@ class Outlet:
         self._socket.setsockopt(zmq.STREAM_NOTIFY, 0)
         self._socket.connect_routing_id = _ROUTE
         self._socket.connect(f"tcp://{address}")
-        self._send(STREAM_MARK + ticket)
+        self._send(preamble(plan_hash) + STREAM_MARK + ticket)
         self.send([memoryview(b"")], control=True)
 
     def send(self, parts: Sequence[memoryview], *, control: bool, execution: int = NO_EXECUTION) -> None:

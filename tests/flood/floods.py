@@ -15,9 +15,9 @@ from pathlib import Path
 
 from mpc_runtime.plan import FORMAT, Plan
 from mpc_runtime.transport.front import STREAM_MARK
+from mpc_runtime.transport.hello import Hello, new_nonce
 from mpc_runtime.transport.identity import KeyPair
 from mpc_runtime.transport.messages import encode
-from mpc_runtime.transport.node import Hello, new_nonce
 from tests.lines import connected, framed, proved
 from tests.waiting import in_thread
 

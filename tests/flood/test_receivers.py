@@ -13,9 +13,10 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
+from mpc_runtime.transport.hello import Hello
 from mpc_runtime.transport.identity import KeyPair
 from mpc_runtime.transport.messages import PARTY
-from mpc_runtime.transport.node import Hello, Node
+from mpc_runtime.transport.node import Node
 from tests.flood.floods import Watch, resident
 from tests.terminal import environment
 from tests.waiting import until
@@ -32,7 +33,8 @@ from mpc_runtime.transport.call import Call, drive
 from mpc_runtime.transport.identity import KeyPair
 from mpc_runtime.transport.line import Limits
 from mpc_runtime.transport.messages import HOST, PARTY
-from mpc_runtime.transport.node import Hello, Node, new_nonce
+from mpc_runtime.transport.hello import Hello, new_nonce
+from mpc_runtime.transport.node import Node
 
 given = json.loads(sys.stdin.readline())
 keys, hello = KeyPair.from_secret(given["secret"]), Hello("p0", "plan", 1)

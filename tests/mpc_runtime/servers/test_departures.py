@@ -32,7 +32,7 @@ from mpc_runtime.sessions.turns import Turns
 from mpc_runtime.sessions.variants import Variants
 from mpc_runtime.transport.address import clients_of
 from mpc_runtime.transport.call import drive
-from mpc_runtime.transport.node import Hello
+from mpc_runtime.transport.hello import Hello
 from tests.lines import framed, proved, said_by
 from tests.waiting import SECONDS, at_once
 

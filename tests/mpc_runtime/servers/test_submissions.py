@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from random import Random
 
 from hypothesis import given, settings
@@ -157,3 +158,30 @@ def test_few_large_submissions_wait_and_many_small_ones() -> None:
     assert Submissions(large, 0).ahead("run", "client") == AHEAD_AT_MOST  # p0 gets a seed
     quota = client_quota(large, 1)
     assert quota.key_bytes >= quota.limits.payload >= 8 << 24
+
+
+def test_keys_of_a_role_take_turns() -> None:
+    submissions = book()
+    for number, owner in (("a1", "a"), ("a2", "a"), ("a3", "a"), ("b1", "b"), ("c1", "c"), ("b2", "b")):
+        key = ("run", "client", number)
+        submissions.add(key, replace(held(), key=owner))
+        submissions.elsewhere(key, 1.0)
+    served = []
+    while (ids := submissions.next("run")) is not None:
+        served.append(ids["client"])
+        submissions.finish(("run", "client", ids["client"]))
+    assert served == ["a1", "b1", "c1", "a2", "b2", "a3"]
+
+
+def test_when_a_session_begins_anew_nothing_is_known_of_the_other_party() -> None:
+    submissions = book()
+    for number in ("used", "kept"):
+        submissions.add(("run", "client", number), held())
+        submissions.elsewhere(("run", "client", number), 1.0)
+    submissions.elsewhere(("run", "client", "there"), 1.0)
+    assert submissions.finish(("run", "client", "used")) is not None
+    assert submissions.anew(2.0) == {("run", "client", "kept"): None}
+    assert submissions.next("run") is None and submissions.lone() == {("run", "client", "kept"): 2.0}
+    submissions.elsewhere(("run", "client", "kept"), 3.0)
+    assert submissions.next("run") == {"client": "kept"}
+    assert submissions.finished(("run", "client", "used")) and not submissions.finished(("run", "client", "kept"))

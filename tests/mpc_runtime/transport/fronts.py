@@ -10,10 +10,10 @@ from mpc_runtime.transport.address import ANY_PORT
 from mpc_runtime.transport.call import Call, drive
 from mpc_runtime.transport.front import Front
 from mpc_runtime.transport.guests import Quota, Wake
+from mpc_runtime.transport.hello import Hello, new_nonce
 from mpc_runtime.transport.identity import KeyPair
 from mpc_runtime.transport.line import Limits
 from mpc_runtime.transport.messages import CLIENT, PARTY_TO_CLIENT, Message
-from mpc_runtime.transport.node import Hello, new_nonce
 from tests.lines import proved
 from tests.waiting import until
 

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from mpc_runtime.errors import PeerError
+from mpc_runtime.transport.hello import Hello
 from mpc_runtime.transport.identity import KeyPair
 from mpc_runtime.transport.messages import DEALER, PARTY, PARTY_TO_DEALER, Dialect
-from mpc_runtime.transport.node import Hello, Node
+from mpc_runtime.transport.node import Node
 from mpc_runtime.transport.records import PeerChannel
 
 EXECUTION = 3

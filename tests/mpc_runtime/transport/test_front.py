@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from mpc_runtime.transport import call as call_module
 from mpc_runtime.transport import front as front_module
 from mpc_runtime.transport.call import drive
+from mpc_runtime.transport.door import preamble
 from mpc_runtime.transport.front import PENDING, STREAM_MARK, Front
 from mpc_runtime.transport.identity import KeyPair, hosting_context
 from mpc_runtime.transport.messages import TICKET_BYTES, encode
@@ -357,6 +358,7 @@ def test_a_host_is_its_key_and_nobody_that_the_key_vouches_for() -> None:
 
         def host() -> None:
             connection, _ = server.accept()
+            connection.recv(len(preamble("plan")), socket.MSG_WAITALL)
             with suppress(OSError), context.wrap_socket(connection, server_side=True) as made:
                 made.recv(1)
 
@@ -393,6 +395,7 @@ def test_a_silent_server_is_given_up_and_only_while_somebody_listens(monkeypatch
 
         def welcome() -> None:
             connection, _ = server.accept()
+            connection.recv(len(preamble("plan")), socket.MSG_WAITALL)
             served.append(context.wrap_socket(connection, server_side=True))
             served[0].sendall(framed(encode({"kind": "welcome", "name": "p0"})))
 

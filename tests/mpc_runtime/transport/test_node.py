@@ -15,10 +15,12 @@ import pytest
 from mpc_runtime.errors import InputError, MaterialError, PeerError
 from mpc_runtime.transport import node as node_module
 from mpc_runtime.transport import records
+from mpc_runtime.transport.door import ROUTE_BYTES
 from mpc_runtime.transport.front import STREAM_MARK
+from mpc_runtime.transport.hello import Hello
 from mpc_runtime.transport.identity import KeyPair
 from mpc_runtime.transport.messages import PARTY, Message
-from mpc_runtime.transport.node import Hello, Node
+from mpc_runtime.transport.node import Node
 from mpc_runtime.transport.records import MaterialSink, MaterialSource
 from mpc_runtime.transport.sealed import FRAME_BYTES, Sealer
 from tests.lines import connected
@@ -318,11 +320,13 @@ def swallowing_streams(target: str) -> str:
     def accept() -> None:
         while True:
             near, _ = server.accept()
+            route = near.recv(1 + ROUTE_BYTES, socket.MSG_WAITALL)
             first = near.recv(1, socket.MSG_PEEK)
             if first == STREAM_MARK:
                 kept.append(near)
                 continue
             far = connected(target)
+            far.sendall(route)
             for source, sink in ((near, far), (far, near)):
                 in_thread(lambda source=source, sink=sink: carry(source, sink))  # type: ignore[misc]
 
@@ -355,3 +359,22 @@ def test_closing_leaves_no_connection_open() -> None:
         with mesh(NAMES) as nodes:
             assert meet(nodes) == []
     until(lambda: len(os.listdir("/proc/self/fd")) <= before)
+
+
+def test_a_patient_server_finishes_what_it_does_before_a_signal_ends_it() -> None:
+    node = Node(Hello("p0", "plan", 1), KeyPair.generate(), SECONDS, patient=True)
+    try:
+        done = []
+        with pytest.raises(KeyboardInterrupt), node.finished():
+            node.interrupt()
+            done.append("all")
+        assert done == ["all"]
+        with pytest.raises(KeyboardInterrupt), node.finished():
+            node.interrupt()
+            node.interrupt()  # asked for again: at once
+            done.append("more")
+        assert done == ["all"]
+        with pytest.raises(KeyboardInterrupt):
+            node.interrupt()
+    finally:
+        node.close()
