@@ -2,6 +2,7 @@
 #
 #   make demo PYTHON=python3.12     another interpreter, 3.10 or newer
 #   make test ARGS="-k digits -x"   arguments for pytest
+#   make test JOBS=0                in one process, as a debugger needs it
 #   make fuzz PROGRAMS=2000 LAUNCHED=50 SEED=7
 
 PYTHON ?= python3
@@ -12,24 +13,42 @@ PROGRAMS ?= 20000
 LAUNCHED ?= 500
 FRAMES ?= 1000000
 SEED   ?=
+JOBS   ?= 2
 KERNELS := $(wildcard mpc_runtime/kernels/*.pyx mpc_runtime/kernels/*.px[di] mpc_runtime/kernels/src/*)
 
-.PHONY: help demo test fuzz lint bench docs install clean
+# A build of its own beside the ordinary one; the tests import it because PYTHONPATH names it first
+SANITIZED := build/sanitized
+SANITIZED_TESTS := $(addprefix tests/mpc_runtime/,kernels gates/test_operands.py analysis/test_verify.py) tests/fuzz/test_plans.py \
+    -k "not conv2d_layers and not forced_variants" # large layers take long; processes that import the ordinary build
+
+.PHONY: help demo test sanitize fuzz lint bench docs dist install clean
 
 help:
-	@echo "make demo    classify handwritten digits privately: dealer, two parties and two data owners on this machine"
-	@echo "make test    run the tests"
-	@echo "make fuzz    run random programs against their meaning, mutated sources, plans and frames: some 50 minutes; SEED=N repeats a run"
-	@echo "make lint    check style and types"
-	@echo "make bench   measure this machine's kernels and models"
-	@echo "make docs    build the documentation into site/; open site/index.html"
-	@echo "make clean   remove everything that was built"
+	@echo "make demo      classify handwritten digits privately: dealer, two parties and two data owners on this machine"
+	@echo "make test      run the tests"
+	@echo "make sanitize  run the tests of kernels, gates and plans on a build that stops at the first wrong access to memory"
+	@echo "make fuzz      run random programs against their meaning, mutated sources, plans and frames: some 50 minutes; SEED=N repeats a run"
+	@echo "make lint      check style and types"
+	@echo "make bench     measure this machine's kernels and models"
+	@echo "make docs      build the documentation into site/; open site/index.html"
+	@echo "make dist      build the source distribution and wheels into dist/, and try them where there is no compiler"
+	@echo "make clean     remove everything that was built"
 
 demo: $(VENV)/installed
 	$(BIN)/python -m examples.digits.demo
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup $(ARGS)
+
+# Python frees little at its end, so leaks are not looked for; with malloc small objects, too, are guarded on both sides
+sanitize: $(VENV)/installed-for-building
+	MPC_SANITIZE=1 $(BIN)/python setup.py --quiet build_py --build-lib $(SANITIZED) \
+	    build_ext --build-lib $(SANITIZED) --build-temp build/sanitized-objects
+	MPC_SANITIZE=1 PYTHONPATH="$(CURDIR)/$(SANITIZED)" PYTHONMALLOC=malloc \
+	    ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 \
+	    LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
+	    $(BIN)/python -m pytest -o pythonpath="$(SANITIZED) ." --numprocesses $(JOBS) --dist loadgroup \
+	    $(or $(ARGS),$(SANITIZED_TESTS))
 
 fuzz: $(VENV)/installed
 	$(BIN)/python -m tests.fuzz --programs $(PROGRAMS) --launched $(LAUNCHED) $(if $(SEED),--seed $(SEED))
@@ -50,6 +69,9 @@ bench: $(VENV)/installed
 docs: $(VENV)/installed-for-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
+dist: $(VENV)/installed-for-publishing
+	.ci/dist $(BIN)/python
+
 install: $(VENV)/installed
 
 # The first lines turn what a bare machine may lack into a sentence instead of a traceback or a page of compiler output.
@@ -62,13 +84,21 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/installed: pyproject.toml setup.py $(KERNELS) | $(VENV)/bin/python
-	@echo "Installing into $(VENV) and compiling the kernels: about two minutes, again only when they change"
+	@echo "Installing into $(VENV) and compiling the kernels: about a minute, again only when they change"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[test]"
 	@touch $@
 
 # What is installed already is kept: only the packages that an extra adds are fetched, and no kernel is compiled again
 $(VENV)/installed-for-development: pyproject.toml $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "mpc-runtime[dev]"
+	@touch $@
+
+$(VENV)/installed-for-building: pyproject.toml $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "mpc-runtime[build]"
+	@touch $@
+
+$(VENV)/installed-for-publishing: pyproject.toml $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "mpc-runtime[dist]"
 	@touch $@
 
 $(VENV)/installed-for-docs: pyproject.toml $(VENV)/installed

@@ -1,4 +1,5 @@
-"""Golden files: the prints of every stage are kept as text beside the tests, and written anew with --update-golden."""
+"""Golden files: the prints of every stage are kept as text beside the tests, and written anew with --update-golden.
+And which tests may run beside each other (`make test`: pytest-xdist)."""
 
 from __future__ import annotations
 
@@ -19,6 +20,16 @@ settings.load_profile("any machine")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write the golden files instead of comparing")
+
+
+PORTS = {"test_cli.py", "test_connect.py", "test_readme.py"}
+"""Tests that look for free ports and then start servers there: between the two, none of the others may do the same."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A file's tests stay together, since they share its fixtures, and so do those that take ports."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("ports" if item.path.name in PORTS else str(item.path)))
 
 
 @pytest.fixture
