@@ -86,7 +86,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "topk": "the k largest",
         "argtopk": "indices of the k largest",
         "one_hot": "bits along a new last axis of size `n`: 1 at the index; all 0 for an index outside",
-        "gather": "NumPy's `take`: the elements at `int` indices along `axis`, secret or not; 0 for a secret index outside",
+        "gather": "NumPy's `take`: the elements at `int` indices along `axis`; for a secret one outside, 0",
     },
     "Other": {
         "dropout": "x unchanged: it acts only in training",
