@@ -38,7 +38,7 @@ from compiler.ops.linear import Conv2d, MatMul
 from compiler.ops.norms import ClipNorm, LayerNorm
 from compiler.ops.pooling import AvgPool2d, MaxPool2d
 from compiler.ops.reductions import ArgMax, Max, Mean, Min, Sum, Var
-from compiler.ops.selection import OneHot
+from compiler.ops.selection import Gather, OneHot
 from compiler.ops.shapes import BroadcastTo, Concat, Pad, Reshape, Slice, Transpose
 from compiler.ops.signatures import Parameter, Takes
 
@@ -62,6 +62,7 @@ __all__ = [
     "Erf",
     "Exp",
     "Function",
+    "Gather",
     "Gelu",
     "Greater",
     "GreaterEqual",
