@@ -33,6 +33,7 @@ from .channel import Buffer, as_bytes
 from .front import Front
 from .guests import Occupancy, Quota, Wake
 from .identity import KeyPair
+from .invitations import Calling, Invited
 from .line import Limits
 from .link import Item, Link
 from .messages import CALLER, CLIENT, HOST, SECRET_BYTES, TICKET_BYTES, Dialect, Message
@@ -82,25 +83,6 @@ def new_nonce() -> str:
 
 
 @dataclass
-class _Invited:
-    """A server that was invited to open a stream to us, by the connection on which it said hello."""
-
-    route: int
-    keys: Keys
-    inlet: Inlet | None = None
-
-
-@dataclass
-class _Calling:
-    """A server that we call: what we have told it, and what its invitation was."""
-
-    nonce: str
-    keys: Keys | None = None
-    since: float = 0.0
-    welcomed: bool = False
-
-
-@dataclass
 class Node:
     """The connections of one server. Used from one thread; `close` it in the end."""
 
@@ -126,8 +108,8 @@ class Node:
         self._machines: frozenset[str] = frozenset()
         self._early: deque[Message] = deque()  # clients' messages that came before the servers had met
         self._early_each = 0
-        self._invited: dict[str, _Invited] = {}
-        self._calling: dict[str, _Calling] = {}
+        self._invited: dict[str, Invited] = {}
+        self._calling: dict[str, Calling] = {}
         self._met: set[str] = set()
         self._left: list[Link] = []  # to servers without which we went on
         self._sending = self._stopped = False
@@ -168,7 +150,7 @@ class Node:
         nonce = new_nonce()
         hello = self.hello.body(nonce)
         call = Call(name, address, self.keys, server_key, hello, HOST, Limits(body=1 << 17), origin)
-        self._calling[name] = _Calling(nonce)
+        self._calling[name] = Calling(nonce)
         self.links[name] = Link(name, call, dialect)
         self._front().drive(call)
         return self.links[name]
@@ -230,11 +212,11 @@ class Node:
         ticket, secret, session = os.urandom(TICKET_BYTES), os.urandom(SECRET_BYTES), new_nonce()
         nonces = message.body["nonce"], session
         keys = Keys.derive(secret, nonces, self.hello.plan_hash, machine, self.hello.name)
-        self._invited[machine] = _Invited(message.route, keys)
+        self._invited[machine] = Invited(message.route, keys)
         front.admit(ticket, machine)
         front.answer(message.route, {"kind": "invitation", "session": session}, ticket, secret)
 
-    def _present(self, machine: str, invited: _Invited, inlet: Inlet) -> bool:
+    def _present(self, machine: str, invited: Invited, inlet: Inlet) -> bool:
         """Whether the stream's first frame has come, or its end. With it, the machine is met."""
         try:
             if inlet.take() is None:
