@@ -31,10 +31,10 @@ from .call import LINGER_SECONDS, PING_SECONDS, UNKNOWN_KEY, Call
 from .channel import Buffer
 from .door import ROUTE_BYTES, ROUTE_MARK, Door, Listener
 from .guests import Guest, Occupancy, Quota, Room, Wake
-from .identity import KeyPair, hosting_context, peer_key
+from .identity import KeyPair, peer_key
 from .line import Line, LineClosed, TooMuch, tune
 from .messages import TICKET_BYTES, Dialect, Message, encode, read
-from .refusals import Refusals
+from .refusals import Known, Refusals
 
 __all__ = ["STREAM_MARK", "Front"]
 
@@ -65,15 +65,12 @@ class Front:
     ) -> None:
         """names: public key -> machine or role. bell: rung when there is something for the server. told: of keys
         that were refused, by the front's thread."""
-        self._names = dict(names)
         self._dialect = dialect
         self._quota = quota
         self._bell = bell
-        self._keys = keys
-        self._shown = ""  # the key of the certificate that was shown last
-        self._context = self._hosting(names)
-        self._revised: tuple[dict[str, str], frozenset[str], ssl.SSLContext] | None = None
         self.refusals = Refusals(told)
+        self._known = Known(keys, names)
+        self._revised: tuple[Known, frozenset[str]] | None = None
         self._door: Door = Listener(server, door) if isinstance(door, str) else door
         self.address = self._door.address
         self._wake = Wake()
@@ -154,7 +151,7 @@ class Front:
     def revise(self, names: Mapping[str, str], ended: Collection[str]) -> None:
         """From now on takes the holders of these keys. Connections of other keys end, and those of the keys in `ended`.
         Any thread may call it."""
-        self._revised = dict(names), frozenset(ended), self._hosting(names)
+        self._revised = self._known.revised(names), frozenset(ended)
         self._wake.set()
 
     @property
@@ -218,18 +215,11 @@ class Front:
             self._stalled = any(guest.line is not None and guest.line.stalled for guest in guests)
             self._resume_accepting()
 
-    def _begin_anew(self, names: dict[str, str], ended: frozenset[str], context: ssl.SSLContext) -> None:
-        self._revised = None
-        self._names, self._context = names, context
+    def _begin_anew(self, known: Known, ended: frozenset[str]) -> None:
+        self._known, self._revised = known, None
         for guest in list(self._guests.values()):
-            if guest.name and (guest.key in ended or names.get(guest.key) != guest.name):
+            if guest.name and (guest.key in ended or known.names.get(guest.key) != guest.name):
                 self.refuse(guest.route, f"{guest.name}: what this key may do was changed or revoked")
-
-    def _hosting(self, names: Mapping[str, str]) -> ssl.SSLContext:
-        def show(key: str) -> None:
-            self._shown = key
-
-        return hosting_context(self._keys, names, show)
 
     @property
     def _clocks(self) -> bool:
@@ -288,14 +278,14 @@ class Front:
             self._drop(guest)
 
     def _shake_hands(self, guest: Guest, line: Line) -> None:
-        self._shown = ""
+        self._known.shown = ""
         try:
             if line.shake_hands():
                 self._seat(guest)
         except LineClosed as error:
             self._refused["key" if error.reason == UNKNOWN_KEY else "handshake"] += 1
             if error.reason == UNKNOWN_KEY:
-                self.refusals.note(self._shown)
+                self.refusals.note(self._known.shown)
             guest.leaving = True  # TLS has told it why, which a connection that is closed at once might lose
 
     def _recognise(self, guest: Guest) -> None:
@@ -310,7 +300,7 @@ class Front:
             self._recognise(guest)
         elif first[0] == _TLS and not guest.shown:
             self._watch(guest, 0)
-            wrapped = self._context.wrap_socket(guest.connection, server_side=True, do_handshake_on_connect=False)
+            wrapped = self._known.context.wrap_socket(guest.connection, server_side=True, do_handshake_on_connect=False)
             guest.connection = wrapped
             guest.line = Line(wrapped, self._quota.limits, lambda nbytes: self._room.reserve(guest, nbytes))
         elif guest.shown or first == STREAM_MARK:
@@ -343,7 +333,7 @@ class Front:
         """A guest has proved its key."""
         assert isinstance(guest.connection, ssl.SSLSocket)
         guest.key = peer_key(guest.connection)
-        name = self._names.get(guest.key)
+        name = self._known.names.get(guest.key)
         if name is None:
             self.refusals.note(guest.key)
             self._turn_away(guest, "key")

@@ -1,4 +1,4 @@
-"""Keys that were shown at a front and are not known there: counted, and told at a bounded pace.
+"""The keys that a front knows, and those that were shown there and are not known: counted, and told at a bounded pace.
 
 Whoever shows one has not proved to hold it, so a count says what was tried, and not by whom.
 """
@@ -6,11 +6,11 @@ Whoever shows one has not proved to hold it, so a count says what was tried, and
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from .identity import fingerprint
+from .identity import KeyPair, fingerprint, hosting_context
 
-__all__ = ["Refusals"]
+__all__ = ["Known", "Refusals"]
 
 KEPT = 64  # keys that are counted one by one
 TELL_SECONDS = 10.0  # between two lines
@@ -52,3 +52,22 @@ class Refusals:
         more = f", and {len(self._untold) - TOLD} more" if len(self._untold) > TOLD else ""
         self._untold.clear()
         self._tell(f"refused keys that its cluster.toml does not list: {listed}{more}")
+
+
+class Known:
+    """The holders of keys that may come to a front, and how connections of theirs are taken."""
+
+    def __init__(self, keys: KeyPair, names: Mapping[str, str]) -> None:
+        """keys: the front's own. names: public key -> machine or role."""
+        self.names = dict(names)
+        self.shown = ""
+        """The key that was shown last, known or not."""
+        self.context = hosting_context(keys, names, self._show)
+        self._keys = keys
+
+    def revised(self, names: Mapping[str, str]) -> Known:
+        """For other holders."""
+        return Known(self._keys, names)
+
+    def _show(self, key: str) -> None:
+        self.shown = key
