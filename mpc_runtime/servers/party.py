@@ -118,6 +118,7 @@ class Party:
             return
         procedure, now = self.plan.procedure(stage), time.perf_counter()
         if procedure.standing and (lacking := self.executions.supply.lacks(procedure)):
+            self._watch.tell(Refused(role, lacking))
             self.node.refuse(message.route, lacking, MATERIAL)  # what stands goes on
             return
         if procedure.standing:
