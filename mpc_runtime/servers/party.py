@@ -167,6 +167,7 @@ class Party:
             return
         procedure = self.plan.procedure(stage)
         if procedure.standing and (lacking := self.executions.supply.lacks(procedure)):
+            self._watch.tell(Refused(role, lacking))
             self.node.refuse(message.route, lacking, MATERIAL)  # what stands goes on
             return
         if procedure.standing and (problem := self._put_away(key, message.payload)):

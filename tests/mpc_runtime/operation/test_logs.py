@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import inspect
 import io
 import json
 import logging
@@ -14,6 +16,7 @@ import pytest
 from mpc_runtime.operation import events
 from mpc_runtime.operation.events import Aborted, Event, Place
 from mpc_runtime.operation.logs import FORMATS, LEVELS, Log, logger_to
+from mpc_runtime.servers import party
 from tests.mpc_runtime.operation.watching import EVENTS, PLACE, RUN, SETUP
 
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
@@ -79,3 +82,12 @@ def test_an_event_has_room_for_numbers_and_words_only() -> None:
     for kind in kinds:
         hints = typing.get_type_hints(kind)
         assert {hints[field.name] for field in dataclasses.fields(kind)} <= {str, int, float, bool}
+
+
+def test_a_party_refuses_nothing_without_a_word_to_those_who_watch() -> None:
+    functions = [node for node in ast.walk(ast.parse(inspect.getsource(party))) if isinstance(node, ast.FunctionDef)]
+    calls = {each.name: [ast.unparse(n.func) for n in ast.walk(each) if isinstance(n, ast.Call)] for each in functions}
+    refusing = {name: made for name, made in calls.items() if "self.node.refuse" in made}
+    assert len(refusing) >= 2
+    for name, made in refusing.items():
+        assert made.count("Refused") == made.count("self.node.refuse"), name
