@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from compiler.expand import arithmetic, choice, division, shape, smooth
+from compiler.expand import arithmetic, choice, division, gradients, shape, smooth
 from compiler.expand.compare import Bits
 from compiler.expand.context import Expansion, Handler, Warned
 from compiler.expand.emitter import PUBLIC, SHARE, Draft, Emitter, Held, width
@@ -34,7 +34,14 @@ def complete(*families: dict[type[TensorOp], Handler]) -> dict[type[TensorOp], H
     return found
 
 
-HANDLERS = complete(arithmetic.HANDLERS, shape.HANDLERS, choice.HANDLERS, division.HANDLERS, smooth.HANDLERS)
+HANDLERS = complete(
+    arithmetic.HANDLERS,
+    shape.HANDLERS,
+    choice.HANDLERS,
+    gradients.HANDLERS,
+    division.HANDLERS,
+    smooth.HANDLERS,
+)
 
 
 @dataclass

@@ -14,7 +14,20 @@ from compiler.ops.activations import (
     Tanh,
 )
 from compiler.ops.build import index
-from compiler.ops.comparisons import And, Equal, Greater, GreaterEqual, Less, LessEqual, Not, NotEqual, Or
+from compiler.ops.comparisons import (
+    And,
+    Equal,
+    Greater,
+    GreaterEqual,
+    Larger,
+    Less,
+    LessEqual,
+    Not,
+    NotEqual,
+    Or,
+    Positive,
+    Within,
+)
 from compiler.ops.elementwise import (
     Abs,
     Add,
@@ -34,30 +47,36 @@ from compiler.ops.elementwise import (
 from compiler.ops.functions import FUNCTIONS, OPERATORS, Function
 from compiler.ops.layers import LAYERS, Layer, LayerParam
 from compiler.ops.linear import Conv2d, MatMul
-from compiler.ops.pooling import AvgPool2d, MaxPool2d
-from compiler.ops.reductions import ArgMax, Max, Mean, Min, Sum
-from compiler.ops.shapes import BroadcastTo, Concat, Pad, Reshape, Slice, Transpose
+from compiler.ops.losses import LOSSES, BinaryCrossEntropy, CrossEntropy
+from compiler.ops.pooling import AvgPool2d, MaxPool2d, MaxPool2dGradient
+from compiler.ops.reductions import ArgMax, Max, MaxGradient, Mean, Min
+from compiler.ops.shapes import BroadcastTo, Concat, Pad, Reshape, Slice, Spread, Transpose
 from compiler.ops.signatures import Parameter, Takes
+from compiler.ops.sums import Sum
 
 __all__ = [
     "FUNCTIONS",
     "LAYERS",
+    "LOSSES",
     "OPERATORS",
     "Abs",
     "Add",
     "And",
     "ArgMax",
     "AvgPool2d",
+    "BinaryCrossEntropy",
     "BroadcastTo",
     "Clip",
     "Concat",
     "Conv2d",
+    "CrossEntropy",
     "Div",
     "Equal",
     "Exp",
     "Function",
     "Greater",
     "GreaterEqual",
+    "Larger",
     "Layer",
     "LayerParam",
     "LeakyRelu",
@@ -66,7 +85,9 @@ __all__ = [
     "Log",
     "MatMul",
     "Max",
+    "MaxGradient",
     "MaxPool2d",
+    "MaxPool2dGradient",
     "Maximum",
     "Mean",
     "Min",
@@ -78,6 +99,7 @@ __all__ = [
     "Or",
     "Pad",
     "Parameter",
+    "Positive",
     "Reciprocal",
     "Relu",
     "Relu6",
@@ -87,6 +109,7 @@ __all__ = [
     "Sign",
     "Slice",
     "Softmax",
+    "Spread",
     "Sqrt",
     "Square",
     "Sub",
@@ -97,5 +120,6 @@ __all__ = [
     "ToInt",
     "Transpose",
     "Where",
+    "Within",
     "index",
 ]
