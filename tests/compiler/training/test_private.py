@@ -1,0 +1,179 @@
+"""Forward passes and gradients of two owners' values, as plans: in the ring's clear meaning and between real parties.
+
+What is compared with is the same gradients in float64, which `test_reverse.py` holds against differences.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from compiler import ops, passes
+from compiler.expand import Expanded, expand
+from compiler.expand.layouts import LAN
+from compiler.graph import OPS, Array, Graph, Kind, Value, apply, topological
+from compiler.ops import FUNCTIONS, LOSSES
+from compiler.passes.stored_ranges import with_rounding
+from compiler.planning.assign import assign
+from compiler.planning.plan import feed_name, make_plan, origin, setup_feeds
+from compiler.reading import reference
+from compiler.reading.simulation import simulate
+from compiler.training.reverse import gradients
+from mpc_runtime.plan import Options, Plan
+from tests.compiler.gradients import CASES, Case
+from tests.compiler.graphs import graph, leaf
+from tests.compiler.models import layer
+from tests.machines import run_plan
+
+STEP = 2.0**-16
+ROLES = ("client", "modeller")
+PUBLIC_ONLY = {"Sqrt", "Rsqrt", "Log", "CrossEntropy", "BinaryCrossEntropy"}
+"""Ops whose values (not their gradients) have a plaintext meaning only."""
+
+
+def compiled(model: Graph) -> tuple[Plan, Expanded]:
+    optimised, _ = passes.run(model)
+    expanded = expand(with_rounding(optimised), LAN, feed_name, origin)
+    plan = make_plan(
+        optimised, model, expanded, assign(expanded, setup_feeds(optimised)), Options("lan", checked=False)
+    )
+    return plan, expanded
+
+
+def model_of(outputs: Sequence[Value]) -> Graph:
+    """Outputs to both roles: what they are made of is all the leaves that they need."""
+    leaves = [value for value in topological(outputs) if not value.args and not value.is_constant]
+    inputs = tuple(each for each in leaves if isinstance(each.op, OPS["Input"]))
+    params = tuple(each for each in leaves if isinstance(each.op, OPS["Param"]))
+    made = graph(*outputs, inputs=inputs, params=params)
+    return replace(made, outputs=tuple(replace(each, roles=ROLES) for each in made.outputs))
+
+
+def numbers(model: Graph, seed: int = 3) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Inputs and parameters inside their ranges, on the grid of the format."""
+    random = np.random.default_rng(seed)
+
+    def draw(leaves: Sequence[Value]) -> dict[str, Array]:
+        found = {}
+        for each in leaves:
+            lo, hi = each.range.lo, each.range.hi
+            whole = each.kind.value == "int"
+            found[each.op.key] = (  # type: ignore[attr-defined]
+                random.integers(int(lo), int(hi) + 1, each.shape)
+                if whole
+                else np.rint(random.uniform(lo, hi, each.shape) / STEP) * STEP
+            )
+        return found
+
+    return draw(model.inputs), draw(model.params)
+
+
+def shared_sum(name: str, shape: tuple[int, ...], range: tuple[float, float]) -> Value:
+    """A value that no owner knows: the sum of one of the client and one of the modeller."""
+    lo, hi = range[0] / 2, range[1] / 2
+    halves = leaf(f"{name}_a", shape, (lo, hi)), leaf(f"{name}_b", shape, (lo, hi), "modeller", param=True)
+    return apply(ops.Add(), *halves)
+
+
+def errors(model: Graph) -> list[float]:
+    """The largest difference of each output to float64, over max(1, |result|): in clear, and between parties."""
+    plan, _ = compiled(model)
+    inputs, params = numbers(model)
+    expected = reference.evaluate(model, inputs, params)
+    simulation = simulate(plan, model, inputs, params)
+    assert simulation.violations == ()
+    found = []
+    for results in (simulation.results, run_plan(plan, inputs, params).results):
+        for name, array in expected.items():
+            found.append(float((np.abs(results[name] - array) / np.maximum(1, np.abs(array))).max()))
+    return found
+
+
+def is_private(case: Case) -> bool:
+    made = topological([case.function(*(leaf(f"x{i}", shape, case.range) for i, shape in enumerate(case.shapes)))])
+    return not {value.op.name for value in made} & PUBLIC_ONLY
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if is_private(case)], ids=lambda case: case.name)
+def test_gradients_of_shared_values(case: Case) -> None:
+    """Whatever reaches the result is secret too."""
+    args = [shared_sum(f"x{i}", shape, case.range) for i, shape in enumerate(case.shapes)]
+    result = case.function(*args)
+    weights = shared_sum("w", result.shape, (-1, 1))
+    loss = FUNCTIONS["sum"].call((apply(ops.Mul(), result, weights),), {})
+    assert max(errors(model_of(gradients(loss, args)))) < tolerance(case)
+
+
+def tolerance(case: Case) -> float:
+    """Some steps for sums of products, 2^-12 times what multiplies a smooth function."""
+    smooth = ("exp", "tanh", "sigmoid", "softmax", "reciprocal", " / ", "second uses", "cross_entropy")
+    return 2.0**-10 if any(word in case.name for word in smooth) else 8 * STEP
+
+
+# -- ties -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [2, 3, 5])
+def test_of_equals_the_same_one_gets_all_as_in_float64(size: int) -> None:
+    a, b = leaf("a", (1, 1, 4, size), (-1, 1)), leaf("b", (1, 1, 4, size), (-1, 1), "modeller", param=True)
+    x = apply(ops.Add(), a, b)
+    pooled = apply(ops.MaxPool2d((2, size), (2, size)), x)
+    results = [FUNCTIONS["sum"].call((each,), {}) for each in (pooled, FUNCTIONS["max"].call((x,), {"axis": [2, 3]}))]
+    kinks = FUNCTIONS["sum"].call((FUNCTIONS["relu"].call((x,), {}),), {})
+    model = model_of([gradient for loss in (*results, kinks) for gradient in gradients(loss, [a])])
+    plan, _ = compiled(model)
+    halves = np.full(a.shape, 0.5)
+    for inputs, params in (({"a": halves}, {"b": halves}), ({"a": halves}, {"b": -halves})):
+        expected = reference.evaluate(model, inputs, params)
+        found = run_plan(plan, inputs, params).results
+        assert expected["y0"].sum() == 2 and expected["y1"].sum() == 1 and expected["y2"].all()
+        for name, array in expected.items():
+            assert np.array_equal(found[name], array)
+
+
+# -- whole models -----------------------------------------------------------------------------------------------------
+
+
+def lenet() -> tuple[Value, list[Value]]:
+    """A loss and its parameters."""
+    params: dict[str, Value] = {}
+    h = leaf("image", (4, 1, 9, 9), (0, 1))
+    for name in ("conv1", "conv2"):
+        h = layer("conv2d", name, h, params, 3, kernel=2)
+        h = FUNCTIONS["maxpool2d"].call((FUNCTIONS["relu"].call((h,), {}), 2), {})
+    h = FUNCTIONS["relu"].call((layer("dense", "fc1", FUNCTIONS["flatten"].call((h,), {}), params, 5),), {})
+    logits = layer("dense", "fc2", h, params, 3)
+    labels = leaf("label", (4,), (0, 2), kind=Kind.INT)
+    return LOSSES["cross_entropy"].call((logits, labels), {}), list(params.values())
+
+
+def optimised(loss: Value) -> Value:
+    """As a forward pass is, before it is differentiated: its activations stand behind its pools."""
+    one = passes.pool_first(passes.common_subexpressions(graph(loss)))
+    return one.outputs[0].value
+
+
+def gate_count(model: Graph, *kinds: str) -> Counter[str]:
+    _, expanded = compiled(model)
+    return Counter(type(gate).__name__ for gate, _ in expanded.ops if type(gate).__name__ in kinds)
+
+
+def test_a_convolutional_net_learns_as_in_float64() -> None:
+    loss, params = lenet()
+    model = model_of(gradients(optimised(loss), params, seed=4.0))
+    assert {each.name for each in model.outputs} == {f"y{i}" for i in range(8)}
+    assert max(errors(model)) < 2.0**-9
+
+
+def test_the_way_back_compares_nothing_again() -> None:
+    """The leaves of the comparison trees, and the openings of what both ways multiply, are those of the way there."""
+    loss, params = lenet()
+    forward = optimised(loss)
+    logits = forward.args[0]
+    scores = model_of([FUNCTIONS["softmax"].call((logits,), {})])
+    both = model_of([FUNCTIONS["softmax"].call((logits,), {}), *gradients(forward, params)])
+    assert gate_count(both, "Leaf", "Table") == gate_count(scores, "Leaf", "Table")
