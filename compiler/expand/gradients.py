@@ -11,7 +11,7 @@ import numpy as np
 from compiler import ops
 from compiler.expand import choice
 from compiler.expand.context import Expansion, Handler
-from compiler.expand.emitter import SHARE, Held
+from compiler.expand.emitter import SHARE, Held, width
 from compiler.graph import TensorOp, Value
 from mpc_runtime import gates
 from mpc_runtime.registers import Domain
@@ -64,82 +64,87 @@ def max_gradient(x: Expansion, value: Value, a: Held, g: Held) -> Held:
         wins: list[int] = []
         wire = choice.tournament(x, wire, axis, a, scale, wins)
         played.append((axis, wins))
-    register, out_scale = _reaching(x, g)
+    largest: int | None = None
     for axis, wins in reversed(played):
-        for bit in reversed(wins):
-            register = _returned(x, register, bit, axis, out_scale)
-    return x.e.held(value, register, out_scale)
+        largest = _winners(x, largest, wins, axis)
+    register, out_scale = _reaching(x, g)
+    if largest is None:
+        return x.e.held(value, register, out_scale)
+    shift = max(0, out_scale - x.e.frac)
+    chosen = x.bits.select(largest, register, out_scale - shift, shift, width(g.range, out_scale))
+    return x.e.held(value, chosen, out_scale - shift)
 
 
 def maxpool2d_gradient(x: Expansion, value: Value, a: Held, g: Held) -> Held:
-    """Back to the places of the windows along the height, then along the width."""
+    """Of each window the place that is the largest: one bit a place, by which what reaches the window is chosen."""
     op = value.op
     assert isinstance(op, ops.MaxPool2dGradient)
+    (down, across), (vertical, horizontal) = op.stride, op.padding
+    kh, kw = op.kernel
     wire, scale = x.e.wire(a)
     wire = choice.bordered(x, wire, op.padding, a.range.lo, scale)
-    played: list[tuple[int, int, int, int, list[int]]] = []
-    for axis, k, stride in ((3, op.kernel[1], op.stride[1]), (2, op.kernel[0], op.stride[0])):
-        wins: list[int] = []
-        played.append((axis, k, stride, x.e.shape(wire)[axis], wins))
-        wire = choice.largest(x, choice.places(x, wire, axis, k, stride), a, scale, wins)
+    full = x.e.shape(wire)
+    in_row: list[int] = []
+    in_column: list[int] = []
+    wire = choice.largest(x, choice.places(x, wire, 3, kw, across), a, scale, in_row)
+    choice.largest(x, choice.places(x, wire, 2, kh, down), a, scale, in_column)
+    oh = g.shape[2]
+    rows = _winners(x, None, in_column, 0)
+    beside = [x.e.concat([x.e.slice_axis(bit, 2, i, down, oh) for i in range(kh)], 1) for bit in in_row]
+    if rows is not None:
+        rows = x.e.concat([x.e.slice_axis(rows, 0, i * full[0], 1, full[0]) for i in range(kh)], 1)
+    largest = _winners(x, rows, beside, 0)
     register, out_scale = _reaching(x, g)
-    for axis, k, stride, size, wins in reversed(played):
-        parts = _to_places(x, register, k, wins, out_scale)
-        register = _gathered(x, parts, axis, stride, size)
-    vertical, horizontal = op.padding
-    register = x.e.slice(register, (0, 0, vertical, horizontal), (1, 1, 1, 1), value.shape)
+    shift = max(0, out_scale - x.e.frac)
+    parts, shape = register, (kw, full[0], kh, *g.shape[1:])
+    if largest is not None:
+        of_places = x.e.reshape(largest, shape)
+        reaching = x.e.reshape(register, (1, full[0], 1, *g.shape[1:]))
+        parts = x.bits.select(of_places, reaching, out_scale - shift, shift, width(g.range, out_scale))
+        out_scale -= shift
+    image = _assembled(x, x.e.reshape(parts, shape), full, (down, across))
+    register = x.e.slice(image, (0, 0, vertical, horizontal), (1, 1, 1, 1), value.shape)
     return x.e.held(value, register, out_scale)
 
 
-def _reaching(x: Expansion, g: Held) -> tuple[int, int]:
-    """(register, scale) of what reaches a result."""
-    if g.array is None:
-        return x.e.any(g)
-    constant = x.e.encoded(g.array, x.e.frac)
-    return x.e.emit(gates.FromPublic, g.shape, SHARE, scale=x.e.frac, x=constant), x.e.frac
+def _winners(x: Expansion, largest: int | None, wins: list[int], axis: int) -> int | None:
+    """Masked bits: which places of a tournament are the largest, where its results are (None: all of them).
 
-
-def _returned(x: Expansion, register: int, bit: int, axis: int, scale: int) -> int:
-    """Shares of what reaches the operands of one round of a tournament: the halves, and a last one without an opponent.
-
-    register: what reaches its results. bit: where those of the first half won.
+    wins: the bits of each round, of which half of the operands along the axis won.
     """
-    half, n = x.e.shape(bit)[axis], x.e.shape(register)[axis]
-    wire = _opened(x, x.e.slice_axis(register, axis, 0, 1, half))
-    first = x.bits.select(bit, wire, scale)
-    rest = [_shared(x, x.e.slice_axis(register, axis, half, 1, n - half))] if n > half else []
-    return x.e.concat([first, x.e.sub(wire, first), *rest], axis)
-
-
-def _to_places(x: Expansion, register: int, k: int, wins: list[int], scale: int) -> list[int]:
-    """What reaches each of k places of the windows; the pairs of a round were compared side by side on axis 0."""
-    n = x.e.shape(register)[0]
-    parts = register
     for bit in reversed(wins):
-        parts = _returned(x, parts, bit, 0, scale)
-    return [_shared(x, x.e.slice_axis(parts, 0, j * n, 1, n)) for j in range(k)]
+        if largest is None:
+            largest = x.e.concat([bit, x.bits.negate(bit)], axis)
+            continue
+        half, n = x.e.shape(bit)[axis], x.e.shape(largest)[axis]
+        met = x.e.slice_axis(largest, axis, 0, 1, half)
+        first = x.bits.all([met, bit])
+        rest = [x.e.slice_axis(largest, axis, half, 1, n - half)] if n > half else []
+        largest = x.e.concat([first, x.bits.exclusive(met, first), *rest], axis)
+    return largest
 
 
-def _gathered(x: Expansion, parts: list[int], axis: int, stride: int, size: int) -> int:
-    """The sum of what reaches the elements of an axis of `size` as this or that place of a window."""
+def _reaching(x: Expansion, g: Held) -> tuple[int, int]:
+    """(masked value, scale) of what reaches a result."""
+    if g.array is None:
+        return x.e.wire(g)
+    constant = x.e.encoded(g.array, x.e.frac)
+    return x.e.open(x.e.emit(gates.FromPublic, g.shape, SHARE, scale=x.e.frac, x=constant)), x.e.frac
+
+
+def _assembled(x: Expansion, parts: int, full: tuple[int, ...], stride: tuple[int, int]) -> int:
+    """An image [n, c, h, w] from what reaches the places of its windows, [kw, n, kh, c, oh, ow]."""
+    kw, n, kh, c, oh, ow = x.e.shape(parts)
+    if stride == (kh, kw):
+        beside = x.e.reshape(x.e.transpose(parts, (1, 3, 4, 2, 5, 0)), (n, c, oh * kh, ow * kw))
+        return x.e.spread(beside, full, (0, 0, 0, 0), (1, 1, 1, 1))
     total: int | None = None
-    for place, part in enumerate(parts):
-        shape = x.e.shape(part)
-        full = tuple(size if at == axis else n for at, n in enumerate(shape))
-        starts = tuple(place if at == axis else 0 for at in range(len(shape)))
-        steps = tuple(stride if at == axis else 1 for at in range(len(shape)))
-        spread = x.e.spread(part, full, starts, steps)
+    for j, i in np.ndindex(kw, kh):
+        place = x.e.slice(parts, (j, 0, i, 0, 0, 0), (1,) * 6, (1, n, 1, c, oh, ow))
+        spread = x.e.spread(x.e.reshape(place, (n, c, oh, ow)), full, (0, 0, i, j), (1, 1, *stride))
         total = spread if total is None else x.e.add(total, spread)
     assert total is not None
     return total
-
-
-def _opened(x: Expansion, register: int) -> int:
-    return x.e.open(register) if x.e.mode(register) == SHARE else register
-
-
-def _shared(x: Expansion, register: int) -> int:
-    return register if x.e.mode(register) == SHARE else x.e.unmask(register)
 
 
 HANDLERS: dict[type[TensorOp], Handler] = {
