@@ -50,7 +50,7 @@ WITHOUT_SOCKETS = ("gates", "analysis", "encoding", "execution")
 COMPILER = {
     "graph": set(),
     "ops": {"graph"},
-    "training": {"graph", "ops"},
+    "training": {"graph", "ops", "reading"},
     "lowering": {"graph", "ops"},
     "reading": {"graph", "ops"},
     "passes": {"graph", "ops", "reading"},
