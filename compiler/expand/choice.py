@@ -137,9 +137,9 @@ def relu(x: Expansion, value: Value, a: Held) -> Held:
     return _or_nothing(x, value, is_positive(x, a), a)
 
 
-def is_positive(x: Expansion, a: Held) -> int:
-    """Masked bits [a >= 0] of a at the lowest scale at which it is held."""
-    wire, scale = x.e.wire(a)
+def is_positive(x: Expansion, a: Held, stored: bool = False) -> int:
+    """Masked bits [a >= 0] of a at the lowest scale at which it is held, or of the stored number."""
+    wire, scale = x.stored(a) if stored else x.e.wire(a)
     return x.bits.positive(wire, a.range, scale, low_bit=max(0, scale - x.e.plain(a)), exact=exact_kind(a))
 
 
@@ -249,9 +249,8 @@ def leaky_relu(x: Expansion, value: Value, a: Held) -> Held:
     """relu(a) + slope (a - relu(a)): what is positive stays exact."""
     op = value.op
     assert isinstance(op, ops.LeakyRelu)
-    wire, scale = x.e.wire(a, x.e.plain(a) if a.kind is Kind.FIXED else x.e.scale(a))
-    bit = x.bits.positive(wire, a.range, scale, exact=exact_kind(a))
-    positive = x.bits.select(bit, wire, scale)
+    wire, scale = x.stored(a)
+    positive = x.bits.select(is_positive(x, a, stored=True), wire, scale)
     above, below = a.range.clip(0.0, np.inf), a.range.clip(-np.inf, 0.0)
     kept = Held(a.kind, a.shape, above, {(SHARE, scale): positive})
     rest = Held(a.kind, a.shape, below, {(SHARE, scale): x.e.sub(wire, positive)})

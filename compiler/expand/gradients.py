@@ -20,7 +20,9 @@ from mpc_runtime.registers import Domain
 
 
 def positive(x: Expansion, value: Value, a: Held) -> Held:
-    return x.e.held_bit(value, choice.is_positive(x, a))
+    op = value.op
+    assert isinstance(op, ops.Positive)
+    return x.e.held_bit(value, choice.is_positive(x, a, op.stored))
 
 
 def larger(x: Expansion, value: Value, a: Held, b: Held) -> Held:
@@ -59,6 +61,7 @@ def max_gradient(x: Expansion, value: Value, a: Held, g: Held) -> Held:
     op = value.op
     assert isinstance(op, ops.MaxGradient)
     wire, scale = x.e.wire(a)
+    wire = x.e.scaled(wire, -1 if op.least else 1)
     played: list[tuple[int, list[int]]] = []
     for axis in op.axes:
         wins: list[int] = []

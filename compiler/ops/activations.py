@@ -98,7 +98,7 @@ class LeakyRelu(Smooth):
 
     def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
         """At 0 it is 1."""
-        above = chosen(apply(Positive(), args[0]), gradient)
+        above = chosen(apply(Positive(stored=True), args[0]), gradient)
         return (apply(Add(), above, apply(Mul(), apply(Sub(), gradient, above), constant(self.slope))),)
 
 

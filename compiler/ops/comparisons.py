@@ -224,8 +224,9 @@ class Choice(TensorOp, abstract=True):
 
 @dataclass(frozen=True)
 class Positive(Choice):
-    """x >= 0, as `relu` has it."""
+    """x >= 0, as `relu` has it, or as `leaky_relu`, which compares what is stored."""
 
+    stored: bool = False
     symbol: ClassVar[str] = "the choice of relu"
 
     def evaluate(self, *arrays: Array) -> Array:

@@ -22,7 +22,7 @@ from compiler.graph import (
     constant,
 )
 from compiler.graph.interval import Interval
-from compiler.ops.elementwise import Mul, Neg
+from compiler.ops.elementwise import Mul
 from compiler.ops.rules import NUMBERS, TWICE, axis_of, expect_count, expect_kind
 from compiler.ops.shapes import whole
 from compiler.ops.sums import Reduction, Sum, kept_axis, reduced
@@ -54,7 +54,7 @@ class Max(Reduction):
         return np.asarray(np.max(arrays[0], axis=self.axes, keepdims=self.keepdims))
 
     def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
-        return (_largest_gets(args[0], self, result, gradient),)
+        return (_extreme_gets(self, args[0], result, gradient, least=False),)
 
 
 @dataclass(frozen=True)
@@ -66,19 +66,23 @@ class Min(Reduction):
         return np.asarray(np.min(arrays[0], axis=self.axes, keepdims=self.keepdims))
 
     def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
-        return (_largest_gets(apply(Neg(), args[0]), self, result, gradient),)
+        return (_extreme_gets(self, args[0], result, gradient, least=True),)
 
 
-def _largest_gets(x: Value, op: Max | Min, result: Value, gradient: Value) -> Value:
+def _extreme_gets(op: Reduction, x: Value, result: Value, gradient: Value, least: bool) -> Value:
     kept = op.with_axes(whole(gradient, result.shape), x.rank)
-    return apply(MaxGradient(op.axes), x, kept)
+    return apply(MaxGradient(op.axes, least), x, kept)
 
 
 @dataclass(frozen=True)
 class MaxGradient(TensorOp):
-    """Of `x` and a gradient with `axes` of size 1: zeros, with the gradient at the largest. One of equals gets all."""
+    """Of x and a gradient with `axes` of size 1: zeros, with the gradient at the largest (or the least) along them.
+
+    One of equals gets all.
+    """
 
     axes: tuple[int, ...]
+    least: bool = False
     symbol: ClassVar[str] = "the gradient of max"
     compares: ClassVar[bool] = True
     rounding: ClassVar[Rounding] = Rounding.STEPS
@@ -99,7 +103,8 @@ class MaxGradient(TensorOp):
         return args[1].range.hull(Interval(0, 0))
 
     def evaluate(self, *arrays: Array) -> Array:
-        largest, gradient = arrays
+        x, gradient = arrays
+        largest = -x if self.least else x
         levels = []
         for axis in self.axes:
             levels.append(np.split(largest, largest.shape[axis], axis))

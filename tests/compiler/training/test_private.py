@@ -6,7 +6,7 @@ What is compared with is the same gradients in float64, which `test_reverse.py` 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +16,7 @@ from compiler import ops, passes
 from compiler.expand import Expanded, expand
 from compiler.expand.layouts import LAN
 from compiler.graph import OPS, Array, Graph, Kind, Value, apply, topological
-from compiler.ops import FUNCTIONS, LOSSES
+from compiler.ops import FUNCTIONS, LOSSES, OPERATORS
 from compiler.passes.stored_ranges import with_rounding
 from compiler.planning.assign import assign
 from compiler.planning.plan import feed_name, make_plan, origin, setup_feeds
@@ -167,6 +167,48 @@ def test_a_convolutional_net_learns_as_in_float64() -> None:
     model = model_of(gradients(optimised(loss), params, seed=4.0))
     assert {each.name for each in model.outputs} == {f"y{i}" for i in range(8)}
     assert max(errors(model)) < 2.0**-9
+
+
+CHOICES: dict[str, Callable[[Value, Value], Value]] = {
+    "relu": lambda a, b: FUNCTIONS["relu"].call((a,), {}),
+    "relu6": lambda a, b: FUNCTIONS["relu6"].call((a,), {}),
+    "leaky_relu": lambda a, b: FUNCTIONS["leaky_relu"].call((a,), {}),
+    "abs": lambda a, b: FUNCTIONS["abs"].call((a,), {}),
+    "clip": lambda a, b: FUNCTIONS["clip"].call((a, -1, 2), {}),
+    "maximum": lambda a, b: FUNCTIONS["maximum"].call((a, b), {}),
+    "minimum": lambda a, b: FUNCTIONS["minimum"].call((a, b), {}),
+    "max": lambda a, b: FUNCTIONS["max"].call((a,), {"axis": 3}),
+    "min": lambda a, b: FUNCTIONS["min"].call((a,), {"axis": [2, 3]}),
+    "maxpool2d": lambda a, b: apply(ops.MaxPool2d((3, 2), (2, 1), (1, 1)), a),
+    "where": lambda a, b: FUNCTIONS["where"].call((OPERATORS[">"](a, b), a, b), {}),
+}
+
+
+@pytest.mark.parametrize("name", CHOICES)
+@pytest.mark.parametrize("wide", [False, True], ids=["a sum", "a product"])
+def test_a_choice_compares_once(name: str, wide: bool) -> None:
+    """Whether its operand stands at the format's scale or, behind a product, at twice that."""
+    args = [shared_sum(f"x{i}", (2, 2, 5, 4), (-2, 2)) for i in (0, 1)]
+    a, b = (apply(ops.Mul(), arg, shared_sum(f"y{i}", arg.shape, (-2, 2))) if wide else arg
+            for i, arg in enumerate(args))  # fmt: skip
+    result = CHOICES[name](a, b)
+    weighted = apply(ops.Mul(), result, shared_sum("w", result.shape, (-1, 1)))
+    there = model_of([weighted])
+    back = gradients(FUNCTIONS["sum"].call((weighted,), {}), args[: 1 + (name in ("maximum", "minimum", "where"))])
+    assert gate_count(there, "Leaf")["Leaf"] > 0
+    for both in (model_of([weighted, *back]), model_of([*back, weighted])):
+        assert gate_count(both, "Leaf") == gate_count(there, "Leaf")
+
+
+def test_what_products_share_is_opened_once() -> None:
+    """x @ w and both its gradients: x, w and what reaches the product are opened, each once."""
+    x, w, d = (shared_sum(name, (4, 4), (-2, 2)) for name in "xwd")
+    product = apply(ops.MatMul(), x, w)
+    loss = FUNCTIONS["sum"].call((apply(ops.Mul(), product, d),), {})
+    alone = gate_count(model_of([product]), "Open", "OpenEven")
+    both = gate_count(model_of([product, *gradients(loss, [x, w])]), "Open", "OpenEven")
+    results = 3  # each is opened at twice the scale, to be truncated
+    assert alone.total() == 2 + 1 and both.total() == 3 + results
 
 
 def test_the_way_back_compares_nothing_again() -> None:
