@@ -53,6 +53,7 @@ from compiler.graph.values import (
     declare,
     expect_constant,
     expect_tensor,
+    stamp,
     table_shape,
 )
 
@@ -95,6 +96,7 @@ __all__ = [
     "expect_tensor",
     "rebuild",
     "rewrite",
+    "stamp",
     "table_shape",
     "topological",
 ]

@@ -1,4 +1,4 @@
-"""The tensor ops: what the language calls, each with its type rule, its range rule and its plaintext meaning."""
+"""The tensor ops: what the language calls, each with its type rule, range rule, plaintext meaning and gradient."""
 
 from compiler.ops.activations import (
     Exp,

@@ -5,8 +5,9 @@ to the value's op, which says what of it reaches its arguments (`TensorOp.gradie
 no trained parameter has an influence. Gradients refer to the values of the forward pass, so what both need is computed,
 and opened, once.
 
-Gradients are fixed numbers, whatever the kind of the value; whole numbers and bits on the way pass them on. Which
-parameters are trained, batches, and the update are the caller's.
+Gradients are fixed numbers, whatever the kind of the value; whole numbers and bits on the way pass them on. Their place
+in the source is that of the op whose gradient they are. Which parameters are trained, batches and the update are the
+caller's.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from compiler.graph import Kind, NoGradient, Param, Shape, Value, apply, constant, topological
+from compiler.graph import Kind, NoGradient, Param, Shape, Value, apply, constant, stamp, topological
 from compiler.ops import Add, BroadcastTo, Reshape, Sum
 from compiler.ops.rules import typed
 
@@ -83,6 +84,8 @@ def gradients(loss: Value, wanted: Sequence[Value], seed: float = 1.0) -> tuple[
             elif part is not None:
                 back = _summed_back(part, arg.shape)
                 reached[arg] = apply(Add(), reached[arg], back) if arg in reached else back
+                if value.span is not None:
+                    stamp(reached[arg], value.span)
     if not blames:
         used = set(order)
         blames = [_unreached(value, value in used) for value in wanted if value not in reached]

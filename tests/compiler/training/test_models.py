@@ -50,6 +50,8 @@ def test_gradients_of_a_model(path: Path) -> None:
             gradients(loss, leaves)
         return
     found = gradients(loss, leaves)
+    placed = [value for value in topological(found) if value not in topological([loss])]
+    assert placed and all(value.span is not None for value in placed if not value.is_constant)
     inputs, params = data(compile(path).plan)
     back = replace(model, outputs=tuple(Output(f"y{i}", each, model.roles) for i, each in enumerate(found)))
     expected = reference.evaluate(back, inputs, params)
