@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from compiler.graph import Kind, NoGradient, Param, Shape, Value, apply, constant, stamp, topological
+from compiler.graph import Kind, NoGradient, OpError, Param, Shape, Value, apply, constant, stamp, topological
 from compiler.ops import Add, BroadcastTo, Reshape, Sum
 from compiler.ops.rules import typed
 
@@ -26,7 +26,7 @@ class Blame:
 
     value: Value
     message: str
-    help: str
+    help: str | None
 
 
 class NotTrainable(Exception):
@@ -78,20 +78,30 @@ def gradients(loss: Value, wanted: Sequence[Value], seed: float = 1.0) -> tuple[
     for value in reversed(order):
         if value not in reached or not value.args:
             continue
-        for arg, part in _parts(value, reached[value], active):
-            if isinstance(part, NoGradient):
-                blames.append(_without(value, part))
-            elif part is not None:
-                back = _summed_back(part, arg.shape)
-                reached[arg] = apply(Add(), reached[arg], back) if arg in reached else back
-                if value.span is not None:
-                    stamp(reached[arg], value.span)
+        try:
+            blames += _pass_on(value, active, reached)
+        except OpError as error:
+            blames.append(Blame(value, f"the gradient of {_called(value)}: {error.message}", error.help))
     if not blames:
         used = set(order)
         blames = [_unreached(value, value in used) for value in wanted if value not in reached]
     if blames:
         raise NotTrainable(list(dict.fromkeys(blames)))
     return tuple(_whole(reached[value], value.shape) for value in wanted)
+
+
+def _pass_on(value: Value, active: set[Value], reached: dict[Value, Value]) -> list[Blame]:
+    """Add what reaches the arguments of `value` to what has reached them; what has no gradient."""
+    blames = []
+    for arg, part in _parts(value, reached[value], active):
+        if isinstance(part, NoGradient):
+            blames.append(_without(value, part))
+        elif part is not None:
+            back = _summed_back(part, arg.shape)
+            reached[arg] = apply(Add(), reached[arg], back) if arg in reached else back
+            if value.span is not None:
+                stamp(reached[arg], value.span)
+    return blames
 
 
 def _depending(order: Iterable[Value], wanted: Iterable[Value]) -> set[Value]:

@@ -185,6 +185,16 @@ def test_a_comparison_in_arithmetic_is_refused_and_one_that_chooses_is_not() -> 
     assert refused(chosen, t) == [("t", "the loss depends on `t` only through choices, which change in jumps")]
 
 
+def test_a_gradient_that_is_too_large_is_told_at_its_op() -> None:
+    """The sum's own gradient is one number; the way back through the reshape has all of them."""
+    w = leaf("w", (3000, 3000), param=True)
+    flat = FUNCTIONS["reshape"].call((w, [3000 * 3000]), {})
+    found = refused(FUNCTIONS["sum"].call((flat,), {}), w)
+    assert found == [("Reshape", "the gradient of `reshape`: a constant [9000000] is too large to compile")]
+    regulariser = FUNCTIONS["mean"].call((FUNCTIONS["square"].call((w,), {}),), {})
+    assert gradients(regulariser, [w])[0].shape == w.shape
+
+
 def test_a_parameter_beside_the_loss_is_named() -> None:
     w, other = leaf("w", (3,), param=True), leaf("other", (3,), param=True)
     loss = FUNCTIONS["sum"].call((w,), {})
