@@ -55,11 +55,11 @@ GROUPS: dict[str, dict[str, str]] = {
     "Reductions": {
         "sum": "sum",
         "mean": "mean",
-        "var": "variance",
+        "var": "mean of the squared distances to the mean (divided by n)",
         "max": "largest",
         "min": "smallest",
         "argmax": "index of the largest; of equals, the first. `axis` is one number",
-        "argmin": "index of the smallest",
+        "argmin": "index of the smallest; of equals, the first",
         "any": "whether any bit is 1",
         "all": "whether all bits are 1",
     },
@@ -74,9 +74,9 @@ GROUPS: dict[str, dict[str, str]] = {
         "broadcast_to": "NumPy's `broadcast_to`",
     },
     "Pooling": {
-        "maxpool1d": "maximum of windows",
+        "maxpool1d": "maximum of windows of `[n, c, length]`",
         "maxpool2d": "maximum of windows of `[n, c, h, w]`; sizes and padding as in PyTorch",
-        "avgpool1d": "mean of windows",
+        "avgpool1d": "mean of windows of `[n, c, length]`",
         "avgpool2d": "mean of windows of `[n, c, h, w]`; sizes and padding as in PyTorch",
         "global_avgpool2d": "mean of each channel: `[n, c, 1, 1]`",
     },
@@ -85,23 +85,23 @@ GROUPS: dict[str, dict[str, str]] = {
         "argsort": "the indices that sort",
         "topk": "the k largest",
         "argtopk": "indices of the k largest",
-        "one_hot": "bits: 1 at the index",
+        "one_hot": "bits along a new last axis of size `n`: 1 at the index; all 0 for an index outside",
         "gather": "elements at given indices",
     },
     "Other": {
         "dropout": "x unchanged: it acts only in training",
-        "clip_norm": "x scaled down to an L2 norm",
+        "clip_norm": "x scaled down so that its L2 norm over `axis` is at most `bound`",
     },
 }
 
 SHAPES: dict[str, str] = {
     "dense": "`weight [units, in]`, `bias [units]`; on `[batch, in]` or `[batch, positions, in]`",
-    "conv1d": "",
+    "conv1d": '`weight [out, in/groups, k]`, `bias [out]`; on `[n, c, length]`. `padding="same"` needs stride 1',
     "conv2d": "`weight [out, in/groups, kh, kw]`, `bias [out]`; on `[n, c, h, w]`. Sizes are a number or `[h, w]`;"
     ' `padding="same"` needs stride 1',
-    "conv_transpose2d": "",
+    "conv_transpose2d": "`weight [in, out/groups, kh, kw]`, `bias [out]`; on `[n, c, h, w]`",
     "batchnorm": "`weight`, `bias`, `running_mean`, `running_var`, all `[channels]`; the channels are axis 1",
-    "layernorm": "",
+    "layernorm": "`weight [last]`, `bias [last]`; over the last axis",
     "embedding": "",
     "attention": "",
 }

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from compiler.expand import arithmetic, choice, division, gradients, shape, smooth
+from compiler.expand import arithmetic, choice, division, gradients, norms, roots, selection, shape, smooth
 from compiler.expand.compare import Bits
 from compiler.expand.context import Expansion, Handler, Warned
 from compiler.expand.emitter import PUBLIC, SHARE, Draft, Emitter, Held, width
@@ -39,7 +39,10 @@ HANDLERS = complete(
     shape.HANDLERS,
     choice.HANDLERS,
     gradients.HANDLERS,
+    selection.HANDLERS,
     division.HANDLERS,
+    roots.HANDLERS,
+    norms.HANDLERS,
     smooth.HANDLERS,
 )
 

@@ -198,6 +198,13 @@ def mean(x: Expansion, value: Value, a: Held) -> Held:
     return _averaged(x, value, a, op.count(a.shape), lambda register: x.e.sum(register, op.axes))
 
 
+def mean_over(x: Expansion, value: Value, a: Held, *axes: int) -> Held:
+    """A mean on the way to `value`, with the axes as 1, at the scale of its product with 1/n."""
+    kept = tuple(1 if axis in axes else n for axis, n in enumerate(a.shape))
+    count = int(np.prod([a.shape[axis] for axis in axes]))
+    return _averaged(x, typed(value, kept, a.range), a, count, lambda register: x.e.sum(register, axes))
+
+
 def _averaged(x: Expansion, value: Value, a: Held, count: int, add_up: Callable[[int], int]) -> Held:
     """The sum of `count` elements over `count`. Where the sum has no room, its elements are multiplied in pieces."""
     average = np.array(1.0 / count)
@@ -208,6 +215,18 @@ def _averaged(x: Expansion, value: Value, a: Held, count: int, add_up: Callable[
         return x.e.rescaled(x.e.reshape(add_up(register), value.shape), scale, int(whole))
 
     return times_factor(x, value, a, Factor(average, count, 1.0), multiply)
+
+
+def var(x: Expansion, value: Value, a: Held) -> Held:
+    """The mean of the squared distances to the mean, which is taken at the scale at which its product stands."""
+    op = value.op
+    assert isinstance(op, ops.Var)
+    count = op.count(a.shape)
+    center = mean_over(x, value, a, *op.axes)
+    reach = Interval(-a.range.width, a.range.width)
+    distance = sub(x, typed(value, a.shape, reach), a, center)
+    squared = square(x, typed(value, a.shape, reach.square()), distance)
+    return _averaged(x, value, squared, count, lambda register: x.e.sum(register, op.axes))
 
 
 def avgpool2d(x: Expansion, value: Value, a: Held) -> Held:
@@ -245,6 +264,7 @@ HANDLERS: dict[type[TensorOp], Handler] = {
     ops.Conv2d: conv2d,
     ops.Sum: sum_,
     ops.Mean: mean,
+    ops.Var: var,
     ops.AvgPool2d: avgpool2d,
     ops.ToInt: to_int,
     ops.ToFixed: to_fixed,

@@ -39,9 +39,13 @@ class Bits:
 
     def equal_zero(self, wire: int, k: int) -> int:
         """Masked bits [x = 0] of a masked x of k signed bits."""
-        digits = layout(k, self._size(wire), self.network, "eq")
-        (root,) = self._compare(wire, (0,), k, 0, digits, "eq")
-        return self._bit(root, wire, 0, 0)
+        return self.equals(wire, (0,), k)[0]
+
+    def equals(self, wire: int, thresholds: tuple[int, ...], k: int) -> list[int]:
+        """Masked bits [x = T] for each T; k signed bits hold x and every T."""
+        digits = layout(k, len(thresholds) * self._size(wire), self.network, "eq")
+        roots = self._compare(wire, thresholds, k, 0, digits, "eq")
+        return [self._bit(root, wire, 0, 0) for root in roots]
 
     def all(self, bits: list[int]) -> int:
         """Conjunction of masked bits of one shape."""

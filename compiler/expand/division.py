@@ -92,12 +92,9 @@ class Normal:
 
 def normalise(x: Expansion, b: Held, scale: int) -> Normal:
     """Scale b into [1, 2) by the bits [b >= 2^j], and look 1/u up. A divisor of 0 gives signs that choose nothing."""
-    wire, _ = x.e.wire(b, scale)
     top = width(b.range, scale) - 2
-    normal = max(top, INDEX_BITS + NORMAL_NODES_LOG)
-    low = _lowest_exponent(b.range, scale, top)
-    signs = Signs(x, wire, low, top, b.range.hi > 0, b.range.lo < 0)
-    unit = signs.weighted(wire, [2 ** (normal - j) for j in range(low, top + 1)], scale)
+    signs = Signs(x, x.e.wire(b, scale)[0], lowest_exponent(b.range, scale, top), top, b.range.hi > 0, b.range.lo < 0)
+    unit, normal = signs.unit(scale, INDEX_BITS + NORMAL_NODES_LOG)
     samples = x.e.emit(
         gates.Table,
         b.shape,
@@ -113,9 +110,9 @@ def normalise(x: Expansion, b: Held, scale: int) -> Normal:
         points=NORMAL_POINTS,
         index_bits=min(INDEX_BITS, normal + 1 - NORMAL_NODES_LOG),
         entry_bits=TABLE_BITS,
-        x=x.e.open(unit),
+        x=unit,
     )
-    return Normal(x.e.open(samples), signs, scale, low, top)
+    return Normal(x.e.open(samples), signs, scale, signs.low, top)
 
 
 def _divisor(x: Expansion, b: Held) -> Normal:
@@ -183,7 +180,7 @@ def _numerators(x: Expansion, a: Held) -> list[tuple[int, int, Interval]]:
     return [(above, scale - cut, a.range), (rest, scale, Interval(-(2.0 ** (cut - scale)), 2.0 ** (cut - scale)))]
 
 
-def _lowest_exponent(range_: Interval, scale: int, top: int) -> int:
+def lowest_exponent(range_: Interval, scale: int, top: int) -> int:
     """The least j with 2^j <= |b| for every b but 0."""
     nearest = range_.lo if range_.lo > 0 else -range_.hi if range_.hi < 0 else 0.0
     low = floor(log2(nearest * 2.0**scale * 0.998)) if nearest * 2.0**scale >= 1.1 else 0
@@ -195,25 +192,48 @@ class Signs:
 
     weighted(y, w) = w_e sign(b) y for 2^e <= |b| < 2^(e+1): with t_j = [b >= 2^j], n_j = [b <= -2^j] it is
     sum_j g_j (t_j - n_j) y, g_low = w_low, g_j = w_j - w_(j-1). PROTOCOLS section 4.2.
+
+    below: whether b may lie below 2^low although it has one sign; the weight is then 0.
     """
 
-    def __init__(self, x: Expansion, wire: int, low: int, top: int, positive: bool, negative: bool) -> None:
-        self.x, self.low = x, low
+    def __init__(
+        self, x: Expansion, wire: int, low: int, top: int, positive: bool, negative: bool, below: bool = False
+    ) -> None:
+        self.x, self.wire, self.low, self.top = x, wire, low, top
         self.positive, self.negative = positive, negative
-        first = low if negative and positive else low + 1
+        first = low if (negative and positive) or below else low + 1
         ups = [1 << j for j in range(first, top + 1)] if positive else []
         downs = [1 - (1 << j) for j in range(first, top + 1)] if negative else []
         thresholds = tuple(ups + downs)
-        k = min(64, top + 2 + (1 if negative else 0))
+        k = min(64, top + 2 + (1 if negative or below else 0))
         flags = x.bits.at_least(wire, thresholds, k) if thresholds else []
         self.up, self.down = flags[: len(ups)], flags[len(ups) :]
         self.first = first
 
+    def unit(self, scale: int, least: int) -> tuple[int, int]:
+        """(masked u = |b| 2^-e, its fraction bits, of which there are at least `least`): it lies in [1, 2)."""
+        normal = max(self.top, least)
+        weights = [2 ** (normal - j) for j in range(self.low, self.top + 1)]
+        return self.x.e.open(self.weighted(self.wire, weights, scale)), normal
+
+    def level(self, weights: list[int], scale: int) -> int:
+        """Shares of w_e itself, at `scale`, for a b that is not negative."""
+        assert self.positive and not self.negative
+        x, shape = self.x, self.x.e.shape(self.wire)
+        base = x.e.broadcast(x.e.constant(np.array(weights[0] if self.first > self.low else 0), scale), shape)
+        if not self.up:
+            return x.e.emit(gates.FromPublic, shape, SHARE, scale=scale, x=base)
+        numbers = x.bits.number(self._stacked(self.up, shape))
+        return x.e.add(self._weighed(numbers, self._steps(weights), scale), base)
+
+    def _steps(self, weights: list[int]) -> list[int]:
+        """g_j, from the first bit on."""
+        return [w - v for v, w in zip([0, *weights], weights, strict=False)][self.first - self.low :]
+
     def weighted(self, y: int, weights: list[int], scale: int, shift: int = 0, k: int = 0) -> int:
         """Shares of the weighted sum for a masked y, truncated by `shift` first (then of k signed bits)."""
         x = self.x
-        steps = [w - v for v, w in zip([0, *weights], weights, strict=False)]
-        steps = steps[self.first - self.low :]
+        steps = self._steps(weights)
         base = 0
         if self.first > self.low:
             base += weights[0] if self.positive else -weights[0]
@@ -235,16 +255,24 @@ class Signs:
 
     def _chosen(self, y: int, flags: list[int], factors: list[int], scale: int, shift: int, k: int) -> int:
         """sum_j factor_j flag_j y, with all the selections as one gate along a new first axis."""
+        x, shape = self.x, self.x.e.shape(y)
+        chosen = x.bits.select(self._stacked(flags, shape), y, scale, shift, k)
+        return self._weighed(chosen, factors, scale)
+
+    def _stacked(self, flags: list[int], shape: tuple[int, ...]) -> int:
+        """All the flags along a new first axis."""
         x = self.x
-        shape = x.e.shape(y)
-        stacked = x.e.concat([x.e.reshape(x.e.broadcast(flag, shape), (1, *shape)) for flag in flags], 0)
-        chosen = x.bits.select(stacked, y, scale, shift, k)
-        column = np.array(factors, dtype=object).reshape(len(factors), *(1,) * len(shape))
+        return x.e.concat([x.e.reshape(x.e.broadcast(flag, shape), (1, *shape)) for flag in flags], 0)
+
+    def _weighed(self, stacked: int, factors: list[int], scale: int) -> int:
+        """The sum over the first axis, each element times its factor."""
+        x = self.x
+        full = x.e.shape(stacked)
+        column = np.array(factors, dtype=object).reshape(len(factors), *(1,) * (len(full) - 1))
         words = (column % (1 << 64)).astype(np.uint64).view(np.int64)
         constant = x.e.constant(words, 0)
-        full = x.e.shape(chosen)
-        scaled = x.e.emit(gates.Mul, full, SHARE, scale=scale, x=chosen, y=constant)
-        return x.e.reshape(x.e.sum(scaled, (0,)), shape)
+        scaled = x.e.emit(gates.Mul, full, SHARE, scale=scale, x=stacked, y=constant)
+        return x.e.reshape(x.e.sum(scaled, (0,)), full[1:])
 
 
 HANDLERS: dict[type[TensorOp], Handler] = {

@@ -6,17 +6,18 @@ two masked bits tell the table from its tails.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, floor, inf, log, log2
 
 import numpy as np
 
 from compiler import ops
-from compiler.expand.arithmetic import typed
+from compiler.expand.arithmetic import add, by_constant, sub, typed
 from compiler.expand.choice import tournament
-from compiler.expand.context import Expansion, Handler
+from compiler.expand.context import Expansion, Handler, exact_kind
 from compiler.expand.division import inverse, normalise
 from compiler.expand.emitter import MAX_WIDTH, SHARE, WIRE, Held, width
+from compiler.expand.roots import logarithm, logarithmic
 from compiler.expand.tables import INDEX_BITS, WEIGHT_BITS
 from compiler.graph import Kind, TensorOp, Value
 from compiler.graph.interval import Interval
@@ -30,8 +31,9 @@ MOST_NODES_LOG = 7
 class Curve:
     """How a function is sampled.
 
-    cell_log: log2 of the grid step. below, above: where its tails begin, 0 below and `at_above` above. lift: what is
-    added to the result. table_scale, weight_scale: fraction bits of the samples and of the interpolation's weights.
+    cell_log: log2 of the grid step. below, above: where its tails begin, 0 below and `at_above` above, or x itself
+    where it `rises`. lift: what is added to the result. table_scale, weight_scale: fraction bits of the samples and of
+    the interpolation's weights. sharp: log2 of how far from its place a tail may begin; half a cell without it.
     """
 
     function: str
@@ -44,6 +46,8 @@ class Curve:
     table_scale: int
     weight_scale: int
     entry_bits: int
+    rises: bool = False
+    sharp: int | None = None
 
     @property
     def scale(self) -> int:
@@ -53,6 +57,10 @@ class Curve:
 
 SIGMOID = Curve("sigmoid", -1, 6, -12.5, 12.5, 1.0, 0.0, 19, 18, 40)
 TANH = Curve("lifted_tanh", -2, 6, -6.5, 6.5, 2.0, -1.0, 18, 18, 40)
+ERF = Curve("lifted_erf", -2, 6, -3.0, 3.0, 2.0, -1.0, 18, 18, 40)
+SOFTPLUS = Curve("softplus", -1, 6, -10.5, 10.5, 0.0, 0.0, 16, 18, 40, rises=True)
+GELU = Curve("gelu", -1, 10, -4.5, 4.5, 0.0, 0.0, 17, 18, 40, rises=True)
+SILU = Curve("silu", -1, 8, -12.5, 12.5, 0.0, 0.0, 16, 18, 40, rises=True)
 GENERAL_EXP = Curve("exp", -1, 8, -11.5, inf, 0.0, 0.0, 16, 16, 64)
 
 
@@ -62,6 +70,70 @@ def sigmoid(x: Expansion, value: Value, a: Held) -> Held:
 
 def tanh(x: Expansion, value: Value, a: Held) -> Held:
     return curve(x, value, a, TANH)
+
+
+def erf(x: Expansion, value: Value, a: Held) -> Held:
+    return curve(x, value, a, ERF)
+
+
+def softplus(x: Expansion, value: Value, a: Held) -> Held:
+    return curve(x, value, a, SOFTPLUS)
+
+
+def gelu(x: Expansion, value: Value, a: Held) -> Held:
+    return curve(x, value, a, GELU)
+
+
+def silu(x: Expansion, value: Value, a: Held) -> Held:
+    return curve(x, value, a, SILU)
+
+
+def elu(x: Expansion, value: Value, a: Held) -> Held:
+    """relu(a) + alpha (exp(min(a, 0)) - 1): one bit [a >= 0] for both."""
+    op = value.op
+    assert isinstance(op, ops.Elu)
+    if a.range.lo >= 0:
+        return Held(value.kind, value.shape, value.range, base=a, view=lambda register: register)
+    more = max(0, ceil(log2(max(op.alpha, 1.0))))
+    fine = negative_exp(x.e.frac + more)
+    c = replace(fine, cell_log=fine.cell_log - more, above=0.0, at_above=1.0, sharp=_elu_sharp(op.alpha))
+    power = curve(x, typed(value, value.shape, UNIT), a, c, x.e.frac + more)
+    register, scale = x.e.share(power)
+    falls = Held(a.kind, a.shape, UNIT - Interval(1.0, 1.0), {(SHARE, scale): _shifted(x, register, scale, -1.0)})
+    below = typed(value, value.shape, falls.range * Interval(op.alpha, op.alpha))
+    out = by_constant(x, below, falls, np.array(op.alpha))
+    if a.range.hi <= 0:
+        return Held(value.kind, value.shape, value.range, out.words)
+    wire, scale = _fine_wire(x, a, c)
+    _, above = _tails(x, a, wire, scale, c, a.range.lo < c.below, high_tail=True)
+    assert above is not None
+    positive = x.e.held(typed(value, value.shape, a.range.clip(0.0, inf)), _itself(x, a, wire, scale, above), x.e.frac)
+    return add(x, value, positive, out)
+
+
+def _elu_sharp(alpha: float) -> int:
+    """log2 of how far from 0 elu may change its branch: they differ by x^2 / 2, and by |alpha - 1| |x|."""
+    return -7 if alpha == 1 else -MAX_WIDTH
+
+
+def hardswish(x: Expansion, value: Value, a: Held) -> Held:
+    """With c = min(max(a + 3, 0), 6): c (c - 3) / 6, and a - 3 more where a >= 3."""
+    if a.range.lo >= 3:
+        return Held(value.kind, value.shape, value.range, base=a, view=lambda register: register)
+    wire, scale = x.e.wire(a, x.e.plain(a))
+    k = min(64, width(a.range.hull(Interval(-3.0, 3.0)), scale, exact_kind(a)) + 3)
+    three = x.e.encoded(np.array(3.0), scale)
+    above, beyond = (
+        x.bits.select(bit, x.e.add(wire, three, negative=sign < 0), scale)
+        for bit, sign in zip(x.bits.at_least(wire, (-3 << scale, 3 << scale), k), (1, -1), strict=True)
+    )
+    held = Held(a.kind, a.shape, Interval(0.0, 6.0), {(SHARE, scale): x.e.sub(above, beyond)})
+    c, _ = x.e.wire(held)
+    product = x.e.emit(gates.Mul, value.shape, SHARE, scale=2 * scale, x=c, y=x.e.sub(c, three))
+    parabola = Held(a.kind, a.shape, Interval(-2.25, 18.0), {(SHARE, 2 * scale): product})
+    low = by_constant(x, typed(value, value.shape, Interval(-0.375, 3.0)), parabola, np.array(1.0 / 6.0))
+    high = Held(a.kind, a.shape, Interval(0.0, max(0.0, a.range.hi - 3.0)), {(SHARE, scale): beyond})
+    return add(x, value, high, low)
 
 
 def negative_exp(scale: int) -> Curve:
@@ -116,16 +188,27 @@ def curve(x: Expansion, value: Value, a: Held, c: Curve, out_scale: int | None =
         return _lifted(x, value, x.e.truncated(table, shift, k, out_scale), out_scale, c.lift)
     inside, above = _tails(x, a, wire, scale, c, low_tail, high_tail)
     out = x.bits.select(inside, table, out_scale, shift, k)
-    if above is not None and c.at_above:
+    if above is not None and c.rises:
+        out = x.e.add(out, x.e.rescaled(_itself(x, a, wire, scale, above), out_scale, 1 << (out_scale - x.e.frac)))
+    elif above is not None and c.at_above:
         number = x.bits.number(above)
         out = x.e.add(out, x.e.rescaled(number, out_scale, round(c.at_above * 2.0**out_scale)))
     return _lifted(x, value, out, out_scale, c.lift)
 
 
 def _lifted(x: Expansion, value: Value, register: int, scale: int, lift: float) -> Held:
-    if lift:
-        register = x.e.add(register, x.e.encoded(np.array(lift), scale))
-    return x.e.held(value, register, scale)
+    return x.e.held(value, _shifted(x, register, scale, lift) if lift else register, scale)
+
+
+def _shifted(x: Expansion, register: int, scale: int, by: float) -> int:
+    return x.e.add(register, x.e.encoded(np.array(by), scale))
+
+
+def _itself(x: Expansion, a: Held, wire: int, scale: int, bit: int) -> int:
+    """Shares of bit * a at the format's scale."""
+    shift = max(0, scale - x.e.frac)
+    chosen = x.bits.select(bit, wire, scale - shift, shift, width(a.range, scale))
+    return x.e.rescaled(chosen, x.e.frac, 1 << (x.e.frac - scale + shift))
 
 
 def _fine_wire(x: Expansion, a: Held, c: Curve) -> tuple[int, int]:
@@ -134,16 +217,17 @@ def _fine_wire(x: Expansion, a: Held, c: Curve) -> tuple[int, int]:
     if scale + c.cell_log + MOST_NODES_LOG > MAX_WIDTH or width(a.range, scale, most=64) > MAX_WIDTH:
         scale = x.e.plain(a)
     x.e.wire(a, scale)
-    return x.e.wire(a, max(scale, INDEX_BITS + 1 - c.cell_log))
+    room = MAX_WIDTH - 1 - width(a.range, 0, most=64)
+    return x.e.wire(a, max(scale, min(INDEX_BITS + 1 - c.cell_log, room)))
 
 
 def _tails(
     x: Expansion, a: Held, wire: int, scale: int, c: Curve, low_tail: bool, high_tail: bool
 ) -> tuple[int, int | None]:
-    """Masked bits (inside the table, above it). They need no finer grain than half a cell."""
+    """Masked bits (inside the table, above it), as sharp as the curve needs them."""
     bounds = [b for b, wanted in ((c.below, low_tail), (c.above, high_tail)) if wanted]
     reach = a.range - Interval(min(bounds), max(bounds))
-    grain = scale + c.cell_log - 1
+    grain = scale + (c.cell_log - 1 if c.sharp is None else c.sharp)
     k = min(64, width(reach.hull(a.range), scale) + 1)
     thresholds = tuple(round(b * 2.0**scale) for b in bounds)
     flags = x.bits.at_least(wire, thresholds, k, max(0, grain))
@@ -169,7 +253,34 @@ def softmax(x: Expansion, value: Value, a: Held) -> Held:
     """exp(a - max) / sum: the largest term is 1, so that nothing overflows and the divisor lies in [1, n]."""
     op = value.op
     assert isinstance(op, ops.Softmax)
-    axis = op.axis % len(a.shape)
+    terms = _terms(x, value, a, op.axis % len(a.shape))
+    inverted = inverse(x, typed(value, terms.total.shape, UNIT), normalise(x, terms.total, terms.scale), INVERSE_SCALE)
+    factor, inverse_scale = x.e.wire(inverted)
+    scale = terms.scale + inverse_scale
+    return x.e.held(value, x.e.emit(gates.Mul, value.shape, SHARE, scale=scale, x=terms.wire, y=factor), scale)
+
+
+def log_softmax(x: Expansion, value: Value, a: Held) -> Held:
+    """a - max - log(sum): the logarithm of a number of at least 1."""
+    op = value.op
+    assert isinstance(op, ops.LogSoftmax)
+    terms = _terms(x, value, a, op.axis % len(a.shape))
+    spread = Interval(0.0, log(terms.total.range.hi) + 1.0)
+    logged = logarithm(x, typed(value, terms.total.shape, spread), logarithmic(x, terms.total, terms.scale))
+    return sub(x, value, terms.gap, logged)
+
+
+@dataclass(frozen=True)
+class _Terms:
+    """gap: a - max; wire: exp of it, masked, at a scale; total: its sum, with the axis as 1."""
+
+    gap: Held
+    wire: int
+    scale: int
+    total: Held
+
+
+def _terms(x: Expansion, value: Value, a: Held, axis: int) -> _Terms:
     n = a.shape[axis]
     wire, scale = x.e.wire(a)
     largest = tournament(x, wire, axis, a, scale)
@@ -178,12 +289,9 @@ def softmax(x: Expansion, value: Value, a: Held) -> Held:
     fine = _terms_scale(x.e.frac, n)
     terms = curve(x, typed(value, a.shape, UNIT), exponent, negative_exp(fine), fine)
     wire, _ = x.e.wire(terms, fine)
-    total_shape = tuple(1 if i == axis else m for i, m in enumerate(a.shape))
-    total = Held(Kind.FIXED, total_shape, Interval(1.0 - 2.0**-8, n), {(WIRE, fine): x.e.sum(wire, (axis,))})
-    inverted = inverse(x, typed(value, total_shape, UNIT), normalise(x, total, fine), INVERSE_SCALE)
-    factor, inverse_scale = x.e.wire(inverted)
-    register = x.e.emit(gates.Mul, value.shape, SHARE, scale=fine + inverse_scale, x=wire, y=factor)
-    return x.e.held(value, register, fine + inverse_scale)
+    shape = tuple(1 if i == axis else m for i, m in enumerate(a.shape))
+    total = Held(Kind.FIXED, shape, Interval(1.0 - 2.0**-8, n), {(WIRE, fine): x.e.sum(wire, (axis,))})
+    return _Terms(exponent, wire, fine, total)
 
 
 def _terms_scale(frac: int, n: int) -> int:
@@ -201,4 +309,11 @@ HANDLERS: dict[type[TensorOp], Handler] = {
     ops.Tanh: tanh,
     ops.Exp: exp,
     ops.Softmax: softmax,
+    ops.LogSoftmax: log_softmax,
+    ops.Erf: erf,
+    ops.Softplus: softplus,
+    ops.Gelu: gelu,
+    ops.Silu: silu,
+    ops.Elu: elu,
+    ops.HardSwish: hardswish,
 }

@@ -28,6 +28,7 @@ from compiler.ops.comparisons import (
     Positive,
     Within,
 )
+from compiler.ops.curves import Elu, Erf, Gelu, HardSwish, LogSoftmax, Silu, Softplus
 from compiler.ops.elementwise import (
     Abs,
     Add,
@@ -48,8 +49,10 @@ from compiler.ops.functions import FUNCTIONS, OPERATORS, Function
 from compiler.ops.layers import LAYERS, Layer, LayerParam
 from compiler.ops.linear import Conv2d, MatMul
 from compiler.ops.losses import LOSSES, BinaryCrossEntropy, CrossEntropy
+from compiler.ops.norms import ClipNorm, LayerNorm
 from compiler.ops.pooling import AvgPool2d, MaxPool2d, MaxPool2dGradient
-from compiler.ops.reductions import ArgMax, Max, MaxGradient, Mean, Min
+from compiler.ops.reductions import ArgMax, Max, MaxGradient, Mean, Min, Var
+from compiler.ops.selection import OneHot
 from compiler.ops.shapes import BroadcastTo, Concat, Pad, Reshape, Slice, Spread, Transpose
 from compiler.ops.signatures import Parameter, Takes
 from compiler.ops.sums import Sum
@@ -67,22 +70,29 @@ __all__ = [
     "BinaryCrossEntropy",
     "BroadcastTo",
     "Clip",
+    "ClipNorm",
     "Concat",
     "Conv2d",
     "CrossEntropy",
     "Div",
+    "Elu",
     "Equal",
+    "Erf",
     "Exp",
     "Function",
+    "Gelu",
     "Greater",
     "GreaterEqual",
+    "HardSwish",
     "Larger",
     "Layer",
+    "LayerNorm",
     "LayerParam",
     "LeakyRelu",
     "Less",
     "LessEqual",
     "Log",
+    "LogSoftmax",
     "MatMul",
     "Max",
     "MaxGradient",
@@ -96,6 +106,7 @@ __all__ = [
     "Neg",
     "Not",
     "NotEqual",
+    "OneHot",
     "Or",
     "Pad",
     "Parameter",
@@ -107,8 +118,10 @@ __all__ = [
     "Rsqrt",
     "Sigmoid",
     "Sign",
+    "Silu",
     "Slice",
     "Softmax",
+    "Softplus",
     "Spread",
     "Sqrt",
     "Square",
@@ -119,6 +132,7 @@ __all__ = [
     "ToFixed",
     "ToInt",
     "Transpose",
+    "Var",
     "Where",
     "Within",
     "index",

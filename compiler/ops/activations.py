@@ -1,8 +1,4 @@
-"""Activations and smooth functions of one tensor.
-
-`Sqrt`, `Rsqrt` and `Log` have a plaintext meaning only for now: constants are folded and a single owner's expressions
-are prepared by its client; `compiler.passes.supported` refuses them on shared values.
-"""
+"""Activations and smooth functions of one tensor. Those whose sample tables have tails of their own are in `curves`."""
 
 from __future__ import annotations
 
@@ -225,13 +221,13 @@ class Reciprocal(Smooth):
 
 @dataclass(frozen=True)
 class Sqrt(Smooth):
+    """The range is that of what has a root: below 0, the private result is 0."""
+
     symbol: ClassVar[str] = "sqrt"
-    compares: ClassVar[bool] = False
-    private: ClassVar[bool] = False
+    compares: ClassVar[bool] = True
 
     def interval(self, *args: Value) -> Interval:
-        x = args[0].range
-        return x.monotone(math.sqrt, POSITIVE) if x.lo >= 0 else UNKNOWN
+        return args[0].range.clip(0, math.inf).monotone(math.sqrt, POSITIVE)
 
     def evaluate(self, *arrays: Array) -> Array:
         with np.errstate(all="ignore"):
@@ -243,15 +239,14 @@ class Sqrt(Smooth):
 
 @dataclass(frozen=True)
 class Rsqrt(Smooth):
-    """1 / sqrt(x)."""
+    """1 / sqrt(x); some number of what has none."""
 
     symbol: ClassVar[str] = "rsqrt"
-    compares: ClassVar[bool] = False
-    private: ClassVar[bool] = False
+    compares: ClassVar[bool] = True
 
     def interval(self, *args: Value) -> Interval:
         x = args[0].range
-        return x.monotone(math.sqrt, POSITIVE).reciprocal() if x.lo >= 0 and x.hi > 0 else UNKNOWN
+        return x.clip(0, math.inf).monotone(math.sqrt, POSITIVE).reciprocal() if x.hi > 0 else POSITIVE
 
     def evaluate(self, *arrays: Array) -> Array:
         with np.errstate(all="ignore"):
@@ -264,15 +259,13 @@ class Rsqrt(Smooth):
 
 @dataclass(frozen=True)
 class Log(Smooth):
-    """The natural logarithm."""
+    """The natural logarithm; some number of what has none."""
 
     symbol: ClassVar[str] = "log"
-    compares: ClassVar[bool] = False
-    private: ClassVar[bool] = False
+    compares: ClassVar[bool] = True
 
     def interval(self, *args: Value) -> Interval:
-        x = args[0].range
-        return x.monotone(_log) if x.lo >= 0 and x.hi > 0 else UNKNOWN
+        return args[0].range.monotone(_log) if args[0].range.hi > 0 else UNKNOWN
 
     def evaluate(self, *arrays: Array) -> Array:
         with np.errstate(all="ignore"):

@@ -14,8 +14,9 @@ from types import EllipsisType
 import numpy as np
 
 from compiler.graph import Kind, OpError, Shape, TensorOp, Value, apply, constant, declare
-from compiler.ops.activations import Log, Reciprocal, Rsqrt, Softmax, Sqrt
-from compiler.ops.comparisons import And, Not, Or
+from compiler.ops.activations import Reciprocal, Rsqrt, Softmax, Sqrt
+from compiler.ops.comparisons import And, GreaterEqual, Not, Or
+from compiler.ops.curves import Elu, LogSoftmax
 from compiler.ops.elementwise import (
     Add,
     Clip,
@@ -31,12 +32,15 @@ from compiler.ops.elementwise import (
     Where,
 )
 from compiler.ops.linear import MatMul
+from compiler.ops.norms import ClipNorm
 from compiler.ops.pooling import AvgPool2d, MaxPool2d
-from compiler.ops.reductions import ArgMax, Mean, Reduction
-from compiler.ops.rules import axes_of, axis_of, broadcast, show, typed
+from compiler.ops.reductions import ArgMax, Mean, Reduction, Sum, Var
+from compiler.ops.rules import axes_of, axis_of, broadcast, expect_kind, show, typed
 from compiler.ops.shapes import BroadcastTo, Concat, Pad, Reshape, Slice, Transpose
 
 Index = int | slice | EllipsisType | None
+
+MAX_ALPHA = 4  # of elu: a larger factor would need a finer table of the exponential
 
 # -- kinds -------------------------------------------------------------------------------------------------------------
 
@@ -176,8 +180,24 @@ def softmax(x: Value, axis: int = -1) -> Value:
     return smooth(Softmax(axis_of("softmax", axis, x.rank)), x)
 
 
-def log(x: Value) -> Value:
-    return smooth(Log(), x)
+def log_softmax(x: Value, axis: int = -1) -> Value:
+    return smooth(LogSoftmax(axis_of("log_softmax", axis, x.rank)), x)
+
+
+def elu(x: Value, alpha: float = 1) -> Value:
+    if not 0 <= alpha <= MAX_ALPHA:
+        raise OpError(f"`alpha` of elu expects a number from 0 to {MAX_ALPHA}, found {alpha:g}", arg="alpha")
+    return smooth(Elu(float(alpha)), x)
+
+
+def hardsigmoid(x: Value) -> Value:
+    """min(max(x + 3, 0), 6) / 6."""
+    return div(clip(add(x, constant(3)), 0, 6), constant(6))
+
+
+def clip_norm(x: Value, bound: float, axis: Sequence[int] = (-1,)) -> Value:
+    """Scaled down to this L2 norm."""
+    return smooth(ClipNorm(float(bound), axes_of("clip_norm", axis, x.rank)), x)
 
 
 def dropout(x: Value, p: float) -> Value:
@@ -193,8 +213,32 @@ def dropout(x: Value, p: float) -> Value:
 def reduce(kind: type[Reduction], x: Value, axis: Sequence[int] | None = None, keepdims: bool = False) -> Value:
     """Over `axis` (all axes for None); `mean` of whole numbers is fixed."""
     op = kind(axes_of(kind.symbol, axis, x.rank), keepdims)
-    x = to_fixed(x) if kind is Mean else to_number(x)
-    return apply(op, x) if op.axes else x
+    if not op.axes and kind is not Var:
+        return to_fixed(x) if kind is Mean else to_number(x)
+    return apply(op, to_fixed(x) if kind in (Mean, Var) else to_number(x))
+
+
+def any_(x: Value, axis: Sequence[int] | None = None, keepdims: bool = False) -> Value:
+    """Whether one of the bits is 1: they are counted."""
+    return apply(GreaterEqual(), _counted("any", x, axis, keepdims), constant(1))
+
+
+def all_(x: Value, axis: Sequence[int] | None = None, keepdims: bool = False) -> Value:
+    count = _counted("all", x, axis, keepdims)
+    return apply(GreaterEqual(), count, constant(x.size // max(1, count.size)))
+
+
+def _counted(name: str, x: Value, axis: Sequence[int] | None, keepdims: bool) -> Value:
+    expect_kind(name, (x,), (Kind.BIT,))
+    axes = axes_of(name, axis, x.rank)
+    return apply(Sum(axes, keepdims), to_number(x)) if axes else to_number(x)
+
+
+def argmin(x: Value, axis: int | None = None) -> Value:
+    """The index of the first smallest, as `argmax` of the negated."""
+    if axis is not None:
+        axis_of("argmin", axis, x.rank)
+    return argmax(neg(to_number(x)), axis)
 
 
 def argmax(x: Value, axis: int | None = None) -> Value:
@@ -348,6 +392,40 @@ def maxpool2d(x: Value, k: Pair, stride: Pair | None = None, padding: Pair = (0,
 
 def avgpool2d(x: Value, k: Pair, stride: Pair | None = None, padding: Pair = (0, 0)) -> Value:
     return apply(AvgPool2d(k, stride or k, padding), to_fixed(x))
+
+
+def maxpool1d(x: Value, k: int, stride: int | None = None, padding: int = 0) -> Value:
+    _expect_windows("maxpool1d", x, k, stride or k, padding)
+    return flat_image(maxpool2d(as_image(x), (1, k), (1, stride or k), (0, padding)))
+
+
+def avgpool1d(x: Value, k: int, stride: int | None = None, padding: int = 0) -> Value:
+    _expect_windows("avgpool1d", x, k, stride or k, padding)
+    return flat_image(avgpool2d(as_image(x), (1, k), (1, stride or k), (0, padding)))
+
+
+def as_image(x: Value) -> Value:
+    """[n, c, length] as [n, c, 1, length]."""
+    return unsqueeze(x, 2)
+
+
+def flat_image(x: Value) -> Value:
+    return squeeze(x, (2,))
+
+
+def _expect_windows(name: str, x: Value, k: int, stride: int, padding: int) -> None:
+    if x.rank != 3:
+        help = "`reshape` or `unsqueeze` makes three axes"
+        raise OpError(f"{name} expects [batch, channels, length], found {show(x.shape)}", help, 0)
+    for word, given, least in (("k", k, 1), ("stride", stride, 1), ("padding", padding, 0)):
+        if given < least:
+            raise OpError(f"`{word}` of {name} expects at least {least}, found {given}", arg=word)
+    if 2 * padding > k:
+        message = f"{name} expects at most half the window as padding, found padding {padding} for a window of {k}"
+        raise OpError(message, arg="padding")
+    if x.shape[2] + 2 * padding < k:
+        message = f"{name}'s window of {k} is larger than the length {x.shape[2]}"
+        raise OpError(message, "use a smaller window", 0)
 
 
 def global_avgpool2d(x: Value) -> Value:

@@ -10,14 +10,16 @@ from typing import Any
 
 from compiler.graph import OpError, Value, apply
 from compiler.ops import build
-from compiler.ops.activations import Exp, LeakyRelu, Reciprocal, Relu, Relu6, Rsqrt, Sigmoid, Sqrt, Tanh
+from compiler.ops.activations import Exp, LeakyRelu, Log, Reciprocal, Relu, Relu6, Rsqrt, Sigmoid, Sqrt, Tanh
 from compiler.ops.comparisons import And, Equal, Greater, GreaterEqual, Less, LessEqual, Not, NotEqual, Or
+from compiler.ops.curves import Erf, Gelu, HardSwish, Silu, Softplus
 from compiler.ops.elementwise import (
     Abs,
     Sign,
     Square,
 )
-from compiler.ops.reductions import Max, Mean, Min, Reduction, Sum
+from compiler.ops.reductions import Max, Mean, Min, Reduction, Sum, Var
+from compiler.ops.selection import OneHot
 from compiler.ops.signatures import Parameter, Takes, bind, signature
 
 
@@ -43,6 +45,13 @@ class Function:
 
 X = Parameter("x")
 AXIS = Parameter("axis", Takes.WHOLE, -1)
+REDUCED = (X, Parameter("axis", Takes.WHOLES, None, "…"), Parameter("keepdims", Takes.FLAG, False))
+STRETCH = (
+    X,
+    Parameter("k", Takes.WHOLE),
+    Parameter("stride", Takes.WHOLE, None, "k"),
+    Parameter("padding", Takes.WHOLE, 0),
+)
 WINDOW = (
     X,
     Parameter("k", Takes.PAIR),
@@ -60,8 +69,7 @@ def _smooth(name: str, op: Any) -> Function:
 
 
 def _reduction(kind: type[Reduction]) -> Function:
-    parameters = (X, Parameter("axis", Takes.WHOLES, None, "…"), Parameter("keepdims", Takes.FLAG, False))
-    return Function(kind.symbol, parameters, partial(build.reduce, kind))
+    return Function(kind.symbol, REDUCED, partial(build.reduce, kind))
 
 
 _SUPPORTED = (
@@ -73,9 +81,16 @@ _SUPPORTED = (
         (X, Parameter("slope", Takes.NUMBER, 0.01)),
         lambda x, slope: build.smooth(LeakyRelu(float(slope)), x),
     ),
+    Function("elu", (X, Parameter("alpha", Takes.NUMBER, 1)), build.elu),
+    _smooth("gelu", Gelu()),
+    _smooth("silu", Silu()),
+    _smooth("softplus", Softplus()),
     _smooth("sigmoid", Sigmoid()),
     _smooth("tanh", Tanh()),
     Function("softmax", (X, AXIS), build.softmax),
+    Function("log_softmax", (X, AXIS), build.log_softmax),
+    _smooth("hardswish", HardSwish()),
+    Function("hardsigmoid", (X,), build.hardsigmoid),
     # arithmetic
     _elementwise("abs", Abs()),
     _elementwise("sign", Sign()),
@@ -84,7 +99,8 @@ _SUPPORTED = (
     _smooth("rsqrt", Rsqrt()),
     _smooth("reciprocal", Reciprocal()),
     _smooth("exp", Exp()),
-    Function("log", (X,), build.log),
+    _smooth("log", Log()),
+    _smooth("erf", Erf()),
     Function("minimum", (Parameter("a"), Parameter("b")), build.minimum),
     Function("maximum", (Parameter("a"), Parameter("b")), build.maximum),
     Function("clip", (X, Parameter("lo", Takes.NUMBER), Parameter("hi", Takes.NUMBER)), build.clip),
@@ -95,9 +111,13 @@ _SUPPORTED = (
     # reductions
     _reduction(Sum),
     _reduction(Mean),
+    _reduction(Var),
     _reduction(Max),
     _reduction(Min),
     Function("argmax", (X, Parameter("axis", Takes.WHOLE, None, "…")), build.argmax),
+    Function("argmin", (X, Parameter("axis", Takes.WHOLE, None, "…")), build.argmin),
+    Function("any", REDUCED, build.any_),
+    Function("all", REDUCED, build.all_),
     # shape
     Function("reshape", (X, Parameter("shape", Takes.LIST)), build.reshape),
     Function("flatten", (X,), build.flatten),
@@ -108,18 +128,26 @@ _SUPPORTED = (
     Function("unsqueeze", (X, Parameter("axis", Takes.WHOLE)), build.unsqueeze),
     Function("broadcast_to", (X, Parameter("shape", Takes.LIST)), build.broadcast_to),
     # pooling
+    Function("maxpool1d", STRETCH, build.maxpool1d),
+    Function("avgpool1d", STRETCH, build.avgpool1d),
     Function("maxpool2d", WINDOW, build.maxpool2d),
     Function("avgpool2d", WINDOW, build.avgpool2d),
     Function("global_avgpool2d", (X,), build.global_avgpool2d),
+    # selection
+    Function("one_hot", (Parameter("i"), Parameter("n", Takes.WHOLE)), lambda i, n: apply(OneHot(n), i)),
+    # privacy
+    Function(
+        "clip_norm",
+        (X, Parameter("bound", Takes.NUMBER), Parameter("axis", Takes.WHOLES, (-1,), "-1")),
+        build.clip_norm,
+    ),
     # random
     Function("dropout", (X, Parameter("p", Takes.NUMBER)), build.dropout),
 )
 
 # fmt: off
 _LATER = (
-    "elu", "gelu", "silu", "softplus", "log_softmax", "hardswish", "hardsigmoid", "erf", "var", "any",
-    "all", "argmin", "maxpool1d", "avgpool1d", "sort", "argsort", "topk", "argtopk", "one_hot",
-    "gather", "clip_norm",
+    "sort", "argsort", "topk", "argtopk", "gather",
 )
 # fmt: on
 

@@ -22,7 +22,7 @@ from compiler.graph import (
     constant,
 )
 from compiler.graph.interval import Interval
-from compiler.ops.elementwise import Mul
+from compiler.ops.elementwise import Mul, Sub, times
 from compiler.ops.rules import NUMBERS, TWICE, axis_of, expect_count, expect_kind
 from compiler.ops.shapes import whole
 from compiler.ops.sums import Reduction, Sum, kept_axis, reduced
@@ -43,6 +43,31 @@ class Mean(Reduction):
     def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
         part = apply(Mul(), gradient, constant(1 / self.count(args[0].shape)))
         return (self.with_axes(part, args[0].rank),)
+
+
+@dataclass(frozen=True)
+class Var(Reduction):
+    """The mean square of what is left after the mean is subtracted: it divides by n."""
+
+    symbol: ClassVar[str] = "var"
+    compares: ClassVar[bool] = False
+    kinds: ClassVar[tuple[Kind, ...]] = (Kind.FIXED,)
+    rounding: ClassVar[Rounding] = Rounding.RELATIVE
+
+    def interval(self, *args: Value) -> Interval:
+        """At most that of numbers half of which are at either end."""
+        half = args[0].range.width / 2
+        return Interval(0, Interval(half, half).square().hi)
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.asarray(np.var(arrays[0], axis=self.axes, keepdims=self.keepdims))
+
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        """2 (x - mean) / n."""
+        x = args[0]
+        away = apply(Sub(), x, apply(Mean(self.axes, True), x))
+        part = self.with_axes(apply(Mul(), gradient, constant(2 / self.count(x.shape))), x.rank)
+        return (times(part, away),)
 
 
 @dataclass(frozen=True)

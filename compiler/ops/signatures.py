@@ -27,6 +27,7 @@ class Takes(Enum):
     LIST = "a list of whole numbers"  # -> tuple[int, ...]
     PAIRS = "a list of pairs of whole numbers"  # -> tuple[tuple[int, int], ...]
     PADDING = 'a whole number, a pair of them or "same"'  # -> (vertical, horizontal) or "same"
+    SIDES = 'a whole number or "same"'
 
 
 class Missing(Enum):
@@ -133,12 +134,13 @@ def _accepted(takes: Takes, plain: Any) -> Any:
     accepted: dict[Takes, tuple[bool, Any]] = {
         Takes.NUMBER: (type(plain) in (int, float), plain),
         Takes.WHOLE: (whole, plain),
+        Takes.SIDES: (whole, plain),
         Takes.FLAG: (type(plain) is bool, plain),
         Takes.WHOLES: (whole or wholes, (plain,) if whole else tuple(plain) if wholes else ()),
         Takes.LIST: (wholes, tuple(plain) if wholes else ()),
         Takes.PAIRS: (pairs, tuple(tuple(item) for item in plain) if pairs else ()),
     }
-    if takes is Takes.PADDING and plain == "same":
+    if takes in (Takes.PADDING, Takes.SIDES) and plain == "same":
         return plain
     if takes in (Takes.PAIR, Takes.PADDING):
         if whole:

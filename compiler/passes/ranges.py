@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 
 from compiler.graph import INT_LIMIT, Graph, Kind, Owned, Prepared, Value, topological
 from compiler.graph.interval import UNKNOWN, Interval
-from compiler.ops.activations import Reciprocal
+from compiler.ops.activations import Log, Reciprocal, Rsqrt
 from compiler.ops.elementwise import Add, Div
 from compiler.ops.linear import Conv2d, MatMul
 from compiler.ops.shapes import Move
@@ -26,6 +26,7 @@ from dsl.errors import Diagnostic
 from mpc_runtime.errors import number
 
 DIVIDING = (Div, Reciprocal)
+WITH_POLE = (*DIVIDING, Rsqrt, Log)  # what has no value at 0
 MAX_LINES = 6  # of a list of lines in a message
 LEAST_ADVICE = 2.0**-4  # no model's activations lie within less
 
@@ -131,7 +132,7 @@ def _way(value: Value, proved: Interval) -> str:
     """How a value leaves the format: one warning tells of all that do so alike."""
     if proved.is_finite:
         return "too large"
-    return "divisor" if isinstance(value.op, DIVIDING) else "unknown"
+    return value.op.name if isinstance(value.op, WITH_POLE) else "unknown"
 
 
 def _overflow(graph: Graph, group: list[tuple[Value, Interval]], follow: bool) -> Diagnostic:
@@ -143,9 +144,10 @@ def _overflow(graph: Graph, group: list[tuple[Value, Interval]], follow: bool) -
         bits = math.ceil(math.log2(proved.magnitude / limit) or 1)
         why = f"it may reach {proved}, and {holds} ({bits} bits too few)"
         help += ", or narrow the ranges that it is made of" + _narrower(value, bits)
-    elif isinstance(value.op, DIVIDING):
-        why = f"its divisor lies in {value.args[-1].range}, so it may be 0"
-        help = "declare a divisor without 0: `d = … in [0.01, 10]`"
+    elif isinstance(value.op, WITH_POLE):
+        what = "a divisor" if isinstance(value.op, DIVIDING) else "an argument"
+        why = f"its {what.split()[1]} lies in {value.args[-1].range}, so it may be 0"
+        help = f"declare {what} without 0: `d = … in [0.01, 10]`"
     else:
         why = holds
     message = f"the range of {_what(value)} is not proved: {why}{_others([each for each, _ in group[1:]])}"

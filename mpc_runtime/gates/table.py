@@ -9,6 +9,7 @@ their interpolation is PROTOCOLS 4.1's.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -50,11 +51,23 @@ def _sigmoid(x: Array) -> Array:
     return 0.5 * (1.0 + np.tanh(0.5 * x))
 
 
+def _erf(x: Array) -> Array:
+    found: Array = np.vectorize(math.erf, otypes=[np.float64])(x)
+    return found
+
+
 FUNCTIONS: dict[str, Callable[[Array], Array]] = {
     "sigmoid": _sigmoid,
     "lifted_tanh": lambda x: np.tanh(x) + 1.0,
     "exp": lambda x: np.exp(np.minimum(x, 40.0)),
     "reciprocal": lambda x: 1.0 / np.maximum(x, 0.25),
+    "softplus": lambda x: np.logaddexp(x, 0.0),
+    "lifted_erf": lambda x: 1.0 + _erf(x),
+    "gelu": lambda x: 0.5 * x * (1.0 + _erf(x * 0.5**0.5)),
+    "silu": lambda x: x * _sigmoid(x),
+    "sqrt": lambda x: np.sqrt(np.maximum(x, 0.25)),
+    "rsqrt": lambda x: np.maximum(x, 0.25) ** -0.5,
+    "log": lambda x: np.log(np.maximum(x, 0.25)),
 }
 
 

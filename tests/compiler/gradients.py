@@ -66,6 +66,7 @@ def _pools() -> list[Case]:
 
 def _elementwise() -> list[Case]:
     smooth = ("relu", "relu6", "leaky_relu", "sigmoid", "tanh", "abs", "square", "exp")
+    smooth += ("erf", "softplus", "gelu", "silu", "hardswish", "elu", "log_softmax")
     positive = ("reciprocal", "sqrt", "rsqrt", "log")
     found = [Case(name, _call(name), ((3, 4),)) for name in smooth]
     found += [Case(name, _call(name), ((3, 4),), (0.5, 2.0)) for name in positive]
@@ -106,6 +107,10 @@ def _reductions() -> list[Case]:
         Case(f"{name} over {axis}", _call(name, axis=axis, keepdims=len(axis) == 2), ((2, 3, 4),))
         for name, axis in named
     ]
+    found += [Case(f"var over {axis}", _call("var", axis=axis, keepdims=len(axis) == 2), ((2, 3, 4),))
+              for axis in ([0], [0, 2], [0, 1, 2])]  # fmt: skip
+    found += [Case(f"clip_norm to {bound}", _call("clip_norm", bound=bound), ((3, 4),)) for bound in (0.5, 2.0, 9.0)]
+    found.append(Case("layernorm", _op(ops.LayerNorm(1e-5)), ((3, 4),)))
     return [*found, Case("softmax", _call("softmax", axis=0), ((3, 4),)), Case("max of one", _call("max"), ((1,),))]
 
 

@@ -131,7 +131,8 @@ def test_what_has_no_room_for_one_step_says_so() -> None:
     [(1, 64, 16), (2, 64, 16), (10, 64, 16), (100, 64, 16), (1000, 64, 16), (10_000, 64, 16), (100, 64, 24),
      (10, 64, 12), (2, 32, 10), (10, 32, 10), (100, 32, 10), (1000, 32, 10)],
 )  # fmt: skip
-def test_softmax_keeps_its_bound_whatever_the_count(count: int, bits: int, frac: int) -> None:
+@pytest.mark.parametrize("function", ["softmax", "log_softmax"])
+def test_softmax_keeps_its_bound_whatever_the_count(function: str, count: int, bits: int, frac: int) -> None:
     """Rows of one large entry and many small ones at every distance, of equal entries, and of random ones."""
     _, step = format_of(bits, frac)
     random = np.random.default_rng(6)
@@ -142,18 +143,23 @@ def test_softmax_keeps_its_bound_whatever_the_count(count: int, bits: int, frac:
         row[0] = 15
     x = np.round(x / step) * step
     text = f"{HEAD}precision fixed(bits={bits}, frac={frac})\ninput u : [10, {count}] from a in [-16, 16]\n"
-    program = mpc.compile(text=text + "input zero : [] from b in [0, 0]\noutput y = softmax(u + zero) to a\n")
+    program = mpc.compile(text=text + f"input zero : [] from b in [0, 0]\noutput y = {function}(u + zero) to a\n")
     found = run_plan(program.plan, {"u": x, "zero": 0.0}).results["y"]
     powers = np.exp(x - x.max(axis=1, keepdims=True))
     right = powers / powers.sum(axis=1, keepdims=True)
-    assert np.abs(found - right).max() <= max(RELATIVE, 2 * step)
+    right = right if function == "softmax" else np.log(right)
+    assert (np.abs(found - right) <= np.maximum(RELATIVE * np.maximum(1, np.abs(right)), 2 * step)).all()
 
 
 @pytest.mark.parametrize("factor", ["1e-4", "1e-9", "1e-4 * 3000 * 1e-5"])
-@pytest.mark.parametrize("function", ["sigmoid", "tanh", "exp", "softmax", "relu", "abs", "square", "1 /"])
+@pytest.mark.parametrize(
+    "function",
+    ["sigmoid", "tanh", "exp", "softmax", "relu", "abs", "square", "1 /", "gelu", "softplus", "elu", "log_softmax",
+     "hardswish", "sqrt", "rsqrt", "log"],
+)  # fmt: skip
 def test_functions_of_what_stands_at_a_fine_scale(function: str, factor: str) -> None:
     text = f"{HEAD}input x : [3, 4] from a in [-4, 4]\nparam w : [4, 5] from b in [-1, 1]\nt = x @ w * ({factor})\n"
-    shift = "1 + t" if function == "1 /" else "t"
+    shift = "1 + t" if function in ("1 /", "sqrt", "rsqrt", "log") else "t"
     program = mpc.compile(text=f"{text}output y = {function}({shift}) to a\n")
     random = np.random.default_rng(7)
     x, w = random.uniform(-4, 4, (3, 4)), random.uniform(-1, 1, (4, 5))

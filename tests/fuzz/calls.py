@@ -10,7 +10,18 @@ import numpy as np
 from tests.fuzz import meaning as m
 from tests.fuzz.boxes import Box, point
 from tests.fuzz.building import Builder, Value
-from tests.fuzz.layers import batchnorm, block, conv2d, dense, loop, pool
+from tests.fuzz.layers import (
+    batchnorm,
+    block,
+    conv1d,
+    conv2d,
+    conv_transpose2d,
+    dense,
+    layernorm,
+    loop,
+    pool,
+    pool1d,
+)
 
 Call = Callable[[Builder], Value | None]
 
@@ -75,12 +86,32 @@ def power(b: Builder) -> Value | None:
     return unary(b, "{0} ** {n}", m.power, n=n)
 
 
-def owned(b: Builder) -> Value | None:
-    """Functions that only an owner's client computes."""
-    x = b.operand(lambda value: len(value.owners) == 1)
-    root, logarithm = m.monotone(np.sqrt), m.monotone(np.log)
-    forms = [("sqrt({0})", root), ("log({0})", logarithm), ("rsqrt({0})", m.rsqrt), ("{0} ** 0.5", root)]
-    return None if x is None or not (x.box.lo > 0).all() else b.make(*b.pick(forms), x)
+def root(b: Builder) -> Value | None:
+    """What has a value for positive numbers only."""
+    x = b.operand(lambda value: bool((value.box.lo > 0).all()))
+    square_root, logarithm = m.monotone(np.sqrt), m.monotone(np.log)
+    forms = [("sqrt({0})", square_root), ("log({0})", logarithm), ("rsqrt({0})", m.rsqrt), ("{0} ** 0.5", square_root),
+             ("{0} ** -0.5", m.rsqrt)]  # fmt: skip
+    return None if x is None else b.make(*b.pick(forms), x)
+
+
+def elu(b: Builder) -> Value | None:
+    alpha = b.pick([1.0, 0.5, 1.6733, 4.0])
+    bent = m.monotone(lambda x: np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0.0))))
+    return unary(b, f"elu({{0}}, alpha={alpha})", bent)
+
+
+def clip_norm(b: Builder) -> Value | None:
+    """Of numbers in a range that leaves room for their squares."""
+    x = b.operand(lambda value: value.kind == "fixed" and value.shape != ())
+    if x is None:
+        return None
+    axis, bound = b.whole(0, len(x.shape) - 1), b.pick([0.5, 1.0, 3.0])
+
+    def meaning(f: m.Format, box: Box) -> Box:
+        return m.clip_norm(f, m.clip(f, box, -8, 8), bound, axis)
+
+    return b.make(f"clip_norm(clip({{0}}, -8, 8), {bound}, axis={axis})", meaning, x)
 
 
 def clip(b: Builder) -> Value | None:
@@ -151,7 +182,8 @@ def reduction(b: Builder) -> Value | None:
     x = b.operand()
     if x is None:
         return None
-    name, meaning = b.pick([("sum", m.total), ("mean", m.mean), ("max", m.largest), ("min", m.smallest)])
+    known = [("sum", m.total), ("mean", m.mean), ("max", m.largest), ("min", m.smallest), ("var", m.variance)]
+    name, meaning = b.pick(known if x.kind != "bit" else [*known, ("any", m.some), ("all", m.every)])
     rank = len(x.shape)
     keepdims = b.chance(4)
     options = ", keepdims=true" if keepdims else ""
@@ -167,10 +199,17 @@ def argmax(b: Builder) -> Value | None:
     x = b.operand(lambda value: value.shape != ())
     if x is None:
         return None
+    name, meaning = b.pick([("argmax", m.argmax), ("argmin", m.argmin)])
     if b.chance(4):
-        return b.make("argmax({0})", partial(m.argmax, axis=None), x)
+        return b.make(f"{name}({{0}})", partial(meaning, axis=None), x)
     axis = b.whole(0, len(x.shape) - 1)
-    return b.make("argmax({0}, axis={axis})", m.argmax, x, axis=axis)
+    return b.make(f"{name}({{0}}, axis={{axis}})", meaning, x, axis=axis)
+
+
+def one_hot(b: Builder) -> Value | None:
+    x = b.operand(lambda value: value.kind == "int")
+    n = b.whole(1, 5)
+    return None if x is None or int(np.prod(x.shape)) * n > 2000 else b.make("one_hot({0}, {n})", m.one_hot, x, n=n)
 
 
 def softmax(b: Builder) -> Value | None:
@@ -178,7 +217,8 @@ def softmax(b: Builder) -> Value | None:
     if x is None:
         return None
     axis = b.whole(0, len(x.shape) - 1)
-    return b.make("softmax({0}, axis={axis})", m.softmax, x, axis=axis)
+    name, meaning = b.pick([("softmax", m.softmax), ("log_softmax", m.log_softmax)])
+    return b.make(f"{name}({{0}}, axis={{axis}})", meaning, x, axis=axis)
 
 
 # -- shapes ------------------------------------------------------------------------------------------------------------
@@ -300,10 +340,16 @@ CALLS: list[Call] = [
     partial(unary, form="sigmoid({0})", meaning=m.monotone(m.logistic)),
     partial(unary, form="tanh({0})", meaning=m.monotone(np.tanh)),
     partial(unary, form="exp({0})", meaning=m.monotone(np.exp)),
+    partial(unary, form="erf({0})", meaning=m.monotone(m.erf)),
+    partial(unary, form="softplus({0})", meaning=m.monotone(lambda x: np.logaddexp(x, 0.0))),
+    partial(unary, form="hardsigmoid({0})", meaning=m.monotone(lambda x: np.clip(x + 3, 0.0, 6.0) / 6)),
+    partial(unary, form="gelu({0})", meaning=m.falls_then_rises(lambda x: x * (1 + m.erf(x / 2**0.5)) / 2, -0.75179)),
+    partial(unary, form="silu({0})", meaning=m.falls_then_rises(lambda x: x * m.logistic(x), -1.27846)),
+    partial(unary, form="hardswish({0})", meaning=m.falls_then_rises(lambda x: x * np.clip(x + 3, 0.0, 6.0) / 6, -1.5)),
     partial(unary, form="reciprocal({0})", meaning=m.reciprocal),
     partial(unary, form="dropout({0}, 0.5)", meaning=m.moved(lambda end: end)),
     partial(binary, sign="minimum", meaning=m.each_end(np.minimum)),
     partial(binary, sign="maximum", meaning=m.each_end(np.maximum)),
-    softmax, argmax, clip, leaky_relu, power, owned, transpose, reshape, axes, join, pad, index, shape, pool, dense,
-    conv2d, batchnorm, block, loop,
+    softmax, argmax, one_hot, clip, clip_norm, leaky_relu, power, root, elu, transpose, reshape, axes, join, pad,
+    index, shape, pool, pool1d, dense, conv1d, conv2d, conv_transpose2d, batchnorm, layernorm, block, loop,
 ]  # fmt: skip

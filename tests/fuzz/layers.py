@@ -31,6 +31,24 @@ def pool(b: Builder) -> Value | None:
     return b.make(form, meaning, x, k=k, stride=stride, padding=padding)
 
 
+def pool1d(b: Builder) -> Value | None:
+    """As an image of height 1."""
+    x = b.operand(lambda value: len(value.shape) == 3)
+    if x is None:
+        return None
+    k, stride = b.whole(1, 3), b.whole(1, 3)
+    padding = b.whole(0, k // 2)
+    if x.shape[2] + 2 * padding < k:
+        return None
+    name, pooled = b.pick([("maxpool1d", m.maxpool), ("avgpool1d", m.avgpool)])
+
+    def meaning(f: m.Format, box: Box) -> Box:
+        image = m.moved(lambda end: end[:, :, None])(f, box)
+        return m.moved(lambda end: end[:, :, 0])(f, pooled(f, image, (1, k), (1, stride), (0, padding)))
+
+    return b.make(f"{name}({{0}}, {k}, stride={stride}, padding={padding})", meaning, x)
+
+
 def _parameter(b: Builder, key: str, shape: tuple[int, ...], allowed: tuple[float, float]) -> Value:
     values = b.data("fixed", shape, allowed)
     b.params[key] = values
@@ -89,6 +107,41 @@ def conv2d(b: Builder) -> Value | None:
     return _layer(b, f"conv2d({out}, {list(k)}, {options})", x, allowed, meaning, key, weight)
 
 
+def conv1d(b: Builder) -> Value | None:
+    """As an image of height 1."""
+    x = b.operand(lambda value: len(value.shape) == 3)
+    if x is None:
+        return None
+    k, stride, padding, dilation = b.whole(1, 3), b.whole(1, 2), b.whole(0, 1), b.whole(1, 2)
+    if x.shape[2] + 2 * padding < dilation * (k - 1) + 1:
+        return None
+    key, out, allowed = b.name("l"), b.whole(1, 3), b.pick([(-1, 1), (-0.5, 0.5), (0, 3), None])
+    weight = _parameter(b, f"{key}.weight", (out, x.shape[1], k), allowed or (-2.0, 2.0))
+
+    def meaning(f: m.Format, box: Box, w: Box) -> Box:
+        image, kernel = (m.moved(lambda end: end[:, :, None])(f, each) for each in (box, w))
+        made = m.conv2d(f, image, kernel, (1, stride), (0, padding), (1, dilation), 1)
+        return m.moved(lambda end: end[:, :, 0])(f, made)
+
+    options = f"stride={stride}, padding={padding}, dilation={dilation}, bias=false"
+    return _layer(b, f"conv1d({out}, {k}, {options})", x, allowed, meaning, key, weight)
+
+
+def conv_transpose2d(b: Builder) -> Value | None:
+    x = b.operand(_image)
+    if x is None:
+        return None
+    k, stride = (b.whole(1, 3), b.whole(1, 2)), (b.whole(1, 2), b.whole(1, 3))
+    key, out, allowed = b.name("l"), b.whole(1, 2), b.pick([(-1, 1), (-0.5, 0.5), (0, 3), None])
+    weight = _parameter(b, f"{key}.weight", (x.shape[1], out, *k), allowed or (-2.0, 2.0))
+
+    def meaning(f: m.Format, box: Box, w: Box) -> Box:
+        return m.conv_transpose2d(f, box, w, stride)
+
+    kind = f"conv_transpose2d({out}, {list(k)}, stride={list(stride)}, bias=false)"
+    return _layer(b, kind, x, allowed, meaning, key, weight)
+
+
 def batchnorm(b: Builder) -> Value | None:
     """Scale and shift are their owner's, exact but for one rounding; the range of the weights is theirs."""
     x = b.operand(lambda value: 2 <= len(value.shape) <= 4)
@@ -107,6 +160,30 @@ def batchnorm(b: Builder) -> Value | None:
         return m.add(f, m.mul(f, box, by), shift)
 
     return _layer(b, "batchnorm()", x, (-1, 1), meaning, key, *params)
+
+
+def layernorm(b: Builder) -> Value | None:
+    """Of numbers in a range that leaves room for their squares; its error is then the weight's, too."""
+    x = b.operand(lambda value: value.kind == "fixed" and value.shape != ())
+    if x is None:
+        return None
+    key, shape = b.name("l"), x.shape[-1:]
+    params = [_parameter(b, f"{key}.{word}", shape, (-1.0, 1.0)) for word in ("weight", "bias")]
+
+    def meaning(f: m.Format, box: Box, weight: Box, bias: Box) -> Box:
+        normed = m.layernorm(f, m.clip(f, box, -4, 4), 1e-3)
+        return m.add(f, m.mul(f, normed, weight), bias)
+
+    before = len(b.lines)
+    name = b.name("v")
+    b.lines.append(f"{name} = clip({x.text}, -4, 4)")
+    clipped = Value(name, x.box, x.owners)
+    made = _layer(b, "layernorm(eps=1e-3)", clipped, (-1, 1), meaning, key, *params)
+    if made is None:
+        del b.lines[before:]
+    else:
+        b.used.add(x)
+    return made
 
 
 # -- blocks and loops --------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ result. `Outside` says that the operands have no meaning, or the result no place
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -111,6 +112,9 @@ def logistic(x: Array) -> Array:
     return np.where(x >= 0, 1.0, small) / (1 + small)
 
 
+erf = np.vectorize(math.erf, otypes=[np.float64])
+
+
 def monotone(function: Callable[[Array], Array]) -> Callable[[Format, Box], Box]:
     """The meaning of a smooth function that never falls."""
 
@@ -141,6 +145,30 @@ def softmax(f: Format, a: Box, axis: int) -> Box:
     with np.errstate(all="ignore"):
         lo, hi = small / (small + others_large), large / (large + others_small)
     return smooth(f, np.nan_to_num(lo, nan=0.0), np.nan_to_num(hi, nan=1.0))
+
+
+def log_softmax(f: Format, a: Box, axis: int) -> Box:
+    """It rises with the element and falls with every other."""
+    a = stored(f, fixed(f, a))
+    lo, hi = (np.moveaxis(end, axis, -1) for end in (a.lo, a.hi))
+    itself = np.eye(lo.shape[-1], dtype=bool)
+
+    def at(own: Array, others: Array) -> Array:
+        terms = np.where(itself, own[..., :, None], others[..., None, :])
+        return np.moveaxis(own - np.logaddexp.reduce(terms, axis=-1), -1, axis)
+
+    return smooth(f, at(lo, hi), at(hi, lo))
+
+
+def falls_then_rises(function: Callable[[Array], Array], place: float) -> Callable[[Format, Box], Box]:
+    """The meaning of a smooth function that is least at `place`."""
+
+    def meaning(f: Format, a: Box) -> Box:
+        a = stored(f, fixed(f, a))
+        ends = function(a.lo), function(a.hi), function(np.clip(place, a.lo, a.hi))
+        return smooth(f, np.minimum.reduce(ends), np.maximum.reduce(ends))
+
+    return meaning
 
 
 # -- choices and comparisons -------------------------------------------------------------------------------------------
@@ -229,6 +257,41 @@ def mean(f: Format, a: Box, axis: Axes, keepdims: bool) -> Box:
     return one_step(f, Box("fixed", *map(np.asarray, ends)))
 
 
+def variance(f: Format, a: Box, axis: Axes, keepdims: bool) -> Box:
+    """Its root is a norm, which the radius of the box moves by its own at most."""
+    a = stored(f, fixed(f, a))
+    middle = np.asarray(a.middle.std(axis=axis, keepdims=keepdims))
+    moved = np.asarray(np.sqrt((a.radius**2).mean(axis=axis, keepdims=keepdims)))
+    return smooth(f, np.maximum(middle - moved, 0.0) ** 2, (middle + moved) ** 2)
+
+
+def clip_norm(f: Format, a: Box, bound: float, axis: int) -> Box:
+    a = stored(f, fixed(f, a))
+    middle, moved = (np.linalg.norm(each, axis=axis, keepdims=True) for each in (a.middle, a.radius))
+    factors = [bound / np.maximum(norm, bound) for norm in (middle - moved, middle + moved)]
+    ends = [end * factor for end in (a.lo, a.hi) for factor in factors]
+    return smooth(f, np.minimum.reduce(ends), np.maximum.reduce(ends))
+
+
+def layernorm(f: Format, a: Box, eps: float) -> Box:
+    """Without weight and bias."""
+    a = stored(f, fixed(f, a))
+    lo, hi = (end.mean(axis=-1, keepdims=True) for end in (a.lo, a.hi))
+    deviation = a.middle.std(axis=-1, keepdims=True)
+    moved = np.sqrt((a.radius**2).mean(axis=-1, keepdims=True))
+    roots = [np.sqrt(np.maximum(each, 0.0) ** 2 + eps) for each in (deviation - moved, deviation + moved)]
+    ends = [distance / root for distance in (a.lo - hi, a.hi - lo) for root in roots]
+    return smooth(f, np.minimum.reduce(ends), np.maximum.reduce(ends))
+
+
+def some(f: Format, a: Box, axis: Axes, keepdims: bool) -> Box:
+    return Box("bit", *(np.asarray(end.max(axis=axis, keepdims=keepdims)) for end in (a.lo, a.hi)))
+
+
+def every(f: Format, a: Box, axis: Axes, keepdims: bool) -> Box:
+    return Box("bit", *(np.asarray(end.min(axis=axis, keepdims=keepdims)) for end in (a.lo, a.hi)))
+
+
 def largest(f: Format, a: Box, axis: Axes, keepdims: bool) -> Box:
     (a,) = promoted(f, a)
     ends = (end.max(axis=axis, keepdims=keepdims) for end in (a.lo, a.hi))
@@ -250,6 +313,15 @@ def argmax(f: Format, a: Box, axis: int | None) -> Box:
     first = possible.argmax(axis=-1)
     last = n - 1 - possible[..., ::-1].argmax(axis=-1)
     return Box("int", np.asarray(first, np.float64), np.asarray(last, np.float64))
+
+
+def argmin(f: Format, a: Box, axis: int | None) -> Box:
+    return argmax(f, neg(f, a), axis)
+
+
+def one_hot(f: Format, a: Box, n: int) -> Box:
+    lo, hi, places = a.lo[..., None], a.hi[..., None], np.arange(n)
+    return _bits((lo == places) & (hi == places), (lo <= places) & (places <= hi))
 
 
 Pair = tuple[int, int]
@@ -299,6 +371,20 @@ def conv2d(f: Format, x: Box, weight: Box, stride: Pair, padding: Pair, dilation
             ]
             parts.append(sum(chosen))
         return np.concatenate(parts, axis=1)
+
+    return _bilinear(f, x, weight, op)
+
+
+def conv_transpose2d(f: Format, x: Box, weight: Box, stride: Pair) -> Box:
+    """A kernel added for each pixel, without bias, padding and groups."""
+
+    def op(image: Array, kernel: Array) -> Array:
+        (n, _, h, w), (_, outs, kh, kw) = image.shape, kernel.shape
+        out = np.zeros((n, outs, (h - 1) * stride[0] + kh, (w - 1) * stride[1] + kw))
+        for i, j in np.ndindex(h, w):
+            place = out[:, :, i * stride[0] : i * stride[0] + kh, j * stride[1] : j * stride[1] + kw]
+            place += np.einsum("nc,cohw->nohw", image[:, :, i, j], kernel)
+        return out
 
     return _bilinear(f, x, weight, op)
 

@@ -42,7 +42,7 @@ def test_errors_of_the_passes_come_with_those_of_lowering() -> None:
             """model m role c, d
             input x : [2] from c in [2, 3]
             param w : [2] from d in [2, 3]
-            output a = sqrt(x + w) to c
+            output a = (x + w) * 1e8 * 4 to c
             output b = unknown to c
             output e = (x + w) * 1e9 to c
             """,

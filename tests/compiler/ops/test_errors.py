@@ -14,6 +14,7 @@ from tests.compiler.graphs import leaf
 
 X = leaf("x", (1, 16, 4, 4))
 M = leaf("m", (2, 3))
+L = leaf("l", (1, 4, 8))
 BIT = leaf("b", (2, 3), None, kind=Kind.BIT)
 
 
@@ -44,6 +45,36 @@ CASES: list[tuple[Callable[[], object], str, object]] = [
     (layer("conv2d", X, 4), "conv2d is missing its argument `kernel`", None),
     (layer("conv2d", X, 4, 3, padding="equal"), 'pair of them or "same", found "equal"', "padding"),
     (layer("batchnorm", leaf("v", (3,))), r"batchnorm expects 2 to 4 axes .* found \[3\]", 0),
+    (layer("conv1d", X, 4, 3), r"conv1d expects \[batch, channels, length\], found \[1, 16, 4, 4\]", 0),
+    (layer("conv1d", L, 4, [3, 3]), "`kernel` of conv1d expects a whole number, found", 1),
+    (
+        layer("conv1d", L, 4, 3, padding="same", stride=2),
+        'conv1d expects stride 1 with padding="same", found 2',
+        "padding",
+    ),
+    (layer("conv1d", L, 4, 3, groups=3), "conv1d expects groups that divide its channels, found 3 for 4", "groups"),
+    (layer("conv_transpose2d", M, 4, 3), r"conv_transpose2d expects \[batch, channels, height, width\], found", 0),
+    (
+        layer("conv_transpose2d", X, 4, 3, stride=2, output_padding=2),
+        r"an output_padding below the stride, found \[2, 2\]",
+        "output_padding",
+    ),
+    (layer("conv_transpose2d", X, 3, 3, groups=3), "multiples of 3 groups, found 16 in and 3 out", None),
+    (layer("layernorm", M, 16), "`eps` of layernorm expects a small number above 0, found 16", "eps"),
+    (layer("layernorm", M, eps=0), "`eps` of layernorm expects a small number above 0, found 0", "eps"),
+    (layer("layernorm", leaf("s", ())), "layernorm expects at least one axis, found a scalar", 0),
+    (function("clip_norm", M), "clip_norm is missing its argument `bound`", None),
+    (function("clip_norm", M, 0), "`bound` of clip_norm expects a number above 0, found 0", "bound"),
+    (function("clip_norm", M, 1, axis=2), "clip_norm has no axis 2: axes are -2 to 1", "axis"),
+    (function("any", M), r"any expects bit values, found fixed\[2, 3\]", 0),
+    (function("all", BIT, axis=2), "all has no axis 2: axes are -2 to 1", "axis"),
+    (function("argmin", M, axis=2), "argmin has no axis 2: axes are -2 to 1", "axis"),
+    (function("one_hot", M, 3), r"one_hot expects int values, found fixed\[2, 3\]", 0),
+    (function("one_hot", leaf("i", (3,), (0, 2), kind=Kind.INT), 0), "`n` of one_hot expects at least 1, found 0", "n"),
+    (function("maxpool1d", X, 2), r"maxpool1d expects \[batch, channels, length\], found \[1, 16, 4, 4\]", 0),
+    (function("avgpool1d", L, 9), "avgpool1d's window of 9 is larger than the length 8", 0),
+    (function("maxpool1d", L, 2, padding=2), "at most half the window as padding, found padding 2", "padding"),
+    (function("avgpool1d", L, 2, stride=-1), "`stride` of avgpool1d expects at least 1, found -1", "stride"),
     (layer("attention", X, 4), "the layer `attention` is not supported yet", None),
     (operator("+", M, leaf("v", (4,))), r"`\+` expects shapes that broadcast, found \[2, 3\] and \[4\]", 1),
     (operator("@", M, M), r"as many columns on the left as rows on the right, found \[2, 3\] @ \[2, 3\]", 1),
@@ -52,7 +83,9 @@ CASES: list[tuple[Callable[[], object], str, object]] = [
     (operator("/", M, constant([1, 0, 2])), "division by zero", 1),
     (operator("**", M, constant(0.3)), "a whole number, 0.5 or -0.5, known at compile time, found 0.3", 1),
     (operator("**", M, M), "the exponent .* found a secret value fixed", 1),
-    (function("gelu", M), "`gelu` is not supported yet", None),
+    (function("argsort", M), "`argsort` is not supported yet", None),
+    (function("elu", M, alpha=5), "`alpha` of elu expects a number from 0 to 4, found 5", "alpha"),
+    (function("log_softmax", M, axis=2), "log_softmax has no axis 2: axes are -2 to 1", "axis"),
     (function("relu", M, M), "relu expects at most 1 argument, found 2", 1),
     (function("softmax", M, axes=1), "softmax has no argument `axes`", "axes"),
     (function("softmax", M, axis=2), "softmax has no axis 2: axes are -2 to 1", "axis"),

@@ -12,7 +12,8 @@ from compiler import ops
 from compiler.graph import FACTS, OPS, Leaf, Rounding, TensorOp
 
 X = np.linspace(-7, 7, 57)
-UNARY: dict[str, TensorOp] = {"Clip": ops.Clip(-1.5, 2.0), "LeakyRelu": ops.LeakyRelu(0.1), "Relu6": ops.Relu6()}
+UNARY: dict[str, TensorOp] = {"Clip": ops.Clip(-1.5, 2.0), "LeakyRelu": ops.LeakyRelu(0.1), "Relu6": ops.Relu6(),
+                              "Elu": ops.Elu(1.5)}  # fmt: skip
 """Ops of one tensor that have attributes, with some."""
 BINARY = ("Add", "Sub", "Mul", "Div", "Minimum", "Maximum", "Greater", "GreaterEqual", "Less", "LessEqual", "Equal",
           "NotEqual", "MatMul")  # fmt: skip
@@ -95,5 +96,5 @@ def test_moves_round_nothing() -> None:
     exact = {name for name, op in OPS.items() if op.rounding is Rounding.NONE and not issubclass(op, Leaf)}
     moves = {"Reshape", "Transpose", "Slice", "Concat", "Pad", "BroadcastTo", "Spread", "Neg", "ToInt", "ToFixed"}
     decisions = {"Greater", "GreaterEqual", "Less", "LessEqual", "Equal", "NotEqual", "And", "Or", "Not", "ArgMax",
-                 "Positive", "Larger", "Within"}  # fmt: skip
+                 "OneHot", "Positive", "Larger", "Within"}  # fmt: skip
     assert exact == moves | decisions

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from compiler import ops
 from compiler.graph import Kind, apply, constant
-from compiler.ops import FUNCTIONS, OPERATORS
+from compiler.ops import FUNCTIONS, LAYERS, OPERATORS
 from tests.compiler.graphs import leaf
 
 RANDOM = np.random.default_rng(7)
@@ -83,6 +83,18 @@ def test_smooth_functions() -> None:
     assert np.array_equal(ops.LeakyRelu(0.1).evaluate(np.array([-10.0, 0, 2])), [-1, 0, 2])
 
 
+def test_activations_have_their_known_values() -> None:
+    x = np.array([-800.0, -2.0, -0.5, 0.0, 1.0, 800.0])
+    assert ops.Softplus().evaluate(x) == pytest.approx([0, 0.126928, 0.474077, 0.693147, 1.313262, 800], abs=1e-6)
+    assert ops.Gelu().evaluate(x) == pytest.approx([0, -0.045500, -0.154269, 0, 0.841345, 800], abs=1e-6)
+    assert ops.Silu().evaluate(x) == pytest.approx([0, -0.238406, -0.188770, 0, 0.731059, 800], abs=1e-6)
+    assert ops.Elu(2.0).evaluate(x) == pytest.approx([-2, -1.729329, -0.786939, 0, 1, 800], abs=1e-6)
+    assert ops.HardSwish().evaluate(x) == pytest.approx([0, -0.333333, -0.208333, 0, 0.666667, 800], abs=1e-6)
+    assert ops.Erf().evaluate(x) == pytest.approx([-1, -0.995322, -0.520500, 0, 0.842701, 1], abs=1e-6)
+    assert ops.LogSoftmax(0).evaluate(x[1:5]) == pytest.approx([-3.495182, -1.995182, -1.495182, -0.495182], abs=1e-6)
+    assert call("hardsigmoid", constant(x)) == pytest.approx([0, 1 / 6, 5 / 12, 0.5, 2 / 3, 1])
+
+
 def call(name: str, *args: object, **named: object) -> np.ndarray:
     """The folded value of a function of constants."""
     return FUNCTIONS[name].call(args, named).array
@@ -95,6 +107,14 @@ def test_functions_of_constants_are_numpys() -> None:
     assert call("max", constant(x)) == x.max()
     assert call("argmax", constant(x)) == x.argmax()
     assert np.array_equal(call("argmax", constant(x), axis=-1), x.argmax(axis=-1))
+    assert call("argmin", constant(x)) == x.argmin()
+    assert np.array_equal(call("argmin", constant(x), axis=-1), x.argmin(axis=-1))
+    assert call("var", constant(x), axis=[0, 2], keepdims=True) == pytest.approx(x.var(axis=(0, 2), keepdims=True))
+    assert call("var", constant(3)) == 0
+    assert np.array_equal(call("any", constant(x > 1), axis=1), (x > 1).any(axis=1))
+    assert np.array_equal(call("all", constant(x < 1), axis=[0, 1]), (x < 1).all(axis=(0, 1)))
+    assert call("any", constant(x > 9)) == np.False_ and call("all", constant(x < 9)) == np.True_
+    assert np.array_equal(call("one_hot", constant([[0, 3], [-1, 2]]), 3), [[[1, 0, 0], [0] * 3], [[0] * 3, [0, 0, 1]]])
     assert np.array_equal(call("transpose", constant(x)), x.T)
     assert np.array_equal(call("transpose", constant(x), [0, 2, 1]), x.transpose(0, 2, 1))
     assert call("reshape", constant(x), [4, -1]).shape == (4, 6)
@@ -149,3 +169,79 @@ def test_a_product_with_a_bit_is_a_choice_and_division_by_a_constant_a_product()
 def test_constants_fold_and_keep_whole_numbers_whole() -> None:
     product = apply(ops.Mul(), constant(3), constant(2**40))
     assert product.is_constant and product.kind is Kind.INT and int(product.array) == 3 * 2**40
+
+
+def applied(name: str, config: dict[str, object], x: np.ndarray, **params: np.ndarray) -> np.ndarray:
+    """A layer on constants."""
+    layer = LAYERS[name]
+    bound = layer.configure((), config)
+    assert {each.key: each.shape for each in layer.parameters_for(bound, x.shape)} == {
+        key: array.shape for key, array in params.items()
+    }
+    return layer.apply(bound, constant(x), {key: constant(array) for key, array in params.items()}).array
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.data())
+def test_conv1d_is_the_sum_over_the_window(data: st.DataObject) -> None:
+    draw = data.draw
+    groups, k = draw(st.sampled_from([1, 2])), draw(st.integers(1, 3))
+    stride, dilation, padding = draw(st.integers(1, 3)), draw(st.integers(1, 2)), draw(st.integers(0, 3))
+    x, w, b = RANDOM.normal(size=(2, 4, 7)), RANDOM.normal(size=(6, 4 // groups, k)), RANDOM.normal(size=6)
+    config = {"out": 6, "kernel": k, "stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    found = applied("conv1d", config, x, weight=w, bias=b)
+    padded = np.pad(x, ((0, 0), (0, 0), (padding, padding)))
+    assert found.shape == (2, 6, (7 + 2 * padding - dilation * (k - 1) - 1) // stride + 1)
+    for n, o, i in np.ndindex(found.shape):
+        first = o // (6 // groups) * (4 // groups)
+        window = padded[n, first : first + 4 // groups, i * stride :][:, : dilation * k : dilation]
+        assert found[n, o, i] == pytest.approx(b[o] + float((window * w[o]).sum()))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_conv_transpose2d_adds_a_kernel_for_each_pixel(data: st.DataObject) -> None:
+    draw = data.draw
+    groups, k = draw(st.sampled_from([1, 2, 4])), draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+    stride = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+    more = tuple(draw(st.integers(0, step - 1)) for step in stride)
+    padding = draw(st.tuples(st.integers(0, 2), st.integers(0, 2)))
+    x, w = RANDOM.normal(size=(2, 4, 3, 4)), RANDOM.normal(size=(4, 2, *k))
+    b = RANDOM.normal(size=2 * groups)
+    sides = zip((3, 4), stride, k, more, strict=True)
+    full = np.zeros((2, 2 * groups, *((n - 1) * step + size + extra for n, step, size, extra in sides)))
+    for channel, i, j in np.ndindex(x.shape[1:]):
+        outs = slice(channel // (4 // groups) * 2, channel // (4 // groups) * 2 + 2)
+        place = full[:, outs, i * stride[0] : i * stride[0] + k[0], j * stride[1] : j * stride[1] + k[1]]
+        place += x[:, channel, i, j][:, None, None, None] * w[channel]
+    expected = full[:, :, padding[0] : full.shape[2] - padding[0], padding[1] : full.shape[3] - padding[1]]
+    if 0 in expected.shape:
+        return
+    config = {"out": 2 * groups, "kernel": list(k), "stride": list(stride), "padding": list(padding),
+              "output_padding": list(more), "groups": groups}  # fmt: skip
+    found = applied("conv_transpose2d", config, x, weight=w, bias=b)
+    assert found == pytest.approx(expected + b[:, None, None])
+
+
+def test_layernorm_has_mean_0_and_deviation_1() -> None:
+    x, w, b = RANDOM.normal(3, 2, size=(4, 2, 50)), RANDOM.normal(size=50), RANDOM.normal(size=50)
+    found = (applied("layernorm", {"eps": 1e-9}, x, weight=w, bias=b) - b) / w
+    assert found.mean(axis=-1) == pytest.approx(0, abs=1e-9) and found.std(axis=-1) == pytest.approx(1)
+    assert np.abs(np.diff(x, axis=-1) / np.diff(found, axis=-1)).std(axis=-1) == pytest.approx(0, abs=1e-6)
+
+
+def test_clip_norm_scales_down_what_is_longer() -> None:
+    x = np.array([[3.0, 4.0], [0.3, 0.4], [0.0, 0.0], [-6.0, 8.0]])
+    assert call("clip_norm", constant(x), 1.0) == pytest.approx(np.array([[0.6, 0.8], [0.3, 0.4], [0, 0], [-0.6, 0.8]]))
+    assert np.linalg.norm(call("clip_norm", constant(x), 2.5, axis=[0, 1])) == pytest.approx(2.5)
+
+
+@pytest.mark.parametrize(("k", "stride", "padding"), [(1, 1, 0), (2, 2, 1), (3, 2, 1), (3, 1, 0)])
+def test_pooling_along_one_axis(k: int, stride: int, padding: int) -> None:
+    x = RANDOM.normal(size=(2, 3, 8)) - 10
+    low, zero = (np.pad(x, ((0, 0), (0, 0), (padding, padding)), constant_values=v) for v in (-np.inf, 0))
+    largest = call("maxpool1d", constant(x), k, stride, padding)
+    mean = call("avgpool1d", constant(x), k, stride=stride, padding=padding)
+    for n, c, i in np.ndindex(largest.shape):
+        assert largest[n, c, i] == low[n, c, i * stride : i * stride + k].max()
+        assert mean[n, c, i] == pytest.approx(zero[n, c, i * stride : i * stride + k].mean())

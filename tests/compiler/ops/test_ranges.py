@@ -24,6 +24,10 @@ CASES: list[tuple[TensorOp, tuple[tuple[int, ...], ...]]] = [
     *((op(), PAIR) for op in (ops.Greater, ops.GreaterEqual, ops.Less, ops.LessEqual, ops.Equal, ops.NotEqual)),
     *((op(), ((2, 3),)) for op in (ops.Neg, ops.Square, ops.Abs, ops.Sign, ops.Relu, ops.Relu6)),
     *((op(), ((2, 3),)) for op in (ops.Sigmoid, ops.Tanh, ops.Exp, ops.Reciprocal, ops.Sqrt, ops.Rsqrt, ops.Log)),
+    *((op(), ((2, 3),)) for op in (ops.Erf, ops.Softplus, ops.Gelu, ops.Silu, ops.HardSwish)),
+    (ops.Elu(1.0), ((2, 3),)),
+    (ops.Elu(2.5), ((2, 3),)),
+    (ops.LogSoftmax(1), ((2, 3),)),
     (ops.Clip(-0.5, 0.75), ((2, 3),)),
     (ops.LeakyRelu(0.01), ((2, 3),)),
     (ops.LeakyRelu(-2.0), ((2, 3),)),
@@ -37,6 +41,12 @@ CASES: list[tuple[TensorOp, tuple[tuple[int, ...], ...]]] = [
     (ops.Sum((0, 1)), ((2, 3),)),
     (ops.Sum((1,), True), ((2, 3),)),
     (ops.Mean((1,)), ((2, 3),)),
+    (ops.LayerNorm(1e-5), ((2, 3),)),
+    (ops.LayerNorm(0.5), ((2, 1),)),
+    (ops.ClipNorm(0.75, (1,)), ((2, 3),)),
+    (ops.ClipNorm(2.0, (0, 1)), ((2, 3),)),
+    (ops.Var((1,)), ((2, 3),)),
+    (ops.Var((0, 1), True), ((2, 3),)),
     (ops.Max((0,)), ((2, 3),)),
     (ops.Min((0, 1), True), ((2, 3),)),
     (ops.ArgMax(1), ((2, 3),)),
@@ -109,6 +119,14 @@ def test_bits(op: TensorOp) -> None:
     check(apply(op, *args), [sample(arg, random) for arg in args])
 
 
+@pytest.mark.parametrize("within", [(0, 3), (-2, 9), (7, 9)])
+def test_one_hot(within: tuple[int, int]) -> None:
+    i = leaf("i", (2, 3), within, kind=Kind.INT)
+    value = apply(ops.OneHot(6), i)
+    assert value.shape == (2, 3, 6) and value.kind is Kind.BIT
+    check(value, [sample(i, np.random.default_rng(2))])
+
+
 def test_where_lies_in_the_hull() -> None:
     random = np.random.default_rng(1)
     args = [leaf("c", (2, 1), None, kind=Kind.BIT), leaf("a", (2, 3), (0, 1)), leaf("b", (3,), (5, 6))]
@@ -154,3 +172,22 @@ def test_a_value_times_itself_is_a_square() -> None:
 def test_softmax_of_a_narrow_range_is_narrow() -> None:
     found = apply(ops.Softmax(0), leaf("x", (4,), (0, np.log(3)))).range
     assert found.lo == pytest.approx(1 / 10) and found.hi == pytest.approx(1 / 2)
+
+
+@pytest.mark.parametrize(
+    ("op", "within", "reached"),
+    [(ops.Gelu(), (-3, 1), -0.17), (ops.Silu(), (-9, 0), -0.2785), (ops.HardSwish(), (-4, 3), -0.375),
+     (ops.Gelu(), (-9, -2), -0.0456), (ops.Silu(), (1, 2), 0.731), (ops.HardSwish(), (-1, 0), -1 / 3)],
+)  # fmt: skip
+def test_what_falls_and_rises_is_least_in_its_valley_or_at_an_end(
+    op: TensorOp, within: tuple[float, float], reached: float
+) -> None:
+    x = np.linspace(*within, 100_001)
+    found = apply(op, leaf("x", (2,), within)).range
+    assert found.lo == pytest.approx(op.evaluate(x).min(), abs=1e-8) and found.lo == pytest.approx(reached, abs=1e-4)
+    assert found.hi == pytest.approx(op.evaluate(x).max(), abs=1e-8)
+
+
+def test_log_softmax_of_a_narrow_range_is_narrow() -> None:
+    found = apply(ops.LogSoftmax(0), leaf("x", (4,), (0, np.log(3)))).range
+    assert found.lo == pytest.approx(-np.log(10)) and found.hi == pytest.approx(-np.log(2))

@@ -275,9 +275,19 @@ def test_a_certain_overflow_is_an_error() -> None:
     assert "overflows: it always lies in [10000000000, 1000000000000]" in error.message
 
 
-def test_plaintext_only_ops_need_one_owner() -> None:
+def test_plaintext_only_ops_need_one_owner(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ops.Sqrt, "private", False)
     x, y = leaf("x", (2,), (1, 2)), leaf("y", (2,), (1, 2), "modeller")
     (error,) = unsupported(graph(call("sqrt", OPERATORS["+"](x, y))))
     assert "`sqrt` of a value that several roles share in is not supported yet" in error.message
     found, _ = run(graph(OPERATORS["*"](call("sqrt", x), y)))
     assert unsupported(found) == []
+
+
+@pytest.mark.parametrize(("function", "what"), [("rsqrt", "argument"), ("log", "argument"), ("reciprocal", "divisor")])
+def test_what_has_no_value_at_0_says_so(function: str, what: str) -> None:
+    x, y = leaf("x", (2,), (0, 1)), leaf("y", (2,), (0, 1), "modeller")
+    _, (warning,) = check_ranges(graph(call(function, OPERATORS["+"](x, y))))
+    assert f"its {what} lies in [0, 2], so it may be 0" in warning.message
+    assert f"declare a{'n' * (what == 'argument')} {what} without 0" in (warning.help or "")
+    assert check_ranges(graph(call("sqrt", OPERATORS["+"](x, y))))[1] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from tests.traced import trace
 
 Array = np.ndarray
 U = np.uint64
+ERF = np.vectorize(math.erf, otypes=[np.float64])
 SCALE = 16
 
 
@@ -37,6 +39,13 @@ CASES = [
     Case("sigmoid", lambda x: 1 / (1 + np.exp(-x)), -12.5, 12.5, -1, 6, 6, 40, 2.0**-14),
     Case("lifted_tanh", lambda x: np.tanh(x) + 1, -6.5, 6.5, -2, 6, 6, 40, 2.0**-13.2),
     Case("exp", np.exp, -11.5, 0.0, -1, 5, 8, 40, 2.0**-13.5),
+    Case("lifted_erf", lambda x: 1 + ERF(x), -3.0, 3.0, -2, 5, 6, 40, 2.0**-13.5),
+    Case("softplus", lambda x: np.logaddexp(x, 0), -10.5, 10.5, -1, 6, 6, 48, 2.0**-13.5),
+    Case("gelu", lambda x: x * (1 + ERF(x / 2**0.5)) / 2, -4.5, 4.5, -1, 5, 10, 48, 2.0**-13),
+    Case("silu", lambda x: x / (1 + np.exp(-x)), -12.5, 12.5, -1, 6, 8, 48, 2.0**-13.4),
+    Case("sqrt", np.sqrt, 1.0, 2.0, -3, 4, 6, 40, 2.0**-16),
+    Case("rsqrt", lambda x: x**-0.5, 1.0, 2.0, -3, 4, 6, 40, 2.0**-16),
+    Case("log", np.log, 1.0, 2.0, -3, 4, 6, 40, 2.0**-15),
     Case("reciprocal", lambda x: 1 / x, 1.0, 2.0, -4, 5, 6, 48, 2.0**-15),
 ]
 
