@@ -22,7 +22,9 @@ from compiler.planning.assign import assign
 from compiler.planning.plan import feed_name, make_plan, origin, setup_feeds
 from compiler.reading import reference
 from compiler.reading.simulation import simulate
+from compiler.training.optimizers import Sgd, State
 from compiler.training.reverse import gradients
+from compiler.training.twin import Twin
 from mpc_runtime.plan import Options, Plan
 from tests.compiler.gradients import CASES, Case
 from tests.compiler.graphs import graph, leaf
@@ -30,6 +32,7 @@ from tests.compiler.models import layer
 from tests.machines import run_plan
 
 STEP = 2.0**-16
+EMPTY: State = {}
 ROLES = ("client", "modeller")
 PUBLIC_ONLY = {"CrossEntropy", "BinaryCrossEntropy"}
 """Ops whose values (not their gradients) have a plaintext meaning only."""
@@ -219,3 +222,29 @@ def test_the_way_back_compares_nothing_again() -> None:
     scores = model_of([FUNCTIONS["softmax"].call((logits,), {})])
     both = model_of([FUNCTIONS["softmax"].call((logits,), {}), *gradients(forward, params)])
     assert gate_count(both, "Leaf", "Table") == gate_count(scores, "Leaf", "Table")
+
+
+def test_descending_by_private_gradients_follows_the_twin() -> None:
+    """The same batches, weights and optimizer; each side has its own gradients."""
+    loss, leaves = lenet()
+    batch = 4.0
+    model = model_of(gradients(optimised(loss), leaves, seed=batch))
+    plan, _ = compiled(model)
+    random = np.random.default_rng(8)
+    start = {each.name or "": random.uniform(-0.5, 0.5, each.shape) for each in leaves}
+    params, states = dict(start), dict.fromkeys(start, EMPTY)
+    rule = Sgd(momentum=0.9)
+    twin = Twin(loss, rule, start)
+    images = random.uniform(0, 1, (4, 1, 9, 9))
+    rows = {"image": np.rint(images / STEP) * STEP, "label": np.array([0, 1, 2, 0])}
+    losses = []
+    for step in range(1, 9):
+        expected = twin.train(rows, lr=0.05)
+        mine = graph(loss, inputs=model.inputs, params=tuple(leaves))
+        losses.append(float(reference.evaluate(mine, rows, params)["y0"]))
+        assert losses[-1] == pytest.approx(expected, rel=0.01)
+        found = run_plan(plan, rows, params).results
+        for place, key in enumerate(start):
+            gradient = found[f"y{place}"] / batch
+            params[key], states[key] = rule.update(params[key], gradient, states[key], 0.05, step)
+    assert losses[-1] < 0.9 * losses[0]
