@@ -96,7 +96,7 @@ def _listen(target: tuple[str, int], there: Wire, back: Wire) -> int:
 
 
 def _party(name: str) -> str:
-    """The party whose address this is the name of, "p0" or "p0.stream"; empty for another machine's."""
+    """The party whose address this is the name of, "p0" or "p0.clients"; empty for another machine's."""
     party = name.partition(".")[0]
     return party if party in ("p0", "p1") else ""
 
@@ -107,10 +107,10 @@ def _serve(targets: Mapping[str, str], round_trip: float, rate: float) -> None:
     opposite = {"p0": "p1", "p1": "p0", "": ""}
     addresses = {}
     for name, address in targets.items():
-        host, _, port = address.removeprefix("tcp://").rpartition(":")
+        host, _, port = address.rpartition(":")
         party = _party(name)
         port = _listen((host, int(port)), to[party], to[opposite[party]])
-        addresses[name] = f"tcp://127.0.0.1:{port}"
+        addresses[name] = f"127.0.0.1:{port}"
     print(json.dumps(addresses), flush=True)
     while os.read(0, 4096):
         continue
@@ -167,7 +167,7 @@ def round_trip_seconds(round_trip: float, rate: float) -> float:
     times = []
     with Relay(round_trip, rate) as relay:
         address = relay.start({ECHO: f"127.0.0.1:{server.getsockname()[1]}"})[ECHO]
-        host, _, port = address.removeprefix("tcp://").rpartition(":")
+        host, _, port = address.rpartition(":")
         with socket.create_connection((host, int(port))) as end:
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             for _ in range(PINGS):

@@ -25,17 +25,19 @@ from .errors import (
     PeerError,
     PerformanceWarning,
 )
-from .program import Program, compile, connect, launch, load
+from .program import Program, compile, connect, deal, launch, load
 from .version import VERSION as __version__
 
 if TYPE_CHECKING:
     from .execution.stats import Stats
     from .session import Session
+    from .store.deal import Dealt
 
 __all__ = [
     "CompileError",
     "CompileWarning",
     "Cost",
+    "Dealt",
     "Error",
     "InputError",
     "Interrupted",
@@ -49,15 +51,16 @@ __all__ = [
     "__version__",
     "compile",
     "connect",
+    "deal",
     "launch",
     "load",
 ]
 
-_LATER = {"Session": "session", "Stats": "execution.stats"}
+_LATER = {"Session": "session", "Stats": "execution.stats", "Dealt": "store.deal"}
 
 
 def __getattr__(name: str) -> Any:
-    """`Session` and `Stats`, when they are asked for."""
+    """`Session`, `Stats` and `Dealt`, when they are asked for."""
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f".{_LATER[name]}", __name__), name)

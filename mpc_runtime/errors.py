@@ -80,7 +80,7 @@ class PeerError(Error):
 
 
 class MaterialError(Error):
-    """Correlated randomness is missing, used up, or made for another plan."""
+    """Correlated randomness is missing, used up, damaged, in use by another process, or made for another plan."""
 
 
 class Interrupted(KeyboardInterrupt):

@@ -32,10 +32,11 @@ if TYPE_CHECKING:
     from dsl.errors import Diagnostic
 
     from .session import Session
+    from .store.deal import Dealt
 
 Array = np.ndarray
 
-__all__ = ["Program", "at_batch", "compile", "connect", "launch", "load", "looks_like_text", "prepare_feed"]
+__all__ = ["Program", "at_batch", "compile", "connect", "deal", "launch", "load", "looks_like_text", "prepare_feed"]
 
 SUFFIX = ".ppml"
 
@@ -259,22 +260,68 @@ def load(path: str | os.PathLike[str]) -> Program:
     return Program(load_plan(path))
 
 
-def launch(program: Program, *, timeout: float = TIMEOUT_SECONDS, window: int = WINDOW_BYTES) -> Session:
+def launch(
+    program: Program,
+    *,
+    timeout: float = TIMEOUT_SECONDS,
+    window: int = WINDOW_BYTES,
+    material: str | os.PathLike[str] | None = None,
+) -> Session:
     """Start a dealer and both parties as processes on this machine; the session plays all roles.
 
     Args:
         program: What the machines run.
         timeout: Seconds a machine waits for another.
         window: Bytes of material that the dealer may work ahead of a party.
+        material: The folder that `deal` wrote; then no dealer is started. Parameters and what `setup` computed from
+            them are kept there too, so that a later session goes on without `provide`.
 
     Raises:
         PeerError: A process does not start.
+        MaterialError: The stored material is missing, in use, or does not belong to the program.
     """
     _check_program("launch", program)
     from .session import launch_plan
 
     variant = partial(at_batch, program)
-    return launch_plan(program.plan, prepare_feed, timeout=timeout, window=window, variant=variant)
+    plan = program.plan
+    return launch_plan(plan, prepare_feed, timeout=timeout, window=window, variant=variant, material=material)
+
+
+def deal(
+    program: Program,
+    path: str | os.PathLike[str],
+    *,
+    runs: int,
+    setups: int = 1,
+    progress: Callable[[int, int], object] | None = None,
+) -> Dealt:
+    """Deal material ahead of time: a store for each party, which then need no dealer.
+
+    The stores are as secret as keys. Bring each to its party, over a channel that nobody else can read.
+
+    Args:
+        program: What the parties run.
+        path: A folder that does not exist yet. The stores are its subfolders `p0` and `p1`.
+        runs: How many runs each setup is good for.
+        setups: How many times the parameters can be opened: each `provide` takes one, with its runs, and so do the same
+            parameters when the runs of the one before are used up.
+        progress: Called after each record with the number of records done and of all. By default, a terminal shows a
+            progress bar.
+
+    Returns:
+        What was dealt: `path`, `id`, `runs`, `setups`, `bytes` for each party, `seconds`.
+
+    Raises:
+        InputError: A number is not positive, or there is something at the path.
+        MaterialError: The disk is full, or cannot be written.
+    """
+    _check_program("deal", program)
+    from .sessions.progress import shown
+    from .store.deal import deal as deal_plan
+
+    with shown(progress, "records") as report:
+        return deal_plan(program.plan, path, runs, setups, report)
 
 
 def _check_program(what: str, program: object) -> None:

@@ -29,13 +29,14 @@ from .plan import Plan
 from .roles.batches import BATCH
 from .roles.client import Prepare
 from .roles.files import parameters
-from .roles.inputs import by_name
+from .roles.inputs import by_name, check_meeting
 from .sessions.connections import Connections
 from .sessions.deployed import Deployment, launched, linked
 from .sessions.progress import Report, shown
 from .sessions.rows import Rows
 from .sessions.turns import Turns, on_a_thread
 from .sessions.variants import Variants
+from .store.report import holds_parameters
 
 __all__ = ["Session", "connect_plan", "launch_plan"]
 
@@ -57,7 +58,7 @@ class Session:
     process cannot use it.
     """
 
-    def __init__(self, connections: Connections) -> None:
+    def __init__(self, connections: Connections, provided: bool = False) -> None:
         deployment = connections.variants.base
         self.plan = deployment.plan
         self._base = deployment
@@ -65,7 +66,7 @@ class Session:
         self._variants = connections.variants
         self._params: dict[str, dict[str, Array]] = {role: {} for role in deployment.given.roles}
         elsewhere = deployment.processes is None  # parameters of a cluster may have been provided by another process
-        self._provided = elsewhere or not deployment.given.tensors("setup")
+        self._provided = provided or elsewhere or not deployment.given.tensors("setup")
         self._edition = 0  # of the parameters
         self._stats = Stats()
         self._runs = 0
@@ -95,11 +96,14 @@ class Session:
         with self._connections.turn():
             self._provide(weights, strict, rename or {})
 
-    def run(self, inputs: Inputs | None = None, /, **named: Any) -> dict[str, Array]:
+    def run(self, inputs: Inputs | None = None, /, *, meeting: str | None = None, **named: Any) -> dict[str, Array]:
         """Compute one batch.
 
         Args:
             inputs: Arrays by name, for names that cannot be keywords.
+            meeting: A name on which the roles of the run have agreed, such as "2026-11". Their submissions with the
+                same name make a run. Without one, submissions meet in their order, which needs each role to be one
+                machine.
             named: Arrays of the declared shapes. In a local session, the input of an array role is stacked along a new
                 first axis; in a connected one, each role passes its own.
 
@@ -110,14 +114,20 @@ class Session:
             InputError: An input does not fit. Nothing has been shared, and the session remains usable.
             PeerError: A machine is gone.
         """
-        given = by_name(inputs, named)
+        given, met = by_name(inputs, named), check_meeting(meeting)
         with self._connections.turn():
-            results, stats = self._run(given)
+            results, stats = self._run(given, met)
         self._remember(stats)
         return results
 
     def run_batches(
-        self, inputs: Inputs | None = None, /, *, progress: Report | None = None, **named: Any
+        self,
+        inputs: Inputs | None = None,
+        /,
+        *,
+        meeting: str | None = None,
+        progress: Report | None = None,
+        **named: Any,
     ) -> dict[str, Array]:
         """Compute any number of rows along the dim `batch`, in as many runs as needed.
 
@@ -127,6 +137,7 @@ class Session:
 
         Args:
             inputs: Arrays by name, for names that cannot be keywords.
+            meeting: As of `run`; the runs are numbered within it, so that those of the same number meet.
             progress: Called after each run with the number of rows done and of all rows. By default, a terminal shows
                 a progress bar.
             named: Arrays with any number of rows.
@@ -136,7 +147,7 @@ class Session:
             Interrupted: Ctrl-C, with the same two attributes.
         """
         began = time.perf_counter()
-        rows = self._rows(by_name(inputs, named))
+        rows = self._rows(by_name(inputs, named), check_meeting(meeting))
         parts: list[dict[str, Array]] = []
         with _keeping(rows, parts), shown(progress) as report, closing(self._parts(rows)) as coming:
             for part in coming:
@@ -145,10 +156,12 @@ class Session:
         self._remember(replace(rows.stats, seconds=time.perf_counter() - began))
         return rows.batches.join(parts)
 
-    def iter_batches(self, inputs: Inputs | None = None, /, **named: Any) -> Iterator[dict[str, Array]]:
+    def iter_batches(
+        self, inputs: Inputs | None = None, /, *, meeting: str | None = None, **named: Any
+    ) -> Iterator[dict[str, Array]]:
         """Like `run_batches`, but yields the results of each run as they arrive. Runs of other calls are executed in
         between."""
-        return self._parts(self._rows(by_name(inputs, named)))
+        return self._parts(self._rows(by_name(inputs, named), check_meeting(meeting)))
 
     async def provide_async(
         self,
@@ -160,21 +173,29 @@ class Session:
         """`provide` for asyncio."""
         await self._connections.later(lambda: self._provide(weights, strict, rename or {}))
 
-    async def run_async(self, inputs: Inputs | None = None, /, **named: Any) -> dict[str, Array]:
+    async def run_async(
+        self, inputs: Inputs | None = None, /, *, meeting: str | None = None, **named: Any
+    ) -> dict[str, Array]:
         """`run` for asyncio, in another thread. A cancelled task leaves the queue. If its run has already begun, the
         run is finished and its results are dropped."""
-        given = by_name(inputs, named)
-        results, stats = await self._connections.later(lambda: self._run(given))
+        given, met = by_name(inputs, named), check_meeting(meeting)
+        results, stats = await self._connections.later(lambda: self._run(given, met))
         self._remember(stats)
         return results
 
     async def run_batches_async(
-        self, inputs: Inputs | None = None, /, *, progress: Report | None = None, **named: Any
+        self,
+        inputs: Inputs | None = None,
+        /,
+        *,
+        meeting: str | None = None,
+        progress: Report | None = None,
+        **named: Any,
     ) -> dict[str, Array]:
         """`run_batches` for asyncio; `progress` is called in the event loop's thread."""
         began = time.perf_counter()
-        given = by_name(inputs, named)
-        rows = await self._connections.later(lambda: self._cut(given))
+        given, met = by_name(inputs, named), check_meeting(meeting)
+        rows = await self._connections.later(lambda: self._cut(given, met))
         parts: list[dict[str, Array]] = []
         with _keeping(rows, parts), shown(progress) as report:
             async with aclosing(self._parts_async(rows)) as coming:
@@ -246,24 +267,24 @@ class Session:
         self._provided = True
         self._edition += 1
 
-    def _run(self, given: Inputs) -> tuple[dict[str, Array], Stats]:
+    def _run(self, given: Inputs, meeting: str | None) -> tuple[dict[str, Array], Stats]:
         self._check_provided()
         began = time.perf_counter()
         tensors = self._base.given.tensors("run")
         encoded = self._base.given.encode("run", self._base.given.check(tensors, given, "input"), self._params)
         with self._connections.exchange(self._base):
-            computed = self._base.wait(self._base.submit(encoded))
+            computed = self._base.wait(self._base.submit(encoded, meeting))
         self._runs += 1
         return computed.results, replace(computed.stats, seconds=time.perf_counter() - began)
 
-    def _cut(self, given: Inputs) -> Rows:
+    def _cut(self, given: Inputs, meeting: str | None) -> Rows:
         self._check_provided()
         deployment = self._base
-        rows = Rows(deployment, given, self._edition)
+        rows = Rows(deployment, given, self._edition, meeting)
         rows.check()
         deployment = self._variants.best(rows.batches.rows)
         if deployment is not self._base:
-            rows = Rows(deployment, given, self._edition)
+            rows = Rows(deployment, given, self._edition, meeting)
         if deployment.edition != self._edition:
             encoded = deployment.given.encode("setup", self._params, self._params)
             with self._connections.exchange(deployment):
@@ -285,9 +306,9 @@ class Session:
 
     # -- turns ----------------------------------------------------------------------------------------------------
 
-    def _rows(self, given: Inputs) -> Rows:
+    def _rows(self, given: Inputs, meeting: str | None) -> Rows:
         with self._connections.turn():
-            return self._cut(given)
+            return self._cut(given, meeting)
 
     def _parts(self, rows: Rows) -> Generator[dict[str, Array], None, None]:
         try:
@@ -334,14 +355,20 @@ def launch_plan(
     window: int = WINDOW_BYTES,
     seen_by: SeenBy = lambda _, addresses: addresses,
     variant: Variant | None = None,
+    material: str | os.PathLike[str] | None = None,
 ) -> Session:
     """Starts a dealer and both parties as processes on this machine, and a session that plays all roles of the plan.
 
     timeout: seconds that a machine may take to answer (ten times as many while it computes). window: bytes of material
     that the dealer may be ahead of each party. seen_by: as of `Processes`. variant: as `compile` of `Variants`.
-    Raises PeerError when a process does not start.
+    material: the folder of both parties' stores, which are for this plan only; then there is no dealer.
+    Raises PeerError when a process does not start, MaterialError when the stores do not fit.
     """
     turns = Turns()
+    if material is not None:
+        folder = Path(material)
+        stored = launched(plan, prepare, timeout, window, seen_by, turns.check, folder)
+        return Session(Connections(turns, Variants(stored)), holds_parameters(folder, plan))
 
     def start(plan: Plan) -> Deployment:
         return launched(plan, prepare, timeout, window, seen_by, turns.check)

@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -48,14 +48,23 @@ def free_port() -> int:
 
 
 @contextmanager
-def started(folder: Path, file: str) -> Iterator[dict[str, subprocess.Popen[str]]]:
-    """The three servers of folder's cluster.toml; what they say goes to NAME.log."""
+def started(
+    folder: Path, file: str, material: str = "", low_water: int = 0, options: Sequence[object] = ()
+) -> Iterator[dict[str, subprocess.Popen[str]]]:
+    """The three servers of folder's cluster.toml, or with stored material the two parties, and a dealer that refills it
+    if there is a low water; what they say goes to NAME.log. options: more of them, for all."""
     processes = {}
+    servers = dict(SERVERS)
+    if material:
+        more = ["--low-water", str(low_water)] if low_water else []
+        servers |= {name: [*SERVERS[name], "--material", f"{material}/{name}", *more] for name in ("p0", "p1")}
+    if material and not low_water:
+        del servers["dealer"]
     try:
-        for name, words in SERVERS.items():
+        for name, words in servers.items():
             with (folder / f"{name}.log").open("w") as log:
                 processes[name] = subprocess.Popen(
-                    command(*words, file), cwd=folder, env=environment(), stderr=log, text=True
+                    command(*words, file, *options), cwd=folder, env=environment(), stderr=log, text=True
                 )
         yield processes
     finally:

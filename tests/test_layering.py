@@ -25,9 +25,11 @@ RUNTIME = {
     "gates": {"kernels", "registers"},
     "analysis": {"encoding", "errors", "gates", "limits", "plan", "procedure", "registers"},
     "encoding": {"errors", "kernels", "plan", "registers", "transport"},
+    "operation": {"errors", "version"},
     "execution": {"analysis", "gates", "kernels", "plan", "procedure", "registers", "transport"},
     "transport": {"errors"},
     "roles": {"analysis", "encoding", "errors", "execution", "limits", "plan", "transport"},
+    "store": {"analysis", "errors", "execution", "plan", "procedure", "transport"},
     "servers": {
         "analysis",
         "encoding",
@@ -35,18 +37,20 @@ RUNTIME = {
         "execution",
         "kernels",
         "limits",
+        "operation",
         "plan",
         "plan_file",
         "procedure",
+        "store",
         "transport",
     },
     "deployment": {"errors", "limits", "plan", "roles", "servers", "transport"},
-    "sessions": {"analysis", "deployment", "encoding", "errors", "execution", "limits", "plan", "roles"},
+    "sessions": {"analysis", "deployment", "encoding", "errors", "execution", "limits", "plan", "roles", "store"},
 }
 """What each folder of the runtime may import of the runtime."""
 INTERFACES = {"transport.channel"}
 """What folders without sockets may know of the transport: how they are lent channels, sources and sinks."""
-WITHOUT_SOCKETS = ("gates", "analysis", "encoding", "execution")
+WITHOUT_SOCKETS = ("gates", "analysis", "encoding", "execution", "store")
 COMPILER = {
     "graph": set(),
     "ops": {"graph"},

@@ -4,35 +4,25 @@ from __future__ import annotations
 
 import importlib.util
 import platform
-import socket
 import ssl
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from compiler.cli.finding import Finding
 from compiler.cli.options import echo_json, load_program
 
 if TYPE_CHECKING:
     from mpc_runtime.deployment.cluster import Cluster
+    from mpc_runtime.plan import Plan
 
 OLDEST_PYTHON = (3, 10)
-NEEDED = ("numpy", "lark", "zmq", "click", "rich", "safetensors", "cryptography")
+NEEDED = ("numpy", "lark", "zmq", "click", "rich", "safetensors", "cryptography", "prometheus_client")
 OPTIONAL = {"PIL": "reads images: pip install pillow"}
-CONNECT_SECONDS = 1.0
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing looked at. help: what to do about it, when it is not well."""
-
-    what: str
-    well: bool
-    found: str
-    help: str = ""
 
 
 @click.command(
@@ -40,9 +30,11 @@ class Finding:
 )
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option("--cluster", type=click.Path(path_type=Path), help="The cluster.toml to check.")
+@click.option("--key", type=click.Path(path_type=Path), help="Your secret key  [default: those beside cluster.toml]")
+@click.option("--data", type=click.Path(path_type=Path), help="The folder in which a server is to keep its data.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-def doctor(file: Path | None, cluster: Path | None, as_json: bool) -> int:
-    findings = [*_installation(), *_deployment(cluster, file)]
+def doctor(file: Path | None, cluster: Path | None, key: Path | None, data: Path | None, as_json: bool) -> int:
+    findings = [*_installation(), *_deployment(cluster, file, key, data)]
     if as_json:
         echo_json([asdict(finding) for finding in findings])
     else:
@@ -73,17 +65,23 @@ def _installation() -> Iterator[Finding]:
     )
 
 
-def _deployment(path: Path | None, file: Path | None) -> Iterator[Finding]:
-    """The cluster.toml, its keys and servers, and whether it lists the plan's roles; those of these that are given."""
-    cluster = None
+def _deployment(path: Path | None, file: Path | None, key: Path | None, data: Path | None) -> Iterator[Finding]:
+    """The plan, the cluster.toml, the keys, the folder for data, and the network; those of these that are given."""
+    from compiler.cli.checkup import check_data, check_deployment, check_keys
+
+    cluster = plan = None
     if path is not None:
         cluster, finding = _cluster(path)
         yield finding
-    if cluster is not None:
-        yield from _keys(cluster)
-        yield from _servers(cluster)
     if file is not None:
-        yield _plan(file, cluster)
+        plan, finding = _plan(file, cluster)
+        yield finding
+    if data is not None:
+        yield check_data(data)
+    if cluster is not None:
+        keys, findings = check_keys(cluster, key)
+        yield from findings
+        yield from check_deployment(cluster, keys, plan)
 
 
 def _cluster(path: Path) -> tuple[Cluster | None, Finding]:
@@ -93,40 +91,12 @@ def _cluster(path: Path) -> tuple[Cluster | None, Finding]:
     try:
         cluster = load_cluster(path)
     except Error as error:
-        return None, Finding(str(path), False, _without(path, error))
+        return None, Finding(str(path), False, _without(path, error), "correct that entry, on every machine alike")
     return cluster, Finding(str(path), True, f"servers p0, p1, dealer; roles {', '.join(cluster.roles) or 'none'}")
 
 
-def _keys(cluster: Cluster) -> Iterator[Finding]:
-    from mpc_runtime.deployment.cluster import key_path, load_key
-    from mpc_runtime.errors import Error
-
-    for name in (*cluster.server_keys, *cluster.roles):
-        key = key_path(cluster.path, name)
-        if not key.exists():
-            yield Finding(f"key of {name}", True, "not on this machine")
-            continue
-        try:
-            cluster.check_key(name, load_key(key))
-            yield Finding(f"key of {name}", True, str(key))
-        except Error as error:
-            yield Finding(f"key of {name}", False, str(error))
-
-
-def _servers(cluster: Cluster) -> Iterator[Finding]:
-    for name, address in cluster.addresses.items():
-        listens = _listens(address)
-        command = "dealer" if name == "dealer" else f"party {name[1]}"
-        yield Finding(
-            f"{name} at {address}",
-            listens,
-            "listens" if listens else "not listening",
-            f"start it: mpcc {command} FILE --cluster {cluster.path}",
-        )
-
-
-def _plan(file: Path, cluster: Cluster | None) -> Finding:
-    """That FILE compiles or loads, and that each of its roles has a key in the cluster."""
+def _plan(file: Path, cluster: Cluster | None) -> tuple[Plan | None, Finding]:
+    """The plan; that FILE compiles or loads, and that each of its roles has a key in the cluster."""
     from mpc_runtime.errors import CompileError, Error
 
     try:
@@ -134,24 +104,16 @@ def _plan(file: Path, cluster: Cluster | None) -> Finding:
     except Error as error:
         wrong = error.diagnostics if isinstance(error, CompileError) else ()
         found = f"{len(wrong)} error{'s' * (len(wrong) > 1)}" if wrong else _without(file, error)
-        return Finding(str(file), False, found, f"mpcc check {file} shows what and where" if wrong else "")
+        help = f"mpcc check {file} shows what and where" if wrong else "name a .ppml file or a plan"
+        return None, Finding(str(file), False, found, help)
     found = f"{plan.name}, plan {plan.hash[:16]}"
     missing = [role for role in plan.roles if role not in cluster.roles] if cluster else []
     if cluster is None or not missing:
-        return Finding(str(file), True, found)
+        return plan, Finding(str(file), True, found)
     without = f"{found}, has roles without a key: {', '.join(missing)}"
-    return Finding(str(file), False, without, f"mpcc keygen NAME, and a line for it in [roles] of {cluster.path}")
+    return plan, Finding(str(file), False, without, f"mpcc keygen NAME, and a line for it in [roles] of {cluster.path}")
 
 
 def _without(path: Path, error: Exception) -> str:
     """The message without the name of the file in front of it."""
     return str(error).removeprefix(f"{path}: ")
-
-
-def _listens(address: str) -> bool:
-    host, _, port = address.rpartition(":")
-    try:
-        with socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS):
-            return True
-    except OSError:
-        return False

@@ -21,9 +21,12 @@ COMMANDS = {
     "keygen": ("cluster", "make a key pair"),
     "dealer": ("cluster", "start the dealer"),
     "party": ("cluster", "start a compute party"),
+    "deal": ("material", "deal material ahead of time, for parties without a dealer"),
+    "store": ("material", "look at stored material, or change it: status, verify, add, prune, burn"),
     "provide": ("roles", "provide a role's parameters to the parties"),
     "submit": ("roles", "submit a role's inputs and receive its results"),
     "bench": ("bench", "measure this computer's kernels and loopback network"),
+    "top": ("top", "show what the servers of a deployment do"),
     "doctor": ("doctor", "find what is wrong with an installation or a deployment"),
 }
 """Command -> (module of this package, what it does in a line). In the module the command is a function of its name."""

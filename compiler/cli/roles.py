@@ -77,6 +77,11 @@ def provide(
 @click.option(
     "--output", "outputs", multiple=True, metavar="[NAME=]FILE", help="File for a result (default: print it); repeats."
 )
+@click.option(
+    "--meeting",
+    metavar="NAME",
+    help="A name on which the roles of the run have agreed, such as 2026-11.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Results and statistics as JSON.")
 @_role_options
 def submit(
@@ -85,6 +90,7 @@ def submit(
     network: str | None,
     inputs: tuple[str, ...],
     outputs: tuple[str, ...],
+    meeting: str | None,
     as_json: bool,
     role: str | None,
     cluster: Path,
@@ -101,9 +107,9 @@ def submit(
     check_outputs(outputs, output_names(program.plan.results_of(role)))
     values = read_inputs(inputs)
     with connect(cluster, program, role=role, key=key, timeout=timeout, wait=wait) as session:
-        if others := _others(program.plan, role):
+        if others := _others(program.plan, role, meeting):
             click.echo(f"the run begins when {others}", err=True)
-        results = run_rows(session, values, outputs)
+        results = run_rows(session, values, outputs, meeting)
         stats = session.stats
     written = write_results(results, outputs)
     if as_json:
@@ -113,11 +119,12 @@ def submit(
     click.echo(str(stats), err=True)
 
 
-def _others(plan: Plan, role: str) -> str:
+def _others(plan: Plan, role: str, meeting: str | None) -> str:
     """What a run needs of other roles, who may not have come yet."""
 
     runs = [each for each in plan.roles_of("run") if each != role]
-    return f"{' and '.join(runs)} {'has' if len(runs) == 1 else 'have'} submitted too" if runs else ""
+    named = f" for {meeting}" if meeting else ""
+    return f"{' and '.join(runs)} {'has' if len(runs) == 1 else 'have'} submitted too{named}" if runs else ""
 
 
 def _known_role(plan: Plan, role: str | None) -> str | None:

@@ -79,19 +79,22 @@ def run(
     return 0
 
 
-def run_rows(session: Session, values: dict[str, Any], outputs: Sequence[str]) -> dict[str, Any]:
-    """One run, or as many as the rows along the dim `batch` take, with a progress bar on a terminal.
+def run_rows(
+    session: Session, values: dict[str, Any], outputs: Sequence[str], meeting: str | None = None
+) -> dict[str, Any]:
+    """One run, or as many as the rows along the dim `batch` take, with a progress bar on a terminal. meeting: as of
+    `Session.run`.
 
     What was computed before an error or Ctrl-C goes to the files of `outputs`.
     """
     from mpc_runtime.errors import Error, Interrupted
 
     if not any(t.name in values and BATCH in t.dims for t in session.plan.inputs):
-        return session.run(values)
+        return session.run(values, meeting=meeting)
     try:
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_: click.echo(f"warning: {message}", err=True)
-            return session.run_batches(values)
+            return session.run_batches(values, meeting=meeting)
     except (Error, Interrupted) as error:
         if error.done_rows and (written := write_results(error.partial, outputs)):
             click.echo(f"the first {error.done_rows} rows of {', '.join(written)} were written", err=True)

@@ -91,6 +91,11 @@ def cost(plan: Plan) -> Cost:
     )
 
 
+def material_bytes(plan: Plan, procedure: Procedure, party: int) -> int:
+    """Bytes of corrections that a record of the procedure has for this party."""
+    return sum(op.gate.material_bytes(plan.registers) for op in procedure.ops if op.receiver == party)
+
+
 def _rounds(procedure: Procedure) -> int:
     return sum(bool(r.opens) for r in procedure.rounds)
 

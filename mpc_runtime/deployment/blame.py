@@ -39,7 +39,8 @@ def _witnesses(error: PeerError, calls: list[Call]) -> list[PeerError]:
     until = time.monotonic() + FAREWELL_SECONDS
     witnesses = [error]
     while not any(w.op for w in witnesses) and time.monotonic() < until:
-        heard = [call.failure for call in calls if call.failure is not None and call.failure not in witnesses]
+        failures = [call.failure for call in calls if isinstance(call.failure, PeerError)]
+        heard = [failure for failure in failures if failure not in witnesses]
         witnesses += heard
         if not heard:
             drive(calls, GLANCE_SECONDS)

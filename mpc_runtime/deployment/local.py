@@ -52,27 +52,35 @@ class Processes:
     """Starts the three servers; `addresses` and `server_keys` are where and how to reach them (a party's address for
     clients is under the name of `clients_of`), `role_keys` ours.
 
-    seen_by: server, addresses of all servers -> those that it uses (benchmarks put a delaying relay between).
+    seen_by: server, addresses of all servers -> those that it uses (benchmarks put a delaying relay between). material:
+    the folder with both parties' stores, with which no dealer is started.
     """
 
     def __init__(
-        self, plan: Plan, roles: Sequence[str], timeout: float, window: int, seen_by: SeenBy = lambda _, all_: all_
+        self,
+        plan: Plan,
+        roles: Sequence[str],
+        timeout: float,
+        window: int,
+        seen_by: SeenBy = lambda _, all_: all_,
+        material: Path | None = None,
     ) -> None:
         keys = {name: KeyPair.generate() for name in SERVERS}
         self.server_keys = {name: pair.public for name, pair in keys.items()}
         self.role_keys = {role: KeyPair.generate() for role in roles}
         self.addresses: dict[str, str] = {}
+        self._names = tuple(name for name in SERVERS if material is None or name != "dealer")
         self._stderr: dict[str, IO[bytes]] = {
             name: tempfile.TemporaryFile()  # noqa: SIM115
-            for name in SERVERS
+            for name in self._names
         }
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._finalizer = weakref.finalize(self, _end, self._children, self._stderr, os.getpid())
         plan_bytes = plan.to_bytes()
         try:
-            for name in SERVERS:
+            for name in self._names:
                 self._children[name] = self._start(name)
-            for name in SERVERS:
+            for name in self._names:
                 given = {
                     "name": name,
                     "keys": {"public": keys[name].public, "secret": keys[name].secret},
@@ -81,11 +89,12 @@ class Processes:
                     "timeout": timeout,
                     "window": window,
                     "nice": DEALER_NICE if name == "dealer" else 0,
+                    "material": str(material.absolute() / name) if material is not None else "",
                     "plan_bytes": len(plan_bytes),
                 }
                 self._tell(name, json.dumps(given).encode() + b"\n" + plan_bytes)
             self._collect_addresses(time.monotonic() + timeout)
-            for name in SERVERS:
+            for name in self._names:
                 self._tell(name, json.dumps(dict(seen_by(name, self.addresses))).encode() + b"\n")
         except BaseException:
             self.close()
@@ -145,7 +154,7 @@ class Processes:
             for name, child in self._children.items():
                 assert child.stdout is not None
                 selector.register(child.stdout, selectors.EVENT_READ, name)
-            while missing := [name for name in SERVERS if name not in self.addresses]:
+            while missing := [name for name in self._names if name not in self.addresses]:
                 for key, _ in selector.select(max(0.0, deadline - time.monotonic())):
                     stdout = self._children[key.data].stdout
                     assert stdout is not None

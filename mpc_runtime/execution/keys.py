@@ -26,21 +26,27 @@ class SeedChain:
     again.
     """
 
-    def __init__(self, seed: bytes, plan_hash: str) -> None:
+    def __init__(self, seed: bytes, plan_hash: str, at: int = 0) -> None:
+        """at: the index whose seed this is."""
         self._seed = seed
         self._plan_hash = plan_hash
-        self.next = 0
+        self.next = at
         """The lowest index that has not been used or burnt."""
 
     def take(self, index: int, procedure: str) -> bytes:
         """The material key of execution `index`, which together with all before it is used up."""
         if index < self.next:
             raise ValueError(f"material {index} has been used or discarded; the next is {self.next}")
-        while self.next < index:
-            self._step()
+        self.skip(index)
         key = _kdf(self._seed, "use", self._plan_hash, procedure)
         self._step()
         return key
+
+    def skip(self, index: int) -> bytes:
+        """Burns all below `index`; the seed of `index`, or of the next if that is higher, for whoever stores it."""
+        while self.next < index:
+            self._step()
+        return self._seed
 
     def _step(self) -> None:
         self._seed = _kdf(self._seed, "next")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeAlias
@@ -126,6 +126,19 @@ class PartyExecutor:
             outputs = run.execute(feeds, watch)
             self._keep(run)
         return outputs
+
+    @property
+    def kept(self) -> dict[str, Array]:
+        """What executions have left, under names that `restore` understands: for a file."""
+        values = {f"value {register}": value for register, value in self._kept.items()}
+        return values | {f"mask {register}": mask for register, mask in self._kept_masks.items()}
+
+    def restore(self, kept: Mapping[str, Array]) -> None:
+        """Puts in place what executions before this process have left."""
+        for name, array in kept.items():
+            kind, register = name.split()
+            array.flags.writeable = False
+            (self._kept if kind == "value" else self._kept_masks)[int(register)] = array
 
     def _keep(self, run: Run) -> None:
         """What the procedure leaves replaces what was there, with the masks of what is opened."""

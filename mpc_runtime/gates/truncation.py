@@ -36,7 +36,8 @@ from .rules import Declared, Layout, expect, expect_between, expect_domain, expe
 from .secrets import Secret, Words
 
 DITHER = Revelation(
-    "values are rounded with public dither: who receives an output and works with a party can narrow its last bit down",
+    "values are rounded with public dither: a receiver of an output who colludes with a party can narrow down its last "
+    "bit",
     whole=True,
 )
 

@@ -65,6 +65,14 @@ cdef planes_out(out, tuple shape):
     return out
 
 
+cdef size_t blocks_of(x, str name) except? 1:
+    """nb of an array of planes u64[nb, P, 8]."""
+    words_in(x, name)
+    if x.ndim != 3:
+        raise ValueError(f"{name}: expected planes, uint64[blocks, planes, 8], found shape {x.shape}")
+    return x.shape[0]
+
+
 cdef uint64_t *aligned(size_t words) except NULL:
     cdef void *memory = NULL
     if posix_memalign(&memory, 64, words * sizeof(uint64_t)) != 0:
@@ -90,8 +98,7 @@ cdef bytes digit_widths(widths, int t):
     """The widths as bytes, checked; together with t they must fit a word."""
     if not widths:
         raise ValueError("widths: expected at least one digit, found none")
-    for m in widths:
-        in_range(m, 1, MPC_MAX_WIDTH, "width of a digit")
+    table_planes(widths)
     in_range(t, 0, 63, "t")
     in_range(t + sum(widths), 1, 64, "t + sum(widths)")
     return bytes(widths)
@@ -99,6 +106,8 @@ cdef bytes digit_widths(widths, int t):
 
 def table_planes(widths):
     """Planes of the one-hot tables of digits of these widths: sum(2^m - 1), entry 0 of each being implied."""
+    for m in widths:
+        in_range(m, 1, MPC_MAX_WIDTH, "width of a digit")
     return sum((1 << m) - 1 for m in widths)
 
 
@@ -161,7 +170,7 @@ def leaf_read(c, int t, widths, tables, int party, kind="lt", out=None, *, Prg p
     if prg is None:
         raise ValueError("tables: expected planes, or a prg and its stream instead, found neither")
     first = first_block(start)
-    prg.used(stream, first * table * 64, nb * table * 64)
+    prg.used(stream, first, nb, table * 64)
     tables_ = aligned(8 * table)
     with nogil:
         for b in range(nb):
@@ -211,9 +220,8 @@ def combine_deal(masks, int q, int g, kind="lt", leaf=True):
     passes through with its mask as the offset.
     """
     cdef mpc_level_shape shape = level_shape(q, g, kind, leaf)
-    cdef uint64_t *masks_ = words_in(masks, "masks")
-    cdef size_t nb = masks.shape[0]
-    same_shape(masks, (nb, shape.inputs, 8), "masks")
+    cdef size_t nb = blocks_of(masks, "masks")
+    cdef uint64_t *masks_ = planes_in(masks, (nb, shape.inputs, 8), "masks")
     monomials = np.empty((nb, shape.monomials, 8), np.uint64)
     offset = np.empty((nb, shape.outputs, 8), np.uint64)
     cdef uint64_t *monomials_ = words_out(monomials, "monomials")
@@ -235,9 +243,8 @@ def combine_eval(hats, int q, int g, kind, leaf, monomials, singles, int party, 
     """
     cdef mpc_level_shape shape = level_shape(q, g, kind, leaf)
     in_range(party, 0, 1, "party")
-    cdef uint64_t *hats_ = words_in(hats, "hats")
-    cdef size_t nb = hats.shape[0]
-    same_shape(hats, (nb, shape.inputs, 8), "hats")
+    cdef size_t nb = blocks_of(hats, "hats")
+    cdef uint64_t *hats_ = planes_in(hats, (nb, shape.inputs, 8), "hats")
     cdef uint64_t *singles_ = planes_in(singles, (nb, shape.inputs, 8), "singles") if shape.leaf else NULL
     if singles is not None and not shape.leaf:
         raise ValueError("singles: expected None above the leaves, where they are among the monomials, found an array")
@@ -257,7 +264,7 @@ def combine_eval(hats, int q, int g, kind, leaf, monomials, singles, int party, 
             free(scratch_)
         return out
     first = first_block(start)
-    prg.used(stream, first * size, nb * size)
+    prg.used(stream, first, nb, size)
     scratch_ = aligned(mpc_combine_scratch(g) + 8 * shape.monomials)
     monomials_ = scratch_ + mpc_combine_scratch(g)
     with nogil:

@@ -166,7 +166,7 @@ cdef int select_streams(const uint64_t *c, const uint8_t *d, size_t n, const mpc
     cdef uint64_t[4] streams = [delta, k10, n0, n1]
     cdef size_t i = 0, count, slot, used = 4 if by.narrow else 2
     for slot in range(used):
-        prg.used(streams[slot], 8 * start, 8 * n)
+        prg.used(streams[slot], start, n, 8)
     with nogil:
         while i < n:
             count = min(<size_t>STRIP, n - i)

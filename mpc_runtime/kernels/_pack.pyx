@@ -6,7 +6,7 @@ from libc.stdint cimport uint8_t, uint64_t
 
 from mpc_runtime.kernels._arrays cimport bytes_in, bytes_out, same_size, words_in, words_out
 from mpc_runtime.kernels._cpu cimport mpc_features, mpc_level, mpc_level_available, mpc_set_level
-from mpc_runtime.kernels._prg cimport Prg
+from mpc_runtime.kernels._prg cimport Prg, mpc_prg_fill
 
 import numpy as np
 
@@ -114,6 +114,7 @@ cdef Py_ssize_t plane_count(object planes, Py_ssize_t n, str name) except -1:
         cnp.PyArray_NDIM(planes) != 3
         or cnp.PyArray_DIM(planes, 0) != blocks
         or cnp.PyArray_DIM(planes, 2) != 8
+        or cnp.PyArray_DIM(planes, 1) > MAX_PLANES
     ):
         raise ValueError(f"{name}: expected the shape ({blocks}, P, 8) for {n} elements, found {planes.shape}")
     return cnp.PyArray_DIM(planes, 1)
@@ -185,7 +186,7 @@ def mask_pack(Prg prg not None, uint64_t stream, x, int bits, masked, packed, ma
         same_size(mask, n, "mask")
         if w == a or w == m:
             raise ValueError("mask: expected memory of its own, found that of x or masked")
-    prg.used(stream, 8 * start, 8 * n)
+    prg.used(stream, start, n, 8)
     with nogil:
         ops.mask_pack(&prg.state, stream, start, a, n, bits, m, to, w)
 
@@ -197,7 +198,7 @@ def share_pack(Prg prg not None, uint64_t stream, secret, int bits, packed, uint
     cdef uint8_t *to = bytes_out(packed, "packed")
     cdef Py_ssize_t n = cnp.PyArray_SIZE(secret)
     same_size(packed, size_of_words(n, bits), "packed")
-    prg.used(stream, 8 * start, 8 * n)
+    prg.used(stream, start, n, 8)
     with nogil:
         ops.share_pack(&prg.state, stream, start, a, n, bits, to)
 
@@ -248,7 +249,7 @@ def planes_mask_pack(Prg prg not None, uint64_t stream, planes, Py_ssize_t n, ma
     cdef uint64_t *m = words_out(masked, "masked")
     cdef uint8_t *to = bytes_out(packed, "packed")
     same_size(packed, P * ((n + 7) // 8), "packed")
-    prg.used(stream, start_block * P * 64, cnp.PyArray_NBYTES(planes))
+    prg.used(stream, start_block, (n + 511) // 512, P * 64)
     with nogil:
         ops.planes_xor_pack(&prg.state, stream, start_block * P * 8, a, n, P, m, to)
 
@@ -259,7 +260,7 @@ def planes_share_pack(Prg prg not None, uint64_t stream, secret, Py_ssize_t n, p
     cdef uint64_t *a = words_in(secret, "secret")
     cdef uint8_t *to = bytes_out(packed, "packed")
     same_size(packed, P * ((n + 7) // 8), "packed")
-    prg.used(stream, start_block * P * 64, cnp.PyArray_NBYTES(secret))
+    prg.used(stream, start_block, (n + 511) // 512, P * 64)
     with nogil:
         ops.planes_xor_pack(&prg.state, stream, start_block * P * 8, a, n, P, NULL, to)
 
@@ -281,7 +282,11 @@ def planes_fill(Prg prg not None, uint64_t stream, Py_ssize_t n, Py_ssize_t P, s
     """
     check_planes(n, P)
     out = new_planes(n, P)
-    prg.fill(stream, out, start_block * P * 64)
+    cdef uint64_t *to = words_out(out, "out")
+    cdef size_t size = cnp.PyArray_NBYTES(out)
+    prg.used(stream, start_block, (n + 511) // 512, P * 64)
+    with nogil:
+        mpc_prg_fill(&prg.state, stream, start_block * P * 64, to, size)
     return out
 
 

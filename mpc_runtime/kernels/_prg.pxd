@@ -33,4 +33,4 @@ cdef extern from "aes.h":
 cdef class Prg:
     cdef mpc_prg state
     cdef object ledger
-    cdef int used(self, uint64_t stream, uint64_t first, uint64_t size) except -1
+    cdef int used(self, uint64_t stream, uint64_t start, uint64_t count, uint64_t unit) except -1

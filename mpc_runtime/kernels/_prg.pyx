@@ -14,6 +14,8 @@ cnp.import_array()
 
 __all__ = ["Prg", "prg_implementations"]
 
+cdef uint64_t END = 0xFFFFFFFFFFFFFFFF
+
 
 def _level():
     return mpc_level()
@@ -74,16 +76,16 @@ cdef class Prg:
     def fill(self, uint64_t stream, out, uint64_t offset=0):
         """Write bytes [offset, offset + out.nbytes) of a stream over `out`.
 
-        `out` is a writable C-contiguous array of any type and shape; `offset` is a multiple of 8.
+        `out` is a writable C-contiguous array of numbers, of any type and shape; `offset` is a multiple of 8.
         """
         if offset % 8:
             raise ValueError(f"offset: expected a multiple of 8 bytes, found {offset}")
-        if not (cnp.PyArray_Check(out) and cnp.PyArray_ISCARRAY(out)):
-            raise ValueError(f"out: expected a writable C-contiguous array, found {type(out).__name__} "
-                             f"{getattr(out, 'shape', '')}")
+        if not (cnp.PyArray_Check(out) and cnp.PyArray_ISCARRAY(out) and not out.dtype.hasobject):
+            raise ValueError(f"out: expected a writable C-contiguous array of numbers, found {type(out).__name__} "
+                             f"{getattr(out, 'dtype', '')} {getattr(out, 'shape', '')}")
         cdef void *to = cnp.PyArray_DATA(out)
         cdef size_t size = cnp.PyArray_NBYTES(out)
-        self.used(stream, offset, size)
+        self.used(stream, offset, size, 1)
         with nogil:
             mpc_prg_fill(&self.state, stream, offset, to, size)
 
@@ -91,7 +93,7 @@ cdef class Prg:
         """Words [start, start + n) of a stream: uint64[n]."""
         out = _empty_words(n)
         cdef uint64_t *to = <uint64_t *> cnp.PyArray_DATA(out)
-        self.used(stream, 8 * start, 8 * n)
+        self.used(stream, start, n, 8)
         with nogil:
             mpc_prg_words(&self.state, stream, start, n, to)
         return out
@@ -104,7 +106,7 @@ cdef class Prg:
         cdef uint64_t *to = words_out(out, "out")
         cdef Py_ssize_t n = cnp.PyArray_SIZE(x)
         same_size(out, n, "out")
-        self.used(stream, 8 * start, 8 * n)
+        self.used(stream, start, n, 8)
         with nogil:
             mpc_prg_add(&self.state, stream, start, a, n, to)
         return out
@@ -117,7 +119,7 @@ cdef class Prg:
         cdef uint64_t *to = words_out(out, "out")
         cdef Py_ssize_t n = cnp.PyArray_SIZE(x)
         same_size(out, n, "out")
-        self.used(stream, 8 * start, 8 * n)
+        self.used(stream, start, n, 8)
         with nogil:
             mpc_prg_sub(&self.state, stream, start, a, n, to)
         return out
@@ -130,15 +132,20 @@ cdef class Prg:
         cdef void *to = cnp.PyArray_DATA(out)
         cdef Py_ssize_t i
         for i in range(n if self.ledger is not None else 0):
-            self.used(stream, 16 * which[i], 16)
+            first = 16 * <object> which[i]  # may be beyond 2^64 bytes: the number of a block has 64 bits
+            self.ledger.use(stream, first, first + 16)
         with nogil:
             mpc_prg_gather(&self.state, stream, which, n, to)
         return out
 
-    cdef int used(self, uint64_t stream, uint64_t first, uint64_t size) except -1:
-        """Tells the ledger, if there is one, of bytes that are about to be expanded."""
+    cdef int used(self, uint64_t stream, uint64_t start, uint64_t count, uint64_t unit) except -1:
+        """Tells the ledger, if there is one, of what is about to be expanded: `count` units of `unit` bytes from number
+        `start` on. Raises ValueError where they are not all in the stream, as far as 64 bits count its bytes."""
+        if unit and (start > END // unit or count > END // unit - start):
+            raise ValueError(f"stream: expected a place within {END} bytes, found {count} units of {unit} bytes "
+                             f"from number {start} on")
         if self.ledger is not None:
-            self.ledger.use(stream, first, first + size)
+            self.ledger.use(stream, start * unit, (start + count) * unit)
         return 0
 
     def _bare(self, size_t n):

@@ -109,7 +109,7 @@ def table_deal(r, int s, int t, coef, int lv, Prg prg not None, uint64_t stream,
     cdef const double *coef_ = <const double *>cnp.PyArray_DATA(by_power)
     cdef int degree = by_power.shape[0] - 1
     cdef int failed
-    prg.used(stream, offset, (n << s) * shape.bytes)
+    prg.used(stream, offset, (n << s) * shape.bytes, 1)
     with nogil:
         failed = mpc_table().deal(r_, n, &shape, coef_, degree, &prg.state, stream, offset, out_)
     if failed:
@@ -130,9 +130,9 @@ def table_eval(c, int s, int t, weights, int lv, tables, Prg prg=None, uint64_t 
     cdef size_t n = c.size
     cdef uint8_t *tables_ = NULL
     cdef mpc_prg *prg_ = NULL
-    if not isinstance(weights, np.ndarray) or weights.dtype != np.int64 or not weights.flags.c_contiguous:
-        raise ValueError("weights: expected a C-contiguous array of int64, see stencil_weights")
-    if weights.ndim != 2 or weights.shape[0] & (weights.shape[0] - 1):
+    if not isinstance(weights, np.ndarray) or weights.dtype != np.int64 or not cnp.PyArray_ISCARRAY_RO(weights):
+        raise ValueError("weights: expected an aligned C-contiguous array of int64, see stencil_weights")
+    if weights.ndim != 2 or weights.shape[0] < 1 or weights.shape[0] & (weights.shape[0] - 1):
         raise ValueError(f"weights: expected 2^index_bits rows, found shape {weights.shape}")
     in_range(weights.shape[1], 1, 1 << s, "points of a stencil")
     if tables is None and prg is None:
@@ -145,7 +145,7 @@ def table_eval(c, int s, int t, weights, int lv, tables, Prg prg=None, uint64_t 
         same_size(tables, (n << s) * shape.bytes, "tables")
     else:
         prg_ = &prg.state
-        prg.used(stream, offset, (n << s) * shape.bytes)
+        prg.used(stream, offset, (n << s) * shape.bytes, 1)
     if out is None:
         out = np.empty(c.shape, np.uint64)
     cdef uint64_t *out_ = words_out(out, "out")

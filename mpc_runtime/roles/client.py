@@ -10,6 +10,7 @@ import json
 import math
 import os
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,12 +20,12 @@ import numpy as np
 
 from ..encoding.fixed_point import check, encode
 from ..encoding.sharing import rebuild, result_size, split
-from ..errors import InputError, PeerError
+from ..errors import InputError, MaterialError, PeerError
 from ..limits import WAIT_SECONDS
 from ..plan import FORMAT, Feed, Plan, Tensor
 from ..transport.address import clients_of
 from ..transport.call import GLANCE_SECONDS, Call, drive
-from ..transport.identity import KeyPair, calling_context
+from ..transport.identity import KeyPair
 from ..transport.line import Limits
 from ..transport.messages import PARTY_TO_CLIENT, Message
 from ..transport.node import Hello, new_nonce
@@ -48,6 +49,15 @@ class Answer:
     results: Mapping[str, Array]
     reports: tuple[Message, Message]
     client_bytes: int
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """What was shared and has no answer yet."""
+
+    stage: str
+    nbytes: int
+    meeting: str | None
 
 
 def tensors_of(plan: Plan, role: str, stage: str) -> tuple[Tensor, ...]:
@@ -103,10 +113,11 @@ class RoleClient:
         timeout: float,
         alive: Callable[[], None] = lambda: None,
         wait: float = WAIT_SECONDS,
+        origins: Mapping[str, str] | None = None,
     ) -> None:
         """Connects and waits for both parties' welcome; PeerError after `timeout` seconds or with another plan.
 
-        addresses: those for clients, under the names of `clients_of`.
+        addresses: those for clients, under the names of `clients_of`; origins: where they were written.
         wait: seconds that the other roles of a run may take. alive: called while waiting, then and later; may raise
         what else is known of the servers.
         """
@@ -115,17 +126,18 @@ class RoleClient:
         self._alive = alive
         self._wait = wait
         self._early: dict[str, list[Message]] = {party: [] for party in PARTIES}
-        self._sent: dict[str, tuple[str, int]] = {}  # what has no answer yet: id -> stage, bytes
+        self._sent: dict[str, _Sent] = {}  # what has no answer yet, by id
         self._forgotten: set[str] = set()
+        self._words: dict[str, str] = {}  # what a party has said of a submission that waits
         self.calls: dict[str, Call] = {}
         """By party."""
         hello = Hello(role, plan.hash, FORMAT)
         limits = _limits(plan, role)
         try:
             for party in PARTIES:
-                context = calling_context(keys, server_keys[party])
-                where = addresses[clients_of(party)]
-                self.calls[party] = Call(party, where, context, hello.body(new_nonce()), PARTY_TO_CLIENT, limits)
+                where, origin = addresses[clients_of(party)], (origins or {}).get(clients_of(party), "")
+                key, said = server_keys[party], hello.body(new_nonce())
+                self.calls[party] = Call(party, where, keys, key, said, PARTY_TO_CLIENT, limits, origin)
             self._meet(timeout)
         except BaseException:
             self._leave()
@@ -136,7 +148,7 @@ class RoleClient:
         while missing := [call for call in self.calls.values() if not call.welcomed]:
             self._drive()
             if time.monotonic() > until:
-                where = ", ".join(f"{call.name} at {call.address}" for call in missing)
+                where = ", ".join(call.place for call in missing)
                 raise PeerError(
                     f"no answer from {where} for {seconds:g} s: is it running, and is its key right?", missing[0].name
                 )
@@ -150,15 +162,19 @@ class RoleClient:
             call.check("")
         self._alive()
 
-    def submit(self, stage: str, encoded: Mapping[str, Array]) -> str:
-        """Shares the feeds of a stage with both parties; the number by which to ask for the answer."""
+    def submit(self, stage: str, encoded: Mapping[str, Array], meeting: str | None = None, run: int = 0) -> str:
+        """Shares the feeds of a stage with both parties; the number by which to ask for the answer.
+
+        meeting: what the roles have agreed on, to be paired with their submissions for the same `run` of it.
+        """
         for call in self.calls.values():
             call.check("")
         number = os.urandom(ID_BYTES).hex()
+        named = {} if meeting is None else {"meeting": {"name": meeting, "run": run}}
         payloads = split(self.plan.feeds_of(self.role, stage), encoded)
         for party, payload in zip(PARTIES, payloads, strict=True):
-            self.calls[party].say({"kind": "submit", "stage": stage, "id": number}, payload)
-        self._sent[number] = stage, sum(p.size for p in payloads)
+            self.calls[party].say({"kind": "submit", "stage": stage, "id": number, **named}, payload)
+        self._sent[number] = _Sent(stage, sum(p.size for p in payloads), meeting)
         return number
 
     def wait_held(self, number: str) -> None:
@@ -172,14 +188,19 @@ class RoleClient:
         """Waits for a run: `wait` seconds for it to begin, then as long as it takes, while both parties live."""
         if self.plan.has_meetings:
             others = " or ".join(role for role in self.plan.roles if role != self.role)
+            meeting = self._sent[number].meeting
+            what = f"for the same run of the meeting {meeting!r}" if meeting is not None else "without a meeting"
             late = (
-                f"no run has begun with our inputs: a submission of {others} is missing, or many other runs come first"
+                f"no run has begun with our inputs: a submission of {others} {what} is missing, or many other runs "
+                "come first"
             )
             self._next("p0", "begun", number, time.monotonic() + self._wait, late)
         messages = [self._next(party, "result", number) for party in PARTIES]
         reports = self._next("p0", "stats", number), self._next("p1", "stats", number)
-        stage = self._sent[number][0]
+        stage = self._sent[number].stage
         results = self.plan.results_of(self.role, stage)
+        if not any(message.body["names"] for message in messages):
+            results = ()  # the parties' cluster.toml does not let us receive them
         names = [r.name for r in results]
         for party, message in zip(PARTIES, messages, strict=True):
             if message.body["names"] != names or len(message.payload) != len(names):
@@ -187,7 +208,8 @@ class RoleClient:
         for party, report in zip(PARTIES, reports, strict=True):
             if [len(part) for part in report.payload] != [8 * len(self.plan.procedure(stage).ops)] * REPORTED:
                 raise PeerError(f"{party} sent a report that does not fit the plan", party)
-        moved = self._sent.pop(number)[1] + sum(len(p) for m in messages for p in m.payload)
+        self._words.pop(number, None)
+        moved = self._sent.pop(number).nbytes + sum(len(p) for m in messages for p in m.payload)
         values = {r.name: rebuild(r, messages[0].payload[i], messages[1].payload[i]) for i, r in enumerate(results)}
         return Answer(values, reports, moved)
 
@@ -205,9 +227,13 @@ class RoleClient:
                 call.check("")
                 self._drive()
                 if time.monotonic() > until:
-                    raise PeerError(f"after {self._wait:g} s {late}; our inputs are withdrawn", party)
+                    said = f" [{self._words[number]}]" if number in self._words else ""
+                    raise PeerError(f"after {self._wait:g} s {late}; our inputs are withdrawn{said}", party)
             message = answer
-            if message.kind == kind and message.body.get("id") == number:
+            if message.kind == "word" and message.body["id"] in self._sent:
+                self._words[message.body["id"]] = f"{party}: {message.body['message']}"
+                warnings.warn(self._words[message.body["id"]], RuntimeWarning, stacklevel=2)
+            elif message.kind == kind and message.body.get("id") == number:
                 return message
             elif message.body.get("id") in self._sent:
                 early.append(message)
@@ -222,6 +248,7 @@ class RoleClient:
         if withdraw:
             self._withdraw(number)
         del self._sent[number]
+        self._words.pop(number, None)
         self._forgotten.add(number)
         for party, messages in self._early.items():
             self._early[party] = [message for message in messages if message.body.get("id") != number]
@@ -239,8 +266,8 @@ class RoleClient:
 
     def _withdraw(self, number: str) -> None:
         for call in self.calls.values():
-            with suppress(PeerError):
-                call.say({"kind": "withdraw", "stage": self._sent[number][0], "id": number})
+            with suppress(PeerError, MaterialError):
+                call.say({"kind": "withdraw", "stage": self._sent[number].stage, "id": number})
 
 
 def _limits(plan: Plan, role: str) -> Limits:

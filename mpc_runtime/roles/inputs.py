@@ -14,6 +14,7 @@ import numpy as np
 from ..encoding.arrays import as_array, shape_problem
 from ..errors import InputError
 from ..plan import Plan, Tensor
+from ..transport.messages import NAME
 from .client import Prepare, check_tensors, encode_feeds, tensors_of
 from .files import match_names
 
@@ -137,6 +138,16 @@ def by_name(inputs: object, named: Mapping[str, Any]) -> dict[str, Any]:
     if twice := sorted(str(name) for name in inputs.keys() & named.keys()):
         raise InputError(f"{', '.join(twice)}: given twice, in the dict and by keyword")
     return {**inputs, **named}
+
+
+def check_meeting(meeting: object) -> str | None:
+    """The name of a meeting; InputError when it is none. None where runs are paired in their order."""
+    if meeting is None or (isinstance(meeting, str) and 0 < len(meeting) <= NAME and meeting.isprintable()):
+        return meeting
+    raise InputError(
+        f"meeting: expected a name of at most {NAME} characters, such as '2026-11', found {meeting!r}; an input that "
+        "has the name meeting is given in a dict"
+    )
 
 
 def _refuse(problems: Sequence[str], title: str) -> None:

@@ -1,7 +1,7 @@
 """One party's executions, one after the other: agrees on the session's secrets, derives keys, computes, answers.
 
 What is executed when is `party.py`'s decision, and the arithmetic the executor's. This is where they meet the outside:
-the dealer's records and the other party's openings, which are handed in, and the results that leave for the roles.
+records of material and the other party's openings, which are handed in, and the results that leave for the roles.
 """
 
 from __future__ import annotations
@@ -14,28 +14,30 @@ from typing import Any
 import numpy as np
 
 from ..encoding.sharing import gather
-from ..errors import MaterialError, PeerError
-from ..execution.keys import SEED_BYTES, SeedChain, pair_key, pair_secret
+from ..execution.keys import SEED_BYTES, pair_key, pair_secret
 from ..execution.party import ExecutionKeys, PartyExecutor
 from ..execution.stats import op_report, report
 from ..kernels import CPU, Kernels
+from ..operation.events import Executed
+from ..operation.watch import NOBODY, Watch
 from ..plan import Plan
 from ..procedure import Procedure
-from ..transport.channel import PartyChannel, Records
-from ..transport.messages import Message
+from ..transport.channel import PartyChannel
 from ..transport.node import Node
 from .submissions import Submission
+from .supply import Supply, expect
 
 __all__ = ["Executions"]
 
 Array = np.ndarray
+BATCH = "batch"  # the dim of rows
 
 
 class Executions:
-    """Of party `number` on a node that has met the other party and the dealer.
+    """Of party `number` on a node that has met the other party and what else its supply hears from.
 
-    channel: to the other party. material: the dealer's records, under the seeds that it says on the node. kernels: what
-    gates compute with.
+    channel: to the other party. supply: where the material comes from. kernels: what gates compute with. watch: is
+    told of executions.
     """
 
     def __init__(
@@ -44,16 +46,18 @@ class Executions:
         number: int,
         node: Node,
         channel: PartyChannel,
-        material: Records,
+        supply: Supply,
         kernels: Kernels = CPU,
+        watch: Watch = NOBODY,
     ) -> None:
         self.plan = plan
         self.number = number
         self.node = node
         self.peer = f"p{1 - number}"
         self.channel = channel
-        self.material = material
+        self.supply = supply
         self.executor = PartyExecutor(plan, number, self.channel, kernels)
+        self._watch = watch
         self.doing = ""
         """The execution in progress, for messages."""
         self.free_since = time.perf_counter()
@@ -61,49 +65,38 @@ class Executions:
         self._ahead = next((p for p in plan.procedures if p.ahead), None)
         self._setup_report: dict[str, Any] | None = None
         self._preprocessed: tuple[int, ExecutionKeys, float] | None = None
-        self._chain: SeedChain
         self._pair: bytes
 
-    # -- secrets --------------------------------------------------------------------------------------------------
-
-    def exchange_secrets(self) -> None:
-        """At the start of a session: a key with the other party, and the dealer's seed."""
+    def begin(self) -> None:
+        """At the start of a session: a key with the other party, and where both stand with their material."""
         mine = os.urandom(SEED_BYTES)
-        self.node.say(self.peer, {"kind": "contribution"}, mine)
-        theirs = self._expect(self.peer, "contribution")
+        offer = self.supply.offer()
+        self.node.say(self.peer, {"kind": "contribution", **({} if offer is None else {"offer": offer})}, mine)
+        message = expect(self.node, self.peer, "contribution")
+        theirs = bytes(message.payload[0])
         self._pair = pair_secret(*((mine, theirs) if self.number == 0 else (theirs, mine)))
-        self._chain = SeedChain(self._expect("dealer", "seed"), self.plan.hash)
+        self.supply.begin(message.body.get("offer"))
+        if (left := self.supply.left()) is not None:
+            kept, self._setup_report = left[0], dict(left[1])
+            self.executor.restore(kept)
 
-    def _expect(self, machine: str, kind: str) -> bytes:
-        """The payload of this machine's first message, SEED_BYTES long."""
-        link = self.node.links[machine]
-        deadline = time.monotonic() + self.node.timeout
-        while (item := link.next()) is None:
-            self.node.check("the start")
-            if time.monotonic() > deadline:
-                raise PeerError(f"{machine} sent no {kind} for {self.node.timeout:g} s", machine, "the start")
-            self.node.wait((machine,), listen=False, seconds=1.0)
-        if not isinstance(item, Message) or item.kind != kind or [len(p) for p in item.payload] != [SEED_BYTES]:
-            raise PeerError(f"{machine} sent something other than its {kind}", machine, "the start")
-        return bytes(item.payload[0])
-
-    def _keys(self, procedure: str, index: int) -> ExecutionKeys:
-        try:
-            material = self._chain.take(index, procedure)
-        except ValueError as error:
-            raise MaterialError(str(error)) from None
-        return ExecutionKeys(material, pair_key(self._pair, self.plan.hash, procedure, index))
+    def keys(self, procedure: Procedure, index: int) -> ExecutionKeys:
+        """Of an execution: to be had once."""
+        material = self.supply.key(index, procedure)
+        return ExecutionKeys(material, pair_key(self._pair, self.plan.hash, procedure.name, index))
 
     # -- which record is next -------------------------------------------------------------------------------------
 
-    def next_index(self, procedure: Procedure) -> int:
-        """The index at which p0 begins the procedure: the lowest, or that of the record which the dealer was asked
-        for."""
-        return self.lowest(procedure) if procedure.ahead else self.material.next_of(procedure.name)
+    def next_index(self, procedure: Procedure) -> int | None:
+        """The index at which p0 begins the procedure; None while the parties have to agree on one. UsedUp when there
+        is none."""
+        if procedure.ahead and self._preprocessed is not None:
+            return self._preprocessed[0]
+        return self.supply.next_index(procedure)
 
     def lowest(self, procedure: Procedure) -> int:
         """The lowest index that this party can still use for the procedure."""
-        return self._preprocessed[0] if self._preprocessed and procedure.ahead else self._chain.next
+        return self._preprocessed[0] if self._preprocessed and procedure.ahead else self.supply.lowest
 
     @property
     def preprocessed(self) -> bool:
@@ -111,14 +104,13 @@ class Executions:
         return self._preprocessed is not None
 
     def preprocess(self) -> bool:
-        """Does that now; False while the dealer has not announced the record, whose index might still become that of
-        one it is asked for."""
-        index = self._chain.next
-        if self._ahead is None or self.material.announced(self._ahead.name) != index:
+        """Does that now; False while it is not certain which record will be its."""
+        index = self.supply.ahead(self._ahead) if self._ahead is not None else None
+        if self._ahead is None or index is None:
             return False
-        keys = self._keys(self._ahead.name, index)
+        keys = self.keys(self._ahead, index)
         began = time.perf_counter()
-        self.executor.preprocess(self._ahead.name, keys, self.material)
+        self.executor.preprocess(self._ahead.name, keys, self.supply.records)
         self._preprocessed = index, keys, time.perf_counter() - began
         return True
 
@@ -130,12 +122,13 @@ class Executions:
         """From the submissions of all roles that have a part to what leaves for them."""
         name = procedure.name
         self.doing = f"{name} {index}"
-        began = max([self.free_since, *(s.arrived for s in submissions.values())])
+        arrived = max((s.arrived for s in submissions.values()), default=self.free_since)
+        began = max(self.free_since, arrived)
         preprocessing_seconds = 0.0
         if self._preprocessed and procedure.ahead and self._preprocessed[0] == index:
             _, keys, preprocessing_seconds = self._preprocessed
         else:
-            keys = self._keys(name, index)
+            keys = self.keys(procedure, index)
         self._preprocessed = None
         self.channel.execution = index
         if self.number == 0 and not procedure.standing and self.plan.has_meetings:
@@ -144,19 +137,38 @@ class Executions:
         feeds: dict[str, Array] = {}
         for role, submission in submissions.items():
             feeds |= gather(self.plan.feeds_of(role, name), self.number, submission.payload, role)
-        self.material.open(name, index, self.doing)
-        outputs = self.executor.execute(name, keys, self.material, feeds)
+        records = self.supply.records
+        records.open(name, index, self.doing)
+        outputs = self.executor.execute(name, keys, records, feeds)
         if not procedure.standing:
             self._send_results(name, ids, submissions, outputs)
         online_seconds = time.perf_counter() - began
-        dealt = self.material.finish(self.doing)
+        dealt = records.finish(self.doing)
         told = report(self.executor.last, online_seconds, float(dealt["seconds"]) + preprocessing_seconds)
         if procedure.standing:
             self._setup_report = told
+            self.supply.keep(name, index, ids, self.executor.kept, told)
         else:
             self._send_reports(procedure, ids, submissions, told)
+        self.supply.finished(index, procedure)
+        self._watch.tell(self._executed(procedure, index, told, began - arrived))
         self.free_since = time.perf_counter()
         self.doing = ""
+
+    def _executed(self, procedure: Procedure, index: int, told: Mapping[str, Any], queued: float) -> Executed:
+        return Executed(
+            procedure.name,
+            index,
+            procedure.standing,
+            ended=time.time(),
+            queued=queued,
+            online=told["online_seconds"],
+            offline=told["offline_seconds"],
+            rounds=told["rounds"],
+            online_bytes=told["sent_bytes"],
+            offline_bytes=told["material_bytes"],
+            rows=dict(self.plan.dims).get(BATCH, 1),
+        )
 
     def _send_results(
         self,
@@ -166,7 +178,8 @@ class Executions:
         outputs: Mapping[tuple[str, str], Array],
     ) -> None:
         for role, submission in submissions.items():
-            names = [r.name for r in self.plan.results_of(role, procedure)]
+            results = self.plan.results_of(role, procedure) if submission.receives else ()
+            names = [result.name for result in results]
             body = {"kind": "result", "id": ids[role], "names": names}
             self.node.reply(submission.route, role, body, *(outputs[name, role] for name in names))
 

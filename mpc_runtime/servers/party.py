@@ -1,14 +1,16 @@
 """A compute party: takes shares from the roles, agrees with the other party on what runs next, executes, sends results.
 
     role  -> p0, p1   submit (stage, id)        shares of its feeds of a procedure; `withdraw` takes it back
-    p1    -> p0       have (submission)         it has arrived here too
+    p1    -> p0       have (submission)         it has arrived here too, for this meeting
     p0    -> dealer   wanted (procedure)        a record that is not dealt ahead: new parameters need fresh masks
+    p0   <-> p1       persisted (n)             with stored material: which records may be used (`stored.py`)
     p0    -> p1       begin (procedure, index, id of each role's submission)
     p0   <-> p1       the openings of the execution
     both  -> roles    result, then stats
 
 p0 decides, so both parties take the same submissions in the same order, whichever way they arrived. A run begins when
-each role that feeds it or learns from it has a submission at both, whose client is still there. What is not to be used
+each role that feeds it or learns from it has a submission at both, whose client is still there: of the same meeting, a
+name that the roles have agreed on, or in the order of arrival where each role is one machine. What is not to be used
 is dropped by p0 as well:
 
     p1    -> p0       lost (submission)         it was withdrawn, its client is gone, or it never came here
@@ -21,27 +23,49 @@ One thread and one loop. Executions are `executions.py`'s, the book of submissio
 from __future__ import annotations
 
 import time
+from collections import deque
 from typing import Any
 
 from ..errors import PeerError
+from ..operation.events import Refused
+from ..operation.watch import NOBODY, Watch
 from ..procedure import Procedure
-from ..transport.messages import Message
+from ..transport.messages import MATERIAL, REASON, Message
+from .consent import Consent
 from .executions import Executions
-from .submissions import Key, Submission, Submissions
+from .members import Members
+from .submissions import Key, Meeting, Submission, Submissions, meeting_of
+from .supply import UsedUp
 
 __all__ = ["Party"]
 
+NOWHERE = 0  # the way back to whoever gave parameters in an earlier session
+
 
 class Party:
-    """The party of these executions, on the node of theirs. `serve` returns only by an exception."""
+    """The party of these executions, on the node of theirs, with what its clients may do. `serve` returns only by an
+    exception."""
 
-    def __init__(self, executions: Executions) -> None:
+    def __init__(self, executions: Executions, consent: Consent, watch: Watch = NOBODY) -> None:
         self.executions = executions
+        self.consent = consent
         self.plan, self.number = executions.plan, executions.number
         self.node, self.peer = executions.node, executions.peer
+        self._watch = watch
         self._submissions = Submissions(self.plan, self.number)
         self._order = sorted(self.plan.procedures, key=lambda p: not p.standing)
+        self._revoked: deque[tuple[frozenset[str], str]] = deque()  # keys that have lost a right, and what to say
         self._standing: dict[str, dict[str, str]] = {}  # procedure -> the ids that it was executed with
+
+    def revise(self, members: Members) -> None:
+        """Takes these members from now on; whoever has lost a right loses its connections, and what it has submitted.
+        Any thread may call it."""
+        before = self.consent.members
+        lost = frozenset(key for key, member in before.items() if member.loses(members.get(key)))
+        self.node.revise_clients({key: member.role for key, member in members.items()}, lost)
+        self.consent.members = members
+        self._revoked.append((lost, f"what its key may do at p{self.number} was changed or revoked"))
+        self.node.wake()
 
     @property
     def doing(self) -> str:
@@ -52,23 +76,42 @@ class Party:
         """Runs until a machine is gone (PeerError), the material does not fit (MaterialError) or the process is
         stopped.
         """
-        self.executions.exchange_secrets()
+        self.executions.begin()
+        self._restore()
         while True:
-            busy = self._take_submissions() | self._take_controls()
+            busy = self._take_revisions() | self._take_submissions() | self._take_controls()
+            busy |= self.executions.supply.receive()
             if self.number == 0 and self._begin_next():
                 continue
             if busy:
                 continue
-            waiting = [self.peer]
-            if self._stands and not self.executions.preprocessed:
-                if self.executions.preprocess():
-                    continue
-                waiting.append("dealer")
+            idle = self._stands and not self.executions.preprocessed
+            if idle and self.executions.preprocess():
+                continue
             seconds = self._chase() if self.number == 0 else None
             self.node.check("")
-            self.node.wait(waiting, listen=True, seconds=seconds)
+            self.node.wait((self.peer, *self.executions.supply.heard(idle)), listen=True, seconds=seconds)
+
+    def _restore(self) -> None:
+        """What roles gave to stay, in sessions before this one, is as if it had arrived now."""
+        for key, payload in self.executions.supply.remembered():
+            if self._submissions.problem(key, [len(payload)]):
+                continue
+            self._submissions.add(key, Submission(NOWHERE, memoryview(payload), time.perf_counter()))
+            if self.number == 1:
+                self._tell("have", key)
+        self._standing = {name: dict(ids) for name, ids in self.executions.supply.standing().items()}
 
     # -- what arrives between executions --------------------------------------------------------------------------
+
+    def _take_revisions(self) -> bool:
+        """Withdraws what keys have left here that may not do so any more."""
+        busy = bool(self._revoked)
+        while self._revoked:
+            keys, why = self._revoked.popleft()
+            for key in self._submissions.of_keys(keys):
+                self._lose(key, f"a submission of {key[1]} was withdrawn: {why}")
+        return busy
 
     def _take_submissions(self) -> bool:
         """Takes what clients have sent; True if there was any."""
@@ -87,17 +130,28 @@ class Party:
     def _hold(self, key: Key, message: Message) -> None:
         stage, role, number = key
         problem = self._submissions.problem(key, [len(p) for p in message.payload])
+        meeting = meeting_of(message.body)
+        problem = problem or self.consent.problem(stage, role, message.key, named=meeting is not None)
         if not problem and self._crowded(stage, role):
             many = self._submissions.ahead(stage, role)
             problem = f"{role} has {many} submissions waiting for other roles; wait for their results first"
-        if problem:
+        now = time.perf_counter()
+        if problem := problem or self.consent.count(stage, message.key, now):
+            self._watch.tell(Refused(role, problem))
             self.node.refuse(message.route, problem)
             return
-        self._submissions.add(key, Submission(message.route, message.payload[0], time.perf_counter()))
+        procedure = self.plan.procedure(stage)
+        if procedure.standing and (lacking := self.executions.supply.lacks(procedure)):
+            self.node.refuse(message.route, lacking, MATERIAL)  # what stands goes on
+            return
+        if procedure.standing:
+            self.executions.supply.remember(key, message.payload[0])
+        receives = self.consent.receives(message.key)
+        self._submissions.add(key, Submission(message.route, message.payload[0], now, meeting, message.key, receives))
         if self.number == 1:
-            self._tell("have", key)
-        self._replace(stage, role)
-        if self.plan.procedure(stage).standing:
+            self._tell("have", key, **_said(meeting))
+        self._met(key)
+        if procedure.standing:
             self.node.answer(message.route, {"kind": "held", "id": number})
 
     def _crowded(self, stage: str, role: str) -> bool:
@@ -120,22 +174,25 @@ class Party:
             if self.number == 1 and kind == "begin":
                 self._take_part(body)
                 continue
+            if self.executions.supply.hear(message):
+                continue
             key = body["stage"], body["role"], body["id"]
             if self.number == 0 and kind == "have":
-                self._submissions.elsewhere(key, time.perf_counter())
-                self._replace(key[0], key[1])
+                if not self._submissions.elsewhere(key, time.perf_counter(), meeting_of(body)):
+                    raise PeerError(f"{self.peer} has a submission of {key[1]} that it cannot have", self.peer)
+                self._met(key)
             elif self.number == 0 and kind == "lost":
                 self._lose(key, body["why"])
             elif self.number == 1 and kind == "seek":
                 if self._submissions.get(key) is None:
                     self._lose(key, f"p1 got no such submission of {key[1]} in {self.node.timeout:g} s, only p0 did")
             elif self.number == 1 and kind == "drop":
-                self._drop(key, body["why"])
+                self._drop(key, body["why"], body["error"])
             else:
                 raise PeerError(f"{self.peer} sent {kind!r} out of place", self.peer)
         return busy
 
-    def _tell(self, kind: str, key: Key, **more: str) -> None:
+    def _tell(self, kind: str, key: Key, **more: object) -> None:
         self.node.say(self.peer, {"kind": kind, "stage": key[0], "role": key[1], "id": key[2], **more})
 
     # -- submissions that will not be used ------------------------------------------------------------------------
@@ -143,23 +200,50 @@ class Party:
     def _lose(self, key: Key, why: str = "") -> None:
         """A submission will not be used. p1 says so to p0, which drops it at both, unless it is parameters in use."""
         if self.number == 1:
-            self._tell("lost", key, why=why)
+            self._tell("lost", key, why=why[:REASON])
         elif self._standing.get(key[0], {}).get(key[1]) != key[2]:
+            if why:
+                self._warn(key, why)
             self._drop(key, why)
 
-    def _drop(self, key: Key, why: str = "") -> None:
-        """Forgets a submission; p0 has p1 forget it too. why: what its client is told, if anything."""
-        if self.number == 0:
-            self._tell("drop", key, why=why)
-        submission = self._submissions.drop(key)
-        if submission is not None and why and self.node.guests.get(submission.route) == key[1]:
-            self.node.refuse(submission.route, why)
+    def _warn(self, lost: Key, why: str) -> None:
+        """p0 tells the other roles that wait for a submission that it will not be used."""
+        submission = self._submissions.get(lost)
+        if submission is None or self.plan.procedure(lost[0]).standing:
+            return
+        for role in self._submissions.roles[lost[0]]:
+            waiting = self._submissions.waiting(lost[0], role) if role != lost[1] else {}
+            for number, each in waiting.items():
+                if each.meeting == submission.meeting:
+                    self.node.reply(each.route, role, {"kind": "word", "id": number, "message": why})
 
-    def _replace(self, stage: str, role: str) -> None:
-        """p0 drops parameters that newer ones replace."""
+    def _drop(self, key: Key, why: str = "", error: str = "") -> None:
+        """Forgets a submission; p0 has p1 forget it too. why: what its client is told, if anything; error: as of
+        `Node.refuse`."""
         if self.number == 0:
-            for key in self._submissions.superseded(stage, role):
-                self._drop(key)
+            self._tell("drop", key, why=why[:REASON], error=error)
+        submission = self._submissions.drop(key)
+        if submission is not None:
+            self.consent.give_back(key[0], submission.key)
+        if any(p.standing and p.name == key[0] for p in self.plan.procedures):
+            self.executions.supply.forget(key)
+        if why:
+            self._watch.tell(Refused(key[1], why))
+        if submission is not None and why and self.node.guests.get(submission.route) == key[1]:
+            self.node.refuse(submission.route, why, error)
+
+    def _met(self, key: Key) -> None:
+        """p0 drops what a submission that has arrived replaces or cannot be paired with."""
+        if self.number != 0:
+            return
+        for old in self._submissions.superseded(key[0], key[1]):
+            self._drop(old)
+        if self._submissions.differs(key):
+            self._drop(key, f"{key[1]} has named one meeting to p0 and another to p1")
+        elif (twin := self._submissions.twin(key)) is not None and self._attended(twin):
+            self._drop(key, f"another submission of {key[1]} waits for the same meeting; a run has one of each role")
+        elif twin is not None:
+            self._drop(twin)
 
     def _chase(self) -> float | None:
         """p0 drops what only one party has had for `timeout` seconds in which both could listen; p1 is asked first.
@@ -188,12 +272,18 @@ class Party:
             procedure is None
             or tuple(ids) != self._submissions.roles[name]
             or index < self.executions.lowest(procedure)
-            or any(self._submissions.get((name, role, number)) is None for role, number in ids.items())
+            or len(meetings := self._meetings(name, ids)) > 1
+            or None in meetings
         ):
             raise PeerError(
                 f"{self.peer} began {name} {index}, which does not fit what {self.peer} was told", self.peer
             )
         self._execute(procedure, index, ids)
+
+    def _meetings(self, name: str, ids: dict[str, str]) -> set[tuple[Meeting] | None]:
+        """Those of these submissions; None for one that is not here."""
+        held = [self._submissions.get((name, role, number)) for role, number in ids.items()]
+        return {(submission.meeting,) if submission is not None else None for submission in held}
 
     @property
     def _stands(self) -> bool:
@@ -206,16 +296,13 @@ class Party:
             ids = self._submissions.next(procedure.name)
             if procedure.standing:
                 if ids is not None and ids != self._standing.get(procedure.name):
-                    self._begin(procedure, ids)
-                    return True
+                    return self._begin(procedure, ids)
             elif ids is not None and self._stands:
                 keys = [(procedure.name, role, number) for role, number in ids.items()]
                 gone = [key for key in keys if not self._attended(key)]
                 for key in gone:
                     self._drop(key)
-                if not gone:
-                    self._begin(procedure, ids)
-                return True
+                return True if gone else self._begin(procedure, ids)
         return False
 
     def _attended(self, key: Key) -> bool:
@@ -223,12 +310,34 @@ class Party:
         submission = self._submissions.get(key)
         return submission is not None and self.node.reaches(submission.route, key[1])
 
-    def _begin(self, procedure: Procedure, ids: dict[str, str]) -> None:
-        if not procedure.ahead:
-            self.node.say("dealer", {"kind": "wanted", "procedure": procedure.name})
-        index = self.executions.next_index(procedure)
+    def _begin(self, procedure: Procedure, ids: dict[str, str]) -> bool:
+        """Begins a procedure with these submissions; False when there is no record for it, or not yet."""
+        try:
+            index = self.executions.next_index(procedure)
+        except UsedUp as error:
+            return self._do_without(procedure, error)
+        if index is None:
+            return False
         self.node.say(self.peer, {"kind": "begin", "procedure": procedure.name, "index": index, "ids": ids})
         self._execute(procedure, index, ids)
+        return True
+
+    def _do_without(self, procedure: Procedure, error: UsedUp) -> bool:
+        """There is no record: parameters are opened anew under the masks of other records, or all who wait are told.
+        False when nobody was."""
+        if error.renewable:
+            self._standing.clear()
+            return True
+        waiting = [
+            (p.name, role, number)
+            for p in self.plan.procedures
+            if not p.standing
+            for role in self._submissions.roles[p.name]
+            for number in self._submissions.waiting(p.name, role)
+        ]
+        for key in waiting:
+            self._drop(key, str(error), MATERIAL)
+        return bool(waiting)
 
     def _execute(self, procedure: Procedure, index: int, ids: dict[str, str]) -> None:
         keys = {role: (procedure.name, role, number) for role, number in ids.items()}
@@ -239,3 +348,8 @@ class Party:
             return
         for key in keys.values():
             self._submissions.drop(key)
+
+
+def _said(meeting: Meeting) -> dict[str, object]:
+    """The field of a message that names it."""
+    return {"meeting": {"name": meeting[0], "run": meeting[1]}} if meeting is not None else {}

@@ -15,24 +15,33 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
 
 from ..analysis.verify import expect_room
-from ..errors import Error, InputError, PeerError
+from ..errors import Error, InputError, MaterialError, PeerError
 from ..limits import TIMEOUT_SECONDS, WAIT_SECONDS, WINDOW_BYTES, check_seconds
+from ..operation.events import Aborted, KeysRefused, Listening, Ready, Stopped
+from ..operation.watch import NOBODY, Door, State, Watch
 from ..plan import FORMAT, Plan
 from ..plan_file import read
+from ..store.store import Store
 from ..transport.address import ANY_PORT, clients_of
 from ..transport.identity import KeyPair
-from ..transport.messages import DEALER, PARTY, PARTY_TO_DEALER, Dialect
+from ..transport.messages import DEALER, MATERIAL, PARTY, PARTY_TO_DEALER, Dialect
 from ..transport.node import Hello, Node
 from ..transport.records import MaterialSink, MaterialSource, PeerChannel
+from .consent import Consent
 from .dealer import Dealer
 from .executions import Executions
 from .heap import keep_memory, machine_memory
+from .members import Member, Members
 from .party import Party
+from .refill import Refill
+from .stored import StoreSupply
 from .submissions import client_quota
+from .supply import DealerSupply, Supply
+from .uses import Uses
 
 __all__ = ["SERVERS", "MachineConfig", "run"]
 
@@ -44,8 +53,8 @@ EXIT_ERROR, EXIT_INTERRUPTED = 1, 130
 class MachineConfig:
     """What one server needs to know besides the plan.
 
-    address: where it takes connections of servers; clients: where a party takes those of clients. server_keys: public
-    keys of p0, p1 and the dealer. roles: public key -> role, of those who may connect to a party.
+    address: where it listens for servers; clients: where a party listens for clients. server_keys: public keys of p0,
+    p1 and the dealer. members: who may connect to a party.
     wait: seconds to wait for the other servers at the start.
     """
 
@@ -53,7 +62,7 @@ class MachineConfig:
     keys: KeyPair
     address: str
     server_keys: Mapping[str, str]
-    roles: Mapping[str, str]
+    members: Members
     timeout: float = TIMEOUT_SECONDS
     window: int = WINDOW_BYTES
     wait: float = WAIT_SECONDS
@@ -61,59 +70,116 @@ class MachineConfig:
     origin: str = ""
     """Where the address was written, for messages; clients_origin: where the one for clients was."""
     clients_origin: str = ""
+    data: str = ""
+    """The folder in which a party keeps what outlives it."""
+    material: str = ""
+    """The folder with a party's stored material; then no dealer is needed."""
+    low_water: int = 0
+    """With stored material: below so many runs, a dealer that is online deals as many more. 0: there is none."""
+    origins: Mapping[str, str] = field(default_factory=dict)
+    """Where the addresses of the other servers were."""
 
 
 def run(
     plan: Plan,
     config: MachineConfig,
     addresses: Callable[[str, str], Mapping[str, str]],
-    ready: Callable[[], None] = lambda: None,
+    watch: Watch = NOBODY,
+    revisions: Callable[[Callable[[Members], None]], AbstractContextManager[None]] = lambda _: nullcontext(),
 ) -> None:
     """Serves until an error, which is raised here after all who are connected were told.
 
     addresses: from the addresses that this server listens at, for servers and (a party) for clients, the addresses of
-    all servers for servers. ready: called when all have met.
+    all servers for servers. watch: is told what happens. revisions: while it lasts, calls what it is given with the
+    members that are to take the place of those in `config`.
     """
     expect_room(plan, machine_memory())
     keep_memory()
-    _allow_connections()
     check_seconds(timeout=config.timeout, wait=config.wait)
-    others = [name for name in SERVERS if name != config.name]
+    alone = config.material and not config.low_water
+    others = [name for name in SERVERS if name != config.name and not (alone and name == "dealer")]
+    uses = Uses(config.data or None)
+    store = Store(config.material, plan, int(config.name[1])) if config.material else None
     node = Node(Hello(config.name, plan.hash, FORMAT), config.keys, config.timeout)
     server: Party | Dealer | None = None
+    watch = watch.at(plan.name, plan.hash)
+    met = threading.Event()
     try:
         machines = {config.server_keys[name]: name for name in others}
         with _naming(config.origin):
             node.listen(machines, config.address)
         if config.name != "dealer":
             with _naming(config.clients_origin):
-                node.open_to_clients(config.roles, client_quota(plan, int(config.name[1])), config.clients)
+                roles = {key: member.role for key, member in config.members.items()}
+                quota = client_quota(plan, int(config.name[1]))
+                node.open_to_clients(roles, quota, config.clients, lambda text: watch.tell(KeysRefused(text)))
         _stop_between_messages(node)
+        watch.answers(lambda: _state(node, met.is_set(), watch.place.plan, store))
+        watch.tell(Listening(node.address, node.clients_address))
         where = addresses(node.address, node.clients_address)
         for name in others:
-            node.connect(name, where[name], config.server_keys[name], _dialect(config.name, name))
+            dialect = _dialect(config.name, name)
+            node.connect(name, where[name], config.server_keys[name], dialect, config.origins.get(name, ""))
         node.meet(others, config.wait)
-        ready()
+        met.set()
+        watch = watch.at(plan.name, plan.hash, node.links[others[0]].label)
+        watch.tell(Ready())
         if config.name == "dealer":
-            server = Dealer(plan, node, lambda party, wait: MaterialSink(node, party, config.window, wait))
+            server = Dealer(plan, node, lambda party, wait: MaterialSink(node, party, config.window, wait), watch=watch)
         else:
             channel = PeerChannel(node, "p1" if config.name == "p0" else "p0")
-            records = MaterialSource(node, config.window)
-            server = Party(Executions(plan, int(config.name[1]), node, channel, records))
-        server.serve()
+            number = int(config.name[1])
+            executions = Executions(plan, number, node, channel, _supply(plan, config, node, store), watch=watch)
+            server = Party(executions, Consent(plan, number, config.members, uses), watch)
+        with revisions(server.revise if isinstance(server, Party) else lambda _: None):
+            server.serve()
     except PeerError as error:
         doing = server.doing if server else "the start"
+        watch.tell(Aborted(error.peer, error.op or doing, str(error)))
         node.farewell(error.peer, error.op or doing or "between executions", str(error))
         raise
+    except MaterialError as error:
+        doing = server.doing if server else "the start"
+        watch.tell(Aborted("", doing, str(error)))
+        node.farewell("", doing, f"{config.name}: {error}", MATERIAL)
+        raise
     except KeyboardInterrupt:
+        watch.tell(Stopped())
         node.farewell("", "", f"{config.name} was stopped")
         raise
     except Exception as error:
         doing = server.doing if server else "the start"
+        watch.tell(Aborted("", doing, f"{type(error).__name__}: {error}"))
         node.farewell("", doing, f"{config.name} failed at {doing}: {type(error).__name__}: {error}")
         raise
     finally:
         node.close()
+        uses.close()
+        if store is not None:
+            store.close()
+
+
+def _supply(plan: Plan, config: MachineConfig, node: Node, store: Store | None) -> Supply:
+    number = int(config.name[1])
+    if store is not None and config.low_water:
+        node.optional.add("dealer")
+        return StoreSupply(
+            plan, number, node, store, Refill(plan, number, node, store, config.low_water, config.window)
+        )
+    if store is not None:
+        return StoreSupply(plan, number, node, store)
+    return DealerSupply(plan, node, MaterialSource(node, config.window))
+
+
+def _state(node: Node, ready: bool, plan: str, store: Store | None) -> State:
+    """What those who operate the server may ask, on any thread."""
+    doors = {
+        name: Door(found.connections, found.strangers, sum(found.bytes.values()), found.refused)
+        for name, found in node.doors().items()
+    }
+    peers = {name: link.up for name, link in list(node.links.items())}
+    left = {plan: max(0, store.end - store.next)} if store is not None else {}
+    return State(ready, peers, doors, left, frozenset(node.optional))
 
 
 def _dialect(listener: str, speaker: str) -> Dialect:
@@ -140,16 +206,6 @@ def _stop_between_messages(node: Node) -> None:
             signal.signal(number, lambda *_: node.interrupt())
 
 
-def _allow_connections() -> None:
-    """As many open files as the system lets us have, so that silent strangers cannot use them up so soon."""
-    if sys.platform != "win32":
-        import resource
-
-        with suppress(OSError, ValueError):
-            most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
 def main() -> None:
     """The launched process: configuration, plan and addresses on standard input, the addresses bound on standard
     output.
@@ -163,10 +219,11 @@ def main() -> None:
         address=ANY_PORT,
         clients=ANY_PORT,
         server_keys=given["server_keys"],
-        roles=given["roles"],
+        members={key: Member(role) for key, role in given["roles"].items()},
         timeout=given["timeout"],
         window=given["window"],
         wait=given["timeout"],
+        material=given["material"],
     )
 
     def addresses(own: str, clients: str) -> Mapping[str, str]:

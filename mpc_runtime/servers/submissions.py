@@ -8,15 +8,16 @@ the clients and to the other party, and says what time it is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..encoding.sharing import payload_sizes, result_size
 from ..plan import Plan
 from ..transport.guests import Quota
 from ..transport.line import Limits
 
-__all__ = ["Key", "Submission", "Submissions", "client_quota"]
+__all__ = ["Key", "Meeting", "Submission", "Submissions", "client_quota", "meeting_of"]
 
 AHEAD_AT_LEAST, AHEAD_AT_MOST = 4, 64  # submissions that one role may have waiting for others
 AHEAD_BYTES = 256 << 20  # and how much memory they may take, if that allows AHEAD_AT_LEAST
@@ -28,6 +29,10 @@ BODY_BYTES = 4096  # JSON of a message of a client; hello, submit and withdraw t
 Key = tuple[str, str, str]
 """Stage (the name of a procedure), role and id of a submission."""
 
+Meeting = tuple[str, int] | None
+"""What the roles of a run have agreed on to pair their submissions by, and which of its runs it is; None where they are
+paired in the order of their arrival."""
+
 
 @dataclass
 class Submission:
@@ -37,6 +42,17 @@ class Submission:
     payload: memoryview
     arrived: float
     """When it came; at p0, which waits for that, when p1's half was known to have come too."""
+    meeting: Meeting = None
+    key: str = ""
+    """The public key of its client."""
+    receives: bool = True
+    """Whether it is sent the results."""
+
+
+def meeting_of(body: Mapping[str, Any]) -> Meeting:
+    """What a message says of its submission's meeting."""
+    given = body.get("meeting")
+    return (given["name"], given["run"]) if given is not None else None
 
 
 def client_quota(plan: Plan, number: int) -> Quota:
@@ -72,6 +88,7 @@ class Submissions:
         self._sizes = _sizes(plan, number)
         self._held: dict[tuple[str, str], dict[str, Submission]] = {place: {} for place in self._sizes}
         self._lone: dict[Key, float] = {}  # known to be at one party only -> since when
+        self._there: dict[Key, Meeting] = {}  # of those that are known to be at the other party
 
     def problem(self, key: Key, sizes: Sequence[int]) -> str:
         """Why a submission with payload frames of these sizes cannot be taken; empty when it can."""
@@ -97,18 +114,34 @@ class Submissions:
         stage, role, number = key
         return self._held.get((stage, role), {}).get(number)
 
+    def of_keys(self, keys: Collection[str]) -> list[Key]:
+        """The submissions here that came under these public keys."""
+        return [
+            (stage, role, number)
+            for (stage, role), held in self._held.items()
+            for number, submission in held.items()
+            if submission.key in keys
+        ]
+
     def add(self, key: Key, submission: Submission) -> None:
         """A submission has arrived here."""
         stage, role, number = key
         self._held[stage, role][number] = submission
         self._met(key, submission.arrived)
 
-    def elsewhere(self, key: Key, now: float) -> None:
-        """A submission has arrived at the other party."""
+    def elsewhere(self, key: Key, now: float, meeting: Meeting = None) -> bool:
+        """A submission has arrived at the other party, for this meeting. False if that cannot be: the plan has no such
+        stage or role, or the role has more of them there than it may."""
+        if key[:2] not in self._held:
+            return False
         here = self.get(key)
         if here is not None:
             here.arrived = now
+        elif sum(lone[:2] == key[:2] and self.get(lone) is None for lone in self._lone) >= AHEAD_AT_MOST:
+            return False
+        self._there[key] = meeting
         self._met(key, now)
+        return True
 
     def _met(self, key: Key, now: float) -> None:
         if self._lone.pop(key, None) is None:
@@ -118,20 +151,45 @@ class Submissions:
         """Forgets a submission, here and what is known of the other party; what was here."""
         stage, role, number = key
         self._lone.pop(key, None)
+        self._there.pop(key, None)
         return self._held.get((stage, role), {}).pop(number, None)
 
     # -- p0 decides -----------------------------------------------------------------------------------------------
 
     def next(self, stage: str) -> dict[str, str] | None:
-        """For each role the id of its first submission (its last, where they stand) that both parties have; None while
-        a role has none."""
-        ids = {}
-        for role in self.roles[stage]:
-            whole = self._whole(stage, role)
-            if not whole:
-                return None
-            ids[role] = whole[-1 if stage in self._standing else 0]
-        return ids
+        """For each role the id of the submission that is next, of those that both parties have; None while a role has
+        none. Where they stand it is the last; else the first of a meeting for which every role has one."""
+        roles = self.roles[stage]
+        if stage in self._standing:
+            whole = {role: self._whole(stage, role) for role in roles}
+            return {role: ids[-1] for role, ids in whole.items()} if all(whole.values()) else None
+        if not roles:
+            return {}
+        firsts = {role: self._firsts(stage, role) for role in roles}
+        complete = [meeting for meeting in firsts[roles[0]] if all(meeting in ids for ids in firsts.values())]
+        return {role: ids[complete[0]] for role, ids in firsts.items()} if complete else None
+
+    def _firsts(self, stage: str, role: str) -> dict[Meeting, str]:
+        """The role's first submission for each meeting."""
+        firsts: dict[Meeting, str] = {}
+        for number in self._whole(stage, role):
+            firsts.setdefault(self._held[stage, role][number].meeting, number)
+        return firsts
+
+    def differs(self, key: Key) -> bool:
+        """Whether both parties have the submission, for different meetings."""
+        here = self.get(key)
+        return here is not None and key in self._there and self._there[key] != here.meeting
+
+    def twin(self, key: Key) -> Key | None:
+        """Another submission of the role that both parties have for the same meeting, if there is one."""
+        stage, role, number = key
+        here = self.get(key)
+        if here is None or here.meeting is None or key in self._lone or stage in self._standing:
+            return None
+        held = self._held[stage, role]
+        same = (n for n in self._whole(stage, role) if n != number and held[n].meeting == here.meeting)
+        return next(((stage, role, n) for n in same), None)
 
     def superseded(self, stage: str, role: str) -> list[Key]:
         """Submissions of the role that stand until newer ones, which both parties have, replace them."""

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..deployment.cluster import key_path, load_cluster, load_key
+from ..deployment.cluster import load_cluster
+from ..deployment.keys import key_path, load_key
 from ..deployment.local import Processes, SeenBy
 from ..errors import InputError
 from ..execution.stats import Stats, run_stats
@@ -23,6 +24,7 @@ from ..limits import check_seconds
 from ..plan import Plan
 from ..roles.client import Answer, Prepare, RoleClient
 from ..roles.inputs import ByRole, Given
+from ..store.report import check_stores
 
 __all__ = ["Computed", "Deployment", "launched", "linked"]
 
@@ -64,10 +66,10 @@ class Deployment:
             self._clients[role].wait_held(number)
         self.edition = edition
 
-    def submit(self, encoded: ByRole) -> Numbers:
-        """Shares the inputs of a run."""
+    def submit(self, encoded: ByRole, meeting: str | None = None, run: int = 0) -> Numbers:
+        """Shares the inputs of a run, which may be one of those of a meeting."""
         self._forget_abandoned()
-        return {role: self._clients[role].submit("run", feeds) for role, feeds in encoded.items()}
+        return {role: self._clients[role].submit("run", feeds, meeting, run) for role, feeds in encoded.items()}
 
     def wait(self, numbers: Numbers) -> Computed:
         """Waits for a run. Raises InputError when it broke what the model promises."""
@@ -106,15 +108,25 @@ class Deployment:
 
 
 def launched(
-    plan: Plan, prepare: Prepare, timeout: float, window: int, seen_by: SeenBy, alive: Callable[[], None]
+    plan: Plan,
+    prepare: Prepare,
+    timeout: float,
+    window: int,
+    seen_by: SeenBy,
+    alive: Callable[[], None],
+    material: Path | None = None,
 ) -> Deployment:
     """Starts a dealer and both parties as processes on this machine, and connects all roles of the plan.
 
-    alive: called while waiting, then and later; may raise why that is in vain. The rest is as of `launch_plan`.
+    material: the folder with both parties' stores, with which no dealer is started; MaterialError when they do not fit
+    the plan. alive: called while waiting, then and later; may raise why that is in vain. The rest is as of
+    `launch_plan`.
     """
     check_seconds(timeout=timeout)
+    if material is not None:
+        check_stores(material, plan)
     with ExitStack() as on_failure:
-        processes = Processes(plan, plan.roles, timeout, window, seen_by)
+        processes = Processes(plan, plan.roles, timeout, window, seen_by, material)
         on_failure.callback(processes.close)
 
         def well() -> None:
@@ -148,5 +160,6 @@ def linked(
     machines = load_cluster(cluster)
     keys = load_key(key if key is not None else key_path(machines.path, role))
     machines.check_key(role, keys)
-    client = RoleClient(plan, role, keys, machines.addresses, machines.server_keys, timeout, alive, wait)
+    where = machines.addresses, machines.server_keys
+    client = RoleClient(plan, role, keys, *where, timeout, alive, wait, machines.origins)
     return Deployment(plan, {role: client}, prepare)

@@ -20,14 +20,14 @@ QUIET_SECONDS = 1.0  # a call that takes no longer shows nothing
 
 
 @contextmanager
-def shown(report: Report | None) -> Iterator[Report]:
-    """`report`, or a bar on standard error if there is none and that is a terminal."""
+def shown(report: Report | None, what: str = "rows") -> Iterator[Report]:
+    """`report`, or a bar on standard error if there is none and that is a terminal. what: is counted."""
     if report is not None:
         yield report
     elif not sys.stderr.isatty():
         yield lambda done, rows: None
     else:
-        bar = _Bar()
+        bar = _Bar(what)
         try:
             yield bar
         finally:
@@ -37,7 +37,8 @@ def shown(report: Report | None) -> Iterator[Report]:
 class _Bar:
     """A bar that appears when it is worth it, and goes when the work is done."""
 
-    def __init__(self) -> None:
+    def __init__(self, what: str) -> None:
+        self._what = what
         self._began = time.monotonic()
         self._progress: Progress | None = None
 
@@ -48,14 +49,13 @@ class _Bar:
             self._progress = self._started()
         self._progress.update(self._progress.task_ids[0], completed=done, total=rows)
 
-    @staticmethod
-    def _started() -> Progress:
+    def _started(self) -> Progress:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        columns = TextColumn("rows"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        columns = TextColumn(self._what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
         progress = Progress(*columns, console=Console(stderr=True), transient=True)
-        progress.add_task("rows", total=None)
+        progress.add_task(self._what, total=None)
         progress.start()
         return progress
 

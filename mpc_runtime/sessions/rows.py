@@ -24,15 +24,20 @@ BATCHES_AHEAD = 2  # one is computed while the next is encoded, shared and sent
 
 
 class Rows:
-    """The rows of one call. edition: of the parameters, with which all rows are computed."""
+    """The rows of one call. edition: of the parameters, with which all rows are computed. meeting: whose runs they
+    are, in their order."""
 
-    def __init__(self, deployment: Deployment, inputs: Mapping[str, Any], edition: int) -> None:
+    def __init__(
+        self, deployment: Deployment, inputs: Mapping[str, Any], edition: int, meeting: str | None = None
+    ) -> None:
         self.stats = Stats()
         """Of the runs that are done."""
         self.done = 0
         """How many rows are done."""
         self.deployment = deployment
         self._edition = edition
+        self._meeting = meeting
+        self._submitted = 0
         self._tensors = deployment.given.tensors("run")
         plan = deployment.plan
         self.batches = Batches(plan, self._tensors, plan.outputs, inputs, deployment.given.stacked)
@@ -62,7 +67,8 @@ class Rows:
             except InputError as error:
                 self._refused = str(error)
                 break
-            self._waiting.append(self.deployment.submit(encoded))
+            self._waiting.append(self.deployment.submit(encoded, self._meeting, self._submitted))
+            self._submitted += 1
         if not self._waiting:
             if self._refused:
                 raise InputError(self._refused)

@@ -11,18 +11,18 @@ from __future__ import annotations
 import math
 import select
 import socket
-import ssl
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from ..errors import PeerError
-from .address import host_and_port
+from ..errors import MaterialError, PeerError
+from .address import Endpoint, Lookup, numeric
 from .channel import Buffer
+from .identity import KeyPair, calling_context, peer_key
 from .line import Limits, Line, LineClosed, tune
-from .messages import Dialect, Message, encode, read
+from .messages import MATERIAL, Dialect, Message, encode, read
 
 __all__ = ["DEATH_SECONDS", "GLANCE_SECONDS", "Call", "drive", "relayed"]
 
@@ -35,30 +35,44 @@ GLANCE_SECONDS = 0.2  # how often a machine that waits for another looks whether
 LINGER_SECONDS = 0.5  # for a farewell on the way out
 _PING = encode({"kind": "ping"})
 _REFUSALS = {"TLSV1_ALERT_UNKNOWN_CA", "TLSV13_ALERT_CERTIFICATE_REQUIRED", "SSLV3_ALERT_BAD_CERTIFICATE"}
-_IMPOSTOR = "CERTIFICATE_VERIFY_FAILED"
+UNKNOWN_KEY = "CERTIFICATE_VERIFY_FAILED"
+"""OpenSSL's reason where the other end has a key that is not among those we know."""
 
 
 class Call:
-    """To the server `name` at `address`, whose key is the one of the context. hello: what we say first."""
+    """To the server `name` at `address`, which holds the public key `host`.
+
+    keys: ours. hello: what we say first. origin: where the address was written, for messages.
+    """
 
     def __init__(
         self,
         name: str,
         address: str,
-        context: ssl.SSLContext,
+        keys: KeyPair,
+        host: str,
         hello: Mapping[str, Any],
         dialect: Dialect,
         limits: Limits,
+        origin: str = "",
     ) -> None:
         self.name = name
         self.address = address
+        self.origin = origin
+        self.reached = ""
+        """The numeric address of the connection."""
+        self.trouble = ""
+        """Why the last attempt to make it has failed."""
         self.welcomed = False
-        self.failure: PeerError | None = None
-        self._context = context
+        self.failure: PeerError | MaterialError | None = None
+        self._host = host
+        self._context = calling_context(keys, host)
         self._hello = encode(hello)
         self._dialect = dialect
         self._limits = limits
         self._line: Line | None = None
+        self._lookup: Lookup | None = None
+        self._untried: list[Endpoint] = []  # of what the name stands for
         self._connecting: socket.socket | None = None
         self._inbox: deque[Message] = deque()
         self._tries = 0
@@ -69,8 +83,7 @@ class Call:
 
     def say(self, body: Mapping[str, Any], *payload: Buffer) -> None:
         """Sends what fits now; the rest leaves when the call is driven. PeerError when the call has ended."""
-        if self.failure is not None:
-            raise PeerError(str(self.failure), self.failure.peer, self.failure.op)
+        self.check("")
         if self._line is None:
             raise PeerError(f"{self.name} is gone: nothing can be sent to {self.address}", self.name)
         try:
@@ -85,9 +98,17 @@ class Call:
 
     def check(self, at: object) -> None:
         """Raises PeerError if something has happened to the server at the other end."""
+        if isinstance(self.failure, MaterialError):
+            raise MaterialError(str(self.failure))
         if self.failure is not None:
             where = f" (at {at})" if str(at) and not self.failure.op else ""
             raise PeerError(f"{self.failure}{where}", self.failure.peer, self.failure.op or str(at))
+
+    @property
+    def place(self) -> str:
+        """Where it goes to, where that was written, and what has come of it, for messages."""
+        about = "; ".join(filter(None, (self.origin, self.trouble)))
+        return f"{self.name} at {self.address}" + (f" ({about})" if about else "")
 
     @property
     def state(self) -> tuple[bool, bool, int]:
@@ -150,34 +171,56 @@ class Call:
         if self._connecting is None:
             if now < self._due:
                 return
+            endpoint = self._endpoint()
+            if endpoint is None:
+                return
             self._due = now + CONNECT_SECONDS  # when to give this one up
-            family, host, port = host_and_port(self.address)
-            self._connecting = socket.socket(family, socket.SOCK_STREAM)
+            self._connecting = socket.socket(endpoint[0], socket.SOCK_STREAM)
             tune(self._connecting)
-            self._connecting.connect_ex((host, port))
+            self._connecting.connect_ex(endpoint[1])
         if not select.select([], [self._connecting], [], 0)[1]:
             if now >= self._due:
                 raise LineClosed("no answer")
             return
         if self._connecting.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             raise LineClosed("nobody listens")
+        self.reached = numeric(self._connecting)
         connection = self._context.wrap_socket(self._connecting, do_handshake_on_connect=False)
         self._connecting, self._line = None, Line(connection, self._limits)
+
+    def _endpoint(self) -> Endpoint | None:
+        """The next of the addresses that the name stands for; None while they are looked up. LineClosed when there is
+        none."""
+        if not self._untried:
+            self._lookup = self._lookup or Lookup(self.address)
+            if not self._lookup.done:
+                return None
+            lookup, self._lookup = self._lookup, None
+            if not lookup.found:
+                raise LineClosed(lookup.problem or "its name stands for no address")
+            self._untried = list(lookup.found)
+        return self._untried.pop(0)
 
     def _greet(self, line: Line, now: float) -> None:
         """Goes on with the handshake; says hello after it."""
         if line.shake_hands():
+            if peer_key(line.connection) != self._host:
+                raise self._impostor()
             self._heard = self._pinged = now
             line.send(self._hello)
         elif now >= self._due:
             raise LineClosed("no answer")
+
+    def _impostor(self) -> PeerError:
+        text = f"whoever answers at {self._where} does not have the key of {self.name} that we know"
+        return PeerError(text, self.name)
 
     def _hear(self, line: Line) -> None:
         while self.failure is None and (parts := line.receive()) is not None:
             self._heard = time.monotonic()
             message = read(self.name, 0, parts, self._dialect, self._limits.body)
             if message.kind == "refused":
-                self.failure = PeerError(message.body["message"], self.name)
+                self.failure = refusal(self.name, message.body)
             elif message.kind == "failed":
                 self.failure = relayed(self.name, message.body)
             elif message.kind != "pong":
@@ -192,6 +235,10 @@ class Call:
             self._pinged = now
             line.send(_PING)
 
+    @property
+    def _where(self) -> str:
+        return f"{self.address} ({self.origin})" if self.origin else self.address
+
     def _disconnect(self) -> None:
         if self._line is not None:
             self._line.close()
@@ -202,21 +249,32 @@ class Call:
     def _lost(self, error: Exception) -> None:
         """The connection has ended: for good, or to be made again."""
         reason = getattr(error, "reason", "")
+        self.trouble = str(error) if isinstance(error, LineClosed) else getattr(error, "strerror", None) or str(error)
         if reason in _REFUSALS:
-            self.failure = PeerError(f"{self.name} at {self.address} does not accept our key", self.name)
-        elif reason == _IMPOSTOR:
-            text = f"whoever answers at {self.address} does not have the key of {self.name} that we know"
-            self.failure = PeerError(text, self.name)
+            self.failure = PeerError(f"{self.name} at {self._where} does not accept our key", self.name)
+        elif reason == UNKNOWN_KEY:
+            self.failure = self._impostor()
         elif self.welcomed:
             text = f"{self.name} is gone: its connection to {self.address} was lost"
             self.failure = self.failure or PeerError(text, self.name)
         self._disconnect()
+        if self._untried:
+            self._due = 0.0  # the name stands for another address too
+            return
         self._due = time.monotonic() + min(AGAIN_SECONDS * 2**self._tries, AGAIN_AT_MOST)
         self._tries = min(self._tries + 1, 10)
 
 
-def relayed(reporter: str, body: Mapping[str, Any]) -> PeerError:
+def refusal(server: str, body: Mapping[str, Any]) -> PeerError | MaterialError:
+    """Why a server takes nothing more from us."""
+    text = body["message"]
+    return MaterialError(f"{server}: {text}") if body.get("error") == MATERIAL else PeerError(text, server)
+
+
+def relayed(reporter: str, body: Mapping[str, Any]) -> PeerError | MaterialError:
     """The error with which another machine ended; it keeps naming the machine at fault."""
+    if body.get("error") == MATERIAL:
+        return MaterialError(body["message"])
     peer, op, text = body["peer"] or reporter, body["op"], body["message"]
     return PeerError(text if peer == reporter else f"{text} [reported by {reporter}]", peer, op)
 

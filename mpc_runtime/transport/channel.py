@@ -13,7 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
     from .messages import Message
 
-__all__ = ["Buffer", "Channel", "PartyChannel", "RecordSink", "Records", "Sink", "Source", "as_bytes"]
+__all__ = ["Buffer", "Channel", "DealtRecords", "PartyChannel", "RecordSink", "Records", "Sink", "Source", "as_bytes"]
 
 Buffer: TypeAlias = "bytes | bytearray | memoryview | np.ndarray"
 
@@ -65,18 +65,22 @@ class Records(Source, Protocol):
     """A party's end of the dealer's records: a `Source` between `open` and `finish`, wherever they come from. They are
     taken in the order of their indices; those that are passed over are burnt."""
 
-    def announced(self, procedure: str) -> int | None:
-        """The index of the next record, if it is there and one of `procedure`; does not wait."""
-
-    def next_of(self, procedure: str) -> int:
-        """Passes over records up to the next one of `procedure`; its index."""
-
     def open(self, procedure: str, index: int, at: object) -> None:
         """Passes over records below `index` and begins to read that one; MaterialError if it is of another
         procedure."""
 
     def finish(self, at: object) -> dict[str, Any]:
         """What the dealer says of the record at its end: `seconds`, `bytes`. MaterialError if there is more of it."""
+
+
+class DealtRecords(Records, Protocol):
+    """The same, from a dealer that deals while the parties compute."""
+
+    def announced(self, procedure: str) -> int | None:
+        """The index of the next record, if it is there and one of `procedure`; does not wait."""
+
+    def next_of(self, procedure: str) -> int:
+        """Passes over records up to the next one of `procedure`; its index."""
 
 
 class RecordSink(Sink, Protocol):

@@ -21,18 +21,19 @@ import ssl
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from typing import Any
 
 from ..errors import PeerError
 from .address import listening
-from .call import LINGER_SECONDS, PING_SECONDS, Call
+from .call import LINGER_SECONDS, PING_SECONDS, UNKNOWN_KEY, Call
 from .channel import Buffer
 from .guests import Guest, Occupancy, Quota, Room, Wake
 from .identity import KeyPair, hosting_context, peer_key
 from .line import Line, LineClosed, TooMuch, tune
 from .messages import TICKET_BYTES, Dialect, Message, encode, read
+from .refusals import Refusals
 
 __all__ = ["STREAM_MARK", "Front"]
 
@@ -44,7 +45,6 @@ PENDING = 32  # connections that have not proved a key
 ACCEPTS_PER_SECOND, ACCEPTS_AT_ONCE = 30.0, 40.0  # a handshake takes about a millisecond
 DRAIN_BYTES, DRAIN_SECONDS = 1 << 22, 2.0  # of one that was refused, so that it can read why
 _TLS = 22
-_PONG = encode({"kind": "pong"})
 
 
 class Front:
@@ -60,13 +60,19 @@ class Front:
         dialect: Dialect,
         quota: Quota,
         bell: Wake,
+        told: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """names: public key -> machine or role. bell: rung when there is something for the server."""
+        """names: public key -> machine or role. bell: rung when there is something for the server. told: of keys
+        that were refused, by the front's thread."""
         self._names = dict(names)
         self._dialect = dialect
         self._quota = quota
         self._bell = bell
-        self._context = hosting_context(keys, names)
+        self._keys = keys
+        self._shown = ""  # the key of the certificate that was shown last
+        self._context = self._hosting(names)
+        self._revised: tuple[dict[str, str], frozenset[str], ssl.SSLContext] | None = None
+        self.refusals = Refusals(told)
         self._listener = listening(server, address)
         self.address = f"{address.rpartition(':')[0]}:{self._listener.getsockname()[1]}"
         self._wake = Wake()
@@ -79,7 +85,9 @@ class Front:
         self._stalled = False  # whether a guest's message waits for room
         self._tokens, self._counted = ACCEPTS_AT_ONCE, time.monotonic()
         self._last_route = 0
+        self._refused: Counter[str] = Counter()
         self._closing = False
+        self._fault: Exception | None = None
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._wake, selectors.EVENT_READ)
         self._selector.register(self._listener, selectors.EVENT_READ)
@@ -91,6 +99,8 @@ class Front:
 
     def receive(self) -> Message | None:
         """The next message that has arrived; from then on there is room for others."""
+        if self._fault is not None:
+            raise RuntimeError("a front has ended") from self._fault
         if not self._arrived:
             return None
         guest, message, nbytes = self._arrived.popleft()
@@ -112,9 +122,9 @@ class Front:
             self._wake.set()
         return True
 
-    def refuse(self, route: int, message: str) -> None:
-        """Says no, and takes nothing more from this connection."""
-        self.answer(route, {"kind": "refused", "message": message})
+    def refuse(self, route: int, message: str, error: str = "") -> None:
+        """Says no, and takes nothing more from this connection. error: MATERIAL, if it is that."""
+        self.answer(route, {"kind": "refused", "message": message, "error": error})
         if (guest := self._guests.get(route)) is not None:
             guest.until = time.monotonic() + DRAIN_SECONDS
             guest.leaving = True
@@ -139,11 +149,18 @@ class Front:
         """The next stream that was admitted, and whose it is."""
         return self._streams.popleft() if self._streams else None
 
+    def revise(self, names: Mapping[str, str], ended: Collection[str]) -> None:
+        """From now on takes the holders of these keys. Connections of other keys end, and those of the keys in `ended`.
+        Any thread may call it."""
+        self._revised = dict(names), frozenset(ended), self._hosting(names)
+        self._wake.set()
+
     @property
     def occupancy(self) -> Occupancy:
         guests = list(self._guests.values())
         strangers, held = sum(not guest.name for guest in guests), self._room.held()
-        return Occupancy(self._last_route, len(guests), strangers, len(self._arrived), held, len(self._tickets))
+        waiting, tickets, refused = len(self._arrived), len(self._tickets), dict(self._refused)
+        return Occupancy(self._last_route, len(guests), strangers, waiting, held, tickets, refused)
 
     def drive(self, call: Call) -> None:
         """Drives a call of the server's from now on."""
@@ -164,8 +181,16 @@ class Front:
     # -- the thread -----------------------------------------------------------------------------------------------
 
     def _serve(self) -> None:
+        try:
+            self._attend_all()
+        except Exception as error:  # a fault of ours: a front that is deaf must not look like a quiet one
+            self._fault = error
+            self._bell.set()
+        self._end()
+
+    def _attend_all(self) -> None:
         while not self._closing:
-            idle = self._accepting and not self._calls and not self._clocks
+            idle = self._accepting and not self._calls and not self._clocks and not self.refusals.pending
             for key, _ in self._selector.select(None if idle else TICK_SECONDS):
                 if key.fileobj is self._wake:
                     self._wake.clear()
@@ -173,14 +198,29 @@ class Front:
                     self._accept()
                 elif isinstance(key.data, Guest):
                     self._attend(key.data)
+            if self._revised is not None:
+                self._begin_anew(*self._revised)
             for call in list(self._calls):
                 self._step(call)
+            self.refusals.tell(time.monotonic())
             guests = list(self._guests.values())
             for guest in guests:
                 self._review(guest)
             self._stalled = any(guest.line is not None and guest.line.stalled for guest in guests)
             self._resume_accepting()
-        self._end()
+
+    def _begin_anew(self, names: dict[str, str], ended: frozenset[str], context: ssl.SSLContext) -> None:
+        self._revised = None
+        self._names, self._context = names, context
+        for guest in list(self._guests.values()):
+            if guest.name and (guest.key in ended or names.get(guest.key) != guest.name):
+                self.refuse(guest.route, f"{guest.name}: what this key may do was changed or revoked")
+
+    def _hosting(self, names: Mapping[str, str]) -> ssl.SSLContext:
+        def show(key: str) -> None:
+            self._shown = key
+
+        return hosting_context(self._keys, names, show)
 
     @property
     def _clocks(self) -> bool:
@@ -216,7 +256,7 @@ class Front:
         strangers = [guest for guest in self._guests.values() if not guest.name]
         if len(strangers) >= PENDING:
             most = Counter(guest.address for guest in strangers).most_common(1)[0][0]
-            self._drop(next(guest for guest in strangers if guest.address == most))
+            self._turn_away(next(guest for guest in strangers if guest.address == most), "crowd")
 
     def _attend(self, guest: Guest) -> None:
         """Something has arrived from a guest, or can be sent to it."""
@@ -233,15 +273,20 @@ class Front:
         except BlockingIOError:
             return
         except TooMuch as error:
+            self._refused["message"] += 1
             self.refuse(guest.route, f"{guest.name} sent {error}")
         except (LineClosed, OSError, ValueError):
             self._drop(guest)
 
     def _shake_hands(self, guest: Guest, line: Line) -> None:
+        self._shown = ""
         try:
             if line.shake_hands():
                 self._seat(guest)
-        except LineClosed:
+        except LineClosed as error:
+            self._refused["key" if error.reason == UNKNOWN_KEY else "handshake"] += 1
+            if error.reason == UNKNOWN_KEY:
+                self.refusals.note(self._shown)
             guest.leaving = True  # TLS has told it why, which a connection that is closed at once might lose
 
     def _recognise(self, guest: Guest) -> None:
@@ -259,13 +304,13 @@ class Front:
             if len(guest.shown) > TICKET_BYTES:
                 self._hand_on(guest)
         else:
-            self._drop(guest)
+            self._turn_away(guest, "protocol")
 
     def _hand_on(self, guest: Guest) -> None:
         """A stream has shown its ticket, which is void from now on."""
         machine = self._tickets.pop(bytes(guest.shown[1:]), None)
         if machine is None:
-            self._drop(guest)
+            self._turn_away(guest, "ticket")
             return
         self._watch(guest, 0)
         del self._guests[guest.route]
@@ -278,13 +323,16 @@ class Front:
         guest.key = peer_key(guest.connection)
         name = self._names.get(guest.key)
         if name is None:
-            self._drop(guest)
+            self.refusals.note(guest.key)
+            self._turn_away(guest, "key")
             return
         seated = [other for other in self._guests.values() if other.name]
         guest.name = name
         if len(seated) >= self._quota.connections:
+            self._refused["quota"] += 1
             self.refuse(guest.route, f"there are {len(seated)} connections already; come back later")
         elif sum(other.key == guest.key for other in seated) >= self._quota.per_key:
+            self._refused["quota"] += 1
             self.refuse(guest.route, f"{name} has {self._quota.per_key} connections under this key; close one of them")
 
     def _hear(self, guest: Guest) -> None:
@@ -293,14 +341,15 @@ class Front:
         while not guest.leaving and (parts := line.receive()) is not None:
             nbytes, guest.taking = guest.taking, 0
             try:
-                message = read(guest.name, guest.route, parts, self._dialect, self._quota.limits.body)
+                message = read(guest.name, guest.route, parts, self._dialect, self._quota.limits.body, guest.key)
             except PeerError as error:
                 self._room.give_back(guest, nbytes)
+                self._refused["message"] += 1
                 self.refuse(guest.route, str(error))
                 return
             if message.kind == "ping":
                 self._room.give_back(guest, nbytes)
-                line.send(_PONG)
+                line.send(_pong())
             else:
                 self._arrived.append((guest, message, nbytes))
                 self._bell.set()
@@ -325,7 +374,10 @@ class Front:
             else guest.taking and now > guest.begun + MESSAGE_SECONDS
         )
         if late or (line is not None and line.queued > self._quota.unsent_bytes):
-            self._drop(guest)
+            if guest.leaving:
+                self._drop(guest)  # counted when it was refused
+            else:
+                self._turn_away(guest, "late" if late else "unread")
         elif line is not None and line.stalled and not guest.leaving:
             self._attend(guest)
             self._reassure(guest, line, now)
@@ -339,7 +391,7 @@ class Front:
         if line.stalled and now - guest.told > PING_SECONDS:
             guest.told = now
             try:
-                line.send(_PONG)
+                line.send(_pong())
             except LineClosed:
                 self._drop(guest)
 
@@ -353,6 +405,10 @@ class Front:
         else:
             self._selector.modify(guest.connection, events, guest)
         guest.events = events
+
+    def _turn_away(self, guest: Guest, reason: str) -> None:
+        self._refused[reason] += 1
+        self._drop(guest)
 
     def _drop(self, guest: Guest) -> None:
         """Ends a connection. What it has said before still counts."""
@@ -397,3 +453,7 @@ class Front:
         self._selector.close()
         self._listener.close()
         self._wake.close()
+
+
+def _pong() -> bytes:
+    return encode({"kind": "pong", "clock": time.time()})

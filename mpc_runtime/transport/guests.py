@@ -46,6 +46,8 @@ class Occupancy:
     """Of a key's messages that nobody has looked at, complete or not."""
     tickets: int
     """That have not been shown."""
+    refused: Mapping[str, int] = field(default_factory=dict)
+    """Connections that were not taken or ended, by reason, since it began."""
 
 
 class Wake:

@@ -11,16 +11,18 @@ neither does a wrong clock. Leaves files and configuration to `deployment/cluste
 
 from __future__ import annotations
 
+import hashlib
 import os
 import ssl
 import struct
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
@@ -33,10 +35,20 @@ from zmq.utils import z85
 
 from ..errors import InputError
 
-__all__ = ["Z85_KEY_LENGTH", "KeyPair", "calling_context", "check_public", "hosting_context", "peer_key"]
+__all__ = [
+    "Z85_KEY_LENGTH",
+    "KeyPair",
+    "calling_context",
+    "check_public",
+    "fingerprint",
+    "hosting_context",
+    "peer_key",
+]
 
 Z85_KEY_LENGTH = 40
 KEY_BYTES = 32
+FINGERPRINT_DIGITS = 32  # 128 bits: nobody finds another key that has them
+_HANDSHAKE, _CERTIFICATE = 22, 11  # of TLS
 _ALWAYS = datetime(1970, 1, 1), datetime(9999, 12, 31)
 _BEARER = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "mpc")])
 
@@ -74,6 +86,12 @@ def check_public(key: str) -> str:
     return key
 
 
+def fingerprint(public: str) -> str:
+    """Of a public key, to be compared by people: groups of four hexadecimal digits."""
+    digits = hashlib.sha256(_decoded(public, "a public key")).hexdigest()[:FINGERPRINT_DIGITS]
+    return " ".join(digits[i : i + 4] for i in range(0, len(digits), 4))
+
+
 def _decoded(key: str, what: str) -> bytes:
     try:
         raw = z85.decode(key.encode("ascii")) if len(key) == Z85_KEY_LENGTH else b""
@@ -91,11 +109,35 @@ def _encoded(key: Ed25519PublicKey) -> str:
 # -- TLS ---------------------------------------------------------------------------------------------------------------
 
 
-def hosting_context(keys: KeyPair, allowed: Iterable[str]) -> ssl.SSLContext:
-    """For connections that are made to us, by the holders of these public keys only."""
+def hosting_context(
+    keys: KeyPair, allowed: Iterable[str], shown: Callable[[str], None] | None = None
+) -> ssl.SSLContext:
+    """For connections that are made to us, by the holders of these public keys only.
+
+    shown: called with the key of each certificate that is shown, before it is verified; with "" if it is no key of
+    ours.
+    """
     context = _context(ssl.PROTOCOL_TLS_SERVER, keys, allowed)
     context.num_tickets = 0  # each connection proves its key anew
+    if shown is not None:
+        _show_certificates(context, shown)
     return context
+
+
+def _show_certificates(context: ssl.SSLContext, shown: Callable[[str], None]) -> None:
+    """Python has no public way to learn what was refused. Without this one, keys are refused as well, unnamed."""
+
+    def look(_: object, direction: str, __: object, content: int, kind: int, data: bytes) -> None:
+        if direction == "read" and content == _HANDSHAKE and kind == _CERTIFICATE:
+            start = 8 + data[4] if len(data) > 4 else 0  # behind a context and the length of the list
+            size = int.from_bytes(data[start : start + 3], "big")
+            try:
+                shown(_key_of(data[start + 3 : start + 3 + size]))
+            except ValueError:
+                shown("")
+
+    if hasattr(context, "_msg_callback"):
+        context._msg_callback = look
 
 
 def calling_context(keys: KeyPair, host: str) -> ssl.SSLContext:
@@ -105,8 +147,15 @@ def calling_context(keys: KeyPair, host: str) -> ssl.SSLContext:
 
 def peer_key(connection: ssl.SSLSocket) -> str:
     """The public key that the other end of a connection has proved to hold; empty if it is no key of ours."""
-    certificate = x509.load_der_x509_certificate(connection.getpeercert(binary_form=True) or b"")
-    key = certificate.public_key()
+    return _key_of(connection.getpeercert(binary_form=True) or b"")
+
+
+def _key_of(certificate: bytes) -> str:
+    """The public key of a certificate in DER, ValueError when it is none; empty if it is no key of ours."""
+    try:
+        key = x509.load_der_x509_certificate(certificate).public_key()
+    except UnsupportedAlgorithm:
+        return ""
     return _encoded(key) if isinstance(key, Ed25519PublicKey) else ""
 
 
@@ -152,6 +201,15 @@ def _name(public: str) -> x509.Name:
 def _certificate(
     subject: x509.Name, key: Ed25519PublicKey, issuer: x509.Name, signer: Ed25519PrivateKey, *, authority: bool
 ) -> x509.Certificate:
-    builder = x509.CertificateBuilder(issuer, subject, key, x509.random_serial_number(), *_ALWAYS)
     path_length = 0 if authority else None  # an anchor vouches for nobody who would vouch for others
-    return builder.add_extension(x509.BasicConstraints(authority, path_length), critical=True).sign(signer, None)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(_ALWAYS[0])
+        .not_valid_after(_ALWAYS[1])
+        .add_extension(x509.BasicConstraints(authority, path_length), critical=True)
+        .sign(signer, None)
+    )

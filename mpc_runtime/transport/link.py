@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from ..errors import PeerError
+from ..errors import MaterialError, PeerError
 from .call import Call, relayed
 from .messages import BODY_BYTES, SEED_BYTES, Dialect, Message, encode, read
 from .sealed import CONTROL, END, MORE, PART
@@ -44,9 +44,12 @@ class Link:
     def __init__(self, name: str, call: Call, dialect: Dialect) -> None:
         self.name = name
         self.call = call
-        self.failure: PeerError | None = None
+        self.failure: PeerError | MaterialError | None = None
         self.inlet: Inlet | None = None
         self.outlet: Outlet | None = None
+        self.label = ""
+        """What both ends call it in public, when they have met: the label of the stream of whoever comes first by
+        name."""
         self._dialect = dialect
         self._ahead: deque[Item] = deque()
         self.ahead_bytes = 0
@@ -58,6 +61,11 @@ class Link:
     @property
     def address(self) -> str:
         return self.call.address
+
+    @property
+    def up(self) -> bool:
+        """Whether the server at the other end has been met, and is there as far as we know. Any thread may ask."""
+        return self.inlet is not None and self.failure is None and self.call.failure is None
 
     def next(self) -> Item | None:
         """The next control message or piece of data; None when nothing has arrived. Farewells are kept for `check`."""
@@ -127,8 +135,8 @@ class Link:
         return None
 
     def _out_of_place(self) -> PeerError:
-        self.failure = PeerError(f"{self.name} sent a frame out of place, or too much at once", self.name)
-        return self.failure
+        error = self.failure = PeerError(f"{self.name} sent a frame out of place, or too much at once", self.name)
+        return error
 
     # -- what we say ----------------------------------------------------------------------------------------------
 
@@ -156,6 +164,8 @@ class Link:
             while drain and self.next() is not None:
                 continue
             self.failure = self.failure or self.call.failure
+        if isinstance(self.failure, MaterialError):
+            raise MaterialError(str(self.failure))
         if self.failure is not None:
             where = f" (at {at})" if str(at) and not self.failure.op else ""
             raise PeerError(f"{self.failure}{where}", self.failure.peer, self.failure.op or str(at))

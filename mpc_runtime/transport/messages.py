@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ..errors import PeerError
@@ -21,10 +21,15 @@ __all__ = [
     "CALLER",
     "CLIENT",
     "DEALER",
+    "DEALINGS",
     "HOST",
+    "MATERIAL",
+    "NAME",
     "PARTY",
     "PARTY_TO_CLIENT",
     "PARTY_TO_DEALER",
+    "REASON",
+    "RUNS",
     "SEED_BYTES",
     "Dialect",
     "Kind",
@@ -38,6 +43,11 @@ BODY_BYTES = 1 << 20
 NAME = 256  # characters of a role, a stage, a result; the language's own limit is lower
 ID = 64  # characters of a submission's number; clients of ours use 32
 WORDS = 1 << 16  # characters of an error's text
+REASON = 1 << 10  # and of why a submission is not used
+ID_DIGITS = 32  # of a store, or of a dealing: 16 bytes
+DEALINGS = 1 << 10  # of a store, the last ones
+RUNS = 1 << 20  # of a dealing
+MATERIAL = "material"  # the `error` of an ending that is a MaterialError for whoever hears it
 COUNT = 1 << 48  # bytes and indices: what no session reaches
 MANY = 1 << 12  # roles or results of a plan
 SEED_BYTES = 16
@@ -97,6 +107,12 @@ class Seconds:
 
 
 @dataclass(frozen=True)
+class Flag:
+    def problem(self, value: object) -> str:
+        return "" if isinstance(value, bool) else "expected true or false"
+
+
+@dataclass(frozen=True)
 class Maybe:
     """One of these or nothing (null)."""
 
@@ -133,19 +149,21 @@ class Mapped:
 
 @dataclass(frozen=True)
 class Shape:
-    """An object with these fields, all of them; others only if it is `open`."""
+    """An object with these fields, all of them but the optional ones; others only if it is `open`."""
 
     fields: Mapping[str, Field]
     open: bool = False
+    optional: Mapping[str, Field] = field(default_factory=dict)
 
     def problem(self, value: object) -> str:
         if not isinstance(value, dict):
             return "expected an object"
         if missing := self.fields.keys() - value.keys():
             return f"{min(missing)} is missing"
-        if not self.open and (unknown := value.keys() - self.fields.keys()):
+        known = {**self.fields, **{name: of for name, of in self.optional.items() if name in value}}
+        if not self.open and (unknown := value.keys() - known.keys()):
             return f"{min(unknown)[:NAME]!r} is not known"
-        return next((f"{k}: {found}" for k, field in self.fields.items() if (found := field.problem(value[k]))), "")
+        return next((f"{name}: {found}" for name, of in known.items() if (found := of.problem(value[name]))), "")
 
 
 @dataclass(frozen=True)
@@ -156,14 +174,22 @@ class Kind:
     payload: tuple[int, ...] | None = ()
 
 
-def _kind(fields: Mapping[str, Field], payload: tuple[int, ...] | None = (), *, open: bool = False) -> Kind:
-    return Kind(Shape({"kind": Text(NAME), **fields}, open), payload)
+def _kind(
+    fields: Mapping[str, Field],
+    payload: tuple[int, ...] | None = (),
+    *,
+    open: bool = False,
+    optional: Mapping[str, Field] | None = None,
+) -> Kind:
+    return Kind(Shape({"kind": Text(NAME), **fields}, open, optional or {}), payload)
 
 
 Dialect = Mapping[str, Kind]
 
 _NUMBER = Text(ID)
 _SUBMISSION: dict[str, Field] = {"stage": Text(NAME), "role": Text(NAME), "id": _NUMBER}
+_MEETING: dict[str, Field] = {"meeting": Shape({"name": Text(NAME), "run": Whole()})}
+"""What the roles of a run have agreed on, and which of its runs it is: of submissions that are paired by it."""
 _ANSWERED: dict[str, Field] = {"id": _NUMBER}
 _REPORT: dict[str, Field] = {
     "rounds": Whole(),
@@ -183,14 +209,29 @@ _HELLO = _kind(
     },
     open=True,  # a machine of another version has other fields; it is told which version we have
 )
-_FAILED = _kind({"peer": Text(NAME), "op": Text(WORDS), "message": Text(WORDS)})
-_ENDINGS: Dialect = {"failed": _FAILED, "refused": _kind({"message": Text(WORDS)})}
+_ERROR = {"error": Text(NAME)}
+_FAILED = _kind({"peer": Text(NAME), "op": Text(WORDS), "message": Text(WORDS)}, optional=_ERROR)
+_REFUSED = _kind({"message": Text(WORDS)}, optional=_ERROR)
+_ENDINGS: Dialect = {"failed": _FAILED, "refused": _REFUSED}
+_OFFER = Shape(
+    {
+        "store": Digits(ID_DIGITS),
+        "number": Whole(),
+        "dealings": Listed(Digits(ID_DIGITS), DEALINGS),
+        "refill": Flag(),
+        "next": Whole(),
+        "confirmed": Whole(),
+        "standing": Mapped(Text(NAME), Shape({"record": Whole(), "ids": Mapped(Text(NAME), _NUMBER)})),
+    }
+)
+"""What a party says of its stored material."""
 _BARE = _kind({})
+_PONG = _kind({"clock": Seconds()})  # since 1970, for `mpcc doctor`: nothing depends on it
 
 CLIENT: Dialect = {
     "hello": _HELLO,
     "ping": _BARE,
-    "submit": _kind({"stage": Text(NAME), "id": _NUMBER}, None),
+    "submit": _kind({"stage": Text(NAME), "id": _NUMBER}, None, optional=_MEETING),
     "withdraw": _kind({"stage": Text(NAME), "id": _NUMBER}),
 }
 """A client to a party."""
@@ -198,9 +239,10 @@ CLIENT: Dialect = {
 PARTY_TO_CLIENT: Dialect = {
     **_ENDINGS,
     "welcome": _kind({"name": Text(NAME)}),
-    "pong": _BARE,
+    "pong": _PONG,
     "held": _kind(_ANSWERED),
     "begun": _kind(_ANSWERED),
+    "word": _kind({**_ANSWERED, "message": Text(WORDS)}),
     "result": _kind({**_ANSWERED, "names": Listed(Text(NAME))}, None),
     "stats": _kind({**_ANSWERED, **_REPORT, "setup": Maybe(Shape(_REPORT))}, None),
 }
@@ -212,17 +254,19 @@ HOST: Dialect = {
     **_ENDINGS,
     "invitation": _kind({"session": Digits(NONCE_DIGITS)}, (TICKET_BYTES, SECRET_BYTES)),
     "welcome": _kind({"name": Text(NAME), "proof": Digits(NONCE_DIGITS)}),
-    "pong": _BARE,
+    "pong": _PONG,
 }
 """A server to another that has called it."""
 
 PARTY: Dialect = {
     "failed": _FAILED,
-    "contribution": _kind({}, (SEED_BYTES,)),
-    "have": _kind(_SUBMISSION),
+    "contribution": _kind({}, (SEED_BYTES,), optional={"offer": _OFFER}),
+    "persisted": _kind({"next": Whole()}),
+    "added": _kind({"dealing": Digits(ID_DIGITS)}),
+    "have": _kind(_SUBMISSION, optional=_MEETING),
     "seek": _kind(_SUBMISSION),
-    "lost": _kind({**_SUBMISSION, "why": Text(WORDS)}),
-    "drop": _kind({**_SUBMISSION, "why": Text(WORDS)}),
+    "lost": _kind({**_SUBMISSION, "why": Text(REASON)}),
+    "drop": _kind({**_SUBMISSION, "why": Text(REASON), "error": Text(NAME)}),
     "begin": _kind({"procedure": Text(NAME), "index": Whole(), "ids": Mapped(Text(NAME), _NUMBER)}),
 }
 """A party to the other, on their stream."""
@@ -230,6 +274,7 @@ PARTY: Dialect = {
 DEALER: Dialect = {
     "failed": _FAILED,
     "seed": _kind({}, (SEED_BYTES,)),
+    "dealing": _kind({"dealing": Digits(ID_DIGITS), "runs": Whole(1, RUNS)}, (SEED_BYTES,)),
     "record": _kind({"procedure": Text(NAME), "index": Whole()}),
     "dealt": _kind({"seconds": Seconds(), "bytes": Whole()}),
 }
@@ -239,6 +284,7 @@ PARTY_TO_DEALER: Dialect = {
     "failed": _FAILED,
     "credit": _kind({"bytes": Whole(), "used": Maybe(Whole(least=-1))}),
     "wanted": _kind({"procedure": Text(NAME)}),
+    "refill": _kind({"runs": Whole(1, RUNS)}),
 }
 """A party to the dealer, on their stream."""
 
@@ -252,6 +298,8 @@ class Message:
     """The connection it came by, for answers; 0 for one that is not answered there."""
     body: dict[str, Any]
     payload: Sequence[memoryview] = ()
+    key: str = ""
+    """The sender's public key, where several may have its name."""
 
     @property
     def kind(self) -> str:
@@ -263,7 +311,14 @@ def encode(body: Mapping[str, Any]) -> bytes:
     return json.dumps(body).encode()
 
 
-def read(sender: str, route: int, parts: Sequence[memoryview], dialect: Dialect, most: int = BODY_BYTES) -> Message:
+def read(
+    sender: str,
+    route: int,
+    parts: Sequence[memoryview],
+    dialect: Dialect,
+    most: int = BODY_BYTES,
+    key: str = "",
+) -> Message:
     """The message of these parts, its body of `most` bytes at most; PeerError, the sender's fault, when it is none of
     the dialect's."""
     try:
@@ -276,10 +331,10 @@ def read(sender: str, route: int, parts: Sequence[memoryview], dialect: Dialect,
             raise ValueError(f"{kind}: {problem}")
         sizes = tuple(part.nbytes for part in parts[1:])
         if known.payload is not None and sizes != known.payload:
-            raise ValueError(f"{kind}: expected a payload of {_listed(known.payload)} bytes, found {_listed(sizes)}")
+            raise ValueError(f"{kind}: expected a payload of {_listed(known.payload)}, found {_listed(sizes)}")
     except (ValueError, RecursionError) as error:
         raise PeerError(f"{sender} sent a control message that cannot be read: {str(error)[:NAME]}", sender) from None
-    return Message(sender, route, body, parts[1:])
+    return Message(sender, route, body, parts[1:], key)
 
 
 def _object(parts: Sequence[memoryview], most: int) -> dict[str, Any]:
@@ -296,4 +351,5 @@ def _refuse_constant(name: str) -> None:
 
 
 def _listed(sizes: Sequence[int]) -> str:
-    return "no" if not sizes else " and ".join(map(str, sizes[:4])) + (" and more" if len(sizes) > 4 else "")
+    listed = " and ".join(map(str, sizes[:4])) or "no"
+    return f"{listed}{' and more' if len(sizes) > 4 else ''} bytes"

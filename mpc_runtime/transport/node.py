@@ -16,22 +16,23 @@ from __future__ import annotations
 
 import os
 import select
+import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import zmq
 
-from ..errors import PeerError
+from ..errors import MaterialError, PeerError
 from .address import ANY_PORT
 from .call import Call
 from .channel import Buffer, as_bytes
 from .front import Front
-from .guests import Quota, Wake
-from .identity import KeyPair, calling_context
+from .guests import Occupancy, Quota, Wake
+from .identity import KeyPair
 from .line import Limits
 from .link import Item, Link
 from .messages import CALLER, CLIENT, HOST, SECRET_BYTES, TICKET_BYTES, Dialect, Message
@@ -115,6 +116,8 @@ class Node:
     clients_address: str = ""
     ahead: int = 0
     """Bytes that are read of a stream before they are asked for."""
+    optional: set[str] = field(default_factory=set)
+    """Servers without which this machine goes on: the link to one that is gone is not in `links` any more."""
 
     def __post_init__(self) -> None:
         self._alarm, self._bell = Wake(), Wake()
@@ -126,6 +129,7 @@ class Node:
         self._invited: dict[str, _Invited] = {}
         self._calling: dict[str, _Calling] = {}
         self._met: set[str] = set()
+        self._left: list[Link] = []  # to servers without which we went on
         self._sending = self._stopped = False
 
     # -- connecting -----------------------------------------------------------------------------------------------
@@ -137,17 +141,33 @@ class Node:
         self._servers = Front(*args, CALLER, SERVERS_QUOTA, self._alarm)
         self.address = self._servers.address
 
-    def open_to_clients(self, roles: Mapping[str, str], quota: Quota, address: str = ANY_PORT) -> None:
-        """Takes connections of these roles (public key -> name). See `self.clients_address`."""
+    def open_to_clients(
+        self,
+        roles: Mapping[str, str],
+        quota: Quota,
+        address: str = ANY_PORT,
+        told: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Takes connections of these roles (public key -> name). See `self.clients_address`. told: as of `Front`."""
         self._early_each = quota.messages
-        self._clients = Front(self.hello.name, address, self.keys, roles, CLIENT, quota, self._bell)
+        self._clients = Front(self.hello.name, address, self.keys, roles, CLIENT, quota, self._bell, told)
         self.clients_address = self._clients.address
 
-    def connect(self, name: str, address: str, server_key: str, dialect: Dialect) -> Link:
-        """Begins the link to a server; `meet` waits for the answer. dialect: what it may say on its stream."""
+    def revise_clients(self, roles: Mapping[str, str], ended: Collection[str]) -> None:
+        """As `Front.revise`, of the clients' one. Any thread may call it."""
+        if self._clients is not None:
+            self._clients.revise(roles, ended)
+
+    def wake(self) -> None:
+        """Ends a wait that listens to clients. Any thread may call it."""
+        self._bell.set()
+
+    def connect(self, name: str, address: str, server_key: str, dialect: Dialect, origin: str = "") -> Link:
+        """Begins the link to a server; `meet` waits for the answer. dialect: what it may say on its stream. origin:
+        where the address was written."""
         nonce = new_nonce()
-        context = calling_context(self.keys, server_key)
-        call = Call(name, address, context, self.hello.body(nonce), HOST, Limits(body=1 << 17))
+        hello = self.hello.body(nonce)
+        call = Call(name, address, self.keys, server_key, hello, HOST, Limits(body=1 << 17), origin)
         self._calling[name] = _Calling(nonce)
         self.links[name] = Link(name, call, dialect)
         self._front().drive(call)
@@ -167,7 +187,7 @@ class Node:
                 self._hear_host(self.links[name])
                 self.links[name].check("the start", drain=name in self._met)
             if time.monotonic() > until:
-                where = ", ".join(f"{n} at {self.links[n].address}" for n in missing)
+                where = ", ".join(self.links[n].call.place for n in missing)
                 raise PeerError(
                     f"no answer from {where} for {seconds:g} s: is it running, and is its key right?", missing[0]
                 )
@@ -226,6 +246,8 @@ class Node:
         if machine in self.links:
             self.links[machine].inlet = inlet
             self._met.add(machine)
+            if machine < self.hello.name:
+                self.links[machine].label = invited.keys.label
             welcome = {"kind": "welcome", "name": self.hello.name, "proof": invited.keys.proof}
             self._front().answer(invited.route, welcome)
         return True
@@ -248,7 +270,9 @@ class Node:
                 nonces = calling.nonce, message.body["session"]
                 calling.keys = Keys.derive(secret, nonces, self.hello.plan_hash, self.hello.name, link.name)
                 calling.since = time.monotonic()
-                link.outlet = Outlet(self.context, link.name, link.address, ticket, calling.keys)
+                if self.hello.name < link.name:
+                    link.label = calling.keys.label
+                link.outlet = Outlet(self.context, link.name, link.call.reached, ticket, calling.keys)
             elif message.kind == "welcome" and calling.keys is not None:
                 if not calling.keys.proves(message.body["proof"]):
                     raise PeerError(f"{link.name} does not have the keys of its own invitation", link.name)
@@ -297,10 +321,10 @@ class Node:
         self.guests.pop(route, None)
         return False
 
-    def refuse(self, route: int, message: str) -> None:
-        """Says no to a client, and ends its connection."""
+    def refuse(self, route: int, message: str, error: str = "") -> None:
+        """Says no to a client, and ends its connection. error: MATERIAL, if it is that."""
         if self._clients is not None:
-            self._clients.refuse(route, message)
+            self._clients.refuse(route, message, error)
         self.guests.pop(route, None)
 
     def reply(self, route: int, role: str, body: Mapping[str, Any], *payload: Buffer) -> bool:
@@ -341,6 +365,11 @@ class Node:
         if self._servers is None:
             raise RuntimeError(f"{self.hello.name} does not listen")
         return self._servers
+
+    def doors(self) -> dict[str, Occupancy]:
+        """What our fronts hold, by whom they are for. Any thread may ask."""
+        fronts = {"servers": self._servers, "clients": self._clients}
+        return {name: front.occupancy for name, front in fronts.items() if front is not None}
 
     # -- waiting --------------------------------------------------------------------------------------------------
 
@@ -385,19 +414,34 @@ class Node:
         return item
 
     def check(self, at: object) -> None:
-        """Raises the `PeerError` of any link whose server is gone."""
+        """Raises the `PeerError` of any link whose server is gone, unless we go on without it."""
+        for name in self.optional & self.links.keys():
+            with self.without(name):
+                self.links[name].check(at)
         for link in self.links.values():
-            link.check(at, drain=True)
+            if link.name not in self.optional:
+                link.check(at, drain=True)
+
+    @contextmanager
+    def without(self, name: str) -> Iterator[None]:
+        """What goes wrong within with an optional server ends the link to it, and is no error; whoever operates this
+        machine is told."""
+        try:
+            yield
+        except (PeerError, MaterialError) as error:
+            print(f"{self.hello.name} goes on without {name}: {error}", file=sys.stderr, flush=True)
+            if name in self.links:
+                self._left.append(self.links.pop(name))
 
     # -- leaving --------------------------------------------------------------------------------------------------
 
-    def farewell(self, peer: str, op: str, message: str) -> None:
+    def farewell(self, peer: str, op: str, message: str, error: str = "") -> None:
         """Tells all who are connected why this machine ends: who is to blame (itself, if `peer` is empty), and
-        where.
+        where. error: MATERIAL, if it is that.
         """
-        body = {"kind": "failed", "peer": peer or self.hello.name, "op": op, "message": message}
+        body = {"kind": "failed", "peer": peer or self.hello.name, "op": op, "message": message, "error": error}
         for link in self.links.values():
-            with suppress(PeerError):
+            with suppress(PeerError, MaterialError):
                 link.say(body)
         for front in (self._servers, self._clients):
             if front is not None:
@@ -408,8 +452,10 @@ class Node:
         for front in (self._servers, self._clients):
             if front is not None:
                 front.close()
-        while self.links:
-            self.links.popitem()[1].close()
+        self._left += self.links.values()
+        self.links.clear()
+        while self._left:
+            self._left.pop().close()
         for invited in self._invited.values():
             if invited.inlet is not None:
                 invited.inlet.close()

@@ -30,6 +30,7 @@ __all__ = ["MaterialSink", "MaterialSource", "PeerChannel"]
 PATIENCE = 10  # a peer may compute this many times the timeout before it answers; its death is noticed long before
 COALESCE_BYTES = 1 << 19  # small writes of material are gathered into frames of about this size
 CREDIT_SHARE = 4  # credit is granted again when this fraction of the window has been read
+BETWEEN_EXECUTIONS = ("begin", "contribution")
 CONTROLS_AHEAD = 1 << 10  # control messages of the other party that wait while we compute: clients leave far fewer
 
 
@@ -82,6 +83,8 @@ class PeerChannel:
     def _piece(self, at: object, nbytes: int) -> Piece:
         """The next data, which is to belong to the execution in progress."""
         while isinstance(item := _await(self._node, self._link, at), Message):
+            if item.kind in BETWEEN_EXECUTIONS:
+                raise self._misfit(f"sent {item.kind!r} at {at}, in an execution", at)
             if len(self.controls) >= CONTROLS_AHEAD:
                 raise self._misfit(f"sent {CONTROLS_AHEAD} messages, where the plan has {nbytes} bytes", at)
             self.controls.append(item)

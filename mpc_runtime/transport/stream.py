@@ -37,6 +37,7 @@ from .sealed import FRAME_BYTES, HEAD, KEY_BYTES, NO_EXECUTION, TAG_BYTES, Head,
 __all__ = ["Inlet", "Keys", "Outlet", "StreamEnded"]
 
 BUFFER_BYTES = 1 << 16
+LABEL_BYTES = 6
 LINGER_MS = 500  # for a farewell on the way out
 UNREAD = 2  # pieces that ZeroMQ takes of what comes back on a stream, which is nothing
 _ROUTE = b"out"
@@ -45,18 +46,20 @@ _LABEL = "mpc stream"
 
 @dataclass(frozen=True)
 class Keys:
-    """Of one stream. data: seals its frames; proof: shows that its receiver has them."""
+    """Of one stream. data: seals its frames; proof: shows that its receiver has them; label: what both ends may call
+    it in public."""
 
     data: bytes
     proof: str
+    label: str = ""
 
     @staticmethod
     def derive(secret: bytes, nonces: tuple[str, str], plan_hash: str, sender: str, receiver: str) -> Keys:
         """nonces: the caller's and the host's, in hexadecimal digits."""
         info = "\0".join((_LABEL, plan_hash, sender, receiver)).encode()
-        derived = HKDF(SHA256(), 2 * KEY_BYTES, bytes.fromhex(nonces[0] + nonces[1]), info).derive(secret)
-        proof = hmac.new(derived[KEY_BYTES:], b"welcome", hashlib.sha256).hexdigest()
-        return Keys(derived[:KEY_BYTES], proof)
+        derived = HKDF(SHA256(), 2 * KEY_BYTES + LABEL_BYTES, bytes.fromhex(nonces[0] + nonces[1]), info).derive(secret)
+        proof = hmac.new(derived[KEY_BYTES : 2 * KEY_BYTES], b"welcome", hashlib.sha256).hexdigest()
+        return Keys(derived[:KEY_BYTES], proof, derived[2 * KEY_BYTES :].hex())
 
     def __repr__(self) -> str:
         return "Keys(…)"

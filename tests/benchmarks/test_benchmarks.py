@@ -32,7 +32,7 @@ def test_bytes_pass_no_faster_than_the_rate():
     size, rate = 200_000, 8e6  # 0.2 s
     with socket.create_server(("127.0.0.1", 0)) as server, Relay(0.0, rate) as relay:
         host, port = server.getsockname()
-        near_address = relay.start({"echo": f"tcp://{host}:{port}"})["echo"]
+        near_address = relay.start({"echo": f"{host}:{port}"})["echo"]
         with socket.create_connection(("127.0.0.1", int(near_address.rpartition(":")[2]))) as near:
             far, _ = server.accept()
             began = time.perf_counter()

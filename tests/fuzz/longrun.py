@@ -22,6 +22,7 @@ SECONDS = 2.0  # of processor time for one case
 MEGABYTES = 1000  # of resident memory
 ADDRESS_SPACE = 3 << 30  # a case that wants more is stopped before the machine feels it
 DOGGED = 30.0  # seconds after which a case is given up
+ANSWERS_AT_ONCE = 100
 
 Judge = Callable[[int, int], "str | None"]
 """(seed, number) -> what is wrong with the answer to that case, or None. A function of a module, so that it can be sent
@@ -102,7 +103,9 @@ def run(judge: Judge, seed: int, count: int, processes: int = 2) -> Iterator[Ans
         for entry in list(workers):
             worker, results, numbers = entry
             alive = worker.is_alive()
-            while not results.empty():
+            for _ in range(ANSWERS_AT_ONCE):  # then the next one's: a process whose queue is full stands still
+                if results.empty():
+                    break
                 answer = results.get()
                 numbers.remove(answer.number)
                 yield answer

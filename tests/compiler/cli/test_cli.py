@@ -209,7 +209,9 @@ def test_the_doctor_looks_for_every_package_that_is_needed() -> None:
     text = (ROOT / "pyproject.toml").read_text()
     listed = re.search(r"^dependencies = \[(.*?)^\]", text, re.S | re.M)
     assert listed is not None
-    named = set(re.findall(r'"([a-z]+)', listed[1])) - {"tomli"}  # of Python before 3.11
+    named = {name.replace("-", "_") for name in re.findall(r'"([a-z-]+)', listed[1])} - {
+        "tomli"
+    }  # of Python before 3.11
     assert {"pyzmq" if module == "zmq" else module for module in NEEDED} == named
 
 
@@ -253,12 +255,91 @@ def test_five_terminals(folder: Path, servers: dict[str, subprocess.Popen[str]])
         assert "p1 was stopped" in (folder / f"{name}.log").read_text()
 
 
+def test_stored_material_from_dealing_to_its_end(folder: Path) -> None:
+    """Two parties without a dealer, stopped and started, with material added; and what an operator asks of it."""
+    (folder / "one.ppml").write_text(MODEL.replace("batch = 2", "batch = 5"))
+    dealt = json.loads(mpcc(folder, "deal", "one.ppml", "--runs", "9", "-o", "material", "--json").stdout)
+    assert (dealt["runs"], dealt["setups"], dealt["path"]) == (9, 1, "material")
+    again = mpcc(folder, "deal", "one.ppml", "--runs", "9", "-o", "material")
+    assert (again.returncode, "exists already" in again.stderr) == (1, True)
+    text = mpcc(folder, "deal", "one.ppml", "--runs", "3", "--setups", "2", "-o", "more")
+    assert text.stdout.startswith("dealt 2 times 3 runs of credit in") and "as secret as a key" in text.stderr
+
+    mpcc(folder, "init-cluster", "one.ppml", "--port", free_port())
+    submit = ["submit", "one.ppml", "--input", "x=x.npy", "--output", "score=score.npy"]
+    for start in range(2):
+        with started(folder, "one.ppml", "material") as servers:
+            if start == 0:
+                assert mpcc(folder, "provide", "one.ppml", "--param", "weights.npz").returncode == 0
+            done = mpcc(folder, *submit)
+            assert done.returncode == 0, done.stderr
+            assert np.allclose(np.load(folder / "score.npy"), X @ W, atol=1e-3)
+            used = mpcc(folder, "party", "0", "one.ppml", "--material", "material/p0")
+            assert (used.returncode, "another process uses this store" in used.stderr) == (1, True)
+            servers["p0"].send_signal(signal.SIGTERM)
+            assert {name: process.wait(SECONDS) for name, process in servers.items()} == {"p0": 130, "p1": 1}
+    found = json.loads(mpcc(folder, "store", "status", "material/p1", "--json").stdout)
+    assert (found["setup"], found["parameters"], found["dealings"][0]["used"]) == (0, ["bureau"], 3)
+    assert "left: " in mpcc(folder, "store", "status", "material/p1").stdout
+
+    for name in ("p0", "p1"):
+        assert mpcc(folder, "store", "add", f"material/{name}", f"more/{name}").stdout.endswith("8 records more\n")
+        assert mpcc(folder, "store", "verify", f"material/{name}").returncode == 0
+    last = json.loads(mpcc(folder, "store", "status", "material/p0", "--json").stdout)["dealings"][-1]["id"]
+    file = next((folder / "material/p0").glob(f"records-{last}-*"))
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1])
+    wrong = mpcc(folder, "store", "verify", "material/p0", "--json")
+    assert wrong.returncode == 1 and len(json.loads(wrong.stdout)["wrong"]) == 1
+    file.write_bytes(whole)
+
+    burnt = mpcc(folder, "store", "burn", "material/p0", "--to", "14", "--json")
+    assert json.loads(burnt.stdout)["burnt"] == 14 - found["next"]
+    assert mpcc(folder, "store", "prune", "material/p0").stdout.endswith("given back\n")
+    with started(folder, "one.ppml", "material"):
+        assert mpcc(folder, *submit).returncode == 0
+    for words in (("party", "0", "one.ppml", "--material", "material/p1"), ("store", "status", "nowhere")):
+        assert mpcc(folder, *words).stderr.startswith("error: ")
+
+
 def test_keygen_writes_the_secret_and_prints_the_public_half(folder: Path) -> None:
-    from mpc_runtime.deployment.cluster import load_key
+    from mpc_runtime.deployment.keys import load_key
+    from mpc_runtime.transport.identity import fingerprint
 
     made = mpcc(folder, "keygen", "client")
-    assert made.stdout.strip() == load_key(folder / "client.key").public
+    public = load_key(folder / "client.key").public
+    assert made.stdout.strip() == public
+    assert f"fingerprint: {fingerprint(public)}" in made.stderr
     assert mpcc(folder, "keygen", "client").returncode == 1
+
+
+def test_a_cluster_of_public_keys_that_three_administrators_have_made(folder: Path, tmp_path: Path) -> None:
+    from mpc_runtime.deployment.cluster import load_cluster
+    from mpc_runtime.transport.identity import fingerprint
+
+    names = ("p0", "p1", "dealer", "bank")
+    keys = {name: mpcc(tmp_path, "keygen", name).stdout.strip() for name in names}
+    servers = [f"{name}={name}.example.org:7100,{keys[name]}" for name in names[:3]]
+    given = [word for server in servers for word in ("--server", server)]
+    made = mpcc(
+        folder,
+        "init-cluster",
+        "credit.ppml",
+        "-o",
+        tmp_path / "cluster.toml",
+        *given,
+        "--role",
+        f"bank={keys['bank']}",
+    )
+    assert made.returncode == 0, made.stderr
+    for name in names:
+        assert f"{name}: {fingerprint(keys[name])}" in made.stdout
+    assert load_cluster(tmp_path / "cluster.toml").roles == {"bank": (keys["bank"],), "bureau": ()}
+    assert sorted(file.name for file in tmp_path.glob("*.key")) == sorted(f"{name}.key" for name in names)
+    for wrong in (given[2:], [*given, "--port", "7100"], [*given[:-1], "dealer=dealer.example.org:7100"]):
+        assert mpcc(folder, "init-cluster", "credit.ppml", "-o", tmp_path / "other.toml", *wrong).returncode == 2
+    done = mpcc(folder, "init-cluster", "credit.ppml", "-o", tmp_path / "other.toml", *given, "--role", "x=y")
+    assert done.returncode == 1 and "with a role of the plan" in done.stderr
 
 
 def test_interrupting_run_ends_everything_and_keeps_what_is_done(folder: Path) -> None:

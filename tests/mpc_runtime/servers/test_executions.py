@@ -22,6 +22,7 @@ from mpc_runtime.limits import RECORDS_AHEAD
 from mpc_runtime.servers.dealer import Dealer
 from mpc_runtime.servers.executions import Executions
 from mpc_runtime.servers.submissions import Submission
+from mpc_runtime.servers.supply import DealerSupply
 from mpc_runtime.transport.channel import Buffer, as_bytes
 from mpc_runtime.transport.messages import Message
 from tests.loaded import loaded
@@ -198,10 +199,11 @@ def dealt(made: dict[str, Desk], kernels: Kernels = CPU) -> dict[str, Shelf]:
 
 def parties(made: dict[str, Desk], shelves: dict[str, Shelf], kernels: Kernels) -> list[Executions]:
     ends = [QuietChannel(channel) for channel in channel_pair(PATIENCE)]
-    return [
-        Executions(PLAN, i, made[f"p{i}"], ends[i], FromShelf(shelves[f"p{i}"].records), kernels)  # type: ignore[arg-type]
-        for i in (0, 1)
-    ]
+    made_of = []
+    for i, (end, name) in enumerate(zip(ends, shelves, strict=True)):
+        supply = DealerSupply(PLAN, made[name], FromShelf(shelves[name].records))  # type: ignore[arg-type]
+        made_of.append(Executions(PLAN, i, made[name], end, supply, kernels))  # type: ignore[arg-type]
+    return made_of
 
 
 def at_both(work: Callable[[int], None], channels: list[QuietChannel]) -> None:
@@ -241,7 +243,7 @@ class Served:
         self.desks = [made["p0"], made["p1"]]
         self.parties = parties(made, shelves, kernels)
         self.channels: list[Any] = [party.channel for party in self.parties]
-        at_both(lambda i: self.parties[i].exchange_secrets(), self.channels)
+        at_both(lambda i: self.parties[i].begin(), self.channels)
 
     def execute(self, stage: str, x: Array, index: int | None = None, preprocess: bool = False) -> dict[str, Array]:
         """The results at role a; the index is the next, or a later one."""

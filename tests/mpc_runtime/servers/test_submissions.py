@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from random import Random
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpc_runtime.servers.submissions import AHEAD_AT_LEAST, AHEAD_AT_MOST, Submission, Submissions, client_quota
+import mpc_runtime as mpc
+from mpc_runtime.servers.submissions import (
+    AHEAD_AT_LEAST,
+    AHEAD_AT_MOST,
+    Meeting,
+    Submission,
+    Submissions,
+    client_quota,
+)
 from tests.mpc_runtime.plans import linear
 
 PLAN = linear()
 
 
-def held(at: float = 0.0, size: int = 16) -> Submission:
-    return Submission(1, memoryview(bytes(size)), at)
+def held(at: float = 0.0, size: int = 16, meeting: Meeting = None) -> Submission:
+    return Submission(1, memoryview(bytes(size)), at, meeting)
 
 
 def book() -> Submissions:
@@ -34,6 +45,62 @@ def test_whatever_the_order_of_arrivals_p0_takes_its_first_that_both_have(arriva
     assert lone == {i: t for t, (_, i) in enumerate(arrivals[:n]) if (i in here) != (i in there)}
 
 
+PAIR = mpc.compile(
+    text="""model pair
+role a, b
+input x : [2] from a in [-1, 1]
+input q : [2] from b in [-1, 1]
+output y = x * q to a
+"""
+).plan
+MEETINGS = st.lists(st.sampled_from([None, ("m", 0), ("m", 1), ("n", 0)]), max_size=6)
+
+
+@settings(max_examples=100, deadline=None)
+@given(MEETINGS, MEETINGS, st.randoms(use_true_random=False))
+def test_only_what_is_for_the_same_meeting_meets(ours: list[Meeting], theirs: list[Meeting], random: Random) -> None:
+    submissions = Submissions(PAIR, 0)
+    arriving = [("a", i, m) for i, m in enumerate(ours)] + [("b", i, m) for i, m in enumerate(theirs)]
+    random.shuffle(arriving)
+    order: dict[str, list[Meeting]] = {"a": [], "b": []}
+    for role, i, meeting in arriving:
+        submissions.add(("run", role, str(i)), held(meeting=meeting))
+        submissions.elsewhere(("run", role, str(i)), 0.0, meeting)
+        order[role].append(meeting)
+    met: list[Meeting] = []
+    while (ids := submissions.next("run")) is not None:
+        found = [submissions.drop(("run", role, number)) for role, number in ids.items()]
+        meetings = {each.meeting for each in found if each is not None}
+        assert len(found) == 2 and len(meetings) == 1
+        met += meetings
+    both = Counter(ours) & Counter(theirs)
+    assert Counter(met) == both
+    first = [m for m in order["a"] if m in theirs]
+    assert met[:1] == first[:1]
+
+
+def test_p0_sees_when_a_meeting_has_two_names_or_two_submissions_of_a_role() -> None:
+    submissions = Submissions(PAIR, 0)
+    key, other, alone = (("run", "a", number) for number in ("1", "2", "3"))
+    submissions.elsewhere(key, 0.0, ("m", 1))
+    submissions.add(key, held(meeting=("m", 0)))
+    assert submissions.differs(key)
+    submissions.drop(key)
+    for each in (key, other):
+        submissions.add(each, held(meeting=("m", 0)))
+        assert submissions.twin(each) is None  # only we have it
+    submissions.elsewhere(other, 0.0, ("m", 0))
+    assert submissions.twin(other) is None and not submissions.differs(other)
+    submissions.elsewhere(key, 0.0, ("m", 0))
+    assert submissions.twin(key) == other
+    for number in ("4", "5"):
+        submissions.add(("run", "b", number), held())
+        submissions.elsewhere(("run", "b", number), 0.0)
+        assert submissions.twin(("run", "b", number)) is None  # those without a meeting have an order
+    submissions.add(alone, held(meeting=("n", 0)))
+    assert submissions.next("run") is None
+
+
 def test_of_parameters_the_newest_counts_and_replaces_the_older() -> None:
     submissions = book()
     for number in ("old", "lone", "new", "late"):
@@ -43,6 +110,19 @@ def test_of_parameters_the_newest_counts_and_replaces_the_older() -> None:
         submissions.elsewhere(("setup", "modeller", number), 1.0)
     assert submissions.next("setup") == {"modeller": "new"}
     assert submissions.superseded("setup", "modeller") == [("setup", "modeller", n) for n in ("old", "lone")]
+
+
+def test_what_the_other_party_cannot_have_is_not_believed() -> None:
+    submissions = book()
+    assert not submissions.elsewhere(("run", "modeller", "1"), 0.0)
+    assert not submissions.elsewhere(("never", "client", "1"), 0.0)
+    assert all(submissions.elsewhere(("run", "client", str(i)), 0.0) for i in range(AHEAD_AT_MOST))
+    assert not submissions.elsewhere(("run", "client", "one more"), 0.0)
+    submissions.add(("run", "client", "here"), held())
+    assert submissions.elsewhere(("run", "client", "here"), 1.0)
+    submissions.drop(("run", "client", "0"))
+    assert submissions.elsewhere(("run", "client", "one more"), 1.0)
+    assert len(submissions.lone()) == AHEAD_AT_MOST
 
 
 def test_what_is_dropped_is_forgotten() -> None:

@@ -10,7 +10,7 @@ from mpc_runtime.transport.address import ANY_PORT
 from mpc_runtime.transport.call import Call, drive
 from mpc_runtime.transport.front import Front
 from mpc_runtime.transport.guests import Quota, Wake
-from mpc_runtime.transport.identity import KeyPair, calling_context
+from mpc_runtime.transport.identity import KeyPair
 from mpc_runtime.transport.line import Limits
 from mpc_runtime.transport.messages import CLIENT, PARTY_TO_CLIENT, Message
 from mpc_runtime.transport.node import Hello, new_nonce
@@ -25,9 +25,11 @@ QUOTA = Quota(Limits(body=4096, parts=1, payload=1 << 16), per_key=3, messages=4
 
 
 @contextmanager
-def fronted(quota: Quota = QUOTA, names: Mapping[str, str] = NAMES) -> Iterator[Front]:
+def fronted(
+    quota: Quota = QUOTA, names: Mapping[str, str] = NAMES, told: Callable[[str], None] = lambda _: None
+) -> Iterator[Front]:
     bell = Wake()
-    front = Front("p0", ANY_PORT, HOST, names, CLIENT, quota, bell)
+    front = Front("p0", ANY_PORT, HOST, names, CLIENT, quota, bell, told)
     try:
         yield front
     finally:
@@ -37,9 +39,8 @@ def fronted(quota: Quota = QUOTA, names: Mapping[str, str] = NAMES) -> Iterator[
 
 def called(front: Front, keys: KeyPair, host: str = HOST.public) -> Call:
     """A call that has not begun."""
-    context = calling_context(keys, host)
     hello = Hello("alice", "plan", 1).body(new_nonce())
-    return Call("p0", front.address, context, hello, PARTY_TO_CLIENT, Limits())
+    return Call("p0", front.address, keys, host, hello, PARTY_TO_CLIENT, Limits())
 
 
 @contextmanager

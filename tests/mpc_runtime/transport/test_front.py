@@ -11,6 +11,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mpc_runtime.transport import call as call_module
 from mpc_runtime.transport import front as front_module
@@ -18,6 +19,7 @@ from mpc_runtime.transport.call import drive
 from mpc_runtime.transport.front import PENDING, STREAM_MARK, Front
 from mpc_runtime.transport.identity import KeyPair, hosting_context
 from mpc_runtime.transport.messages import TICKET_BYTES, encode
+from tests.certificates import certificate, present
 from tests.lines import connected, framed, is_closed, said_by
 from tests.mpc_runtime.transport.fronts import (
     ALICE,
@@ -95,6 +97,17 @@ def test_a_stranger_is_sent_away_and_others_are_served(data: bytes, monkeypatch:
         reached(front, call)
         assert is_closed(odd)
         until(lambda: front.occupancy.connections == 1)
+
+
+def test_who_is_turned_away_is_counted_by_the_reason() -> None:
+    with fronted() as front:
+        with calling(front, KeyPair.generate()) as unknown:
+            assert "does not accept our key" in ended(unknown)
+        assert is_closed(connected(front.address, b"GET / HTTP/1.1"))
+        assert is_closed(connected(front.address, STREAM_MARK + bytes(TICKET_BYTES)))
+        with raw(front) as connection:
+            assert b"refused" in said_by(connection, encode({"kind": "dance"}))
+        assert front.occupancy.refused == {"key": 1, "protocol": 1, "ticket": 1, "message": 1}
 
 
 def test_silent_strangers_are_no_more_than_so_many_and_the_oldest_give_way() -> None:
@@ -206,7 +219,7 @@ def test_a_guest_whose_messages_wait_hears_that_the_server_lives(monkeypatch: py
     with fronted() as front, raw(front) as connection:
         pour(connection)
         connection.settimeout(SECONDS)
-        pong = framed(encode({"kind": "pong"}))
+        pong = b'"kind": "pong"'
         said = b""
         while said.count(pong) < 3:  # though it has not said ping
             said += connection.recv(1 << 12)
@@ -232,6 +245,23 @@ def test_who_does_not_read_its_answers_is_cut_off() -> None:
         assert sent < 64 << 20  # what the system's buffers and ours take
         other.say(SUBMIT, b"")
         assert heard(front, other).sender == "bob"
+
+
+def test_a_front_that_has_failed_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(front_module, "tune", fail)
+    with fronted() as front, connected(front.address):
+
+        def look() -> bool:
+            try:
+                front.receive()
+            except RuntimeError as error:
+                return isinstance(error.__cause__, ZeroDivisionError)
+            return False
+
+        until(look)
 
 
 # -- streams -----------------------------------------------------------------------------------------------------------
@@ -314,6 +344,26 @@ def test_a_host_that_sends_too_much_is_given_up() -> None:
         until(lambda: call.step() or call.welcomed)
         front.answer(route, {"kind": "result", "id": "7", "names": []}, bytes(1 << 20))
         assert "p0" in ended(call)
+
+
+def test_a_host_is_its_key_and_nobody_that_the_key_vouches_for() -> None:
+    """As a server that has lent somebody a certificate: TLS finds nothing wrong with it."""
+    own, lent = HOST.private(), Ed25519PrivateKey.generate()
+    context = hosting_context(HOST, [ALICE.public])
+    present(context, [certificate("mpc", lent, HOST.public, own)], lent)
+    with socket.create_server(("127.0.0.1", 0)) as server, fronted() as front:
+        call = called(front, ALICE)
+        call.address = f"127.0.0.1:{server.getsockname()[1]}"
+
+        def host() -> None:
+            connection, _ = server.accept()
+            with suppress(OSError), context.wrap_socket(connection, server_side=True) as made:
+                made.recv(1)
+
+        hosting = in_thread(host)
+        assert "does not have the key of p0 that we know" in ended(call)
+        call.close()
+        hosting.join()
 
 
 def test_a_call_is_made_again_until_it_is_welcome() -> None:

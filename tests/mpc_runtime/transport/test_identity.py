@@ -5,19 +5,18 @@ from __future__ import annotations
 import socket
 import ssl
 import tempfile
-from datetime import datetime
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mpc_runtime.errors import InputError
 from mpc_runtime.transport.identity import KeyPair, calling_context, check_public, hosting_context, peer_key
+from tests.certificates import certificate, present
 from tests.waiting import at_once
 
 HOST, ALICE, BOB, MALLORY = (KeyPair.generate() for _ in range(4))
@@ -68,11 +67,7 @@ def test_older_versions_of_tls_are_refused() -> None:
 def certified(chain: list[x509.Certificate], key: Ed25519PrivateKey) -> ssl.SSLContext:
     """A caller that presents these certificates."""
     context = calling_context(MALLORY, HOST.public)
-    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "chain.pem"
-        file.write_bytes(b"".join(each.public_bytes(Encoding.PEM) for each in chain) + secret)
-        context.load_cert_chain(file)
+    present(context, chain, key)
     return context
 
 
@@ -89,15 +84,6 @@ def test_a_listed_key_cannot_vouch_for_another(through: str) -> None:
     }[through]
     found, _ = met(hosting_context(HOST, [ALICE.public, BOB.public]), certified(chain, made))
     assert found not in (ALICE.public, BOB.public)
-
-
-def certificate(
-    subject: str, key: Ed25519PrivateKey, issuer: str, signer: Ed25519PrivateKey, authority: bool = False
-) -> x509.Certificate:
-    names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)]) for text in (issuer, subject)]
-    dates = datetime(1970, 1, 1), datetime(9999, 12, 31)
-    builder = x509.CertificateBuilder(*names, key.public_key(), x509.random_serial_number(), *dates)
-    return builder.add_extension(x509.BasicConstraints(authority, None), critical=True).sign(signer, None)
 
 
 def test_keys_survive_their_text() -> None:

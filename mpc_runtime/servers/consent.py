@@ -1,0 +1,78 @@
+"""What the holders of keys may do at this party, by its own cluster.toml.
+
+Each party decides by itself, so that neither has to believe the other. No sockets here: what becomes of a refused
+submission is `party.py`'s.
+"""
+
+from __future__ import annotations
+
+from ..plan import Plan
+from .members import PROVIDE, RECEIVE, RIGHTS, SUBMIT, Members, roles_of
+from .uses import Uses
+
+__all__ = ["Consent"]
+
+_WHAT = {PROVIDE: "provide parameters", SUBMIT: "submit inputs", RECEIVE: "receive outputs"}
+
+
+class Consent:
+    """Of party `number`. members: who may come now. uses: counts their queries."""
+
+    def __init__(self, plan: Plan, number: int, members: Members, uses: Uses) -> None:
+        self.members = members
+        self.uses = uses
+        self._plan = plan
+        self._number = number
+
+    def problem(self, stage: str, role: str, key: str, *, named: bool) -> str:
+        """Why this key's submission to a procedure cannot be taken; empty when it can. named: whether for a meeting."""
+        member = self.members.get(key)
+        if member is None or member.role != role:
+            return f"the key of {role} is not in p{self._number}'s cluster.toml any more"
+        if (right := self._needed(stage, role)) not in member.may:
+            allowed = " and ".join(each for each in RIGHTS if each in member.may) or "nothing"
+            who = member.title(key)
+            return f"{who} may not {_WHAT[right]}: p{self._number}'s cluster.toml allows it to {allowed}"
+        if not named and not self._plan.procedure(stage).standing:
+            return self._unpaired(stage, role)
+        return ""
+
+    def count(self, stage: str, key: str, now: float) -> str:
+        """Counts a submission that could be taken; why its key has made too many of them, else."""
+        if self._plan.procedure(stage).standing:
+            return ""
+        member = self.members[key]
+        problem = self.uses.count(key, member, now)
+        return f"{member.title(key)} {problem} [p{self._number}]" if problem else ""
+
+    def give_back(self, stage: str, key: str) -> None:
+        """A submission that was counted has not been computed."""
+        if not self._plan.procedure(stage).standing:
+            self.uses.give_back(key)
+
+    def receives(self, key: str) -> bool:
+        """Whether the results of its runs are sent to this key."""
+        member = self.members.get(key)
+        return member is not None and RECEIVE in member.may
+
+    def _needed(self, stage: str, role: str) -> str:
+        """The right that a role's submission to a procedure takes."""
+        if self._plan.procedure(stage).standing:
+            return PROVIDE
+        return SUBMIT if self._plan.feeds_of(role, stage) else RECEIVE
+
+    def _unpaired(self, stage: str, speaker: str) -> str:
+        """Why a run's submissions cannot be paired in the order of their arrival: several machines speak for a role,
+        so whose is meant cannot be told. Empty when they can."""
+        roles = self._plan.roles_of(stage)
+        if len(roles) < 2:
+            return ""
+        for role, keys in roles_of(self.members).items():
+            machines = sum(bool(self.members[key].may & {SUBMIT, RECEIVE}) for key in keys)
+            if role in roles and machines > 1:
+                others = " and ".join(each for each in roles if each != speaker)
+                return (
+                    f"{machines} machines may speak for {role} at p{self._number}, so it has to be said whose run this "
+                    f"is: agree on a name with {others}, and give it as run(..., meeting=NAME) or --meeting NAME"
+                )
+        return ""
