@@ -86,7 +86,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "topk": "the k largest",
         "argtopk": "indices of the k largest",
         "one_hot": "bits along a new last axis of size `n`: 1 at the index; all 0 for an index outside",
-        "gather": "elements at given indices",
+        "gather": "NumPy's `take`: the elements at `int` indices along `axis`; for a secret one outside, 0",
     },
     "Other": {
         "dropout": "x unchanged: it acts only in training",
@@ -102,7 +102,7 @@ SHAPES: dict[str, str] = {
     "conv_transpose2d": "`weight [in, out/groups, kh, kw]`, `bias [out]`; on `[n, c, h, w]`",
     "batchnorm": "`weight`, `bias`, `running_mean`, `running_var`, all `[channels]`; the channels are axis 1",
     "layernorm": "`weight [last]`, `bias [last]`; over the last axis",
-    "embedding": "",
+    "embedding": "`weight [count, size]`; on an `int` tensor, secret or not. Its cost grows with `count`",
     "attention": "",
 }
 

@@ -117,14 +117,14 @@ def matmul(x: Expansion, value: Value, a: Held, b: Held) -> Held:
     columns = _as_matrix(x, b, (*b.shape, 1)) if len(b.shape) == 1 else b
     full = (*np.broadcast_shapes(rows.shape[:-2], columns.shape[:-2]), rows.shape[-2], columns.shape[-1])
     inner = _like(value, full)
-    out = _bilinear(x, inner, rows, columns, gates.MatMul)
+    out = bilinear(x, inner, rows, columns, gates.MatMul)
     return out if full == value.shape else reshaped(x, out, value.shape)
 
 
 def conv2d(x: Expansion, value: Value, a: Held, w: Held) -> Held:
     op = value.op
     assert isinstance(op, ops.Conv2d)
-    return _bilinear(
+    return bilinear(
         x,
         value,
         a,
@@ -137,7 +137,7 @@ def conv2d(x: Expansion, value: Value, a: Held, w: Held) -> Held:
     )
 
 
-def _bilinear(x: Expansion, value: Value, a: Held, b: Held, cls: type[Gate], **attributes: Any) -> Held:
+def bilinear(x: Expansion, value: Value, a: Held, b: Held, cls: type[Gate], **attributes: Any) -> Held:
     """A matrix product or convolution; with a constant factor it is local."""
     if not (a.constant or b.constant):
         return product(x, value, a, b, cls, **attributes)

@@ -52,7 +52,7 @@ from compiler.ops.losses import LOSSES, BinaryCrossEntropy, CrossEntropy
 from compiler.ops.norms import ClipNorm, LayerNorm
 from compiler.ops.pooling import AvgPool2d, MaxPool2d, MaxPool2dGradient
 from compiler.ops.reductions import ArgMax, Max, MaxGradient, Mean, Min, Var
-from compiler.ops.selection import OneHot
+from compiler.ops.selection import Gather, OneHot
 from compiler.ops.shapes import BroadcastTo, Concat, Pad, Reshape, Slice, Spread, Transpose
 from compiler.ops.signatures import Parameter, Takes
 from compiler.ops.sums import Sum
@@ -80,6 +80,7 @@ __all__ = [
     "Erf",
     "Exp",
     "Function",
+    "Gather",
     "Gelu",
     "Greater",
     "GreaterEqual",

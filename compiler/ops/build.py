@@ -13,7 +13,7 @@ from types import EllipsisType
 
 import numpy as np
 
-from compiler.graph import Kind, OpError, Shape, TensorOp, Value, apply, constant, declare
+from compiler.graph import Array, Kind, OpError, Shape, TensorOp, Value, apply, constant, declare
 from compiler.ops.activations import Reciprocal, Rsqrt, Softmax, Sqrt
 from compiler.ops.comparisons import And, GreaterEqual, Not, Or
 from compiler.ops.curves import Elu, LogSoftmax
@@ -33,9 +33,9 @@ from compiler.ops.elementwise import (
 )
 from compiler.ops.linear import MatMul
 from compiler.ops.norms import ClipNorm
-from compiler.ops.pooling import AvgPool2d, MaxPool2d
 from compiler.ops.reductions import ArgMax, Mean, Reduction, Sum, Var
 from compiler.ops.rules import axes_of, axis_of, broadcast, expect_kind, show, typed
+from compiler.ops.selection import Gather
 from compiler.ops.shapes import BroadcastTo, Concat, Pad, Reshape, Slice, Transpose
 
 Index = int | slice | EllipsisType | None
@@ -205,6 +205,28 @@ def dropout(x: Value, p: float) -> Value:
     if not 0 <= p < 1:
         raise OpError(f"dropout expects a probability of at least 0 and below 1, found {p:g}", arg=1)
     return x
+
+
+# -- selection ---------------------------------------------------------------------------------------------------------
+
+
+def gather(x: Value, i: Value, axis: int = 0) -> Value:
+    """NumPy's `take`; bits are taken as numbers and compared."""
+    op = Gather(axis_of("gather", axis, x.rank))
+    if i.is_constant:
+        i = constant(_indices(i, x.shape[op.axis]))
+    found = apply(op, to_number(x), i)
+    return apply(GreaterEqual(), found, constant(1)) if x.kind is Kind.BIT else found
+
+
+def _indices(i: Value, size: int) -> Array:
+    """Indices that the compiler knows, counted from the front."""
+    if i.kind is not Kind.INT:
+        raise OpError(f"gather expects int indices, found {typed(i)}", arg=1)
+    out = i.array[(i.array < -size) | (i.array >= size)]
+    if out.size:
+        raise OpError(f"index {out.flat[0]} is out of range for an axis of {size}", f"use {-size} to {size - 1}", 1)
+    return np.where(i.array < 0, i.array + size, i.array)
 
 
 # -- reductions --------------------------------------------------------------------------------------------------------
@@ -379,56 +401,3 @@ def _positions(item: Index, axis: int, shape: Shape) -> tuple[int, int, int]:
             0,
         )
     return item % size, 1, 1
-
-
-# -- pooling -----------------------------------------------------------------------------------------------------------
-
-Pair = tuple[int, int]
-
-
-def maxpool2d(x: Value, k: Pair, stride: Pair | None = None, padding: Pair = (0, 0)) -> Value:
-    return apply(MaxPool2d(k, stride or k, padding), to_number(x))
-
-
-def avgpool2d(x: Value, k: Pair, stride: Pair | None = None, padding: Pair = (0, 0)) -> Value:
-    return apply(AvgPool2d(k, stride or k, padding), to_fixed(x))
-
-
-def maxpool1d(x: Value, k: int, stride: int | None = None, padding: int = 0) -> Value:
-    _expect_windows("maxpool1d", x, k, stride or k, padding)
-    return flat_image(maxpool2d(as_image(x), (1, k), (1, stride or k), (0, padding)))
-
-
-def avgpool1d(x: Value, k: int, stride: int | None = None, padding: int = 0) -> Value:
-    _expect_windows("avgpool1d", x, k, stride or k, padding)
-    return flat_image(avgpool2d(as_image(x), (1, k), (1, stride or k), (0, padding)))
-
-
-def as_image(x: Value) -> Value:
-    """[n, c, length] as [n, c, 1, length]."""
-    return unsqueeze(x, 2)
-
-
-def flat_image(x: Value) -> Value:
-    return squeeze(x, (2,))
-
-
-def _expect_windows(name: str, x: Value, k: int, stride: int, padding: int) -> None:
-    if x.rank != 3:
-        help = "`reshape` or `unsqueeze` makes three axes"
-        raise OpError(f"{name} expects [batch, channels, length], found {show(x.shape)}", help, 0)
-    for word, given, least in (("k", k, 1), ("stride", stride, 1), ("padding", padding, 0)):
-        if given < least:
-            raise OpError(f"`{word}` of {name} expects at least {least}, found {given}", arg=word)
-    if 2 * padding > k:
-        message = f"{name} expects at most half the window as padding, found padding {padding} for a window of {k}"
-        raise OpError(message, arg="padding")
-    if x.shape[2] + 2 * padding < k:
-        message = f"{name}'s window of {k} is larger than the length {x.shape[2]}"
-        raise OpError(message, "use a smaller window", 0)
-
-
-def global_avgpool2d(x: Value) -> Value:
-    if x.rank != 4:
-        raise OpError(f"global_avgpool2d expects [batch, channels, height, width], found {show(x.shape)}", arg=0)
-    return reduce(Mean, x, (2, 3), keepdims=True)

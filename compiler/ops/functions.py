@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from compiler.graph import OpError, Value, apply
-from compiler.ops import build
+from compiler.ops import build, windows
 from compiler.ops.activations import Exp, LeakyRelu, Log, Reciprocal, Relu, Relu6, Rsqrt, Sigmoid, Sqrt, Tanh
 from compiler.ops.comparisons import And, Equal, Greater, GreaterEqual, Less, LessEqual, Not, NotEqual, Or
 from compiler.ops.curves import Erf, Gelu, HardSwish, Silu, Softplus
@@ -128,13 +128,14 @@ _SUPPORTED = (
     Function("unsqueeze", (X, Parameter("axis", Takes.WHOLE)), build.unsqueeze),
     Function("broadcast_to", (X, Parameter("shape", Takes.LIST)), build.broadcast_to),
     # pooling
-    Function("maxpool1d", STRETCH, build.maxpool1d),
-    Function("avgpool1d", STRETCH, build.avgpool1d),
-    Function("maxpool2d", WINDOW, build.maxpool2d),
-    Function("avgpool2d", WINDOW, build.avgpool2d),
-    Function("global_avgpool2d", (X,), build.global_avgpool2d),
+    Function("maxpool1d", STRETCH, windows.maxpool1d),
+    Function("avgpool1d", STRETCH, windows.avgpool1d),
+    Function("maxpool2d", WINDOW, windows.maxpool2d),
+    Function("avgpool2d", WINDOW, windows.avgpool2d),
+    Function("global_avgpool2d", (X,), windows.global_avgpool2d),
     # selection
     Function("one_hot", (Parameter("i"), Parameter("n", Takes.WHOLE)), lambda i, n: apply(OneHot(n), i)),
+    Function("gather", (X, Parameter("i"), Parameter("axis", Takes.WHOLE, 0)), build.gather),
     # privacy
     Function(
         "clip_norm",
@@ -147,7 +148,7 @@ _SUPPORTED = (
 
 # fmt: off
 _LATER = (
-    "sort", "argsort", "topk", "argtopk", "gather",
+    "sort", "argsort", "topk", "argtopk"
 )
 # fmt: on
 

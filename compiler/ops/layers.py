@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from compiler.graph import OpError, Shape, Value, apply, constant, declare
+from compiler.graph import Kind, OpError, Shape, Value, apply, constant, declare
 from compiler.graph.interval import Interval
-from compiler.ops import build
+from compiler.ops import build, windows
 from compiler.ops.activations import Sqrt
 from compiler.ops.linear import Conv2d, MatMul
 from compiler.ops.norms import LayerNorm
-from compiler.ops.rules import show
+from compiler.ops.rules import show, typed
 from compiler.ops.signatures import MISSING, Parameter, Takes, bind, signature
 
 Config = Mapping[str, Any]
@@ -173,8 +173,8 @@ def _conv1d(config: Config, x: Value, params: Mapping[str, Value], declared: Int
     length = x.shape[2] + sum(op.padding)
     if length < reach:
         raise OpError(f"conv1d's window of {reach} is larger than the padded length {length}", "use a smaller kernel")
-    product = apply(op, build.as_image(x), build.as_image(params["weight"]))
-    return build.flat_image(_biased(config, product, params))
+    product = apply(op, windows.as_image(x), windows.as_image(params["weight"]))
+    return windows.flat_image(_biased(config, product, params))
 
 
 def _conv1d_sides(config: Config) -> tuple[int, int, int, int]:
@@ -309,6 +309,23 @@ def _layernorm(config: Config, x: Value, params: Mapping[str, Value], declared: 
     return build.add(build.mul(normed, params["weight"]), params["bias"])
 
 
+# -- embedding ---------------------------------------------------------------------------------------------------------
+
+
+def _check_embedding(config: Config) -> None:
+    _at_least("embedding", config, count=1, size=1)
+
+
+def _embedding_params(config: Config, shape: Shape) -> tuple[LayerParam, ...]:
+    return (LayerParam("weight", (config["count"], config["size"])),)
+
+
+def _embedding(config: Config, x: Value, params: Mapping[str, Value], declared: Interval | None) -> Value:
+    if x.kind is not Kind.INT:
+        raise OpError(f"embedding expects an int value, found {typed(x)}", "declare its input as `int[…]`", 0)
+    return build.gather(params["weight"], x)
+
+
 # -- the table ---------------------------------------------------------------------------------------------------------
 
 
@@ -357,9 +374,16 @@ _SUPPORTED = (
     Layer("conv1d", CONV1D, _conv1d_params, _conv1d, _check_conv1d),
     Layer("conv_transpose2d", CONV_TRANSPOSE2D, _transposed_params, _conv_transpose2d, _check_transposed),
     Layer("conv2d", CONV2D, _conv2d_params, _conv2d, _check_conv2d),
+    Layer(
+        "embedding",
+        (Parameter("count", Takes.WHOLE, MISSING), Parameter("size", Takes.WHOLE, MISSING)),
+        _embedding_params,
+        _embedding,
+        _check_embedding,
+    ),
     Layer("layernorm", EPS, _layernorm_params, _layernorm, _check_layernorm),
     Layer("batchnorm", EPS, _batchnorm_params, _batchnorm, _check_batchnorm),
 )
-_LATER = ("embedding", "attention")
+_LATER = ("attention",)
 
 LAYERS: dict[str, Layer] = {layer.name: layer for layer in _SUPPORTED} | {name: Layer(name) for name in _LATER}

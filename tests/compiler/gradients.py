@@ -97,6 +97,7 @@ def _shapes() -> list[Case]:
         Case("broadcast_to", _call("broadcast_to", shape=[2, 3, 4]), ((3, 1),)),
         Case("x[::-2, 1, None, 1::2]", indexed(slice(None, None, -2), 1, None, slice(1, None, 2)), ((5, 3, 4),)),
         Case("x[3:0:-2]", indexed(slice(3, 0, -2)), ((5, 3),)),
+        Case("gather", lambda x: apply(ops.Gather(1), x, constant(np.array([[2, 0], [2, 5]]))), ((2, 3, 2),)),
         Case("spread", _op(ops.Spread((5, 3), (3, 0), (-2, 1))), ((2, 3),)),
     ]
 

@@ -101,6 +101,17 @@ def elu(b: Builder) -> Value | None:
     return unary(b, f"elu({{0}}, alpha={alpha})", bent)
 
 
+def gather(b: Builder) -> Value | None:
+    x = b.operand(lambda value: value.shape != ())
+    i = None if x is None else b.operand(lambda value: value.kind == "int" and len(value.shape) < 3)
+    if x is None or i is None:
+        return None
+    axis = b.whole(0, len(x.shape) - 1)
+    if int(np.prod(x.shape)) * int(np.prod(i.shape)) > 2000:
+        return None
+    return b.make("gather({0}, {1}, axis={axis})", m.gather, x, i, axis=axis)
+
+
 def clip_norm(b: Builder) -> Value | None:
     """Of numbers in a range that leaves room for their squares."""
     x = b.operand(lambda value: value.kind == "fixed" and value.shape != ())
@@ -350,6 +361,6 @@ CALLS: list[Call] = [
     partial(unary, form="dropout({0}, 0.5)", meaning=m.moved(lambda end: end)),
     partial(binary, sign="minimum", meaning=m.each_end(np.minimum)),
     partial(binary, sign="maximum", meaning=m.each_end(np.maximum)),
-    softmax, argmax, one_hot, clip, clip_norm, leaky_relu, power, root, elu, transpose, reshape, axes, join, pad,
-    index, shape, pool, pool1d, dense, conv1d, conv2d, conv_transpose2d, batchnorm, layernorm, block, loop,
+    softmax, argmax, one_hot, gather, clip, clip_norm, leaky_relu, power, root, elu, transpose, reshape, axes, join,
+    pad, index, shape, pool, pool1d, dense, conv1d, conv2d, conv_transpose2d, batchnorm, layernorm, block, loop,
 ]  # fmt: skip

@@ -324,6 +324,30 @@ def one_hot(f: Format, a: Box, n: int) -> Box:
     return _bits((lo == places) & (hi == places), (lo <= places) & (places <= hi))
 
 
+def gather(f: Format, a: Box, i: Box, axis: int) -> Box:
+    """Whatever an index may choose; 0 outside."""
+    if a.kind == "fixed":
+        a = stored(f, a)
+    n = a.shape[axis]
+    lo, hi = (np.moveaxis(end, axis, -1) for end in (a.lo, a.hi))
+    flat_lo, flat_hi = i.lo.reshape(-1), i.hi.reshape(-1)
+    ends = []
+    for low, high in zip(flat_lo, flat_hi, strict=True):
+        chosen = np.arange(max(0, int(low)), min(n - 1, int(high)) + 1)
+        outside = [np.zeros(lo.shape[:-1])] if low < 0 or high > n - 1 else []
+        columns = [[end[..., k] for k in chosen] + outside for end in (lo, hi)]
+        ends.append((np.minimum.reduce(columns[0]), np.maximum.reduce(columns[1])))
+    shape = (*a.shape[:axis], *i.shape, *a.shape[axis + 1 :])
+
+    def placed(which: int) -> Array:
+        rows = np.stack([pair[which] for pair in ends]).reshape(*i.shape, *lo.shape[:-1])
+        rank = i.lo.ndim
+        order = (*range(rank, rank + axis), *range(rank), *range(rank + axis, rows.ndim))
+        return rows.transpose(order).reshape(shape)
+
+    return Box(a.kind, placed(0), placed(1))
+
+
 Pair = tuple[int, int]
 
 

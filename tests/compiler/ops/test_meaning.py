@@ -115,6 +115,11 @@ def test_functions_of_constants_are_numpys() -> None:
     assert np.array_equal(call("all", constant(x < 1), axis=[0, 1]), (x < 1).all(axis=(0, 1)))
     assert call("any", constant(x > 9)) == np.False_ and call("all", constant(x < 9)) == np.True_
     assert np.array_equal(call("one_hot", constant([[0, 3], [-1, 2]]), 3), [[[1, 0, 0], [0] * 3], [[0] * 3, [0, 0, 1]]])
+    i = np.array([[1, 0, -1], [2, 2, 0]])
+    assert np.array_equal(call("gather", constant(x), constant(i), axis=1), np.take(x, i, axis=1))
+    assert np.array_equal(call("gather", constant(x > 0), constant(1)), (x > 0)[1])
+    outside = ops.Gather(0).evaluate(np.array([5.0, 6.0, 7.0]), np.array([-1, 0, 2, 3]))
+    assert np.array_equal(outside, [0, 5, 7, 0])
     assert np.array_equal(call("transpose", constant(x)), x.T)
     assert np.array_equal(call("transpose", constant(x), [0, 2, 1]), x.transpose(0, 2, 1))
     assert call("reshape", constant(x), [4, -1]).shape == (4, 6)

@@ -127,6 +127,15 @@ def test_one_hot(within: tuple[int, int]) -> None:
     check(value, [sample(i, np.random.default_rng(2))])
 
 
+@pytest.mark.parametrize(("within", "lo"), [((0, 2), 3), ((-1, 2), 0), ((0, 3), 0)])
+def test_gather_lies_in_the_range_of_its_elements(within: tuple[int, int], lo: float) -> None:
+    random = np.random.default_rng(3)
+    args = [leaf("x", (2, 3), (3, 4)), leaf("i", (4, 2), within, kind=Kind.INT)]
+    value = apply(ops.Gather(1), *args)
+    assert value.shape == (2, 4, 2) and (value.range.lo, value.range.hi) == (lo, 4)
+    check(value, [sample(arg, random) for arg in args])
+
+
 def test_where_lies_in_the_hull() -> None:
     random = np.random.default_rng(1)
     args = [leaf("c", (2, 1), None, kind=Kind.BIT), leaf("a", (2, 3), (0, 1)), leaf("b", (3,), (5, 6))]

@@ -117,6 +117,19 @@ def tolerance(case: Case) -> float:
     return 2.0**-10 if any(word in case.name for word in smooth) else 16 * STEP
 
 
+def test_rows_that_are_gathered_by_a_secret_index() -> None:
+    """Each row of the table gets the sum of what reaches its copies."""
+    table, index = shared_sum("table", (5, 3), (-2, 2)), leaf("i", (2, 4), (0, 4), kind=Kind.INT)
+    found = apply(ops.Gather(0), table, index)
+    loss = FUNCTIONS["sum"].call((apply(ops.Mul(), found, shared_sum("w", found.shape, (-1, 1))),), {})
+    model = model_of(gradients(loss, [table]))
+    assert max(errors(model)) < 16 * STEP
+    inputs, params = numbers(model)
+    expected = np.zeros((5, 3))
+    np.add.at(expected, inputs["i"], inputs["w_a"] + params["w_b"])
+    assert reference.evaluate(model, inputs, params)["y0"] == pytest.approx(expected)
+
+
 # -- ties -------------------------------------------------------------------------------------------------------------
 
 
