@@ -54,6 +54,7 @@ WITHOUT_SOCKETS = ("gates", "analysis", "encoding", "execution", "store")
 COMPILER = {
     "graph": set(),
     "ops": {"graph"},
+    "training": {"graph", "ops", "reading"},
     "lowering": {"graph", "ops"},
     "reading": {"graph", "ops"},
     "passes": {"graph", "ops", "reading"},

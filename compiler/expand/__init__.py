@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from compiler.expand import arithmetic, choice, division, norms, roots, selection, shape, smooth
+from compiler.expand import arithmetic, choice, division, gradients, norms, roots, selection, shape, smooth
 from compiler.expand.compare import Bits
 from compiler.expand.context import Expansion, Handler, Warned
 from compiler.expand.emitter import PUBLIC, SHARE, Draft, Emitter, Held, width
@@ -38,6 +38,7 @@ HANDLERS = complete(
     arithmetic.HANDLERS,
     shape.HANDLERS,
     choice.HANDLERS,
+    gradients.HANDLERS,
     selection.HANDLERS,
     division.HANDLERS,
     roots.HANDLERS,

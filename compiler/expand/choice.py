@@ -118,17 +118,29 @@ def where(x: Expansion, value: Value, d: Held, a: Held, b: Held) -> Held:
         number = x.e.broadcast(x.bits.number(bit), value.shape)
         chosen = x.e.emit(gates.Mul, value.shape, x.e.mode(number), scale=scale, x=number, y=step)
         return x.e.held(value, x.e.add(chosen, x.e.encoded(b.array, scale)), scale)
+    if b.array is not None and not b.array.any():
+        return _or_nothing(x, value, bit, a)
     (left, right), scale = x.wires(a, b)
     chosen = x.bits.select(bit, x.e.sub(left, right), scale)
     return x.e.held(value, x.e.broadcast(x.e.add(chosen, right), value.shape), scale)
 
 
-def relu(x: Expansion, value: Value, a: Held) -> Held:
+def _or_nothing(x: Expansion, value: Value, bit: int, a: Held) -> Held:
+    """d a, cut to the plain scale as it is chosen."""
     wire, scale = x.e.wire(a)
     shift = max(0, scale - x.e.plain(a))
-    bit = x.bits.positive(wire, a.range, scale, low_bit=shift, exact=exact_kind(a))
     out = x.bits.select(bit, wire, scale - shift, shift, width(a.range, scale))
-    return x.e.held(value, out, scale - shift)
+    return x.e.held(value, x.e.broadcast(out, value.shape), scale - shift)
+
+
+def relu(x: Expansion, value: Value, a: Held) -> Held:
+    return _or_nothing(x, value, is_positive(x, a), a)
+
+
+def is_positive(x: Expansion, a: Held, stored: bool = False) -> int:
+    """Masked bits [a >= 0] of a at the lowest scale at which it is held, or of the stored number."""
+    wire, scale = x.stored(a) if stored else x.e.wire(a)
+    return x.bits.positive(wire, a.range, scale, low_bit=max(0, scale - x.e.plain(a)), exact=exact_kind(a))
 
 
 def abs_(x: Expansion, value: Value, a: Held) -> Held:
@@ -158,16 +170,25 @@ def minimum(x: Expansion, value: Value, a: Held, b: Held) -> Held:
     """a - relu(a - b)."""
     (left, right), scale = x.wires(a, b)
     difference = x.e.sub(left, right)
-    bit = x.bits.positive(difference, a.range - b.range, scale, _ignored(x, a, scale), exact_kind(a) and exact_kind(b))
+    bit = is_larger(x, difference, a.range - b.range, scale, a)
     out = x.e.sub(left, x.bits.select(bit, difference, scale))
     return x.e.held(value, x.e.broadcast(out, value.shape), scale)
 
 
-def _larger(x: Expansion, left: int, right: int, difference: Interval, scale: int, like: Held) -> int:
-    """Shares of max(left, right) = right + relu(left - right)."""
+def _larger(
+    x: Expansion, left: int, right: int, difference: Interval, scale: int, like: Held, wins: list[int] | None = None
+) -> int:
+    """Shares of max(left, right) = right + relu(left - right). wins: takes the bits of it."""
     gap = x.e.sub(left, right)
-    bit = x.bits.positive(gap, difference, scale, _ignored(x, like, scale), scale == 0)
+    bit = is_larger(x, gap, difference, scale, like)
+    if wins is not None:
+        wins.append(bit)
     return x.e.add(x.bits.select(bit, gap, scale), right)
+
+
+def is_larger(x: Expansion, gap: int, difference: Interval, scale: int, like: Held) -> int:
+    """Masked bits [gap >= 0] of a difference of tensors like `like`."""
+    return x.bits.positive(gap, difference, scale, _ignored(x, like, scale), scale == 0)
 
 
 def _ignored(x: Expansion, a: Held, scale: int) -> int:
@@ -189,16 +210,11 @@ def _clipped(x: Expansion, value: Value, a: Held, lo: float, hi: float) -> Held:
     """lo + [a >= lo](a - lo) - [a >= hi](a - hi): two flags of one set of tables, none for a bound out of range."""
     if hi <= a.range.lo or lo >= min(hi, a.range.hi):
         return x.known(value, np.array(hi if hi <= a.range.lo else lo, value.kind.dtype))
-    bounds = [b for b in (lo, hi) if np.isfinite(b) and a.range.lo < b < a.range.hi]
+    bounds = reached(a, lo, hi)
     if not bounds:
         return Held(value.kind, value.shape, value.range, base=a, view=lambda register: register)
-    wire, scale = x.e.wire(a, x.scale_for(a, *bounds))
-    shift = max(0, scale - x.e.plain(a))
-    reach = a.range - Interval(min(bounds), max(bounds))
-    k = min(64, width(reach.hull(a.range), scale, exact_kind(a)) + 1)
-    # bounds as they are stored: then all parts are cut with one dither, and no result leaves them by a step
-    thresholds = tuple(round(b * 2.0 ** (scale - shift)) << shift for b in bounds)
-    flags = x.bits.at_least(wire, thresholds, k, shift)
+    scale, shift, k, thresholds, flags = at_bounds(x, a, bounds)
+    wire, _ = x.e.wire(a, scale)
     out: int | None = None
     for bound, threshold, flag in zip(bounds, thresholds, flags, strict=True):
         above = x.e.add(wire, x.e.constant(np.array(-threshold), scale))
@@ -213,13 +229,28 @@ def _clipped(x: Expansion, value: Value, a: Held, lo: float, hi: float) -> Held:
     return x.e.held(value, out, scale - shift)
 
 
+def reached(a: Held, *bounds: float) -> list[float]:
+    """The bounds that a range leaves open: elements may lie on both sides."""
+    return [b for b in bounds if np.isfinite(b) and a.range.lo < b < a.range.hi]
+
+
+def at_bounds(x: Expansion, a: Held, bounds: list[float]) -> tuple[int, int, int, tuple[int, ...], list[int]]:
+    """(scale, bits to cut, width, thresholds, masked bits [a >= bound]) for the comparison of a with bounds."""
+    wire, scale = x.e.wire(a, x.scale_for(a, *bounds))
+    shift = max(0, scale - x.e.plain(a))
+    reach = a.range - Interval(min(bounds), max(bounds))
+    k = min(64, width(reach.hull(a.range), scale, exact_kind(a)) + 1)
+    # bounds as they are stored: then all parts are cut with one dither, and no result leaves them by a step
+    thresholds = tuple(round(b * 2.0 ** (scale - shift)) << shift for b in bounds)
+    return scale, shift, k, thresholds, x.bits.at_least(wire, thresholds, k, shift)
+
+
 def leaky_relu(x: Expansion, value: Value, a: Held) -> Held:
     """relu(a) + slope (a - relu(a)): what is positive stays exact."""
     op = value.op
     assert isinstance(op, ops.LeakyRelu)
-    wire, scale = x.e.wire(a, x.e.plain(a) if a.kind is Kind.FIXED else x.e.scale(a))
-    bit = x.bits.positive(wire, a.range, scale, exact=exact_kind(a))
-    positive = x.bits.select(bit, wire, scale)
+    wire, scale = x.stored(a)
+    positive = x.bits.select(is_positive(x, a, stored=True), wire, scale)
     above, below = a.range.clip(0.0, np.inf), a.range.clip(-np.inf, 0.0)
     kept = Held(a.kind, a.shape, above, {(SHARE, scale): positive})
     rest = Held(a.kind, a.shape, below, {(SHARE, scale): x.e.sub(wire, positive)})
@@ -253,13 +284,13 @@ def _reduced(x: Expansion, wire: int, axes: tuple[int, ...], a: Held, scale: int
     return wire
 
 
-def tournament(x: Expansion, wire: int, axis: int, a: Held, scale: int) -> int:
-    """The masked maximum along one axis, which stays with size 1."""
+def tournament(x: Expansion, wire: int, axis: int, a: Held, scale: int, wins: list[int] | None = None) -> int:
+    """The masked maximum along one axis, which stays with size 1. wins: takes the bits of each round."""
     while (n := x.e.shape(wire)[axis]) > 1:
         half = n // 2
         left = x.e.slice_axis(wire, axis, 0, 1, half)
         right = x.e.slice_axis(wire, axis, half, 1, half)
-        larger = x.e.open(_larger(x, left, right, a.range - a.range, scale, a))
+        larger = x.e.open(_larger(x, left, right, a.range - a.range, scale, a, wins))
         rest = [x.e.slice_axis(wire, axis, 2 * half, 1, 1)] if n % 2 else []
         wire = x.e.concat([larger, *rest], axis)
     return wire
@@ -270,16 +301,19 @@ def maxpool2d(x: Expansion, value: Value, a: Held) -> Held:
     op = value.op
     assert isinstance(op, ops.MaxPool2d)
     wire, scale = x.e.wire(a)
-    wire = _bordered(x, wire, op.padding, a.range.lo, scale)
-    for axis, k, stride in ((-1, op.kernel[1], op.stride[1]), (-2, op.kernel[0], op.stride[0])):
-        at = len(value.shape) + axis
-        count = (x.e.shape(wire)[at] - k) // stride + 1
-        places = [x.e.slice_axis(wire, at, j, stride, count) for j in range(k)]
-        wire = _largest(x, places, a, scale)
+    wire = bordered(x, wire, op.padding, a.range.lo, scale)
+    for axis, k, stride in ((3, op.kernel[1], op.stride[1]), (2, op.kernel[0], op.stride[0])):
+        wire = largest(x, places(x, wire, axis, k, stride), a, scale)
     return x.e.held(value, wire, scale)
 
 
-def _bordered(x: Expansion, wire: int, padding: tuple[int, int], low: float, scale: int) -> int:
+def places(x: Expansion, wire: int, axis: int, k: int, stride: int) -> list[int]:
+    """The elements of each of k places of the windows along an axis."""
+    count = (x.e.shape(wire)[axis] - k) // stride + 1
+    return [x.e.slice_axis(wire, axis, j, stride, count) for j in range(k)]
+
+
+def bordered(x: Expansion, wire: int, padding: tuple[int, int], low: float, scale: int) -> int:
     """Padding that never wins: the lower end of the range."""
     h, w = padding
     if not (h or w):
@@ -294,12 +328,12 @@ def _bordered(x: Expansion, wire: int, padding: tuple[int, int], low: float, sca
     return x.e.add(padded, x.e.constant(border, scale))
 
 
-def _largest(x: Expansion, wires: list[int], a: Held, scale: int) -> int:
-    """The masked elementwise maximum of wires of one shape; the pairs of a level are compared together."""
+def largest(x: Expansion, wires: list[int], a: Held, scale: int, wins: list[int] | None = None) -> int:
+    """The masked elementwise maximum of wires of one shape; the pairs of a level are compared together, for `wins`."""
     while len(wires) > 1:
         half = len(wires) // 2
         left, right = x.e.concat(wires[:half], 0), x.e.concat(wires[half : 2 * half], 0)
-        larger = x.e.open(_larger(x, left, right, a.range - a.range, scale, a))
+        larger = x.e.open(_larger(x, left, right, a.range - a.range, scale, a, wins))
         n = x.e.shape(wires[0])[0]
         wires = [x.e.slice_axis(larger, 0, j * n, 1, n) for j in range(half)] + wires[2 * half :]
     return wires[0]

@@ -392,6 +392,34 @@ class Emitter:
         counts = tuple(count if a == axis else n for a, n in enumerate(shape))
         return self.slice(register, starts, steps, counts)
 
+    def pad(self, register: int, widths: tuple[tuple[int, int], ...]) -> int:
+        """Zeros around."""
+        if not any(map(any, widths)):
+            return register
+        sizes = zip(self.shape(register), widths, strict=True)
+        return self._move(gates.Pad, register, tuple(n + before + after for n, (before, after) in sizes), widths=widths)
+
+    def spread(self, register: int, shape: Shape, starts: Shape, steps: Shape) -> int:
+        """Zeros of `shape`, with the elements where a slice with these starts and steps takes them from."""
+        counts = self.shape(register)
+        turned = tuple(n - 1 if step < 0 else 0 for step, n in zip(steps, counts, strict=True))
+        register = self.slice(register, turned, tuple(-1 if step < 0 else 1 for step in steps), counts)
+        for axis, step in enumerate(map(abs, steps)):
+            register = self._apart(register, axis, step)
+        firsts = (min(s, s + d * (n - 1)) for s, d, n in zip(starts, steps, counts, strict=True))
+        sizes = zip(firsts, self.shape(register), shape, strict=True)
+        return self.pad(register, tuple((first, size - first - n) for first, n, size in sizes))
+
+    def _apart(self, register: int, axis: int, step: int) -> int:
+        """The elements along an axis `step` places apart: zeros behind each but the last."""
+        shape = self.shape(register)
+        before, n, behind = shape[:axis], shape[axis], shape[axis + 1 :]
+        if step == 1 or n == 1:
+            return register
+        widths = tuple((0, step - 1 if at == axis + 1 else 0) for at in range(len(shape) + 1))
+        rows = self.pad(self.reshape(register, (*before, n, 1, *behind)), widths)
+        return self.slice_axis(self.reshape(rows, (*before, n * step, *behind)), axis, 0, 1, (n - 1) * step + 1)
+
     def concat(self, registers: list[int], axis: int) -> int:
         if len(registers) == 1:
             return registers[0]

@@ -51,6 +51,13 @@ def _masked(x: Expansion, a: Held) -> bool:
     return any(x.e.has(a, WIRE, scale) for scale in x.e.scales(a))
 
 
+def spread(x: Expansion, value: Value, a: Held) -> Held:
+    """Zeros between and around: a view, so that they are never opened."""
+    op = value.op
+    assert isinstance(op, ops.Spread)
+    return _view(value, a, lambda register: x.e.spread(register, op.shape, op.starts, op.steps))
+
+
 def concat(x: Expansion, value: Value, *args: Held) -> Held:
     op = value.op
     assert isinstance(op, ops.Concat)
@@ -91,21 +98,17 @@ def pad(x: Expansion, value: Value, a: Held) -> Held:
     assert isinstance(op, ops.Pad)
     if value.shape == a.shape:
         return _view(value, a, lambda register: register)
-    if op.value:
-        expect_constant(value.shape)
-    border = np.pad(np.zeros(a.shape), op.widths, constant_values=op.value) if op.value else np.zeros(())
+    if not op.value:
+        return _view(value, a, lambda register: x.e.pad(register, op.widths))
+    expect_constant(value.shape)
+    border = np.pad(np.zeros(a.shape), op.widths, constant_values=op.value)
     if value.kind is Kind.BIT:
         bit = x.e.bit(a)
-        padded = x.e.emit(gates.Pad, value.shape, WIRE, domain=Domain.BITS, widths=op.widths, x=bit)
-        if op.value:
-            ones = x.e.bit_constant(border.astype(np.uint8))
-            padded = x.e.emit(gates.Xor, value.shape, WIRE, domain=Domain.BITS, x=padded, y=ones)
-        return x.e.held_bit(value, padded)
+        ones = x.e.bit_constant(border.astype(np.uint8))
+        padded = x.e.pad(bit, op.widths)
+        return x.e.held_bit(value, x.e.emit(gates.Xor, value.shape, WIRE, domain=Domain.BITS, x=padded, y=ones))
     register, scale = x.e.any(a, x.scale_for(a, op.value))
-    padded = x.e.emit(gates.Pad, value.shape, x.e.mode(register), scale=scale, widths=op.widths, x=register)
-    if op.value:
-        padded = x.e.add(padded, x.e.encoded(border, scale))
-    return x.e.held(value, padded, scale)
+    return x.e.held(value, x.e.add(x.e.pad(register, op.widths), x.e.encoded(border, scale)), scale)
 
 
 HANDLERS: dict[type[TensorOp], Handler] = {
@@ -113,6 +116,7 @@ HANDLERS: dict[type[TensorOp], Handler] = {
     ops.Transpose: transpose,
     ops.BroadcastTo: broadcast,
     ops.Slice: slice_,
+    ops.Spread: spread,
     ops.Concat: concat,
     ops.Pad: pad,
 }

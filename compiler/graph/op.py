@@ -31,11 +31,23 @@ BATCH = "batch"  # the dim whose rows `run_batches` counts
 NO_ROWS = -1  # a value that depends on no rows
 ROWS_MEET = -2  # an element depends on several rows, or the rows are on no one axis
 
+
+@dataclass(frozen=True)
+class NoGradient:
+    """Stands for the gradient of an argument along which an op is not differentiated. reason: what the user is told."""
+
+    reason: str
+
+
+Gradients = tuple["Value | NoGradient | None", ...]
+"""For each argument what reaches it; None where nothing does, as the result only ever jumps with it."""
+
 FACTS = (
     "symbol",
     "infer",
     "interval",
     "evaluate",
+    "gradient",
     "rows",
     "rounding",
     "commutative",
@@ -93,6 +105,15 @@ class TensorOp:
         """The plaintext meaning: float64, int64 and bool arrays in, one of them out."""
         raise TypeError(f"{self.name} has no value of its own")
 
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        """What reaches each argument of the gradient that reaches `result`, written in ops of the graph.
+
+        `gradient` is fixed, whatever the kind of `result`, to whose shape it broadcasts; it has that shape where an
+        argument has another one. What is returned for an argument broadcasts to its shape, or to the shape that it
+        was broadcast to: `compiler.training` adds up what reaches the copies.
+        """
+        raise AssertionError(f"{self.name} says nothing of its gradient")
+
     def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
         """The axis of the result, of this shape, along which the rows of the dim `batch` are, or ROWS_MEET.
 
@@ -127,6 +148,9 @@ class Leaf(TensorOp, abstract=True):
 
     def interval(self, *args: Value) -> Interval:
         return BITS if self.kind is Kind.BIT else UNKNOWN
+
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        return ()
 
     def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
         return NO_ROWS

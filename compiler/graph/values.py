@@ -168,6 +168,18 @@ def declare(value: Value, declared: Interval, name: str | None = None) -> Value:
     return replace(value, range=both, declared=promise, name=name or value.name)
 
 
+def stamp(value: Value, span: Span) -> list[Value]:
+    """Give `value` and what it was just made of their place in the source: those that got it. What has one is older."""
+    fresh, stamped = [value], []
+    while fresh:
+        each = fresh.pop()
+        if each.span is None:
+            object.__setattr__(each, "span", span)
+            stamped.append(each)
+            fresh.extend(each.args)
+    return stamped
+
+
 def _visibility(op: TensorOp, args: tuple[Value, ...]) -> Visibility:
     if isinstance(op, Owned):
         return Visibility.PUBLIC if op.public else Visibility.SECRET

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from compiler.graph import OpError, Precision, Value
+from compiler.graph import OpError, Precision, Value, stamp
 from compiler.lowering.numbers import public
 from compiler.lowering.problems import Note, Problem, Reporter
 from compiler.lowering.scope import Scope
@@ -83,14 +83,8 @@ class Context:
         return public(value)
 
     def _stamp(self, value: Value, span: Span) -> None:
-        """Give the values that were just made their place in the source; what has one is older."""
-        fresh = [value]
-        while fresh:
-            each = fresh.pop()
-            if each.span is None:
-                object.__setattr__(each, "span", span)
-                fresh.extend(each.args)
-                self.constants += each.size if each.is_constant else 0
+        """Give the values that were just made their place in the source, and count what they hold."""
+        self.constants += sum(each.size for each in stamp(value, span) if each.is_constant)
         if self.constants > MAX_CONSTANTS:
             message = f"the constants of the model have more than {MAX_CONSTANTS} elements together"
             self.reporter.error(Problem(span, message, "let a role provide the large ones as a `param`"))

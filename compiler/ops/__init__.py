@@ -1,4 +1,4 @@
-"""The tensor ops: what the language calls, each with its type rule, its range rule and its plaintext meaning."""
+"""The tensor ops: what the language calls, each with its type rule, range rule, plaintext meaning and gradient."""
 
 from compiler.ops.activations import (
     Exp,
@@ -14,7 +14,20 @@ from compiler.ops.activations import (
     Tanh,
 )
 from compiler.ops.build import index
-from compiler.ops.comparisons import And, Equal, Greater, GreaterEqual, Less, LessEqual, Not, NotEqual, Or
+from compiler.ops.comparisons import (
+    And,
+    Equal,
+    Greater,
+    GreaterEqual,
+    Larger,
+    Less,
+    LessEqual,
+    Not,
+    NotEqual,
+    Or,
+    Positive,
+    Within,
+)
 from compiler.ops.curves import Elu, Erf, Gelu, HardSwish, LogSoftmax, Silu, Softplus
 from compiler.ops.elementwise import (
     Abs,
@@ -35,27 +48,32 @@ from compiler.ops.elementwise import (
 from compiler.ops.functions import FUNCTIONS, OPERATORS, Function
 from compiler.ops.layers import LAYERS, Layer, LayerParam
 from compiler.ops.linear import Conv2d, MatMul
+from compiler.ops.losses import LOSSES, BinaryCrossEntropy, CrossEntropy
 from compiler.ops.norms import ClipNorm, LayerNorm
-from compiler.ops.pooling import AvgPool2d, MaxPool2d
-from compiler.ops.reductions import ArgMax, Max, Mean, Min, Sum, Var
+from compiler.ops.pooling import AvgPool2d, MaxPool2d, MaxPool2dGradient
+from compiler.ops.reductions import ArgMax, Max, MaxGradient, Mean, Min, Var
 from compiler.ops.selection import Gather, OneHot
-from compiler.ops.shapes import BroadcastTo, Concat, Pad, Reshape, Slice, Transpose
+from compiler.ops.shapes import BroadcastTo, Concat, Pad, Reshape, Slice, Spread, Transpose
 from compiler.ops.signatures import Parameter, Takes
+from compiler.ops.sums import Sum
 
 __all__ = [
     "FUNCTIONS",
     "LAYERS",
+    "LOSSES",
     "OPERATORS",
     "Abs",
     "Add",
     "And",
     "ArgMax",
     "AvgPool2d",
+    "BinaryCrossEntropy",
     "BroadcastTo",
     "Clip",
     "ClipNorm",
     "Concat",
     "Conv2d",
+    "CrossEntropy",
     "Div",
     "Elu",
     "Equal",
@@ -67,6 +85,7 @@ __all__ = [
     "Greater",
     "GreaterEqual",
     "HardSwish",
+    "Larger",
     "Layer",
     "LayerNorm",
     "LayerParam",
@@ -77,7 +96,9 @@ __all__ = [
     "LogSoftmax",
     "MatMul",
     "Max",
+    "MaxGradient",
     "MaxPool2d",
+    "MaxPool2dGradient",
     "Maximum",
     "Mean",
     "Min",
@@ -90,6 +111,7 @@ __all__ = [
     "Or",
     "Pad",
     "Parameter",
+    "Positive",
     "Reciprocal",
     "Relu",
     "Relu6",
@@ -101,6 +123,7 @@ __all__ = [
     "Slice",
     "Softmax",
     "Softplus",
+    "Spread",
     "Sqrt",
     "Square",
     "Sub",
@@ -112,5 +135,6 @@ __all__ = [
     "Transpose",
     "Var",
     "Where",
+    "Within",
     "index",
 ]

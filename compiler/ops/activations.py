@@ -9,10 +9,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from compiler.graph import ROWS_MEET, Array, Kind, Rounding, Shape, TensorOp, Value
+from compiler.graph import ROWS_MEET, Array, Gradients, Kind, Rounding, Shape, TensorOp, Value, apply, constant
 from compiler.graph.interval import UNKNOWN, Interval
-from compiler.ops.elementwise import Unary
+from compiler.ops.comparisons import Positive, Within
+from compiler.ops.elementwise import Add, Div, Mul, Neg, Square, Sub, Unary, chosen, times
 from compiler.ops.rules import axis_of, expect_count, expect_kind
+from compiler.ops.sums import Sum
 
 UNIT = Interval(0, 1)
 POSITIVE = Interval(0, math.inf)
@@ -30,6 +32,10 @@ class Relu(Unary):
     def evaluate(self, *arrays: Array) -> Array:
         return np.maximum(arrays[0], 0)
 
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        """At 0 it is 1: the bit of the forward pass is x >= 0."""
+        return (chosen(apply(Positive(), args[0]), gradient),)
+
 
 @dataclass(frozen=True)
 class Relu6(Unary):
@@ -42,6 +48,9 @@ class Relu6(Unary):
 
     def evaluate(self, *arrays: Array) -> Array:
         return np.clip(arrays[0], 0, 6)
+
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        return (chosen(apply(Within(0.0, 6.0), args[0]), gradient),)
 
 
 @dataclass(frozen=True)
@@ -83,6 +92,11 @@ class LeakyRelu(Smooth):
     def evaluate(self, *arrays: Array) -> Array:
         return np.where(arrays[0] > 0, arrays[0], self.slope * arrays[0])
 
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        """At 0 it is 1."""
+        above = chosen(apply(Positive(stored=True), args[0]), gradient)
+        return (apply(Add(), above, apply(Mul(), apply(Sub(), gradient, above), constant(self.slope))),)
+
 
 @dataclass(frozen=True)
 class Sigmoid(Smooth):
@@ -97,6 +111,10 @@ class Sigmoid(Smooth):
         small = np.exp(-np.abs(arrays[0]))
         result: Array = np.where(arrays[0] >= 0, 1, small) / (1 + small)
         return result
+
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        """s (1 - s), of the s that is there."""
+        return (times(gradient, apply(Mul(), result, apply(Sub(), constant(1.0), result))),)
 
 
 def _sigmoid(x: float) -> float:
@@ -116,6 +134,9 @@ class Tanh(Smooth):
     def evaluate(self, *arrays: Array) -> Array:
         return np.tanh(arrays[0])
 
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        return (times(gradient, apply(Sub(), constant(1.0), apply(Square(), result))),)
+
 
 @dataclass(frozen=True)
 class Exp(Smooth):
@@ -129,6 +150,9 @@ class Exp(Smooth):
     def evaluate(self, *arrays: Array) -> Array:
         with np.errstate(over="ignore"):
             return np.exp(arrays[0])
+
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        return (times(gradient, result),)
 
 
 def _exp(x: float) -> float:
@@ -171,6 +195,11 @@ class Softmax(TensorOp):
         result: Array = powers / powers.sum(axis=self.axis, keepdims=True)
         return result
 
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        """p (g - sum(p g))."""
+        weighted = times(gradient, result)
+        return (apply(Sub(), weighted, apply(Mul(), result, apply(Sum((self.axis,), True), weighted))),)
+
 
 @dataclass(frozen=True)
 class Reciprocal(Smooth):
@@ -186,6 +215,9 @@ class Reciprocal(Smooth):
         with np.errstate(all="ignore"):
             return np.reciprocal(arrays[0])
 
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        return (apply(Neg(), times(gradient, apply(Square(), result))),)
+
 
 @dataclass(frozen=True)
 class Sqrt(Smooth):
@@ -200,6 +232,9 @@ class Sqrt(Smooth):
     def evaluate(self, *arrays: Array) -> Array:
         with np.errstate(all="ignore"):
             return np.sqrt(arrays[0])
+
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        return (apply(Div(), apply(Mul(), gradient, constant(0.5)), result),)
 
 
 @dataclass(frozen=True)
@@ -217,6 +252,10 @@ class Rsqrt(Smooth):
         with np.errstate(all="ignore"):
             return np.reciprocal(np.sqrt(arrays[0]))
 
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        """-r / (2 x)."""
+        return (apply(Div(), apply(Mul(), times(gradient, result), constant(-0.5)), args[0]),)
+
 
 @dataclass(frozen=True)
 class Log(Smooth):
@@ -231,6 +270,9 @@ class Log(Smooth):
     def evaluate(self, *arrays: Array) -> Array:
         with np.errstate(all="ignore"):
             return np.log(arrays[0])
+
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        return (apply(Div(), gradient, args[0]),)
 
 
 def _log(x: float) -> float:

@@ -8,10 +8,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from compiler.graph import Array, Kind, Rounding, Shape, TensorOp, Value
+from compiler.graph import Array, Gradients, Kind, NoGradient, Rounding, Shape, TensorOp, Value
 from compiler.graph.interval import BITS, Interval
 from compiler.ops.rules import NUMBERS, broadcast, expect_count, expect_kind
 from compiler.ops.shapes import aligned
+
+JUMPS = "a bit changes in jumps"
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,9 @@ class Comparison(TensorOp, abstract=True):
 
     def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
         return aligned(args, axes, shape)
+
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        return (NoGradient(JUMPS),) * len(args)
 
 
 def _decided(args: tuple[Value, ...], certain: bool, impossible: bool) -> Interval:
@@ -142,6 +147,9 @@ class Logic(TensorOp, abstract=True):
     def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
         return aligned(args, axes, shape)
 
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        return (NoGradient(JUMPS),) * len(args)
+
 
 @dataclass(frozen=True)
 class And(Logic):
@@ -178,3 +186,71 @@ class Not(Logic):
 
     def evaluate(self, *arrays: Array) -> Array:
         return np.logical_not(arrays[0])
+
+
+# -- the bits by which other ops choose --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Choice(TensorOp, abstract=True):
+    """The bits by which an op chooses, for its gradient: the expansion finds that it has compared already.
+
+    They compare as finely as that op, not what is stored.
+    """
+
+    symbol: ClassVar[str] = ""
+    compares: ClassVar[bool] = True
+    count: ClassVar[int] = 1
+    rounding: ClassVar[Rounding] = Rounding.NONE
+    commutative: ClassVar[bool] = False
+    monotone: ClassVar[bool] = False
+    private: ClassVar[bool] = True
+    sizes: ClassVar[tuple[str, ...]] = ()
+
+    def infer(self, *args: Value) -> tuple[Kind, Shape]:
+        expect_count(self.symbol, args, self.count)
+        expect_kind(self.symbol, args, NUMBERS)
+        return Kind.BIT, broadcast(self.symbol, *args)
+
+    def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
+        return aligned(args, axes, shape)
+
+    def interval(self, *args: Value) -> Interval:
+        return BITS
+
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        return (NoGradient(JUMPS),) * len(args)
+
+
+@dataclass(frozen=True)
+class Positive(Choice):
+    """x >= 0, as `relu` has it, or as `leaky_relu`, which compares what is stored."""
+
+    stored: bool = False
+    symbol: ClassVar[str] = "the choice of relu"
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.greater_equal(arrays[0], 0)
+
+
+@dataclass(frozen=True)
+class Larger(Choice):
+    """a >= b, as `maximum` has it."""
+
+    symbol: ClassVar[str] = "the choice of maximum"
+    count: ClassVar[int] = 2
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.greater_equal(*arrays)
+
+
+@dataclass(frozen=True)
+class Within(Choice):
+    """lo <= x < hi, as `clip` has it."""
+
+    lo: float
+    hi: float
+    symbol: ClassVar[str] = "the choice of clip"
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.logical_and(arrays[0] >= self.lo, arrays[0] < self.hi)

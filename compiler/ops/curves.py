@@ -9,10 +9,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from compiler.graph import ROWS_MEET, Array, Kind, Rounding, Shape, TensorOp, Value
+from compiler.graph import ROWS_MEET, Array, Gradients, Kind, Rounding, Shape, TensorOp, Value, apply, constant
 from compiler.graph.interval import Interval
-from compiler.ops.activations import Smooth
+from compiler.ops.activations import Exp, Sigmoid, Smooth, Softmax
+from compiler.ops.comparisons import Positive, Within
+from compiler.ops.elementwise import Add, Clip, Mul, Neg, Square, Sub, chosen, times
 from compiler.ops.rules import axis_of, expect_count, expect_kind
+from compiler.ops.shapes import whole
+from compiler.ops.sums import Sum
 
 NOT_NEGATIVE = Interval(0, math.inf)
 
@@ -37,6 +41,10 @@ class Erf(Smooth):
     def evaluate(self, *arrays: Array) -> Array:
         return _erf(arrays[0])
 
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        slope = apply(Exp(), apply(Neg(), apply(Square(), args[0])))
+        return (apply(Mul(), times(gradient, slope), constant(2 / math.sqrt(math.pi))),)
+
 
 @dataclass(frozen=True)
 class Softplus(Smooth):
@@ -52,6 +60,9 @@ class Softplus(Smooth):
     def evaluate(self, *arrays: Array) -> Array:
         result: Array = np.maximum(arrays[0], 0) + np.log1p(np.exp(-np.abs(arrays[0])))
         return result
+
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        return (times(gradient, apply(Sigmoid(), args[0])),)
 
 
 def _softplus(x: float) -> float:
@@ -70,6 +81,16 @@ class Gelu(Smooth):
 
     def evaluate(self, *arrays: Array) -> Array:
         return arrays[0] * (0.5 + 0.5 * _erf(arrays[0] / math.sqrt(2)))
+
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        """The normal distribution and x times its density."""
+        x = args[0]
+        below = apply(
+            Add(), apply(Mul(), apply(Erf(), apply(Mul(), x, constant(math.sqrt(0.5)))), constant(0.5)), constant(0.5)
+        )
+        bell = apply(Exp(), apply(Mul(), apply(Square(), x), constant(-0.5)))
+        density = apply(Mul(), bell, constant(1 / math.sqrt(2 * math.pi)))
+        return (times(gradient, apply(Add(), below, apply(Mul(), x, density))),)
 
 
 def _gelu(x: float) -> float:
@@ -92,6 +113,11 @@ class Silu(Smooth):
         result: Array = x * (np.where(x >= 0, 1, small) / (1 + small))
         return result
 
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        """s + y (1 - s), with s the sigmoid of x."""
+        s = apply(Sigmoid(), args[0])
+        return (times(gradient, apply(Add(), s, apply(Mul(), result, apply(Sub(), constant(1.0), s)))),)
+
 
 def _silu(x: float) -> float:
     small = math.exp(-abs(x))
@@ -112,6 +138,12 @@ class HardSwish(Smooth):
     def evaluate(self, *arrays: Array) -> Array:
         result: Array = arrays[0] * (np.clip(arrays[0] + 3, 0, 6) / 6)
         return result
+
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        sixth = apply(Mul(), args[0], constant(1 / 6))
+        factor = apply(Clip(0.0, 1.0), apply(Add(), sixth, constant(0.5)))
+        slope = apply(Add(), factor, chosen(apply(Within(-3.0, 3.0), args[0]), sixth))
+        return (times(gradient, slope),)
 
 
 def with_valley(x: Interval, function: Callable[[float], float], place: float, least: float) -> Interval:
@@ -135,6 +167,12 @@ class Elu(Smooth):
 
     def evaluate(self, *arrays: Array) -> Array:
         return np.where(arrays[0] >= 0, arrays[0], self.alpha * np.expm1(np.minimum(arrays[0], 0)))
+
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        """At 0 it is 1."""
+        above = chosen(apply(Positive(), args[0]), gradient)
+        below = apply(Sub(), gradient, above)
+        return (apply(Add(), above, apply(Mul(), below, apply(Add(), result, constant(self.alpha)))),)
 
     def _at(self, x: float) -> float:
         return x if x >= 0 else self.alpha * math.expm1(x)
@@ -173,6 +211,11 @@ class LogSoftmax(TensorOp):
         gap = arrays[0] - arrays[0].max(axis=self.axis, keepdims=True)
         result: Array = gap - np.log(np.exp(gap).sum(axis=self.axis, keepdims=True))
         return result
+
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        gradient = whole(gradient, result.shape)
+        total = apply(Sum((self.axis,), True), gradient)
+        return (apply(Sub(), gradient, apply(Mul(), apply(Softmax(self.axis), args[0]), total)),)
 
 
 def _erf(x: Array) -> Array:

@@ -12,8 +12,21 @@ from typing import ClassVar
 
 import numpy as np
 
-from compiler.graph import Array, Kind, OpError, Rounding, Shape, TensorOp, Value
+from compiler.graph import (
+    Array,
+    Gradients,
+    Kind,
+    NoGradient,
+    OpError,
+    Rounding,
+    Shape,
+    TensorOp,
+    Value,
+    apply,
+    constant,
+)
 from compiler.graph.interval import Interval
+from compiler.ops.comparisons import Larger, Within
 from compiler.ops.rules import NUMBERS, broadcast, expect_count, expect_kind, typed
 from compiler.ops.shapes import aligned
 from mpc_runtime.errors import number
@@ -70,6 +83,9 @@ class Add(Binary):
     def evaluate(self, *arrays: Array) -> Array:
         return np.add(*arrays)
 
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        return gradient, gradient
+
 
 @dataclass(frozen=True)
 class Sub(Binary):
@@ -84,6 +100,9 @@ class Sub(Binary):
 
     def evaluate(self, *arrays: Array) -> Array:
         return np.subtract(*arrays)
+
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        return gradient, apply(Neg(), gradient)
 
 
 @dataclass(frozen=True)
@@ -114,6 +133,10 @@ class Mul(TensorOp):
     def evaluate(self, *arrays: Array) -> Array:
         return np.multiply(*arrays)
 
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        a, b = args
+        return times(gradient, b), times(gradient, a)
+
 
 @dataclass(frozen=True)
 class Div(TensorOp):
@@ -141,6 +164,10 @@ class Div(TensorOp):
         with np.errstate(all="ignore"):
             return np.divide(*arrays)
 
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        part = apply(Div(), gradient, args[1])
+        return part, apply(Neg(), apply(Mul(), part, result))
+
 
 @dataclass(frozen=True)
 class Neg(Unary):
@@ -155,6 +182,9 @@ class Neg(Unary):
     def evaluate(self, *arrays: Array) -> Array:
         return np.negative(arrays[0])
 
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        return (apply(Neg(), gradient),)
+
 
 @dataclass(frozen=True)
 class Square(Unary):
@@ -168,6 +198,9 @@ class Square(Unary):
     def evaluate(self, *arrays: Array) -> Array:
         return np.square(arrays[0])
 
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        return (times(times(constant(np.int64(2)), gradient), args[0]),)
+
 
 @dataclass(frozen=True)
 class Abs(Unary):
@@ -180,6 +213,12 @@ class Abs(Unary):
 
     def evaluate(self, *arrays: Array) -> Array:
         return np.abs(arrays[0])
+
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        """At 0 it is 1."""
+        zero = constant(np.zeros((), args[0].kind.dtype))
+        above = chosen(apply(Larger(), args[0], zero), gradient)
+        return (apply(Sub(), apply(Mul(), constant(np.int64(2)), above), gradient),)
 
 
 @dataclass(frozen=True)
@@ -195,6 +234,9 @@ class Sign(Unary):
 
     def evaluate(self, *arrays: Array) -> Array:
         return np.sign(arrays[0])
+
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        return (NoGradient("a sign changes in jumps"),)
 
 
 # -- choices -----------------------------------------------------------------------------------------------------------
@@ -212,6 +254,11 @@ class Minimum(Binary):
     def evaluate(self, *arrays: Array) -> Array:
         return np.minimum(*arrays)
 
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        """Of equals, b gets all."""
+        larger = chosen(apply(Larger(), *args), gradient)
+        return apply(Sub(), gradient, larger), larger
+
 
 @dataclass(frozen=True)
 class Maximum(Binary):
@@ -224,6 +271,11 @@ class Maximum(Binary):
 
     def evaluate(self, *arrays: Array) -> Array:
         return np.maximum(*arrays)
+
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        """Of equals, a gets all."""
+        larger = chosen(apply(Larger(), *args), gradient)
+        return larger, apply(Sub(), gradient, larger)
 
 
 @dataclass(frozen=True)
@@ -249,6 +301,9 @@ class Clip(Unary):
 
     def evaluate(self, *arrays: Array) -> Array:
         return np.clip(arrays[0], self.lo, self.hi).astype(arrays[0].dtype)
+
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        return (chosen(apply(Within(self.lo, self.hi), args[0]), gradient),)
 
 
 @dataclass(frozen=True)
@@ -280,6 +335,23 @@ class Where(TensorOp):
     def evaluate(self, *arrays: Array) -> Array:
         return np.where(*arrays)
 
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        first = chosen(args[0], gradient)
+        return None, first, apply(Sub(), gradient, first)
+
+
+def chosen(bit: Value, x: Value) -> Value:
+    """x where the bit is 1, else 0."""
+    return apply(Where(), bit, x, constant(0.0))
+
+
+def times(a: Value, b: Value) -> Value:
+    """A product, but for a factor of one: what broadcasts to the same shape."""
+    for factor, other in ((a, b), (b, a)):
+        if factor.is_constant and factor.size == 1 and factor.array.item() == 1 and other.kind is Kind.FIXED:
+            return other
+    return apply(Square(), a) if a is b else apply(Mul(), a, b)
+
 
 # -- conversions ------------------------------------------------------------------------------------------------------
 
@@ -310,6 +382,9 @@ class ToInt(TensorOp):
     def evaluate(self, *arrays: Array) -> Array:
         return arrays[0].astype(np.int64)
 
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        return (gradient,)
+
 
 @dataclass(frozen=True)
 class ToFixed(TensorOp):
@@ -336,3 +411,6 @@ class ToFixed(TensorOp):
 
     def evaluate(self, *arrays: Array) -> Array:
         return arrays[0].astype(np.float64)
+
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        return (gradient,)

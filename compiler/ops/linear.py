@@ -12,18 +12,20 @@ from compiler.graph import (
     NO_ROWS,
     ROWS_MEET,
     Array,
+    Gradients,
     Kind,
     OpError,
     Rounding,
     Shape,
     TensorOp,
     Value,
+    apply,
     expect_constant,
     expect_tensor,
 )
 from compiler.graph.interval import Interval
 from compiler.ops.rules import NUMBERS, broadcast_shapes, expect_count, expect_kind, linear_form, show
-from compiler.ops.shapes import uniform
+from compiler.ops.shapes import Reshape, Slice, Spread, Transpose, part, uniform, whole
 
 ZERO = Interval(0, 0)
 
@@ -93,6 +95,37 @@ class MatMul(TensorOp):
 
     def evaluate(self, *arrays: Array) -> Array:
         return np.asarray(np.matmul(*arrays))
+
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        """Along a: gradient @ b^T, along b: a^T @ gradient, with vectors as matrices.
+
+        A matrix b that meets a stack a meets its rows, all of them in one product.
+        """
+        a, b = args
+        gradient = whole(gradient, result.shape)
+        rows = _shaped(a, (1, *a.shape)) if a.rank == 1 else a
+        columns = _shaped(b, (*b.shape, 1)) if b.rank == 1 else b
+        stack = np.broadcast_shapes(rows.shape[:-2], columns.shape[:-2])
+        gradient = _shaped(gradient, (*stack, rows.shape[-2], columns.shape[-1]))
+        left, below, right = rows, gradient, columns
+        if right.rank == 2:
+            left, below = (_shaped(x, (-1, x.shape[-1])) for x in (left, below))
+        for_a = apply(MatMul(), gradient, _swapped(right))
+        for_b = apply(MatMul(), _swapped(left), below)
+        if a.rank == 1:
+            for_a = _shaped(for_a, (*for_a.shape[:-2], a.size))
+        return for_a, _shaped(for_b, for_b.shape[:-1]) if b.rank == 1 else for_b
+
+
+def _shaped(x: Value, shape: Shape) -> Value:
+    """One size may be -1, for what is left."""
+    sizes = tuple(x.size // -int(np.prod(shape)) if size == -1 else size for size in shape)
+    return x if sizes == x.shape else apply(Reshape(sizes), x)
+
+
+def _swapped(x: Value) -> Value:
+    """Matrices, transposed."""
+    return apply(Transpose((*range(x.rank - 2), x.rank - 1, x.rank - 2)), x)
 
 
 def _product_kind(name: str, args: tuple[Value, ...]) -> Kind:
@@ -202,3 +235,41 @@ class Conv2d(TensorOp):
         images = products.reshape(groups, n, oh, ow, outs // groups).transpose(1, 0, 4, 2, 3)
         result: Array = images.reshape(n, outs, oh, ow)
         return result
+
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        x, weight = args
+        gradient = whole(gradient, result.shape)
+        return self.along_input(weight, gradient, x.shape), self._along_weight(x, gradient, weight.shape)
+
+    def along_input(self, weight: Value, gradient: Value, shape: Shape) -> Value:
+        """What reaches an input of `shape`: the gradient, apart by the stride, under the kernel turned around."""
+        groups, (outs, depth, *kernel) = self.groups, weight.shape
+        kernels = apply(Reshape((groups, outs // groups, depth, *kernel)), weight)
+        kernels = apply(Transpose((0, 2, 1, 3, 4)), kernels)
+        kernels = apply(Reshape((groups * depth, outs // groups, *kernel)), kernels)
+        turned = Slice((0, 0, kernel[0] - 1, kernel[1] - 1), (1, 1, -1, -1), kernels.shape)
+        apart = (*gradient.shape[:2], *(s * (n - 1) + 1 for s, n in zip(self.stride, gradient.shape[2:], strict=True)))
+        sides, starts = [], []
+        for axis in (0, 1):
+            reach = self.dilation[axis] * (kernel[axis] - 1)
+            first = reach - self.padding[2 * axis]
+            last = shape[2 + axis] - apart[2 + axis] - first + reach
+            sides += [side if side >= 0 else reach for side in (first, last)]
+            starts.append(max(0, sides[-2] - first))
+        transposed = Conv2d((1, 1), (sides[0], sides[1], sides[2], sides[3]), self.dilation, groups)
+        spread = apply(Spread(apart, (0, 0, 0, 0), (1, 1, *self.stride)), gradient)
+        return part(apply(transposed, spread, apply(turned, kernels)), (0, 0, *starts), shape)
+
+    def _along_weight(self, x: Value, gradient: Value, shape: Shape) -> Value:
+        """What reaches a weight of `shape`: a convolution of the input with the gradient as its kernel.
+
+        Examples are what channels were, and stride and dilation change places.
+        """
+        groups, n = self.groups, x.shape[0]
+        depth, outs = x.shape[1] // groups, gradient.shape[1]
+        images = apply(Reshape((n, groups, depth, *x.shape[2:])), x)
+        images = apply(Transpose((2, 1, 0, 3, 4)), images)
+        images = apply(Reshape((depth, groups * n, *x.shape[2:])), images)
+        kernels = apply(Transpose((1, 0, 2, 3)), gradient)
+        found = apply(Conv2d(self.dilation, self.padding, self.stride, groups), images, kernels)
+        return apply(Transpose((1, 0, 2, 3)), part(found, (0, 0, 0, 0), (depth, outs, *shape[2:])))

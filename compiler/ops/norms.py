@@ -9,9 +9,15 @@ from typing import ClassVar
 
 import numpy as np
 
-from compiler.graph import ROWS_MEET, Array, Kind, OpError, Rounding, Shape, TensorOp, Value
+from compiler.graph import ROWS_MEET, Array, Gradients, Kind, OpError, Rounding, Shape, TensorOp, Value, apply, constant
 from compiler.graph.interval import Interval
+from compiler.ops.activations import Rsqrt
+from compiler.ops.comparisons import Larger
+from compiler.ops.elementwise import Add, Maximum, Mul, Square, Sub, chosen
+from compiler.ops.reductions import Mean, Var
 from compiler.ops.rules import axes_of, expect_count, expect_kind
+from compiler.ops.shapes import whole
+from compiler.ops.sums import Sum
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,15 @@ class LayerNorm(Normed):
         result: Array = (x - x.mean(axis=-1, keepdims=True)) / np.sqrt(x.var(axis=-1, keepdims=True) + self.eps)
         return result
 
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        """(g - mean(g) - y mean(g y)) / deviation."""
+        last = (args[0].rank - 1,)
+        gradient = whole(gradient, result.shape)
+        inverse = apply(Rsqrt(), apply(Add(), apply(Var(last, True), args[0]), constant(self.eps)))
+        along = apply(Mul(), result, apply(Mean(last, True), apply(Mul(), gradient, result)))
+        rest = apply(Sub(), apply(Sub(), gradient, apply(Mean(last, True), gradient)), along)
+        return (apply(Mul(), rest, inverse),)
+
 
 @dataclass(frozen=True)
 class ClipNorm(Normed):
@@ -82,3 +97,11 @@ class ClipNorm(Normed):
         norm = np.sqrt(np.square(arrays[0]).sum(axis=self.axes, keepdims=True))
         result: Array = arrays[0] * (self.bound / np.maximum(norm, self.bound))
         return result
+
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        """f g, less f y (y . g) / bound^2 where it was clipped, with f what x was multiplied by."""
+        squared, limit = apply(Sum(self.axes, True), apply(Square(), args[0])), constant(self.bound**2)
+        factor = apply(Mul(), apply(Rsqrt(), apply(Maximum(), squared, limit)), constant(self.bound))
+        met = apply(Sum(self.axes, True), apply(Mul(), whole(gradient, result.shape), result))
+        clipped = chosen(apply(Larger(), squared, limit), apply(Mul(), met, constant(self.bound**-2)))
+        return (apply(Mul(), factor, apply(Sub(), gradient, apply(Mul(), result, clipped))),)

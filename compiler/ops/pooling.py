@@ -12,18 +12,24 @@ import numpy as np
 from compiler.graph import (
     ROWS_MEET,
     Array,
+    Gradients,
     Kind,
+    NoGradient,
     OpError,
     Rounding,
     Shape,
     TensorOp,
     Value,
+    apply,
+    constant,
     expect_constant,
     expect_tensor,
 )
 from compiler.graph.interval import Interval
-from compiler.ops.linear import ZERO
-from compiler.ops.rules import NUMBERS, expect_count, expect_kind, show
+from compiler.ops.linear import ZERO, Conv2d
+from compiler.ops.rules import NUMBERS, TWICE, expect_count, expect_kind, show
+from compiler.ops.shapes import whole
+from compiler.ops.tournament import back_through
 
 
 @dataclass(frozen=True)
@@ -103,6 +109,49 @@ class MaxPool2d(Pool2d):
         result: Array = self.windows(arrays[0], outside).max(axis=(-2, -1))
         return result
 
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        back = MaxPool2dGradient(self.kernel, self.stride, self.padding)
+        return (apply(back, args[0], whole(gradient, result.shape)),)
+
+
+@dataclass(frozen=True)
+class MaxPool2dGradient(Pool2d):
+    """Of an image and a gradient of its pooling: each goes to the largest of its window. One of equals gets all."""
+
+    symbol: ClassVar[str] = "the gradient of maxpool2d"
+    compares: ClassVar[bool] = True
+
+    def infer(self, *args: Value) -> tuple[Kind, Shape]:
+        expect_count(self.symbol, args, 2)
+        _, shape = super().infer(args[0])
+        if args[1].shape != shape:
+            raise OpError(f"{self.symbol} expects {show(shape)}, found {show(args[1].shape)}", arg=1)
+        return expect_kind(self.symbol, args[1:], (Kind.FIXED,)), args[0].shape
+
+    def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
+        return axes[0] if axes[0] == axes[1] and axes[0] < 2 else ROWS_MEET
+
+    def interval(self, *args: Value) -> Interval:
+        windows = math.prod(-(-k // step) for k, step in zip(self.kernel, self.stride, strict=True))
+        return args[1].range.hull(ZERO).times(windows)
+
+    def evaluate(self, *arrays: Array) -> Array:
+        x, gradient = arrays
+        outside = -math.inf if x.dtype == np.float64 else np.iinfo(np.int64).min
+        windows = self.windows(x, outside)
+        rows = list(np.moveaxis(windows.max(axis=-1), -1, 0))
+        result = np.zeros((*x.shape[:2], *(n + 2 * pad for n, pad in zip(x.shape[2:], self.padding, strict=True))))
+        oh, ow = gradient.shape[2:]
+        for i, of_row in enumerate(back_through(rows, gradient)):
+            for j, found in enumerate(back_through(list(np.moveaxis(windows[..., i, :], -1, 0)), of_row)):
+                (down, across) = self.stride
+                result[:, :, i : i + down * oh : down, j : j + across * ow : across] += found
+        (vertical, horizontal), (h, w) = self.padding, x.shape[2:]
+        return result[:, :, vertical : vertical + h, horizontal : horizontal + w]
+
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        return (None, NoGradient(TWICE))
+
 
 @dataclass(frozen=True)
 class AvgPool2d(Pool2d):
@@ -118,3 +167,10 @@ class AvgPool2d(Pool2d):
     def evaluate(self, *arrays: Array) -> Array:
         result: Array = self.windows(arrays[0], 0).mean(axis=(-2, -1))
         return result
+
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        channels, (vertical, horizontal) = args[0].shape[1], self.padding
+        sides = (vertical, vertical, horizontal, horizontal)
+        share = constant(np.full((channels, 1, *self.kernel), 1 / math.prod(self.kernel)))
+        pooling = Conv2d(self.stride, sides, groups=channels)
+        return (pooling.along_input(share, whole(gradient, result.shape), args[0].shape),)

@@ -8,62 +8,27 @@ from typing import ClassVar
 
 import numpy as np
 
-from compiler.graph import ROWS_MEET, Array, Kind, Rounding, Shape, TensorOp, Value
+from compiler.graph import (
+    ROWS_MEET,
+    Array,
+    Gradients,
+    Kind,
+    NoGradient,
+    Rounding,
+    Shape,
+    TensorOp,
+    Value,
+    apply,
+    constant,
+)
 from compiler.graph.interval import Interval
-from compiler.ops.rules import NUMBERS, axes_of, axis_of, expect_count, expect_kind
+from compiler.ops.elementwise import Mul, Sub, times
+from compiler.ops.rules import NUMBERS, TWICE, axis_of, expect_count, expect_kind
+from compiler.ops.shapes import whole
+from compiler.ops.sums import Reduction, Sum, kept_axis, reduced
+from compiler.ops.tournament import back_through
 
-
-@dataclass(frozen=True)
-class Reduction(TensorOp, abstract=True):
-    axes: tuple[int, ...]
-    keepdims: bool = False
-    symbol: ClassVar[str] = ""
-    kinds: ClassVar[tuple[Kind, ...]] = NUMBERS
-    rounding: ClassVar[Rounding] = Rounding.STEPS
-    commutative: ClassVar[bool] = False
-    monotone: ClassVar[bool] = False
-    private: ClassVar[bool] = True
-    sizes: ClassVar[tuple[str, ...]] = ()
-
-    def infer(self, *args: Value) -> tuple[Kind, Shape]:
-        expect_count(self.symbol, args, 1)
-        axes = axes_of(self.symbol, self.axes, args[0].rank)
-        return expect_kind(self.symbol, args, self.kinds), reduced(args[0].shape, axes, self.keepdims)
-
-    def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
-        return kept_axis(axes[0], self.axes, self.keepdims)
-
-    def interval(self, *args: Value) -> Interval:
-        return args[0].range
-
-    def count(self, shape: Shape) -> int:
-        """How many elements become one."""
-        return int(np.prod([shape[axis] for axis in self.axes], dtype=np.int64))
-
-
-def reduced(shape: Shape, axes: tuple[int, ...], keepdims: bool) -> Shape:
-    if keepdims:
-        return tuple(1 if axis in axes else size for axis, size in enumerate(shape))
-    return tuple(size for axis, size in enumerate(shape) if axis not in axes)
-
-
-def kept_axis(axis: int, gone: tuple[int, ...], keepdims: bool) -> int:
-    """Where the rows' axis is behind a reduction."""
-    if axis in gone:
-        return ROWS_MEET
-    return axis if keepdims else axis - sum(each < axis for each in gone)
-
-
-@dataclass(frozen=True)
-class Sum(Reduction):
-    symbol: ClassVar[str] = "sum"
-    compares: ClassVar[bool] = False
-
-    def interval(self, *args: Value) -> Interval:
-        return args[0].range.times(self.count(args[0].shape))
-
-    def evaluate(self, *arrays: Array) -> Array:
-        return np.asarray(np.sum(arrays[0], axis=self.axes, keepdims=self.keepdims))
+__all__ = ["ArgMax", "Max", "MaxGradient", "Mean", "Min", "Reduction", "Sum"]
 
 
 @dataclass(frozen=True)
@@ -74,6 +39,10 @@ class Mean(Reduction):
 
     def evaluate(self, *arrays: Array) -> Array:
         return np.asarray(np.mean(arrays[0], axis=self.axes, keepdims=self.keepdims))
+
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        part = apply(Mul(), gradient, constant(1 / self.count(args[0].shape)))
+        return (self.with_axes(part, args[0].rank),)
 
 
 @dataclass(frozen=True)
@@ -93,6 +62,13 @@ class Var(Reduction):
     def evaluate(self, *arrays: Array) -> Array:
         return np.asarray(np.var(arrays[0], axis=self.axes, keepdims=self.keepdims))
 
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        """2 (x - mean) / n."""
+        x = args[0]
+        away = apply(Sub(), x, apply(Mean(self.axes, True), x))
+        part = self.with_axes(apply(Mul(), gradient, constant(2 / self.count(x.shape))), x.rank)
+        return (times(part, away),)
+
 
 @dataclass(frozen=True)
 class Max(Reduction):
@@ -102,6 +78,9 @@ class Max(Reduction):
     def evaluate(self, *arrays: Array) -> Array:
         return np.asarray(np.max(arrays[0], axis=self.axes, keepdims=self.keepdims))
 
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        return (_extreme_gets(self, args[0], result, gradient, least=False),)
+
 
 @dataclass(frozen=True)
 class Min(Reduction):
@@ -110,6 +89,57 @@ class Min(Reduction):
 
     def evaluate(self, *arrays: Array) -> Array:
         return np.asarray(np.min(arrays[0], axis=self.axes, keepdims=self.keepdims))
+
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        return (_extreme_gets(self, args[0], result, gradient, least=True),)
+
+
+def _extreme_gets(op: Reduction, x: Value, result: Value, gradient: Value, least: bool) -> Value:
+    kept = op.with_axes(whole(gradient, result.shape), x.rank)
+    return apply(MaxGradient(op.axes, least), x, kept)
+
+
+@dataclass(frozen=True)
+class MaxGradient(TensorOp):
+    """Of x and a gradient with `axes` of size 1: zeros, with the gradient at the largest (or the least) along them.
+
+    One of equals gets all.
+    """
+
+    axes: tuple[int, ...]
+    least: bool = False
+    symbol: ClassVar[str] = "the gradient of max"
+    compares: ClassVar[bool] = True
+    rounding: ClassVar[Rounding] = Rounding.STEPS
+    commutative: ClassVar[bool] = False
+    monotone: ClassVar[bool] = False
+    private: ClassVar[bool] = True
+    sizes: ClassVar[tuple[str, ...]] = ()
+
+    def infer(self, *args: Value) -> tuple[Kind, Shape]:
+        expect_count(self.symbol, args, 2)
+        expect_kind(self.symbol, args[:1], NUMBERS)
+        return expect_kind(self.symbol, args[1:], (Kind.FIXED,)), args[0].shape
+
+    def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
+        return axes[0] if axes[0] == axes[1] and axes[0] not in self.axes else ROWS_MEET
+
+    def interval(self, *args: Value) -> Interval:
+        return args[1].range.hull(Interval(0, 0))
+
+    def evaluate(self, *arrays: Array) -> Array:
+        x, gradient = arrays
+        largest = -x if self.least else x
+        levels = []
+        for axis in self.axes:
+            levels.append(np.split(largest, largest.shape[axis], axis))
+            largest = largest.max(axis=axis, keepdims=True)
+        for axis, places in zip(reversed(self.axes), reversed(levels), strict=True):
+            gradient = np.concatenate(back_through(places, gradient), axis)
+        return gradient
+
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        return (None, NoGradient(TWICE))
 
 
 @dataclass(frozen=True)
@@ -139,3 +169,6 @@ class ArgMax(TensorOp):
 
     def evaluate(self, *arrays: Array) -> Array:
         return np.asarray(np.argmax(arrays[0], axis=self.axis), dtype=np.int64)
+
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        return (NoGradient("an index changes in jumps"),)

@@ -11,6 +11,7 @@ from compiler.graph import Array, Kind, OpError, Shape, Value
 from compiler.graph.interval import UNKNOWN, Interval
 
 NUMBERS = (Kind.FIXED, Kind.INT)
+TWICE = "a gradient is not differentiated once more"
 
 
 def show(shape: Sequence[int]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,17 +13,23 @@ from compiler.graph import (
     NO_ROWS,
     ROWS_MEET,
     Array,
+    Gradients,
     Kind,
+    NoGradient,
     OpError,
     Rounding,
     Shape,
     TensorOp,
     Value,
+    apply,
     expect_constant,
     expect_tensor,
 )
 from compiler.graph.interval import BITS, Interval
+from compiler.ops.elementwise import ToInt
+from compiler.ops.linear import MatMul
 from compiler.ops.rules import NUMBERS, axis_of, expect_count, expect_kind, typed
+from compiler.ops.shapes import Reshape, Transpose, whole
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,9 @@ class OneHot(TensorOp):
     def evaluate(self, *arrays: Array) -> Array:
         result: Array = arrays[0][..., None] == np.arange(self.count)
         return result
+
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        return (NoGradient("bits change in jumps"),)
 
     def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
         return axes[0]
@@ -104,3 +114,14 @@ class Gather(TensorOp):
         if i != NO_ROWS or x == self.axis:
             return ROWS_MEET
         return x if x < self.axis else x + args[1].rank - 1
+
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        """Each row of the first argument gets the sum of what reaches its copies: a product with one-hot rows."""
+        x, i = args
+        before, n, behind = math.prod(x.shape[: self.axis]), x.shape[self.axis], math.prod(x.shape[self.axis + 1 :])
+        reaching = apply(Reshape((before, i.size, behind)), whole(gradient, result.shape))
+        rows = apply(Reshape((i.size, before * behind)), apply(Transpose((1, 0, 2)), reaching))
+        chosen = apply(ToInt(), apply(OneHot(n), apply(Reshape((i.size,)), i)))
+        summed = apply(MatMul(), apply(Transpose((1, 0)), chosen), rows)
+        back = apply(Transpose((1, 0, 2)), apply(Reshape((n, before, behind)), summed))
+        return apply(Reshape(x.shape), back), NoGradient("an index changes in jumps")

@@ -9,7 +9,20 @@ from typing import ClassVar
 
 import numpy as np
 
-from compiler.graph import NO_ROWS, ROWS_MEET, Array, Constant, Kind, OpError, Rounding, Shape, TensorOp, Value
+from compiler.graph import (
+    NO_ROWS,
+    ROWS_MEET,
+    Array,
+    Constant,
+    Gradients,
+    Kind,
+    OpError,
+    Rounding,
+    Shape,
+    TensorOp,
+    Value,
+    apply,
+)
 from compiler.graph.interval import Interval, hull
 from compiler.ops.rules import axis_of, broadcast_shapes, expect_count, expect_kind, show
 
@@ -60,6 +73,9 @@ class Reshape(Move):
     def evaluate(self, *arrays: Array) -> Array:
         return arrays[0].reshape(self.shape)
 
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        return (apply(Reshape(args[0].shape), whole(gradient, self.shape)),)
+
     def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
         """The axis with as many elements before it and behind it; of several (a batch of 1) the nearest."""
         old, axis = args[0].shape, axes[0]
@@ -99,6 +115,10 @@ class Transpose(Move):
     def evaluate(self, *arrays: Array) -> Array:
         return np.transpose(arrays[0], self.axes)
 
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        back = tuple(self.axes.index(axis) for axis in range(len(self.axes)))
+        return (apply(Transpose(back), whole(gradient, result.shape)),)
+
     def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
         return self.axes.index(axes[0])
 
@@ -127,6 +147,9 @@ class Slice(Move):
     def evaluate(self, *arrays: Array) -> Array:
         return arrays[0][tuple(map(_span, self.starts, self.steps, self.counts))]
 
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        return (apply(Spread(args[0].shape, self.starts, self.steps), whole(gradient, result.shape)),)
+
     def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
         axis = axes[0]
         whole = (self.starts[axis], self.steps[axis], self.counts[axis]) == (0, 1, args[0].shape[axis])
@@ -136,6 +159,37 @@ class Slice(Move):
 def _span(start: int, step: int, count: int) -> slice:
     stop = start + step * count
     return slice(start, stop if stop >= 0 else None, step)
+
+
+@dataclass(frozen=True)
+class Spread(Move):
+    """Zeros of `shape`, with the elements where a Slice with these starts and steps takes them from."""
+
+    shape: Shape
+    starts: tuple[int, ...]
+    steps: tuple[int, ...]
+    symbol: ClassVar[str] = "the gradient of indexing"
+    sizes: ClassVar[tuple[str, ...]] = ("shape",)
+
+    def moved(self, shape: Shape) -> Shape:
+        if Slice(self.starts, self.steps, shape).moved(self.shape) != shape:
+            raise OpError(f"{self.symbol} does not fit {show(shape)}", arg=0)
+        return self.shape
+
+    def interval(self, *args: Value) -> Interval:
+        return args[0].range if args[0].shape == self.shape else args[0].range.hull(Interval(0, 0))
+
+    def evaluate(self, *arrays: Array) -> Array:
+        result = np.zeros(self.shape, arrays[0].dtype)
+        result[tuple(map(_span, self.starts, self.steps, arrays[0].shape))] = arrays[0]
+        return result
+
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        return (apply(Slice(self.starts, self.steps, args[0].shape), whole(gradient, self.shape)),)
+
+    def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
+        axis = axes[0]
+        return axis if args[0].shape[axis] == shape[axis] and self.steps[axis] == 1 else ROWS_MEET
 
 
 @dataclass(frozen=True)
@@ -172,6 +226,14 @@ class Concat(TensorOp):
 
     def evaluate(self, *arrays: Array) -> Array:
         return np.concatenate(arrays, axis=self.axis)
+
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        parts, start = [], 0
+        for arg in args:
+            starts = tuple(start if axis == self.axis else 0 for axis in range(arg.rank))
+            parts.append(part(whole(gradient, result.shape), starts, arg.shape))
+            start += arg.shape[self.axis]
+        return tuple(parts)
 
     def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
         found = aligned(args, axes, shape)
@@ -220,6 +282,10 @@ class Pad(Move):
             return arrays[0]
         return np.pad(arrays[0], self.widths, constant_values=arrays[0].dtype.type(self.value))
 
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        starts = tuple(before for before, _ in self.widths)
+        return (part(whole(gradient, result.shape), starts, args[0].shape),)
+
     def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
         return axes[0] if self.widths[axes[0]] == (0, 0) else ROWS_MEET
 
@@ -246,9 +312,25 @@ class BroadcastTo(Move):
     def evaluate(self, *arrays: Array) -> Array:
         return np.broadcast_to(arrays[0], self.shape)
 
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        return (gradient,)
+
     def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
         moved = axes[0] + len(shape) - args[0].rank
         return moved if shape[moved] == args[0].shape[axes[0]] else ROWS_MEET
+
+
+# -- what gradients move -----------------------------------------------------------------------------------------------
+
+
+def whole(gradient: Value, shape: Shape) -> Value:
+    """`gradient` with all elements of `shape`, to which it broadcasts."""
+    return gradient if gradient.shape == shape else apply(BroadcastTo(shape), gradient)
+
+
+def part(x: Value, starts: Shape, counts: Shape) -> Value:
+    """`counts` neighbours from `starts` on."""
+    return x if counts == x.shape else apply(Slice(starts, (1,) * x.rank, counts), x)
 
 
 # -- the rows of the dim `batch`, for ops that broadcast ---------------------------------------------------------------

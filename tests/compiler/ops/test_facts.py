@@ -26,6 +26,7 @@ def test_an_op_that_forgets_a_fact_cannot_be_defined(fact: str) -> None:
         "infer": lambda self, *args: args[0].kind,
         "interval": lambda self, *args: args[0].range,
         "evaluate": lambda self, *arrays: arrays[0],
+        "gradient": lambda self, args, result, gradient: (gradient,),
         "rows": lambda self, args, axes, shape: axes[0],
         "rounding": Rounding.NONE,
         "commutative": False,
@@ -85,14 +86,15 @@ def test_what_decreases_does_not_say_it_is_monotone() -> None:
 
 def test_sizes_are_fields_of_whole_numbers() -> None:
     found = {(name, each) for name, op in OPS.items() for each in op.sizes}
-    assert found == {("Input", "shape"), ("Reshape", "shape"), ("BroadcastTo", "shape"), ("Slice", "counts")}
+    assert found == {("Input", "shape"), ("Reshape", "shape"), ("BroadcastTo", "shape"), ("Slice", "counts"),
+                     ("Spread", "shape")}  # fmt: skip
     types = {(name, field.name): str(field.type) for name, op in OPS.items() for field in fields(op)}
     assert {types[each] for each in found} == {"Shape", "tuple[int, ...]"}
 
 
 def test_moves_round_nothing() -> None:
     exact = {name for name, op in OPS.items() if op.rounding is Rounding.NONE and not issubclass(op, Leaf)}
-    moves = {"Reshape", "Transpose", "Slice", "Concat", "Pad", "BroadcastTo", "Neg", "ToInt", "ToFixed"}
+    moves = {"Reshape", "Transpose", "Slice", "Concat", "Pad", "BroadcastTo", "Spread", "Neg", "ToInt", "ToFixed"}
     decisions = {"Greater", "GreaterEqual", "Less", "LessEqual", "Equal", "NotEqual", "And", "Or", "Not", "ArgMax",
-                 "OneHot"}  # fmt: skip
+                 "OneHot", "Positive", "Larger", "Within"}  # fmt: skip
     assert exact == moves | decisions

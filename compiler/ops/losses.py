@@ -1,0 +1,169 @@
+"""The losses of a `train` block: scalars whose gradients are what training computes with.
+
+Cross-entropies are ops of their own, because their gradients need no logarithm: they are a probability minus a label.
+Their values have a plaintext meaning only. `mse` and `l1` are made of other ops. Means are over what PyTorch's are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from compiler.graph import (
+    ROWS_MEET,
+    Array,
+    Gradients,
+    Kind,
+    NoGradient,
+    OpError,
+    Rounding,
+    Shape,
+    TensorOp,
+    Value,
+    apply,
+    constant,
+)
+from compiler.graph.interval import Interval
+from compiler.ops import build
+from compiler.ops.activations import Sigmoid, Softmax
+from compiler.ops.comparisons import Equal
+from compiler.ops.elementwise import Abs, Mul, Neg, Square, Sub, times
+from compiler.ops.functions import Function
+from compiler.ops.reductions import Mean
+from compiler.ops.rules import expect_count, expect_kind, show, typed
+from compiler.ops.signatures import Parameter
+
+
+@dataclass(frozen=True)
+class Loss(TensorOp, abstract=True):
+    """Scores and labels of one shape give a scalar."""
+
+    symbol: ClassVar[str] = ""
+    compares: ClassVar[bool] = False
+    rounding: ClassVar[Rounding] = Rounding.RELATIVE
+    commutative: ClassVar[bool] = False
+    monotone: ClassVar[bool] = False
+    private: ClassVar[bool] = False
+    sizes: ClassVar[tuple[str, ...]] = ()
+
+    def infer(self, *args: Value) -> tuple[Kind, Shape]:
+        expect_count(self.symbol, args, 2)
+        kind = expect_kind(self.symbol, args, (Kind.FIXED,))
+        _expect_alike(self.symbol, *args)
+        return kind, ()
+
+    def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
+        return ROWS_MEET
+
+
+@dataclass(frozen=True)
+class CrossEntropy(Loss):
+    """The mean over the batch of log(sum(exp(x))) - sum(y x), for logits x and distributions y, [batch, classes]."""
+
+    symbol: ClassVar[str] = "cross_entropy"
+
+    def infer(self, *args: Value) -> tuple[Kind, Shape]:
+        found = super().infer(*args)
+        if args[0].rank != 2:
+            raise OpError(f"{self.symbol} expects logits [batch, classes], found {show(args[0].shape)}", arg=0)
+        return found
+
+    def interval(self, *args: Value) -> Interval:
+        logits, labels = args
+        classes = logits.shape[1]
+        above_largest = Interval(0, classes - 1)  # log(n) <= n - 1
+        return logits.range + above_largest - (logits.range * labels.range).times(classes)
+
+    def evaluate(self, *arrays: Array) -> Array:
+        logits, labels = arrays
+        largest = logits.max(axis=1, keepdims=True)
+        whole = np.log(np.exp(logits - largest).sum(axis=1)) + largest[:, 0]
+        return np.asarray((whole - (labels * logits).sum(axis=1)).mean())
+
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        """(softmax(x) - y) / batch."""
+        logits, labels = args
+        each = apply(Mul(), gradient, constant(1 / logits.shape[0]))
+        wrong = apply(Sub(), apply(Softmax(1), logits), labels)
+        return times(wrong, each), NoGradient("its labels are given")
+
+
+@dataclass(frozen=True)
+class BinaryCrossEntropy(Loss):
+    """The mean over all elements of log(1 + exp(x)) - y x, for logits x and labels y in [0, 1]."""
+
+    symbol: ClassVar[str] = "binary_cross_entropy_with_logits"
+
+    def interval(self, *args: Value) -> Interval:
+        logits, labels = args
+        return logits.range.clip(0, np.inf) + Interval(0, 1) - logits.range * labels.range
+
+    def evaluate(self, *arrays: Array) -> Array:
+        logits, labels = arrays
+        softplus = np.maximum(logits, 0) + np.log1p(np.exp(-np.abs(logits)))
+        return np.asarray((softplus - labels * logits).mean())
+
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        """(sigmoid(x) - y) / elements, and -x / elements along the labels."""
+        logits, labels = args
+        each = apply(Mul(), gradient, constant(1 / logits.size))
+        wrong = apply(Sub(), apply(Sigmoid(), logits), labels)
+        return times(wrong, each), times(apply(Neg(), logits), each)
+
+
+def _expect_alike(name: str, scores: Value, labels: Value) -> None:
+    if scores.shape != labels.shape:
+        raise OpError(
+            f"{name} expects one label for each score, found {show(scores.shape)} and {show(labels.shape)}",
+            "`reshape` or `squeeze` one of them",
+            1,
+        )
+
+
+# -- what the language calls -------------------------------------------------------------------------------------------
+
+
+def cross_entropy(logits: Value, label: Value) -> Value:
+    """A label is a distribution [batch, classes], or a class, int[batch]."""
+    logits = build.to_fixed(logits)
+    if label.kind is Kind.INT and label.rank == 1 and logits.rank == 2 and label.shape[0] == logits.shape[0]:
+        classes = constant(np.arange(logits.shape[1]))
+        label = apply(Equal(), build.reshape(label, (-1, 1)), classes)
+    elif label.shape != logits.shape:
+        message = f"cross_entropy expects labels int[batch] or {show(logits.shape)}, found {typed(label)}"
+        raise OpError(message, "a class is a whole number from 0 to classes - 1", 1)
+    return apply(CrossEntropy(), logits, build.to_fixed(label))
+
+
+def binary_cross_entropy_with_logits(logits: Value, label: Value) -> Value:
+    return apply(BinaryCrossEntropy(), build.to_fixed(logits), build.to_fixed(label))
+
+
+def mse(prediction: Value, label: Value) -> Value:
+    return build.reduce(Mean, apply(Square(), _difference("mse", prediction, label)))
+
+
+def l1(prediction: Value, label: Value) -> Value:
+    return build.reduce(Mean, apply(Abs(), _difference("l1", prediction, label)))
+
+
+def _difference(name: str, prediction: Value, label: Value) -> Value:
+    _expect_alike(name, prediction, label)
+    return apply(Sub(), build.to_fixed(prediction), build.to_fixed(label))
+
+
+LOGITS, PREDICTION, LABEL = Parameter("logits"), Parameter("prediction"), Parameter("label")
+
+LOSSES: dict[str, Function] = {
+    function.name: function
+    for function in (
+        Function("cross_entropy", (LOGITS, LABEL), cross_entropy),
+        Function("binary_cross_entropy_with_logits", (LOGITS, LABEL), binary_cross_entropy_with_logits),
+        Function("mse", (PREDICTION, LABEL), mse),
+        Function("l1", (PREDICTION, LABEL), l1),
+    )
+}
+"""By their names in a `train` block; they are no functions of the rest of the language."""

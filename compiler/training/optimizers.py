@@ -1,0 +1,100 @@
+"""Optimizers: what a step makes of a gradient, in float64, as the twin of private training computes it.
+
+The formulas are PyTorch's, with two differences that private training needs: the second moment's eps is inside the
+root, where it is at least 2^-20, and the running averages are corrected by constants of the step's number. At an eps of
+at most 1e-5 the two are one for practical purposes; a larger one would be another optimizer, and is refused.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from compiler.graph import Array, OpError
+from mpc_runtime.errors import number
+
+State = Mapping[str, Array]
+"""What an optimizer remembers of one parameter, by name; empty before its first step."""
+
+MAX_EPS = 1e-5
+LEAST_EPS = 2.0**-20
+"""Its square is the last bit of a second moment of 40 fraction bits."""
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """A rule for one parameter at a time. lr is given with each step, for it may follow a schedule."""
+
+    def update(self, parameter: Array, gradient: Array, state: State, lr: float, step: int) -> tuple[Array, State]:
+        """The parameter and the state after a step; steps count from 1."""
+        raise AssertionError(f"{type(self).__name__} updates nothing")
+
+
+@dataclass(frozen=True)
+class Sgd(Optimizer):
+    """v = momentum v + g, w = w - lr v; with `nesterov`, w = w - lr (g + momentum v)."""
+
+    momentum: float = 0.0
+    nesterov: bool = False
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        _expect_below_one("momentum", self.momentum)
+        _expect_positive("weight_decay", self.weight_decay)
+        if self.nesterov and not self.momentum:
+            raise OpError("nesterov expects a momentum", "write `sgd(…, momentum=0.9, nesterov=true)`", "nesterov")
+
+    def update(self, parameter: Array, gradient: Array, state: State, lr: float, step: int) -> tuple[Array, State]:
+        gradient = gradient + self.weight_decay * parameter
+        if not self.momentum:
+            return parameter - lr * gradient, {}
+        velocity = self.momentum * state.get("velocity", np.zeros_like(gradient)) + gradient
+        move = gradient + self.momentum * velocity if self.nesterov else velocity
+        return parameter - lr * move, {"velocity": velocity}
+
+
+@dataclass(frozen=True)
+class Adam(Optimizer):
+    """D. Kingma, J. Ba, ICLR 2015. decoupled: weight decay as in AdamW; amsgrad: by the largest moment so far."""
+
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    decoupled: bool = False
+    amsgrad: bool = False
+
+    def __post_init__(self) -> None:
+        _expect_below_one("beta1", self.beta1)
+        _expect_below_one("beta2", self.beta2)
+        _expect_positive("weight_decay", self.weight_decay)
+        if not 0 <= self.eps <= MAX_EPS:
+            help = "it is added inside the root, where a larger one would make another optimizer"
+            raise OpError(f"`eps` expects a number from 0 to {number(MAX_EPS)}, found {number(self.eps)}", help, "eps")
+
+    def update(self, parameter: Array, gradient: Array, state: State, lr: float, step: int) -> tuple[Array, State]:
+        if self.decoupled:
+            parameter = parameter * (1 - lr * self.weight_decay)
+        else:
+            gradient = gradient + self.weight_decay * parameter
+        zero = np.zeros_like(gradient)
+        first = self.beta1 * state.get("first", zero) + (1 - self.beta1) * gradient
+        second = self.beta2 * state.get("second", zero) + (1 - self.beta2) * gradient**2
+        kept = {"first": first, "second": second}
+        if self.amsgrad:
+            second = kept["largest"] = np.maximum(state.get("largest", zero), second)
+        rate = lr * math.sqrt(1 - self.beta2**step) / (1 - self.beta1**step)
+        return parameter - rate * first / np.sqrt(second + max(self.eps, LEAST_EPS) ** 2), kept
+
+
+def _expect_below_one(name: str, found: float) -> None:
+    if not 0 <= found < 1:
+        raise OpError(f"`{name}` expects a number of at least 0 and below 1, found {number(found)}", arg=name)
+
+
+def _expect_positive(name: str, found: float) -> None:
+    if not (0 <= found < math.inf):
+        raise OpError(f"`{name}` expects a number of at least 0, found {number(found)}", arg=name)
