@@ -30,6 +30,7 @@ from ..errors import PeerError
 from .call import LINGER_SECONDS, PING_SECONDS, UNKNOWN_KEY, Call
 from .channel import Buffer
 from .door import ROUTE_BYTES, ROUTE_MARK, Door, Listener
+from .driven import Driven
 from .guests import Guest, Occupancy, Quota, Room, Wake
 from .identity import KeyPair, peer_key
 from .line import Line, LineClosed, TooMuch, tune
@@ -79,8 +80,6 @@ class Front:
         self._arrived: deque[tuple[Guest, Message, int]] = deque()
         self._streams: deque[tuple[str, socket.socket]] = deque()
         self._tickets: dict[bytes, str] = {}
-        self._calls: dict[Call, tuple[int, int]] = {}  # -> the connection that the selector watches, and for what
-        self._left: deque[Call] = deque()
         self._stalled = False  # whether a guest's message waits for room
         self._tokens, self._counted = ACCEPTS_AT_ONCE, time.monotonic()
         self._last_route = 0
@@ -88,6 +87,7 @@ class Front:
         self._closing = False
         self._fault: Exception | None = None
         self._selector = selectors.DefaultSelector()
+        self._calls = Driven(self._selector, bell)
         self._selector.register(self._wake, selectors.EVENT_READ)
         self._selector.register(self._door, selectors.EVENT_READ)
         self._accepting = True
@@ -163,12 +163,12 @@ class Front:
 
     def drive(self, call: Call) -> None:
         """Drives a call of the server's from now on."""
-        self._calls[call] = -1, 0
+        self._calls.add(call)
         self._wake.set()
 
     def leave(self, call: Call) -> None:
         """Ends a call that we drive."""
-        self._left.append(call)
+        self._calls.leave(call)
         self._wake.set()
 
     def close(self, farewell: Mapping[str, Any] | None = None) -> None:
@@ -202,12 +202,9 @@ class Front:
                     self._accept()
                 elif isinstance(key.data, Guest):
                     self._attend(key.data)
-            while self._left:
-                self._end_call(self._left.popleft())
             if self._revised is not None:
                 self._begin_anew(*self._revised)
-            for call in list(self._calls):
-                self._step(call)
+            self._calls.step()
             self.refusals.tell(time.monotonic())
             guests = list(self._guests.values())
             for guest in guests:
@@ -361,7 +358,7 @@ class Front:
                 return
             if message.kind == "ping":
                 self._room.give_back(guest, nbytes)
-                line.send(_pong())
+                line.send(encode({"kind": "pong", "clock": time.time()}))
             else:
                 self._arrived.append((guest, message, nbytes))
                 self._bell.set()
@@ -403,7 +400,7 @@ class Front:
         if line.stalled and now - guest.told > PING_SECONDS:
             guest.told = now
             try:
-                line.send(_pong())
+                line.send(encode({"kind": "pong", "clock": time.time()}))
             except LineClosed:
                 self._drop(guest)
 
@@ -434,26 +431,6 @@ class Front:
         guest.connection.close()
         self._bell.set()
 
-    def _step(self, call: Call) -> None:
-        """Goes on with a call; tells the server when something has come of it."""
-        before = call.state
-        call.step()
-        if call.state != before:
-            self._bell.set()
-        number, events = call.fileno(), selectors.EVENT_READ | (selectors.EVENT_WRITE if call.writes else 0)
-        if self._calls[call] != (number, events):
-            if self._calls[call][0] >= 0:
-                self._selector.unregister(self._calls[call][0])
-            if number >= 0:
-                self._selector.register(number, events)
-            self._calls[call] = number, events
-
-    def _end_call(self, call: Call) -> None:
-        watched = self._calls.pop(call, (-1, 0))[0]
-        if watched >= 0:
-            self._selector.unregister(watched)
-        call.close()
-
     def _end(self) -> None:
         until = time.monotonic() + LINGER_SECONDS
         lines = [guest.line for guest in self._guests.values() if guest.line is not None]
@@ -464,14 +441,9 @@ class Front:
             if guest.line is not None:
                 guest.line.finish()
             self._drop(guest)
-        for call in self._calls:
-            call.close()
+        self._calls.close()
         while self._streams:
             self._streams.popleft()[1].close()
         self._selector.close()
         self._door.close()
         self._wake.close()
-
-
-def _pong() -> bytes:
-    return encode({"kind": "pong", "clock": time.time()})

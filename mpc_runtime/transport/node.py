@@ -66,8 +66,7 @@ class Node:
     ahead: int = 0
     """Bytes that are read of a stream before they are asked for."""
     optional: set[str] = field(default_factory=set)
-    """Servers without which this machine goes on: the link to one that is gone is not in `links` any more."""
-
+    """Servers without which this machine goes on; one that is gone has no link."""
     patient: bool = False
     """Whether a signal lets the execution in progress end."""
 
@@ -89,8 +88,7 @@ class Node:
     def listen(self, machines: Mapping[str, str], address: Door | str = ANY_PORT) -> None:
         """Takes connections of these servers (public key -> name). See `self.address`."""
         self._machines = frozenset(machines.values())
-        args = self.hello.name, address, self.keys, machines
-        self._servers = Front(*args, CALLER, SERVERS_QUOTA, self._alarm)
+        self._servers = Front(self.hello.name, address, self.keys, machines, CALLER, SERVERS_QUOTA, self._alarm)
         self.address = self._servers.address
 
     def open_to_clients(
@@ -406,13 +404,13 @@ class Node:
             if name in self.links:
                 self._left.append(self.links.pop(name))
 
-    # -- leaving --------------------------------------------------------------------------------------------------
-
     def part(self, peer: str, op: str, message: str) -> None:
         """Ends what we have with other servers, after telling them why, as `farewell` does. Clients stay, and what they
         have said; `connect` and `meet` begin anew, with new invitations and new keys."""
         body = {"kind": "failed", "peer": peer or self.hello.name, "op": op, "message": message, "error": ""}
-        self._say_farewell(body)
+        for link in self.links.values():
+            with suppress(PeerError, MaterialError):
+                link.say(body)
         for machine in list(self._invited):
             self._forget(machine)
         while self.links:
@@ -427,15 +425,12 @@ class Node:
         where. error: MATERIAL, if it is that.
         """
         body = {"kind": "failed", "peer": peer or self.hello.name, "op": op, "message": message, "error": error}
-        self._say_farewell(body)
-        for front in (self._servers, self._clients):
-            if front is not None:
-                front.close(body)
-
-    def _say_farewell(self, body: Mapping[str, Any]) -> None:
         for link in self.links.values():
             with suppress(PeerError, MaterialError):
                 link.say(body)
+        for front in (self._servers, self._clients):
+            if front is not None:
+                front.close(body)
 
     def close(self) -> None:
         """Ends all connections; a farewell has a moment to leave. Closing again does nothing."""
