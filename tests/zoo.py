@@ -48,7 +48,8 @@ EXPRESSIONS = {
         "x + z", "x * z", "relu(x + z)", "x * 0.5 + z", "mean(x * z)", "max(x + z, axis=1)", "argmax(x + z, axis=0)",
         "x @ transpose(z)", "abs(x * z)", "clip(x + z, -5, 5)", "sign(x - z)", "x == z", "minimum(x, z)", "sum(x * z)",
         "where(x > z, 1, 0)", "x + z > 3", "maximum(x + z, 0)", "argmin(x + z)", "one_hot(x + z, 3)", "var(x + z)",
-        "one_hot(argmax(x + z, axis=1), 70)", "gather(x + z, argmax(x - z, axis=1), axis=1)", "gather(x, [0, -1, 2])",
+        "one_hot(argmax(x + z, axis=1), 70)", "gather(x + z, argmax(x - z, axis=1), axis=1)",
+        "gather(x, [0, -1, 2], axis=1)",
     ),
     SCALAR: (
         "x + z", "x * z", "relu(x * z)", "sigmoid(x + z)", "x > z", "where(x > z, x, z)", "x * z * 0.3", "x / (z + 6)",

@@ -46,6 +46,20 @@ def test_a_weighted_sum_takes_the_weight_of_the_exponent_and_the_sign(side: str,
 
 
 @settings(max_examples=20)
+@given(top=st.integers(0, 30), below=st.booleans(), data=st.data())
+def test_a_level_is_the_weight_of_the_exponent_and_0_below_the_lowest(
+    top: int, below: bool, data: st.DataObject
+) -> None:
+    low = data.draw(st.integers(0, top))
+    numbers = spread(-5 if below else 1 << low, (2 << top) - 1)
+    weights = data.draw(st.lists(st.integers(-(2**20), 2**20), min_size=top - low + 1, max_size=top - low + 1))
+    unit = Unit()
+    signs = Signs(unit.x, unit.masked(numbers), low, top, True, False, below)
+    found = unit.read(signs.level(weights, 0))
+    assert found == [weights[b.bit_length() - 1 - low] if b >= 1 << low else 0 for b in numbers]
+
+
+@settings(max_examples=20)
 @given(side=SIDES, least=st.integers(2, 2**20), more=st.integers(2, 2**10))
 def test_exponents_cover_a_range_and_no_more_than_one_below_it(side: str, least: int, more: int) -> None:
     lo, hi = ends(side, least, least * more)
