@@ -171,6 +171,7 @@ class Party:
             self.node.refuse(message.route, lacking, MATERIAL)  # what stands goes on
             return
         if procedure.standing and (problem := self._put_away(key, message.payload)):
+            self._watch.tell(Refused(role, problem))
             self.node.refuse(message.route, problem)
             return
         receives = self.consent.receives(message.key)

@@ -109,6 +109,8 @@ def gather(b: Builder) -> Value | None:
     axis = b.whole(0, len(x.shape) - 1)
     if int(np.prod(x.shape)) * int(np.prod(i.shape)) > 2000:
         return None
+    if np.array_equal(i.box.lo, i.box.hi) and (i.box.lo.min() < 0 or i.box.hi.max() >= x.shape[axis]):
+        return None  # it may be a constant: those count from the end where they are negative, and are refused beyond it
     return b.make("gather({0}, {1}, axis={axis})", m.gather, x, i, axis=axis)
 
 

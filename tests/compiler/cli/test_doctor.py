@@ -27,8 +27,8 @@ from mpc_runtime.plan import FORMAT, Plan
 from mpc_runtime.servers.process import SERVERS
 from mpc_runtime.servers.submissions import client_quota
 from mpc_runtime.transport import front as front_module
-from mpc_runtime.transport import node as node_module
 from mpc_runtime.transport.address import clients_of
+from mpc_runtime.transport.hello import PROTOCOL_VERSION
 from mpc_runtime.transport.identity import KeyPair
 from mpc_runtime.transport.node import Hello, Node
 from tests.terminal import free_port
@@ -272,7 +272,7 @@ def test_10_another_plan(site: Site) -> None:
 
 
 def test_11_another_version(well: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    ours = node_module.PROTOCOL_VERSION
+    ours = PROTOCOL_VERSION
     answers = Hello.refusal
 
     def newer(self: Hello, other: dict[str, Any]) -> str:

@@ -51,7 +51,7 @@ def test_a_level_is_the_weight_of_the_exponent_and_0_below_the_lowest(
     top: int, below: bool, data: st.DataObject
 ) -> None:
     low = data.draw(st.integers(0, top))
-    numbers = spread(-5 if below else 1 << low, (2 << top) - 1)
+    numbers = spread(-min(5, 1 << top) if below else 1 << low, (2 << top) - 1)
     weights = data.draw(st.lists(st.integers(-(2**20), 2**20), min_size=top - low + 1, max_size=top - low + 1))
     unit = Unit()
     signs = Signs(unit.x, unit.masked(numbers), low, top, True, False, below)

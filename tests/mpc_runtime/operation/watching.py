@@ -8,7 +8,19 @@ from contextlib import contextmanager
 from http.client import HTTPConnection
 
 from mpc_runtime.operation.endpoint import Endpoint
-from mpc_runtime.operation.events import Aborted, Dealt, Event, Executed, Listening, Place, Ready, Refused, Stopped
+from mpc_runtime.operation.events import (
+    Aborted,
+    Configured,
+    Dealt,
+    Event,
+    Executed,
+    KeysRefused,
+    Listening,
+    Place,
+    Ready,
+    Refused,
+    Stopped,
+)
 from mpc_runtime.operation.metrics import Metrics
 from mpc_runtime.operation.pages import pages
 from tests.waiting import SECONDS
@@ -23,6 +35,8 @@ EVENTS: tuple[Event, ...] = (
     RUN,
     Dealt("run", 8, 1e9, 0.5, 3000, 4),
     Refused("client", "too many"),
+    Configured("read again"),
+    KeysRefused("a key of nobody"),
     Aborted("p1", "line 7: relu", "p1 is gone"),
     Stopped(),
 )
