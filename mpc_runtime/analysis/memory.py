@@ -18,7 +18,7 @@ from ..plan import Plan
 from ..procedure import Procedure
 from ..registers import Form
 
-BASE = 55_000_000
+BASE = 66_000_000
 """Resident bytes of an idle party: interpreter, NumPy, kernels, transport, OpenSSL, and huge pages that are not full
 (measured on Linux, CPython 3.11)."""
 
