@@ -73,6 +73,7 @@ class Deployment:
         self.edition = 0
         """Of the parameters that the parties were given by us."""
         self._clients = dict(clients)
+        self._acquaint()
         self._abandoned: deque[Submitted] = deque()
         self._unanswered: list[Submitted] = []
         self._again, self._retries = again, retries
@@ -109,6 +110,11 @@ class Deployment:
         stats = run_stats(self.plan, answers[0].reports, sum(a.client_bytes for a in answers), 0.0)
         return Computed(self._results(answers), stats)
 
+    def _acquaint(self) -> None:
+        """What one role sends goes on while another waits."""
+        for client in self.clients:
+            client.beside = tuple(other for other in self.clients if other is not client)
+
     def _send(self, submitted: Submitted) -> None:
         if not submitted.numbers:
             meeting, run = submitted.meeting, submitted.run
@@ -139,6 +145,7 @@ class Deployment:
         for role, client in list(self._clients.items()):
             client.close()
             self._clients[role] = self._again(role)
+        self._acquaint()
         for submitted in self._unanswered:
             submitted.numbers = {}
             self._send(submitted)
