@@ -118,7 +118,7 @@ class Service:
         finally:
             self._stopping = True
             for thread in threads:
-                thread.join()
+                thread.join(END_SECONDS)  # a daemon: it does not outlive the process
             self.close()
 
     def stop(self) -> None:
@@ -309,7 +309,8 @@ def _end(process: subprocess.Popen[bytes], seconds: float) -> None:
         process.wait(seconds)
     except subprocess.TimeoutExpired:
         process.kill()
-        process.wait()
+        with suppress(subprocess.TimeoutExpired):  # the system keeps it a while; it runs nothing any more
+            process.wait(END_SECONDS)
     if process.stdin is not None:
         with suppress(OSError):
             process.stdin.close()
