@@ -25,10 +25,10 @@ import numpy as np
 
 from .errors import number
 from .gates import Gate
-from .procedure import Procedure
+from .procedure import TRAIN_STEP, TRAINING, Procedure
 from .registers import Domain, Form, Register
 
-FORMAT = 3
+FORMAT = 4
 """Plan format: raised whenever a plan's bytes would mean something else."""
 
 MAGIC = b"PPMLPLAN"
@@ -58,7 +58,8 @@ class ArrayRole:
 class Tensor:
     """An input or parameter as its owner gives it. dims: the name of the dim of each axis, or "".
 
-    stacked: every member of an array role has such a tensor; the model sees them along a new first axis.
+    stages: the procedures for which its owner gives it; stacked: every member of an array role has such a tensor; the model
+    sees them along a new first axis.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Tensor:
     lo: float
     hi: float
     public: bool
+    stages: tuple[str, ...]
     stacked: bool = False
 
 
@@ -195,8 +197,14 @@ class Plan:
 
     @property
     def outputs(self) -> tuple[Result, ...]:
-        """The results that the source asks for: all but the checks."""
-        return tuple(r for r in self.results if r.promise is None)
+        """What the source asks for of a batch: all results but the checks, and those of training."""
+        training = {name for p in self.procedures if p.name in TRAINING for name in p.gives}
+        return tuple(r for r in self.results if r.promise is None and r.name not in training)
+
+    @property
+    def trains(self) -> bool:
+        """Whether the model has a `train` block."""
+        return any(p.name == TRAIN_STEP for p in self.procedures)
 
     @cached_property
     def array_role_of(self) -> dict[str, str]:

@@ -26,6 +26,7 @@ from .errors import Error, InputError, Interrupted
 from .execution.stats import Stats
 from .limits import TIMEOUT_SECONDS, WAIT_SECONDS, WINDOW_BYTES
 from .plan import Plan
+from .procedure import FINISH, RUN, SETUP, TRAIN_STEP
 from .roles.batches import BATCH
 from .roles.client import Prepare
 from .roles.files import parameters
@@ -34,6 +35,7 @@ from .sessions.connections import Connections
 from .sessions.deployed import Deployment, launched, linked
 from .sessions.progress import Report, shown
 from .sessions.rows import Rows
+from .sessions.training import WEIGHTS, expect_training
 from .sessions.turns import Turns, on_a_thread
 from .sessions.variants import Variants
 from .store.report import holds_parameters
@@ -66,7 +68,7 @@ class Session:
         self._variants = connections.variants
         self._params: dict[str, dict[str, Array]] = {role: {} for role in deployment.given.roles}
         elsewhere = deployment.processes is None  # parameters of a cluster may have been provided by another process
-        self._provided = provided or elsewhere or not deployment.given.tensors("setup")
+        self._provided = provided or elsewhere or not deployment.given.tensors(SETUP)
         self._edition = 0  # of the parameters
         self._stats = Stats()
         self._runs = 0
@@ -116,7 +118,7 @@ class Session:
         """
         given, met = by_name(inputs, named), check_meeting(meeting)
         with self._connections.turn():
-            results, stats = self._run(given, met)
+            results, stats = self._execute(RUN, given, met)
         self._remember(stats)
         return results
 
@@ -163,6 +165,46 @@ class Session:
         between."""
         return self._parts(self._rows(by_name(inputs, named), check_meeting(meeting)))
 
+    def train(self, inputs: Inputs | None = None, /, *, meeting: str | None = None, **named: Any) -> dict[str, Array]:
+        """One step of training on one batch, as the model's `train` block says.
+
+        The parameters change and stay with the parties as shares; `run` predicts with them from then on.
+
+        Args:
+            inputs: Arrays by name, for names that cannot be keywords.
+            meeting: As of `run`; steps are met by steps.
+            named: The model's inputs that the loss depends on, and those of the `train` block.
+
+        Returns:
+            What the block sends at every step: an array for each output name.
+
+        Raises:
+            InputError: An input does not fit, or the model has no `train` block. Nothing has been shared.
+            PeerError: A machine is gone.
+        """
+        given, met = by_name(inputs, named), check_meeting(meeting)
+        with self._connections.turn():
+            results, stats = self._execute(TRAIN_STEP, given, met)
+        self._remember(stats)
+        return results
+
+    def finish(self, *, meeting: str | None = None) -> dict[str, Array]:
+        """Release the trained parameters to the roles that `output weights` names.
+
+        They stay with the parties too: `run` predicts with them, and `train` goes on from them.
+
+        Returns:
+            Arrays by the names of the parameters; empty where the model releases nothing to this session's roles.
+        """
+        expect_training(self.plan)
+        if not self._receives(FINISH):
+            return {}
+        met = check_meeting(meeting)
+        with self._connections.turn():
+            results, stats = self._execute(FINISH, {}, met)
+        self._remember(stats)
+        return {name.removeprefix(WEIGHTS): array for name, array in results.items()}
+
     async def provide_async(
         self,
         weights: str | Path | Mapping[str, Any],
@@ -179,7 +221,7 @@ class Session:
         """`run` for asyncio, in another thread. A cancelled task leaves the queue. If its run has already begun, the
         run is finished and its results are dropped."""
         given, met = by_name(inputs, named), check_meeting(meeting)
-        results, stats = await self._connections.later(lambda: self._run(given, met))
+        results, stats = await self._connections.later(lambda: self._execute(RUN, given, met))
         self._remember(stats)
         return results
 
@@ -246,7 +288,7 @@ class Session:
         where = "local" if self._base.processes is not None else "connected"
         roles = self._base.given.roles
         state = [f"{where}, {'role' if len(roles) == 1 else 'roles'} {', '.join(roles)}"]
-        if self._base.given.tensors("setup"):
+        if self._base.given.tensors(SETUP):
             state.append(f"parameters {'provided' if self._edition else 'not provided here'}")
         state.append("1 run" if self._runs == 1 else f"{self._runs} runs")
         if ending is not None:
@@ -257,24 +299,27 @@ class Session:
 
     def _provide(self, weights: str | Path | Mapping[str, Any], strict: bool, rename: Mapping[str, str]) -> None:
         given = self._base.given
-        tensors = given.tensors("setup")
+        tensors = given.tensors(SETUP)
         named = parameters(weights, rename, [t.name for t in tensors], strict=strict)
         checked = given.check(tensors, named, "parameter")
-        encoded = given.encode("setup", checked, self._params)
+        encoded = given.encode(SETUP, checked, self._params)
         with self._connections.exchange(self._base):
             self._base.provide(encoded, self._edition + 1)
         self._params = checked
         self._provided = True
         self._edition += 1
 
-    def _run(self, given: Inputs, meeting: str | None) -> tuple[dict[str, Array], Stats]:
+    def _execute(self, stage: str, given: Inputs, meeting: str | None) -> tuple[dict[str, Array], Stats]:
+        """A run, or a procedure of training."""
+        if stage != RUN:
+            expect_training(self.plan)
         self._check_provided()
         began = time.perf_counter()
-        tensors = self._base.given.tensors("run")
-        encoded = self._base.given.encode("run", self._base.given.check(tensors, given, "input"), self._params)
+        checked = self._base.given.check(self._base.given.tensors(stage), given, "input", stage)
+        encoded = self._base.given.encode(stage, checked, self._params)
         with self._connections.exchange(self._base):
-            computed = self._base.wait(self._base.submit(encoded, meeting))
-        self._runs += 1
+            computed = self._base.wait(self._base.submit(encoded, meeting, stage=stage))
+        self._runs += stage == RUN
         return computed.results, replace(computed.stats, seconds=time.perf_counter() - began)
 
     def _cut(self, given: Inputs, meeting: str | None) -> Rows:
@@ -286,7 +331,7 @@ class Session:
         if deployment is not self._base:
             rows = Rows(deployment, given, self._edition, meeting)
         if deployment.edition != self._edition:
-            encoded = deployment.given.encode("setup", self._params, self._params)
+            encoded = deployment.given.encode(SETUP, self._params, self._params)
             with self._connections.exchange(deployment):
                 deployment.provide(encoded, self._edition)
         self._variants.use(rows, deployment)
@@ -299,9 +344,14 @@ class Session:
         self._runs += part is not None
         return part
 
+    def _receives(self, stage: str) -> bool:
+        """Whether a role of this session is sent anything by a procedure."""
+        names = {p.name for p in self.plan.procedures}
+        return stage in names and any(self.plan.results_of(role, stage) for role in self._base.given.roles)
+
     def _check_provided(self) -> None:
         if not self._provided:
-            names = ", ".join(t.name for t in self._base.given.tensors("setup"))
+            names = ", ".join(t.name for t in self._base.given.tensors(SETUP))
             raise InputError(f"the parameters have not been provided: call provide first, with {names}")
 
     # -- turns ----------------------------------------------------------------------------------------------------

@@ -54,8 +54,8 @@ WITHOUT_SOCKETS = ("gates", "analysis", "encoding", "execution", "store")
 COMPILER = {
     "graph": set(),
     "ops": {"graph"},
-    "training": {"graph", "ops", "reading"},
-    "lowering": {"graph", "ops"},
+    "training": {"graph", "ops", "passes", "reading"},
+    "lowering": {"graph", "ops", "training"},
     "reading": {"graph", "ops"},
     "passes": {"graph", "ops", "reading"},
     "expand": {"graph", "ops", "reading"},

@@ -25,6 +25,7 @@ from compiler.graph.model import (
     Output,
     Preparation,
     Rule,
+    Training,
     rebuild,
     rewrite,
     topological,
@@ -44,6 +45,7 @@ from compiler.graph.op import (
     Param,
     Prepared,
     Rounding,
+    State,
     TensorOp,
 )
 from compiler.graph.values import (
@@ -86,7 +88,9 @@ __all__ = [
     "Rounding",
     "Rule",
     "Shape",
+    "State",
     "TensorOp",
+    "Training",
     "Value",
     "Visibility",
     "apply",

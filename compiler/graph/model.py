@@ -8,29 +8,55 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from compiler.graph.kinds import Precision
+from compiler.graph.op import State
 from compiler.graph.values import Value, apply
 from mpc_runtime.plan import ArrayRole, Promise
+from mpc_runtime.procedure import RUN
 
 if TYPE_CHECKING:
+    from compiler.training.optimizers import Optimizer
     from dsl.ast import Span
 
 
 @dataclass(frozen=True)
 class Output:
-    """A result and the roles that learn it. promise: the one that it checks, if it is one bit for that."""
+    """A result of a procedure, and the roles that learn it, or the state as which the parties keep it.
+
+    promise: the one that it checks, if it is one bit for that.
+    """
 
     name: str
     value: Value
     roles: tuple[str, ...]
     span: Span | None = field(default=None, repr=False)
     promise: Promise | None = None
+    stage: str = RUN
+    keeps: State | None = None
+
+
+@dataclass(frozen=True)
+class Training:
+    """A `train` block as its author wrote it.
+
+    inputs: what only training reads; outputs: sent at every step; weights_to: who learns the parameters when training is
+    finished; frozen: parameters that stay as they are.
+    """
+
+    loss: Value
+    optimizer: Optimizer
+    rate: float
+    inputs: tuple[Value, ...]
+    outputs: tuple[Output, ...]
+    weights_to: tuple[str, ...]
+    frozen: tuple[Value, ...]
+    span: Span = field(repr=False)
 
 
 @dataclass(frozen=True)
 class Preparation:
     """An expression over leaves of `role` alone, which its client evaluates in float64 before sharing.
 
-    `stage` is "setup" when it depends on params only (once a session), else "run".
+    `stage` is the procedure that takes it: "setup" when it depends on params only.
     """
 
     role: str
@@ -52,6 +78,7 @@ class Graph:
     params: tuple[Value, ...]
     outputs: tuple[Output, ...]
     prepared: tuple[Preparation, ...] = ()
+    training: Training | None = None
     source: str = field(default="", repr=False)
     filename: str = "<text>"
 

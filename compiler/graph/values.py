@@ -20,7 +20,7 @@ from compiler.graph.kinds import (
     Shape,
     Visibility,
 )
-from compiler.graph.op import Constant, Owned, TensorOp
+from compiler.graph.op import Constant, Owned, State, TensorOp
 
 if TYPE_CHECKING:
     from dsl.ast import Span
@@ -149,7 +149,7 @@ def apply(
         range=derived,
         span=span,
         name=name,
-        owners=frozenset({op.role}) if isinstance(op, Owned) else frozenset().union(*(a.owners for a in args)),
+        owners=_owners(op, args),
     )
     return value if declared is None else declare(value, declared)
 
@@ -180,9 +180,21 @@ def stamp(value: Value, span: Span) -> list[Value]:
     return stamped
 
 
+PARTIES = frozenset({"p0", "p1"})
+"""Whose a state is: no role's, so that no role's client is asked to compute with it."""
+
+
+def _owners(op: TensorOp, args: tuple[Value, ...]) -> frozenset[str]:
+    if isinstance(op, State):
+        return PARTIES
+    return frozenset({op.role}) if isinstance(op, Owned) else frozenset().union(*(a.owners for a in args))
+
+
 def _visibility(op: TensorOp, args: tuple[Value, ...]) -> Visibility:
     if isinstance(op, Owned):
         return Visibility.PUBLIC if op.public else Visibility.SECRET
+    if isinstance(op, State):
+        return Visibility.SECRET
     return max((arg.visibility for arg in args), default=Visibility.CONSTANT)
 
 

@@ -56,6 +56,7 @@ from compiler.ops.selection import Gather, OneHot
 from compiler.ops.shapes import BroadcastTo, Concat, Pad, Reshape, Slice, Spread, Transpose
 from compiler.ops.signatures import Parameter, Takes
 from compiler.ops.sums import Sum
+from compiler.ops.updates import Shifted, Stored
 
 __all__ = [
     "FUNCTIONS",
@@ -117,6 +118,7 @@ __all__ = [
     "Relu6",
     "Reshape",
     "Rsqrt",
+    "Shifted",
     "Sigmoid",
     "Sign",
     "Silu",
@@ -126,6 +128,7 @@ __all__ = [
     "Spread",
     "Sqrt",
     "Square",
+    "Stored",
     "Sub",
     "Sum",
     "Takes",

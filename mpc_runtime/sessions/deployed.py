@@ -24,6 +24,7 @@ from ..errors import InputError, PeerError
 from ..execution.stats import Stats, run_stats
 from ..limits import check_seconds
 from ..plan import Plan
+from ..procedure import RUN, SETUP
 from ..roles.client import Answer, Prepare, RoleClient
 from ..roles.inputs import ByRole, Given
 from ..store.report import check_stores
@@ -37,11 +38,12 @@ RETRY_SECONDS, RETRY_AT_MOST = 0.25, 2.0  # before a connection that was lost is
 
 @dataclass(eq=False)
 class Submitted:
-    """The inputs of a run. numbers: role -> the number by which it asks for its answer."""
+    """What an execution of a procedure was given. numbers: role -> the number by which it asks for its answer."""
 
     encoded: ByRole
     meeting: str | None
     run: int
+    stage: str
     numbers: dict[str, str] = field(default_factory=dict)
 
 
@@ -86,17 +88,17 @@ class Deployment:
         """Shares parameters; returns when the parties hold them."""
 
         def attempt() -> None:
-            numbers = {role: self._clients[role].submit("setup", feeds) for role, feeds in encoded.items()}
+            numbers = {role: self._clients[role].submit(SETUP, feeds) for role, feeds in encoded.items()}
             for role, number in numbers.items():
                 self._clients[role].wait_held(number)
 
         self._tried(attempt)
         self.edition = edition
 
-    def submit(self, encoded: ByRole, meeting: str | None = None, run: int = 0) -> Submitted:
-        """Shares the inputs of a run, which may be one of those of a meeting."""
+    def submit(self, encoded: ByRole, meeting: str | None = None, run: int = 0, stage: str = RUN) -> Submitted:
+        """Shares the inputs of a run, which may be one of those of a meeting; stage: the procedure, if it is no run."""
         self._forget_abandoned()
-        submitted = Submitted(encoded, meeting, run)
+        submitted = Submitted(encoded, meeting, run, stage)
         self._unanswered.append(submitted)
         self._tried(lambda: self._send(submitted))
         return submitted
@@ -106,8 +108,9 @@ class Deployment:
         answers = self._tried(lambda: [self._clients[r].wait_answer(n) for r, n in submitted.numbers.items()])
         self._unanswered.remove(submitted)
         if not answers:
-            raise InputError("this role has no part in a run of this plan: it neither feeds it nor learns from it")
-        stats = run_stats(self.plan, answers[0].reports, sum(a.client_bytes for a in answers), 0.0)
+            step = "a run" if submitted.stage == RUN else "training"
+            raise InputError(f"this role has no part in {step} of this plan: it neither feeds it nor learns from it")
+        stats = run_stats(self.plan, submitted.stage, answers[0].reports, sum(a.client_bytes for a in answers), 0.0)
         return Computed(self._results(answers), stats)
 
     def _acquaint(self) -> None:
@@ -119,7 +122,7 @@ class Deployment:
         if not submitted.numbers:
             meeting, run = submitted.meeting, submitted.run
             submitted.numbers = {
-                role: self._clients[role].submit("run", feeds, meeting, run)
+                role: self._clients[role].submit(submitted.stage, feeds, meeting, run)
                 for role, feeds in submitted.encoded.items()
             }
 
@@ -177,7 +180,7 @@ class Deployment:
         broken = [str(r.promise) for r in self.plan.results if r.promise is not None and not got.get(r.name, True)]
         if broken:
             raise InputError("the values of this run break what the model promises: " + "; ".join(broken))
-        return {r.name: got[r.name] for r in self.plan.outputs if r.name in got}
+        return {r.name: got[r.name] for r in self.plan.results if r.promise is None and r.name in got}
 
 
 def launched(

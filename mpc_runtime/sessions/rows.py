@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import Error, InputError
 from ..execution.stats import Stats
+from ..procedure import RUN
 from ..roles.batches import Batches
 from ..roles.inputs import ByRole
 from .deployed import Deployment, Submitted
@@ -38,7 +39,7 @@ class Rows:
         self._edition = edition
         self._meeting = meeting
         self._submitted = 0
-        self._tensors = deployment.given.tensors("run")
+        self._tensors = deployment.given.tensors(RUN)
         plan = deployment.plan
         self.batches = Batches(plan, self._tensors, plan.outputs, inputs, deployment.given.stacked)
         self._coming = iter(self.batches)
@@ -63,7 +64,7 @@ class Rows:
                 break
             try:
                 given = self.deployment.given
-                encoded = given.encode("run", given.check(self._tensors, batch, "input"), params)
+                encoded = given.encode(RUN, given.check(self._tensors, batch, "input"), params)
             except InputError as error:
                 self._refused = str(error)
                 break

@@ -1,0 +1,167 @@
+"""The `train` block: its inputs, values and outputs, the loss, the optimizer, and what stays as it is.
+
+It sees the names above it, and what it binds is seen in it alone. What a step computes from all that is
+`compiler.training`'s business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from compiler.graph import Kind, OpError, Output, Training, Value
+from compiler.lowering import blocks, calls
+from compiler.lowering.context import Context
+from compiler.lowering.problems import POISON, Problem
+from compiler.lowering.readings import described, operand
+from compiler.lowering.roles import receivers
+from compiler.lowering.scope import Scope
+from compiler.ops import FUNCTIONS, LOSSES
+from compiler.ops.rules import typed
+from compiler.ops.signatures import bind
+from compiler.training.optimizers import OPTIMIZERS, Optimizer, OptimizerKind, expect_rate
+from dsl import ast
+from dsl.ast import Span
+from dsl.errors import did_you_mean
+
+__all__ = ["Block", "lower_training"]
+
+LOSS, OPTIMIZER = "loss", "optimizer"
+LATER = {"privacy": "differential privacy in training", "limits": "limits of training"}
+"""What a block may bind that this version does not support, and what it is."""
+
+
+@dataclass
+class Block:
+    """What the block has bound so far, and where."""
+
+    span: Span
+    inputs: list[Value] = field(default_factory=list)
+    outputs: dict[str, Output] = field(default_factory=dict)
+    weights_to: tuple[str, ...] = ()
+    loss: tuple[Value, Span] | None = None
+    optimizer: tuple[Optimizer, float] | None = None
+    failed: bool = False  # an error is reported, and what follows from it is not
+
+    def training(self) -> Training | None:
+        """What was bound, where that is complete."""
+        if self.loss is None or self.optimizer is None:
+            return None
+        optimizer, rate = self.optimizer
+        outputs = tuple(self.outputs.values())
+        return Training(self.loss[0], optimizer, rate, tuple(self.inputs), outputs, self.weights_to, (), self.span)
+
+
+def lower_training(
+    context: Context,
+    statement: ast.Train,
+    scope: Scope,
+    place: Span,
+    leaf: Callable[[ast.Input, Scope, list[Value]], None],
+    output: Callable[[ast.Output, Scope, dict[str, Output]], None],
+) -> Block:
+    """Run the block's statements. leaf: binds an input and adds its leaves; output: adds a result. Errors are reported."""
+    inside = replace(scope, names=dict(scope.names), functions={**FUNCTIONS, **LOSSES})
+    block = Block(place)
+    for each in statement.body:
+        before = len(context.reporter.errors)
+        with context.reporter.catching():
+            _statement(context, each, inside, block, leaf, output)
+        block.failed |= len(context.reporter.errors) > before
+    for name, missing in ((LOSS, block.loss), (OPTIMIZER, block.optimizer)):
+        if missing is None and not block.failed:
+            help = "write `loss = cross_entropy(logits, label)`" if name == LOSS else "write `optimizer = sgd(lr=0.1)`"
+            context.reporter.error(Problem(place, f"this `train` block binds no `{name}`", help))
+    return block
+
+
+def _statement(
+    context: Context,
+    statement: ast.Input | ast.Value | ast.Output | ast.OutputWeights,
+    scope: Scope,
+    block: Block,
+    leaf: Callable[[ast.Input, Scope, list[Value]], None],
+    output: Callable[[ast.Output, Scope, dict[str, Output]], None],
+) -> None:
+    match statement:
+        case ast.Input():
+            leaf(statement, scope, block.inputs)
+        case ast.Value(name=ast.Name(id="optimizer")):
+            block.optimizer = _optimizer(context, statement, scope)
+        case ast.Value(name=ast.Name(id=name)) if name in LATER:
+            message = f"{LATER[name]} is not supported yet"
+            raise Problem(statement.name.span, message, "it is part of the language, but this version does not support it")
+        case ast.Value():
+            found = blocks.bind_value(context, statement.name, statement.value, statement.range, scope)
+            if statement.name.id == LOSS:
+                block.loss = _loss(context, found, statement)
+        case ast.Output():
+            output(statement, scope, block.outputs)
+        case ast.OutputWeights():
+            if block.weights_to:
+                raise Problem(statement.span, "a second `output weights`", "name all roles in one: `output weights to a, b`")
+            block.weights_to = receivers(context, statement.roles, scope)
+
+
+def _loss(context: Context, found: object, statement: ast.Value) -> tuple[Value, Span] | None:
+    place = statement.value.span
+    context.used.add(statement.name.span)
+    if found is POISON:
+        return None
+    value = operand(found, place)
+    if not isinstance(value, Value) or value.is_constant:
+        message = f"a loss is computed from the parameters, found {described(value)}"
+        raise Problem(place, message, "is it made of the result of a layer with `weights`?")
+    if value.shape != () or value.kind is not Kind.FIXED:
+        help = "take the mean or the sum: `loss = mean(…)`" if value.shape else "a loss is a fixed number"
+        raise Problem(place, f"the loss is expected to be fixed[], a scalar, found {typed(value)}", help)
+    return value, place
+
+
+# -- the optimizer -----------------------------------------------------------------------------------------------------
+
+
+def _optimizer(context: Context, statement: ast.Value, scope: Scope) -> tuple[Optimizer, float] | None:
+    expression = statement.value
+    kinds = ", ".join(f"`{name}(lr=…)`" for name in OPTIMIZERS)
+    if not isinstance(expression, ast.Call) or not isinstance(expression.function, ast.Name):
+        raise Problem(expression.span, "expected an optimizer", f"the optimizers are {kinds}")
+    callee = expression.function
+    kind = OPTIMIZERS.get(callee.id)
+    if kind is None:
+        help = did_you_mean(callee.id, OPTIMIZERS) or f"the optimizers are {kinds}"
+        raise Problem(callee.span, f"`{callee.id}` is not an optimizer", help)
+    given = calls.arguments_of(context, expression.arguments, scope)
+    if any(each.meaning is POISON for each in given):
+        return None
+    if not kind.private:
+        raise Problem(callee.span, f"`{callee.id}` is not supported yet", "this version trains with `sgd`")
+    return _configured(kind, callee, given)
+
+
+def _configured(kind: OptimizerKind, callee: ast.Name, given: list[calls.Argument]) -> tuple[Optimizer, float]:
+    positional = [operand(each.meaning, each.span) for each in given if each.name is None]
+    named = {each.name.id: operand(each.meaning, each.span) for each in given if each.name is not None}
+    places: dict[int | str, Span] = {each.name.id: each.span for each in given if each.name is not None}
+    for index, each in enumerate(each for each in given if each.name is None):
+        places[index] = each.span
+        if index < len(kind.parameters):
+            places.setdefault(kind.parameters[index].name, each.span)
+    try:
+        options = _numbers(bind(kind.name, kind.parameters, positional, named)[1])
+        rate = expect_rate(options.pop("lr"))
+        return kind.make(**options), rate
+    except OpError as error:
+        place = callee.span if error.arg is None else places.get(error.arg, callee.span)
+        raise Problem(place, error.message, error.help) from None
+
+
+def _numbers(options: dict[str, Any]) -> dict[str, Any]:
+    """The options with the learning rate as a number."""
+    lr = options["lr"]
+    assert isinstance(lr, Value)
+    if not lr.is_constant or lr.shape != ():
+        raise OpError(f"`lr` is a number known at compile time, found {described(lr)}", arg="lr")
+    return {**options, "lr": float(lr.array)}
+

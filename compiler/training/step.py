@@ -1,0 +1,184 @@
+"""The procedures of a model with a `train` block, as results of one graph.
+
+    setup        takes the parameters and keeps them, and zeros for what the optimizer remembers, as states
+    run          predicts with the states
+    train_step   forward, back, update: from the states and a batch to the states that replace them
+    finish       releases the parameters
+
+A parameter that is trained is a state, which no role knows, so that no client prepares anything from it. Each procedure
+has leaves of its own: what one opens is never read by another. Values of frozen and public parameters stay as they are,
+and are opened in `setup`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from compiler.graph import (
+    BATCH,
+    Graph,
+    Input,
+    Kind,
+    Output,
+    Param,
+    State,
+    Training,
+    Value,
+    apply,
+    constant,
+    declare,
+    rebuild,
+    rewrite,
+    topological,
+)
+from compiler.graph.interval import Interval
+from compiler.ops.losses import Loss
+from compiler.passes.pool_first import pool_first
+from compiler.passes.subexpressions import common_subexpressions
+from compiler.reading.report import report
+from compiler.training.reverse import NotTrainable, gradients, trained
+from compiler.training.updates import Memory, Rate, decayed, memories, update
+from dsl.errors import SourceErrors
+from mpc_runtime.procedure import FINISH, RUN, SETUP, TRAIN_STEP
+
+__all__ = ["WEIGHT_LIMIT", "with_training"]
+
+WEIGHT_LIMIT = 8.0
+"""The largest magnitude of a parameter in training (TRAINING section 2: the norm of a unit's weights)."""
+
+WEIGHTS = "weights."
+"""Before the keys of parameters, in the names of what `finish` releases: no output of an author has a dot."""
+
+
+def with_training(graph: Graph) -> Graph:
+    """The graph with the results of all procedures. Raises SourceErrors for what cannot be trained."""
+    if graph.training is None:
+        return graph
+    try:
+        return _with_procedures(graph, graph.training)
+    except NotTrainable as error:
+        found = [report(graph, blame.value, blame.message, blame.help) for blame in error.blames]
+        raise SourceErrors(found, graph.source) from None
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """A parameter that is trained, as its owner provides it, and the state that it is afterwards."""
+
+    leaf: Value
+    state: State
+
+    def read(self, stage: str) -> Value:
+        """The state, as a procedure reads it."""
+        return apply(replace(self.state, stage=stage), span=self.leaf.span, name=self.leaf.name)
+
+
+def _with_procedures(graph: Graph, training: Training) -> Graph:
+    changed = [_trained(graph, leaf) for leaf in trained(training.loss, training.frozen)]
+    leaves = {each.leaf: _provided(each.leaf) for each in changed}
+    run = _moved(graph, RUN, {each.leaf: each.read(RUN) for each in changed})
+    step = _step(graph, training, changed)
+    setup = [
+        Output(each.state.key, leaves[each.leaf], (), each.leaf.span, stage=SETUP, keeps=each.state) for each in changed
+    ]
+    zeros = [
+        Output(output.name, constant(0.0), (), output.span, stage=SETUP, keeps=output.keeps)
+        for output in step
+        if output.keeps is not None and output.keeps not in {each.state for each in changed}
+    ]
+    finish = [
+        Output(WEIGHTS + each.state.key, each.read(FINISH), training.weights_to, each.leaf.span, stage=FINISH)
+        for each in changed
+        if training.weights_to
+    ]
+    params = tuple(leaves.get(leaf, leaf) for leaf in graph.params)
+    return replace(graph, params=params, outputs=(*setup, *zeros, *run.outputs, *step, *finish))
+
+
+def _trained(graph: Graph, leaf: Value) -> _Trained:
+    op = leaf.op
+    assert isinstance(op, Param)
+    largest = max(WEIGHT_LIMIT, leaf.declared.magnitude if leaf.declared is not None else 0.0)
+    key = op.key + "".join(f"[{i}]" for i in op.index_path)
+    return _Trained(leaf, State(Kind.FIXED, leaf.shape, key, RUN, graph.precision.frac, -largest, largest))
+
+
+def _provided(leaf: Value) -> Value:
+    """The parameter under the range in which it is trained, where its author declared none."""
+    return leaf if leaf.declared is not None else declare(leaf, Interval(-WEIGHT_LIMIT, WEIGHT_LIMIT))
+
+
+def _moved(graph: Graph, stage: str, states: Mapping[Value, Value]) -> Graph:
+    """The graph with leaves of this procedure."""
+    inputs: dict[Value, Value] = {}
+
+    def leaf(value: Value, args: tuple[Value, ...]) -> Value:
+        if value in states:
+            return states[value]
+        if not isinstance(value.op, Input) or value.op.stage == stage:
+            return rebuild(value, args)
+        if value not in inputs:
+            op = replace(value.op, stage=stage)
+            inputs[value] = apply(op, span=value.span, name=value.name, declared=value.declared)
+        return inputs[value]
+
+    return rewrite(graph, leaf)
+
+
+# -- a step ------------------------------------------------------------------------------------------------------------
+
+
+def _step(graph: Graph, training: Training, changed: list[_Trained]) -> list[Output]:
+    """What a step tells roles, and the states that it leaves.
+
+    What is equal is made one before the gradients are built, so that both directions share it.
+    """
+    loss = Output("loss", training.loss, ())
+    told = [replace(output, stage=TRAIN_STEP) for output in training.outputs]
+    whole = pool_first(common_subexpressions(replace(graph, outputs=(loss, *told))))
+    states = {each.leaf: each.read(TRAIN_STEP) for each in changed}
+    loss, *told = _moved(whole, TRAIN_STEP, states).outputs
+    rate = Rate.of(training.rate, graph.dims.get(BATCH, 1))
+    found = gradients(loss.value, tuple(states.values()), rate.seed)
+    left: list[Output] = []
+    for each, gradient in zip(changed, found, strict=True):
+        left += _updated(graph, training, each, states[each.leaf], gradient, rate)
+    return [*(replace(output, value=_written_out(output.value)) for output in told), *left]
+
+
+def _updated(
+    graph: Graph, training: Training, each: _Trained, parameter: Value, gradient: Value, rate: Rate
+) -> list[Output]:
+    """The states of a parameter and of what is remembered of it, after the step."""
+    optimizer, precision = training.optimizer, graph.precision
+    gradient = decayed(optimizer, rate, parameter, gradient)
+    remembered = {memory.name: _memory(each.state, memory) for memory in memories(optimizer, precision, gradient)}
+    kept = {name: apply(replace(state, stage=TRAIN_STEP)) for name, state in remembered.items()}
+    found = update(optimizer, rate, precision, parameter, gradient, kept)
+    named = {each.state: found.parameter} | {remembered[name]: value for name, value in found.kept.items()}
+    return [
+        Output(state.key, value, (), each.leaf.span, stage=TRAIN_STEP, keeps=state) for state, value in named.items()
+    ]
+
+
+def _memory(parameter: State, memory: Memory) -> State:
+    key, reach = f"{parameter.key} ({memory.name})", memory.largest
+    return replace(parameter, key=key, frac=memory.frac, lo=-reach, hi=reach)
+
+
+def _written_out(value: Value) -> Value:
+    """The value with its losses as ops that are computed privately."""
+
+    def written(value: Value, args: tuple[Value, ...]) -> Value:
+        return value.op.written_out(*args) if isinstance(value.op, Loss) else rebuild(value, args)
+
+    return _mapped(value, written)
+
+
+def _mapped(root: Value, rule: Callable[[Value, tuple[Value, ...]], Value]) -> Value:
+    """`rule(value, new arguments)` in the place of each value below the root, and of itself."""
+    new: dict[Value, Value] = {}
+    for value in topological([root]):
+        new[value] = rule(value, tuple(new[arg] for arg in value.args))
+    return new[root]
