@@ -39,7 +39,9 @@ def compile_source(
     link = parse_network(network)
     tree = _parse(text, filename, dims or {})
     lowered, warnings = _lower(tree, dims or {})
-    graph, more = passes.run(with_training(with_checks(lowered) if checked else lowered))
+    whole, unchecked = with_training(with_checks(lowered) if checked else lowered)
+    graph, more = passes.run(whole)
+    more += unchecked
     expanded = expand(with_rounding(graph), link, feed_name, origin)
     assigned = assign(expanded, feed_stages(graph))
     plan = make_plan(graph, lowered, expanded, assigned, Options(network, checked))

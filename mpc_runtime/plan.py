@@ -58,8 +58,8 @@ class ArrayRole:
 class Tensor:
     """An input or parameter as its owner gives it. dims: the name of the dim of each axis, or "".
 
-    stages: the procedures for which its owner gives it; stacked: every member of an array role has such a tensor; the model
-    sees them along a new first axis.
+    stages: the procedures for which its owner gives it; stacked: every member of an array role has such a tensor; the
+    model sees them along a new first axis.
     """
 
     name: str
@@ -130,11 +130,12 @@ class Result:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where an op comes from: what the author wrote. Outside the hash."""
+    """Where an op comes from: what the author wrote, and which part of a step of training it is. Outside the hash."""
 
     label: str
     line: int
     column: int
+    part: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,7 +29,7 @@ RUNTIME = {
     "operation": {"errors", "version"},
     "execution": {"analysis", "gates", "kernels", "plan", "procedure", "registers", "transport"},
     "transport": {"errors"},
-    "roles": {"analysis", "encoding", "errors", "execution", "limits", "plan", "transport"},
+    "roles": {"analysis", "encoding", "errors", "execution", "limits", "plan", "procedure", "transport"},
     "store": {"analysis", "errors", "execution", "plan", "procedure", "transport"},
     "servers": {
         "analysis",
@@ -46,7 +46,18 @@ RUNTIME = {
         "transport",
     },
     "deployment": {"analysis", "errors", "limits", "plan", "plan_file", "roles", "servers", "transport"},
-    "sessions": {"analysis", "deployment", "encoding", "errors", "execution", "limits", "plan", "roles", "store"},
+    "sessions": {
+        "analysis",
+        "deployment",
+        "encoding",
+        "errors",
+        "execution",
+        "limits",
+        "plan",
+        "procedure",
+        "roles",
+        "store",
+    },
 }
 """What each folder of the runtime may import of the runtime."""
 INTERFACES = {"transport.channel"}

@@ -27,8 +27,8 @@ class Warned:
 
 @dataclass
 class Expansion:
-    """One model's expansion. held: the forms of the values expanded so far; warnings: about what is not exact; states: the
-    register in which a procedure finds a state, by its key and the procedure."""
+    """One model's expansion. held: the forms of the values expanded so far; warnings: about what is not exact; states:
+    the register in which a procedure finds a state, by its key and the procedure."""
 
     e: Emitter
     bits: Bits

@@ -49,20 +49,26 @@ from compiler.graph.op import (
     TensorOp,
 )
 from compiler.graph.values import (
+    BACKWARD,
+    FORWARD,
+    UPDATE,
     Value,
     apply,
     constant,
     declare,
     expect_constant,
     expect_tensor,
+    mark,
     stamp,
     table_shape,
 )
 
 __all__ = [
+    "BACKWARD",
     "BATCH",
     "FACTS",
     "FOLD_LIMIT",
+    "FORWARD",
     "INT_LIMIT",
     "MAX_ELEMENTS",
     "MAX_FOLDED",
@@ -70,6 +76,7 @@ __all__ = [
     "NO_ROWS",
     "OPS",
     "ROWS_MEET",
+    "UPDATE",
     "Array",
     "Constant",
     "Gradients",
@@ -98,6 +105,7 @@ __all__ = [
     "declare",
     "expect_constant",
     "expect_tensor",
+    "mark",
     "rebuild",
     "rewrite",
     "stamp",

@@ -38,8 +38,8 @@ class Output:
 class Training:
     """A `train` block as its author wrote it.
 
-    inputs: what only training reads; outputs: sent at every step; weights_to: who learns the parameters when training is
-    finished; frozen: parameters that stay as they are.
+    inputs: what only training reads; outputs: sent at every step; weights_to: who learns the parameters when training
+    is finished; frozen: parameters that stay as they are.
     """
 
     loss: Value
@@ -120,7 +120,8 @@ def rebuild(value: Value, args: tuple[Value, ...]) -> Value:
     """`value` with other arguments (of the same types); itself when they are its own."""
     if all(new is old for new, old in zip(args, value.args, strict=True)):
         return value
-    return apply(value.op, *args, span=value.span, name=value.name, declared=value.declared)
+    made = apply(value.op, *args, span=value.span, name=value.name, declared=value.declared)
+    return replace(made, part=value.part) if value.part else made
 
 
 def rewrite(graph: Graph, rule: Rule = rebuild) -> Graph:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from compiler.graph.kinds import (
     Shape,
     Visibility,
 )
-from compiler.graph.op import Constant, Owned, State, TensorOp
+from compiler.graph.op import Constant, Leaf, Owned, State, TensorOp
 
 if TYPE_CHECKING:
     from dsl.ast import Span
@@ -40,6 +41,7 @@ class Value:
     declared: Interval | None = None  # the author's promise `x = EXPR in [lo, hi]`, or the contract on a leaf
     name: str | None = None
     owners: frozenset[str] = frozenset()
+    part: str = ""  # of a step of training, for reports: FORWARD, BACKWARD, UPDATE
 
     @property
     def size(self) -> int:
@@ -166,6 +168,19 @@ def declare(value: Value, declared: Interval, name: str | None = None) -> Value:
         )
     promise = declared if value.declared is None else (value.declared.intersect(declared) or declared)
     return replace(value, range=both, declared=promise, name=name or value.name)
+
+
+FORWARD, BACKWARD, UPDATE = "forward", "backward", "update"
+
+
+def mark(roots: Iterable[Value], part: str) -> None:
+    """Say which part of a step of training the roots are, and what is below them and was not said to be another."""
+    fresh = list(roots)
+    while fresh:
+        each = fresh.pop()
+        if not each.part and not isinstance(each.op, Leaf):
+            object.__setattr__(each, "part", part)
+            fresh.extend(each.args)
 
 
 def stamp(value: Value, span: Span) -> list[Value]:

@@ -10,14 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from compiler.graph import Kind, OpError, Output, Training, Value
+from compiler.graph import Kind, OpError, Output, Training, Value, declare, rebuild, topological
+from compiler.graph.interval import Interval
 from compiler.lowering import blocks, calls
 from compiler.lowering.context import Context
 from compiler.lowering.problems import POISON, Problem
 from compiler.lowering.readings import described, operand
 from compiler.lowering.roles import receivers
 from compiler.lowering.scope import Scope
-from compiler.ops import FUNCTIONS, LOSSES
+from compiler.ops import FUNCTIONS, LOSSES, Equal
 from compiler.ops.rules import typed
 from compiler.ops.signatures import bind
 from compiler.training.optimizers import OPTIMIZERS, Optimizer, OptimizerKind, expect_rate
@@ -49,8 +50,9 @@ class Block:
         if self.loss is None or self.optimizer is None:
             return None
         optimizer, rate = self.optimizer
-        outputs = tuple(self.outputs.values())
-        return Training(self.loss[0], optimizer, rate, tuple(self.inputs), outputs, self.weights_to, (), self.span)
+        loss, *told = _with_classes([self.loss[0], *(output.value for output in self.outputs.values())], self.inputs)
+        outputs = tuple(replace(o, value=value) for o, value in zip(self.outputs.values(), told, strict=True))
+        return Training(loss, optimizer, rate, tuple(self.inputs), outputs, self.weights_to, (), self.span)
 
 
 def lower_training(
@@ -61,7 +63,8 @@ def lower_training(
     leaf: Callable[[ast.Input, Scope, list[Value]], None],
     output: Callable[[ast.Output, Scope, dict[str, Output]], None],
 ) -> Block:
-    """Run the block's statements. leaf: binds an input and adds its leaves; output: adds a result. Errors are reported."""
+    """Run the block's statements. leaf: binds an input and adds its leaves; output: adds a result. Errors are
+    reported."""
     inside = replace(scope, names=dict(scope.names), functions={**FUNCTIONS, **LOSSES})
     block = Block(place)
     for each in statement.body:
@@ -91,7 +94,9 @@ def _statement(
             block.optimizer = _optimizer(context, statement, scope)
         case ast.Value(name=ast.Name(id=name)) if name in LATER:
             message = f"{LATER[name]} is not supported yet"
-            raise Problem(statement.name.span, message, "it is part of the language, but this version does not support it")
+            raise Problem(
+                statement.name.span, message, "it is part of the language, but this version does not support it"
+            )
         case ast.Value():
             found = blocks.bind_value(context, statement.name, statement.value, statement.range, scope)
             if statement.name.id == LOSS:
@@ -100,7 +105,9 @@ def _statement(
             output(statement, scope, block.outputs)
         case ast.OutputWeights():
             if block.weights_to:
-                raise Problem(statement.span, "a second `output weights`", "name all roles in one: `output weights to a, b`")
+                raise Problem(
+                    statement.span, "a second `output weights`", "name all roles in one: `output weights to a, b`"
+                )
             block.weights_to = receivers(context, statement.roles, scope)
 
 
@@ -117,6 +124,22 @@ def _loss(context: Context, found: object, statement: ast.Value) -> tuple[Value,
         help = "take the mean or the sum: `loss = mean(…)`" if value.shape else "a loss is a fixed number"
         raise Problem(place, f"the loss is expected to be fixed[], a scalar, found {typed(value)}", help)
     return value, place
+
+
+def _with_classes(roots: list[Value], inputs: list[Value]) -> list[Value]:
+    """The roots, with labels whose range nobody declared within the classes that they are compared with: the client of
+    their owner refuses what is no class. The inputs are changed in their place."""
+    order = topological(roots)
+    classes: dict[Value, int] = {}
+    for value in order:
+        label = value.args[0].args[0] if isinstance(value.op, Equal) and value.args[0].args else None
+        if label in inputs and label.declared is None and label.kind is Kind.INT and value.args[1].is_constant:
+            classes[label] = max(classes.get(label, 0), int(value.args[1].array.max()))
+    new = {label: declare(label, Interval(0, most)) for label, most in classes.items()}
+    inputs[:] = [new.get(value, value) for value in inputs]
+    for value in order if new else ():
+        new.setdefault(value, rebuild(value, tuple(new.get(arg, arg) for arg in value.args)))
+    return [new.get(root, root) for root in roots]
 
 
 # -- the optimizer -----------------------------------------------------------------------------------------------------
@@ -164,4 +187,3 @@ def _numbers(options: dict[str, Any]) -> dict[str, Any]:
     if not lr.is_constant or lr.shape != ():
         raise OpError(f"`lr` is a number known at compile time, found {described(lr)}", arg="lr")
     return {**options, "lr": float(lr.array)}
-

@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from compiler.graph import Array, Gradients, NoGradient, Value
+from compiler.graph import Array, Gradients, Value, apply
 from compiler.graph.interval import Interval
 from compiler.ops.elementwise import Unary
-from compiler.ops.rules import TWICE
 
 
 @dataclass(frozen=True)
 class Shifted(Unary):
-    """x 2^-by, with all the fraction bits that x is held with until it is rounded: to nothing, or one step, for a small x,
-    but right in the mean."""
+    """x 2^-by, with all the fraction bits that x is held with until it is rounded: to nothing, or one step, for a small
+    x, but right in the mean."""
 
     by: int
     symbol: ClassVar[str] = ""
@@ -28,7 +27,7 @@ class Shifted(Unary):
         return arrays[0] * 2.0**-self.by
 
     def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
-        return (NoGradient(TWICE),)
+        return (apply(Shifted(self.by), gradient),)
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Stored(Unary):
     frac: int
     symbol: ClassVar[str] = ""
     compares: ClassVar[bool] = False
-    monotone: ClassVar[bool] = True
+    monotone: ClassVar[bool] = False
 
     def interval(self, *args: Value) -> Interval:
         return args[0].range

@@ -1,8 +1,8 @@
 """After expansion: what is needed, where it is computed, in which ring and in which form.
 
     live        gates that no result needs are dropped
-    rings       from the results backwards, every register gets the bits that its readers demand; a state has the ring of
-                the widest reader among all procedures
+    rings       from the results backwards, every register gets the bits that its readers demand; a state has the ring
+                of the widest reader among all procedures
     forms       where true shares or shares of a mask are needed later, `Materialize` ships the offset first
     stages      what depends on parameters alone belongs to `setup`, all else to the procedure whose leaves it reads
 
@@ -61,8 +61,8 @@ def _live(ops: list[tuple[Gate, Origin]], left: set[int]) -> list[tuple[Gate, Or
 
 
 def _rings(expanded: Expanded, ops: list[tuple[Gate, Origin]]) -> list[Register]:
-    """The registers of a state have one ring, which what is left as the state must have too, and so what that is made of:
-    again until nothing grows."""
+    """The registers of a state have one ring, which what is left as the state must have too, and so what that is made
+    of: again until nothing grows."""
     same: dict[str, set[int]] = {}
     for (key, _), register in expanded.states.items():
         same.setdefault(key, set()).add(register)
@@ -71,7 +71,10 @@ def _rings(expanded: Expanded, ops: list[tuple[Gate, Origin]]) -> list[Register]
     floors: dict[int, int] = {}
     while True:
         types = _demanded(expanded, ops, floors)
-        wider = {r: max(types[other].bits for other in group) for group in same.values() for r in group}
+        wider: dict[int, int] = {}
+        for group in same.values():
+            bits = max(types[register].bits for register in group)
+            wider |= {register: max(bits, wider.get(register, 0)) for register in group}
         if all(types[r].bits == bits for r, bits in wider.items()):
             return types
         floors = wider
@@ -80,7 +83,14 @@ def _rings(expanded: Expanded, ops: list[tuple[Gate, Origin]]) -> list[Register]
 def _demanded(expanded: Expanded, ops: list[tuple[Gate, Origin]], floors: Mapping[int, int]) -> list[Register]:
     """Backwards: the ring of a register is the widest that a reader demands. floors: of those that have a least one."""
     types = [
-        Register(d.shape, _FORMS[d.mode], d.domain, 1 if d.domain is not Domain.WORDS else floors.get(r, 0), d.scale, d.planes)
+        Register(
+            d.shape,
+            _FORMS[d.mode],
+            d.domain,
+            1 if d.domain is not Domain.WORDS else floors.get(r, 0),
+            d.scale,
+            d.planes,
+        )
         for r, d in enumerate(expanded.drafts)
     ]
     most = _most_bits(ops)
@@ -172,7 +182,9 @@ def _renumbered(found: Staged) -> Assigned:
 
     procedures = []
     for stage, ops in found.ops.items():
-        keeps = tuple(sorted((Kept(order[k.made], order[k.place]) for k in found.keeps[stage] if k.place in order), key=_place))
+        keeps = tuple(
+            sorted((Kept(order[k.made], order[k.place]) for k in found.keeps[stage] if k.place in order), key=_place)
+        )
         procedures.append(Unscheduled(stage, stage in AHEAD, stage == SETUP, keeps, [move(op) for op in ops]))
     return Assigned([found.types[old] for old in order], tuple(procedures))
 

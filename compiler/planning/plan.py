@@ -19,8 +19,8 @@ __all__ = ["feed_name", "feed_stages", "make_plan", "origin"]
 
 
 def feed_name(leaf: Value) -> str:
-    """What a leaf's feed is called: its key, with the member's index for an array role, behind the procedure that takes it
-    where that is not `run`."""
+    """What a leaf's feed is called: its key, with the member's index for an array role, behind the procedure that takes
+    it where that is not `run`."""
     op = leaf.op
     if isinstance(op, Prepared):
         return f"prepared.{op.index}"
@@ -36,8 +36,8 @@ def origin(value: Value) -> Origin:
     if isinstance(value.op, Owned):
         label = value.name or label
     if value.span is None:
-        return Origin(label, 0, 0)
-    return Origin(label, value.span.line, value.span.column)
+        return Origin(label, 0, 0, value.part)
+    return Origin(label, value.span.line, value.span.column, value.part)
 
 
 def feed_stages(graph: Graph) -> dict[str, str]:

@@ -1,8 +1,8 @@
 """Which procedure executes which op, and what it leaves for others.
 
 An op belongs to the procedure whose feeds or states it reads, directly or not; one that reads parameters alone, to
-`setup`, which leaves to the others what they read of it. What is made of constants alone is made in every procedure that
-reads it, each time in registers of its own.
+`setup`, which leaves to the others what they read of it. What is made of constants alone is made in every procedure
+that reads it, each time in registers of its own.
 """
 
 from __future__ import annotations
@@ -66,9 +66,7 @@ def staged(
     return _with_states(types, mine, kept, states)
 
 
-def _stages(
-    ops: Ops, feed_stages: Mapping[str, str], states: Mapping[tuple[str, str], int]
-) -> dict[int, str]:
+def _stages(ops: Ops, feed_stages: Mapping[str, str], states: Mapping[tuple[str, str], int]) -> dict[int, str]:
     """The procedure that makes each register; none for what is made of constants alone."""
     found = {register: stage for (_, stage), register in states.items()}
     for gate, _ in ops:

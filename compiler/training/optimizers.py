@@ -104,8 +104,8 @@ def _expect_positive(name: str, found: float) -> None:
 
 # -- what the language calls -------------------------------------------------------------------------------------------
 
-MOST_RATE = 2.0**10
-LEAST_RATE = 2.0**-20
+MOST_RATE = 1000.0
+LEAST_RATE = 1e-6
 """Learning rates that a step of a parameter can follow; beyond, all of a gradient would be rounded away or overflow."""
 
 LR = Parameter("lr", Takes.VALUE)
@@ -156,5 +156,7 @@ OPTIMIZERS: dict[str, OptimizerKind] = {
 def expect_rate(lr: float) -> float:
     """A learning rate that training can follow; raises OpError."""
     if not LEAST_RATE <= lr <= MOST_RATE:
-        raise OpError(f"`lr` expects a number from {number(LEAST_RATE)} to {number(MOST_RATE)}, found {number(lr)}", arg="lr")
+        raise OpError(
+            f"`lr` expects a number from {number(LEAST_RATE)} to {number(MOST_RATE)}, found {number(lr)}", arg="lr"
+        )
     return lr

@@ -16,7 +16,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from compiler.graph import (
+    BACKWARD,
     BATCH,
+    FORWARD,
+    UPDATE,
     Graph,
     Input,
     Kind,
@@ -28,8 +31,10 @@ from compiler.graph import (
     apply,
     constant,
     declare,
+    mark,
     rebuild,
     rewrite,
+    stamp,
     topological,
 )
 from compiler.graph.interval import Interval
@@ -38,8 +43,9 @@ from compiler.passes.pool_first import pool_first
 from compiler.passes.subexpressions import common_subexpressions
 from compiler.reading.report import report
 from compiler.training.reverse import NotTrainable, gradients, trained
-from compiler.training.updates import Memory, Rate, decayed, memories, update
-from dsl.errors import SourceErrors
+from compiler.training.updates import Memory, Rate, decayed, gradient_limit, memories, update
+from dsl.errors import Diagnostic, SourceErrors
+from mpc_runtime.errors import number
 from mpc_runtime.procedure import FINISH, RUN, SETUP, TRAIN_STEP
 
 __all__ = ["WEIGHT_LIMIT", "with_training"]
@@ -51,15 +57,21 @@ WEIGHTS = "weights."
 """Before the keys of parameters, in the names of what `finish` releases: no output of an author has a dot."""
 
 
-def with_training(graph: Graph) -> Graph:
-    """The graph with the results of all procedures. Raises SourceErrors for what cannot be trained."""
-    if graph.training is None:
-        return graph
+def with_training(graph: Graph) -> tuple[Graph, list[Diagnostic]]:
+    """The graph with the results of all procedures, and warnings. Raises SourceErrors for what cannot be trained."""
+    training = graph.training
+    if training is None:
+        return graph, []
     try:
-        return _with_procedures(graph, graph.training)
+        whole = _with_procedures(graph, training)
     except NotTrainable as error:
         found = [report(graph, blame.value, blame.message, blame.help) for blame in error.blames]
         raise SourceErrors(found, graph.source) from None
+    message = (
+        f"that parameters stay within [-{number(WEIGHT_LIMIT)}, {number(WEIGHT_LIMIT)}] in training is not checked"
+    )
+    help = "with a rate at which the loss falls they do; compare some steps with `program.reference_fit`"
+    return whole, [Diagnostic.at(training.span, message, file=graph.filename, help=help, severity="warning")]
 
 
 @dataclass(frozen=True)
@@ -140,11 +152,25 @@ def _step(graph: Graph, training: Training, changed: list[_Trained]) -> list[Out
     states = {each.leaf: each.read(TRAIN_STEP) for each in changed}
     loss, *told = _moved(whole, TRAIN_STEP, states).outputs
     rate = Rate.of(training.rate, graph.dims.get(BATCH, 1))
+    told = [replace(output, value=_written_out(output.value)) for output in told]
+    mark([loss.value, *(output.value for output in told)], FORWARD)
     found = gradients(loss.value, tuple(states.values()), rate.seed)
+    mark(found, BACKWARD)
     left: list[Output] = []
     for each, gradient in zip(changed, found, strict=True):
-        left += _updated(graph, training, each, states[each.leaf], gradient, rate)
-    return [*(replace(output, value=_written_out(output.value)) for output in told), *left]
+        left += _updated(graph, training, each, states[each.leaf], _bounded(training, gradient), rate)
+    for output in left:
+        if output.span is not None:
+            stamp(output.value, output.span)
+    mark([output.value for output in left], UPDATE)
+    return [*told, *left]
+
+
+def _bounded(training: Training, gradient: Value) -> Value:
+    """The gradient within what an update has room for."""
+    most = gradient_limit(training.optimizer)
+    limit = Interval(-most, most)
+    return gradient if limit.contains(gradient.range) else declare(gradient, limit)
 
 
 def _updated(
@@ -171,7 +197,12 @@ def _written_out(value: Value) -> Value:
     """The value with its losses as ops that are computed privately."""
 
     def written(value: Value, args: tuple[Value, ...]) -> Value:
-        return value.op.written_out(*args) if isinstance(value.op, Loss) else rebuild(value, args)
+        if not isinstance(value.op, Loss):
+            return rebuild(value, args)
+        found = value.op.written_out(*args)
+        if value.span is not None:
+            stamp(found, value.span)
+        return found
 
     return _mapped(value, written)
 

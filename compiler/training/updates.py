@@ -25,6 +25,11 @@ DECAY_BITS = 16
 """Fraction bits of the constant of a weight decay, which then stands beside a sum of products without a shift."""
 
 
+MOVE_LIMIT = 2.0**27
+"""The largest magnitude of what is rounded to an update, of the loss summed over the batch, where ranges prove none:
+the rounding then has room for all its bits. In training that works they are below 2^8 (TRAINING section 2)."""
+
+
 @dataclass(frozen=True)
 class Rate:
     """lr / batch = mantissa 2^-shift, with a mantissa in [1, 2)."""
@@ -60,6 +65,12 @@ class Update:
 
     parameter: Value
     kept: Mapping[str, Value]
+
+
+def gradient_limit(optimizer: Optimizer) -> float:
+    """Of a gradient, for what a momentum makes of it to stay within MOVE_LIMIT."""
+    assert isinstance(optimizer, Sgd)
+    return MOVE_LIMIT * (1 - optimizer.momentum)
 
 
 def memories(optimizer: Optimizer, precision: Precision, gradient: Value) -> tuple[Memory, ...]:

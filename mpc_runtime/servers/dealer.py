@@ -1,10 +1,10 @@
 """The dealer's process: seeds at the start of a session, then records of material, ahead of the parties.
 
 It hears three things: `wanted` from p0 (deal a record of a procedure now, and if it is one that is dealt ahead, more of
-it from then on; with new parameters `setup`, for whose masks it deals runs from then on), `refill` from p0 (deal a whole dealing for both parties' stores, under its own seeds) and
-`credit` from both parties (what they have read). A record that it is dealing ahead when
-another is wanted is abandoned; the parties pass over what has left. It is never sent an input, a share or an opened
-value.
+it from then on; with new parameters `setup`, for whose masks it deals runs from then on), `refill` from p0 (deal a
+whole dealing for both parties' stores, under its own seeds) and `credit` from both parties (what they have read). A
+record that it is dealing ahead when another is wanted is abandoned; the parties pass over what has left. It is never
+sent an input, a share or an opened value.
 """
 
 from __future__ import annotations

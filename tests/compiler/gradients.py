@@ -141,6 +141,8 @@ CASES = (
     *_matmuls(), *_convolutions(), *_pools(), *_elementwise(), *_shapes(), *_reductions(), *_losses(),
     Case("where", _chosen, ((3, 4), (4,))),
     Case("minus", OPERATORS["neg"], ((3,),)),
+    Case("shifted", _op(ops.Shifted(3)), ((3, 4),)),
+    Case("stored", _op(ops.Stored(20)), ((3, 4),)),
     Case("second uses", _twice, ((3, 3), (3, 3))),
 )  # fmt: skip
 

@@ -1,0 +1,104 @@
+"""Training in real processes, held against the same steps in float64, which `compiler.training.twin` computes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+import mpc_runtime as mpc
+from compiler.training.twin import Twin
+from mpc_runtime.session import Session
+from tests.trained import LOGISTIC, people
+
+Array = np.ndarray
+ROWS, STEPS = 16, 6
+RATE = 0.5
+START = {"fc.weight": np.linspace(-0.25, 0.25, 5)[None], "fc.bias": np.array([0.125])}
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[Session]:
+    with mpc.launch(mpc.compile(text=LOGISTIC)) as opened:
+        yield opened
+
+
+def batches() -> list[dict[str, Array]]:
+    data = people(ROWS * STEPS)
+    return [{name: rows[i * ROWS : (i + 1) * ROWS] for name, rows in data.items()} for i in range(STEPS)]
+
+
+def twin() -> Twin:
+    training = mpc.compile(text=LOGISTIC).stages.lowered.training
+    assert training is not None
+    return Twin(training.loss, training.optimizer, START)
+
+
+def predicted(weights: dict[str, Array], batch: dict[str, Array]) -> Array:
+    score = np.concatenate([batch["visits"], batch["debts"]], axis=1) @ weights["fc.weight"].T + weights["fc.bias"]
+    return 1 / (1 + np.exp(-score))
+
+
+def test_training_follows_float64_and_stays_with_the_parties(session: Session) -> None:
+    session.provide(START)
+    clear = twin()
+    for batch in batches():
+        said = session.train(batch)
+        assert said.keys() == {"loss"} and said["loss"] == pytest.approx(clear.train(batch, RATE), rel=1e-3)
+    batch = batches()[0]
+    shown = {name: batch[name] for name in ("visits", "debts")}
+    risk = session.run(shown)["risk"]  # with weights that nobody was told
+    assert np.abs(risk - predicted(clear.params, batch)).max() < 2e-3
+    weights = session.finish()
+    assert weights.keys() == START.keys()
+    for name, array in weights.items():
+        assert array.shape == START[name].shape and np.abs(array - clear.params[name]).max() < 1e-3
+    assert np.abs(risk - predicted(weights, batch)).max() < 2e-3
+    assert session.train(batch)["loss"] == pytest.approx(clear.train(batch, RATE), rel=1e-3)  # it goes on
+    session.provide(START)  # and begins anew
+    assert session.train(batch)["loss"] == pytest.approx(twin().train(batch, RATE), rel=1e-3)
+
+
+def test_a_step_costs_what_the_program_says(session: Session) -> None:
+    session.provide(START)
+    session.train(batches()[0])
+    cost, stats = mpc.compile(text=LOGISTIC).cost, session.stats
+    assert (stats.rounds, stats.online_bytes, stats.offline_bytes) == (
+        cost.train_rounds,
+        cost.train_online_bytes,
+        cost.train_offline_bytes,
+    )
+    assert {op.part for op in cost.per_op} == {"", "forward", "backward", "update"}
+    session.run({name: batches()[0][name] for name in ("visits", "debts")})
+    assert (session.stats.rounds, session.stats.online_bytes) == (cost.rounds, cost.online_bytes)
+
+
+def test_what_is_given_is_checked_before_anything_is_shared(session: Session) -> None:
+    session.provide(START)
+    batch = batches()[0]
+    for wrong, message in (
+        ({"left": batch["left"] + 1}, r"left\[\d+, 0\]: expected a value in \[0, 1\]"),
+        ({"left": batch["left"][:3]}, r"left: expected"),
+        ({"right": 1}, "right"),
+    ):
+        with pytest.raises(mpc.InputError, match=message):
+            session.train({**batch, **wrong})
+    with pytest.raises(mpc.InputError, match="missing"):
+        session.train({name: batch[name] for name in ("visits", "debts")})
+    with pytest.raises(mpc.InputError, match=r"left.*is an input of training of shop; `train` and `fit` give it"):
+        session.run(batch)
+    assert session.train(batch)["loss"] == pytest.approx(twin().train(batch, RATE), rel=1e-3)
+
+
+def test_the_manifest_says_what_a_step_and_the_end_reveal() -> None:
+    said = mpc.compile(text=LOGISTIC).leakage
+    told = [line.partition(":")[0] for line in said if "revealed" in line]
+    assert told == [
+        "output `risk` is revealed to shop",
+        "in every step of training, output `loss` is revealed to shop",
+        "whenever training is finished, output `weights.fc.weight` is revealed to bank",
+        "whenever training is finished, output `weights.fc.bias` is revealed to bank",
+    ]
+    silent = LOGISTIC.replace("output loss to shop", "").replace("output weights to bank", "")
+    assert sum("revealed" in line for line in mpc.compile(text=silent).leakage) == 1
