@@ -8,7 +8,6 @@ with the parties is `sessions/deployed.py`'s, the runs of many rows `sessions/ro
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 import weakref
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
@@ -21,26 +20,20 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .deployment.local import SeenBy
 from .errors import Error, InputError, Interrupted
 from .execution.stats import Stats
-from .limits import TIMEOUT_SECONDS, WAIT_SECONDS, WINDOW_BYTES
 from .plan import Plan
 from .procedure import FINISH, RUN, SETUP, TRAIN_STEP
 from .roles.batches import BATCH
-from .roles.client import Prepare
 from .roles.files import parameters
 from .roles.inputs import by_name, check_meeting
 from .sessions.connections import Connections
-from .sessions.deployed import Deployment, launched, linked
 from .sessions.progress import Report, shown
 from .sessions.rows import Rows
-from .sessions.training import WEIGHTS, expect_training
-from .sessions.turns import Turns, on_a_thread
-from .sessions.variants import Variants
-from .store.report import holds_parameters
+from .sessions.training import WEIGHTS, Epoch, Fitting, History, expect_training
+from .sessions.turns import on_a_thread
 
-__all__ = ["Session", "connect_plan", "launch_plan"]
+__all__ = ["Session"]
 
 Array = np.ndarray
 T = TypeVar("T")
@@ -187,6 +180,57 @@ class Session:
             results, stats = self._execute(TRAIN_STEP, given, met)
         self._remember(stats)
         return results
+
+    def fit(
+        self,
+        inputs: Inputs | None = None,
+        /,
+        *,
+        epochs: int = 1,
+        seed: int | None = None,
+        on_epoch: Callable[[Epoch], object] | None = None,
+        progress: Report | None = None,
+        meeting: str | None = None,
+        **named: Any,
+    ) -> History:
+        """Train on any number of rows along the dim `batch`: in every epoch on all of them, in a random order.
+
+        Rows that fill no batch are left out of an epoch. Every batch is shared anew.
+
+        Args:
+            inputs: Arrays by name, for names that cannot be keywords.
+            epochs: How often all rows are used.
+            seed: Decides the order. Everybody may know it; roles of different machines have to give the same one.
+            on_epoch: Called after each epoch with what was seen of it; `print` shows it.
+            progress: Called after each step with the number of steps made and of all. By default, a terminal shows a
+                progress bar.
+            meeting: As of `run`; the steps are numbered within it.
+            named: As of `train`, with any number of rows, as many in each.
+
+        Returns:
+            What the model's `train` block sent at every step.
+
+        Raises:
+            Error: As `train`. The steps before it have been made.
+        """
+        expect_training(self.plan)
+        began = time.perf_counter()
+        given, met = by_name(inputs, named), check_meeting(meeting)
+        with self._connections.turn():
+            self._check_provided()
+            fitting = Fitting(self._base, given, epochs, seed, self._edition, met)
+        try:
+            with shown(progress, "steps") as report:
+                while fitting.done < fitting.total:
+                    with self._connections.turn(), self._connections.exchange(self._base):
+                        epoch = fitting.step(self._edition, self._params)
+                    report(fitting.done, fitting.total)
+                    if epoch is not None and on_epoch is not None:
+                        on_epoch(epoch)
+        finally:
+            fitting.abandon()
+            self._remember(replace(fitting.stats, seconds=time.perf_counter() - began))
+        return fitting.history
 
     def finish(self, *, meeting: str | None = None) -> dict[str, Array]:
         """Release the trained parameters to the roles that `output weights` names.
@@ -395,53 +439,3 @@ def _keeping(rows: Rows, parts: list[dict[str, Array]]) -> Iterator[None]:
         raise
     except KeyboardInterrupt:
         raise Interrupted(rows.batches.join(parts), rows.batches.count(len(parts))) from None
-
-
-def launch_plan(
-    plan: Plan,
-    prepare: Prepare,
-    *,
-    timeout: float = TIMEOUT_SECONDS,
-    window: int = WINDOW_BYTES,
-    seen_by: SeenBy = lambda _, addresses: addresses,
-    variant: Variant | None = None,
-    material: str | os.PathLike[str] | None = None,
-) -> Session:
-    """Starts a dealer and both parties as processes on this machine, and a session that plays all roles of the plan.
-
-    timeout: seconds that a machine may take to answer (ten times as many while it computes). window: bytes of material
-    that the dealer may be ahead of each party. seen_by: as of `Processes`. variant: as `compile` of `Variants`.
-    material: the folder of both parties' stores, which are for this plan only; then there is no dealer.
-    Raises PeerError when a process does not start, MaterialError when the stores do not fit.
-    """
-    turns = Turns()
-    if material is not None:
-        folder = Path(material)
-        stored = launched(plan, prepare, timeout, window, seen_by, turns.check, folder)
-        return Session(Connections(turns, Variants(stored)), holds_parameters(folder, plan))
-
-    def start(plan: Plan) -> Deployment:
-        return launched(plan, prepare, timeout, window, seen_by, turns.check)
-
-    return Session(Connections(turns, Variants(start(plan), variant, start, turns.check)))
-
-
-def connect_plan(
-    cluster: str | Path,
-    plan: Plan,
-    prepare: Prepare,
-    *,
-    role: str,
-    key: str | os.PathLike[str] | None = None,
-    timeout: float = TIMEOUT_SECONDS,
-    wait: float = WAIT_SECONDS,
-    retries: int = 0,
-    variant: Variant | None = None,
-) -> Session:
-    """A session for one role of servers that are running: those of a cluster.toml. key: the role's secret key file
-    (`ROLE.key` beside the cluster.toml if none is given). wait: seconds that the other roles of a run may take.
-    retries: how often in a row a call connects anew and submits again when a server was lost. variant: as `compile` of
-    `Variants`."""
-    turns = Turns(max(wait, WAIT_SECONDS))
-    deployment = linked(cluster, plan, prepare, role, key, timeout, wait, turns.check, retries)
-    return Session(Connections(turns, Variants(deployment, variant, None, turns.check)))

@@ -17,6 +17,7 @@ COMMANDS = {
     "verify": ("inspect", "check that a plan may be executed, and that it is what a source says"),
     "explain": ("inspect", "show what a model costs, line by line, and what it reveals to whom"),
     "run": ("run", "run all machines as processes on this computer"),
+    "train": ("train", "train a model, all machines as processes on this computer"),
     "init-cluster": ("cluster", "write a cluster.toml for this computer, and keys"),
     "keygen": ("cluster", "make a key pair"),
     "dealer": ("cluster", "start the dealer"),

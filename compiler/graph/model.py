@@ -79,6 +79,7 @@ class Graph:
     outputs: tuple[Output, ...]
     prepared: tuple[Preparation, ...] = ()
     training: Training | None = None
+    layers: Mapping[str, str] = field(default_factory=dict)  # the kind of each layer, by its path
     source: str = field(default="", repr=False)
     filename: str = "<text>"
 

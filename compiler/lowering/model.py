@@ -16,7 +16,7 @@ from compiler.graph.interval import Interval
 from compiler.lowering import blocks, expressions
 from compiler.lowering.context import Context, Overgrown
 from compiler.lowering.definitions import check_names, define
-from compiler.lowering.layers import Home, parameters
+from compiler.lowering.layers import Home, kinds, parameters
 from compiler.lowering.precision import precision
 from compiler.lowering.problems import POISON, Problem, Reporter
 from compiler.lowering.readings import contract_at, described, operand, size_at, tensor
@@ -118,6 +118,7 @@ class Lowering:
             params=tuple(leaf for _, leaf in sorted(owned, key=lambda each: each[0].start)),
             outputs=tuple(self.outputs.values()),
             training=self.training.training() if self.training is not None else None,
+            layers=dict(each for layer in self.home.layers.values() for each in kinds(layer)),
             source=self.model.source,
             filename=self.model.filename,
         )

@@ -102,3 +102,39 @@ def test_the_manifest_says_what_a_step_and_the_end_reveal() -> None:
     ]
     silent = LOGISTIC.replace("output loss to shop", "").replace("output weights to bank", "")
     assert sum("revealed" in line for line in mpc.compile(text=silent).leakage) == 1
+
+
+def test_fit_makes_the_steps_of_its_float64_twin(session: Session) -> None:
+    program = mpc.compile(text=LOGISTIC)
+    data = people(3 * ROWS + 5)
+    session.provide(START)
+    seen: list[mpc.Epoch] = []
+    counted: list[tuple[int, int]] = []
+    history = session.fit(data, epochs=2, seed=7, on_epoch=seen.append, progress=lambda *each: counted.append(each))
+    clear = program.reference_fit(data, START, epochs=2, seed=7)
+    assert history.seed == 7 and history.steps == len(clear.losses) == 6
+    assert np.allclose(history.outputs["loss"], clear.losses, rtol=1e-3)
+    assert [epoch.number for epoch in seen] == [1, 2] and seen == history.epochs
+    assert float(seen[1].outputs["loss"]) == pytest.approx(history.outputs["loss"][3:].mean())
+    assert counted == [(done, 6) for done in range(1, 7)]
+    assert session.stats.runs == 6
+    for name, array in session.finish().items():
+        assert np.abs(array - clear.weights[name]).max() < 1e-3
+    other = program.reference_fit(data, START, epochs=2, seed=8)
+    assert not np.allclose(other.losses, clear.losses, rtol=1e-3)
+
+
+def test_fit_refuses_what_it_cannot_train_on(session: Session) -> None:
+    session.provide(START)
+    data = people(ROWS)
+    few = {name: rows[:-1] for name, rows in data.items()}
+    for values, options, message in (
+        (few, {}, "expected at least as many rows as a batch has, 16, found 15"),
+        ({**data, "debts": people(40)["debts"]}, {}, "expected as many rows in each input"),
+        (data, {"epochs": 0}, "epochs: expected a whole number from 1, found 0"),
+        (data, {"seed": -1}, "seed: expected a whole number of at least 0"),
+        ({**data, "left": data["left"] * 2}, {}, "left"),
+    ):
+        with pytest.raises(mpc.InputError, match=message):
+            session.fit(values, **options)
+    assert session.fit(data).steps == 1
