@@ -8,11 +8,17 @@ from functools import cached_property
 
 from .gates import Gate
 
-__all__ = ["FINISH", "RUN", "SETUP", "TRAINING", "TRAIN_STEP", "Kept", "Op", "Procedure", "Round"]
+__all__ = ["CLOCK", "FINISH", "PACE", "RUN", "SETUP", "TRAINING", "TRAIN_STEP", "Kept", "Op", "Procedure", "Round"]
 
 SETUP, RUN, TRAIN_STEP, FINISH = "setup", "run", "train_step", "finish"
 """The procedures that the compiler makes: `setup` takes the parameters, `run` computes one batch, `train_step` changes
 the parameters by what one batch teaches, `finish` releases them."""
+
+CLOCK = "training."
+"""Before `epoch` and `step`, the names of what a session gives a step of training by itself."""
+
+PACE = "learning rate"
+"""What a public number is called that follows the epoch and the step, in the manifest."""
 
 TRAINING = (TRAIN_STEP, FINISH)
 """Those that only a model with a `train` block has."""

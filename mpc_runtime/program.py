@@ -172,7 +172,7 @@ class Program:
             raise InputError(f"the model {self.plan.name} has no `train` block, so it cannot be trained")
         batches = batches_of(self.plan, _arrays(inputs, "inputs"), epochs, seed)
         try:
-            losses, weights = follow(training, batches, _arrays(_weights(params), "params"))
+            losses, weights = follow(training, batches, _arrays(_weights(params), "params"), batches.steps)
         except (KeyError, ValueError) as e:
             raise InputError(str(e.args[0] if e.args else e)) from None
         return ReferenceFit(losses, weights)

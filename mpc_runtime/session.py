@@ -30,7 +30,7 @@ from .roles.inputs import by_name, check_meeting
 from .sessions.connections import Connections
 from .sessions.progress import Report, shown
 from .sessions.rows import Rows
-from .sessions.training import WEIGHTS, Epoch, Fitting, History, expect_training
+from .sessions.training import WEIGHTS, Epoch, Fitting, History, clock_of, expect_training
 from .sessions.turns import on_a_thread
 
 __all__ = ["Session"]
@@ -65,6 +65,7 @@ class Session:
         self._edition = 0  # of the parameters
         self._stats = Stats()
         self._runs = 0
+        self._steps = 0  # of training, since the parameters were provided
         finalizer = weakref.finalize(self, connections.release)
         finalizer.atexit = False  # a thread may be within a call; the processes end by themselves
 
@@ -218,12 +219,13 @@ class Session:
         given, met = by_name(inputs, named), check_meeting(meeting)
         with self._connections.turn():
             self._check_provided()
-            fitting = Fitting(self._base, given, epochs, seed, self._edition, met)
+            fitting = Fitting(self._base, given, epochs, seed, self._edition, met, self._steps)
         try:
             with shown(progress, "steps") as report:
                 while fitting.done < fitting.total:
                     with self._connections.turn(), self._connections.exchange(self._base):
                         epoch = fitting.step(self._edition, self._params)
+                    self._steps += 1
                     report(fitting.done, fitting.total)
                     if epoch is not None and on_epoch is not None:
                         on_epoch(epoch)
@@ -352,6 +354,7 @@ class Session:
         self._params = checked
         self._provided = True
         self._edition += 1
+        self._steps = 0
 
     def _execute(self, stage: str, given: Inputs, meeting: str | None) -> tuple[dict[str, Array], Stats]:
         """A run, or a procedure of training."""
@@ -359,11 +362,14 @@ class Session:
             expect_training(self.plan)
         self._check_provided()
         began = time.perf_counter()
+        if stage == TRAIN_STEP:
+            given = {**given, **clock_of(self.plan, self._base.given.roles, 0, self._steps)}
         checked = self._base.given.check(self._base.given.tensors(stage), given, "input", stage)
         encoded = self._base.given.encode(stage, checked, self._params)
         with self._connections.exchange(self._base):
             computed = self._base.wait(self._base.submit(encoded, meeting, stage=stage))
         self._runs += stage == RUN
+        self._steps += stage == TRAIN_STEP
         return computed.results, replace(computed.stats, seconds=time.perf_counter() - began)
 
     def _cut(self, given: Inputs, meeting: str | None) -> Rows:

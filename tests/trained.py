@@ -14,6 +14,7 @@ from mpc_runtime.plan import Plan
 from mpc_runtime.procedure import FINISH, RUN, SETUP, TRAIN_STEP
 from mpc_runtime.program import prepare_feed
 from mpc_runtime.roles.inputs import Given
+from mpc_runtime.sessions.training import clock_of
 from tests.loaded import loaded
 
 Array = np.ndarray
@@ -52,10 +53,12 @@ class Simulated:
         self.plan = loaded(plan)
         self._given = Given(plan, plan.roles, prepare_feed, stacked=True)
         self._simulator = Simulator(self.plan)
+        self.steps = 0
         self._execute(SETUP, weights)
 
-    def train(self, **batch: Any) -> dict[str, Array]:
-        return self._execute(TRAIN_STEP, batch)
+    def train(self, epoch: int = 0, **batch: Any) -> dict[str, Array]:
+        self.steps += 1
+        return self._execute(TRAIN_STEP, {**batch, **clock_of(self.plan, self.plan.roles, epoch, self.steps - 1)})
 
     def run(self, **batch: Any) -> dict[str, Array]:
         return self._execute(RUN, batch)

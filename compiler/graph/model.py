@@ -38,13 +38,15 @@ class Output:
 class Training:
     """A `train` block as its author wrote it.
 
-    inputs: what only training reads; outputs: sent at every step; weights_to: who learns the parameters when training
-    is finished; frozen: parameters that stay as they are.
+    rate: the learning rate, a number or a function of the clock, which is the epoch and the step, from 0, as a role
+    gives them; inputs: what only training reads; outputs: sent at every step; weights_to: who learns the parameters
+    when training is finished; frozen: parameters that stay as they are.
     """
 
     loss: Value
     optimizer: Optimizer
-    rate: float
+    rate: Value
+    clock: tuple[Value, Value] | None
     inputs: tuple[Value, ...]
     outputs: tuple[Output, ...]
     weights_to: tuple[str, ...]

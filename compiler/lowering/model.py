@@ -235,7 +235,8 @@ class Lowering:
         if precision is not None and precision.bits != Precision.bits:
             message = f"training needs the format fixed(bits={Precision.bits}), found bits={precision.bits}"
             raise Problem(place, message, "leave out `precision`")
-        self.training = lower_training(self.context, statement, self.scope, place, self._leaf, self._output)
+        inputs, leaf, output = self.inputs, self._leaf, self._output
+        self.training = lower_training(self.context, statement, self.scope, place, inputs, leaf, output)
 
     def _leaf(self, statement: ast.Input | ast.Param, scope: Scope, inputs: list[Value]) -> None:
         is_input = isinstance(statement, ast.Input)

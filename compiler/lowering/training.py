@@ -8,27 +8,42 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-from compiler.graph import Kind, OpError, Output, Training, Value, declare, rebuild, topological
+from compiler.graph import (
+    Input,
+    Kind,
+    OpError,
+    Output,
+    Owned,
+    Training,
+    Value,
+    apply,
+    constant,
+    declare,
+    rebuild,
+    topological,
+)
 from compiler.graph.interval import Interval
 from compiler.lowering import blocks, calls
 from compiler.lowering.context import Context
 from compiler.lowering.problems import POISON, Problem
-from compiler.lowering.readings import described, operand
-from compiler.lowering.roles import receivers
-from compiler.lowering.scope import Scope
+from compiler.lowering.readings import beside_the_clock, described, operand
+from compiler.lowering.roles import members, receivers
+from compiler.lowering.scope import Binding, Category, Scope
 from compiler.ops import FUNCTIONS, LOSSES, Equal
+from compiler.ops.build import to_fixed
 from compiler.ops.rules import typed
 from compiler.ops.signatures import bind
 from compiler.training.optimizers import OPTIMIZERS, Optimizer, OptimizerKind, expect_rate
 from dsl import ast
 from dsl.ast import Span
 from dsl.errors import did_you_mean
+from mpc_runtime.procedure import CLOCK, TRAIN_STEP
 
 __all__ = ["Block", "lower_training"]
 
 LOSS, OPTIMIZER = "loss", "optimizer"
+MOST_EPOCHS, MOST_STEPS = 2**20, 2**29
 LATER = {"privacy": "differential privacy in training", "limits": "limits of training"}
 """What a block may bind that this version does not support, and what it is."""
 
@@ -42,7 +57,8 @@ class Block:
     outputs: dict[str, Output] = field(default_factory=dict)
     weights_to: tuple[str, ...] = ()
     loss: tuple[Value, Span] | None = None
-    optimizer: tuple[Optimizer, float] | None = None
+    optimizer: tuple[Optimizer, Value] | None = None
+    clock: tuple[Value, Value] | None = None
     failed: bool = False  # an error is reported, and what follows from it is not
 
     def training(self) -> Training | None:
@@ -52,7 +68,8 @@ class Block:
         optimizer, rate = self.optimizer
         loss, *told = _with_classes([self.loss[0], *(output.value for output in self.outputs.values())], self.inputs)
         outputs = tuple(replace(o, value=value) for o, value in zip(self.outputs.values(), told, strict=True))
-        return Training(loss, optimizer, rate, tuple(self.inputs), outputs, self.weights_to, (), self.span)
+        inputs = tuple(self.inputs)
+        return Training(loss, optimizer, rate, self.clock, inputs, outputs, self.weights_to, (), self.span)
 
 
 def lower_training(
@@ -60,13 +77,16 @@ def lower_training(
     statement: ast.Train,
     scope: Scope,
     place: Span,
+    inputs: list[Value],
     leaf: Callable[[ast.Input, Scope, list[Value]], None],
     output: Callable[[ast.Output, Scope, dict[str, Output]], None],
 ) -> Block:
-    """Run the block's statements. leaf: binds an input and adds its leaves; output: adds a result. Errors are
-    reported."""
+    """Run the block's statements. inputs: those of the file; leaf: binds an input and adds its leaves; output: adds a
+    result. Errors are reported."""
     inside = replace(scope, names=dict(scope.names), functions={**FUNCTIONS, **LOSSES})
     block = Block(place)
+    with context.reporter.catching():
+        block.clock = _clock(context, statement, inside, inputs)
     for each in statement.body:
         before = len(context.reporter.errors)
         with context.reporter.catching():
@@ -145,7 +165,7 @@ def _with_classes(roots: list[Value], inputs: list[Value]) -> list[Value]:
 # -- the optimizer -----------------------------------------------------------------------------------------------------
 
 
-def _optimizer(context: Context, statement: ast.Value, scope: Scope) -> tuple[Optimizer, float] | None:
+def _optimizer(context: Context, statement: ast.Value, scope: Scope) -> tuple[Optimizer, Value] | None:
     expression = statement.value
     kinds = ", ".join(f"`{name}(lr=…)`" for name in OPTIMIZERS)
     if not isinstance(expression, ast.Call) or not isinstance(expression.function, ast.Name):
@@ -158,12 +178,10 @@ def _optimizer(context: Context, statement: ast.Value, scope: Scope) -> tuple[Op
     given = calls.arguments_of(context, expression.arguments, scope)
     if any(each.meaning is POISON for each in given):
         return None
-    if not kind.private:
-        raise Problem(callee.span, f"`{callee.id}` is not supported yet", "this version trains with `sgd`")
     return _configured(kind, callee, given)
 
 
-def _configured(kind: OptimizerKind, callee: ast.Name, given: list[calls.Argument]) -> tuple[Optimizer, float]:
+def _configured(kind: OptimizerKind, callee: ast.Name, given: list[calls.Argument]) -> tuple[Optimizer, Value]:
     positional = [operand(each.meaning, each.span) for each in given if each.name is None]
     named = {each.name.id: operand(each.meaning, each.span) for each in given if each.name is not None}
     places: dict[int | str, Span] = {each.name.id: each.span for each in given if each.name is not None}
@@ -172,18 +190,42 @@ def _configured(kind: OptimizerKind, callee: ast.Name, given: list[calls.Argumen
         if index < len(kind.parameters):
             places.setdefault(kind.parameters[index].name, each.span)
     try:
-        options = _numbers(bind(kind.name, kind.parameters, positional, named)[1])
-        rate = expect_rate(options.pop("lr"))
-        return kind.make(**options), rate
+        options = bind(kind.name, kind.parameters, positional, named)[1]
+        return kind.make(**{name: each for name, each in options.items() if name != "lr"}), _rate(options["lr"])
     except OpError as error:
         place = callee.span if error.arg is None else places.get(error.arg, callee.span)
         raise Problem(place, error.message, error.help) from None
 
 
-def _numbers(options: dict[str, Any]) -> dict[str, Any]:
-    """The options with the learning rate as a number."""
-    lr = options["lr"]
-    assert isinstance(lr, Value)
-    if not lr.is_constant or lr.shape != ():
-        raise OpError(f"`lr` is a number known at compile time, found {described(lr)}", arg="lr")
-    return {**options, "lr": float(lr.array)}
+def _rate(lr: Value) -> Value:
+    """A learning rate: a number, or what is computed from the epoch and the step alone."""
+    if lr.shape != () or lr.kind is Kind.BIT:
+        raise OpError(f"`lr` expects a number, found {described(lr)}", "a rate is one number for all parameters", "lr")
+    if lr.is_constant:
+        return constant(expect_rate(float(lr.array)))
+    if (other := beside_the_clock(lr)) is not None:
+        message = f"`lr` depends on the epoch and the step alone, found {described(other)}"
+        raise OpError(message, "write an expression in `epoch` and `step`, or a number", "lr")
+    return to_fixed(lr)
+
+
+def _clock(context: Context, statement: ast.Train, scope: Scope, inputs: list[Value]) -> tuple[Value, Value] | None:
+    """`epoch` and `step`, which the first role that gives the step something says in clear; bound unless the file has
+    such names."""
+    own = [each for each in statement.body if isinstance(each, ast.Input)]
+    roles = members(context, own[0].role, scope) if own else tuple(_role(value) for value in inputs[:1])
+    if not roles:
+        return None
+    found = []
+    for word, most in (("epoch", MOST_EPOCHS), ("step", MOST_STEPS)):
+        op = Input(Kind.INT, (), roles[0], True, key=CLOCK + word, dims=(), stage=TRAIN_STEP)
+        leaf = apply(op, name=word, declared=Interval(0, most))
+        if scope.find(word) is None:
+            scope.names[word] = Binding(word, Category.VALUE, leaf, statement.span)
+        found.append(leaf)
+    return found[0], found[1]
+
+
+def _role(value: Value) -> str:
+    assert isinstance(value.op, Owned)
+    return value.op.role

@@ -56,7 +56,7 @@ from compiler.ops.selection import Gather, OneHot
 from compiler.ops.shapes import BroadcastTo, Concat, Pad, Reshape, Slice, Spread, Transpose
 from compiler.ops.signatures import Parameter, Takes
 from compiler.ops.sums import Sum
-from compiler.ops.updates import Shifted, Stored
+from compiler.ops.updates import Largest, OverRoot, Paced, Shifted, Squared, Stored
 
 __all__ = [
     "FUNCTIONS",
@@ -87,6 +87,7 @@ __all__ = [
     "GreaterEqual",
     "HardSwish",
     "Larger",
+    "Largest",
     "Layer",
     "LayerNorm",
     "LayerParam",
@@ -110,6 +111,8 @@ __all__ = [
     "NotEqual",
     "OneHot",
     "Or",
+    "OverRoot",
+    "Paced",
     "Pad",
     "Parameter",
     "Positive",
@@ -128,6 +131,7 @@ __all__ = [
     "Spread",
     "Sqrt",
     "Square",
+    "Squared",
     "Stored",
     "Sub",
     "Sum",

@@ -6,13 +6,13 @@ import json
 from dataclasses import replace
 
 from compiler.expand import Expanded
-from compiler.graph import BATCH, Graph, Input, Kind, Owned, Param, Prepared, Value, topological
+from compiler.graph import BATCH, Graph, Input, Kind, Owned, Param, Prepared, Training, Value, topological
 from compiler.planning.assign import Assigned
 from compiler.planning.schedule import schedule
 from compiler.reading.batch_axis import row_axes
 from compiler.reading.serial import to_plain
 from mpc_runtime.plan import Feed, Options, Origin, Plan, Result, Tensor
-from mpc_runtime.procedure import RUN, SETUP, TRAIN_STEP
+from mpc_runtime.procedure import PACE, RUN, SETUP, TRAIN_STEP
 from mpc_runtime.version import VERSION
 
 __all__ = ["feed_name", "feed_stages", "make_plan", "origin"]
@@ -23,7 +23,7 @@ def feed_name(leaf: Value) -> str:
     it where that is not `run`."""
     op = leaf.op
     if isinstance(op, Prepared):
-        return f"prepared.{op.index}"
+        return f"{PACE} {op.index}" if leaf.name == PACE else f"prepared.{op.index}"
     assert isinstance(op, (Input, Param))
     stage = f"{op.stage}." if isinstance(op, Input) and op.stage != RUN else ""
     return stage + op.key + "".join(f"[{i}]" for i in op.index_path)
@@ -89,7 +89,15 @@ def _inputs(graph: Graph, lowered: Graph) -> tuple[Tensor, ...]:
     read = {_named(leaf) for leaf in topological([training.loss, *(output.value for output in training.outputs)])}
     both = [(RUN, TRAIN_STEP) if _named(leaf) in read else (RUN,) for leaf in graph.inputs]
     inputs = [_tensor(graph, leaf, stages) for leaf, stages in zip(graph.inputs, both, strict=True)]
-    return (*inputs, *(_tensor(graph, leaf, (TRAIN_STEP,)) for leaf in training.inputs))
+    own = [*training.inputs, *_clock(graph, training)]
+    return (*inputs, *(_tensor(graph, leaf, (TRAIN_STEP,)) for leaf in own))
+
+
+def _clock(graph: Graph, training: Training) -> list[Value]:
+    """The epoch and the step, where what is prepared reads them."""
+    prepared = topological(preparation.value for preparation in graph.prepared)
+    read = {value.op for value in prepared if isinstance(value.op, Input)}
+    return [leaf for leaf in training.clock or () if leaf.op in read]
 
 
 def _named(leaf: Value) -> tuple[str, str] | None:

@@ -117,15 +117,11 @@ EPS, DECAY = Parameter("eps", Takes.NUMBER, 1e-8), Parameter("weight_decay", Tak
 
 @dataclass(frozen=True)
 class OptimizerKind:
-    """An optimizer of the language: the parameters of its call but for `lr`, and what they make.
-
-    private: whether its update is computed privately yet.
-    """
+    """An optimizer of the language: the parameters of its call but for `lr`, and what they make."""
 
     name: str
     options: tuple[Parameter, ...]
     make: Callable[..., Optimizer]
-    private: bool = True
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -146,9 +142,9 @@ OPTIMIZERS: dict[str, OptimizerKind] = {
         OptimizerKind(
             "sgd", (Parameter("momentum", Takes.NUMBER, 0.0), Parameter("nesterov", Takes.FLAG, False), DECAY), Sgd
         ),
-        OptimizerKind("adam", (*BETAS, EPS, DECAY), Adam, private=False),
-        OptimizerKind("adamw", (*BETAS, EPS, Parameter("weight_decay", Takes.NUMBER, 0.01)), _adamw, private=False),
-        OptimizerKind("amsgrad", (*BETAS, EPS, DECAY), _amsgrad, private=False),
+        OptimizerKind("adam", (*BETAS, EPS, DECAY), Adam),
+        OptimizerKind("adamw", (*BETAS, EPS, Parameter("weight_decay", Takes.NUMBER, 0.01)), _adamw),
+        OptimizerKind("amsgrad", (*BETAS, EPS, DECAY), _amsgrad),
     )
 }
 

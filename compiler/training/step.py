@@ -23,6 +23,7 @@ from compiler.graph import (
     Graph,
     Input,
     Kind,
+    OpError,
     Output,
     Param,
     State,
@@ -42,8 +43,10 @@ from compiler.ops.losses import Loss
 from compiler.passes.pool_first import pool_first
 from compiler.passes.subexpressions import common_subexpressions
 from compiler.reading.report import report
+from compiler.training.optimizers import Adam
+from compiler.training.pace import decay_of, pace_of
 from compiler.training.reverse import NotTrainable, gradients, trained
-from compiler.training.updates import Memory, Rate, decayed, gradient_limit, memories, update
+from compiler.training.updates import Memory, Updates
 from dsl.errors import Diagnostic, SourceErrors
 from mpc_runtime.errors import number
 from mpc_runtime.procedure import FINISH, RUN, SETUP, TRAIN_STEP
@@ -151,14 +154,14 @@ def _step(graph: Graph, training: Training, changed: list[_Trained]) -> list[Out
     whole = pool_first(common_subexpressions(replace(graph, outputs=(loss, *told))))
     states = {each.leaf: each.read(TRAIN_STEP) for each in changed}
     loss, *told = _moved(whole, TRAIN_STEP, states).outputs
-    rate = Rate.of(training.rate, graph.dims.get(BATCH, 1))
+    updates = _updates(graph, training)
     told = [replace(output, value=_written_out(output.value)) for output in told]
     mark([loss.value, *(output.value for output in told)], FORWARD)
-    found = gradients(loss.value, tuple(states.values()), rate.seed)
+    found = gradients(loss.value, tuple(states.values()), updates.pace.seed)
     mark(found, BACKWARD)
     left: list[Output] = []
     for each, gradient in zip(changed, found, strict=True):
-        left += _updated(graph, training, each, states[each.leaf], _bounded(training, gradient), rate)
+        left += _updated(updates, each, states[each.leaf], gradient)
     for output in left:
         if output.span is not None:
             stamp(output.value, output.span)
@@ -166,22 +169,24 @@ def _step(graph: Graph, training: Training, changed: list[_Trained]) -> list[Out
     return [*told, *left]
 
 
-def _bounded(training: Training, gradient: Value) -> Value:
-    """The gradient within what an update has room for."""
-    most = gradient_limit(training.optimizer)
-    limit = Interval(-most, most)
-    return gradient if limit.contains(gradient.range) else declare(gradient, limit)
+def _updates(graph: Graph, training: Training) -> Updates:
+    """The optimizer at the pace of its learning rate. Raises SourceErrors for a rate that training cannot follow."""
+    optimizer, batch = training.optimizer, graph.dims.get(BATCH, 1)
+    try:
+        pace, shrinks = pace_of(optimizer, training.rate, training.clock, batch), None
+        if isinstance(optimizer, Adam) and optimizer.decoupled and optimizer.weight_decay and training.clock:
+            shrinks = decay_of(training.rate, training.clock, optimizer.weight_decay)
+    except OpError as error:
+        raise SourceErrors([report(graph, training.rate, error.message, error.help)], graph.source) from None
+    return Updates(optimizer, graph.precision, pace, shrinks)
 
 
-def _updated(
-    graph: Graph, training: Training, each: _Trained, parameter: Value, gradient: Value, rate: Rate
-) -> list[Output]:
+def _updated(updates: Updates, each: _Trained, parameter: Value, gradient: Value) -> list[Output]:
     """The states of a parameter and of what is remembered of it, after the step."""
-    optimizer, precision = training.optimizer, graph.precision
-    gradient = decayed(optimizer, rate, parameter, gradient)
-    remembered = {memory.name: _memory(each.state, memory) for memory in memories(optimizer, precision, gradient)}
+    gradient = updates.gradient(parameter, gradient)
+    remembered = {memory.name: _memory(each.state, memory) for memory in updates.memories(gradient)}
     kept = {name: apply(replace(state, stage=TRAIN_STEP)) for name, state in remembered.items()}
-    found = update(optimizer, rate, precision, parameter, gradient, kept)
+    found = updates.update(parameter, gradient, kept)
     named = {each.state: found.parameter} | {remembered[name]: value for name, value in found.kept.items()}
     return [
         Output(state.key, value, (), each.leaf.span, stage=TRAIN_STEP, keeps=state) for state, value in named.items()
@@ -189,8 +194,8 @@ def _updated(
 
 
 def _memory(parameter: State, memory: Memory) -> State:
-    key, reach = f"{parameter.key} ({memory.name})", memory.largest
-    return replace(parameter, key=key, frac=memory.frac, lo=-reach, hi=reach)
+    key = f"{parameter.key} ({memory.name})"
+    return replace(parameter, key=key, frac=memory.frac, lo=memory.lo, hi=memory.hi)
 
 
 def _written_out(value: Value) -> Value:

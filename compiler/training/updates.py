@@ -1,8 +1,8 @@
 """The update of a parameter, as values of the graph: what a step of private training computes from a gradient.
 
-The gradient that arrives is of the loss times `Rate.seed`: the batch's 1/n and the mantissa of the learning rate are in
-what the loss sends back, so that only a power of two is left for the update. A momentum v is held with MORE_BITS fewer
-fraction bits than the sum over the batch; u = G + mu v is opened once and rounded twice, to v and to the update.
+The gradient that arrives is of the loss times `Pace.seed`. A momentum v is held with MOMENTUM_BITS fewer fraction bits
+than the sum over the batch; u = G + mu v is opened once and rounded twice, to v and to the update. Adam's moments are
+averages of the mean gradient: the first with 24 fraction bits, the second with 40.
 """
 
 from __future__ import annotations
@@ -11,52 +11,41 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from compiler.graph import Precision, Value, apply, constant
-from compiler.ops import Add, Mul, Shifted, Stored, Sub
-from compiler.training.optimizers import Optimizer, Sgd
-
-MANTISSA_BITS = 11
-"""Fraction bits of a learning rate's mantissa."""
+from compiler.graph import Precision, Value, apply, constant, declare
+from compiler.graph.interval import Interval
+from compiler.ops import Add, Largest, Mul, OverRoot, Paced, Shifted, Squared, Stored, Sub
+from compiler.training.optimizers import LEAST_EPS, Adam, Optimizer, Sgd
+from compiler.training.pace import Pace
 
 MOMENTUM_BITS = 12
-"""Fraction bits of the constant of a momentum."""
+"""Fraction bits of the constant of a momentum, and of that of Adam's first moment."""
 
 DECAY_BITS = 16
 """Fraction bits of the constant of a weight decay, which then stands beside a sum of products without a shift."""
-
 
 MOVE_LIMIT = 2.0**27
 """The largest magnitude of what is rounded to an update, of the loss summed over the batch, where ranges prove none:
 the rounding then has room for all its bits. In training that works they are below 2^8 (TRAINING section 2)."""
 
+MEAN_LIMIT = 2.0**4
+"""The largest magnitude of the mean gradient that Adam squares; in training that works it is below 2^-2."""
 
-@dataclass(frozen=True)
-class Rate:
-    """lr / batch = mantissa 2^-shift, with a mantissa in [1, 2)."""
+FIRST_BITS, SECOND_BITS, GUARD_BITS = 24, 40, 3
+SECOND_CONSTANT_BITS = 8
+"""Bits of the constant by which Adam's second moment follows, from its leading one."""
 
-    mantissa: float
-    shift: int
-    batch: int
-
-    @staticmethod
-    def of(lr: float, batch: int) -> Rate:
-        shift = -math.floor(math.log2(lr / batch))
-        mantissa = round(lr / batch * 2.0 ** (shift + MANTISSA_BITS)) * 2.0**-MANTISSA_BITS
-        return Rate(mantissa, shift, batch)
-
-    @property
-    def seed(self) -> float:
-        """The gradient of the loss at itself."""
-        return self.mantissa * self.batch
+STEP_BITS = 24
+"""Fraction bits of m / sqrt(v)."""
 
 
 @dataclass(frozen=True)
 class Memory:
-    """What an optimizer keeps of a parameter beside it: its name, fraction bits, and largest magnitude."""
+    """What an optimizer keeps of a parameter beside it: its name, fraction bits, and range."""
 
     name: str
     frac: int
-    largest: float
+    lo: float
+    hi: float
 
 
 @dataclass(frozen=True)
@@ -67,58 +56,107 @@ class Update:
     kept: Mapping[str, Value]
 
 
-def gradient_limit(optimizer: Optimizer) -> float:
-    """Of a gradient, for what a momentum makes of it to stay within MOVE_LIMIT."""
-    assert isinstance(optimizer, Sgd)
-    return MOVE_LIMIT * (1 - optimizer.momentum)
+@dataclass(frozen=True)
+class Updates:
+    """How an optimizer updates parameters. shrinks: the pace of a decoupled weight decay."""
+
+    optimizer: Optimizer
+    precision: Precision
+    pace: Pace
+    shrinks: Pace | None = None
+
+    def gradient(self, parameter: Value, gradient: Value) -> Value:
+        """What the update is made from: within what it has room for, with what a weight decay adds to it."""
+        most = self._gradient_limit()
+        limit = Interval(-most, most)
+        if not limit.contains(gradient.range):
+            gradient = declare(gradient, limit)
+        if not isinstance(self.optimizer, Sgd | Adam) or self.shrinks is not None:
+            return gradient
+        factor = _rounded(self.optimizer.weight_decay * self.pace.seed, DECAY_BITS)
+        return apply(Add(), gradient, apply(Mul(), parameter, constant(factor))) if factor else gradient
+
+    def memories(self, gradient: Value) -> tuple[Memory, ...]:
+        """What is remembered of a parameter with this gradient; all of it is 0 at first."""
+        if isinstance(self.optimizer, Adam):
+            first = Memory("first moment", FIRST_BITS, -MEAN_LIMIT, MEAN_LIMIT)
+            names = ("second moment", "largest second moment")[: 1 + self.optimizer.amsgrad]
+            return (first, *(Memory(name, SECOND_BITS, 0.0, MEAN_LIMIT**2) for name in names))
+        assert isinstance(self.optimizer, Sgd)
+        if not self.optimizer.momentum:
+            return ()
+        reach = gradient.range.magnitude / (1 - self.optimizer.momentum) * (1 + 2.0**-10)
+        reach = min(reach, self.precision.limit - self.precision.step)
+        return (Memory("velocity", self._velocity_bits, -reach, reach),)
+
+    def update(self, parameter: Value, gradient: Value, kept: Mapping[str, Value]) -> Update:
+        """A step. gradient: as `gradient` makes it; kept: what is remembered of the steps before, by name."""
+        if isinstance(self.optimizer, Adam):
+            return self._adam(self.optimizer, parameter, gradient, kept)
+        assert isinstance(self.optimizer, Sgd)
+        if not self.optimizer.momentum:
+            return Update(self._moved(parameter, gradient), {})
+        momentum = constant(_rounded(self.optimizer.momentum, MOMENTUM_BITS))
+        total = apply(Add(), gradient, apply(Mul(), kept["velocity"], momentum))
+        remembered = apply(Stored(self._velocity_bits), total)
+        move = total if self.pace.value is None else remembered
+        if self.optimizer.nesterov:
+            move = apply(Add(), gradient, apply(Mul(), remembered, momentum))
+        return Update(self._moved(parameter, move), {"velocity": remembered})
+
+    def _adam(self, adam: Adam, parameter: Value, gradient: Value, kept: Mapping[str, Value]) -> Update:
+        mean = apply(Stored(FIRST_BITS, round(math.log2(self.pace.seed))), gradient)
+        mean = declare(mean, Interval(-MEAN_LIMIT, MEAN_LIMIT))
+        first = apply(Stored(FIRST_BITS), _towards(kept["first moment"], mean, _rounded(1 - adam.beta1, MOMENTUM_BITS)))
+        first = declare(first, mean.range)
+        square = apply(Squared(SECOND_BITS + GUARD_BITS), mean)
+        second, follows = kept["second moment"], _leading(1 - adam.beta2, SECOND_CONSTANT_BITS)
+        more = apply(Mul(), apply(Sub(), square, second), constant(follows))
+        second = declare(apply(Add(), second, apply(Stored(SECOND_BITS), more)), Interval(0.0, MEAN_LIMIT**2))
+        remembered = {"first moment": first, "second moment": second}
+        if adam.amsgrad:
+            second = remembered["largest second moment"] = apply(Largest(), kept["largest second moment"], second)
+        eps = max(adam.eps, LEAST_EPS)
+        move = apply(OverRoot(eps, _longest(adam), STEP_BITS), first, second)
+        moved = self._moved(parameter, move)
+        if self.shrinks is not None and self.shrinks.value is not None:
+            moved = apply(Sub(), moved, apply(Paced(self.shrinks.shift), parameter, self.shrinks.value))
+        return Update(moved, remembered)
+
+    def _gradient_limit(self) -> float:
+        """For what a momentum makes of it to stay within MOVE_LIMIT."""
+        momentum = self.optimizer.momentum if isinstance(self.optimizer, Sgd) else 0.0
+        return MOVE_LIMIT * (1 - momentum)
+
+    @property
+    def _velocity_bits(self) -> int:
+        return 2 * self.precision.frac - MOMENTUM_BITS
+
+    def _moved(self, parameter: Value, move: Value) -> Value:
+        pace = self.pace
+        if pace.value is None:
+            return apply(Sub(), parameter, apply(Shifted(pace.shift), move))
+        if isinstance(self.optimizer, Sgd):
+            move = apply(Stored(self._velocity_bits), move)
+        return apply(Sub(), parameter, apply(Paced(pace.shift), move, pace.value))
 
 
-def memories(optimizer: Optimizer, precision: Precision, gradient: Value) -> tuple[Memory, ...]:
-    """What the optimizer remembers of a parameter with this gradient; all of it is 0 at first."""
-    assert isinstance(optimizer, Sgd)
-    if not optimizer.momentum:
-        return ()
-    reach = gradient.range.magnitude / (1 - optimizer.momentum) * (1 + 2.0**-10)
-    most = precision.limit - precision.step
-    return (Memory("velocity", _velocity_bits(precision), min(reach, most)),)
+def _towards(before: Value, now: Value, share: float) -> Value:
+    return apply(Add(), before, apply(Mul(), apply(Sub(), now, before), constant(share)))
 
 
-def decayed(optimizer: Optimizer, rate: Rate, parameter: Value, gradient: Value) -> Value:
-    """The gradient with what a weight decay adds to it."""
-    assert isinstance(optimizer, Sgd)
-    factor = _rounded(optimizer.weight_decay * rate.seed, DECAY_BITS)
-    if not factor:
-        return gradient
-    return apply(Add(), gradient, apply(Mul(), parameter, constant(factor)))
-
-
-def update(
-    optimizer: Optimizer,
-    rate: Rate,
-    precision: Precision,
-    parameter: Value,
-    gradient: Value,
-    kept: Mapping[str, Value],
-) -> Update:
-    """A step. gradient: as of `decayed`; kept: what is remembered of the steps before, by name."""
-    assert isinstance(optimizer, Sgd)
-    if not optimizer.momentum:
-        return Update(_moved(parameter, gradient, rate.shift), {})
-    momentum = constant(_rounded(optimizer.momentum, MOMENTUM_BITS))
-    velocity = kept["velocity"]
-    total = apply(Add(), gradient, apply(Mul(), velocity, momentum))
-    remembered = apply(Stored(_velocity_bits(precision)), total)
-    move = apply(Add(), gradient, apply(Mul(), remembered, momentum)) if optimizer.nesterov else total
-    return Update(_moved(parameter, move, rate.shift), {"velocity": remembered})
-
-
-def _velocity_bits(precision: Precision) -> int:
-    return 2 * precision.frac - MOMENTUM_BITS
-
-
-def _moved(parameter: Value, move: Value, shift: int) -> Value:
-    return apply(Sub(), parameter, apply(Shifted(shift), move))
+def _longest(adam: Adam) -> float:
+    """Of m / sqrt(v), by Cauchy and Schwarz, for betas that are rounded a little."""
+    bound = (1 - adam.beta1) / math.sqrt(1 - adam.beta2)
+    if adam.beta1**2 < adam.beta2:
+        return 1.25 * bound / math.sqrt(1 - adam.beta1**2 / adam.beta2)
+    return 2.0**10
 
 
 def _rounded(number: float, bits: int) -> float:
     return round(number * 2.0**bits) * 2.0**-bits
+
+
+def _leading(number: float, bits: int) -> float:
+    """The number with so many bits from its leading one."""
+    return _rounded(number, bits - 1 - math.floor(math.log2(number)))

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..plan import Plan, Tensor
-from ..procedure import TRAIN_STEP
+from ..procedure import CLOCK, TRAIN_STEP
 from .batches import Batches
 
 __all__ = ["Epochs", "batches_of", "check_epochs", "check_seed", "fresh_seed", "order"]
@@ -86,6 +86,6 @@ class Epochs:
 
 def batches_of(plan: Plan, inputs: Mapping[str, Any], epochs: int, seed: int) -> Epochs:
     """Of a plan whose inputs of training are all here, the tensors of array roles stacked."""
-    tensors = [t for t in plan.inputs if TRAIN_STEP in t.stages]
+    tensors = [t for t in plan.inputs if TRAIN_STEP in t.stages and not t.name.startswith(CLOCK)]
     stacked = frozenset(t.name for t in tensors if t.stacked)
     return Epochs(plan, tensors, inputs, stacked, epochs, check_seed(seed))

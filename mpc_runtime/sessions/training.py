@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,12 +16,12 @@ import numpy as np
 from ..errors import Error, InputError
 from ..execution.stats import Stats
 from ..plan import Plan
-from ..procedure import TRAIN_STEP
+from ..procedure import CLOCK, TRAIN_STEP
 from ..roles.epochs import Epochs, check_seed, fresh_seed
 from ..roles.inputs import ByRole
 from .deployed import Deployment, Submitted
 
-__all__ = ["WEIGHTS", "Epoch", "Fitting", "History", "expect_training"]
+__all__ = ["WEIGHTS", "Epoch", "Fitting", "History", "clock_of", "expect_training"]
 
 Array = np.ndarray
 WEIGHTS = "weights."
@@ -34,6 +34,13 @@ def expect_training(plan: Plan) -> None:
     """InputError for a model without a `train` block."""
     if not plan.trains:
         raise InputError(f"the model {plan.name} has no `train` block, so it cannot be trained")
+
+
+def clock_of(plan: Plan, roles: Sequence[str], epoch: int, step: int) -> dict[str, int]:
+    """What these roles give a step beside what their users do: the epoch and the step, where the plan asks for them."""
+    now = {CLOCK + "epoch": epoch, CLOCK + "step": step}
+    asked = {t.name for t in plan.inputs if t.role in roles}
+    return {name: number for name, number in now.items() if name in asked}
 
 
 @dataclass(frozen=True)
@@ -103,7 +110,9 @@ class Fitting:
         seed: int | None,
         edition: int,
         meeting: str | None,
+        before: int = 0,
     ) -> None:
+        """before: how many steps were made already."""
         self.deployment = deployment
         self.stats = Stats()
         """Of the steps that are done."""
@@ -112,7 +121,8 @@ class Fitting:
         if seed is None and not set(others) <= set(given.roles):
             raise InputError(f"seed: {' and '.join(others)} give rows of the same batches, so they have to agree on it")
         seed = fresh_seed() if seed is None else check_seed(seed)
-        self._tensors = given.tensors(TRAIN_STEP)
+        self._tensors = [t for t in given.tensors(TRAIN_STEP) if not t.name.startswith(CLOCK)]
+        self._before = before
         self.epochs = Epochs(plan, self._tensors, inputs, given.stacked, epochs, seed)
         given.check(self.epochs.batches.tensors(self._tensors), inputs, "input", TRAIN_STEP)
         self.history = History(seed)
@@ -139,7 +149,9 @@ class Fitting:
             raise Error("the parameters were replaced while these rows were trained on")
         while len(self._waiting) < STEPS_AHEAD and (batch := next(self._coming, None)) is not None:
             given = self.deployment.given
-            checked = given.check(self._tensors, batch, "input", TRAIN_STEP)
+            epoch, step = self._submitted // self.epochs.steps, self._before + self._submitted
+            clock = clock_of(self.deployment.plan, given.roles, epoch, step)
+            checked = given.check(given.tensors(TRAIN_STEP), {**batch, **clock}, "input", TRAIN_STEP)
             encoded = given.encode(TRAIN_STEP, checked, params)
             self._waiting.append(self.deployment.submit(encoded, self._meeting, self._submitted, TRAIN_STEP))
             self._submitted += 1

@@ -138,3 +138,18 @@ def test_fit_refuses_what_it_cannot_train_on(session: Session) -> None:
         with pytest.raises(mpc.InputError, match=message):
             session.fit(values, **options)
     assert session.fit(data).steps == 1
+
+
+def test_a_rate_that_follows_the_clock_is_given_in_clear() -> None:
+    """Adam's corrections too are public numbers, which the first role that gives a step something says."""
+    source = LOGISTIC.replace("sgd(lr=0.5, momentum=0.75)", "adam(lr=0.05 * 0.5 ** epoch)")
+    program = mpc.compile(text=source)
+    assert any(line.startswith("in every step of training, `learning rate") for line in program.leakage)
+    data = people(2 * ROWS)
+    clear = program.reference_fit(data, START, epochs=3, seed=7)
+    with mpc.launch(program) as opened:
+        opened.provide(START)
+        history = opened.fit(data, epochs=3, seed=7)
+        assert np.allclose(history.outputs["loss"], clear.losses, rtol=1e-3)
+        for name, array in opened.finish().items():
+            assert np.abs(array - clear.weights[name]).max() < 1e-3
