@@ -134,7 +134,6 @@ class Largest(Pair):
     """The larger of two, in all the fraction bits that they are held with."""
 
     compares: ClassVar[bool] = True
-    commutative: ClassVar[bool] = True
 
     def interval(self, *args: Value) -> Interval:
         return args[0].range.maximum(args[1].range)
