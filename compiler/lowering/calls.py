@@ -165,6 +165,8 @@ def _apply_function(
     notes = dict.fromkeys(note for each in given for note in origin(each.meaning, each.expression, scope))
     if function.name == "argmax" and rest.get("axis") is None:
         _warn_of_all_rows(context, callee, rest["x"], scope)
+    if function.name == "dropout" and rest["p"]:
+        context.dropouts.append(callee.span)
     make = partial(function.build, *values, **rest)
     return context.made(span, callee.span, make, notes, places)
 

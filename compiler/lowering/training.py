@@ -43,6 +43,7 @@ from mpc_runtime.procedure import CLOCK, TRAIN_STEP
 __all__ = ["Block", "lower_training"]
 
 LOSS, OPTIMIZER = "loss", "optimizer"
+DROPOUT = "leave it out, or train with p=0"
 MOST_EPOCHS, MOST_STEPS = 2**20, 2**29
 LATER = {"privacy": "differential privacy in training", "limits": "limits of training"}
 """What a block may bind that this version does not support, and what it is."""
@@ -87,6 +88,8 @@ def lower_training(
     block = Block(place)
     with context.reporter.catching():
         block.clock = _clock(context, statement, inside, inputs)
+    for span in context.dropouts:
+        context.reporter.error(Problem(span, "`dropout` is not supported yet in a model with a `train` block", DROPOUT))
     for each in statement.body:
         before = len(context.reporter.errors)
         with context.reporter.catching():

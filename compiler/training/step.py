@@ -12,7 +12,7 @@ and are opened in `setup`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from compiler.graph import (
@@ -89,7 +89,25 @@ class _Trained:
         return apply(replace(self.state, stage=stage), span=self.leaf.span, name=self.leaf.name)
 
 
+def _expect_layers(graph: Graph, leaves: Iterable[Value]) -> None:
+    """Raises SourceErrors for layers that are not trained yet: those whose statistics are of a batch."""
+    found = []
+    for path in dict.fromkeys(
+        op.key.rpartition(".")[0] for op in (leaf.op for leaf in leaves) if isinstance(op, Param)
+    ):
+        if graph.layers.get(path) == "batchnorm":
+            leaf = next(
+                each for each in graph.params if isinstance(each.op, Param) and each.op.key.startswith(f"{path}.")
+            )
+            message = f"the batchnorm `{path}` cannot be trained yet: its statistics would be those of each batch"
+            help = f"use `layernorm`, or provide it in clear: `weights {path} from … public`"
+            found.append(report(graph, leaf, message, help))
+    if found:
+        raise SourceErrors(found, graph.source)
+
+
 def _with_procedures(graph: Graph, training: Training) -> Graph:
+    _expect_layers(graph, trained(training.loss, training.frozen))
     changed = [_trained(graph, leaf) for leaf in trained(training.loss, training.frozen)]
     leaves = {each.leaf: _provided(each.leaf) for each in changed}
     run = _moved(graph, RUN, {each.leaf: each.read(RUN) for each in changed})

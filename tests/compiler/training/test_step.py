@@ -165,3 +165,22 @@ def test_the_classes_of_a_step_are_not_what_a_run_takes() -> None:
     stages = {t.name: t.stages for t in program.plan.inputs}
     assert stages == {"visits": ("run", "train_step"), "debts": ("run", "train_step"), "left": ("train_step",)}
     assert [p.name for p in program.plan.procedures] == ["setup", "run", "train_step", "finish"]
+
+
+def test_a_layer_with_statistics_of_a_batch_is_not_trained_yet() -> None:
+    source = f"{HEAD}layer norm = batchnorm()\nWEIGHTS\nlogits = x |> fc |> norm\n{TAIL.strip()}\n"
+    source += "    loss = cross_entropy(logits, label)\n    optimizer = sgd(lr=0.1)\n}"
+    with pytest.raises(mpc.CompileError, match="the batchnorm `norm` cannot be trained yet") as caught:
+        mpc.compile(text=source.replace("WEIGHTS", "weights from modeller"))
+    assert [each.line for each in caught.value.diagnostics] == [6]
+    fixed = "weights norm from modeller public\nweights fc from modeller in [-1, 1]"
+    program = mpc.compile(text=source.replace("WEIGHTS", fixed))
+    weights = program.initial_weights(1)
+    private, (clear, rate) = Simulated(program.plan, weights), twin_of(program, weights)
+    data = {"x": np.linspace(-1, 1, 12).reshape(4, 3), "label": np.array([0, 1, 1, 0])}
+    for _ in range(3):
+        private.train(**data)
+        clear.train(data, rate(0, 0))
+    shown = private.run(x=data["x"])["y"]
+    expected = program.reference({"x": data["x"]}, clear.params)["y"]
+    assert np.abs(shown - expected).max() < 1e-3
