@@ -19,6 +19,7 @@ __all__ = [
     "Binary",
     "Block",
     "Boolean",
+    "Budget",
     "Call",
     "Const",
     "Def",
@@ -27,6 +28,7 @@ __all__ = [
     "Expression",
     "For",
     "Formal",
+    "Freeze",
     "Index",
     "Input",
     "Layer",
@@ -293,13 +295,14 @@ class Const(Node):
 
 @dataclass(frozen=True)
 class Input(Node):
-    """`input x : TYPE from ROLE [public] [in [lo, hi]]`."""
+    """`input x : TYPE from ROLE [public] [in [lo, hi]] [with NOISE]`; `noise` is the expression behind `with`."""
 
     name: Name
     type: Type
     role: Ref
     public: bool
     range: Range | None
+    noise: Expression | None = None
 
 
 @dataclass(frozen=True)
@@ -342,12 +345,14 @@ class Value(Node):
 
 @dataclass(frozen=True)
 class Output(Node):
-    """`output [NAME =] EXPR to ROLE, … [with NOISE]`; `noise` is the expression behind `with`."""
+    """`output [NAME =] EXPR to ROLE, … [with NOISE [from parties]]`; `noise` is the expression behind `with`, and
+    `parties` whether both parties make it."""
 
     name: Name | None
     value: Expression
     roles: tuple[Ref, ...]
     noise: Expression | None
+    parties: bool = False
 
 
 @dataclass(frozen=True)
@@ -378,14 +383,31 @@ class For(Node):
 
 
 @dataclass(frozen=True)
-class Train(Node):
-    """`train { … }`: inputs, values and outputs."""
+class Freeze(Node):
+    """`freeze NAME, …`, in a `train` block."""
 
-    body: tuple[Input | Value | Output | OutputWeights, ...]
+    names: tuple[Name, ...]
+
+
+@dataclass(frozen=True)
+class Train(Node):
+    """`train { … }`: inputs, values, what stays as it is, and outputs."""
+
+    body: tuple[Input | Value | Output | OutputWeights | Freeze, ...]
+
+
+@dataclass(frozen=True)
+class Budget(Node):
+    """`budget x = dp(epsilon=3, delta=1e-5)`."""
+
+    name: Name
+    value: Expression
 
 
 Block = Layer | Value | For
-Statement = Role | Dim | Precision | Const | Input | Param | Weights | Layer | Value | Output | Def | For | Train
+Statement = (
+    Role | Dim | Precision | Const | Input | Param | Weights | Layer | Value | Output | Def | For | Train | Budget
+)
 
 
 @dataclass(frozen=True)

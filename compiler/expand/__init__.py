@@ -12,6 +12,7 @@ from compiler.expand.compare import Bits
 from compiler.expand.context import Expansion, Handler, Warned
 from compiler.expand.emitter import PUBLIC, SHARE, Draft, Emitter, Held, width
 from compiler.expand.layouts import Network
+from compiler.expand.noise import released
 from compiler.graph import OPS, Graph, Kind, OpError, Owned, State, TensorOp, Value
 from compiler.reading.report import report
 from dsl.errors import SourceErrors
@@ -98,8 +99,12 @@ def expand(
             register = _left(x, x.held[output.value], output.keeps)
             found.left.append(Left(output.stage, output.keeps.key, register))
             continue
-        result = _revealed(x, output.name, output.roles, x.held[output.value], output.value)
-        found.results.append(replace(result, promise=output.promise))
+        try:
+            held, value = released(x, output, x.held[output.value])
+        except OpError as error:
+            raise SourceErrors([report(graph, output.value, error.message, error.help)], graph.source) from None
+        result = _revealed(x, output.name, output.roles, held, value)
+        found.results.append(replace(result, promise=output.promise, noise=output.noise))
         found.stages[output.name] = output.stage
     return found
 

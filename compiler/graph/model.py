@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from compiler.graph.kinds import Precision
 from compiler.graph.op import State
 from compiler.graph.values import Value, apply
-from mpc_runtime.plan import ArrayRole, Promise
+from mpc_runtime.plan import ArrayRole, Budget, Noise, Promise
+from mpc_runtime.privacy.noise import Law
 from mpc_runtime.procedure import RUN
 
 if TYPE_CHECKING:
@@ -19,10 +20,26 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Release:
+    """The noise that an output asks for: `plan.Noise` but for what is known of the sensitivity.
+
+    sensitivity: what the author states, if anything. span: of the words behind `with`.
+    """
+
+    law: Law
+    epsilon: float
+    delta: float
+    sensitivity: float | None
+    made_by: Literal["dealer", "parties"]
+    span: Span | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
 class Output:
     """A result of a procedure, and the roles that learn it, or the state as which the parties keep it.
 
-    promise: the one that it checks, if it is one bit for that.
+    promise: the one that it checks, if it is one bit for that. release: the noise that it asks for; noise: the one that
+    it gets, once its sensitivity is known.
     """
 
     name: str
@@ -30,6 +47,8 @@ class Output:
     roles: tuple[str, ...]
     span: Span | None = field(default=None, repr=False)
     promise: Promise | None = None
+    release: Release | None = None
+    noise: Noise | None = None
     stage: str = RUN
     keeps: State | None = None
 
@@ -82,6 +101,7 @@ class Graph:
     prepared: tuple[Preparation, ...] = ()
     training: Training | None = None
     layers: Mapping[str, str] = field(default_factory=dict)  # the kind of each layer, by its path
+    budgets: tuple[Budget, ...] = ()
     source: str = field(default="", repr=False)
     filename: str = "<text>"
 

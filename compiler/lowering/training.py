@@ -15,6 +15,7 @@ from compiler.graph import (
     OpError,
     Output,
     Owned,
+    Param,
     Training,
     Value,
     apply,
@@ -26,6 +27,7 @@ from compiler.graph import (
 from compiler.graph.interval import Interval
 from compiler.lowering import blocks, calls
 from compiler.lowering.context import Context
+from compiler.lowering.layers import BlockInstance, InstanceArray, LayerInstance, parameters
 from compiler.lowering.problems import POISON, Problem
 from compiler.lowering.readings import beside_the_clock, described, operand
 from compiler.lowering.roles import members, receivers
@@ -57,6 +59,7 @@ class Block:
     inputs: list[Value] = field(default_factory=list)
     outputs: dict[str, Output] = field(default_factory=dict)
     weights_to: tuple[str, ...] = ()
+    frozen: list[Value] = field(default_factory=list)
     loss: tuple[Value, Span] | None = None
     optimizer: tuple[Optimizer, Value] | None = None
     clock: tuple[Value, Value] | None = None
@@ -70,7 +73,9 @@ class Block:
         loss, *told = _with_classes([self.loss[0], *(output.value for output in self.outputs.values())], self.inputs)
         outputs = tuple(replace(o, value=value) for o, value in zip(self.outputs.values(), told, strict=True))
         inputs = tuple(self.inputs)
-        return Training(loss, optimizer, rate, self.clock, inputs, outputs, self.weights_to, (), self.span)
+        return Training(
+            loss, optimizer, rate, self.clock, inputs, outputs, self.weights_to, tuple(self.frozen), self.span
+        )
 
 
 def lower_training(
@@ -104,7 +109,7 @@ def lower_training(
 
 def _statement(
     context: Context,
-    statement: ast.Input | ast.Value | ast.Output | ast.OutputWeights,
+    statement: ast.Input | ast.Value | ast.Output | ast.OutputWeights | ast.Freeze,
     scope: Scope,
     block: Block,
     leaf: Callable[[ast.Input, Scope, list[Value]], None],
@@ -126,6 +131,10 @@ def _statement(
                 block.loss = _loss(context, found, statement)
         case ast.Output():
             output(statement, scope, block.outputs)
+        case ast.Freeze():
+            for each in statement.names:
+                with context.reporter.catching():
+                    block.frozen += _parameters(each, scope)
         case ast.OutputWeights():
             if block.weights_to:
                 raise Problem(
@@ -163,6 +172,23 @@ def _with_classes(roots: list[Value], inputs: list[Value]) -> list[Value]:
     for value in order if new else ():
         new.setdefault(value, rebuild(value, tuple(new.get(arg, arg) for arg in value.args)))
     return [new.get(root, root) for root in roots]
+
+
+def _parameters(name: ast.Name, scope: Scope) -> list[Value]:
+    """Those of a layer, or of all of an array of layers, or a `param`. Raises Problem for anything else."""
+    binding = scope.lookup(name)
+    meaning = binding.meaning
+    if meaning is POISON:
+        return []
+    if isinstance(meaning, LayerInstance | BlockInstance):
+        return list(parameters(meaning))
+    if isinstance(meaning, InstanceArray):
+        layers = [each for each in meaning.items.values() if isinstance(each, LayerInstance | BlockInstance)]
+        return [value for each in layers for value in parameters(each)]
+    if isinstance(meaning, Value) and binding.category is Category.PARAM:
+        return [value for value in topological([meaning]) if isinstance(value.op, Param)]
+    message = f"`{name.id}` is {binding.category.value}, and only layers and params are frozen"
+    raise Problem(name.span, message, "what is not trained needs no `freeze`", (binding.span, "it was declared here"))
 
 
 # -- the optimizer -----------------------------------------------------------------------------------------------------

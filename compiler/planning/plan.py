@@ -71,6 +71,7 @@ def make_plan(graph: Graph, lowered: Graph, expanded: Expanded, assigned: Assign
         inputs=_inputs(graph, lowered),
         params=tuple(_tensor(graph, leaf, (SETUP,)) for leaf in graph.params),
         feeds=feeds,
+        budgets=graph.budgets,
         results=_results(expanded, lowered),
         registers=tuple(assigned.registers),
         procedures=tuple(procedure for procedure, _ in scheduled),
@@ -112,7 +113,8 @@ def _tensor(graph: Graph, leaf: Value, stages: tuple[str, ...]) -> Tensor:
     dims = tuple(name or "" for name in op.dims) or ("",) * len(leaf.shape)
     lo, hi = float(allowed.lo), float(allowed.hi)
     kind, stacked = leaf.kind.value, bool(op.index_path)
-    return Tensor(op.key, op.role, kind, leaf.shape, dims, lo, hi, op.public, stages, stacked)
+    flipped = op.flipped if isinstance(op, Input) else 0.0
+    return Tensor(op.key, op.role, kind, leaf.shape, dims, lo, hi, op.public, stages, stacked, flipped)
 
 
 def _feeds(graph: Graph, assigned: Assigned) -> tuple[Feed, ...]:

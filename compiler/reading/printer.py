@@ -27,6 +27,10 @@ def print_graph(graph: Graph) -> str:
     lines += ["", *_lines(values), ""]
     place = {value: index for index, value in enumerate(values)}
     lines += [_left(output, place[output.value]) for output in graph.outputs]
+    lines += [
+        f"budget {each.source} of {each.role} = epsilon {number(each.epsilon)}, delta {number(each.delta)}"
+        for each in graph.budgets
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -35,7 +39,18 @@ def _left(output: Output, place: int) -> str:
     stage = "" if output.stage == RUN else f" ({output.stage})"
     if output.keeps is not None:
         return f"keep {output.keeps.key} = %{place}{stage}"
-    return f"output {output.name} = %{place} to {', '.join(output.roles)}{stage}"
+    return f"output {output.name} = %{place} to {', '.join(output.roles)}{_noise(output)}{stage}"
+
+
+def _noise(output: Output) -> str:
+    noise = output.noise
+    if noise is None:
+        return ""
+    proved = "proved" if noise.proved else "claimed"
+    return (
+        f" with {noise.law} of the {noise.made_by}, epsilon {number(noise.epsilon)}, delta {number(noise.delta)}, "
+        f"sensitivity {number(noise.sensitivity)} ({proved}) + {number(noise.rounding)}"
+    )
 
 
 def _lines(values: list[Value]) -> list[str]:

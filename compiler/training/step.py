@@ -106,7 +106,30 @@ def _expect_layers(graph: Graph, leaves: Iterable[Value]) -> None:
         raise SourceErrors(found, graph.source)
 
 
+def _expect_unlimited(graph: Graph, training: Training) -> None:
+    """Raises SourceErrors for what a person's answers may not be used for step by step: what has a budget, what is
+    answered at random each time anew, and what would be told with noise at every step."""
+    budgets = {(budget.source, budget.role) for budget in graph.budgets}
+    found = []
+    for leaf in topological([training.loss, *(output.value for output in training.outputs)]):
+        if not isinstance(leaf.op, Input):
+            continue
+        if (leaf.op.key, leaf.op.role) in budgets:
+            message = f"training reads `{leaf.op.key}`, which has a budget, and `privacy` is not supported yet"
+            found.append(Diagnostic.at(training.span, message, file=graph.filename, help="remove the budget"))
+        elif leaf.op.flipped:
+            message = f"`{leaf.op.key}` is answered at random, at every step anew: many answers tell the truth"
+            found.append(report(graph, leaf, message, "train on what was answered once"))
+    for output in training.outputs:
+        if output.release is not None:
+            message = f"the output `{output.name}` of every step cannot have noise yet"
+            found.append(report(graph, output.value, message, "release it from the model itself"))
+    if found:
+        raise SourceErrors(found, graph.source)
+
+
 def _with_procedures(graph: Graph, training: Training) -> Graph:
+    _expect_unlimited(graph, training)
     _expect_layers(graph, trained(training.loss, training.frozen))
     changed = [_trained(graph, leaf) for leaf in trained(training.loss, training.frozen)]
     leaves = {each.leaf: _provided(each.leaf) for each in changed}

@@ -18,6 +18,7 @@ from .linear import (
     WindowSum,
     Xor,
 )
+from .noise import DealerNoise, Noise, PartyNoise
 from .opening import FromPublic, Materialize, Open, OpenEven, Reveal, Unmask
 from .product import Conv2d, MatMul, Mul, Product, Square
 from .secrets import Planes, Samples, Secret, Words
@@ -34,6 +35,7 @@ __all__ = [
     "Concat",
     "Constant",
     "Conv2d",
+    "DealerNoise",
     "FromPublic",
     "Gate",
     "Input",
@@ -42,9 +44,11 @@ __all__ = [
     "MatMul",
     "Materialize",
     "Mul",
+    "Noise",
     "Open",
     "OpenEven",
     "Pad",
+    "PartyNoise",
     "Planes",
     "Product",
     "Rescale",

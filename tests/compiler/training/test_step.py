@@ -184,3 +184,31 @@ def test_a_layer_with_statistics_of_a_batch_is_not_trained_yet() -> None:
     shown = private.run(x=data["x"])["y"]
     expected = program.reference({"x": data["x"]}, clear.params)["y"]
     assert np.abs(shown - expected).max() < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "message"),
+    [
+        ("train {", "budget x = dp(epsilon=3)\ntrain {", 10, "training reads `x`, which has a budget"),
+        (
+            "    loss",
+            "    output told = mean(logits) to client with laplace(epsilon=1, sensitivity=1)\n    loss",
+            11,
+            "noise yet",
+        ),
+        (
+            "int[batch] from client in [0, 1]",
+            "bit[batch, 2] from client with randomized_response(epsilon=1)",
+            10,
+            "anew",
+        ),
+    ],
+)
+def test_what_one_person_says_is_not_used_step_by_step(old: str, new: str, line: int, message: str) -> None:
+    source = f"{HEAD}weights from modeller\nlogits = fc(x)\n{TAIL.strip()}\n"
+    source += "    loss = mse(logits, label * 1.0)\n    optimizer = sgd(lr=0.1)\n}"
+    if "bit" not in new:
+        source = source.replace("label * 1.0", "x[:, 0:2]")
+    with pytest.raises(mpc.CompileError, match=message) as caught:
+        mpc.compile(text=source.replace(old, new))
+    assert [each.line for each in caught.value.diagnostics] == [line]
