@@ -130,9 +130,9 @@ class RoleClient:
         self._forgotten: set[str] = set()
         self._words: dict[str, str] = {}  # what a party has said of a submission that waits
         self.calls: dict[str, Call] = {}
+        """By party."""
         self.beside: tuple[RoleClient, ...] = ()
         """Clients of other roles in this process, whose connections go on while this one waits."""
-        """By party."""
         hello = Hello(role, plan.hash, FORMAT)
         limits = _limits(plan, role)
         try:
@@ -159,11 +159,9 @@ class RoleClient:
 
     def _drive(self) -> None:
         """Waits a little for something of the parties; raises what has happened to one, or what else is known."""
-        others = [call for client in self.beside for call in client.calls.values()]
-        drive([*self.calls.values(), *others], GLANCE_SECONDS)
-        for call in others:
-            call.check("")
-        for call in self.calls.values():
+        calls = [call for client in (self, *self.beside) for call in client.calls.values()]
+        drive(calls, GLANCE_SECONDS)
+        for call in calls:
             call.check("")
         self._alive()
 
