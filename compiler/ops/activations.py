@@ -9,11 +9,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from compiler.graph import ROWS_MEET, Array, Gradients, Kind, Rounding, Shape, TensorOp, Value, apply, constant
+from compiler.graph import Array, Gradients, Kind, Rounding, Shape, Value, apply, constant
 from compiler.graph.interval import UNKNOWN, Interval
 from compiler.ops.comparisons import Positive, Within
 from compiler.ops.elementwise import Add, Div, Mul, Neg, Square, Sub, Unary, chosen, times
-from compiler.ops.rules import axis_of, expect_count, expect_kind
+from compiler.ops.families import Along, Ordinary
+from compiler.ops.rules import expect_count, expect_kind
 from compiler.ops.sums import Sum
 
 UNIT = Interval(0, 1)
@@ -54,15 +55,11 @@ class Relu6(Unary):
 
 
 @dataclass(frozen=True)
-class Smooth(TensorOp, abstract=True):
+class Smooth(Ordinary, abstract=True):
     """A fixed number gives a fixed number."""
 
     symbol: ClassVar[str] = ""
     rounding: ClassVar[Rounding] = Rounding.RELATIVE
-    commutative: ClassVar[bool] = False
-    monotone: ClassVar[bool] = False
-    private: ClassVar[bool] = True
-    sizes: ClassVar[tuple[str, ...]] = ()
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, 1)
@@ -163,25 +160,11 @@ def _exp(x: float) -> float:
 
 
 @dataclass(frozen=True)
-class Softmax(TensorOp):
-    """exp(x - max) / sum(exp(x - max)) along `axis`, which is counted from the front."""
+class Softmax(Along):
+    """exp(x - max) / sum(exp(x - max)) along `axis`."""
 
-    axis: int
     symbol: ClassVar[str] = "softmax"
     compares: ClassVar[bool] = True
-    rounding: ClassVar[Rounding] = Rounding.RELATIVE
-    commutative: ClassVar[bool] = False
-    monotone: ClassVar[bool] = False
-    private: ClassVar[bool] = True
-    sizes: ClassVar[tuple[str, ...]] = ()
-
-    def infer(self, *args: Value) -> tuple[Kind, Shape]:
-        expect_count(self.symbol, args, 1)
-        axis_of(self.symbol, self.axis, args[0].rank)
-        return expect_kind(self.symbol, args, (Kind.FIXED,)), args[0].shape
-
-    def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
-        return ROWS_MEET if self.axis == axes[0] else axes[0]
 
     def interval(self, *args: Value) -> Interval:
         others, spread = args[0].shape[self.axis] - 1, args[0].range.width

@@ -18,7 +18,6 @@ from compiler.graph import (
     OpError,
     Rounding,
     Shape,
-    TensorOp,
     Value,
     apply,
     constant,
@@ -26,6 +25,7 @@ from compiler.graph import (
     expect_tensor,
 )
 from compiler.graph.interval import Interval
+from compiler.ops.families import Ordinary
 from compiler.ops.linear import ZERO, Conv2d
 from compiler.ops.rules import NUMBERS, TWICE, expect_count, expect_kind, show
 from compiler.ops.shapes import whole
@@ -33,7 +33,7 @@ from compiler.ops.tournament import back_through
 
 
 @dataclass(frozen=True)
-class Pool2d(TensorOp, abstract=True):
+class Pool2d(Ordinary, abstract=True):
     """`kernel`, `stride` and `padding` (both sides alike) are (vertical, horizontal)."""
 
     kernel: tuple[int, int]
@@ -42,10 +42,6 @@ class Pool2d(TensorOp, abstract=True):
     symbol: ClassVar[str] = ""
     kinds: ClassVar[tuple[Kind, ...]] = NUMBERS
     rounding: ClassVar[Rounding] = Rounding.STEPS
-    commutative: ClassVar[bool] = False
-    monotone: ClassVar[bool] = False
-    private: ClassVar[bool] = True
-    sizes: ClassVar[tuple[str, ...]] = ()
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, 1)

@@ -11,23 +11,20 @@ from typing import ClassVar
 
 import numpy as np
 
-from compiler.graph import ROWS_MEET, Array, Gradients, Kind, Rounding, Shape, TensorOp, Value, apply
+from compiler.graph import ROWS_MEET, Array, Gradients, Kind, Rounding, Shape, Value, apply
 from compiler.graph.interval import Interval
+from compiler.ops.families import Ordinary
 from compiler.ops.rules import NUMBERS, axes_of, expect_count, expect_kind
 from compiler.ops.shapes import Reshape
 
 
 @dataclass(frozen=True)
-class Reduction(TensorOp, abstract=True):
+class Reduction(Ordinary, abstract=True):
     axes: tuple[int, ...]
     keepdims: bool = False
     symbol: ClassVar[str] = ""
     kinds: ClassVar[tuple[Kind, ...]] = NUMBERS
     rounding: ClassVar[Rounding] = Rounding.STEPS
-    commutative: ClassVar[bool] = False
-    monotone: ClassVar[bool] = False
-    private: ClassVar[bool] = True
-    sizes: ClassVar[tuple[str, ...]] = ()
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, 1)
