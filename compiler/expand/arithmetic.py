@@ -191,6 +191,25 @@ def summed(x: Expansion, a: Held, count: int, add_up: Callable[[int], int], shap
     return Held(a.kind, shape, reach, {(x.e.mode(total), scale): total})
 
 
+def cumsum(x: Expansion, value: Value, a: Held) -> Held:
+    """In steps of 1, 2, 4, …: each takes what stands so far before it."""
+    op = value.op
+    assert isinstance(op, ops.CumSum)
+    n, rank = a.shape[op.axis], len(a.shape)
+
+    def add_up(register: int) -> int:
+        step = 1
+        while step < n:
+            widths = tuple((step if axis == op.axis else 0, 0) for axis in range(rank))
+            before = x.e.pad(x.e.slice_axis(register, op.axis, 0, 1, n - step), widths)
+            register = x.e.add(register, before)
+            step *= 2
+        return register
+
+    total = summed(x, a, n, add_up, value.shape)
+    return Held(value.kind, value.shape, value.range, total.words)
+
+
 def mean(x: Expansion, value: Value, a: Held) -> Held:
     """The sum, times 1/n as a constant with a scale of its own."""
     op = value.op
@@ -263,6 +282,7 @@ HANDLERS: dict[type[TensorOp], Handler] = {
     ops.MatMul: matmul,
     ops.Conv2d: conv2d,
     ops.Sum: sum_,
+    ops.CumSum: cumsum,
     ops.Mean: mean,
     ops.Var: var,
     ops.AvgPool2d: avgpool2d,

@@ -45,17 +45,19 @@ from compiler.ops.elementwise import (
     ToInt,
     Where,
 )
+from compiler.ops.floors import Floor, Round
 from compiler.ops.functions import FUNCTIONS, OPERATORS, Function
 from compiler.ops.layers import LAYERS, Layer, LayerParam
 from compiler.ops.linear import Conv2d, MatMul
 from compiler.ops.losses import LOSSES, BinaryCrossEntropy, CrossEntropy
 from compiler.ops.norms import ClipNorm, LayerNorm
+from compiler.ops.ordering import ArgSort, Sort
 from compiler.ops.pooling import AvgPool2d, MaxPool2d, MaxPool2dGradient
 from compiler.ops.reductions import ArgMax, Max, MaxGradient, Mean, Min, Var
 from compiler.ops.selection import Gather, OneHot
 from compiler.ops.shapes import BroadcastTo, Concat, Pad, Reshape, Slice, Spread, Transpose
 from compiler.ops.signatures import Parameter, Takes
-from compiler.ops.sums import Sum
+from compiler.ops.sums import CumSum, Sum
 
 __all__ = [
     "FUNCTIONS",
@@ -66,6 +68,7 @@ __all__ = [
     "Add",
     "And",
     "ArgMax",
+    "ArgSort",
     "AvgPool2d",
     "BinaryCrossEntropy",
     "BroadcastTo",
@@ -74,11 +77,13 @@ __all__ = [
     "Concat",
     "Conv2d",
     "CrossEntropy",
+    "CumSum",
     "Div",
     "Elu",
     "Equal",
     "Erf",
     "Exp",
+    "Floor",
     "Function",
     "Gather",
     "Gelu",
@@ -116,6 +121,7 @@ __all__ = [
     "Relu",
     "Relu6",
     "Reshape",
+    "Round",
     "Rsqrt",
     "Sigmoid",
     "Sign",
@@ -123,6 +129,7 @@ __all__ = [
     "Slice",
     "Softmax",
     "Softplus",
+    "Sort",
     "Spread",
     "Sqrt",
     "Square",

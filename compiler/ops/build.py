@@ -31,12 +31,15 @@ from compiler.ops.elementwise import (
     ToInt,
     Where,
 )
+from compiler.ops.floors import Floor, Round
 from compiler.ops.linear import MatMul
 from compiler.ops.norms import ClipNorm
+from compiler.ops.ordering import ArgSort, Sort
 from compiler.ops.reductions import ArgMax, Mean, Reduction, Sum, Var
 from compiler.ops.rules import axes_of, axis_of, broadcast, expect_kind, show, typed
 from compiler.ops.selection import Gather
 from compiler.ops.shapes import BroadcastTo, Concat, Pad, Reshape, Slice, Transpose
+from compiler.ops.sums import CumSum
 
 Index = int | slice | EllipsisType | None
 
@@ -240,6 +243,10 @@ def reduce(kind: type[Reduction], x: Value, axis: Sequence[int] | None = None, k
     return apply(op, to_fixed(x) if kind in (Mean, Var) else to_number(x))
 
 
+def cumsum(x: Value, axis: int = -1) -> Value:
+    return apply(CumSum(axis_of("cumsum", axis, x.rank)), to_number(x))
+
+
 def any_(x: Value, axis: Sequence[int] | None = None, keepdims: bool = False) -> Value:
     """Whether one of the bits is 1: they are counted."""
     return apply(GreaterEqual(), _counted("any", x, axis, keepdims), constant(1))
@@ -269,6 +276,51 @@ def argmax(x: Value, axis: int | None = None) -> Value:
     if axis is None:
         return apply(ArgMax(0), reshape(x, (-1,)))
     return apply(ArgMax(axis_of("argmax", axis, x.rank)), x)
+
+
+# -- orders ------------------------------------------------------------------------------------------------------------
+
+
+def sort(x: Value, axis: int = -1, descending: bool = False) -> Value:
+    return _ordered("sort", Sort, x, axis, None, descending)
+
+
+def argsort(x: Value, axis: int = -1, descending: bool = False) -> Value:
+    return _ordered("argsort", ArgSort, x, axis, None, descending)
+
+
+def topk(x: Value, k: int) -> Value:
+    return _ordered("topk", Sort, x, -1, k, True)
+
+
+def argtopk(x: Value, k: int) -> Value:
+    return _ordered("argtopk", ArgSort, x, -1, k, True)
+
+
+def _ordered(
+    name: str, op: type[Sort] | type[ArgSort], x: Value, axis: int, count: int | None, descending: bool
+) -> Value:
+    """The first `count` (all for None) along an axis; of bits, as numbers."""
+    x, place = to_number(x), axis_of(name, axis, x.rank)
+    return apply(op(place, x.shape[place] if count is None else count, descending), x)
+
+
+# -- whole numbers -----------------------------------------------------------------------------------------------------
+
+
+def floor(x: Value) -> Value:
+    x = to_number(x)
+    return x if x.kind is Kind.INT else apply(Floor(), x)
+
+
+def ceil(x: Value) -> Value:
+    """What is below, of the negated, negated."""
+    return neg(floor(neg(x)))
+
+
+def round_(x: Value) -> Value:
+    x = to_number(x)
+    return x if x.kind is Kind.INT else apply(Round(), x)
 
 
 # -- shapes ------------------------------------------------------------------------------------------------------------

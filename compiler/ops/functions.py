@@ -46,6 +46,7 @@ class Function:
 X = Parameter("x")
 AXIS = Parameter("axis", Takes.WHOLE, -1)
 REDUCED = (X, Parameter("axis", Takes.WHOLES, None, "…"), Parameter("keepdims", Takes.FLAG, False))
+ORDER = (X, AXIS, Parameter("descending", Takes.FLAG, False))
 STRETCH = (
     X,
     Parameter("k", Takes.WHOLE),
@@ -105,6 +106,9 @@ _SUPPORTED = (
     Function("maximum", (Parameter("a"), Parameter("b")), build.maximum),
     Function("clip", (X, Parameter("lo", Takes.NUMBER), Parameter("hi", Takes.NUMBER)), build.clip),
     Function("where", (Parameter("bit"), Parameter("a"), Parameter("b")), build.where),
+    Function("floor", (X,), build.floor),
+    Function("ceil", (X,), build.ceil),
+    Function("round", (X,), build.round_),
     # linear
     Function("matmul", (Parameter("a"), Parameter("b")), build.matmul),
     Function("transpose", (X, Parameter("axes", Takes.LIST, None, "…")), build.transpose),
@@ -116,6 +120,7 @@ _SUPPORTED = (
     _reduction(Min),
     Function("argmax", (X, Parameter("axis", Takes.WHOLE, None, "…")), build.argmax),
     Function("argmin", (X, Parameter("axis", Takes.WHOLE, None, "…")), build.argmin),
+    Function("cumsum", (X, AXIS), build.cumsum),
     Function("any", REDUCED, build.any_),
     Function("all", REDUCED, build.all_),
     # shape
@@ -136,6 +141,10 @@ _SUPPORTED = (
     # selection
     Function("one_hot", (Parameter("i"), Parameter("n", Takes.WHOLE)), lambda i, n: apply(OneHot(n), i)),
     Function("gather", (X, Parameter("i"), Parameter("axis", Takes.WHOLE, 0)), build.gather),
+    Function("sort", ORDER, build.sort),
+    Function("argsort", ORDER, build.argsort),
+    Function("topk", (X, Parameter("k", Takes.WHOLE)), build.topk),
+    Function("argtopk", (X, Parameter("k", Takes.WHOLE)), build.argtopk),
     # privacy
     Function(
         "clip_norm",
@@ -146,15 +155,7 @@ _SUPPORTED = (
     Function("dropout", (X, Parameter("p", Takes.NUMBER)), build.dropout),
 )
 
-# fmt: off
-_LATER = (
-    "sort", "argsort", "topk", "argtopk"
-)
-# fmt: on
-
-FUNCTIONS: dict[str, Function] = {function.name: function for function in _SUPPORTED} | {
-    name: Function(name) for name in _LATER
-}
+FUNCTIONS: dict[str, Function] = {function.name: function for function in _SUPPORTED}
 
 # Binary and unary operators by their spelling; `neg` is the unary minus. Each takes values.
 OPERATORS: dict[str, Callable[..., Value]] = {

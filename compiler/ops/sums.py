@@ -13,9 +13,9 @@ import numpy as np
 
 from compiler.graph import ROWS_MEET, Array, Gradients, Kind, Rounding, Shape, Value, apply
 from compiler.graph.interval import Interval
-from compiler.ops.families import Ordinary
+from compiler.ops.families import Along, Ordinary
 from compiler.ops.rules import NUMBERS, axes_of, expect_count, expect_kind
-from compiler.ops.shapes import Reshape
+from compiler.ops.shapes import Reshape, Slice, whole
 
 
 @dataclass(frozen=True)
@@ -77,3 +77,27 @@ class Sum(Reduction):
 
     def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
         return (self.with_axes(gradient, args[0].rank),)
+
+
+@dataclass(frozen=True)
+class CumSum(Along):
+    """Each element and all before it, added up."""
+
+    symbol: ClassVar[str] = "cumsum"
+    compares: ClassVar[bool] = False
+    kinds: ClassVar[tuple[Kind, ...]] = NUMBERS
+    rounding: ClassVar[Rounding] = Rounding.STEPS
+
+    def interval(self, *args: Value) -> Interval:
+        x = args[0].range
+        return x.hull(x.times(args[0].shape[self.axis]))
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.cumsum(arrays[0], axis=self.axis)
+
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        """Each gets the sum from it on: the same, from behind."""
+        shape = args[0].shape
+        starts = tuple(n - 1 if axis == self.axis else 0 for axis, n in enumerate(shape))
+        turn = Slice(starts, tuple(-1 if axis == self.axis else 1 for axis in range(len(shape))), shape)
+        return (apply(turn, apply(CumSum(self.axis), apply(turn, whole(gradient, result.shape)))),)
