@@ -1,6 +1,6 @@
 """The tables of functions and layers in `docs/language.md`: `python -m docs.functions` writes them.
 
-Names, arguments, defaults and what is not supported yet come from the compiler's registries; only what a function
+Names, arguments and defaults come from the compiler's registries; only what a function
 computes is said here. A function that is missing here, or is here and not in the registry, is an error. The page keeps
 its words; what stands between `<!-- table: NAME -->` and `<!-- end -->` is replaced.
 """
@@ -8,7 +8,7 @@ its words; what stands between `<!-- table: NAME -->` and `<!-- end -->` is repl
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from compiler.graph import OPS
@@ -28,7 +28,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "softplus": "log(1 + eˣ)",
         "sigmoid": "1 / (1 + e⁻ˣ)",
         "tanh": "hyperbolic tangent",
-        "softmax": "eˣ divided by its sum along `axis`",
+        "softmax": "eˣ divided by its sum along `axis`; with `causal`, queries `[…, queries, keys]` see no later keys",
         "log_softmax": "logarithm of `softmax`",
         "hardswish": "x · min(max(x + 3, 0), 6) / 6",
         "hardsigmoid": "min(max(x + 3, 0), 6) / 6",
@@ -43,6 +43,9 @@ GROUPS: dict[str, dict[str, str]] = {
         "exp": "eˣ",
         "log": "natural logarithm",
         "erf": "error function",
+        "floor": "largest integer that is not above, as `int`",
+        "ceil": "smallest integer that is not below, as `int`",
+        "round": "nearest integer, of two the even one, as `int`",
         "minimum": "the smaller of two, element by element",
         "maximum": "the larger of two, element by element",
         "clip": "x, but not below `lo` or above `hi`",
@@ -60,6 +63,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "min": "smallest",
         "argmax": "index of the largest; of equals, the first. `axis` is one number",
         "argmin": "index of the smallest; of equals, the first",
+        "cumsum": "each element and all before it along `axis`, added up",
         "any": "whether any bit is 1",
         "all": "whether all bits are 1",
     },
@@ -81,10 +85,10 @@ GROUPS: dict[str, dict[str, str]] = {
         "global_avgpool2d": "mean of each channel: `[n, c, 1, 1]`",
     },
     "Selection": {
-        "sort": "sorted values",
-        "argsort": "the indices that sort",
-        "topk": "the k largest",
-        "argtopk": "indices of the k largest",
+        "sort": "sorted along `axis`",
+        "argsort": "the indices that sort; equal elements keep their order",
+        "topk": "the `k` largest along the last axis, largest first",
+        "argtopk": "indices of the `k` largest; of equals, the first comes first",
         "one_hot": "bits along a new last axis of size `n`: 1 at the index; all 0 for an index outside",
         "gather": "NumPy's `take`: the elements at `int` indices along `axis`; for a secret one outside, 0",
     },
@@ -103,7 +107,11 @@ SHAPES: dict[str, str] = {
     "batchnorm": "`weight`, `bias`, `running_mean`, `running_var`, all `[channels]`; the channels are axis 1",
     "layernorm": "`weight [last]`, `bias [last]`; over the last axis",
     "embedding": "`weight [count, size]`; on an `int` tensor, secret or not. Its cost grows with `count`",
-    "attention": "",
+    "attention": "`in_proj_weight [3·features, features]`, `in_proj_bias`, `out_proj.weight`, `out_proj.bias`;"
+    " self-attention on `[batch, positions, features]`",
+    "lstm": "`weight_ih_l0 [4·size, in]`, `weight_hh_l0 [4·size, size]`, `bias_ih_l0`, `bias_hh_l0`, for further"
+    " `layers` `_l1` …, backwards `_l0_reverse`; on `[batch, positions, in]`, unrolled, from a state of 0",
+    "gru": "the same with `3·size`",
 }
 
 ONLY_OF_ONE_ROLE = {op.symbol for op in OPS.values() if not op.private}
@@ -124,30 +132,22 @@ def layers() -> str:
     """The table of layers with their parameters."""
     _same("layers", LAYERS, SHAPES)
     lines = ["| layer | parameters |", "|---|---|"]
-    lines += [_row(LAYERS[name], text) for name, text in SHAPES.items() if LAYERS[name].build]
-    return "\n".join([*lines, "", *_later(LAYERS[name] for name in SHAPES)])
+    lines += [_row(LAYERS[name], text) for name, text in SHAPES.items()]
+    return "\n".join(lines)
 
 
 def _group(title: str, texts: Mapping[str, str]) -> Iterator[str]:
     yield from (f"### {title}", "")
-    supported = [FUNCTIONS[name] for name in texts if FUNCTIONS[name].build]
-    if supported:
-        yield from ("| function | result |", "|---|---|")
-        yield from (_row(each, texts[each.name]) for each in supported)
-        yield ""
-    if any(each.name in ONLY_OF_ONE_ROLE for each in supported):
+    group = [FUNCTIONS[name] for name in texts]
+    yield from ("| function | result |", "|---|---|")
+    yield from (_row(each, texts[each.name]) for each in group)
+    yield ""
+    if any(each.name in ONLY_OF_ONE_ROLE for each in group):
         yield from (LIMITED, "")
-    yield from _later(FUNCTIONS[name] for name in texts)
 
 
 def _row(entry: Function | Layer, text: str) -> str:
     return f"| `{entry.signature}` | {text}{LIMIT if entry.name in ONLY_OF_ONE_ROLE else ''} |"
-
-
-def _later(entries: Iterable[Function | Layer]) -> Iterator[str]:
-    names = [f"`{entry.name}`" for entry in entries if entry.build is None]
-    if names:
-        yield from (f"*Not supported yet:* {', '.join(names)}.", "")
 
 
 def _same(what: str, registered: Mapping[str, object], described: Mapping[str, str]) -> None:

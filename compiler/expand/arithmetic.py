@@ -55,6 +55,15 @@ def mul(x: Expansion, value: Value, a: Held, b: Held) -> Held:
     return product(x, value, a, b, gates.Mul)
 
 
+def blend(x: Expansion, value: Value, z: Held, a: Held, b: Held) -> Held:
+    """b + z (a - b)."""
+    reach = a.range - b.range
+    shape = tuple(np.broadcast_shapes(a.shape, b.shape))
+    apart = sub(x, typed(value, shape, reach), a, b)
+    moved = mul(x, typed(value, value.shape, z.range * reach), z, apart)
+    return add(x, value, b, moved)
+
+
 def by_constant(x: Expansion, value: Value, a: Held, factor: Array) -> Held:
     """a * factor, elementwise with broadcasting."""
 
@@ -279,6 +288,7 @@ HANDLERS: dict[type[TensorOp], Handler] = {
     ops.Sub: sub,
     ops.Neg: neg,
     ops.Square: square,
+    ops.Blend: blend,
     ops.MatMul: matmul,
     ops.Conv2d: conv2d,
     ops.Sum: sum_,

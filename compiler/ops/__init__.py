@@ -13,7 +13,6 @@ from compiler.ops.activations import (
     Sqrt,
     Tanh,
 )
-from compiler.ops.build import index
 from compiler.ops.comparisons import (
     And,
     Equal,
@@ -32,6 +31,7 @@ from compiler.ops.curves import Elu, Erf, Gelu, HardSwish, LogSoftmax, Silu, Sof
 from compiler.ops.elementwise import (
     Abs,
     Add,
+    Blend,
     Clip,
     Div,
     Maximum,
@@ -47,7 +47,9 @@ from compiler.ops.elementwise import (
 )
 from compiler.ops.floors import Floor, Round
 from compiler.ops.functions import FUNCTIONS, OPERATORS, Function
-from compiler.ops.layers import LAYERS, Layer, LayerParam
+from compiler.ops.indexing import index
+from compiler.ops.layer import Layer, LayerParam
+from compiler.ops.layers import LAYERS
 from compiler.ops.linear import Conv2d, MatMul
 from compiler.ops.losses import LOSSES, BinaryCrossEntropy, CrossEntropy
 from compiler.ops.norms import ClipNorm, LayerNorm
@@ -71,6 +73,7 @@ __all__ = [
     "ArgSort",
     "AvgPool2d",
     "BinaryCrossEntropy",
+    "Blend",
     "BroadcastTo",
     "Clip",
     "ClipNorm",

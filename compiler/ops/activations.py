@@ -9,12 +9,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from compiler.graph import Array, Gradients, Kind, Rounding, Shape, Value, apply, constant
+from compiler.graph import Array, Gradients, Kind, OpError, Rounding, Shape, Value, apply, constant
 from compiler.graph.interval import UNKNOWN, Interval
 from compiler.ops.comparisons import Positive, Within
 from compiler.ops.elementwise import Add, Div, Mul, Neg, Square, Sub, Unary, chosen, times
 from compiler.ops.families import Along, Ordinary
-from compiler.ops.rules import expect_count, expect_kind
+from compiler.ops.rules import expect_count, expect_kind, show
 from compiler.ops.sums import Sum
 
 UNIT = Interval(0, 1)
@@ -161,20 +161,35 @@ def _exp(x: float) -> float:
 
 @dataclass(frozen=True)
 class Softmax(Along):
-    """exp(x - max) / sum(exp(x - max)) along `axis`."""
+    """exp(x - max) / sum(exp(x - max)) along `axis`.
 
+    causal: the last two axes are queries and keys, and a query sees the keys up to its own place only, counted from the
+    ends of both.
+    """
+
+    causal: bool = False
     symbol: ClassVar[str] = "softmax"
     compares: ClassVar[bool] = True
+
+    def infer(self, *args: Value) -> tuple[Kind, Shape]:
+        kind, shape = super().infer(*args)
+        if self.causal and not (len(shape) >= 2 and self.axis == len(shape) - 1 and shape[-2] <= shape[-1]):
+            message = f"a causal softmax expects scores [queries, keys], no more queries than keys, found {show(shape)}"
+            raise OpError(message, "it is taken along the last axis, the keys", 0)
+        return kind, shape
 
     def interval(self, *args: Value) -> Interval:
         others, spread = args[0].shape[self.axis] - 1, args[0].range.width
         if others == 0:
             return Interval(1, 1)
+        if self.causal:
+            return UNIT
         odds = Interval(-spread, spread).monotone(_exp, POSITIVE) * Interval(others, others)
         return (Interval(1, 1) + odds).reciprocal().clip(0, 1)
 
     def evaluate(self, *arrays: Array) -> Array:
-        powers = np.exp(arrays[0] - arrays[0].max(axis=self.axis, keepdims=True))
+        x = np.where(seen(arrays[0].shape), arrays[0], -np.inf) if self.causal else arrays[0]
+        powers = np.exp(x - x.max(axis=self.axis, keepdims=True))
         result: Array = powers / powers.sum(axis=self.axis, keepdims=True)
         return result
 
@@ -182,6 +197,12 @@ class Softmax(Along):
         """p (g - sum(p g))."""
         weighted = times(gradient, result)
         return (apply(Sub(), weighted, apply(Mul(), result, apply(Sum((self.axis,), True), weighted))),)
+
+
+def seen(shape: Shape) -> Array:
+    """[queries, keys] of a causal softmax: which keys a query sees."""
+    queries, keys = shape[-2:]
+    return np.tri(queries, keys, keys - queries, dtype=bool)
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from types import EllipsisType
 
 import numpy as np
 
-from compiler.graph import Array, Kind, OpError, Shape, TensorOp, Value, apply, constant, declare
+from compiler.graph import Array, Kind, OpError, TensorOp, Value, apply, constant, declare
 from compiler.ops.activations import Reciprocal, Rsqrt, Softmax, Sqrt
 from compiler.ops.comparisons import And, GreaterEqual, Not, Or
 from compiler.ops.curves import Elu, LogSoftmax
@@ -38,10 +37,8 @@ from compiler.ops.ordering import ArgSort, Sort
 from compiler.ops.reductions import ArgMax, Mean, Reduction, Sum, Var
 from compiler.ops.rules import axes_of, axis_of, broadcast, expect_kind, show, typed
 from compiler.ops.selection import Gather
-from compiler.ops.shapes import BroadcastTo, Concat, Pad, Reshape, Slice, Transpose
+from compiler.ops.shapes import BroadcastTo, Concat, Pad, Reshape, Transpose
 from compiler.ops.sums import CumSum
-
-Index = int | slice | EllipsisType | None
 
 MAX_ALPHA = 4  # of elu: a larger factor would need a finer table of the exponential
 
@@ -179,8 +176,8 @@ def maximum(a: Value, b: Value) -> Value:
     return numeric(Maximum(), a, b)
 
 
-def softmax(x: Value, axis: int = -1) -> Value:
-    return smooth(Softmax(axis_of("softmax", axis, x.rank)), x)
+def softmax(x: Value, axis: int = -1, causal: bool = False) -> Value:
+    return smooth(Softmax(axis_of("softmax", axis, x.rank), causal), x)
 
 
 def log_softmax(x: Value, axis: int = -1) -> Value:
@@ -396,60 +393,3 @@ def unsqueeze(x: Value, axis: int) -> Value:
 
 def broadcast_to(x: Value, shape: Sequence[int]) -> Value:
     return x if tuple(shape) == x.shape else apply(BroadcastTo(tuple(shape)), x)
-
-
-def index(x: Value, items: Sequence[Index]) -> Value:
-    """NumPy's basic indexing `x[items]`: whole numbers, slices, `...` and None (a new axis)."""
-    items = _filled(x, items)
-    starts, steps, counts = [], [], []
-    shape: list[int] = []
-    axis = 0
-    for item in items:
-        if item is None:
-            shape.append(1)
-            continue
-        start, step, count = _positions(item, axis, x.shape)
-        starts.append(start)
-        steps.append(step)
-        counts.append(count)
-        if isinstance(item, slice):
-            shape.append(count)
-        axis += 1
-    op = Slice(tuple(starts), tuple(steps), tuple(counts))
-    whole = op == Slice((0,) * x.rank, (1,) * x.rank, x.shape)
-    return reshape(x if whole else apply(op, x), shape)
-
-
-def _filled(x: Value, items: Sequence[Index]) -> list[Index]:
-    """`items` with `...` spelled out, so that every axis of x has its own."""
-    given = sum(item is not None and item is not Ellipsis for item in items)
-    if given > x.rank:
-        raise OpError(f"expected at most {x.rank} indices for {show(x.shape)}, found {given}", arg=0)
-    places = [place for place, item in enumerate(items) if item is Ellipsis]
-    if len(places) > 1:
-        raise OpError("expected at most one `...` among the indices, found more", arg=0)
-    rest: list[Index] = [slice(None)] * (x.rank - given)
-    if not places:
-        return [*items, *rest]
-    return [*items[: places[0]], *rest, *items[places[0] + 1 :]]
-
-
-def _positions(item: Index, axis: int, shape: Shape) -> tuple[int, int, int]:
-    """(start, step, count) along one axis."""
-    size = shape[axis]
-    if isinstance(item, slice):
-        if item.step == 0:
-            raise OpError("a slice cannot step by 0", arg=0)
-        start, stop, step = item.indices(size)
-        count = len(range(start, stop, step))
-        if count == 0:
-            raise OpError(f"the slice of axis {axis} of {show(shape)} is empty", arg=0)
-        return start, (step if count > 1 else 1), count
-    assert isinstance(item, int)
-    if not -size <= item < size:
-        raise OpError(
-            f"index {item} is out of range for axis {axis} of {show(shape)}",
-            "use 0" if size == 1 else f"use {-size} to {size - 1}",
-            0,
-        )
-    return item % size, 1, 1

@@ -330,6 +330,36 @@ class Where(Ordinary):
         return None, first, apply(Sub(), gradient, first)
 
 
+@dataclass(frozen=True)
+class Blend(Ordinary):
+    """b + z (a - b): between a and b, for z between 0 and 1."""
+
+    symbol: ClassVar[str] = "the blend"
+    compares: ClassVar[bool] = False
+    rounding: ClassVar[Rounding] = Rounding.STEPS
+
+    def infer(self, *args: Value) -> tuple[Kind, Shape]:
+        expect_count(self.symbol, args, 3)
+        return expect_kind(self.symbol, args, (Kind.FIXED,)), broadcast(self.symbol, *args)
+
+    def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
+        return aligned(args, axes, shape)
+
+    def interval(self, *args: Value) -> Interval:
+        z, a, b = (arg.range for arg in args)
+        return a.hull(b) if Interval(0, 1).contains(z) else b + z * (a - b)
+
+    def evaluate(self, *arrays: Array) -> Array:
+        z, a, b = arrays
+        result: Array = b + z * (a - b)
+        return result
+
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        z, a, b = args
+        first = times(gradient, z)
+        return times(gradient, apply(Sub(), a, b)), first, apply(Sub(), gradient, first)
+
+
 def chosen(bit: Value, x: Value) -> Value:
     """x where the bit is 1, else 0."""
     return apply(Where(), bit, x, constant(0.0))

@@ -1,5 +1,4 @@
-"""The functions and operators of the language by name. The front end refuses what has no `build` here:
-it belongs to the language but is not supported yet."""
+"""The functions and operators of the language by name."""
 
 from __future__ import annotations
 
@@ -8,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from compiler.graph import OpError, Value, apply
+from compiler.graph import Value, apply
 from compiler.ops import build, windows
 from compiler.ops.activations import Exp, LeakyRelu, Log, Reciprocal, Relu, Relu6, Rsqrt, Sigmoid, Sqrt, Tanh
 from compiler.ops.comparisons import And, Equal, Greater, GreaterEqual, Less, LessEqual, Not, NotEqual, Or
@@ -25,11 +24,11 @@ from compiler.ops.signatures import Parameter, Takes, bind, signature
 
 @dataclass(frozen=True)
 class Function:
-    """A built-in function. `call` binds and converts; `build` None means "not supported yet"."""
+    """A built-in function. `call` binds and converts."""
 
     name: str
-    parameters: tuple[Parameter, ...] = ()
-    build: Callable[..., Value] | None = None
+    parameters: tuple[Parameter, ...]
+    build: Callable[..., Value]
 
     @property
     def signature(self) -> str:
@@ -37,8 +36,6 @@ class Function:
 
     def call(self, positional: Sequence[Any], named: Mapping[str, Any]) -> Value:
         """The value of `name(*positional, **named)`; see `signatures.bind` for what arguments may be."""
-        if self.build is None:
-            raise OpError(f"`{self.name}` is not supported yet")
         values, rest = bind(self.name, self.parameters, positional, named)
         return self.build(*values, **rest)
 
@@ -88,7 +85,7 @@ _SUPPORTED = (
     _smooth("softplus", Softplus()),
     _smooth("sigmoid", Sigmoid()),
     _smooth("tanh", Tanh()),
-    Function("softmax", (X, AXIS), build.softmax),
+    Function("softmax", (X, AXIS, Parameter("causal", Takes.FLAG, False)), build.softmax),
     Function("log_softmax", (X, AXIS), build.log_softmax),
     _smooth("hardswish", HardSwish()),
     Function("hardsigmoid", (X,), build.hardsigmoid),

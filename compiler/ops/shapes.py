@@ -128,7 +128,7 @@ class Transpose(Move):
 class Slice(Move):
     """Per axis `counts` elements from `starts` on, `steps` apart (negative: backwards); the rank stays.
 
-    NumPy's basic indexing is this and a Reshape: `compiler.ops.build.index` reads the user's indices.
+    NumPy's basic indexing is this and a Reshape: `compiler.ops.indexing` reads the user's indices.
     """
 
     starts: tuple[int, ...]

@@ -41,9 +41,9 @@ def test_orders_are_stable_and_exact(n: int, network: str) -> None:
     k = (n + 1) // 2
     found = private(
         head,
-        {"up": "sort(x)", "up_places": "argsort(x)", "down": "sort(x, descending=true)", "down_places": "argsort(x, -1, true)",
-         "most": f"topk(x, {k})", "most_places": f"argtopk(x, {k})", "columns": "sort(x, axis=0)",
-         "column_places": "argsort(x, axis=0, descending=true)"},
+        {"up": "sort(x)", "up_places": "argsort(x)", "down": "sort(x, descending=true)",
+         "down_places": "argsort(x, -1, true)", "most": f"topk(x, {k})", "most_places": f"argtopk(x, {k})",
+         "columns": "sort(x, axis=0)", "column_places": "argsort(x, axis=0, descending=true)"},
         network, u=x, zero=np.array(0.0),
     )  # fmt: skip
     expected = {"up": ordered(x, n), "down": ordered(x, n, descending=True), "most": ordered(x, k, descending=True)}
@@ -57,7 +57,8 @@ def test_orders_are_stable_and_exact(n: int, network: str) -> None:
 def test_orders_of_whole_numbers_bits_and_wide_ranges(network: str) -> None:
     i, bit = np.array([5, -(2**29), 2**29, 5, 0, -1, 2**29]), np.array([1, 0, 1, 0, 0, 1, 1])
     w = np.array([1e9, -1e9, 2.0**-16, 0, -(2.0**-16), 1e9, -5])
-    head = "input i : int[7] from a\ninput j : int[7] from b in [0, 0]\ninput g : bit[7] from a\ninput h : bit[7] from b\n"
+    head = "input i : int[7] from a\ninput j : int[7] from b in [0, 0]\n"
+    head += "input g : bit[7] from a\ninput h : bit[7] from b\n"
     head += "input w : [7] from a\ninput v : [7] from b in [0, 0]\n"
     zeros = np.zeros(7, int)
     outputs = {"i": "sort(i + j)", "p": "argsort(i + j, descending=true)", "g": "argsort(g or h)", "s": "sort(g or h)",
