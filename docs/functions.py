@@ -22,6 +22,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "relu": "max(x, 0)",
         "relu6": "min(max(x, 0), 6)",
         "leaky_relu": "x where x ≥ 0, else slope · x",
+        "prelu": "x where x > 0, else slope · x, for a `slope` that broadcasts to x",
         "elu": "x where x ≥ 0, else α (eˣ − 1)",
         "gelu": "x Φ(x), by `erf`",
         "silu": "x · sigmoid(x)",
@@ -53,6 +54,7 @@ GROUPS: dict[str, dict[str, str]] = {
     },
     "Linear": {
         "matmul": "matrix product; the same as `a @ b`",
+        "einsum": 'NumPy\'s `einsum`, without diagonals and `…`: `einsum(a, b, equation="ij,jk->ik")`',
         "transpose": "axis `i` of the result is axis `axes[i]` of `x`; reversed without `axes`",
     },
     "Reductions": {
@@ -72,7 +74,8 @@ GROUPS: dict[str, dict[str, str]] = {
         "flatten": "keeps the first axis and joins the others",
         "concat": "joins along `axis`",
         "stack": "joins along a new `axis`",
-        "pad": "adds elements around: `widths` is `[[before, after], …]`, one pair for each axis",
+        "pad": "adds elements around: `widths` is `[[before, after], …]`, one pair for each axis; `mode` as in NumPy",
+        "resize2d": '`[n, c, h, w]` with another height and width, as PyTorch\'s `interpolate`; `mode="bilinear"` too',
         "squeeze": "removes axes of size 1",
         "unsqueeze": "adds an axis of size 1",
         "broadcast_to": "NumPy's `broadcast_to`",
@@ -80,8 +83,10 @@ GROUPS: dict[str, dict[str, str]] = {
     "Pooling": {
         "maxpool1d": "maximum of windows of `[n, c, length]`",
         "maxpool2d": "maximum of windows of `[n, c, h, w]`; sizes and padding as in PyTorch",
-        "avgpool1d": "mean of windows of `[n, c, length]`",
+        "avgpool1d": "mean of windows of `[n, c, length]`; without `count_include_pad` over what is inside",
         "avgpool2d": "mean of windows of `[n, c, h, w]`; sizes and padding as in PyTorch",
+        "adaptive_avgpool1d": "mean of windows of equal length, `size` of them; it divides the length",
+        "adaptive_avgpool2d": "mean of windows of equal size, `size` of them each way; it divides height and width",
         "global_avgpool2d": "mean of each channel: `[n, c, 1, 1]`",
     },
     "Selection": {
@@ -105,6 +110,7 @@ SHAPES: dict[str, str] = {
     ' `padding="same"` needs stride 1',
     "conv_transpose2d": "`weight [in, out/groups, kh, kw]`, `bias [out]`; on `[n, c, h, w]`",
     "batchnorm": "`weight`, `bias`, `running_mean`, `running_var`, all `[channels]`; the channels are axis 1",
+    "prelu": "`weight [count]`; one slope for all, or one for each channel, which is axis 1",
     "layernorm": "`weight [last]`, `bias [last]`; over the last axis",
     "embedding": "`weight [count, size]`; on an `int` tensor, secret or not. Its cost grows with `count`",
     "attention": "`in_proj_weight [3·features, features]`, `in_proj_bias`, `out_proj.weight`, `out_proj.bias`;"

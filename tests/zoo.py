@@ -43,7 +43,8 @@ EXPRESSIONS = {
         "hardsigmoid(x * z)", "var(x + z)", "var(x * z, axis=1)", "any(x > z)", "all(x + z > -6, axis=0)",
         "argmin(x + z, axis=1)", "maxpool1d(stack(x, x * z), 3, stride=2)", "avgpool1d(stack(x, x * z), 2)",
         "clip_norm(x + z, 2)", "clip_norm(x * z, 1.5, axis=0)", "sort(x + z)", "argtopk(x * z, 3)", "cumsum(x * z)",
-        "softmax(x + z, causal=true)", "floor(x + z)", "round(x + z)", "ceil(x - z)",
+        "softmax(x + z, causal=true)", "prelu(x + z, z)", 'einsum(x, z, equation="ij,kj->ik")', "floor(x + z)",
+        "round(x + z)", "ceil(x - z)",
     ),
     WHOLE: (
         "x + z", "x * z", "relu(x + z)", "x * 0.5 + z", "mean(x * z)", "max(x + z, axis=1)", "argmax(x + z, axis=0)",
@@ -65,6 +66,9 @@ EXPRESSIONS = {
         "maxpool2d(x, 2)", "maxpool2d(x, 3, stride=2, padding=1)", "avgpool2d(x, 2)",
         "avgpool2d(x, 3, stride=2, padding=1)", "global_avgpool2d(x)", "max(x)", "mean(x, axis=[2, 3])",
         "x[0, :, ::2]", "argmax(x, axis=3)", "flatten(x)",
+        "avgpool2d(x, 3, stride=2, padding=1, count_include_pad=false)", "resize2d(x, [18, 16])",
+        'resize2d(x, [5, 12], mode="bilinear")', 'pad(x, [[0, 0], [0, 0], [1, 2], [2, 0]], mode="reflect")',
+        "adaptive_avgpool2d(x, [3, 4])", 'pad(x, [[0, 0], [1, 0], [0, 2], [0, 1]], mode="edge")',
     ),
 }  # fmt: skip
 

@@ -14,7 +14,8 @@ from compiler.graph.interval import UNKNOWN, Interval
 from compiler.ops.comparisons import Positive, Within
 from compiler.ops.elementwise import Add, Div, Mul, Neg, Square, Sub, Unary, chosen, times
 from compiler.ops.families import Along, Ordinary
-from compiler.ops.rules import expect_count, expect_kind, show
+from compiler.ops.rules import broadcast, expect_count, expect_kind, show
+from compiler.ops.shapes import aligned
 from compiler.ops.sums import Sum
 
 UNIT = Interval(0, 1)
@@ -93,6 +94,42 @@ class LeakyRelu(Smooth):
         """At 0 it is 1."""
         above = chosen(apply(Positive(stored=True), args[0]), gradient)
         return (apply(Add(), above, apply(Mul(), apply(Sub(), gradient, above), constant(self.slope))),)
+
+
+@dataclass(frozen=True)
+class PRelu(Smooth):
+    """x where x > 0, else slope * x, for a slope that broadcasts to x."""
+
+    symbol: ClassVar[str] = "prelu"
+    compares: ClassVar[bool] = True
+    rounding: ClassVar[Rounding] = Rounding.STEPS
+
+    def infer(self, *args: Value) -> tuple[Kind, Shape]:
+        expect_count(self.symbol, args, 2)
+        kind, (x, slope) = expect_kind(self.symbol, args, (Kind.FIXED,)), args
+        if broadcast(self.symbol, x, slope) != x.shape:
+            message = f"prelu expects a slope that broadcasts to {show(x.shape)}, found {show(slope.shape)}"
+            raise OpError(message, "one for each channel: `reshape(slope, [-1, 1, 1])`", 1)
+        return kind, x.shape
+
+    def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
+        return aligned(args, axes, shape)
+
+    def interval(self, *args: Value) -> Interval:
+        x, slope = (arg.range for arg in args)
+        above, below = x.clip(0, math.inf), x.clip(-math.inf, 0)
+        return above.hull(below * slope) if x.lo < 0 else above
+
+    def evaluate(self, *arrays: Array) -> Array:
+        x, slope = arrays
+        return np.where(x > 0, x, slope * x)
+
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        """At 0 it is 1."""
+        x, slope = args
+        above = chosen(apply(Positive(stored=True), x), gradient)
+        below = apply(Sub(), gradient, above)
+        return apply(Add(), above, apply(Mul(), below, slope)), apply(Mul(), below, x)
 
 
 @dataclass(frozen=True)

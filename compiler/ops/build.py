@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from compiler.graph import Array, Kind, OpError, TensorOp, Value, apply, constant, declare
-from compiler.ops.activations import Reciprocal, Rsqrt, Softmax, Sqrt
+from compiler.ops.activations import PRelu, Reciprocal, Rsqrt, Softmax, Sqrt
 from compiler.ops.comparisons import And, GreaterEqual, Not, Or
 from compiler.ops.curves import Elu, LogSoftmax
 from compiler.ops.elementwise import (
@@ -188,6 +188,10 @@ def elu(x: Value, alpha: float = 1) -> Value:
     if not 0 <= alpha <= MAX_ALPHA:
         raise OpError(f"`alpha` of elu expects a number from 0 to {MAX_ALPHA}, found {alpha:g}", arg="alpha")
     return smooth(Elu(float(alpha)), x)
+
+
+def prelu(x: Value, slope: Value) -> Value:
+    return apply(PRelu(), to_fixed(x), to_fixed(slope))
 
 
 def hardsigmoid(x: Value) -> Value:

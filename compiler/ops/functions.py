@@ -8,10 +8,11 @@ from functools import partial
 from typing import Any
 
 from compiler.graph import Value, apply
-from compiler.ops import build, windows
+from compiler.ops import build, resizing, windows
 from compiler.ops.activations import Exp, LeakyRelu, Log, Reciprocal, Relu, Relu6, Rsqrt, Sigmoid, Sqrt, Tanh
 from compiler.ops.comparisons import And, Equal, Greater, GreaterEqual, Less, LessEqual, Not, NotEqual, Or
 from compiler.ops.curves import Erf, Gelu, HardSwish, Silu, Softplus
+from compiler.ops.einsum import einsum
 from compiler.ops.elementwise import (
     Abs,
     Sign,
@@ -58,6 +59,21 @@ WINDOW = (
 )
 
 
+COUNTED = Parameter("count_include_pad", Takes.FLAG, True)
+PADDED = (
+    X,
+    Parameter("widths", Takes.PAIRS),
+    Parameter("value", Takes.NUMBER, 0),
+    Parameter("mode", Takes.BORDER, "constant", '"constant"'),
+)
+RESIZED = (
+    X,
+    Parameter("size", Takes.PAIR),
+    Parameter("mode", Takes.RESIZING, "nearest", '"nearest"'),
+    Parameter("align_corners", Takes.FLAG, False),
+)
+
+
 def _elementwise(name: str, op: Any) -> Function:
     return Function(name, (X,), lambda x: build.numeric(op, x))
 
@@ -79,6 +95,7 @@ _SUPPORTED = (
         (X, Parameter("slope", Takes.NUMBER, 0.01)),
         lambda x, slope: build.smooth(LeakyRelu(float(slope)), x),
     ),
+    Function("prelu", (X, Parameter("slope")), build.prelu),
     Function("elu", (X, Parameter("alpha", Takes.NUMBER, 1)), build.elu),
     _smooth("gelu", Gelu()),
     _smooth("silu", Silu()),
@@ -108,6 +125,7 @@ _SUPPORTED = (
     Function("round", (X,), build.round_),
     # linear
     Function("matmul", (Parameter("a"), Parameter("b")), build.matmul),
+    Function("einsum", (Parameter("values", Takes.VALUES), Parameter("equation", Takes.EQUATION)), einsum),
     Function("transpose", (X, Parameter("axes", Takes.LIST, None, "…")), build.transpose),
     # reductions
     _reduction(Sum),
@@ -125,15 +143,18 @@ _SUPPORTED = (
     Function("flatten", (X,), build.flatten),
     Function("concat", (Parameter("values", Takes.VALUES), Parameter("axis", Takes.WHOLE, 0)), build.concat),
     Function("stack", (Parameter("values", Takes.VALUES), Parameter("axis", Takes.WHOLE, 0)), build.stack),
-    Function("pad", (X, Parameter("widths", Takes.PAIRS), Parameter("value", Takes.NUMBER, 0)), build.pad),
+    Function("pad", PADDED, resizing.pad),
+    Function("resize2d", RESIZED, resizing.resize2d),
     Function("squeeze", (X, Parameter("axis", Takes.WHOLES)), build.squeeze),
     Function("unsqueeze", (X, Parameter("axis", Takes.WHOLE)), build.unsqueeze),
     Function("broadcast_to", (X, Parameter("shape", Takes.LIST)), build.broadcast_to),
     # pooling
     Function("maxpool1d", STRETCH, windows.maxpool1d),
-    Function("avgpool1d", STRETCH, windows.avgpool1d),
+    Function("avgpool1d", (*STRETCH, COUNTED), windows.avgpool1d),
     Function("maxpool2d", WINDOW, windows.maxpool2d),
-    Function("avgpool2d", WINDOW, windows.avgpool2d),
+    Function("avgpool2d", (*WINDOW, COUNTED), windows.avgpool2d),
+    Function("adaptive_avgpool1d", (X, Parameter("size", Takes.WHOLE)), windows.adaptive_avgpool1d),
+    Function("adaptive_avgpool2d", (X, Parameter("size", Takes.PAIR)), windows.adaptive_avgpool2d),
     Function("global_avgpool2d", (X,), windows.global_avgpool2d),
     # selection
     Function("one_hot", (Parameter("i"), Parameter("n", Takes.WHOLE)), lambda i, n: apply(OneHot(n), i)),

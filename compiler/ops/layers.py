@@ -39,6 +39,26 @@ def _dense(config: Config, x: Value, params: Mapping[str, Value], declared: Inte
     return build.add(product, params["bias"]) if config["bias"] else product
 
 
+# -- prelu -------------------------------------------------------------------------------------------------------------
+
+
+def _check_prelu(config: Config) -> None:
+    at_least("prelu", config, count=1)
+
+
+def _prelu_params(config: Config, shape: Shape) -> tuple[LayerParam, ...]:
+    count = config["count"]
+    if count > 1 and (len(shape) < 2 or shape[1] != count):
+        message = f"prelu expects {count} channels as axis 1, found {show(shape)}"
+        raise OpError(message, "give it one slope for all, or one for each channel", 0)
+    return (LayerParam("weight", (count,)),)
+
+
+def _prelu(config: Config, x: Value, params: Mapping[str, Value], declared: Interval | None) -> Value:
+    slope = build.reshape(params["weight"], (-1, *(1,) * max(0, x.rank - 2)))
+    return build.prelu(x, slope if config["count"] > 1 else build.reshape(slope, ()))
+
+
 # -- batchnorm ---------------------------------------------------------------------------------------------------------
 
 
@@ -123,6 +143,7 @@ _ORDINARY = (
         _embedding,
         _check_embedding,
     ),
+    Layer("prelu", (Parameter("count", Takes.WHOLE, 1),), _prelu_params, _prelu, _check_prelu),
     Layer("layernorm", EPS, _layernorm_params, _layernorm, _check_layernorm),
     Layer("batchnorm", EPS, _batchnorm_params, _batchnorm, _check_batchnorm),
 )

@@ -62,7 +62,9 @@ def _convolutions() -> list[Case]:
 def _pools() -> list[Case]:
     windows = [((2, 2), (2, 2), (0, 0)), ((3, 2), (1, 2), (1, 1)), ((3, 3), (2, 2), (1, 0)), ((1, 1), (2, 2), (0, 0))]
     kinds = (ops.MaxPool2d, ops.AvgPool2d)
-    return [Case(f"{kind.symbol} {each}", _op(kind(*each)), ((2, 2, 5, 6),)) for kind in kinds for each in windows]
+    inside = Case("avgpool2d of what is inside", _op(ops.AvgPool2d((3, 2), (1, 2), (1, 1), False)), ((2, 2, 5, 6),))
+    cases = [Case(f"{kind.symbol} {each}", _op(kind(*each)), ((2, 2, 5, 6),)) for kind in kinds for each in windows]
+    return [*cases, inside]
 
 
 def _elementwise() -> list[Case]:
@@ -76,6 +78,7 @@ def _elementwise() -> list[Case]:
     broadcasts: list[tuple[Shape, Shape]] = [((3, 4), (4,)), ((3, 1), (4,)), ((), (2, 1)), ((1,), (1, 1))]
     for a, b in broadcasts:
         found += [Case(f"{a} {name} {b}", OPERATORS[name], (a, b), (0.5, 2.0)) for name in "+-*/"]
+        found += [Case(f"prelu of {a} and {b}", _call("prelu"), (a, b))] if np.broadcast_shapes(a, b) == a else []
         found += [Case(f"{name} of {a} and {b}", _call(name), (a, b)) for name in ("minimum", "maximum")]
     return found
 
