@@ -104,6 +104,10 @@ SHAPES: dict[str, str] = {
     "layernorm": "`weight [last]`, `bias [last]`; over the last axis",
     "embedding": "`weight [count, size]`; on an `int` tensor, secret or not. Its cost grows with `count`",
     "attention": "",
+    "forest": "`feature [trees, 2^depth − 1]` (`int`), `threshold [trees, 2^depth − 1]`,"
+    " `leaf [trees, 2^depth, outputs]`: complete trees in level order, left where `x <= threshold`; on `[batch, in]`."
+    " The sum of the trees' leaves, `[batch, outputs]`. `depth` is at most 12. Every `feature` lies in [0, in),"
+    " whatever range `weights` has",
 }
 
 ONLY_OF_ONE_ROLE = {op.symbol for op in OPS.values() if not op.private}

@@ -25,6 +25,7 @@ from .errors import (
     PeerError,
     PerformanceWarning,
 )
+from .models import forest_of
 from .program import Program, compile, connect, deal, launch, load
 from .version import VERSION as __version__
 
@@ -52,6 +53,7 @@ __all__ = [
     "compile",
     "connect",
     "deal",
+    "forest_of",
     "launch",
     "load",
 ]

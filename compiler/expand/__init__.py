@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from compiler.expand import arithmetic, choice, division, gradients, norms, roots, selection, shape, smooth
+from compiler.expand import arithmetic, choice, division, gradients, norms, roots, selection, shape, smooth, trees
 from compiler.expand.compare import Bits
 from compiler.expand.context import Expansion, Handler, Warned
 from compiler.expand.emitter import PUBLIC, SHARE, Draft, Emitter, Held, width
@@ -44,6 +44,7 @@ HANDLERS = complete(
     roots.HANDLERS,
     norms.HANDLERS,
     smooth.HANDLERS,
+    trees.HANDLERS,
 )
 
 

@@ -56,6 +56,7 @@ from compiler.ops.selection import Gather, OneHot
 from compiler.ops.shapes import BroadcastTo, Concat, Pad, Reshape, Slice, Spread, Transpose
 from compiler.ops.signatures import Parameter, Takes
 from compiler.ops.sums import Sum
+from compiler.ops.trees import Chosen, Leaves
 
 __all__ = [
     "FUNCTIONS",
@@ -69,6 +70,7 @@ __all__ = [
     "AvgPool2d",
     "BinaryCrossEntropy",
     "BroadcastTo",
+    "Chosen",
     "Clip",
     "ClipNorm",
     "Concat",
@@ -90,6 +92,7 @@ __all__ = [
     "LayerNorm",
     "LayerParam",
     "LeakyRelu",
+    "Leaves",
     "Less",
     "LessEqual",
     "Log",

@@ -13,10 +13,13 @@ from compiler.graph import Kind, OpError, Shape, Value, apply, constant, declare
 from compiler.graph.interval import Interval
 from compiler.ops import build, windows
 from compiler.ops.activations import Sqrt
+from compiler.ops.comparisons import LessEqual
 from compiler.ops.linear import Conv2d, MatMul
 from compiler.ops.norms import LayerNorm
 from compiler.ops.rules import show, typed
+from compiler.ops.selection import OneHot
 from compiler.ops.signatures import MISSING, Parameter, Takes, bind, signature
+from compiler.ops.trees import MAX_DEPTH, Chosen, Leaves
 
 Config = Mapping[str, Any]
 
@@ -26,12 +29,18 @@ class LayerParam:
     """A parameter of one layer instance: the last part of its key, and its shape.
 
     `ranged` says whether the range of `weights` holds for the parameter itself; batchnorm's bounds what is computed
-    from its parameters instead.
+    from its parameters instead. `own` is a range that the layer itself sets.
     """
 
     key: str
     shape: Shape
     ranged: bool = True
+    kind: Kind = Kind.FIXED
+    own: Interval | None = None
+
+    def contract(self, declared: Interval | None) -> Interval | None:
+        """The range that the parameter must lie in, where `declared` is that of its `weights`."""
+        return (declared if self.ranged else None) if self.own is None else self.own
 
 
 @dataclass(frozen=True)
@@ -326,6 +335,35 @@ def _embedding(config: Config, x: Value, params: Mapping[str, Value], declared: 
     return build.gather(params["weight"], x)
 
 
+# -- forest ------------------------------------------------------------------------------------------------------------
+
+
+def _check_forest(config: Config) -> None:
+    _at_least("forest", config, trees=1, depth=1, outputs=1)
+    if config["depth"] > MAX_DEPTH:
+        help = "train with a largest depth (scikit-learn's `max_depth`): every node of a complete tree is compared"
+        raise OpError(f"`depth` of forest expects at most {MAX_DEPTH}, found {config['depth']}", help, "depth")
+
+
+def _forest_params(config: Config, shape: Shape) -> tuple[LayerParam, ...]:
+    if len(shape) != 2:
+        raise OpError(f"forest expects [batch, features], found {show(shape)}", "put `flatten` before it", 0)
+    trees, ends = config["trees"], 1 << config["depth"]
+    return (
+        LayerParam("feature", (trees, ends - 1), kind=Kind.INT, own=Interval(0, shape[1] - 1)),
+        LayerParam("threshold", (trees, ends - 1)),
+        LayerParam("leaf", (trees, ends, config["outputs"])),
+    )
+
+
+def _forest(config: Config, x: Value, params: Mapping[str, Value], declared: Interval | None) -> Value:
+    """Every node's feature is chosen and compared at once. The owner of the trees makes the one-hot rows."""
+    feature, (trees, nodes) = params["feature"], params["feature"].shape
+    places = build.reshape(build.to_number(apply(OneHot(x.shape[1]), feature)), (trees * nodes, -1))
+    left = build.numeric(LessEqual(), apply(Chosen(), x, places), build.reshape(params["threshold"], (-1,)))
+    return apply(Leaves(config["depth"]), build.reshape(left, (-1, trees, nodes)), params["leaf"])
+
+
 # -- the table ---------------------------------------------------------------------------------------------------------
 
 
@@ -339,6 +377,7 @@ def _at_least(layer: str, config: Config, **least: int) -> None:
 
 
 BIAS = Parameter("bias", Takes.FLAG, True)
+OUTPUTS = Parameter("outputs", Takes.WHOLE, 1)
 EPS = (Parameter("eps", Takes.NUMBER, 1e-5, "1e-5"),)
 CONV2D = (
     Parameter("out", Takes.WHOLE, MISSING),
@@ -380,6 +419,13 @@ _SUPPORTED = (
         _embedding_params,
         _embedding,
         _check_embedding,
+    ),
+    Layer(
+        "forest",
+        (Parameter("trees", Takes.WHOLE, MISSING), Parameter("depth", Takes.WHOLE, MISSING), OUTPUTS),
+        _forest_params,
+        _forest,
+        _check_forest,
     ),
     Layer("layernorm", EPS, _layernorm_params, _layernorm, _check_layernorm),
     Layer("batchnorm", EPS, _batchnorm_params, _batchnorm, _check_batchnorm),
