@@ -25,7 +25,7 @@ from .errors import (
     PeerError,
     PerformanceWarning,
 )
-from .models import forest_of
+from .models import calibrate, forest_of
 from .program import Program, compile, connect, deal, launch, load
 from .version import VERSION as __version__
 
@@ -50,6 +50,7 @@ __all__ = [
     "Session",
     "Stats",
     "__version__",
+    "calibrate",
     "compile",
     "connect",
     "deal",

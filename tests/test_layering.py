@@ -62,6 +62,7 @@ COMPILER = {
     "expand": {"graph", "ops", "reading"},
     "planning": {"expand", "graph", "reading"},
     "importers": {"ops"},
+    "calibration": {"graph", "lowering", "ops", "reading"},
 }
 """What each folder of the compiler may import of the compiler; `pipeline.py` and `cli` put them together."""
 DESCRIPTIONS = {"plan", "procedure", "gates", "registers", "analysis", "errors", "version"}
