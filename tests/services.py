@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,15 +20,17 @@ NAMES = ("p0", "p1", "dealer")
 class Services:
     """Of the cluster.toml in a folder, with data in NAME.data; what they say goes to NAME.log."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, options: Mapping[str, Sequence[object]] | None = None) -> None:
+        """options: more of them, by service."""
         self.folder = folder
+        self.options = options or {}
         self.cluster = folder / "cluster.toml"
         self.processes: dict[str, subprocess.Popen[str]] = {}
 
     def start(self, *names: str) -> None:
         for name in names:
             with (self.folder / f"{name}.log").open("a") as log:
-                words = command("serve", name, "--data", f"{name}.data")
+                words = command("serve", name, "--data", f"{name}.data", *self.options.get(name, ()))
                 self.processes[name] = subprocess.Popen(
                     words, cwd=self.folder, env=environment(), stderr=log, text=True
                 )
@@ -62,20 +64,27 @@ class Services:
             process.wait()
 
 
-@contextmanager
-def services(folder: Path, model: str, name: str) -> Iterator[Services]:
-    """All three, with one plan deployed as `name`."""
-    (folder / f"{name}.ppml").write_text(model)
-    mpcc(folder, "init-cluster", f"{name}.ppml", "--port", free_port())
-    mpcc(folder, "compile", f"{name}.ppml")
+def deployed(folder: Path, *plans: Path, options: Mapping[str, Sequence[object]] | None = None) -> Services:
+    """Services that are to serve these plans, each under its file's name; they are not started yet."""
+    mpcc(folder, "init-cluster", plans[0], "--port", free_port())
     toml = folder / "cluster.toml"
     text = re.sub(r'"?client"? = \["[^"]+"\]\n?', "", toml.read_text())
     key = re.search(r'"?client"? = \["([^"]+)"\]', toml.read_text())
     assert key is not None
     toml.write_text(text + f'\n[[roles.client]]\nkey = "{key[1]}"\nmay = ["submit", "receive", "deploy"]\n')
-    running = Services(folder)
+    made = Services(folder, options)
+    for plan in plans:
+        made.approve(plan.stem, plan)
+    return made
+
+
+@contextmanager
+def services(folder: Path, model: str, name: str) -> Iterator[Services]:
+    """All three, with one plan deployed as `name`."""
+    (folder / f"{name}.ppml").write_text(model)
+    mpcc(folder, "compile", f"{name}.ppml")
+    running = deployed(folder, folder / f"{name}.plan")
     try:
-        running.approve(name, folder / f"{name}.plan")
         running.start(*NAMES)
         yield running
     finally:

@@ -77,7 +77,7 @@ def test_the_guide_s_cluster_is_one() -> None:
 
 def test_the_guide_lists_every_metric_and_no_other() -> None:
     metrics = Metrics("p0")
-    metrics.asked(lambda: State(True, {"p1": True}, {"clients": Door(1, 1, 1, {"key": 1})}, {PLACE.plan: 1}))
+    metrics.asked(PLACE.plan, lambda: State(True, {"p1": True}, {"clients": Door(1, 1, 1, {"key": 1})}, 1))
     for event in EVENTS:
         metrics(PLACE, event)
     families = re.findall(r"^# TYPE (mpc_\w+)", metrics.text().decode(), re.M)
