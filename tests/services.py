@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 from mpc_runtime.plan_file import load
 from mpc_runtime.servers.approval import approve
 from mpc_runtime.servers.catalogue import Catalogue
-from tests.terminal import command, environment, free_port, mpcc
+from tests.terminal import ROOT, command, environment, free_port, mpcc
 
 NAMES = ("p0", "p1", "dealer")
 
@@ -24,6 +25,8 @@ class Services:
         """options: more of them, by service."""
         self.folder = folder
         self.options = options or {}
+        self.journals = False
+        """Whether the processes of plans write down what they use (`tests/kills.py`), in NAME.journal."""
         self.cluster = folder / "cluster.toml"
         self.processes: dict[str, subprocess.Popen[str]] = {}
 
@@ -32,8 +35,15 @@ class Services:
             with (self.folder / f"{name}.log").open("a") as log:
                 words = command("serve", name, "--data", f"{name}.data", *self.options.get(name, ()))
                 self.processes[name] = subprocess.Popen(
-                    words, cwd=self.folder, env=environment(), stderr=log, text=True
+                    words, cwd=self.folder, env=self._environment(name), stderr=log, text=True
                 )
+
+    def _environment(self, name: str) -> dict[str, str]:
+        found = environment()
+        if not self.journals:
+            return found
+        path = os.pathsep.join((found["PYTHONPATH"], str(ROOT / "tests/journaled")))
+        return {**found, "PYTHONPATH": path, "MPC_JOURNAL": str(self.folder / f"{name}.journal")}
 
     def kill(self, name: str) -> None:
         """As a machine that loses its power: nothing is said, and its plans' processes end with it."""

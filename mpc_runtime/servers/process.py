@@ -189,7 +189,7 @@ def opened(plan: Plan, config: MachineConfig, watch: Watch = NOBODY) -> Node:
 
 def call_others(node: Node, config: MachineConfig, addresses: Mapping[str, str]) -> None:
     """Begins the links to the other servers, at their addresses for servers."""
-    for name in config.others:
+    for name in (*config.others, *node.optional):
         _call(node, config, addresses, name)
 
 

@@ -1,6 +1,6 @@
 """How a store is refilled while it is in use, by a dealer that is online.
 
-    both   -> dealer   a call                     as soon as there is none, and when it was lost
+    both   -> dealer   a call                     when the last one was lost
     p0     -> dealer   refill (runs)              little is left
     dealer -> both     dealing (id, runs), seed   then its records, as those of a session (`transport/records.py`)
     both   -> dealer   credit                     what has been written to the disk
@@ -35,8 +35,8 @@ AGAIN_SECONDS, AGAIN_AT_MOST = 1.0, 30.0  # before a dealer that is gone, or ref
 
 
 class Refill:
-    """Of a party's store. low_water: below so many runs, p0 asks for as many more. call: begins a link to the dealer,
-    after so many seconds."""
+    """Of a party's store. low_water: below so many runs, p0 asks for as many more. call: begins another link to the
+    dealer, after so many seconds."""
 
     def __init__(
         self,
@@ -61,12 +61,16 @@ class Refill:
         self._call = call
         self._pause = AGAIN_SECONDS
         self._met = False
-        call(0.0)
 
     @property
     def sources(self) -> tuple[str, ...]:
         """The dealer, while it is there."""
         return (DEALER,) if self._met and DEALER in self._node.links else ()
+
+    @property
+    def comes(self) -> bool:
+        """Whether more was asked for, of a dealer that is there."""
+        return self._asked and bool(self.sources)
 
     def ask(self, left: int) -> None:
         """Asks for more, if little is left and nothing is on the way."""

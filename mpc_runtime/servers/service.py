@@ -91,13 +91,14 @@ class Service:
     def serve(self) -> None:
         """Runs until `stop`."""
         self._tell(Listening(self.listens["servers"], self.listens.get("clients", "")))
+        self._look()  # so that no connection that has waited for us finds its plan not served
         threads = [
             threading.Thread(target=self._receive, args=(reception,), name=f"reception of {to}", daemon=True)
             for to, reception in self._receptions.items()
         ]
         for thread in threads:
             thread.start()
-        looked = -LOOK_SECONDS
+        looked = time.monotonic()
         try:
             while not self._stopping:
                 self._take_revision()
@@ -264,6 +265,8 @@ class Service:
             if name not in self._plans:
                 self._note(f"serves {name} ({plan_hash[:16]})")
                 plan = self._plans[name] = Served(name, plan_hash)
+                for reception in self._receptions.values():
+                    reception.end_for(plan_hash)
                 self.watch.at(name, plan_hash).answers(plan.state)
         for plan in self._plans.values():
             if plan.runs and not plan.material and self._has_store(plan):
