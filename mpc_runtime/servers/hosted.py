@@ -22,12 +22,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import Error, PeerError
+from ..errors import Error, MaterialError, PeerError
 from ..operation.events import Aborted, Event, Noted, Place, Ready, Waits
 from ..operation.watch import NOBODY, State, Watch
 from ..operation.wire import Speaker
@@ -36,6 +36,7 @@ from ..plan_file import load
 from ..store.store import Store
 from ..transport.door import Handed
 from ..transport.identity import KeyPair
+from ..transport.messages import MATERIAL
 from ..transport.node import Node
 from .admission import Admission
 from .members import Member, Members
@@ -59,6 +60,9 @@ from .uses import Uses
 __all__ = ["Hosting", "host", "main", "told_members"]
 
 MISSING_SECONDS = 5.0  # after which whoever operates the service is told who has not come
+STORE_SECONDS = 1.0  # between two looks whether a store can be written again
+READ_BYTES = 1 << 16
+HOLD_AT_MOST, STEADY_SECONDS = 30.0, 90.0  # before another session, where sessions end for want of material soon
 AGAIN_SECONDS, AGAIN_AT_MOST = 0.1, 2.0  # between sessions: the others notice, and none is called without a pause
 
 
@@ -102,6 +106,17 @@ def host(
                     node.part(error.peer, error.op or doing or "between executions", str(error))
                     if isinstance(server, Party):
                         server.broken_off(error)
+                except MaterialError as error:
+                    if store is None:
+                        raise
+                    doing = server.doing if server else "the start"
+                    sessions.halted(error, doing)
+                    if isinstance(server, Party):
+                        with suppress(PeerError):
+                            server.turn_away(error)
+                    node.part("", doing or "between executions", f"{config.name}: {error}")
+                    store.close()
+                    store = sessions.usable_store()
                 admission.left()
                 time.sleep(pause * random.uniform(0.5, 1))  # so that machines do not try in step
                 pause = min(2 * pause, AGAIN_AT_MOST)
@@ -128,7 +143,8 @@ class _Sessions:
         self._node = node
         self._watch = watch
         self._ready = False
-        self._told = ""
+        self._told = self._trouble = ""
+        self._halted, self._hold = -STEADY_SECONDS, STORE_SECONDS
 
     def meet(self) -> Watch:
         """The watch of the session that begins."""
@@ -146,10 +162,44 @@ class _Sessions:
         self._ready = False
         self._tell(Aborted(error.peer, error.op or doing, f"{error}{where}; goes on when all are there"))
 
+    def halted(self, error: MaterialError, doing: str) -> None:
+        """A session has ended because of our material: no more queries until there is some that can be used."""
+        now = time.monotonic()
+        again = now - self._halted < STEADY_SECONDS
+        self._halted, self._hold = now, min(2 * self._hold, HOLD_AT_MOST) if again else STORE_SECONDS
+        self._ready, self._trouble = False, str(error)
+        self._tell(Aborted("", doing, f"takes no queries: {error}"))
+
+    def usable_store(self) -> Store:
+        """The store, opened anew as soon as its ledger can be written. Clients who come meanwhile are told why they
+        have to wait."""
+        self._refuse_for(self._hold)
+        while True:
+            try:
+                store = Store(self._config.material, self._plan, int(self._config.name[1]))
+                try:
+                    store.check_writable()
+                except BaseException:
+                    store.close()
+                    raise
+            except MaterialError as again:
+                self._trouble = str(again)
+            else:
+                self._trouble = ""
+                return store
+            self._refuse_for(STORE_SECONDS)
+
+    def _refuse_for(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self._node.wait((), listen=True, seconds=left)
+            self._node.refuse_all(self._trouble, MATERIAL)
+
     def state(self, store: Store | None) -> State:
         """What those who operate the server may ask, on any thread."""
         found = state(self._node, self._ready, store)
-        return replace(found, peers={**dict.fromkeys(self._config.others, False), **found.peers})
+        peers = {**dict.fromkeys(self._config.others, False), **found.peers}
+        return replace(found, peers=peers, trouble=self._trouble)
 
     def _tell(self, event: Event) -> None:
         if str(event) != self._told:
@@ -225,17 +275,26 @@ def _desk(plan: Plan, hosting: Hosting, watch: Watch) -> Desk:
     return Desk(submissions, shelf)
 
 
+def _lines_of(file: int) -> Iterator[bytes]:
+    """The lines that come from a file, without Python's buffer, whose lock a thread would hold as the process ends."""
+    rest = b""
+    while got := os.read(file, READ_BYTES):
+        *lines, rest = (rest + got).split(b"\n")
+        yield from lines
+
+
 class _Orders:
     """What the service says later: new members, a line of JSON each. Its end is ours."""
 
-    def __init__(self) -> None:
+    def __init__(self, lines: Iterator[bytes]) -> None:
+        self._lines = lines
         self._members: Members | None = None
         self._revise: Callable[[Members], None] = lambda _: None
         self._lock = threading.Lock()
 
     def follow(self) -> None:
         """In a thread of its own."""
-        for line in sys.stdin.buffer:
+        for line in self._lines:
             with self._lock:
                 self._members = members_of(json.loads(line))
                 self._revise(self._members)
@@ -252,9 +311,9 @@ class _Orders:
 
 def main() -> None:
     """The process."""
-    told: dict[str, Any] = json.loads(sys.stdin.buffer.readline())
-    hosting = Hosting(**told)
-    orders = _Orders()
+    lines = _lines_of(0)
+    hosting = Hosting(**json.loads(next(lines)))
+    orders = _Orders(lines)
     threading.Thread(target=orders.follow, name="orders", daemon=True).start()
     speaker = Speaker(socket.socket(fileno=hosting.wire))
     watch = Watch(Place(hosting.name), (speaker,), speaker.asked)

@@ -300,6 +300,11 @@ class Node:
         self._attend()
         return self._early.popleft() if self._early else self._from_clients()
 
+    def refuse_all(self, message: str, error: str = "") -> None:
+        """As `refuse`, all clients who have said something; servers that call wait."""
+        while (said := self._from_clients()) is not None:
+            self.refuse(said.route, message, error)
+
     def _from_clients(self) -> Message | None:
         while self._clients is not None and (message := self._clients.receive()) is not None:
             if message.kind == "hello":

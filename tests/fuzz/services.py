@@ -90,7 +90,7 @@ def _running(folder: Path, names: tuple[str, ...], kills: int, *, stored: bool, 
     PROGRAM.save(folder / "stored.plan")
     options: dict[str, list[object]] = {}
     if stored:
-        deal(PROGRAM.plan, folder / "material", RUNS, 2 if refill else 4 + kills // 10)
+        deal(PROGRAM.plan, folder / "material", RUNS, 2 if refill else 4 + kills // 4)
         more = ["--low-water", LOW_WATER] if refill else []
         options = {name: ["--material", f"material/{name}", *more] for name in PARTIES}
     running = deployed(folder, folder / "stored.plan", options=options)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 
@@ -31,9 +33,14 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     for name, program in PLANS.items():
         program.save(folder / f"{name}.plan")
         deal(program.plan, folder / name, runs=200, setups=2)
+    for party in PARTIES:
+        (folder / f"{party}.material").mkdir(mode=0o700)
+    small = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m,mode=0700", "none", folder / "p0.material"], check=False
+    )
+    for name in PLANS:
         for party in PARTIES:
-            (folder / f"{party}.material").mkdir(mode=0o700, exist_ok=True)
-            (folder / name / party).rename(folder / f"{party}.material" / name)
+            shutil.move(folder / name / party, folder / f"{party}.material" / name)
     options = {
         party: ["--material", f"{party}.material", "--metrics", free_port(), "--log-format", "json"]
         for party in PARTIES
@@ -51,6 +58,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
         yield running
     finally:
         running.close()
+        if small.returncode == 0:
+            subprocess.run(["umount", folder / "p0.material"], check=True)
 
 
 def connected(running: Services, role: str, plan: str = "first", retries: int = RETRIES) -> mpc.Session:
@@ -126,3 +135,26 @@ def answered(session: mpc.Session) -> bool:
     except mpc.PeerError:
         time.sleep(0.1)
         return False
+
+
+def test_a_full_disk_stops_new_queries_and_says_so_until_there_is_room(running: Services) -> None:
+    material = running.folder / "p0.material"
+    if not material.is_mount():
+        pytest.skip("a small disk takes root")
+    with connected(running, "client") as session, connected(running, "client", "second") as other:
+        assert right(session, X[0]) and right(other, X[0])
+    filler = material / "filler"
+    with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="space"):
+        while True:
+            file.write(bytes(4096))
+    with pytest.raises(mpc.MaterialError, match="the disk is full"), connected(running, "client") as session:
+        for _ in range(64):  # those that are reserved are used first
+            assert right(session, X[1])
+    with pytest.raises(mpc.MaterialError, match="the disk is full"), connected(running, "client") as session:
+        session.run(x=X[1])
+    until(lambda: value(running, "p0", "mpc_ready", "first") == 0)
+    assert "takes no queries" in running.said("p0")
+    filler.unlink()
+    until(lambda: value(running, "p0", "mpc_ready", "first") == 1)
+    with connected(running, "client") as session:
+        assert right(session, X[2])
