@@ -107,11 +107,21 @@ def mpcc() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs a command line and exits with its code."""
-    if arguments is None and sys.argv[0] != "-" and sys.argv[1:2] in (["party"], ["dealer"]):
-        from mpc_runtime.servers.heap import restart_with_environment
+    if arguments is None and sys.argv[1:2] in (["party"], ["dealer"], ["serve"]):
+        _ignore_hangup()
+        if sys.argv[0] != "-":
+            from mpc_runtime.servers.heap import restart_with_environment
 
-        restart_with_environment()
+            restart_with_environment()
     sys.exit(_run(arguments))
+
+
+def _ignore_hangup() -> None:
+    """A server reads its cluster.toml again on SIGHUP (`deployment/revisions.py`). Until it does, one ends nothing."""
+    import signal
+
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def _run(arguments: Sequence[str] | None) -> int:

@@ -27,7 +27,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import PeerError
+from ..errors import MaterialError, PeerError
 from ..operation.events import Refused
 from ..operation.watch import NOBODY, Watch
 from ..procedure import Procedure
@@ -186,8 +186,9 @@ class Party:
         """Keeps parameters beyond this process, where that is done; why it cannot be, or nothing."""
         try:
             self.executions.supply.remember(key, payload[0])
-        except OSError as error:
-            return f"p{self.number} cannot store parameters: {error.strerror}; provide them again later"
+        except (OSError, MaterialError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            return f"p{self.number} cannot store parameters: {reason}; provide them again later"
         return ""
 
     def _crowded(self, stage: str, role: str) -> bool:
@@ -366,6 +367,10 @@ class Party:
         if error.renewable:
             self._standing.clear()
             return True
+        return self.turn_away(error)
+
+    def turn_away(self, error: MaterialError) -> bool:
+        """Tells all who wait for a run that there is no material for it; False when nobody does."""
         waiting = [
             (p.name, role, number)
             for p in self.plan.procedures

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from mpc_runtime.errors import InputError, MaterialError, PeerError
+from mpc_runtime.transport import invitation, records
 from mpc_runtime.transport import node as node_module
-from mpc_runtime.transport import records
 from mpc_runtime.transport.door import ROUTE_BYTES
 from mpc_runtime.transport.front import STREAM_MARK
 from mpc_runtime.transport.hello import Hello
@@ -307,7 +307,7 @@ def test_a_server_that_dies_while_others_are_awaited_is_named() -> None:
 
 
 def test_a_stream_that_nobody_takes_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(node_module, "STREAM_SECONDS", 0.5)
+    monkeypatch.setattr(invitation, "STREAM_SECONDS", 0.5)
     with mesh(by=lambda address: swallowing_streams(address)) as nodes:
         errors = meet(nodes)
     assert any("has not taken the stream to which it invited us" in str(error) for error in errors)
