@@ -332,7 +332,7 @@ class Gate:
         raise AssertionError(f"{type(self).__name__} does not say what it makes")
 
     def rows(self, batch: Batch) -> int:
-        """Where the rows of a batch lie in its results, given where they lie in its operands (`rows.py`). RowsMeet where
+        """Where the rows of a batch lie in its results, from where they lie in its operands (`rows.py`). RowsMeet where
         an element would depend on several of them, or on which one it is."""
         expect_apart(self.elementwise)
         return aligned(batch, self.ins, batch.types[self.outs[0]].shape)
