@@ -23,7 +23,8 @@ from tests.mpc_runtime.plans import linear
 
 Array = np.ndarray
 MINE = HEAD.replace("[6, batch] from modeller", "[6, batch] from client")
-MINE += "param r : [] from modeller in [-1, 1]\nlayer c = conv2d(2, kernel=2, padding=1)\nweights from modeller in [-1, 1]\n"
+MINE += "param r : [] from modeller in [-1, 1]\nlayer c = conv2d(2, kernel=2, padding=1)\n"
+MINE += "weights from modeller in [-1, 1]\n"
 MORE = {
     "sigmoid(x)": 0,
     "x / (2 + abs(x))": 0,
