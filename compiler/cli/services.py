@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from compiler.cli.options import load_program, program_options
+from compiler.cli.options import linger_option, load_program, program_options
 
 if TYPE_CHECKING:
     from mpc_runtime.plan import Plan
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 @click.option("--key", type=click.Path(path_type=Path), help="Secret key file  [default: NAME.key beside it]")
 @click.option("--timeout", default=60.0, show_default=True, help="Seconds a machine may take to answer.")
 @click.option("--window", default=64, show_default=True, help="MB of material the dealer may work ahead, for a plan.")
-def serve(name: str, data: Path, cluster: Path, key: Path | None, timeout: float, window: int) -> None:
+@linger_option
+def serve(name: str, data: Path, cluster: Path, key: Path | None, timeout: float, window: int, linger: float) -> None:
     from mpc_runtime.deployment.cluster import load_cluster
     from mpc_runtime.deployment.keys import key_path, load_key
     from mpc_runtime.servers.hosted import Teller
@@ -29,7 +31,7 @@ def serve(name: str, data: Path, cluster: Path, key: Path | None, timeout: float
 
     machines = load_cluster(cluster)
     keys = load_key(key or key_path(machines.path, name))
-    config = machines.machine(name, keys, timeout, window << 20, timeout)
+    config = replace(machines.machine(name, keys, timeout, window << 20, timeout), linger=linger)
     service = Service(config, machines.addresses, data, Teller(name))
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: service.stop())

@@ -114,6 +114,7 @@ class Hosting:
     doors: Mapping[str, tuple[int, str]]
     timeout: float
     window: int
+    linger: float
     shelf: str
     key_file: str
     uses: str
@@ -129,6 +130,7 @@ class Hosting:
             members={key: _member(told) for key, told in self.members.items()},
             timeout=self.timeout,
             window=self.window,
+            linger=self.linger,
             data=self.uses,
         )
 

@@ -89,6 +89,8 @@ class MachineConfig:
     """The folder with a party's stored material; then no dealer is needed."""
     low_water: int = 0
     """With stored material: below so many runs, a dealer that is online deals as many more. 0: there is none."""
+    linger: float = 0.0
+    """Seconds that p0 lets a query wait for others to share its run."""
     origins: Mapping[str, str] = field(default_factory=dict)
     """Where the addresses of the other servers were."""
 
@@ -198,7 +200,7 @@ def at_work(
     supply = _supply(plan, config, node, store, desk.shelf if desk else None)
     executions = Executions(plan, number, node, channel, supply, watch=watch)
     consent = Consent(plan, number, config.members, uses)
-    return Party(executions, consent, watch, desk.submissions if desk else None)
+    return Party(executions, consent, watch, desk.submissions if desk else None, config.linger)
 
 
 def _supply(plan: Plan, config: MachineConfig, node: Node, store: Store | None, shelf: Shelf | None) -> Supply:

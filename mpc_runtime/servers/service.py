@@ -279,6 +279,7 @@ class Service:
             doors={to: (end.fileno(), self._receptions[to].address) for to, end in ends.items()},
             timeout=self.config.timeout,
             window=self.config.window,
+            linger=self.config.linger,
             shelf=str(self._catalogue.parameters(plan.name)),
             key_file=str(self._catalogue.key),
             uses=str(self._catalogue.plan_file(plan.name).parent),
