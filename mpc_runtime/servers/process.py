@@ -283,6 +283,7 @@ def main() -> None:
         members={key: Member(role) for key, role in given["roles"].items()},
         timeout=given["timeout"],
         window=given["window"],
+        linger=given["linger"],
         wait=given["timeout"],
         material=given["material"],
     )

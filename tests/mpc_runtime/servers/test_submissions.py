@@ -178,6 +178,72 @@ def test_keys_of_a_role_take_turns() -> None:
     assert served == ["a1", "b1", "c1", "a2", "b2", "a3"]
 
 
+def left(submissions: Submissions, number: str, owner: str, rows: int) -> None:
+    """A submission of so many rows, at both parties."""
+    submissions.add(("run", "client", number), replace(held(rows=rows), key=owner))
+    submissions.elsewhere(("run", "client", number), 1.0, rows=rows)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("abcd"), st.integers(1, 8)), max_size=20))
+def test_what_shares_a_run_has_room_in_it_and_nobody_is_passed_over(waiting: list[tuple[str, int]]) -> None:
+    submissions = Submissions(linear(batch=8), 0)
+    queues: dict[str, list[str]] = {}
+    for number, (owner, rows) in enumerate(waiting):
+        left(submissions, str(number), owner, rows)
+        queues.setdefault(owner, []).append(str(number))
+    passed: Counter[str] = Counter()
+    while (group := submissions.next("run")) is not None:
+        taken = group["client"]
+        assert 1 <= sum(waiting[int(number)][1] for number in taken) <= 8
+        assert submissions.may_share("run", group)
+        owners = [waiting[int(number)][0] for number in taken]
+        for number, owner in zip(taken, owners, strict=True):
+            assert queues[owner].pop(0) == number  # of a key in their order
+            submissions.finish(("run", "client", number))
+        passed = Counter({owner: passed[owner] + 1 for owner in queues if queues[owner] and owner not in owners})
+        assert max(passed.values(), default=0) <= len(queues)
+    assert not any(queues.values())
+
+
+def test_a_group_that_no_run_can_take_is_seen() -> None:
+    submissions = book()
+    for number, rows in (("1", 1), ("2", 1), ("3", 1), ("all", ROWS)):
+        left(submissions, number, "a", rows)
+    assert submissions.may_share("run", {"client": ["1", "2"]}) and submissions.may_share("run", {"client": ["all"]})
+    for ids in ([], ["1", "2", "3"], ["1", "1"], ["1", "all"], ["1", "never"]):
+        assert not submissions.may_share("run", {"client": ids})
+
+
+def test_rows_must_be_the_same_at_both_parties() -> None:
+    submissions = book()
+    submissions.add(("run", "client", "1"), held(rows=1))
+    submissions.elsewhere(("run", "client", "1"), 0.0, rows=2)
+    assert submissions.differs(("run", "client", "1")) == "one number of rows to p0 and another to p1"
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("aaaabc"), st.booleans()), max_size=600))
+def test_room_is_shared_evenly_and_nobody_is_kept_out(coming: list[tuple[str, bool]]) -> None:
+    """Clients leave what finds room, and now and then one of theirs is used."""
+    submissions = Submissions(linear(batch=1), 0)
+    here: dict[str, list[str]] = {}
+    for number, (owner, leaves) in enumerate(coming):
+        key = ("run", "client", str(number))
+        if leaves and here.get(owner):
+            submissions.drop(("run", "client", here[owner].pop()))
+            continue
+        others = [client for client in here if client != owner and here[client]]
+        room = submissions.has_room(key, owner, 1)
+        assert room or here.get(owner), "whoever has nothing here gets in"
+        if not others:
+            assert room == (len(here.get(owner, ())) < AHEAD_AT_MOST)
+        if room:
+            submissions.add(key, replace(held(rows=1), key=owner))
+            here.setdefault(owner, []).append(str(number))
+        assert sum(map(len, here.values())) < AHEAD_AT_MOST + len(here)
+
+
 def test_when_a_session_begins_anew_nothing_is_known_of_the_other_party() -> None:
     submissions = book()
     for number in ("used", "kept"):
