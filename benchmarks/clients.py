@@ -1,7 +1,7 @@
 """Small queries of many clients beside whole batches of one: `python -m benchmarks.clients`.
 
 Each client is a process with a key of its own. It sends queries of one row, of which so many are under way at a time,
-and compares every answer with the model's meaning. latency: from the sharing of a query to its decoded answer.
+and compares every answer with the model's meaning; then the same with more rows a query. latency: from the sharing of a query to its decoded answer.
 rows a second: of all clients together, beside one client that sends whole batches, two of them under way. memory and
 files: of the busiest server, when a tenth of the queries is done and the most from there on.
 """
@@ -177,20 +177,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", help="append JSON lines to this file")
     parser.add_argument("--queries", type=int, default=20_000)
+    parser.add_argument("--rows", type=int, nargs="+", default=[1, 4, 16], help="of each query; a table's row for each")
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--ahead", type=int, default=32, help="queries that a client has under way")
+    parser.add_argument("--ahead", type=int, default=32, help="rows that a client has under way")
     parser.add_argument("--linger", type=float, default=0.005, help="seconds")
     given = parser.parse_args()
     output, model = Output("clients", given.out, COLUMNS), f"lenet_b{given.batch}"
     whole = max(2 * BATCHES_AHEAD, given.queries // given.batch)
     one = measured("one, batches", model, 1, whole, given.batch, BATCHES_AHEAD, 0.0)
     output.row(one)
-    many = measured(f"{given.clients}, rows", model, given.clients, given.queries, 1, given.ahead, given.linger)
-    output.row(many)
-    print(
-        f"many clients' rows go at {many['rows_per_second'] / one['rows_per_second']:.2f} of the rate of whole batches"
-    )
+    for rows in given.rows:
+        who = f"{given.clients} with {rows}"
+        ahead, queries = max(BATCHES_AHEAD, given.ahead // rows), given.queries // rows
+        many = measured(who, model, given.clients, queries, rows, ahead, given.linger)
+        output.row(many)
+        print(f"{who}: {many['rows_per_second'] / one['rows_per_second']:.2f} of the rate of whole batches", flush=True)
 
 
 if __name__ == "__main__":
