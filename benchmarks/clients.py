@@ -1,9 +1,9 @@
 """Small queries of many clients beside whole batches of one: `python -m benchmarks.clients`.
 
-Each client is a process with a key of its own. It sends queries of one row, of which so many are under way at a time,
-and compares every answer with the model's meaning; then the same with more rows a query. latency: from the sharing of a query to its decoded answer.
-rows a second: of all clients together, beside one client that sends whole batches, two of them under way. memory and
-files: of the busiest server, when a tenth of the queries is done and the most from there on.
+Each client is a process with a key of its own. It keeps some rows under way, as queries of one row and then of more,
+and compares every answer with the model's meaning. latency: from the sharing of a query to its decoded answer. rows/s:
+of all clients together, beside one client that sends whole batches, two of them under way. memory and files: of the
+busiest server, when a tenth of the queries is done, and the most from there on.
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ def measured(name: str, model: str, clients: int, queries: int, rows: int, ahead
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", help="append JSON lines to this file")
-    parser.add_argument("--queries", type=int, default=20_000)
+    parser.add_argument("--queries", type=int, default=20_000, help="those of one row; fewer of more rows")
     parser.add_argument("--rows", type=int, nargs="+", default=[1, 4, 16], help="of each query; a table's row for each")
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--batch", type=int, default=128)
