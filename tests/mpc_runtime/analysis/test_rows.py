@@ -124,6 +124,7 @@ def test_of_a_plan_made_by_hand() -> None:
     assert apart is not None and (apart.size, apart.feeds, apart.results) == (3, {"x": 0}, {"y": 0})
     assert [f.shape for f in apart.of_feeds(linear(batch=3).feeds_of("client", "run"), 2)] == [(2, 3)]
     assert rows_apart(linear(batch=3), "setup") is None
+    assert rows_apart(linear(batch=3), "never") is None
 
 
 @given(st.integers(2, 4), st.lists(st.integers(1, 4), max_size=3), st.lists(st.integers(1, 4), max_size=3), st.data())
