@@ -41,8 +41,8 @@ class Apart:
 
 
 def rows_apart(plan: Plan, stage: str) -> Apart | None:
-    """Where the rows of a verified plan's procedure lie; None where they meet, where there are no two of them or no such
-    procedure, and where several roles have a part in it, whose rows would have to be paired."""
+    """Where the rows of a verified plan's procedure lie; None where they meet, where there are no two of them, or no
+    such procedure, and where several roles have a part in it, whose rows would have to be paired."""
     procedure, size = next((p for p in plan.procedures if p.name == stage), None), dict(plan.dims).get(BATCH, 0)
     if procedure is None or size < 2 or procedure.standing or procedure.keeps or len(plan.roles_of(stage)) != 1:
         return None
