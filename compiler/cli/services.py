@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from compiler.cli.options import load_program, program_options
+from compiler.cli.options import linger_option, load_program, program_options
 from compiler.cli.watching import Told, Watching, watch_options, watched
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     type=click.IntRange(1),
     help="With --material and a dealer that is running: below so many runs, it deals as many more.",
 )
+@linger_option
 @watch_options
 def serve(
     name: str,
@@ -43,6 +44,7 @@ def serve(
     window: int,
     material: Path | None,
     low_water: int | None,
+    linger: float,
     **how: Any,
 ) -> None:
     from mpc_runtime.deployment.cluster import load_cluster
@@ -58,7 +60,7 @@ def serve(
     machines = load_cluster(cluster)
     keys = load_key(key or key_path(machines.path, name))
     config = machines.machine(name, keys, timeout, window << 20, timeout)
-    config = replace(config, material=str(material or ""), low_water=low_water or 0)
+    config = replace(config, material=str(material or ""), low_water=low_water or 0, linger=linger)
     watching = Watching(**how)
     with watched(name, replace(watching, metrics=watching.metrics or machines.metrics.get(name)), Told()) as watch:
         revisions = Revisions(machines, lambda text: watch.tell(Configured(text)))

@@ -50,10 +50,11 @@ class Death:
 
 class Processes:
     """Starts the three servers; `addresses` and `server_keys` are where and how to reach them (a party's address for
-    clients is under the name of `clients_of`), `role_keys` ours.
+    clients is under the name of `clients_of`), `role_keys` ours, and `more_keys` those of other machines of a role.
 
     seen_by: server, addresses of all servers -> those that it uses (benchmarks put a delaying relay between). material:
-    the folder with both parties' stores, with which no dealer is started.
+    the folder with both parties' stores, with which no dealer is started. linger: as of `Party`. machines: how many
+    each role has.
     """
 
     def __init__(
@@ -64,10 +65,14 @@ class Processes:
         window: int,
         seen_by: SeenBy = lambda _, all_: all_,
         material: Path | None = None,
+        linger: float = 0.0,
+        machines: int = 1,
     ) -> None:
         keys = {name: KeyPair.generate() for name in SERVERS}
         self.server_keys = {name: pair.public for name, pair in keys.items()}
         self.role_keys = {role: KeyPair.generate() for role in roles}
+        self.more_keys = {role: [KeyPair.generate() for _ in range(machines - 1)] for role in roles}
+        members = {key.public: role for role in roles for key in (self.role_keys[role], *self.more_keys[role])}
         self.addresses: dict[str, str] = {}
         self._names = tuple(name for name in SERVERS if material is None or name != "dealer")
         self._stderr: dict[str, IO[bytes]] = {
@@ -85,9 +90,10 @@ class Processes:
                     "name": name,
                     "keys": {"public": keys[name].public, "secret": keys[name].secret},
                     "server_keys": self.server_keys,
-                    "roles": {pair.public: role for role, pair in self.role_keys.items()},
+                    "roles": members,
                     "timeout": timeout,
                     "window": window,
+                    "linger": linger,
                     "nice": DEALER_NICE if name == "dealer" else 0,
                     "material": str(material.absolute() / name) if material is not None else "",
                     "plan_bytes": len(plan_bytes),

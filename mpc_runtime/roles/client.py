@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from ..analysis.rows import rows_apart
 from ..encoding.fixed_point import check, encode
 from ..encoding.sharing import rebuild, result_size, split
 from ..errors import InputError, MaterialError, PeerError
@@ -58,6 +59,7 @@ class _Sent:
     stage: str
     nbytes: int
     meeting: str | None
+    rows: int | None
 
 
 def tensors_of(plan: Plan, role: str, stage: str) -> tuple[Tensor, ...]:
@@ -123,6 +125,8 @@ class RoleClient:
         """
         self.plan = plan
         self.role = role
+        self.apart = rows_apart(plan, "run")
+        """Where rows lie of which a run may be given fewer than it has; None where it takes all of them."""
         self._alive = alive
         self._wait = wait
         self._early: dict[str, list[Message]] = {party: [] for party in PARTIES}
@@ -165,19 +169,32 @@ class RoleClient:
             call.check("")
         self._alive()
 
-    def submit(self, stage: str, encoded: Mapping[str, Array], meeting: str | None = None, run: int = 0) -> str:
+    def submit(
+        self,
+        stage: str,
+        encoded: Mapping[str, Array],
+        meeting: str | None = None,
+        run: int = 0,
+        rows: int | None = None,
+    ) -> str:
         """Shares the feeds of a stage with both parties; the number by which to ask for the answer.
 
-        meeting: what the roles have agreed on, to be paired with their submissions for the same `run` of it.
+        meeting: what the roles have agreed on, to be paired with their submissions for the same `run` of it. rows: how
+        many of a run's rows these are, where rows are `apart`; the feeds may have more, which are not shared.
         """
         for call in self.calls.values():
             call.check("")
         number = os.urandom(ID_BYTES).hex()
-        named = {} if meeting is None else {"meeting": {"name": meeting, "run": run}}
-        payloads = split(self.plan.feeds_of(self.role, stage), encoded)
+        named: dict[str, Any] = {} if meeting is None else {"meeting": {"name": meeting, "run": run}}
+        feeds = self.plan.feeds_of(self.role, stage)
+        if rows is not None and self.apart is not None:
+            named["rows"] = rows
+            axes, feeds = self.apart.feeds, self.apart.of_feeds(feeds, rows)
+            encoded = {name: array.take(range(rows), axes[name]) for name, array in encoded.items()}
+        payloads = split(feeds, encoded)
         for party, payload in zip(PARTIES, payloads, strict=True):
             self.calls[party].say({"kind": "submit", "stage": stage, "id": number, **named}, payload)
-        self._sent[number] = _Sent(stage, sum(p.size for p in payloads), meeting)
+        self._sent[number] = _Sent(stage, sum(p.size for p in payloads), meeting, rows)
         return number
 
     def wait_held(self, number: str) -> None:
@@ -200,8 +217,10 @@ class RoleClient:
             self._next("p0", "begun", number, time.monotonic() + self._wait, late)
         messages = [self._next(party, "result", number) for party in PARTIES]
         reports = self._next("p0", "stats", number), self._next("p1", "stats", number)
-        stage = self._sent[number].stage
+        stage, rows = self._sent[number].stage, self._sent[number].rows
         results = self.plan.results_of(self.role, stage)
+        if rows is not None and self.apart is not None:
+            results = self.apart.of_results(results, rows)
         if not any(message.body["names"] for message in messages):
             results = ()  # the parties' cluster.toml does not let us receive them
         names = [r.name for r in results]

@@ -225,6 +225,7 @@ class Hosting:
     wire: int
     timeout: float
     window: int
+    linger: float
     shelf: str
     key_file: str
     uses: str
@@ -242,6 +243,7 @@ class Hosting:
             members=members_of(self.members),
             timeout=self.timeout,
             window=self.window,
+            linger=self.linger,
             data=self.uses,
             material=self.material,
             low_water=self.low_water,

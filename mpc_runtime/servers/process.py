@@ -96,6 +96,8 @@ class MachineConfig:
     """The folder with a party's stored material; then no dealer is needed."""
     low_water: int = 0
     """With stored material: below so many runs, a dealer that is online deals as many more. 0: there is none."""
+    linger: float = 0.0
+    """Seconds that p0 lets a query wait for others to share its run."""
     origins: Mapping[str, str] = field(default_factory=dict)
     """Where the addresses of the other servers were."""
 
@@ -224,7 +226,7 @@ def at_work(
     supply = _supply(plan, config, node, store, desk.shelf if desk else None, addresses or {})
     executions = Executions(plan, number, node, channel, supply, watch=watch)
     consent = Consent(plan, number, config.members, uses)
-    return Party(executions, consent, watch, desk.submissions if desk else None)
+    return Party(executions, consent, watch, desk.submissions if desk else None, config.linger)
 
 
 def _supply(
@@ -318,6 +320,7 @@ def main() -> None:
         members={key: Member(role) for key, role in given["roles"].items()},
         timeout=given["timeout"],
         window=given["window"],
+        linger=given["linger"],
         wait=given["timeout"],
         material=given["material"],
     )

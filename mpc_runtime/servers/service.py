@@ -354,6 +354,7 @@ class Service:
                 wire=wire,
                 timeout=self.config.timeout,
                 window=self.config.window,
+                linger=self.config.linger,
                 shelf=str(self._catalogue.parameters(plan.name)),
                 key_file=str(self._catalogue.key),
                 uses=str(self._catalogue.plan_file(plan.name).parent),

@@ -17,6 +17,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from ..analysis.rows import Apart
 from ..deployment.cluster import load_cluster
 from ..deployment.keys import key_path, load_key
 from ..deployment.local import Processes, SeenBy
@@ -37,11 +38,13 @@ RETRY_SECONDS, RETRY_AT_MOST = 0.25, 2.0  # before a connection that was lost is
 
 @dataclass(eq=False)
 class Submitted:
-    """The inputs of a run. numbers: role -> the number by which it asks for its answer."""
+    """The inputs of a run. rows: how many of its rows they are; None for all. numbers: role -> the number by which it
+    asks for its answer."""
 
     encoded: ByRole
     meeting: str | None
     run: int
+    rows: int | None
     numbers: dict[str, str] = field(default_factory=dict)
 
 
@@ -82,6 +85,11 @@ class Deployment:
     def clients(self) -> list[RoleClient]:
         return list(self._clients.values())
 
+    @property
+    def apart(self) -> Apart | None:
+        """As of our clients: where rows lie of which a run may be given fewer than it has."""
+        return self.clients[0].apart
+
     def provide(self, encoded: ByRole, edition: int) -> None:
         """Shares parameters; returns when the parties hold them."""
 
@@ -93,10 +101,10 @@ class Deployment:
         self._tried(attempt)
         self.edition = edition
 
-    def submit(self, encoded: ByRole, meeting: str | None = None, run: int = 0) -> Submitted:
-        """Shares the inputs of a run, which may be one of those of a meeting."""
+    def submit(self, encoded: ByRole, meeting: str | None = None, run: int = 0, rows: int | None = None) -> Submitted:
+        """Shares the inputs of a run, which may be one of those of a meeting. rows: as of `RoleClient.submit`."""
         self._forget_abandoned()
-        submitted = Submitted(encoded, meeting, run)
+        submitted = Submitted(encoded, meeting, run, rows)
         self._unanswered.append(submitted)
         self._tried(lambda: self._send(submitted))
         return submitted
@@ -117,10 +125,9 @@ class Deployment:
 
     def _send(self, submitted: Submitted) -> None:
         if not submitted.numbers:
-            meeting, run = submitted.meeting, submitted.run
+            which = submitted.meeting, submitted.run, submitted.rows
             submitted.numbers = {
-                role: self._clients[role].submit("run", feeds, meeting, run)
-                for role, feeds in submitted.encoded.items()
+                role: self._clients[role].submit("run", feeds, *which) for role, feeds in submitted.encoded.items()
             }
 
     def _tried(self, attempt: Callable[[], T]) -> T:

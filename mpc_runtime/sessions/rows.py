@@ -40,7 +40,11 @@ class Rows:
         self._submitted = 0
         self._tensors = deployment.given.tensors("run")
         plan = deployment.plan
-        self.batches = Batches(plan, self._tensors, plan.outputs, inputs, deployment.given.stacked)
+        self._apart = deployment.apart is not None
+        prepared = any(feed.expression for feed in plan.feeds if feed.name in plan.procedure("run").takes)
+        self._short = self._apart and not prepared  # expressions are for whole batches
+        outputs, stacked = plan.outputs, deployment.given.stacked
+        self.batches = Batches(plan, self._tensors, outputs, inputs, stacked, short=self._short)
         self._coming = iter(self.batches)
         self._inputs = inputs
         self._waiting: deque[Submitted] = deque()
@@ -61,13 +65,16 @@ class Rows:
             batch = next(self._coming, None)
             if batch is None:
                 break
+            count = self.batches.count(self._submitted + 1) - self.batches.count(self._submitted)
             try:
                 given = self.deployment.given
-                encoded = given.encode("run", given.check(self._tensors, batch, "input"), params)
+                tensors = self.batches.tensors(self._tensors, count) if self._short else self._tensors
+                encoded = given.encode("run", given.check(tensors, batch, "input"), params)
             except InputError as error:
                 self._refused = str(error)
                 break
-            self._waiting.append(self.deployment.submit(encoded, self._meeting, self._submitted))
+            rows = count if self._apart and count < self.batches.size else None
+            self._waiting.append(self.deployment.submit(encoded, self._meeting, self._submitted, rows))
             self._submitted += 1
         if not self._waiting:
             if self._refused:

@@ -192,6 +192,8 @@ _NUMBER = Text(ID)
 _SUBMISSION: dict[str, Field] = {"stage": Text(NAME), "role": Text(NAME), "id": _NUMBER}
 _MEETING: dict[str, Field] = {"meeting": Shape({"name": Text(NAME), "run": Whole()})}
 """What the roles of a run have agreed on, and which of its runs it is: of submissions that are paired by it."""
+_ROWS: dict[str, Field] = {"rows": Whole(least=1)}
+"""How many rows of a batch a submission has; without it, it has all of them."""
 _ANSWERED: dict[str, Field] = {"id": _NUMBER}
 _REPORT: dict[str, Field] = {
     "rounds": Whole(),
@@ -233,7 +235,7 @@ _PONG = _kind({"clock": Seconds()})  # since 1970, for `mpcc doctor`: nothing de
 CLIENT: Dialect = {
     "hello": _HELLO,
     "ping": _BARE,
-    "submit": _kind({"stage": Text(NAME), "id": _NUMBER}, None, optional=_MEETING),
+    "submit": _kind({"stage": Text(NAME), "id": _NUMBER}, None, optional={**_MEETING, **_ROWS}),
     "withdraw": _kind({"stage": Text(NAME), "id": _NUMBER}),
 }
 """A client to a party."""
@@ -282,11 +284,11 @@ PARTY: Dialect = {
     "contribution": _kind({}, (SEED_BYTES,), optional={"offer": _OFFER}),
     "persisted": _kind({"next": Whole()}),
     "added": _kind({"dealing": Digits(ID_DIGITS)}),
-    "have": _kind(_SUBMISSION, optional=_MEETING),
+    "have": _kind(_SUBMISSION, optional={**_MEETING, **_ROWS}),
     "seek": _kind(_SUBMISSION),
     "lost": _kind({**_SUBMISSION, "why": Text(REASON)}),
     "drop": _kind({**_SUBMISSION, "why": Text(REASON), "error": Text(NAME)}),
-    "begin": _kind({"procedure": Text(NAME), "index": Whole(), "ids": Mapped(Text(NAME), _NUMBER)}),
+    "begin": _kind({"procedure": Text(NAME), "index": Whole(), "ids": Mapped(Text(NAME), Listed(_NUMBER))}),
 }
 """A party to the other, on their stream."""
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 import os
 import select
 import time
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -43,7 +42,6 @@ from .stream import Inlet, Keys, StreamEnded
 
 __all__ = ["SERVERS_QUOTA", "Node"]
 
-EARLY_AT_ONCE = 64  # messages of clients that are read in a row before the servers have met
 SERVERS_QUOTA = Quota(Limits(body=1 << 17), connections=8, per_key=2, messages=8)
 
 
@@ -75,8 +73,6 @@ class Node:
         self._servers: Front | None = None
         self._clients: Front | None = None
         self._machines: frozenset[str] = frozenset()
-        self._early: deque[Message] = deque()  # clients' messages that came before the servers had met
-        self._early_each = 0
         self._invited: dict[str, Invited] = {}
         self._calling: dict[str, Calling] = {}
         self._met: set[str] = set()
@@ -98,7 +94,6 @@ class Node:
         told: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Takes connections of these roles (public key -> name). See `self.clients_address`. told: as of `Front`."""
-        self._early_each = quota.messages
         self._clients = Front(self.hello.name, address, self.keys, roles, CLIENT, quota, self._bell, told)
         self.clients_address = self._clients.address
 
@@ -141,10 +136,7 @@ class Node:
             if time.monotonic() > until:
                 return missing
             self.wait((), listen=True, seconds=0.25)
-            for _ in range(EARLY_AT_ONCE):
-                if (message := self._from_clients()) is not None:
-                    self._keep_early(message)
-            self._attend()
+            self.hear_clients()
             for name in names:
                 hear_host(self.context, self.hello, self.links[name], self._calling[name])
                 self.links[name].check("the start", drain=name in self._met)
@@ -158,13 +150,6 @@ class Node:
         """As `met`, of an optional server, after a look at what it has answered."""
         hear_host(self.context, self.hello, self.links[machine], self._calling[machine])
         return self.met(machine)
-
-    def _keep_early(self, message: Message) -> None:
-        """A client's message that came before the servers had met; a role has no more of them than at other times."""
-        if sum(early.sender == message.sender for early in self._early) < self._early_each:
-            self._early.append(message)
-        else:
-            self.refuse(message.route, f"{self.hello.name} waits for other servers; come back when they are there")
 
     # -- being called by servers ----------------------------------------------------------------------------------
 
@@ -294,24 +279,30 @@ class Node:
         """Whether a client of this role is still at the other end."""
         return self.guests.get(route) == role and self._clients is not None and self._clients.alive(route)
 
-    def receive(self) -> Message | None:
-        """The next message of a client that has said hello; None when nothing has arrived. Servers that call are
-        answered here too."""
+    def hear_clients(self, take: Callable[[Message], bool] = lambda _: False) -> bool:
+        """Offers `take` what clients have said after their hello, as `Arrivals.offer`. Servers that call are answered
+        here too. True if anything was heard."""
         self._attend()
-        return self._early.popleft() if self._early else self._from_clients()
+        return self._offer(take)
 
     def refuse_all(self, message: str, error: str = "") -> None:
         """As `refuse`, all clients who have said something; servers that call wait."""
-        while (said := self._from_clients()) is not None:
-            self.refuse(said.route, message, error)
 
-    def _from_clients(self) -> Message | None:
-        while self._clients is not None and (message := self._clients.receive()) is not None:
+        def refused(said: Message) -> bool:
+            self.refuse(said.route, message, error)
+            return True
+
+        while self._offer(refused):
+            pass
+
+    def _offer(self, take: Callable[[Message], bool]) -> bool:
+        def pass_on(message: Message) -> bool:
             if message.kind == "hello":
                 self._greet(message)
-            elif self.guests.get(message.route) == message.sender:
-                return message
-        return None
+                return True
+            return self.guests.get(message.route) != message.sender or take(message)
+
+        return self._clients is not None and self._clients.offer(pass_on)
 
     def _greet(self, message: Message) -> None:
         """Answers a client's hello; it has one."""
