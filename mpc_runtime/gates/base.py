@@ -52,6 +52,8 @@ PURPOSE_SHARE = 2
 """Stream purpose of the seeded half of a dependent secret (the pad words of corrections)."""
 PURPOSE_OUTPUT = 3
 """Stream purpose of the re-randomisation of outputs (under the parties' own common key)."""
+PURPOSE_NOISE = 4
+"""Stream purpose of noise: the dealer's, from both parties' streams together, or a party's, under a key of its own."""
 
 
 def stream(purpose: int, op: int, slot: int = 0) -> int:
@@ -89,6 +91,11 @@ class PartyContext(MaskContext, Protocol):
     @property
     def pair(self) -> Prg:
         """Streams under the key of this execution that only the two parties have."""
+        ...
+
+    @property
+    def own(self) -> Prg:
+        """Streams under a key of this execution that only this party has."""
         ...
 
     def __setitem__(self, register: int, value: Array) -> None: ...
@@ -169,9 +176,15 @@ class DealerContext(Protocol):
 
 
 class MeaningContext(Protocol):
-    """Plain values of registers, and the masks of wires (the rounding of a truncation depends on them)."""
+    """Plain values of registers, and the masks of wires (the rounding of a truncation depends on them) and offsets."""
 
     kernels: Kernels
+    op: int
+
+    @property
+    def owns(self) -> tuple[Prg, Prg]:
+        """The streams that each party has alone."""
+        ...
 
     @property
     def types(self) -> Types: ...
