@@ -32,7 +32,17 @@ from ..transport.identity import KeyPair
 from ..transport.node import Node
 from .members import Member
 from .party import Party
-from .process import EXIT_ERROR, Desk, MachineConfig, at_work, call_others, end_with_stdin, opened, take_leave
+from .process import (
+    EXIT_ERROR,
+    Desk,
+    MachineConfig,
+    at_work,
+    call_others,
+    end_with_stdin,
+    opened,
+    opened_ledger,
+    take_leave,
+)
 from .shelf import Shelf, shelf_key
 from .submissions import Submission, Submissions
 from .uses import Uses
@@ -61,6 +71,7 @@ def host(plan: Plan, config: MachineConfig, addresses: Mapping[str, str], desk: 
     node = opened(plan, config)
     node.patient = True
     uses = Uses(config.data or None)
+    spending = opened_ledger(plan, config)
     pause = AGAIN_SECONDS
     doing = "the start"
     try:
@@ -70,7 +81,7 @@ def host(plan: Plan, config: MachineConfig, addresses: Mapping[str, str], desk: 
                 call_others(node, config, addresses)
                 _meet(node, config, tell)
                 tell("is ready")
-                server, pause = at_work(plan, config, node, uses, desk=desk), AGAIN_SECONDS
+                server, pause = at_work(plan, config, node, uses, spending, desk=desk), AGAIN_SECONDS
                 server.serve()
             except PeerError as error:
                 doing = server.doing if server else "the start"
@@ -86,6 +97,7 @@ def host(plan: Plan, config: MachineConfig, addresses: Mapping[str, str], desk: 
     finally:
         node.close()
         uses.close()
+        spending.close()
 
 
 def _meet(node: Node, config: MachineConfig, tell: Teller) -> None:
@@ -102,7 +114,8 @@ def _told(error: PeerError, doing: str) -> str:
 class Hosting:
     """What a service tells the process of a plan, as JSON. ends: file numbers of the sockets by which connections of
     servers and of clients (a party) come. shelf: where parameters
-    are kept, and key_file: under which key. uses: where queries are counted."""
+    are kept, and key_file: under which key. uses: where queries are counted. ledger: where
+    releases of all plans are entered."""
 
     name: str
     label: str
@@ -117,6 +130,7 @@ class Hosting:
     shelf: str
     key_file: str
     uses: str
+    ledger: str
 
     def config(self) -> MachineConfig:
         doors = {to: Handed(socket.socket(fileno=number), at) for to, (number, at) in self.doors.items()}
@@ -130,6 +144,7 @@ class Hosting:
             timeout=self.timeout,
             window=self.window,
             data=self.uses,
+            ledger=self.ledger,
         )
 
 

@@ -1,6 +1,7 @@
 """A compute party: takes shares from the roles, agrees with the other party on what runs next, executes, sends results.
 
     role  -> p0, p1   submit (stage, id)        shares of its feeds of a procedure; `withdraw` takes it back
+    role  -> p0, p1   budget (dataset, limit)   what is spent of its dataset, and what may be
     p1    -> p0       have (submission)         it has arrived here too, for this meeting
     p0    -> dealer   wanted (procedure)        a record that is not dealt ahead: new parameters need fresh masks
     p0   <-> p1       persisted (n)             with stored material: which records may be used (`stored.py`)
@@ -22,14 +23,17 @@ One thread and one loop. Executions are `executions.py`'s, the book of submissio
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from ..errors import PeerError
 from ..operation.events import Refused
 from ..operation.watch import NOBODY, Watch
+from ..privacy.ledger import Limit
 from ..procedure import Procedure
 from ..transport.messages import MATERIAL, REASON, Message
 from .consent import Consent
@@ -123,7 +127,7 @@ class Party:
         for key in self._current:
             submission = self._submissions.finish(key)
             if submission is not None:
-                self.consent.give_back(key[0], submission.key)
+                self.consent.give_back(key[0], submission, begun=True)
                 self.node.reply(submission.route, key[1], {**body, "message": f"{error}; {NOTHING}"})
         self._current = ()
 
@@ -143,6 +147,9 @@ class Party:
         busy = False
         while (message := self.node.receive()) is not None:
             busy = True
+            if message.kind == "budget":
+                self._tell_spent(message)
+                continue
             key = message.body["stage"], message.sender, message.body["id"]
             if message.kind == "submit":
                 self._hold(key, message)
@@ -174,13 +181,40 @@ class Party:
             self._watch.tell(Refused(role, problem))
             self.node.refuse(message.route, problem)
             return
-        receives = self.consent.receives(message.key)
-        self._submissions.add(key, Submission(message.route, message.payload[0], now, meeting, message.key, receives))
+        submission = Submission(
+            message.route, message.payload[0], now, meeting, message.key, self.consent.receives(message.key)
+        )
+        charge = self.consent.charge(stage, role, message.key, message.body.get("dataset"))
+        if isinstance(charge, str):
+            self.consent.give_back(stage, submission)
+            self._watch.tell(Refused(role, charge))
+            self.node.answer(message.route, {"kind": "denied", "id": number, "message": charge})
+            return
+        submission.charge = charge
+        self._submissions.add(key, submission)
         if self.number == 1:
             self._tell("have", key, **_said(meeting))
         self._met(key)
         if procedure.standing:
             self.node.answer(message.route, {"kind": "held", "id": number})
+
+    def _tell_spent(self, message: Message) -> None:
+        """Answers an owner that asks for its dataset, and has perhaps stated a limit."""
+        body = message.body
+        limit = Limit(float(body["limit"]["epsilon"]), float(body["limit"]["delta"])) if "limit" in body else None
+        told = self.consent.spending.tell(message.key, body["dataset"], limit)
+        if isinstance(told, str):
+            self.node.answer(message.route, {"kind": "denied", "id": body["id"], "message": told})
+            return
+        answer = {
+            "kind": "spent",
+            "id": body["id"],
+            "epsilon": told.epsilon if math.isfinite(told.epsilon) else None,
+            "delta": told.delta,
+            "by": told.by,
+            "limits": [asdict(each) for each in told.limits],
+        }
+        self.node.answer(message.route, answer)
 
     def _put_away(self, key: Key, payload: Sequence[memoryview]) -> str:
         """Keeps parameters beyond this process, where that is done; why it cannot be, or nothing."""
@@ -262,7 +296,7 @@ class Party:
             self._tell("drop", key, why=why[:REASON], error=error)
         submission = self._submissions.drop(key)
         if submission is not None:
-            self.consent.give_back(key[0], submission.key)
+            self.consent.give_back(key[0], submission)
         if any(p.standing and p.name == key[0] for p in self.plan.procedures):
             self.executions.supply.forget(key)
         if why:

@@ -282,6 +282,7 @@ class Service:
             shelf=str(self._catalogue.parameters(plan.name)),
             key_file=str(self._catalogue.key),
             uses=str(self._catalogue.plan_file(plan.name).parent),
+            ledger=str(self._catalogue.folder),
         )
         process = subprocess.Popen(
             [sys.executable, "-c", "from mpc_runtime.servers.hosted import main; main()"],

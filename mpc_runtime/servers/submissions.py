@@ -15,6 +15,7 @@ from typing import Any
 
 from ..encoding.sharing import payload_sizes, result_size
 from ..plan import Plan
+from ..privacy.ledger import Charge
 from ..transport.guests import Quota
 from ..transport.line import Limits
 
@@ -49,6 +50,8 @@ class Submission:
     """The public key of its client."""
     receives: bool = True
     """Whether it is sent the results."""
+    charge: Charge | None = None
+    """What it was charged in the privacy ledger."""
 
 
 def meeting_of(body: Mapping[str, Any]) -> Meeting:
