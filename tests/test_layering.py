@@ -42,12 +42,25 @@ RUNTIME = {
         "operation",
         "plan",
         "plan_file",
+        "privacy",
         "procedure",
         "store",
         "transport",
     },
     "deployment": {"analysis", "errors", "limits", "plan", "plan_file", "roles", "servers", "transport"},
-    "sessions": {"analysis", "deployment", "encoding", "errors", "execution", "limits", "plan", "roles", "store"},
+    "sessions": {
+        "analysis",
+        "deployment",
+        "encoding",
+        "errors",
+        "execution",
+        "limits",
+        "plan",
+        "privacy",
+        "roles",
+        "store",
+        "transport",
+    },
 }
 """What each folder of the runtime may import of the runtime."""
 INTERFACES = {"transport.channel"}

@@ -30,6 +30,7 @@ COMMANDS = {
     "store": ("material", "look at stored material, or change it: status, verify, add, prune, burn"),
     "provide": ("roles", "provide a role's parameters to the parties"),
     "submit": ("roles", "submit a role's inputs and receive its results"),
+    "budget": ("roles", "state what may be released of a role's data, or show what was"),
     "bench": ("bench", "measure this computer's kernels and loopback network"),
     "top": ("top", "show what the servers of a deployment do"),
     "doctor": ("doctor", "find what is wrong with an installation or a deployment"),

@@ -37,6 +37,8 @@ class Given:
         shared = {t.name for t in (*plan.inputs, *plan.params) if t.stacked}
         self.stacked = frozenset(shared if stacked else ())
         self._prepare = prepare
+        self.owners = tuple(role for role in self.roles if plan.feeds_of(role, "run"))
+        """Those that have data of their own in a run."""
 
     def tensors(self, stage: str) -> list[Tensor]:
         """What they give in a stage: parameters in "setup", inputs in "run"."""

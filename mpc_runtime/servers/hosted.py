@@ -49,6 +49,7 @@ from .process import (
     at_work,
     call_others,
     opened,
+    opened_ledger,
     state,
     stored,
     take_leave,
@@ -84,6 +85,7 @@ def host(
         raise
     node.patient = True
     uses = Uses(config.data or None)
+    spending = opened_ledger(plan, config)
     admission = Admission(node, config.members)
     sessions = _Sessions(plan, config, node, watch)
     watch.answers(lambda: sessions.state(store))
@@ -96,7 +98,7 @@ def host(
                 try:
                     call_others(node, config, addresses)
                     session = sessions.meet()
-                    server = at_work(plan, config, node, uses, session, store, desk, addresses)
+                    server = at_work(plan, config, node, uses, spending, session, store, desk, addresses)
                     admission.joined(server)
                     pause = AGAIN_SECONDS
                     server.serve()
@@ -126,6 +128,7 @@ def host(
     finally:
         node.close()
         uses.close()
+        spending.close()
         _close(store)
 
 
@@ -211,8 +214,8 @@ class _Sessions:
 class Hosting:
     """What a service tells the process of a plan, as JSON. doors: file numbers of the sockets by which connections of
     servers and of clients (a party) come, and to which address. wire: that of the socket for what is told. shelf: where
-    parameters are kept, and key_file: under which key. uses: where queries are counted. material: the plan's store, if
-    it has one, and low_water as of `MachineConfig`."""
+    parameters are kept, and key_file: under which key. uses: where queries are counted. ledger: where releases of all
+    plans are entered. material: the plan's store, if it has one, and low_water as of `MachineConfig`."""
 
     name: str
     label: str
@@ -229,6 +232,7 @@ class Hosting:
     shelf: str
     key_file: str
     uses: str
+    ledger: str
     material: str
     low_water: int
 
@@ -245,6 +249,7 @@ class Hosting:
             window=self.window,
             linger=self.linger,
             data=self.uses,
+            ledger=self.ledger,
             material=self.material,
             low_water=self.low_water,
         )

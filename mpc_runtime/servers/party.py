@@ -1,6 +1,7 @@
 """A compute party: takes shares from the roles, agrees with the other party on what runs next, executes, sends results.
 
     role  -> p0, p1   submit (stage, id)        shares of its feeds of a procedure; `withdraw` takes it back
+    role  -> p0, p1   budget (dataset, limit)   what is spent of its dataset, and what may be
     p1    -> p0       have (submission)         it has arrived here too, for this meeting, with so many rows
     p0    -> dealer   wanted (procedure)        a record that is not dealt ahead: new parameters need fresh masks
     p0   <-> p1       persisted (n)             with stored material: which records may be used (`stored.py`)
@@ -130,7 +131,7 @@ class Party:
         for key in self._current:
             submission = self._submissions.finish(key)
             if submission is not None:
-                self.consent.give_back(key[0], submission.key)
+                self.consent.give_back(key[0], submission, begun=True)
                 self.node.reply(submission.route, key[1], {**body, "message": f"{error}; {NOTHING}"})
         self._current = ()
 
@@ -152,6 +153,8 @@ class Party:
 
     def _take(self, message: Message) -> bool:
         """Takes a message of a client; False for a submission that has to wait for room."""
+        if message.kind == "budget":
+            return self._tell_spent(message)
         key = message.body["stage"], message.sender, message.body["id"]
         if message.kind == "submit":
             return self._hold(key, message)
@@ -179,6 +182,11 @@ class Party:
             return self._turned_away(message, problem)
         receives = self.consent.receives(message.key)
         submission = Submission(message.route, message.payload[0], now, meeting, message.key, receives, count)
+        charge = self.consent.charge(stage, role, message.key, message.body.get("dataset"))
+        if isinstance(charge, str):
+            self.consent.give_back(stage, submission)
+            return self._denied(message, charge)
+        submission.charge = charge
         self._submissions.add(key, submission)
         if self.number == 1:
             self._tell_have(key, submission)
@@ -191,6 +199,20 @@ class Party:
         """Refuses what a client has sent, which is taken therewith."""
         self._watch.tell(Refused(message.sender, problem))
         self.node.refuse(message.route, problem, error)
+        return True
+
+    def _denied(self, message: Message, why: str) -> bool:
+        """Says no to what the privacy ledger does not allow; the client stays."""
+        self._watch.tell(Refused(message.sender, why))
+        self.node.answer(message.route, {"kind": "denied", "id": message.body["id"], "message": why})
+        return True
+
+    def _tell_spent(self, message: Message) -> bool:
+        """Answers an owner that asks for its dataset, and has perhaps stated a limit."""
+        told = self.consent.spending.tell(message.key, message.body["dataset"], message.body.get("limit"))
+        if isinstance(told, str):
+            return self._denied(message, told)
+        self.node.answer(message.route, {"kind": "spent", "id": message.body["id"], **told})
         return True
 
     def _put_away(self, key: Key, payload: Sequence[memoryview]) -> str:
@@ -277,7 +299,7 @@ class Party:
             self._tell("drop", key, why=why[:REASON], error=error)
         submission = self._submissions.drop(key)
         if submission is not None:
-            self.consent.give_back(key[0], submission.key)
+            self.consent.give_back(key[0], submission)
         if any(p.standing and p.name == key[0] for p in self.plan.procedures):
             self.executions.supply.forget(key)
         if why:

@@ -43,6 +43,7 @@ from .members import Member, Members
 from .party import Party
 from .refill import Refill
 from .shelf import Shelf
+from .spending import MEMORY, Spending
 from .stored import StoreSupply
 from .submissions import Submissions, client_quota
 from .supply import DealerSupply, Supply
@@ -57,6 +58,7 @@ __all__ = [
     "call_others",
     "door",
     "opened",
+    "opened_ledger",
     "run",
     "state",
     "stored",
@@ -92,6 +94,8 @@ class MachineConfig:
     clients_origin: str = ""
     data: str = ""
     """The folder in which a party keeps what outlives it."""
+    ledger: str = ""
+    """The folder of its privacy ledger, where that is not `data`; MEMORY for one that ends with the process."""
     material: str = ""
     """The folder with a party's stored material; then no dealer is needed."""
     low_water: int = 0
@@ -131,6 +135,7 @@ def run(
     """
     check_seconds(timeout=config.timeout, wait=config.wait)
     uses = Uses(config.data or None)
+    spending = opened_ledger(plan, config)
     store = stored(plan, config)
     server: Party | Dealer | None = None
     watch = watch.at(plan.name, plan.hash)
@@ -147,7 +152,7 @@ def run(
             met.set()
             watch = watch.at(plan.name, plan.hash, node.links[config.others[0]].label)
             watch.tell(Ready())
-            server = at_work(plan, config, node, uses, watch, store, addresses=others)
+            server = at_work(plan, config, node, uses, spending, watch, store, addresses=others)
             admission.joined(server)
             server.serve()
     except BaseException as error:
@@ -156,6 +161,7 @@ def run(
     finally:
         node.close()
         uses.close()
+        spending.close()
         if store is not None:
             store.close()
 
@@ -189,6 +195,13 @@ def opened(plan: Plan, config: MachineConfig, watch: Watch = NOBODY) -> Node:
     return node
 
 
+def opened_ledger(plan: Plan, config: MachineConfig) -> Spending:
+    """Of a party; the dealer has none."""
+    if not config.computes:
+        return Spending(plan, -1, MEMORY)
+    return Spending(plan, int(config.name[1]), config.ledger or config.data)
+
+
 def call_others(node: Node, config: MachineConfig, addresses: Mapping[str, str]) -> None:
     """Begins the links to the other servers, at their addresses for servers."""
     for name in (*config.others, *node.optional):
@@ -213,6 +226,7 @@ def at_work(
     config: MachineConfig,
     node: Node,
     uses: Uses,
+    spending: Spending,
     watch: Watch = NOBODY,
     store: Store | None = None,
     desk: Desk | None = None,
@@ -225,7 +239,7 @@ def at_work(
     number = int(config.name[1])
     supply = _supply(plan, config, node, store, desk.shelf if desk else None, addresses or {})
     executions = Executions(plan, number, node, channel, supply, watch=watch)
-    consent = Consent(plan, number, config.members, uses)
+    consent = Consent(plan, number, config.members, uses, spending)
     return Party(executions, consent, watch, desk.submissions if desk else None, config.linger)
 
 
@@ -323,6 +337,8 @@ def main() -> None:
         linger=given["linger"],
         wait=given["timeout"],
         material=given["material"],
+        data=given["data"],
+        ledger="" if given["data"] else MEMORY,
     )
 
     def addresses(own: str, clients: str) -> Mapping[str, str]:

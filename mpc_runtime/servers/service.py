@@ -358,6 +358,7 @@ class Service:
                 shelf=str(self._catalogue.parameters(plan.name)),
                 key_file=str(self._catalogue.key),
                 uses=str(self._catalogue.plan_file(plan.name).parent),
+                ledger=str(self._catalogue.folder),
                 material=plan.material,
                 low_water=self.config.low_water if plan.material else 0,
             )

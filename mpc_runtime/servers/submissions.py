@@ -20,6 +20,7 @@ from typing import Any
 from ..analysis.rows import Apart, rows_apart
 from ..encoding.sharing import payload_sizes, result_size
 from ..plan import Plan
+from ..privacy.ledger import Charge
 from ..transport.guests import Quota
 from ..transport.line import Limits
 
@@ -63,6 +64,8 @@ class Submission:
     """How many rows of a batch it has, where it could have fewer than all."""
     lost: bool = False
     """Whether the other party, which is to drop it, knows that it will not be used."""
+    charge: Charge | None = None
+    """What it was charged in the privacy ledger."""
 
 
 def meeting_of(body: Mapping[str, Any]) -> Meeting:

@@ -6,18 +6,19 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from ..errors import Error, InputError
+from ..errors import Error, InputError, Interrupted
 from ..execution.stats import Stats
 from ..roles.batches import Batches
 from ..roles.inputs import ByRole
 from .deployed import Deployment, Submitted
 
-__all__ = ["Rows"]
+__all__ = ["Rows", "keeping"]
 
 Array = np.ndarray
 BATCHES_AHEAD = 2  # one is computed while the next is encoded, shared and sent
@@ -25,10 +26,15 @@ BATCHES_AHEAD = 2  # one is computed while the next is encoded, shared and sent
 
 class Rows:
     """The rows of one call. edition: of the parameters, with which all rows are computed. meeting: whose runs they
-    are, in their order."""
+    are, in their order. datasets: how roles call their data."""
 
     def __init__(
-        self, deployment: Deployment, inputs: Mapping[str, Any], edition: int, meeting: str | None = None
+        self,
+        deployment: Deployment,
+        inputs: Mapping[str, Any],
+        edition: int,
+        meeting: str | None = None,
+        datasets: Mapping[str, str] | None = None,
     ) -> None:
         self.stats = Stats()
         """Of the runs that are done."""
@@ -37,6 +43,7 @@ class Rows:
         self.deployment = deployment
         self._edition = edition
         self._meeting = meeting
+        self._datasets = datasets
         self._submitted = 0
         self._tensors = deployment.given.tensors("run")
         plan = deployment.plan
@@ -74,7 +81,8 @@ class Rows:
                 self._refused = str(error)
                 break
             rows = count if self._apart and count < self.batches.size else None
-            self._waiting.append(self.deployment.submit(encoded, self._meeting, self._submitted, rows))
+            named = self._meeting, self._submitted, rows, self._datasets
+            self._waiting.append(self.deployment.submit(encoded, *named))
             self._submitted += 1
         if not self._waiting:
             if self._refused:
@@ -90,3 +98,15 @@ class Rows:
         """Drops the results of the runs that are under way."""
         while self._waiting:
             self.deployment.abandon(self._waiting.popleft())
+
+
+@contextmanager
+def keeping(rows: Rows, parts: list[dict[str, Array]]) -> Iterator[None]:
+    """An error within carries the results of the rows that are done."""
+    try:
+        yield
+    except Error as error:
+        error.partial, error.done_rows = rows.batches.join(parts), rows.batches.count(len(parts))
+        raise
+    except KeyboardInterrupt:
+        raise Interrupted(rows.batches.join(parts), rows.batches.count(len(parts))) from None
