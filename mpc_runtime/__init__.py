@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from .analysis.cost import Cost, OpCost
 from .errors import (
+    BudgetError,
     CompileError,
     CompileWarning,
     Error,
@@ -25,16 +26,18 @@ from .errors import (
     PeerError,
     PerformanceWarning,
 )
-from .program import Program, ReferenceFit, compile, connect, deal, launch, load
+from .models import calibrate, forest_of
+from .program import Program, compile, connect, deal, launch, load
 from .version import VERSION as __version__
 
 if TYPE_CHECKING:
     from .execution.stats import Stats
     from .session import Session
-    from .sessions.training import Epoch, History
+    from .sessions.training import Epoch, History, ReferenceFit
     from .store.deal import Dealt
 
 __all__ = [
+    "BudgetError",
     "CompileError",
     "CompileWarning",
     "Cost",
@@ -53,9 +56,11 @@ __all__ = [
     "Session",
     "Stats",
     "__version__",
+    "calibrate",
     "compile",
     "connect",
     "deal",
+    "forest_of",
     "launch",
     "load",
 ]
@@ -64,6 +69,7 @@ _LATER = {
     "Dealt": "store.deal",
     "Epoch": "sessions.training",
     "History": "sessions.training",
+    "ReferenceFit": "sessions.training",
     "Session": "session",
     "Stats": "execution.stats",
 }

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from .deployment.local import SeenBy
 from .limits import TIMEOUT_SECONDS, WAIT_SECONDS, WINDOW_BYTES
 from .plan import Plan
 from .roles.client import Prepare
-from .session import Session, Variant
+from .session import Session
 from .sessions.connections import Connections
 from .sessions.deployed import Deployment, launched, linked
 from .sessions.turns import Turns
@@ -17,6 +18,8 @@ from .sessions.variants import Variants
 from .store.report import holds_parameters
 
 __all__ = ["connect_plan", "launch_plan"]
+
+Variant = Callable[[int], Plan | None]
 
 
 def launch_plan(
@@ -28,22 +31,25 @@ def launch_plan(
     seen_by: SeenBy = lambda _, addresses: addresses,
     variant: Variant | None = None,
     material: str | os.PathLike[str] | None = None,
+    data: str | os.PathLike[str] | None = None,
 ) -> Session:
     """Starts a dealer and both parties as processes on this machine, and a session that plays all roles of the plan.
 
     timeout: seconds that a machine may take to answer (ten times as many while it computes). window: bytes of material
     that the dealer may be ahead of each party. seen_by: as of `Processes`. variant: as `compile` of `Variants`.
     material: the folder of both parties' stores, which are for this plan only; then there is no dealer.
+    data: the folder of what the servers keep beyond the session.
     Raises PeerError when a process does not start, MaterialError when the stores do not fit.
     """
     turns = Turns()
+    kept = Path(data) if data is not None else None
     if material is not None:
         folder = Path(material)
-        stored = launched(plan, prepare, timeout, window, seen_by, turns.check, folder)
+        stored = launched(plan, prepare, timeout, window, seen_by, turns.check, folder, kept)
         return Session(Connections(turns, Variants(stored)), holds_parameters(folder, plan))
 
     def start(plan: Plan) -> Deployment:
-        return launched(plan, prepare, timeout, window, seen_by, turns.check)
+        return launched(plan, prepare, timeout, window, seen_by, turns.check, None, kept)
 
     return Session(Connections(turns, Variants(start(plan), variant, start, turns.check)))
 

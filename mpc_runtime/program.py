@@ -31,24 +31,12 @@ if TYPE_CHECKING:
     from dsl.errors import Diagnostic
 
     from .session import Session
+    from .sessions.training import ReferenceFit
     from .store.deal import Dealt
 
 Array = np.ndarray
 
-__all__ = ["Program", "ReferenceFit", "at_batch", "compile", "connect", "deal", "launch", "load", "prepare_feed"]
-
-
-@dataclass(frozen=True)
-class ReferenceFit:
-    """What training on plaintext gave.
-
-    Attributes:
-        losses: Of every step, before its update.
-        weights: All parameters after the last step, by key.
-    """
-
-    losses: Array
-    weights: dict[str, Array]
+__all__ = ["Program", "at_batch", "compile", "connect", "deal", "launch", "load", "prepare_feed"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -166,6 +154,7 @@ class Program:
         from compiler.training.twin import follow
 
         from .roles.epochs import batches_of
+        from .sessions.training import ReferenceFit
 
         training = self.stages.lowered.training
         if training is None:
@@ -301,6 +290,7 @@ def launch(
     timeout: float = TIMEOUT_SECONDS,
     window: int = WINDOW_BYTES,
     material: str | os.PathLike[str] | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
 ) -> Session:
     """Start a dealer and both parties as processes on this machine; the session plays all roles.
 
@@ -310,6 +300,8 @@ def launch(
         window: Bytes of material that the dealer may work ahead of a party.
         material: The folder that `deal` wrote; then no dealer is started. Parameters and what `setup` computed from
             them are kept there too, so that a later session goes on without `provide`.
+        data_dir: The folder in which the parties keep their privacy ledgers, beside the keys of the roles by which they
+            know them again. Without one, a ledger ends with the session.
 
     Raises:
         PeerError: A process does not start.
@@ -320,7 +312,9 @@ def launch(
 
     variant = partial(at_batch, program)
     plan = program.plan
-    return launch_plan(plan, prepare_feed, timeout=timeout, window=window, variant=variant, material=material)
+    return launch_plan(
+        plan, prepare_feed, timeout=timeout, window=window, variant=variant, material=material, data=data_dir
+    )
 
 
 def deal(
@@ -423,6 +417,12 @@ def compiles_to(source: str | os.PathLike[str], program: Program) -> None:
     """Raises CompileError unless the file compiles, with the sizes and options of a program's plan, to that plan."""
     filename, text = read_source(source)
     _expect_same(_compiled_as(program.plan, text, filename).plan, program.plan, filename)
+
+
+def with_source(program: Program, text: str) -> Program:
+    """Another text, compiled with the sizes and options of a program. Raises CompileError."""
+    stages = _compiled_as(program.plan, text, program.plan.filename)
+    return Program(stages.plan, stages.warnings, stages)
 
 
 def at_batch(program: Program, batch: int) -> Plan | None:

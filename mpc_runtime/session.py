@@ -1,47 +1,40 @@
 """The embedding API's sessions: all roles of a plan on this machine (`launch`), or one role of a cluster (`connect`).
 
-Any thread and any asyncio task may use a session: whoever does takes a turn (`sessions/connections.py`). What is shared
-with the parties is `sessions/deployed.py`'s, the runs of many rows `sessions/rows.py`'s, reading files
-`roles/files.py`'s.
+Any thread and any asyncio task may use a session: whoever does takes a turn (`sessions/connections.py`). What is done
+in a turn is `sessions/work.py`'s, the runs of many rows `sessions/rows.py`'s, the steps of a training
+`sessions/training.py`'s.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-import weakref
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
-from contextlib import aclosing, closing, contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import aclosing, closing
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
-from .errors import Error, InputError, Interrupted
+from .analysis.releases import is_private
 from .execution.stats import Stats
-from .plan import Plan
 from .procedure import FINISH, RUN, SETUP, TRAIN_STEP
 from .roles.batches import BATCH
-from .roles.files import parameters
 from .roles.inputs import by_name, check_meeting
 from .sessions.connections import Connections
+from .sessions.privacy import Datasets, Privacy, check_limit, told, told_all
 from .sessions.progress import Report, shown
-from .sessions.rows import Rows
-from .sessions.training import WEIGHTS, Epoch, Fitting, History, clock_of, expect_training
+from .sessions.rows import keeping
+from .sessions.training import WEIGHTS, Epoch, History, expect_training
 from .sessions.turns import on_a_thread
+from .sessions.work import Work
 
 __all__ = ["Session"]
 
 Array = np.ndarray
-T = TypeVar("T")
 Inputs = Mapping[str, Any]
-Variant = Callable[[int], Plan | None]
-
-_LAST: ContextVar[Mapping[Session, Stats] | None] = ContextVar("mpc-stats", default=None)
-"""What the last call of each session made by this thread, or by this asyncio task, did."""
 
 
 class Session:
@@ -59,15 +52,7 @@ class Session:
         self._base = deployment
         self._connections = connections
         self._variants = connections.variants
-        self._params: dict[str, dict[str, Array]] = {role: {} for role in deployment.given.roles}
-        elsewhere = deployment.processes is None  # parameters of a cluster may have been provided by another process
-        self._provided = provided or elsewhere or not deployment.given.tensors(SETUP)
-        self._edition = 0  # of the parameters
-        self._stats = Stats()
-        self._runs = 0
-        self._steps = 0  # of training, since the parameters were provided
-        finalizer = weakref.finalize(self, connections.release)
-        finalizer.atexit = False  # a thread may be within a call; the processes end by themselves
+        self._work = Work(connections, provided)
 
     # -- what users call ------------------------------------------------------------------------------------------
 
@@ -90,9 +75,17 @@ class Session:
             PeerError: A machine is gone.
         """
         with self._connections.turn():
-            self._provide(weights, strict, rename or {})
+            self._work.provide(weights, strict, rename or {})
 
-    def run(self, inputs: Inputs | None = None, /, *, meeting: str | None = None, **named: Any) -> dict[str, Array]:
+    def run(
+        self,
+        inputs: Inputs | None = None,
+        /,
+        *,
+        meeting: str | None = None,
+        dataset: Datasets = None,
+        **named: Any,
+    ) -> dict[str, Array]:
         """Compute one batch.
 
         Args:
@@ -100,6 +93,8 @@ class Session:
             meeting: A name on which the roles of the run have agreed, such as "2026-11". Their submissions with the
                 same name make a run. Without one, submissions meet in their order, which needs each role to be one
                 machine.
+            dataset: How the owner calls its data: the parties' privacy ledgers count by that name what is released of
+                it. A dict gives each role its own.
             named: Arrays of the declared shapes. In a local session, the input of an array role is stacked along a new
                 first axis; in a connected one, each role passes its own.
 
@@ -108,12 +103,13 @@ class Session:
 
         Raises:
             InputError: An input does not fit. Nothing has been shared, and the session remains usable.
+            BudgetError: The release would exceed the budget of a dataset. Nothing has run.
             PeerError: A machine is gone.
         """
         given, met = by_name(inputs, named), check_meeting(meeting)
         with self._connections.turn():
-            results, stats = self._execute(RUN, given, met)
-        self._remember(stats)
+            results, stats = self._work.execute(RUN, given, met, self._work.named(dataset))
+        self._work.remember(stats)
         return results
 
     def run_batches(
@@ -122,6 +118,7 @@ class Session:
         /,
         *,
         meeting: str | None = None,
+        dataset: Datasets = None,
         progress: Report | None = None,
         **named: Any,
     ) -> dict[str, Array]:
@@ -134,6 +131,7 @@ class Session:
         Args:
             inputs: Arrays by name, for names that cannot be keywords.
             meeting: As of `run`; the runs are numbered within it, so that those of the same number meet.
+            dataset: As of `run`; each run is a release.
             progress: Called after each run with the number of rows done and of all rows. By default, a terminal shows
                 a progress bar.
             named: Arrays with any number of rows.
@@ -143,23 +141,39 @@ class Session:
             Interrupted: Ctrl-C, with the same two attributes.
         """
         began = time.perf_counter()
-        rows = self._rows(by_name(inputs, named), check_meeting(meeting))
+        rows = self._work.rows(by_name(inputs, named), check_meeting(meeting), self._work.named(dataset))
         parts: list[dict[str, Array]] = []
-        with _keeping(rows, parts), shown(progress) as report, closing(self._parts(rows)) as coming:
+        with keeping(rows, parts), shown(progress) as report, closing(self._work.parts(rows)) as coming:
             for part in coming:
                 parts.append(part)
                 report(rows.done, rows.batches.rows)
-        self._remember(replace(rows.stats, seconds=time.perf_counter() - began))
+        self._work.remember(replace(rows.stats, seconds=time.perf_counter() - began))
         return rows.batches.join(parts)
 
     def iter_batches(
-        self, inputs: Inputs | None = None, /, *, meeting: str | None = None, **named: Any
+        self,
+        inputs: Inputs | None = None,
+        /,
+        *,
+        meeting: str | None = None,
+        dataset: Datasets = None,
+        **named: Any,
     ) -> Iterator[dict[str, Array]]:
         """Like `run_batches`, but yields the results of each run as they arrive. Runs of other calls are executed in
         between."""
-        return self._parts(self._rows(by_name(inputs, named), check_meeting(meeting)))
+        return self._work.parts(
+            self._work.rows(by_name(inputs, named), check_meeting(meeting), self._work.named(dataset))
+        )
 
-    def train(self, inputs: Inputs | None = None, /, *, meeting: str | None = None, **named: Any) -> dict[str, Array]:
+    def train(
+        self,
+        inputs: Inputs | None = None,
+        /,
+        *,
+        meeting: str | None = None,
+        dataset: Datasets = None,
+        **named: Any,
+    ) -> dict[str, Array]:
         """One step of training on one batch, as the model's `train` block says.
 
         The parameters change and stay with the parties as shares; `run` predicts with them from then on.
@@ -167,6 +181,8 @@ class Session:
         Args:
             inputs: Arrays by name, for names that cannot be keywords.
             meeting: As of `run`; steps are met by steps.
+            dataset: As of `run`. What is learnt reaches whoever sees predictions or weights, with nothing to hide one
+                person: a dataset with a limit is refused.
             named: The model's inputs that the loss depends on, and those of the `train` block.
 
         Returns:
@@ -174,12 +190,14 @@ class Session:
 
         Raises:
             InputError: An input does not fit, or the model has no `train` block. Nothing has been shared.
+            BudgetError: A dataset has a limit. Nothing has been computed.
             PeerError: A machine is gone.
         """
-        given, met = by_name(inputs, named), check_meeting(meeting)
+        expect_training(self.plan)
+        given, met, datasets = by_name(inputs, named), check_meeting(meeting), self._work.named(dataset, TRAIN_STEP)
         with self._connections.turn():
-            results, stats = self._execute(TRAIN_STEP, given, met)
-        self._remember(stats)
+            results, stats = self._work.execute(TRAIN_STEP, given, met, datasets)
+        self._work.remember(stats)
         return results
 
     def fit(
@@ -192,6 +210,7 @@ class Session:
         on_epoch: Callable[[Epoch], object] | None = None,
         progress: Report | None = None,
         meeting: str | None = None,
+        dataset: Datasets = None,
         **named: Any,
     ) -> History:
         """Train on any number of rows along the dim `batch`: in every epoch on all of them, in a random order.
@@ -206,6 +225,7 @@ class Session:
             progress: Called after each step with the number of steps made and of all. By default, a terminal shows a
                 progress bar.
             meeting: As of `run`; the steps are numbered within it.
+            dataset: As of `train`.
             named: As of `train`, with any number of rows, as many in each.
 
         Returns:
@@ -216,22 +236,17 @@ class Session:
         """
         expect_training(self.plan)
         began = time.perf_counter()
-        given, met = by_name(inputs, named), check_meeting(meeting)
+        given, met, datasets = by_name(inputs, named), check_meeting(meeting), self._work.named(dataset, TRAIN_STEP)
         with self._connections.turn():
-            self._check_provided()
-            fitting = Fitting(self._base, given, epochs, seed, self._edition, met, self._steps)
+            fitting = self._work.fitting(given, epochs, seed, met, datasets)
         try:
-            with shown(progress, "steps") as report:
-                while fitting.done < fitting.total:
-                    with self._connections.turn(), self._connections.exchange(self._base):
-                        epoch = fitting.step(self._edition, self._params)
-                    self._steps += 1
+            with shown(progress, "steps") as report, closing(self._work.steps(fitting)) as coming:
+                for epoch in coming:
                     report(fitting.done, fitting.total)
                     if epoch is not None and on_epoch is not None:
                         on_epoch(epoch)
         finally:
-            fitting.abandon()
-            self._remember(replace(fitting.stats, seconds=time.perf_counter() - began))
+            self._work.remember(replace(fitting.stats, seconds=time.perf_counter() - began))
         return fitting.history
 
     def finish(self, *, meeting: str | None = None) -> dict[str, Array]:
@@ -243,12 +258,12 @@ class Session:
             Arrays by the names of the parameters; empty where the model releases nothing to this session's roles.
         """
         expect_training(self.plan)
-        if not self._receives(FINISH):
+        if not self._work.receives(FINISH):
             return {}
         met = check_meeting(meeting)
         with self._connections.turn():
-            results, stats = self._execute(FINISH, {}, met)
-        self._remember(stats)
+            results, stats = self._work.execute(FINISH, {}, met, {})
+        self._work.remember(stats)
         return {name.removeprefix(WEIGHTS): array for name, array in results.items()}
 
     async def provide_async(
@@ -259,16 +274,22 @@ class Session:
         rename: Mapping[str, str] | None = None,
     ) -> None:
         """`provide` for asyncio."""
-        await self._connections.later(lambda: self._provide(weights, strict, rename or {}))
+        await self._connections.later(lambda: self._work.provide(weights, strict, rename or {}))
 
     async def run_async(
-        self, inputs: Inputs | None = None, /, *, meeting: str | None = None, **named: Any
+        self,
+        inputs: Inputs | None = None,
+        /,
+        *,
+        meeting: str | None = None,
+        dataset: Datasets = None,
+        **named: Any,
     ) -> dict[str, Array]:
         """`run` for asyncio, in another thread. A cancelled task leaves the queue. If its run has already begun, the
         run is finished and its results are dropped."""
-        given, met = by_name(inputs, named), check_meeting(meeting)
-        results, stats = await self._connections.later(lambda: self._execute(RUN, given, met))
-        self._remember(stats)
+        given, met, datasets = by_name(inputs, named), check_meeting(meeting), self._work.named(dataset)
+        results, stats = await self._connections.later(lambda: self._work.execute(RUN, given, met, datasets))
+        self._work.remember(stats)
         return results
 
     async def run_batches_async(
@@ -277,26 +298,48 @@ class Session:
         /,
         *,
         meeting: str | None = None,
+        dataset: Datasets = None,
         progress: Report | None = None,
         **named: Any,
     ) -> dict[str, Array]:
         """`run_batches` for asyncio; `progress` is called in the event loop's thread."""
         began = time.perf_counter()
-        given, met = by_name(inputs, named), check_meeting(meeting)
-        rows = await self._connections.later(lambda: self._cut(given, met))
+        given, met, datasets = by_name(inputs, named), check_meeting(meeting), self._work.named(dataset)
+        rows = await self._connections.later(lambda: self._work.cut(given, met, datasets))
         parts: list[dict[str, Array]] = []
-        with _keeping(rows, parts), shown(progress) as report:
-            async with aclosing(self._parts_async(rows)) as coming:
+        with keeping(rows, parts), shown(progress) as report:
+            async with aclosing(self._work.parts_async(rows)) as coming:
                 async for part in coming:
                     parts.append(part)
                     report(rows.done, rows.batches.rows)
-        self._remember(replace(rows.stats, seconds=time.perf_counter() - began))
+        self._work.remember(replace(rows.stats, seconds=time.perf_counter() - began))
         return rows.batches.join(parts)
 
     @property
     def stats(self) -> Stats:
         """Of the last call of this thread or asyncio task, or of the last call of all if it has made none."""
-        return (_LAST.get() or {}).get(self, self._stats)
+        return self._work.stats
+
+    @property
+    def privacy(self) -> Privacy | None:
+        """What releases of this session's datasets have cost in all, by the parties' ledgers; None for a program
+        without noise, answers at random and budgets."""
+        if not is_private(self.plan):
+            return None
+        with self._connections.turn():
+            return told_all(self._connections, self._base, self._work.datasets)
+
+    def spent(self, dataset: str, *, role: str | None = None) -> Privacy:
+        """What was released from a dataset of a role of this session, in all, by any program."""
+        with self._connections.turn():
+            return told(self._connections, self._base, role, dataset)
+
+    def limit(self, dataset: str, epsilon: float, delta: float = 0.0, *, role: str | None = None) -> Privacy:
+        """State what may be released from a dataset, in all, by any program. Limits are only added; the smallest holds.
+        Raises InputError where a party keeps no ledger."""
+        limit = check_limit(epsilon, delta)
+        with self._connections.turn():
+            return told(self._connections, self._base, role, dataset, limit)
 
     @property
     def pids(self) -> dict[str, int]:
@@ -335,113 +378,8 @@ class Session:
         roles = self._base.given.roles
         state = [f"{where}, {'role' if len(roles) == 1 else 'roles'} {', '.join(roles)}"]
         if self._base.given.tensors(SETUP):
-            state.append(f"parameters {'provided' if self._edition else 'not provided here'}")
-        state.append("1 run" if self._runs == 1 else f"{self._runs} runs")
+            state.append(f"parameters {'provided' if self._work.edition else 'not provided here'}")
+        state.append("1 run" if self._work.runs == 1 else f"{self._work.runs} runs")
         if ending is not None:
             state.append(ending.message.splitlines()[0])
         return f"<Session {self.plan.name}: {'; '.join(state)}>"
-
-    # -- within a turn --------------------------------------------------------------------------------------------
-
-    def _provide(self, weights: str | Path | Mapping[str, Any], strict: bool, rename: Mapping[str, str]) -> None:
-        given = self._base.given
-        tensors = given.tensors(SETUP)
-        named = parameters(weights, rename, [t.name for t in tensors], strict=strict)
-        checked = given.check(tensors, named, "parameter")
-        encoded = given.encode(SETUP, checked, self._params)
-        with self._connections.exchange(self._base):
-            self._base.provide(encoded, self._edition + 1)
-        self._params = checked
-        self._provided = True
-        self._edition += 1
-        self._steps = 0
-
-    def _execute(self, stage: str, given: Inputs, meeting: str | None) -> tuple[dict[str, Array], Stats]:
-        """A run, or a procedure of training."""
-        if stage != RUN:
-            expect_training(self.plan)
-        self._check_provided()
-        began = time.perf_counter()
-        if stage == TRAIN_STEP:
-            given = {**given, **clock_of(self.plan, self._base.given.roles, 0, self._steps)}
-        checked = self._base.given.check(self._base.given.tensors(stage), given, "input", stage)
-        encoded = self._base.given.encode(stage, checked, self._params)
-        with self._connections.exchange(self._base):
-            computed = self._base.wait(self._base.submit(encoded, meeting, stage=stage))
-        self._runs += stage == RUN
-        self._steps += stage == TRAIN_STEP
-        return computed.results, replace(computed.stats, seconds=time.perf_counter() - began)
-
-    def _cut(self, given: Inputs, meeting: str | None) -> Rows:
-        self._check_provided()
-        deployment = self._base
-        rows = Rows(deployment, given, self._edition, meeting)
-        rows.check()
-        deployment = self._variants.best(rows.batches.rows)
-        if deployment is not self._base:
-            rows = Rows(deployment, given, self._edition, meeting)
-        if deployment.edition != self._edition:
-            encoded = deployment.given.encode(SETUP, self._params, self._params)
-            with self._connections.exchange(deployment):
-                deployment.provide(encoded, self._edition)
-        self._variants.use(rows, deployment)
-        return rows
-
-    def _step(self, rows: Rows) -> dict[str, Array] | None:
-        rows.check_edition(self._edition)
-        with self._connections.exchange(rows.deployment):
-            part = rows.step(self._params)
-        self._runs += part is not None
-        return part
-
-    def _receives(self, stage: str) -> bool:
-        """Whether a role of this session is sent anything by a procedure."""
-        names = {p.name for p in self.plan.procedures}
-        return stage in names and any(self.plan.results_of(role, stage) for role in self._base.given.roles)
-
-    def _check_provided(self) -> None:
-        if not self._provided:
-            names = ", ".join(t.name for t in self._base.given.tensors(SETUP))
-            raise InputError(f"the parameters have not been provided: call provide first, with {names}")
-
-    # -- turns ----------------------------------------------------------------------------------------------------
-
-    def _rows(self, given: Inputs, meeting: str | None) -> Rows:
-        with self._connections.turn():
-            return self._cut(given, meeting)
-
-    def _parts(self, rows: Rows) -> Generator[dict[str, Array], None, None]:
-        try:
-            while True:
-                with self._connections.turn():
-                    part = self._step(rows)
-                if part is None:
-                    return
-                self._remember(rows.stats)
-                yield part
-        finally:
-            rows.abandon()
-
-    async def _parts_async(self, rows: Rows) -> AsyncGenerator[dict[str, Array], None]:
-        try:
-            while (part := await self._connections.later(lambda: self._step(rows))) is not None:
-                self._remember(rows.stats)
-                yield part
-        finally:
-            rows.abandon()
-
-    def _remember(self, stats: Stats) -> None:
-        self._stats = stats
-        _LAST.set(weakref.WeakKeyDictionary({**(_LAST.get() or {}), self: stats}))
-
-
-@contextmanager
-def _keeping(rows: Rows, parts: list[dict[str, Array]]) -> Iterator[None]:
-    """An error within carries the results of the rows that are done."""
-    try:
-        yield
-    except Error as error:
-        error.partial, error.done_rows = rows.batches.join(parts), rows.batches.count(len(parts))
-        raise
-    except KeyboardInterrupt:
-        raise Interrupted(rows.batches.join(parts), rows.batches.count(len(parts))) from None

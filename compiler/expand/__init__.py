@@ -7,7 +7,21 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from compiler.expand import arithmetic, choice, division, gradients, norms, roots, selection, shape, smooth, updates
+from compiler.expand import (
+    arithmetic,
+    choice,
+    division,
+    floors,
+    gradients,
+    norms,
+    ordering,
+    roots,
+    selection,
+    shape,
+    smooth,
+    trees,
+    updates,
+)
 from compiler.expand.compare import Bits
 from compiler.expand.context import Expansion, Handler, Warned
 from compiler.expand.emitter import PUBLIC, SHARE, Draft, Emitter, Held, width
@@ -41,10 +55,13 @@ HANDLERS = complete(
     choice.HANDLERS,
     gradients.HANDLERS,
     selection.HANDLERS,
+    ordering.HANDLERS,
+    floors.HANDLERS,
     division.HANDLERS,
     roots.HANDLERS,
     norms.HANDLERS,
     smooth.HANDLERS,
+    trees.HANDLERS,
     updates.HANDLERS,
 )
 

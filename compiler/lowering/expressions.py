@@ -15,7 +15,7 @@ from compiler.graph import OpError, Value
 from compiler.lowering import calls
 from compiler.lowering.context import Context
 from compiler.lowering.foreign import counterpart
-from compiler.lowering.layers import BlockInstance, InstanceArray, LayerInstance, attribute, item
+from compiler.lowering.layers import BlockInstance, Group, InstanceArray, LayerInstance, attribute, item
 from compiler.lowering.numbers import (
     NUMBERS,
     Number,
@@ -249,7 +249,7 @@ def _attribute(context: Context, expression: ast.Attribute, scope: Scope) -> obj
     if meaning is POISON:
         return POISON
     name, owner = expression.name, context.text(expression.value)
-    if isinstance(meaning, (LayerInstance, BlockInstance)):
+    if isinstance(meaning, (LayerInstance, BlockInstance, Group)):
         try:
             return attribute(context, meaning, name, owner)
         except Problem:

@@ -15,7 +15,7 @@ from ..gates.rules import Refused, expect
 from ..plan import Budget, Feed, Plan, Result
 from ..plan import Noise as Declared
 
-__all__ = ["MAX_EPSILON", "Lineage", "check_declared", "check_releases", "tensors_in"]
+__all__ = ["MAX_EPSILON", "Lineage", "check_declared", "check_releases", "is_private", "tensors_in"]
 
 MAX_EPSILON = 64.0
 """More is no privacy, and nothing that a sampler could tell from infinity."""
@@ -55,6 +55,12 @@ class Lineage:
                 found |= {self._feeds[name] for name in gate.feeds}
                 pending += gate.ins
         return found
+
+
+def is_private(plan: Plan) -> bool:
+    """Whether a run releases what the parties' privacy ledgers count, by what the plan says."""
+    noisy = any(result.noise is not None for result in plan.results)
+    return noisy or bool(plan.budgets) or any(tensor.flipped for tensor in plan.inputs)
 
 
 def check_declared(plan: Plan) -> None:

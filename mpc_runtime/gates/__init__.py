@@ -3,21 +3,8 @@
 from .base import GATES, Gate
 from .comparison import Combine, Leaf, ToBit, ToPlanes
 from .given import Constant, Input
-from .linear import (
-    Add,
-    Broadcast,
-    Concat,
-    LinearMap,
-    Pad,
-    Rescale,
-    Reshape,
-    Scale,
-    Slice,
-    Sum,
-    Transpose,
-    WindowSum,
-    Xor,
-)
+from .linear import Add, Concat, Xor
+from .maps import Broadcast, LinearMap, Pad, Rescale, Reshape, Scale, Slice, Sum, Transpose, WindowSum
 from .noise import DealerNoise, Noise, PartyNoise
 from .opening import FromPublic, Materialize, Open, OpenEven, Reveal, Unmask
 from .product import Conv2d, MatMul, Mul, Product, Square

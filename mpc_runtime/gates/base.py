@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 import numpy as np
 
 from ..registers import TILE, Domain, Form, Register
+from .rows import Batch, aligned, expect_apart
 from .rules import Declared, Layout
 from .secrets import Secret
 
@@ -272,6 +273,9 @@ class Gate:
     """Whether it sends the other party a message: see the last section of this class."""
     flattens: ClassVar[bool] = False
     """Whether the parties work on flat arrays, so that an operand that is not contiguous is copied."""
+    elementwise: ClassVar[bool] = False
+    """Whether elements of its results come from those at the same place of its operands alone: with NumPy's
+    broadcasting, or in C order where there are as many."""
     protocol: ClassVar[Part | None] = None
     """As what a cost report names it, where it is worth naming."""
 
@@ -339,6 +343,12 @@ class Gate:
         say only what a plan claims). Raises `rules.Refused` where it cannot be applied so; no attribute is trusted but
         in its type."""
         raise AssertionError(f"{type(self).__name__} does not say what it makes")
+
+    def rows(self, batch: Batch) -> int:
+        """Where the rows of a batch lie in its results, from where they lie in its operands (`rows.py`). RowsMeet where
+        an element would depend on several of them, or on which one it is."""
+        expect_apart(self.elementwise)
+        return aligned(batch, self.ins, batch.types[self.outs[0]].shape)
 
     # -- what the compiler asks ----------------------------------------------------------------------------------------
 

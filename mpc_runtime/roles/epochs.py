@@ -63,7 +63,7 @@ class Epochs:
         epochs: int,
         seed: int,
     ) -> None:
-        self.batches = Batches(plan, tensors, (), inputs, stacked, "train")
+        self.batches = Batches(plan, tensors, (), inputs, stacked, single="train")
         self.epochs, self.seed = check_epochs(epochs), seed
         if self.batches.rows < self.batches.size:
             raise InputError(

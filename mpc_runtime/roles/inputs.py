@@ -39,6 +39,10 @@ class Given:
         self.stacked = frozenset(shared if stacked else ())
         self._prepare = prepare
 
+    def owners(self, stage: str = RUN) -> tuple[str, ...]:
+        """Those that have data of their own in a procedure."""
+        return tuple(role for role in self.roles if self.plan.feeds_of(role, stage))
+
     def tensors(self, stage: str) -> list[Tensor]:
         """What they give for a procedure."""
         return [t for role in self.roles for t in tensors_of(self.plan, role, stage)]

@@ -21,7 +21,7 @@ from ..roles.epochs import Epochs, check_seed, fresh_seed
 from ..roles.inputs import ByRole
 from .deployed import Deployment, Submitted
 
-__all__ = ["WEIGHTS", "Epoch", "Fitting", "History", "clock_of", "expect_training"]
+__all__ = ["WEIGHTS", "Epoch", "Fitting", "History", "ReferenceFit", "clock_of", "expect_training"]
 
 Array = np.ndarray
 WEIGHTS = "weights."
@@ -99,6 +99,19 @@ class History:
         return axes
 
 
+@dataclass(frozen=True)
+class ReferenceFit:
+    """What training on plaintext gave.
+
+    Attributes:
+        losses: Of every step, before its update.
+        weights: All parameters after the last step, by key.
+    """
+
+    losses: Array
+    weights: dict[str, Array]
+
+
 class Fitting:
     """The steps of one call. edition: of the parameters from which it started; meeting: whose steps they are."""
 
@@ -110,9 +123,10 @@ class Fitting:
         seed: int | None,
         edition: int,
         meeting: str | None,
+        datasets: Mapping[str, str],
         before: int = 0,
     ) -> None:
-        """before: how many steps were made already."""
+        """datasets: how roles call their data; before: how many steps were made already."""
         self.deployment = deployment
         self.stats = Stats()
         """Of the steps that are done."""
@@ -126,7 +140,7 @@ class Fitting:
         self.epochs = Epochs(plan, self._tensors, inputs, given.stacked, epochs, seed)
         given.check(self.epochs.batches.tensors(self._tensors), inputs, "input", TRAIN_STEP)
         self.history = History(seed)
-        self._edition, self._meeting = edition, meeting
+        self._edition, self._meeting, self._datasets = edition, meeting, datasets
         self._coming = iter(self.epochs)
         self._submitted = 0
         self._waiting: deque[Submitted] = deque()
@@ -153,7 +167,8 @@ class Fitting:
             clock = clock_of(self.deployment.plan, given.roles, epoch, step)
             checked = given.check(given.tensors(TRAIN_STEP), {**batch, **clock}, "input", TRAIN_STEP)
             encoded = given.encode(TRAIN_STEP, checked, params)
-            self._waiting.append(self.deployment.submit(encoded, self._meeting, self._submitted, TRAIN_STEP))
+            named = self._meeting, self._submitted, None, self._datasets
+            self._waiting.append(self.deployment.submit(encoded, *named, stage=TRAIN_STEP))
             self._submitted += 1
         computed = self.deployment.wait(self._waiting.popleft())
         self.stats = self.stats.plus(computed.stats)

@@ -153,3 +153,23 @@ def test_a_rate_that_follows_the_clock_is_given_in_clear() -> None:
         assert np.allclose(history.outputs["loss"], clear.losses, rtol=1e-3)
         for name, array in opened.finish().items():
             assert np.abs(array - clear.weights[name]).max() < 1e-3
+
+
+def test_what_training_releases_of_a_dataset_is_refused_where_it_has_a_limit(session: Session) -> None:
+    """Predictions and weights tell of every row with nothing to hide it, so a step of a limited dataset is not made."""
+    session.provide(START)
+    batch = batches()[0]
+    session.limit("patients", 1.0, role="shop")
+    for call in (
+        lambda: session.train(batch, dataset={"shop": "patients"}),
+        lambda: session.fit(batch, dataset="patients"),
+    ):
+        with pytest.raises(mpc.BudgetError, match="the dataset 'patients' of shop"):
+            call()
+    assert session.spent("patients", role="shop").epsilon == 0
+    assert session.train(batch, dataset={"shop": "guests"})["loss"] == pytest.approx(
+        twin().train(batch, RATE), rel=1e-3
+    )
+    assert session.spent("guests", role="shop").epsilon == np.inf
+    with pytest.raises(mpc.InputError, match="dataset: 'clerk' gives nothing"):
+        session.train(batch, dataset={"clerk": "x"})
