@@ -143,3 +143,27 @@ def test_rows_across_axes_have_no_place() -> None:
     batch = Batch(4, [Register((2, 2, 3), Form.SHARED)], {0: 3}, {})
     with pytest.raises(RowsMeet):
         batch.place(0)
+
+
+def test_rows_meet_in_training() -> None:
+    """What one client teaches is in the weights of all, so a step never has rows of two; its predictions may."""
+    source = """model own
+role client
+dim batch = 4
+input x : [batch, 3] from client in [-4, 4]
+layer fc = dense(1)
+weights from client in [-1, 1]
+score = fc(x)
+output score to client
+train {
+    input y : [batch, 1] from client in [-4, 4]
+    loss = mse(score, y)
+    optimizer = sgd(lr=0.1)
+    output loss to client
+    output weights to client
+}
+"""
+    plan = mpc.compile(text=source).plan
+    apart = {p.name: rows_apart(plan, p.name) for p in plan.procedures}
+    assert apart.keys() == {"setup", "run", "train_step", "finish"}
+    assert apart["run"] is not None and {name for name, rows in apart.items() if rows is not None} == {"run"}
