@@ -1,0 +1,423 @@
+"""Operators that work element by element: arithmetic, comparisons, activations, conversions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from functools import reduce
+
+import numpy as np
+import onnx
+
+from compiler.graph import Kind
+from compiler.importers.known import HUGE, Known, is_huge, scalar, to_term
+from compiler.importers.nodes import Node, Result, Value
+from compiler.importers.problems import Unsupported
+from compiler.importers.terms import Table, Term, call, table
+
+MASKED = -(2.0**14)
+"""What stands for minus infinity in a mask: a softmax gives 0 for scores so far below the others."""
+
+REAL_TYPES = (
+    onnx.TensorProto.FLOAT,
+    onnx.TensorProto.DOUBLE,
+    onnx.TensorProto.FLOAT16,
+    onnx.TensorProto.BFLOAT16,
+)
+MAX_POWER = 16  # of a product written out
+
+SELU_ALPHA, SELU_GAMMA = 1.6732632423543772, 1.0507009873554805
+
+
+# -- operands ----------------------------------------------------------------------------------------------------------
+
+
+def beside(value: Value, other: Term, trials: int) -> Term:
+    """An operand beside another: a known one that is one number all over is a number, if broadcasting allows it."""
+    if isinstance(value, Term):
+        return value
+    one = scalar(value)
+    if one is None or value.rank > other.rank or not _fits(value, other):
+        return to_term(_masked(value), trials)
+    return table(_bounded(one), trials)
+
+
+def _fits(known: Known, other: Term) -> bool:
+    """Whether broadcasting against it leaves the other's shape."""
+    sizes = other.shape[other.rank - known.rank :]
+    for trial, array in enumerate(known.arrays):
+        if any(n not in (1, size.values[trial]) for n, size in zip(array.shape, sizes, strict=True)):
+            return False
+    return True
+
+
+def _bounded(one: float | int | bool) -> float | int | bool:
+    if isinstance(one, float) and math.isnan(one):
+        raise Unsupported("a constant is not a number (NaN)")
+    return one if not isinstance(one, float) or not is_huge(one) else math.copysign(MASKED, one)
+
+
+def _masked(known: Known) -> Known:
+    """The infinities of a mask as numbers of the format; `masks` sees to it that they end in a softmax."""
+    if known.weight or known.arrays[0].dtype.kind != "f":
+        return known
+    return Known(tuple(_finite(array) for array in known.arrays), known.hint)
+
+
+def _finite(array: np.ndarray) -> np.ndarray:
+    if np.isnan(array).any():
+        raise Unsupported("a constant is not a number (NaN)")
+    far = np.abs(array) >= HUGE
+    return np.where(far, np.copysign(MASKED, array), array) if far.any() else array
+
+
+def pair(node: Node) -> tuple[Term, Term]:
+    """Both operands."""
+    return both(node.value(0), node.value(1), node.trials)
+
+
+def both(a: Value, b: Value, trials: int) -> tuple[Term, Term]:
+    if isinstance(a, Term):
+        return a, beside(b, a, trials)
+    if isinstance(b, Term):
+        return beside(a, b, trials), b
+    return to_term(a, trials), to_term(b, trials)
+
+
+def number_of(term: Term) -> float | int | bool | None:
+    """The number that a term is."""
+    if isinstance(term.form, Table) and term.form.array.size == 1:
+        found: float | int | bool = term.form.array.reshape(-1)[0].item()
+        return found
+    return None
+
+
+def _is(term: Term, number: float, other: Term) -> bool:
+    """Whether it is that number, and the other keeps its shape and kind beside it."""
+    return number_of(term) == number and term.rank <= other.rank and term.kind is other.kind
+
+
+# -- arithmetic --------------------------------------------------------------------------------------------------------
+
+
+def add(node: Node) -> Result:
+    a, b = pair(node)
+    return summed(a, b)
+
+
+def summed(a: Term, b: Term) -> Term:
+    if _is(b, 0, a):
+        return a
+    return b if _is(a, 0, b) else call("+", a, b)
+
+
+def sub(node: Node) -> Result:
+    a, b = pair(node)
+    return a if _is(b, 0, a) else call("-", a, b)
+
+
+def mul(node: Node) -> Result:
+    a, b = pair(node)
+    if _is(b, 1, a):
+        return a
+    return b if _is(a, 1, b) else call("*", a, b)
+
+
+def div(node: Node) -> Result:
+    a, b = pair(node)
+    if a.kind is Kind.INT and b.kind is Kind.INT:
+        raise Unsupported("whole numbers are divided, which rounds", "divide real numbers, or compute it before")
+    return a if _is(b, 1, a) else call("/", a, b)
+
+
+def power(node: Node) -> Result:
+    """Whole powers are products; 0.5 and -0.5 are roots."""
+    base, exponent = node.value(0), node.value(1)
+    if isinstance(base, Known):
+        raise Unsupported("the exponent is computed from the data", "write exp(y * log(a)) for a number a above 0")
+    if isinstance(exponent, Term):
+        raise Unsupported("the exponent is computed from the data", "use a constant exponent")
+    n = scalar(exponent)
+    if n is None:
+        raise Unsupported("the exponents differ between elements", "use one constant exponent")
+    if n in (0.5, -0.5):
+        return call("**", base, table(float(n), node.trials))
+    if n != int(n) or abs(n) > MAX_POWER:
+        halves = n * 2
+        if halves == int(halves) and 0 < n <= MAX_POWER:
+            return call("*", call("**", base, int(n)), call("sqrt", base))
+        raise Unsupported(f"the exponent is {n:g}", "whole numbers, their halves and -0.5 are supported")
+    return base if n == 1 else call("**", base, table(int(n), node.trials))
+
+
+def _many(name: str) -> Callable[[Node], Result]:
+    def build(node: Node) -> Result:
+        values = [node.value(place) for place in range(len(node.inputs))]
+        return reduce(lambda a, b: call(name, *both(a, b, node.trials)), values[1:], node.term(0))
+
+    return build
+
+
+def mean(node: Node) -> Result:
+    total = _many("+")(node)
+    assert isinstance(total, Term)
+    return call("/", total, len(node.inputs)) if len(node.inputs) > 1 else total
+
+
+# -- comparisons and bits ----------------------------------------------------------------------------------------------
+
+
+def _compared(name: str) -> Callable[[Node], Result]:
+    def build(node: Node) -> Result:
+        a, b = pair(node)
+        return call(name, a, b)
+
+    return build
+
+
+def xor(node: Node) -> Result:
+    """Of bits, whether they differ."""
+    return call("!=", *pair(node))
+
+
+def negated(node: Node) -> Result:
+    return call("not", node.term())
+
+
+def where(node: Node) -> Result:
+    bit, a, b = node.value(0), node.value(1), node.value(2)
+    if isinstance(bit, Known) and (one := scalar(bit)) is not None:
+        chosen = a if one else b
+        if isinstance(chosen, Term) and _fits(bit, chosen):
+            return chosen
+    shape = next((each for each in (bit, a, b) if isinstance(each, Term)), None)
+    assert shape is not None
+    widest = max((each for each in (bit, a, b) if isinstance(each, Term)), key=lambda each: each.rank)
+    terms = [beside(each, widest, node.trials) for each in (bit, a, b)]
+    return call("where", *terms)
+
+
+def is_nan(node: Node) -> Result:
+    """No number of the language is NaN: only what softmax makes of a row whose scores are all minus infinity is one."""
+    x = node.term()
+    if getattr(x.form, "name", "") != "softmax":
+        raise Unsupported("there is no NaN here", "remove the node, and what it guards against")
+    return Known(tuple(np.zeros(value.shape, np.bool_) for value in x.values))
+
+
+# -- conversions -------------------------------------------------------------------------------------------------------
+
+
+def cast(node: Node) -> Result:
+    return cast_to(node.term(), int(node.attributes["to"]))
+
+
+def cast_like(node: Node) -> Result:
+    like = node.value(1)
+    if isinstance(like, Known):
+        return cast_to(node.term(), onnx.helper.np_dtype_to_tensor_dtype(like.arrays[0].dtype))
+    kinds = {Kind.FIXED: onnx.TensorProto.FLOAT, Kind.INT: onnx.TensorProto.INT64, Kind.BIT: onnx.TensorProto.BOOL}
+    return cast_to(node.term(), kinds[like.kind])
+
+
+def cast_to(x: Term, to: int) -> Term:
+    if to in REAL_TYPES:
+        return x if x.kind is Kind.FIXED else call("*", x, 1.0)
+    if to == onnx.TensorProto.BOOL:
+        return x if x.kind is Kind.BIT else call("!=", x, 0)
+    if to == onnx.TensorProto.STRING:
+        raise Unsupported("text is computed from the data", "leave the last step out of the model")
+    if x.kind is Kind.FIXED:
+        whole = _whole(x)
+        if whole is not None:
+            return whole
+        raise Unsupported("real numbers are cut to whole ones", "leave the cast out, or compare instead")
+    return x if x.kind is Kind.INT else call("*", x, 1)
+
+
+def _whole(x: Term) -> Term | None:
+    """The whole number that was made real."""
+    if getattr(x.form, "name", "") == "*" and number_of(x.args[1]) == 1 and x.args[0].kind is Kind.INT:
+        return x.args[0]
+    return None
+
+
+def same(node: Node) -> Result:
+    return node.value(0)
+
+
+def dropout(node: Node) -> Result:
+    """Identity; the mask, if anything asked for it, would be all ones."""
+    if node.has(2) and bool(node.array(2, "training_mode").any()):
+        raise Unsupported("the model was exported in training mode", "call model.eval() before the export")
+    return (node.term(), None)
+
+
+# -- activations -------------------------------------------------------------------------------------------------------
+
+
+def plain(name: str) -> Callable[[Node], Result]:
+    """A function of the language of the same meaning."""
+    return lambda node: call(name, node.term())
+
+
+def clip(node: Node) -> Result:
+    x = node.term()
+    lo, hi = node.number("min", 1), node.number("max", 2)
+    lo = None if lo is None or lo <= -HUGE else lo
+    hi = None if hi is None or hi >= HUGE else hi
+    if x.kind is Kind.INT:
+        lo, hi = (None if end is None else int(end) for end in (lo, hi))
+    if lo is None and hi is None:
+        return x
+    if lo == 0 and hi is None:
+        return call("relu", x)
+    if lo is None:
+        return call("minimum", x, _short(hi))
+    if hi is None:
+        return call("maximum", x, _short(lo))
+    if lo >= hi:
+        raise Unsupported(f"its lower bound {lo:g} is not below its upper bound {hi:g}")
+    return call("clip", x, lo=_short(lo), hi=_short(hi))
+
+
+def _short(number: float | int | None) -> float | int:
+    """Single precision by its shortest decimals."""
+    assert number is not None
+    return number if isinstance(number, int) else float(str(np.float32(number)))
+
+
+def elu(node: Node) -> Result:
+    return call("elu", node.term(), alpha=_short(node.attribute("alpha", 1.0)))
+
+
+def leaky_relu(node: Node) -> Result:
+    return call("leaky_relu", node.term(), slope=_short(node.attribute("alpha", 0.01)))
+
+
+def prelu(node: Node) -> Result:
+    """max(x, 0) + slope * min(x, 0)."""
+    x = node.term()
+    slope = node.value(1)
+    one = scalar(slope) if isinstance(slope, Known) else None
+    if one is not None and 0 <= one < 1:
+        return call("leaky_relu", x, slope=_short(float(one)))
+    slope = beside(slope, x, node.trials)
+    return call("-", call("relu", x), call("*", slope, call("relu", call("neg", x))))
+
+
+def selu(node: Node) -> Result:
+    alpha, gamma = node.attribute("alpha", SELU_ALPHA), node.attribute("gamma", SELU_GAMMA)
+    return call("*", call("elu", node.term(), alpha=_short(alpha)), _short(gamma))
+
+
+def celu(node: Node) -> Result:
+    """alpha * elu(x / alpha): max(x, 0) + min(alpha (exp(x / alpha) - 1), 0)."""
+    alpha = float(node.attribute("alpha", 1.0))
+    if alpha == 1:
+        return call("elu", node.term())
+    return call("*", call("elu", call("/", node.term(), _short(alpha))), _short(alpha))
+
+
+def thresholded_relu(node: Node) -> Result:
+    x = node.term()
+    return call("where", call(">", x, _short(node.attribute("alpha", 1.0))), x, 0.0)
+
+
+def gelu(node: Node) -> Result:
+    x = node.term()
+    return call("gelu", x) if node.attribute("approximate", b"none") == b"none" else gelu_tanh(x)
+
+
+def gelu_tanh(x: Term) -> Term:
+    """x (1 + tanh(u)) / 2 = x sigmoid(2u), u = sqrt(2 / pi) (x + 0.044715 x^3)."""
+    inner = call("*", x, call("+", call("*", call("**", x, 2), 0.044715), 1.0))
+    return call("*", x, call("sigmoid", call("*", inner, 2 * math.sqrt(2 / math.pi))))
+
+
+def mish(node: Node) -> Result:
+    return call("*", node.term(), call("tanh", call("softplus", node.term())))
+
+
+def swish(node: Node) -> Result:
+    x, alpha = node.term(), float(node.attribute("alpha", 1.0))
+    return call("silu", x) if alpha == 1 else call("*", x, call("sigmoid", call("*", x, _short(alpha))))
+
+
+def hard_sigmoid(node: Node) -> Result:
+    """clip(alpha x + beta, 0, 1); PyTorch's, with 1/6 and 1/2, is a function of the language."""
+    x, alpha, beta = node.term(), float(node.attribute("alpha", 0.2)), float(node.attribute("beta", 0.5))
+    if abs(alpha - 1 / 6) < 1e-6 and beta == 0.5:
+        return call("hardsigmoid", x)
+    return call("clip", call("+", call("*", x, _short(alpha)), _short(beta)), lo=0, hi=1)
+
+
+def softsign(node: Node) -> Result:
+    return call("/", node.term(), call("+", call("abs", node.term()), 1.0))
+
+
+def rounded(name: str) -> Callable[[Node], Result]:
+    from compiler.ops import FUNCTIONS
+
+    def build(node: Node) -> Result:
+        if name not in FUNCTIONS or FUNCTIONS[name].build is None:
+            raise Unsupported("rounding is not supported", "leave it out, or round the result")
+        return call(name, node.term())
+
+    return build
+
+
+HANDLERS: Mapping[str, Callable[[Node], Result]] = {
+    "Add": add,
+    "Sub": sub,
+    "Mul": mul,
+    "Div": div,
+    "Pow": power,
+    "Sum": _many("+"),
+    "Mean": mean,
+    "Max": _many("maximum"),
+    "Min": _many("minimum"),
+    "Equal": _compared("=="),
+    "Less": _compared("<"),
+    "LessOrEqual": _compared("<="),
+    "Greater": _compared(">"),
+    "GreaterOrEqual": _compared(">="),
+    "And": _compared("and"),
+    "Or": _compared("or"),
+    "Xor": xor,
+    "Not": negated,
+    "Where": where,
+    "IsNaN": is_nan,
+    "Cast": cast,
+    "CastLike": cast_like,
+    "Identity": same,
+    "Dropout": dropout,
+    "Abs": plain("abs"),
+    "Neg": plain("neg"),
+    "Sign": plain("sign"),
+    "Sqrt": plain("sqrt"),
+    "Reciprocal": plain("reciprocal"),
+    "Exp": plain("exp"),
+    "Log": plain("log"),
+    "Erf": plain("erf"),
+    "Floor": rounded("floor"),
+    "Ceil": rounded("ceil"),
+    "Round": rounded("round"),
+    "Relu": plain("relu"),
+    "Sigmoid": plain("sigmoid"),
+    "Tanh": plain("tanh"),
+    "Softplus": plain("softplus"),
+    "Softsign": softsign,
+    "HardSwish": plain("hardswish"),
+    "HardSigmoid": hard_sigmoid,
+    "Clip": clip,
+    "Elu": elu,
+    "LeakyRelu": leaky_relu,
+    "PRelu": prelu,
+    "Selu": selu,
+    "Celu": celu,
+    "ThresholdedRelu": thresholded_relu,
+    "Gelu": gelu,
+    "Mish": mish,
+    "Swish": swish,
+}
