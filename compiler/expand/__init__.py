@@ -7,7 +7,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from compiler.expand import arithmetic, choice, division, gradients, norms, roots, selection, shape, smooth
+from compiler.expand import (
+    arithmetic,
+    choice,
+    division,
+    floors,
+    gradients,
+    norms,
+    ordering,
+    roots,
+    selection,
+    shape,
+    smooth,
+)
 from compiler.expand.compare import Bits
 from compiler.expand.context import Expansion, Handler, Warned
 from compiler.expand.emitter import PUBLIC, SHARE, Draft, Emitter, Held, width
@@ -40,6 +52,8 @@ HANDLERS = complete(
     choice.HANDLERS,
     gradients.HANDLERS,
     selection.HANDLERS,
+    ordering.HANDLERS,
+    floors.HANDLERS,
     division.HANDLERS,
     roots.HANDLERS,
     norms.HANDLERS,

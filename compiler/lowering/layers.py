@@ -24,6 +24,7 @@ from dsl.errors import did_you_mean
 
 __all__ = [
     "BlockInstance",
+    "Group",
     "Home",
     "Instance",
     "InstanceArray",
@@ -112,6 +113,14 @@ class InstanceArray:
     broken: bool = False  # an index is unknown after an error: no message about a missing one
 
 
+@dataclass(frozen=True)
+class Group:
+    """`attn.out_proj`: parameters of a layer whose keys have this part in common."""
+
+    layer: LayerInstance
+    part: str
+
+
 Instance = LayerInstance | BlockInstance
 
 
@@ -126,17 +135,17 @@ def item(array: InstanceArray, index: int, span: Span) -> Instance | Poison:
     raise Problem(span, f"there is no layer `{array.name}[{index}]` here", f"`{array.name}` has {have}")
 
 
-def attribute(context: Context, layer: Instance, name: ast.Name, text: str) -> object:
-    """`layer.name`: a parameter or a layer inside. `text` is the layer as the author wrote it."""
+def attribute(context: Context, layer: Instance | Group, name: ast.Name, text: str) -> object:
+    """`layer.name`: a parameter, several of them, or a layer inside. `text` is the layer as the author wrote it."""
+    if isinstance(layer, Group):
+        return _parameter(layer.layer, f"{layer.part}.{name.id}", name, text)
     context.used.add(layer.span)
     if isinstance(layer, BlockInstance):
         return _inside(layer, name, text)
+    if any(key.startswith(f"{name.id}.") for key in layer.parameters):
+        return Group(layer, name.id)
     if layer.parameters:
-        if name.id in layer.parameters:
-            return layer.parameters[name.id]
-        have = ", ".join(f"`{each}`" for each in layer.parameters)
-        help = did_you_mean(name.id, layer.parameters) or f"it has {have}"
-        raise Problem(name.span, f"the {layer.kind.name} layer `{text}` has no parameter `{name.id}`", help)
+        return _parameter(layer, name.id, name, text)
     if layer.broken:
         return POISON
     raise Problem(
@@ -145,6 +154,14 @@ def attribute(context: Context, layer: Instance, name: ast.Name, text: str) -> o
         "use it below the first application of the layer",
         (layer.span, "the layer is declared here"),
     )
+
+
+def _parameter(layer: LayerInstance, key: str, name: ast.Name, text: str) -> Value:
+    if key in layer.parameters:
+        return layer.parameters[key]
+    have = ", ".join(f"`{each}`" for each in layer.parameters)
+    help = did_you_mean(key, layer.parameters) or f"it has {have}"
+    raise Problem(name.span, f"the {layer.kind.name} layer `{text}` has no parameter `{name.id}`", help)
 
 
 def _inside(block: BlockInstance, name: ast.Name, text: str) -> object:

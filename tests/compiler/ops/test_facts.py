@@ -96,5 +96,5 @@ def test_moves_round_nothing() -> None:
     exact = {name for name, op in OPS.items() if op.rounding is Rounding.NONE and not issubclass(op, Leaf)}
     moves = {"Reshape", "Transpose", "Slice", "Concat", "Pad", "BroadcastTo", "Spread", "Neg", "ToInt", "ToFixed"}
     decisions = {"Greater", "GreaterEqual", "Less", "LessEqual", "Equal", "NotEqual", "And", "Or", "Not", "ArgMax",
-                 "OneHot", "Positive", "Larger", "Within"}  # fmt: skip
+                 "OneHot", "Positive", "Larger", "Within", "Floor", "Round", "Sort", "ArgSort"}  # fmt: skip
     assert exact == moves | decisions
