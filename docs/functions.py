@@ -118,6 +118,10 @@ SHAPES: dict[str, str] = {
     "lstm": "`weight_ih_l0 [4·size, in]`, `weight_hh_l0 [4·size, size]`, `bias_ih_l0`, `bias_hh_l0`, for further"
     " `layers` `_l1` …, backwards `_l0_reverse`; on `[batch, positions, in]`, unrolled, from a state of 0",
     "gru": "the same with `3·size`",
+    "forest": "`feature [trees, 2^depth − 1]` (`int`), `threshold [trees, 2^depth − 1]`,"
+    " `leaf [trees, 2^depth, outputs]`: complete trees in level order, left where `x <= threshold`; on `[batch, in]`."
+    " The sum of the trees' leaves, `[batch, outputs]`. `depth` is at most 12. Every `feature` lies in [0, in),"
+    " whatever range `weights` has",
 }
 
 ONLY_OF_ONE_ROLE = {op.symbol for op in OPS.values() if not op.private}

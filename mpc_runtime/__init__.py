@@ -25,6 +25,7 @@ from .errors import (
     PeerError,
     PerformanceWarning,
 )
+from .models import calibrate, forest_of
 from .program import Program, compile, connect, deal, launch, load
 from .version import VERSION as __version__
 
@@ -49,9 +50,11 @@ __all__ = [
     "Session",
     "Stats",
     "__version__",
+    "calibrate",
     "compile",
     "connect",
     "deal",
+    "forest_of",
     "launch",
     "load",
 ]

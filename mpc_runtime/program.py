@@ -401,6 +401,12 @@ def compiles_to(source: str | os.PathLike[str], program: Program) -> None:
     _expect_same(_compiled_as(program.plan, text, filename).plan, program.plan, filename)
 
 
+def with_source(program: Program, text: str) -> Program:
+    """Another text, compiled with the sizes and options of a program. Raises CompileError."""
+    stages = _compiled_as(program.plan, text, program.plan.filename)
+    return Program(stages.plan, stages.warnings, stages)
+
+
 def at_batch(program: Program, batch: int) -> Plan | None:
     """The program's plan for another `batch`; None when there is none that computes every row as the program does."""
     from compiler.reading.variants import same_rows

@@ -19,6 +19,7 @@ from compiler.expand import (
     selection,
     shape,
     smooth,
+    trees,
 )
 from compiler.expand.compare import Bits
 from compiler.expand.context import Expansion, Handler, Warned
@@ -58,6 +59,7 @@ HANDLERS = complete(
     roots.HANDLERS,
     norms.HANDLERS,
     smooth.HANDLERS,
+    trees.HANDLERS,
 )
 
 

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from compiler.graph import Kind, Param, Value, apply
+from compiler.graph import Param, Value, apply
 from compiler.graph.interval import Interval
 from compiler.lowering.context import Context
 from compiler.lowering.definitions import Definition
 from compiler.lowering.problems import POISON, Note, Poison, Problem
-from compiler.ops import Layer
+from compiler.ops import Layer, LayerParam
 from dsl import ast
 from dsl.ast import Span
 from dsl.errors import did_you_mean
@@ -84,13 +84,13 @@ class LayerInstance:
     def _apply(self, x: Value) -> Value:
         if not self.parameters:
             needed = self.kind.parameters_for(self.config, x.shape)
-            self.parameters = {each.key: self._leaf(each.key, each.shape, each.ranged) for each in needed}
+            self.parameters = {each.key: self._leaf(each) for each in needed}
         return self.kind.apply(self.config, x, self.parameters, self.provider.range)
 
-    def _leaf(self, key: str, shape: tuple[int, ...], ranged: bool) -> Value:
-        path = f"{self.path}.{key}"
-        leaf = Param(Kind.FIXED, shape, self.provider.role, self.provider.public, key=path, dims=(None,) * len(shape))
-        return apply(leaf, span=self.span, name=path, declared=self.provider.range if ranged else None)
+    def _leaf(self, needed: LayerParam) -> Value:
+        path, shape, owner = f"{self.path}.{needed.key}", needed.shape, self.provider
+        leaf = Param(needed.kind, shape, owner.role, owner.public, key=path, dims=(None,) * len(shape))
+        return apply(leaf, span=self.span, name=path, declared=needed.contract(owner.range))
 
 
 @dataclass

@@ -61,6 +61,7 @@ from compiler.ops.selection import Gather, OneHot
 from compiler.ops.shapes import BroadcastTo, Concat, Pad, Reshape, Slice, Spread, Transpose
 from compiler.ops.signatures import Parameter, Takes
 from compiler.ops.sums import CumSum, Sum
+from compiler.ops.trees import Chosen, Leaves
 
 __all__ = [
     "FUNCTIONS",
@@ -76,6 +77,7 @@ __all__ = [
     "BinaryCrossEntropy",
     "Blend",
     "BroadcastTo",
+    "Chosen",
     "Clip",
     "ClipNorm",
     "Concat",
@@ -99,6 +101,7 @@ __all__ = [
     "LayerNorm",
     "LayerParam",
     "LeakyRelu",
+    "Leaves",
     "Less",
     "LessEqual",
     "Log",

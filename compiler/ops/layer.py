@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from compiler.graph import OpError, Shape, Value
+from compiler.graph import Kind, OpError, Shape, Value
 from compiler.graph.interval import Interval
 from compiler.ops import build
 from compiler.ops.rules import show
@@ -23,12 +23,18 @@ class LayerParam:
     """A parameter of one layer instance: the last part of its key, and its shape.
 
     `ranged` says whether the range of `weights` holds for the parameter itself; batchnorm's bounds what is computed
-    from its parameters instead.
+    from its parameters instead. `own` is a range that the layer itself sets.
     """
 
     key: str
     shape: Shape
     ranged: bool = True
+    kind: Kind = Kind.FIXED
+    own: Interval | None = None
+
+    def contract(self, declared: Interval | None) -> Interval | None:
+        """The range that the parameter must lie in, where `declared` is that of its `weights`."""
+        return (declared if self.ranged else None) if self.own is None else self.own
 
 
 @dataclass(frozen=True)

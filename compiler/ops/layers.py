@@ -9,13 +9,16 @@ from compiler.graph import Kind, OpError, Shape, Value, apply, constant, declare
 from compiler.graph.interval import Interval
 from compiler.ops import build
 from compiler.ops.activations import Sqrt
+from compiler.ops.comparisons import LessEqual
 from compiler.ops.convolutions import CONVOLUTIONS
 from compiler.ops.layer import BIAS, Config, Layer, LayerParam, at_least, with_bias
 from compiler.ops.linear import MatMul
 from compiler.ops.norms import LayerNorm
 from compiler.ops.rules import show, typed
+from compiler.ops.selection import OneHot
 from compiler.ops.sequences import SEQUENCES
 from compiler.ops.signatures import MISSING, Parameter, Takes
+from compiler.ops.trees import MAX_DEPTH, Chosen, Leaves
 
 # -- dense -------------------------------------------------------------------------------------------------------------
 
@@ -131,8 +134,38 @@ def _embedding(config: Config, x: Value, params: Mapping[str, Value], declared: 
     return build.gather(params["weight"], x)
 
 
+# -- forest ------------------------------------------------------------------------------------------------------------
+
+
+def _check_forest(config: Config) -> None:
+    at_least("forest", config, trees=1, depth=1, outputs=1)
+    if config["depth"] > MAX_DEPTH:
+        help = "train with a largest depth (scikit-learn's `max_depth`): every node of a complete tree is compared"
+        raise OpError(f"`depth` of forest expects at most {MAX_DEPTH}, found {config['depth']}", help, "depth")
+
+
+def _forest_params(config: Config, shape: Shape) -> tuple[LayerParam, ...]:
+    if len(shape) != 2:
+        raise OpError(f"forest expects [batch, features], found {show(shape)}", "put `flatten` before it", 0)
+    trees, ends = config["trees"], 1 << config["depth"]
+    return (
+        LayerParam("feature", (trees, ends - 1), kind=Kind.INT, own=Interval(0, shape[1] - 1)),
+        LayerParam("threshold", (trees, ends - 1)),
+        LayerParam("leaf", (trees, ends, config["outputs"])),
+    )
+
+
+def _forest(config: Config, x: Value, params: Mapping[str, Value], declared: Interval | None) -> Value:
+    """Every node's feature is chosen and compared at once. The owner of the trees makes the one-hot rows."""
+    feature, (trees, nodes) = params["feature"], params["feature"].shape
+    places = build.reshape(build.to_number(apply(OneHot(x.shape[1]), feature)), (trees * nodes, -1))
+    left = build.numeric(LessEqual(), apply(Chosen(), x, places), build.reshape(params["threshold"], (-1,)))
+    return apply(Leaves(config["depth"]), build.reshape(left, (-1, trees, nodes)), params["leaf"])
+
+
 # -- the table ---------------------------------------------------------------------------------------------------------
 
+OUTPUTS = Parameter("outputs", Takes.WHOLE, 1)
 EPS = (Parameter("eps", Takes.NUMBER, 1e-5, "1e-5"),)
 _ORDINARY = (
     Layer("dense", (Parameter("units", Takes.WHOLE, MISSING), BIAS), _dense_params, _dense, _check_dense),
@@ -144,6 +177,13 @@ _ORDINARY = (
         _check_embedding,
     ),
     Layer("prelu", (Parameter("count", Takes.WHOLE, 1),), _prelu_params, _prelu, _check_prelu),
+    Layer(
+        "forest",
+        (Parameter("trees", Takes.WHOLE, MISSING), Parameter("depth", Takes.WHOLE, MISSING), OUTPUTS),
+        _forest_params,
+        _forest,
+        _check_forest,
+    ),
     Layer("layernorm", EPS, _layernorm_params, _layernorm, _check_layernorm),
     Layer("batchnorm", EPS, _batchnorm_params, _batchnorm, _check_batchnorm),
 )
