@@ -7,7 +7,7 @@ the dims behind the first axis get numbers, and then all of them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,10 @@ from compiler.graph import Array, Kind
 from compiler.importers import files
 from compiler.importers.emission import Owners, Written, write
 from compiler.importers.lowering import KINDS, Axis, Given, lower
-from compiler.importers.names import is_automatic
+from compiler.importers.names import RESERVED, cleaned, is_automatic
 from compiler.importers.rewriting import rewritten
 from compiler.importers.sizes import Trials, Undecided
+from dsl.grammar import keywords
 from mpc_runtime.errors import InputError
 
 __all__ = ["Settings", "import_model"]
@@ -29,12 +30,12 @@ ROWS = 1  # the default of a free first axis
 
 @dataclass(frozen=True)
 class Settings:
-    """How a model is imported: its roles, sizes for free dims, ranges of its inputs by the graph's names."""
+    """How a model is imported: its roles, sizes for free dims, samples of inputs by the graph's names."""
 
     role: str = "client"
     owner: str = "modeller"
-    dims: Mapping[str, int] | None = None
-    ranges: Mapping[str, tuple[float, float]] | None = None
+    dims: Mapping[str, int] = field(default_factory=dict)
+    samples: Mapping[str, Array] = field(default_factory=dict)
 
 
 def import_model(model: Any, settings: Settings) -> Written:
@@ -45,17 +46,25 @@ def import_model(model: Any, settings: Settings) -> Written:
     """
     found = files.load(model)
     given = inputs_of(found)
-    dims = _defaults(given, settings.dims or {})
+    dims = _defaults(given, settings.dims)
+    ranges = measured(given, settings.samples)
+    _check_roles(settings)
     owners = Owners(settings.role, settings.owner)
     for free in _attempts(given, dims):
         try:
             trials = Trials.of(free)
             lowered = rewritten(lower(found, given, trials, dims))
-            return write(found.name, lowered, trials, dims, owners, _head(found), settings.ranges or {})
+            return write(found.name, lowered, trials, dims, owners, _head(found), ranges)
         except Undecided:
             if not free:
                 raise InputError(f"{found.name}: a size of the model depends on its data") from None
     raise AssertionError("the last attempt has no free dims")
+
+
+def _check_roles(settings: Settings) -> None:
+    for word in (settings.role, settings.owner):
+        if cleaned(word) != word or word in RESERVED or word in keywords():
+            raise InputError(f"the role {word!r}: expected a name of letters, digits and _ that is no keyword")
 
 
 def inputs_of(model: files.Imported) -> list[Given]:
@@ -138,5 +147,9 @@ def span_of(samples: Array, guard: float = 2.0) -> tuple[float, float]:
 
 def measured(given: Sequence[Given], samples: Mapping[str, Array]) -> dict[str, tuple[float, float]]:
     """Ranges of real inputs by samples of them."""
+    names = [each.name for each in given]
+    unknown = [name for name in samples if name not in names]
+    if unknown:
+        raise InputError(f"samples of {unknown[0]!r}: the model has no such input; it has {', '.join(names)}")
     real = {each.name for each in given if each.kind is Kind.FIXED}
     return {name: span_of(np.asarray(array)) for name, array in samples.items() if name in real}

@@ -18,7 +18,7 @@ from compiler.graph import Array, Input, Kind, OpError, Param, Shape, Value, app
 from compiler.importers.problems import Unsupported
 from compiler.importers.sizes import Size
 from compiler.ops import FUNCTIONS, LAYERS, OPERATORS
-from compiler.ops.build import index as build_index
+from compiler.ops.indexing import index as build_index
 
 Whole = int | Size
 Option = int | float | bool | str | Size | tuple["Option", ...]
@@ -229,7 +229,7 @@ def _applied(form: Layer, x: Value, trial: int) -> Value:
     params = {}
     for needed in kind.parameters_for(config, x.shape):
         _check(form, needed.key, needed.shape)
-        params[needed.key] = apply(Param(Kind.FIXED, needed.shape, SOMEBODY, False, needed.key))
+        params[needed.key] = apply(Param(needed.kind, needed.shape, SOMEBODY, False, needed.key), declared=needed.contract(None))
     return kind.apply(config, x, params)
 
 
