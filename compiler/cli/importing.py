@@ -46,7 +46,9 @@ def import_(
     if as_json:
         echo_json({"file": str(output), "weights": str(weights), "tensors": len(found.weights), "numbers": count})
         return
-    click.echo(f"{output}: {len(found.text.splitlines())} lines; {weights}: {len(found.weights)} tensors, {count} numbers")
+    click.echo(
+        f"{output}: {len(found.text.splitlines())} lines; {weights}: {len(found.weights)} tensors, {count} numbers"
+    )
     click.echo(f"next: mpcc calibrate {output} --param {weights} writes ranges that the weights prove")
 
 

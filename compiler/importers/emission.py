@@ -18,7 +18,7 @@ from compiler.importers import writing
 from compiler.importers.lowering import Lowered
 from compiler.importers.names import Names, cleaned, is_automatic, path_of
 from compiler.importers.sizes import Size, Trials
-from compiler.importers.terms import Labelled, Layer, Source, Table, Term, Weight
+from compiler.importers.terms import Call, Labelled, Layer, Source, Table, Term, Weight
 from compiler.ops import FUNCTIONS, LAYERS
 from dsl import ast
 from dsl.printer import unparse
@@ -45,8 +45,15 @@ class Owners:
     owner: str
 
 
-def write(name: str, lowered: Lowered, trials: Trials, dims: Mapping[str, int], owners: Owners, head: Sequence[str],
-          ranges: Mapping[str, tuple[float, float]]) -> Written:
+def write(
+    name: str,
+    lowered: Lowered,
+    trials: Trials,
+    dims: Mapping[str, int],
+    owners: Owners,
+    head: Sequence[str],
+    ranges: Mapping[str, tuple[float, float]],
+) -> Written:
     """The program that computes the outputs of a model."""
     emission = Emission(trials, owners, Names((owners.role, owners.owner)))
     emission.names.fresh(name)
@@ -71,17 +78,24 @@ class Emission:
     wanted: dict[int, str] = field(default_factory=dict)
     remarks: dict[int, list[str]] = field(default_factory=dict)
 
-    def write(self, name: str, lowered: Lowered, dims: Mapping[str, int], head: Sequence[str],
-              ranges: Mapping[str, tuple[float, float]]) -> Written:
+    def write(
+        self,
+        name: str,
+        lowered: Lowered,
+        dims: Mapping[str, int],
+        head: Sequence[str],
+        ranges: Mapping[str, tuple[float, float]],
+    ) -> Written:
         statements: list[ast.Statement] = [writing.role(self.owners.role, self.owners.owner)]
         for dim in self.trials.dims:
             self.dims[dim] = self.names.fresh(dim, "size")
             statements.append(writing.dim(self.dims[dim], dims[dim]))
-        inputs = [self._input(each, ranges) for each in lowered.inputs]
         outputs = [(self.names.fresh(raw, "result"), raw, term) for raw, term in lowered.outputs]
         for new, _, term in outputs:
             self.wanted.setdefault(id(term), new)
         order = postorder([term for _, _, term in outputs])
+        ranges = {**index_ranges(order), **ranges}
+        inputs = [self._input(each, ranges) for each in lowered.inputs]
         uses = Counter(id(arg) for term in order for arg in term.args)
         for term in order:
             self._term(term, uses[id(term)])
@@ -225,6 +239,30 @@ class Emission:
             yield ([] if place == 0 else names), bound
 
 
+def index_ranges(order: Sequence[Term]) -> dict[str, tuple[float, float]]:
+    """The ranges of inputs that are indices: their owner's client refuses others."""
+    found: dict[str, tuple[float, float]] = {}
+    for term in order:
+        index, count = _indexes(term)
+        if index is not None and isinstance(index.form, Source):
+            name = index.form.name
+            found[name] = (0, min(count - 1, found.get(name, (0, count - 1))[1]))
+    return found
+
+
+def _indexes(term: Term) -> tuple[Term | None, int]:
+    """What a term takes as indices, and of how many places."""
+    match term.form:
+        case Layer(kind="embedding", arrays=arrays):
+            return term.args[0], len(arrays["weight"])
+        case Call(name="gather", options=options):
+            axis = next((int(value) for key, value in options if key == "axis" and isinstance(value, int)), 0)
+            return term.args[1], min(term.args[0].shape[axis].values)
+        case Call(name="one_hot", options=(("n", int(count)),)):
+            return term.args[0], count
+    return None, 0
+
+
 def labels_of(term: Term) -> tuple[str, ...]:
     """The texts that a result stands for, if it does."""
     while not isinstance(term.form, Labelled):
@@ -268,7 +306,9 @@ def shared_tensors(form: Layer) -> list[Array]:
     weight, bias, mean, var = (
         form.arrays[key].astype(np.float64) for key in ("weight", "bias", "running_mean", "running_var")
     )
-    scale = weight / np.sqrt(var + dict(form.options).get("eps", 1e-5))
+    eps = next((value for key, value in form.options if key == "eps"), 1e-5)
+    assert isinstance(eps, float)
+    scale = weight / np.sqrt(var + eps)
     return [scale, bias - mean * scale]
 
 

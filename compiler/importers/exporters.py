@@ -94,9 +94,7 @@ def sklearn_model(estimator: Any, examples: Any) -> Exported:
     options = {id(last): {"zipmap": False}} if hasattr(last, "predict_proba") else None
     try:
         with _quiet():
-            model = convert_sklearn(
-                estimator, initial_types=[("x", FloatTensorType([None, columns]))], options=options
-            )
+            model = convert_sklearn(estimator, initial_types=[("x", FloatTensorType([None, columns]))], options=options)
     except Exception as error:  # whatever the converter of an estimator raises
         raise InputError(f"skl2onnx cannot export this {type(estimator).__name__}: {error}") from None
     return model, {} if examples is None else {"x": np.asarray(examples, np.float64)}
@@ -105,6 +103,10 @@ def sklearn_model(estimator: Any, examples: Any) -> Exported:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Without the remarks of exporters, which are about themselves."""
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
         warnings.simplefilter("ignore")
         yield

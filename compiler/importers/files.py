@@ -19,7 +19,7 @@ from mpc_runtime.errors import InputError
 __all__ = ["Imported", "array_of", "load", "opsets_of"]
 
 DEFAULT_DOMAIN = ""
-OPSETS = range(7, 27)
+OPSETS = range(7, 29)
 """Versions of ONNX's operators whose meanings are known here; those before 7 broadcast differently."""
 
 
@@ -66,7 +66,7 @@ def array_of(tensor: Any) -> Array:
         array = numpy_helper.to_array(tensor)
     except Exception as error:  # whatever a damaged tensor makes of NumPy
         raise InputError(f"the tensor {tensor.name!r} cannot be read: {error}") from None
-    return array.astype(np.float32) if array.dtype.kind == "V" or array.dtype.itemsize == 0 else array
+    return np.asarray(array.astype(np.float32) if array.dtype.kind == "V" else array)
 
 
 def _read(path: Path) -> Any:
@@ -95,4 +95,6 @@ def _check_version(name: str, opsets: Mapping[str, int]) -> None:
     found = opsets.get(DEFAULT_DOMAIN)
     if found is not None and found not in OPSETS:
         known = f"versions {OPSETS.start} to {OPSETS.stop - 1} of ONNX's operators"
-        raise InputError(f"{name or 'the model'}: expected {known}, found {found}; export it with another opset_version")
+        raise InputError(
+            f"{name or 'the model'}: expected {known}, found {found}; export it with another opset_version"
+        )

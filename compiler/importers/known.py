@@ -21,6 +21,7 @@ from compiler.importers.terms import Term, table, weight
 HUGE = 1e9
 """Beyond this a number stands for infinity: bounds that bind nothing, and what masks add to scores before a softmax."""
 
+DECIMALS = 64  # numbers of single precision that are written by their shortest decimals
 
 @dataclass(frozen=True, eq=False)
 class Known:
@@ -92,8 +93,14 @@ def fold(proto: Any, inputs: Sequence[Known | None], opsets: Mapping[str, int], 
     for arrays in zip(*results, strict=True):
         real = np.asarray(arrays[0]).dtype.kind == "f"
         mine = owned is not None and real
-        found.append(Known(tuple(map(np.asarray, arrays)), owned.hint if mine and owned else "", mine))
+        found.append(Known(tuple(map(readable, arrays)), owned.hint if mine and owned else "", mine))
     return found
+
+
+def readable(array: Any) -> Array:
+    """NumPy has no bfloat16: its numbers are held in single precision."""
+    found = np.asarray(array)
+    return np.asarray(found.astype(np.float32)) if found.dtype.kind == "V" else found
 
 
 def to_term(known: Known, trials: int) -> Term:
@@ -102,23 +109,23 @@ def to_term(known: Known, trials: int) -> Term:
     An axis of free size along which all is alike gets the size 1, so it fits by broadcasting.
     """
     array = _shrunk(known)
-    if array.dtype.kind == "f" and array.size > 1 and known.weight:
-        return weight(array, trials, known.hint)
     if array.dtype.kind not in "fiub":
-        raise Unsupported(f"it holds {array.dtype.name if array.dtype.kind != 'O' else 'text'}, not numbers")
+        raise Unsupported("it holds text, not numbers")
     if array.dtype.kind == "f" and not (np.abs(array) < HUGE).all():
         raise Unsupported("a constant is infinite", "only masks before a softmax, and bounds, may be")
+    if array.dtype.kind == "f" and array.size > 1 and known.weight:
+        return weight(array, trials, known.hint)
     return table(plain(array), trials, known.hint)
 
 
 def plain(array: Array) -> Array:
     """float64, int64 or bool; single precision by its shortest decimals."""
     if array.dtype.kind == "f":
-        if array.dtype.itemsize >= 8 or array.size > 64:
-            return array.astype(np.float64)
+        if array.dtype.itemsize >= 8 or array.size > DECIMALS:
+            return np.asarray(array.astype(np.float64))
         text = [float(str(value)) for value in array.reshape(-1)]
         return np.array(text, np.float64).reshape(array.shape)
-    return array.astype(np.int64) if array.dtype.kind in "iu" else array.astype(np.bool_)
+    return np.asarray(array.astype(np.int64 if array.dtype.kind in "iu" else np.bool_))
 
 
 def scalar(known: Known) -> float | int | bool | None:

@@ -15,7 +15,7 @@ from onnx import helper
 from compiler.graph import Kind
 from compiler.importers import files
 from compiler.importers.known import Known, fold, is_weight
-from compiler.importers.nodes import Node, Value
+from compiler.importers.nodes import Absent, Node, Value
 from compiler.importers.operators import HANDLERS, REFUSED, nearest
 from compiler.importers.problems import ImportFailed, Refusal, Unsupported
 from compiler.importers.sizes import Size, Trials
@@ -43,8 +43,9 @@ KINDS = {
 }
 """What the elements of an input are here."""
 
-UNNAMED_RANDOM = ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial")
-NEVER_FOLDED = frozenset({*UNNAMED_RANDOM, "ZipMap"})
+NEWEST = 23  # the version whose attributes are all known here
+RANDOM = ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial")
+NEVER_FOLDED = frozenset({*RANDOM, "ZipMap"})
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,10 @@ class Lowering:
         except Unsupported as problem:
             self._refuse(proto.name, proto.op_type, problem)
             results = [None] * len(proto.output)
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            # of a node that is not as its operator has to be: attributes missing, lists of another length
+            self._refuse(proto.name, proto.op_type, Unsupported(f"it is not as the operator is defined: {error}"))
+            results = [None] * len(proto.output)
         for name, result in zip(proto.output, results, strict=False):
             if name:
                 self.values[name] = named(result, name) if isinstance(result, Term) else result
@@ -159,17 +164,18 @@ class Lowering:
         if op == "If" and isinstance(inputs[0], Known):
             return self._branch(proto, bool(inputs[0].array))
         key = (domain, op)
-        if key in REFUSED:
-            raise Unsupported(*REFUSED[key])
         known = [value for value in inputs if isinstance(value, Known)]
         if len(known) == sum(value is not None for value in inputs) and op not in NEVER_FOLDED:
             return list(self._fold(proto, inputs))
+        if key in REFUSED:
+            raise Unsupported(*REFUSED[key])
         if key not in HANDLERS:
             raise Unsupported("this operator is not supported", nearest(op))
+        self._check_attributes(proto, domain)
         attributes = {each.name: helper.get_attribute_value(each) for each in proto.attribute}
         node = Node(op, proto.name, tuple(inputs), tuple(proto.output), attributes, self._version(domain), self.trials)
         result = HANDLERS[key](node)
-        return [result] if isinstance(result, Term | Known) else list(result)
+        return [result] if isinstance(result, Term | Known | Absent) else list(result)
 
     def _fold(self, proto: Any, inputs: Sequence[Value | None]) -> list[Known]:
         """Folded once for equal nodes, so that a tensor that two layers share stays one."""
@@ -189,6 +195,15 @@ class Lowering:
         if key not in self.folded:
             self.folded[key] = fold(proto, known, self.model.opsets, self.trials)
         return self.folded[key]
+
+    def _check_attributes(self, proto: Any, domain: str) -> None:
+        """Refuses attributes that came later than the versions whose meanings are known."""
+        if self._version(domain) <= NEWEST or domain != files.DEFAULT_DOMAIN or not onnx.defs.has(proto.op_type, NEWEST):
+            return
+        known = onnx.defs.get_schema(proto.op_type, NEWEST, domain).attributes
+        new = [each.name for each in proto.attribute if each.name not in known]
+        if new:
+            raise Unsupported(f"its attribute {new[0]} is newer than opset {NEWEST}", f"export with opset {NEWEST}")
 
     def _branch(self, proto: Any, condition: bool) -> list[Value | None]:
         """What the branch of an `If` gives whose condition is known."""

@@ -79,6 +79,8 @@ def inputs_of(model: files.Imported) -> list[Given]:
             raise InputError(f"{model.name}: the input `{each.name}` is no tensor of numbers: encode it before")
         if not tensor.HasField("shape"):
             raise InputError(f"{model.name}: the input `{each.name}` has no shape: export the model with one")
+        if any(dim.HasField("dim_value") and dim.dim_value == 0 for dim in tensor.shape.dim):
+            raise InputError(f"{model.name}: the input `{each.name}` has no elements")
         axes = tuple(_axis(place, dim) for place, dim in enumerate(tensor.shape.dim))
         found.append(Given(each.name, KINDS[tensor.elem_type], axes))
     return found
@@ -89,7 +91,7 @@ def _axis(place: int, dim: Any) -> Axis:
     if dim.HasField("dim_value") and dim.dim_value > 0:
         return Axis(int(dim.dim_value), None)
     label = dim.dim_param if dim.HasField("dim_param") else ""
-    if place == 0 and (is_automatic(label) or label.startswith(("unk__", "s")) and label.strip("unk_s").isdigit()):
+    if place == 0 and (is_automatic(label) or (label.startswith(("unk__", "s")) and label.strip("unk_s").isdigit())):
         return Axis(None, BATCH)
     return Axis(None, label or f"axis{place}")
 
@@ -134,8 +136,10 @@ def _attempts(given: Sequence[Given], dims: Mapping[str, int]) -> Iterator[list[
 def _head(model: files.Imported) -> list[str]:
     version = model.opsets.get(files.DEFAULT_DOMAIN)
     more = f", opset {version}" if version else ""
-    return [f"Imported from the ONNX model {model.name}{more}. Ranges of weights are those of its numbers, rounded up to",
-            "powers of two. The file is yours to change: names, comments and ranges."]
+    return [
+        f"Imported from the ONNX model {model.name}{more}. Ranges of weights are those of its numbers, rounded up to",
+        "powers of two. The file is yours to change: names, comments and ranges.",
+    ]
 
 
 def span_of(samples: Array, guard: float = 2.0) -> tuple[float, float]:

@@ -12,7 +12,17 @@ from compiler.importers.problems import Unsupported
 from compiler.importers.sizes import Size, Undecided
 from compiler.importers.terms import Term
 
-Value = Term | Known
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A result that has no private counterpart; it is refused where something needs it."""
+
+    what: str
+    help: str | None = None
+
+
+Value = Term | Known | Absent
 Result = Value | Sequence[Value | None]
 
 
@@ -31,11 +41,13 @@ class Node:
     def has(self, place: int) -> bool:
         return place < len(self.inputs) and self.inputs[place] is not None
 
-    def value(self, place: int) -> Value:
+    def value(self, place: int) -> Term | Known:
         """An input that must be there."""
         found = self.inputs[place] if place < len(self.inputs) else None
         if found is None:
             raise Unsupported(f"its input {place} is missing")
+        if isinstance(found, Absent):
+            raise Unsupported(f"it needs {found.what}, which is not supported", found.help)
         return found
 
     def term(self, place: int = 0) -> Term:
@@ -96,4 +108,4 @@ def fixed(sizes: Sequence[Size]) -> list[int]:
     return [size.fixed for size in sizes]
 
 
-__all__ = ["Node", "Result", "Undecided", "Value", "axis_at", "expect_real", "fixed"]
+__all__ = ["Absent", "Node", "Result", "Undecided", "Value", "axis_at", "expect_real", "fixed"]

@@ -39,7 +39,12 @@ def bias_joins(term: Term) -> Term | None:
         return None
     for product, addend in (term.args, term.args[::-1]):
         form = product.form
-        if isinstance(form, Layer) and form.kind == "dense" and "bias" not in form.arrays and isinstance(addend.form, Weight):
+        if (
+            isinstance(form, Layer)
+            and form.kind == "dense"
+            and "bias" not in form.arrays
+            and isinstance(addend.form, Weight)
+        ):
             array = addend.form.array
             if array.size == form.arrays["weight"].shape[0] == array.shape[-1]:
                 options = tuple((key, value) for key, value in form.options if key != "bias")

@@ -43,9 +43,10 @@ class Weight:
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Public numbers: a scalar, or a table of them."""
+    """Public numbers: a scalar, or a table of them. `endless` says that some stand for minus infinity."""
 
     array: Array
+    endless: bool = False
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,9 @@ Operand = Term | int | float | bool
 # -- leaves ------------------------------------------------------------------------------------------------------------
 
 
-def source(name: str, kind: Kind, shape: Sequence[Size], trials: int, limits: tuple[float, float] | None = None) -> Term:
+def source(
+    name: str, kind: Kind, shape: Sequence[Size], trials: int, limits: tuple[float, float] | None = None
+) -> Term:
     ops = [Input(kind, tuple(size.values[t] for size in shape), SOMEBODY, False, name) for t in range(trials)]
     return Term(Source(name, limits), (), _made(lambda t: apply(ops[t]), trials), name)
 
@@ -137,6 +140,13 @@ def weight(array: Array, trials: int, hint: str = "") -> Term:
 def table(array: Any, trials: int, hint: str = "") -> Term:
     array = np.asarray(array)
     return Term(Table(array), (), _made(lambda t: constant(array), 1) * trials, hint)
+
+
+def endless(term: Term, holds: bool) -> Term:
+    """A table some of whose numbers stand for infinity, if it holds."""
+    if not holds or not isinstance(term.form, Table):
+        return term
+    return Term(Table(term.form.array, True), (), term.values, term.hint)
 
 
 # -- what is computed --------------------------------------------------------------------------------------------------
@@ -156,7 +166,7 @@ def index(x: Term, *items: Item) -> Term:
 def layer(kind: str, x: Term, arrays: Mapping[str, Array], hint: str = "", **options: Any) -> Term:
     """A layer with the tensors that it owns; one that has none for `bias` is without."""
     known = {parameter.name for parameter in LAYERS[kind].parameters}
-    if "bias" in known and "bias" not in arrays:
+    if "bias" in known and not any(key.startswith("bias") for key in arrays):
         options["bias"] = False
     given = tuple((key, _option(value)) for key, value in options.items() if value is not None)
     return remade(Term(Layer(kind, given, arrays), (x,), (), hint), (x,))
@@ -229,7 +239,9 @@ def _applied(form: Layer, x: Value, trial: int) -> Value:
     params = {}
     for needed in kind.parameters_for(config, x.shape):
         _check(form, needed.key, needed.shape)
-        params[needed.key] = apply(Param(needed.kind, needed.shape, SOMEBODY, False, needed.key), declared=needed.contract(None))
+        params[needed.key] = apply(
+            Param(needed.kind, needed.shape, SOMEBODY, False, needed.key), declared=needed.contract(None)
+        )
     return kind.apply(config, x, params)
 
 

@@ -16,8 +16,16 @@ from dsl.ast import Operator, Span
 NOWHERE = Span(0, 0, 1, 1, 1, 1)
 BINARY = {each.value: each for each in Operator if each not in (Operator.NEG, Operator.NOT)}
 LAST_AXIS = -1
-POSITIONAL = {"dense": ("units",), "conv1d": ("out",), "conv2d": ("out",), "conv_transpose2d": ("out",),
-              "embedding": ("count", "size")}
+POSITIONAL = {
+    "forest": ("trees",),
+    "lstm": ("size",),
+    "gru": ("size",),
+    "dense": ("units",),
+    "conv1d": ("out",),
+    "conv2d": ("out",),
+    "conv_transpose2d": ("out",),
+    "embedding": ("count", "size"),
+}
 """The arguments of layers that are written without their names."""
 LISTED_ALONE = ("shape", "widths", "k", "n", "axes", "bound")
 """Arguments of functions that follow the value without their names."""

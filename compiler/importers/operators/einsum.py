@@ -90,9 +90,7 @@ def _joined(a: Value, b: Value, left: str, right: str, output: str, trials: int)
     return _ordered(_reshaped(made, [sizes[label] for label in labels]), labels, output)
 
 
-def _matrix(
-    x: Term, both: Sequence[str], rows: Sequence[str], columns: Sequence[str], sizes: dict[str, Size]
-) -> Term:
+def _matrix(x: Term, both: Sequence[str], rows: Sequence[str], columns: Sequence[str], sizes: dict[str, Size]) -> Term:
     """[*both, all rows, all columns]."""
     trials = len(x.values)
     merged = [product([sizes[label] for label in group], trials) for group in (rows, columns)]
@@ -112,8 +110,7 @@ def _dense(a: Term, b: Known, left: str, right: str, output: str) -> Term | None
         return None
     array = b.array.transpose([right.index(label) for label in columns + inner])
     sizes = dict(zip(left, a.shape, strict=True)) | {
-        label: a.shape[0].__class__((size,) * len(a.values))
-        for label, size in zip(columns, array.shape, strict=False)
+        label: a.shape[0].__class__((size,) * len(a.values)) for label, size in zip(columns, array.shape, strict=False)
     }
     trials = len(a.values)
     matrix = np.ascontiguousarray(array).reshape(int(np.prod(array.shape[: len(columns)], dtype=int)), -1)

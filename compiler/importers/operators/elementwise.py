@@ -13,7 +13,7 @@ from compiler.graph import Kind
 from compiler.importers.known import HUGE, Known, is_huge, scalar, to_term
 from compiler.importers.nodes import Node, Result, Value
 from compiler.importers.problems import Unsupported
-from compiler.importers.terms import Table, Term, call, table
+from compiler.importers.terms import Table, Term, call, endless, table
 
 MASKED = -(2.0**14)
 """What stands for minus infinity in a mask: a softmax gives 0 for scores so far below the others."""
@@ -24,6 +24,7 @@ REAL_TYPES = (
     onnx.TensorProto.FLOAT16,
     onnx.TensorProto.BFLOAT16,
 )
+BITS_OF_DROPOUT = 10  # the version since which the mask of dropout is of bits
 MAX_POWER = 16  # of a product written out
 
 SELU_ALPHA, SELU_GAMMA = 1.6732632423543772, 1.0507009873554805
@@ -38,8 +39,9 @@ def beside(value: Value, other: Term, trials: int) -> Term:
         return value
     one = scalar(value)
     if one is None or value.rank > other.rank or not _fits(value, other):
-        return to_term(_masked(value), trials)
-    return table(_bounded(one), trials)
+        masked = _masked(value)
+        return endless(to_term(masked, trials), masked is not value)
+    return endless(table(_bounded(one), trials), isinstance(one, float) and is_huge(one))
 
 
 def _fits(known: Known, other: Term) -> bool:
@@ -61,7 +63,9 @@ def _masked(known: Known) -> Known:
     """The infinities of a mask as numbers of the format; `masks` sees to it that they end in a softmax."""
     if known.weight or known.arrays[0].dtype.kind != "f":
         return known
-    return Known(tuple(_finite(array) for array in known.arrays), known.hint)
+    finite = tuple(_finite(array) for array in known.arrays)
+    unchanged = all(a is b for a, b in zip(finite, known.arrays, strict=True))
+    return known if unchanged else Known(finite, known.hint)
 
 
 def _finite(array: np.ndarray) -> np.ndarray:
@@ -213,11 +217,14 @@ def cast(node: Node) -> Result:
 
 
 def cast_like(node: Node) -> Result:
-    like = node.value(1)
+    x, like = node.value(0), node.value(1)
+    if isinstance(x, Known):
+        wanted = like.kind.dtype if isinstance(like, Term) else like.arrays[0].dtype
+        return Known(tuple(np.asarray(array.astype(wanted)) for array in x.arrays), x.hint, x.weight)
     if isinstance(like, Known):
-        return cast_to(node.term(), onnx.helper.np_dtype_to_tensor_dtype(like.arrays[0].dtype))
+        return cast_to(x, onnx.helper.np_dtype_to_tensor_dtype(like.arrays[0].dtype))
     kinds = {Kind.FIXED: onnx.TensorProto.FLOAT, Kind.INT: onnx.TensorProto.INT64, Kind.BIT: onnx.TensorProto.BOOL}
-    return cast_to(node.term(), kinds[like.kind])
+    return cast_to(x, kinds[like.kind])
 
 
 def cast_to(x: Term, to: int) -> Term:
@@ -229,10 +236,15 @@ def cast_to(x: Term, to: int) -> Term:
         raise Unsupported("text is computed from the data", "leave the last step out of the model")
     if x.kind is Kind.FIXED:
         whole = _whole(x)
-        if whole is not None:
-            return whole
-        raise Unsupported("real numbers are cut to whole ones", "leave the cast out, or compare instead")
+        return _cut(x) if whole is None else whole
     return x if x.kind is Kind.INT else call("*", x, 1)
+
+
+def _cut(x: Term) -> Term:
+    """Rounded towards 0."""
+    if x.values[0].range.lo >= 0:
+        return call("floor", x)
+    return call("where", call("<", x, 0.0), call("ceil", x), call("floor", x))
 
 
 def _whole(x: Term) -> Term | None:
@@ -250,7 +262,8 @@ def dropout(node: Node) -> Result:
     """Identity; the mask, if anything asked for it, would be all ones."""
     if node.has(2) and bool(node.array(2, "training_mode").any()):
         raise Unsupported("the model was exported in training mode", "call model.eval() before the export")
-    return (node.term(), None)
+    kept = np.bool_ if node.opset >= BITS_OF_DROPOUT else np.float32
+    return node.term(), Known(tuple(np.ones(value.shape, kept) for value in node.term().values))
 
 
 # -- activations -------------------------------------------------------------------------------------------------------
@@ -296,14 +309,13 @@ def leaky_relu(node: Node) -> Result:
 
 
 def prelu(node: Node) -> Result:
-    """max(x, 0) + slope * min(x, 0)."""
+    """One slope for all, or for each channel."""
     x = node.term()
     slope = node.value(1)
     one = scalar(slope) if isinstance(slope, Known) else None
     if one is not None and 0 <= one < 1:
         return call("leaky_relu", x, slope=_short(float(one)))
-    slope = beside(slope, x, node.trials)
-    return call("-", call("relu", x), call("*", slope, call("relu", call("neg", x))))
+    return call("prelu", x, beside(slope, x, node.trials))
 
 
 def selu(node: Node) -> Result:
@@ -357,14 +369,8 @@ def softsign(node: Node) -> Result:
 
 
 def rounded(name: str) -> Callable[[Node], Result]:
-    from compiler.ops import FUNCTIONS
-
-    def build(node: Node) -> Result:
-        if name not in FUNCTIONS or FUNCTIONS[name].build is None:
-            raise Unsupported("rounding is not supported", "leave it out, or round the result")
-        return call(name, node.term())
-
-    return build
+    """The language's give whole numbers, ONNX's real ones."""
+    return lambda node: call("*", call(name, node.term()), 1.0)
 
 
 HANDLERS: Mapping[str, Callable[[Node], Result]] = {

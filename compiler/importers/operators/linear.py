@@ -58,8 +58,12 @@ def _bias(c: Term | Known | None, units: int, beta: float) -> Array | None:
     """A known addend that is one row, as a layer's bias."""
     if not isinstance(c, Known) or c.array.size not in (1, units) or c.array.shape[-1:] not in ((), (1,), (units,)):
         return None
-    return _scaled(np.ascontiguousarray(np.broadcast_to(c.array.reshape(-1), (units,))) if c.array.size != units
-                   else c.array.reshape(-1), beta)
+    return _scaled(
+        np.ascontiguousarray(np.broadcast_to(c.array.reshape(-1), (units,)))
+        if c.array.size != units
+        else c.array.reshape(-1),
+        beta,
+    )
 
 
 # -- convolutions ------------------------------------------------------------------------------------------------------
@@ -174,7 +178,8 @@ def _dilated(array: Array, dilations: Sequence[int]) -> Array:
         return array
     sizes = [(n - 1) * d + 1 for n, d in zip(array.shape[2:], dilations, strict=True)]
     spread = np.zeros((*array.shape[:2], *sizes), array.dtype)
-    spread[(slice(None), slice(None), *(slice(None, None, d) for d in dilations))] = array
+    places = (slice(None), slice(None), *(slice(None, None, d) for d in dilations))
+    spread[places] = array
     return spread
 
 
@@ -192,8 +197,10 @@ def _transposed_sides(
     sides = []
     for size, k, s, more, target in zip(sizes, kernel, strides, extra, targets[-len(kernel) :], strict=True):
         total = s * (size - 1) + more + k - target
+        if total < 0:
+            raise Unsupported(f"its result is {-total} longer than what the kernel reaches", "use output_padding")
         small, large = total // 2, total - total // 2
-        sides.append((large, small) if auto == "SAME_LOWER" else (small, large))
+        sides.append((small, large) if auto == "SAME_UPPER" else (large, small))
     return tuple(sides)
 
 

@@ -42,8 +42,6 @@ def with_epsilon(number: float) -> dict[str, float]:
 def layer_norm(node: Node) -> Result:
     """Over the last axis by a layer; over several, these are joined before."""
     x = node.term()
-    if len([name for name in node.outputs if name]) > 1:
-        raise Unsupported("its mean or deviation is asked for, too", "compute it with ReduceMean")
     axis = axis_at(int(node.attribute("axis", -1)), x.rank)
     shape, rest = x.shape, x.shape[axis:]
     count = product(rest, node.trials).fixed
@@ -53,14 +51,22 @@ def layer_norm(node: Node) -> Result:
     hint = known.hint if isinstance(known, Known) else ""
     flat = x if len(rest) == 1 else call("reshape", x, shape=(*shape[:axis], Size((count,) * node.trials)))
     found = layer("layernorm", flat, {"weight": scale, "bias": shift}, hint, **with_epsilon(epsilon(node)))
-    return found if len(rest) == 1 else call("reshape", found, shape=shape)
+    found = found if len(rest) == 1 else call("reshape", found, shape=shape)
+    if len(node.outputs) == 1:
+        return found
+    axes = tuple(range(axis, x.rank))
+    mean = call("mean", x, axis=axes, keepdims=True)
+    deviation = call("rsqrt", call("+", call("var", x, axis=axes, keepdims=True), epsilon(node)))
+    return found, mean, deviation
 
 
 def _vector(node: Node, place: int, sizes: list[int], default: float) -> Array:
     if not node.has(place):
         return np.full(int(np.prod(sizes)), default, np.float32)
     array = node.array(place, "its scale and shift")
-    return np.ascontiguousarray(np.broadcast_to(array, sizes)).reshape(-1) if array.ndim != 1 or len(sizes) > 1 else array
+    return (
+        np.ascontiguousarray(np.broadcast_to(array, sizes)).reshape(-1) if array.ndim != 1 or len(sizes) > 1 else array
+    )
 
 
 def normalised(x: Term, groups: Size, eps: float) -> Term:
@@ -103,7 +109,9 @@ def rms_norm(node: Node) -> Result:
     x = node.term()
     axis = axis_at(int(node.attribute("axis", -1)), x.rank)
     axes: int | tuple[int, ...] = -1 if axis == x.rank - 1 else tuple(range(axis, x.rank))
-    scaled = call("*", x, call("rsqrt", call("+", call("mean", call("square", x), axis=axes, keepdims=True), epsilon(node))))
+    scaled = call(
+        "*", x, call("rsqrt", call("+", call("mean", call("square", x), axis=axes, keepdims=True), epsilon(node)))
+    )
     return call("*", scaled, beside(node.value(1), x, node.trials))
 
 
@@ -111,7 +119,9 @@ def mean_variance(node: Node) -> Result:
     x = node.term()
     axes = tuple(axis_at(int(a), x.rank) for a in node.attribute("axes", [0, 2, 3]))
     centred = call("-", x, call("mean", x, axis=axes, keepdims=True))
-    return call("*", centred, call("rsqrt", call("+", call("mean", call("square", centred), axis=axes, keepdims=True), 1e-9)))
+    return call(
+        "*", centred, call("rsqrt", call("+", call("mean", call("square", centred), axis=axes, keepdims=True), 1e-9))
+    )
 
 
 def lp_norm(node: Node) -> Result:

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compiler.importers.nodes import Node, Result, fixed
+from compiler.importers.nodes import Absent, Node, Result, fixed
 from compiler.importers.operators.linear import window_sides
 from compiler.importers.operators.padding import padded, taken
 from compiler.importers.problems import Unsupported
 from compiler.importers.terms import Term, call, table
+
+
+PLACES = Absent("where the largest elements are", "take the values alone")
 
 
 @dataclass(frozen=True)
@@ -81,13 +84,13 @@ def max_pool(node: Node) -> Result:
     x = node.term()
     windows = _windows(node, x)
     if all(w.is_plain for w in windows):
-        return (_pooled("maxpool", x, windows, [w.before for w in windows]), None)
+        return (_pooled("maxpool", x, windows, [w.before for w in windows]), PLACES)
     apart = []
     for axis, w in enumerate(windows, 2):
         # an element of the window twice does not change its maximum: places outside are those at the edge
         x = taken(x, _inside(w).reshape(-1), axis)
         apart.append(Windows(w.count * w.k, w.k, w.k, 1, 0, 0, False))
-    return (_pooled("maxpool", x, apart, [0] * len(apart)), None)
+    return (_pooled("maxpool", x, apart, [0] * len(apart)), PLACES)
 
 
 def _inside(w: Windows) -> np.ndarray:
@@ -151,13 +154,15 @@ def resize(node: Node) -> Result:
     sizes = fixed(x.shape[1:])
     axes = node.attribute("axes", None)
     given, scales = _sizes_and_scales(node, x, axes)
+    if node.attribute("antialias", 0) and any(scale < 1 for scale in scales):
+        raise Unsupported("it averages while it makes smaller", "export with antialias=False, or pool before")
     if node.attribute("keep_aspect_ratio_policy", b"stretch") != b"stretch":
         raise Unsupported("the ratio of the sides is kept", "give the sizes")
     for axis, size in enumerate(sizes, 1):
         scale, target = scales[axis], given[axis]
         if target is None or (target == size and scale == 1):
             continue
-        where = _coordinates(node, size, target, scale)
+        where = np.asarray(_coordinates(node, size, target, scale), np.float64)
         if mode == "nearest":
             x = taken(x, _nearest(node, where, size, scale), axis)
         elif mode in ("linear", "bilinear"):
@@ -201,6 +206,8 @@ def _coordinates(node: Node, size: int, target: int, scale: float) -> np.ndarray
         case "asymmetric":
             return np.asarray(place / scale)
         case "align_corners":
+            if target != scale * size:
+                raise Unsupported("its scale leaves part of an element over", "give the sizes of the result")
             return np.asarray(place * (size - 1) / (target - 1) if target > 1 else place * 0)
         case "pytorch_half_pixel":
             return np.asarray((place + 0.5) / scale - 0.5 if target > 1 else place * 0)
@@ -224,7 +231,7 @@ def _nearest(node: Node, where: np.ndarray, size: int, scale: float) -> np.ndarr
         "round_prefer_floor": np.ceil(where - 0.5),
         "round_prefer_ceil": np.floor(where + 0.5),
     }[mode]
-    return np.clip(rounded, 0, size - 1).astype(np.int64)
+    return np.asarray(np.clip(rounded, 0, size - 1).astype(np.int64))
 
 
 def _linear(x: Term, where: np.ndarray, axis: int, size: int) -> Term:

@@ -12,7 +12,6 @@ from compiler.importers.operators.shapes import permuted
 from compiler.importers.problems import Unsupported
 from compiler.importers.sizes import product
 from compiler.importers.terms import Term, call, index, table
-from compiler.ops import FUNCTIONS
 
 FLATTENS_BEFORE = 13  # the version until which softmax joins all axes from its own on
 MAX_FACTORS = 64  # of a product over an axis
@@ -119,13 +118,15 @@ def softmax(name: str) -> Callable[[Node], Result]:
 
 
 def running_sum(node: Node) -> Result:
-    """A product with a triangle of ones, where the language has no function of its own."""
+    """`cumsum`; one that leaves out the element itself, or starts at the end, is a product with a triangle of ones."""
     x = node.term()
     axis = axis_at(int(node.array(1, "the axis").reshape(-1)[0]), x.rank)
     exclusive, turned = bool(node.attribute("exclusive", 0)), bool(node.attribute("reverse", 0))
     count = x.shape[axis].fixed
     if count > MAX_SUMMED:
         raise Unsupported(f"a running sum of {count} numbers", f"at most {MAX_SUMMED} are supported")
+    if not exclusive and not turned:
+        return call("cumsum", x, axis=None if axis == x.rank - 1 else axis)
     ones = np.triu(np.ones((count, count), np.int64), 1 if exclusive else 0)
     triangle = table(ones.T if turned else ones, node.trials)
     if x.rank == 1:
@@ -138,8 +139,6 @@ def running_sum(node: Node) -> Result:
 
 def top_k(node: Node) -> Result:
     """The largest (or smallest), in order, and where they are."""
-    if FUNCTIONS["topk"].build is None:
-        raise Unsupported("the language has no topk yet", "argmax gives the largest")
     x = node.term()
     axis = axis_at(int(node.attribute("axis", -1)), x.rank)
     k = int(node.attributes["k"]) if "k" in node.attributes else int(node.array(1, "k").reshape(-1)[0])

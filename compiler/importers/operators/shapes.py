@@ -15,7 +15,7 @@ from compiler.importers.operators.linear import embedded
 from compiler.importers.operators.padding import pad, taken
 from compiler.importers.problems import Unsupported
 from compiler.importers.sizes import Size, product
-from compiler.importers.terms import Term, call, index, table
+from compiler.importers.terms import Source, Term, call, index, table
 
 MAX_TILES = 64  # copies that are joined one by one
 
@@ -184,7 +184,15 @@ def split(node: Node) -> Result:
         each = -(-total // count)
         parts = [min(each, total - each * place) for place in range(count)]
     ends = np.cumsum(parts).tolist()
-    return [taken(x, range(end - part, end), axis) for part, end in zip(parts, ends, strict=True)]
+    return [
+        taken(x, range(end - part, end), axis) if part else _nothing(x, axis)
+        for part, end in zip(parts, ends, strict=True)
+    ]
+
+
+def _nothing(x: Term, axis: int) -> Known:
+    """A part without elements, which joins drop."""
+    return Known(tuple(np.zeros((*v.shape[:axis], 0, *v.shape[axis + 1 :])) for v in x.values))
 
 
 def slices(node: Node) -> Result:
@@ -201,7 +209,11 @@ def slices(node: Node) -> Result:
         steps = node.integers("steps", 4) or [1] * len(starts)
     items: list[slice] = [slice(None)] * x.rank
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        items[axis_at(axis, x.rank)] = _part(start, end, step, x.shape[axis_at(axis, x.rank)])
+        place = axis_at(axis, x.rank)
+        size = x.shape[place]
+        if not any(range(*slice(s, e, step).indices(n)) for s, e, n in zip(start.values, end.values, size.values)):
+            return _nothing(x, place)
+        items[place] = _part(start, end, step, size)
     while items and items[-1] == slice(None):
         items.pop()
     return index(x, *items) if items else x
@@ -236,7 +248,7 @@ def gather(node: Node) -> Result:
     if isinstance(i, Term):
         if isinstance(x, Known) and axis == 0:
             return embedded(x, i, node.trials)
-        return call("gather", node.term(0), cast_to(i, INT64), axis=axis or None)
+        return call("gather", node.term(0), from_front(i, x.shape[axis] if isinstance(x, Term) else None), axis=axis or None)
     assert isinstance(x, Term)
     places = i.array
     if places.ndim == 0:
@@ -249,6 +261,14 @@ def gather(node: Node) -> Result:
     return call("gather", x, table(places, node.trials), axis=axis or None)
 
 
+def from_front(i: Term, size: Size | None) -> Term:
+    """Computed indices, those from behind counted from the front. What an input provides is bound by its range."""
+    i = cast_to(i, INT64)
+    if isinstance(i.form, Source) or i.values[0].range.lo >= 0 or size is None:
+        return i
+    return call("where", call("<", i, 0), call("+", i, size.fixed), i)
+
+
 INT64 = 7  # onnx.TensorProto.INT64
 
 
@@ -257,6 +277,8 @@ def gather_elements(node: Node) -> Result:
     x, i = node.term(0), node.value(1)
     axis = axis_at(int(node.attribute("axis", 0)), x.rank)
     count = x.shape[axis].fixed
+    if isinstance(i, Term):
+        i = from_front(i, x.shape[axis])
     at = i if isinstance(i, Term) else table(np.where(i.array < 0, i.array + count, i.array), node.trials)
     if isinstance(i, Known):
         return _flat(x, i.array, axis)
@@ -276,8 +298,7 @@ def _flat(x: Term, at: np.ndarray, axis: int) -> Term:
     """Known indices: one gather of the flattened tensor."""
     sizes = fixed(x.shape)
     at = np.where(at < 0, at + sizes[axis], at)
-    places = list(np.indices(at.shape))
-    places[axis] = at
+    places = [at if place == axis else each for place, each in enumerate(np.indices(at.shape))]
     flat = np.ravel_multi_index(tuple(places), sizes)
     return call("gather", call("reshape", x, shape=(-1,)), table(flat, len(x.values)))
 

@@ -5,20 +5,34 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from compiler.importers.nodes import Node, Result
-from compiler.importers.operators import classical, elementwise, linear, norms, pooling, reductions, shapes
+from compiler.importers.operators import (
+    attention,
+    classical,
+    elementwise,
+    linear,
+    norms,
+    pooling,
+    recurrent,
+    reductions,
+    shapes,
+    trees,
+)
 
 ONNX, ML = "", "ai.onnx.ml"
 
 HANDLERS: Mapping[tuple[str, str], Callable[[Node], Result]] = {
     (domain, name): handler
     for domain, table in (
+        (ONNX, attention.HANDLERS),
         (ONNX, elementwise.HANDLERS),
         (ONNX, linear.HANDLERS),
         (ONNX, norms.HANDLERS),
         (ONNX, pooling.HANDLERS),
+        (ONNX, recurrent.HANDLERS),
         (ONNX, reductions.HANDLERS),
         (ONNX, shapes.HANDLERS),
         (ML, classical.HANDLERS),
+        (ML, trees.HANDLERS),
     )
     for name, handler in table.items()
 }
@@ -51,7 +65,14 @@ REFUSED: Mapping[tuple[str, str], tuple[str, str]] = {
     **{(ONNX, name): _TEXT for name in ("StringNormalizer", "StringSplit", "StringConcat", "TfIdfVectorizer")},
     **{
         (ONNX, name): ("it draws random numbers", "leave it out of what is exported for prediction")
-        for name in ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial")
+        for name in (
+            "RandomNormal",
+            "RandomNormalLike",
+            "RandomUniform",
+            "RandomUniformLike",
+            "Bernoulli",
+            "Multinomial",
+        )
     },
 }
 
