@@ -74,6 +74,7 @@ class Emission:
     values: list[ast.Statement] = field(default_factory=list)
     weights: dict[str, Array] = field(default_factory=dict)
     layer_names: dict[object, str] = field(default_factory=dict)
+    embeddings: dict[object, str] = field(default_factory=dict)
     bounds: dict[str, float] = field(default_factory=dict)
     wanted: dict[int, str] = field(default_factory=dict)
     remarks: dict[int, list[str]] = field(default_factory=dict)
@@ -179,7 +180,8 @@ class Emission:
     def _expression(self, term: Term) -> ast.Expression:
         args = [self.written[id(arg)] for arg in term.args]
         if isinstance(term.form, Layer):
-            return writing.applied(args[0], self._layer(term))
+            tied = self._tied(term.form)
+            return writing.tied(args[0], tied) if tied else writing.applied(args[0], self._layer(term))
         return writing.expression(term, args, self.size)
 
     def _bind(self, term: Term) -> None:
@@ -212,6 +214,12 @@ class Emission:
             self.weights[name] = stored(array)
         return self.layer_names[key]
 
+    def _tied(self, form: Layer) -> str | None:
+        """The embedding above whose weight a dense layer has, too."""
+        if form.kind != "dense" or "bias" in form.arrays:
+            return None
+        return self.embeddings.get(identity(form.arrays["weight"]))
+
     def _layer(self, term: Term) -> str:
         form = term.form
         assert isinstance(form, Layer)
@@ -222,6 +230,8 @@ class Emission:
             self.layers.append(writing.layer(name, form, self.size))
             for part, array in form.arrays.items():
                 self.weights[f"{name}.{part}"] = stored(array)
+            if form.kind == "embedding":
+                self.embeddings[identity(form.arrays["weight"])] = name
             self.bounds[name] = bound_of(shared_tensors(form))
         return self.layer_names[key]
 

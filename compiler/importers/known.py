@@ -75,7 +75,7 @@ def is_weight(array: Array) -> bool:
 
 
 def fold(proto: Any, inputs: Sequence[Known | None], opsets: Mapping[str, int], trials: int) -> list[Known]:
-    """What a node of known inputs gives."""
+    """What a node of known inputs gives. Raises Unsupported when it cannot be computed."""
     evaluator = ReferenceEvaluator(proto, opsets=dict(opsets))
     given = [(name, known) for name, known in zip(proto.input, inputs, strict=True) if known is not None]
     once = all(known.arrays[0] is each for _, known in given for each in known.arrays)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from compiler.graph import Array, Kind
-from compiler.importers import files
+from compiler.importers import files, masks
 from compiler.importers.emission import Owners, Written, write
 from compiler.importers.lowering import KINDS, Axis, Given, lower
 from compiler.importers.names import RESERVED, cleaned, is_automatic
@@ -54,6 +54,7 @@ def import_model(model: Any, settings: Settings) -> Written:
         try:
             trials = Trials.of(free)
             lowered = rewritten(lower(found, given, trials, dims))
+            masks.check(found.name, lowered)
             return write(found.name, lowered, trials, dims, owners, _head(found), ranges)
         except Undecided:
             if not free:
@@ -106,7 +107,7 @@ def _defaults(given: Sequence[Given], wanted: Mapping[str, int]) -> dict[str, in
                 continue
             if axis.dim in wanted:
                 found[axis.dim] = wanted[axis.dim]
-            elif place == 0:
+            elif _is_rows(place, axis.dim):
                 found[axis.dim] = ROWS
             else:
                 missing.setdefault(axis.dim, f"axis {place} of `{each.name}`")
@@ -122,9 +123,14 @@ def _defaults(given: Sequence[Given], wanted: Mapping[str, int]) -> dict[str, in
     return found
 
 
+def _is_rows(place: int, dim: str) -> bool:
+    """Whether an axis counts rows: the first one, and one that is called so."""
+    return place == 0 or BATCH in dim.lower()
+
+
 def _attempts(given: Sequence[Given], dims: Mapping[str, int]) -> Iterator[list[str]]:
     """Which dims stay free: all, those of a first axis, none."""
-    first = {each.axes[0].dim for each in given if each.axes}
+    first = {axis.dim for each in given for place, axis in enumerate(each.axes) if axis.dim and _is_rows(place, axis.dim)}
     yield list(dims)
     leading = [dim for dim in dims if dim in first]
     if len(leading) < len(dims):
@@ -145,8 +151,8 @@ def _head(model: files.Imported) -> list[str]:
 def span_of(samples: Array, guard: float = 2.0) -> tuple[float, float]:
     """A range for values like these: the largest magnitude times the guard, rounded up to a power of two."""
     largest = float(np.abs(samples).max(initial=0)) * guard
-    bound = 2.0 ** np.ceil(np.log2(largest)) if largest else 1.0
-    return (0.0 if samples.min(initial=0) >= 0 else -bound, bound)
+    bound = float(2.0 ** np.ceil(np.log2(largest))) if largest else 1.0
+    return -bound, bound
 
 
 def measured(given: Sequence[Given], samples: Mapping[str, Array]) -> dict[str, tuple[float, float]]:

@@ -143,6 +143,13 @@ def applied(x: ast.Expression, layer: str) -> ast.Expression:
     return ast.Pipe(NOWHERE, x, name(layer))
 
 
+def tied(x: ast.Expression, embedding: str) -> ast.Expression:
+    """A product with the weight of a layer."""
+    weight = ast.Attribute(NOWHERE, name(embedding), name("weight"))
+    turned = ast.Call(NOWHERE, name("transpose"), (ast.Argument(NOWHERE, None, weight),))
+    return binary(Operator.MATMUL, x, turned)
+
+
 def expression(term: Term, args: Sequence[ast.Expression], size_of: SizeOf) -> ast.Expression:
     """A function, operator or index on its arguments as they are written."""
     match term.form:

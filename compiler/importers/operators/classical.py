@@ -153,7 +153,8 @@ def array_feature_extractor(node: Node) -> Result:
     x, i = node.value(0), node.value(1)
     if isinstance(x, Known) and isinstance(i, Term):
         names = x.array.reshape(-1).tolist()
-        return chosen(i, [each.decode() if isinstance(each, bytes) else each for each in names])
+        row = call("reshape", i, shape=(1, -1))  # the result has as many axes as the list, and at least two
+        return chosen(row, [each.decode() if isinstance(each, bytes) else each for each in names])
     term = node.term(0)
     places = node.array(1, "the columns").reshape(-1).astype(np.int64)
     return call("gather", term, table(places, node.trials), axis=term.rank - 1 or None)
