@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from .analysis.cost import Cost, OpCost
 from .errors import (
+    BudgetError,
     CompileError,
     CompileWarning,
     Error,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from .store.deal import Dealt
 
 __all__ = [
+    "BudgetError",
     "CompileError",
     "CompileWarning",
     "Cost",

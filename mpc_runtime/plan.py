@@ -19,16 +19,17 @@ import struct
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from .errors import number
 from .gates import Gate
+from .privacy.noise import Law
 from .procedure import Procedure
 from .registers import Domain, Form, Register
 
-FORMAT = 3
+FORMAT = 4
 """Plan format: raised whenever a plan's bytes would mean something else."""
 
 MAGIC = b"PPMLPLAN"
@@ -58,7 +59,8 @@ class ArrayRole:
 class Tensor:
     """An input or parameter as its owner gives it. dims: the name of the dim of each axis, or "".
 
-    stacked: every member of an array role has such a tensor; the model sees them along a new first axis.
+    stacked: every member of an array role has such a tensor; the model sees them along a new first axis. flipped: the
+    epsilon at which its client answers at random in the place of its bits; 0 where it does not.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Tensor:
     hi: float
     public: bool
     stacked: bool = False
+    flipped: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -109,10 +112,40 @@ class Promise:
 
 
 @dataclass(frozen=True)
+class Noise:
+    """What hides the data of one person in a result. law: "laplace" or "gaussian", drawn in whole steps of what is
+    stored.
+
+    sensitivity: how far taking one row out of an owner's input moves the result, in L1 (laplace) or L2 (gaussian);
+    proved: whether the compiler says so, or else the author. rounding: how much further, in what is stored. made_by:
+    "dealer" or "parties".
+    """
+
+    law: Law
+    epsilon: float
+    delta: float
+    sensitivity: float
+    rounding: float
+    proved: bool
+    made_by: Literal["dealer", "parties"]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What may be learnt of the input `source` of a role: all releases together."""
+
+    source: str
+    role: str
+    epsilon: float
+    delta: float
+
+
+@dataclass(frozen=True)
 class Result:
     """What roles are sent and decode. scale and bits are those of the ring element that is sent.
 
-    promise: of a check, the promise that the bit says was kept; None for an output.
+    promise: of a check, the promise that the bit says was kept; None for an output. noise: what is added before
+    anybody learns it, if it is a private release.
     """
 
     name: str
@@ -124,6 +157,7 @@ class Result:
     bits: int
     scale: int
     promise: Promise | None = None
+    noise: Noise | None = None
 
 
 @dataclass(frozen=True)
@@ -158,6 +192,7 @@ class Plan:
     registers: tuple[Register, ...]
     procedures: tuple[Procedure, ...]
     constants: tuple[np.ndarray, ...]
+    budgets: tuple[Budget, ...] = ()
     origins: tuple[tuple[Origin, ...], ...] = ()
     source: str = ""
     filename: str = ""

@@ -284,6 +284,7 @@ def launch(
     timeout: float = TIMEOUT_SECONDS,
     window: int = WINDOW_BYTES,
     material: str | os.PathLike[str] | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
 ) -> Session:
     """Start a dealer and both parties as processes on this machine; the session plays all roles.
 
@@ -293,6 +294,8 @@ def launch(
         window: Bytes of material that the dealer may work ahead of a party.
         material: The folder that `deal` wrote; then no dealer is started. Parameters and what `setup` computed from
             them are kept there too, so that a later session goes on without `provide`.
+        data_dir: The folder in which the parties keep their privacy ledgers, beside the keys of the roles by which they
+            know them again. Without one, a ledger ends with the session.
 
     Raises:
         PeerError: A process does not start.
@@ -303,7 +306,9 @@ def launch(
 
     variant = partial(at_batch, program)
     plan = program.plan
-    return launch_plan(plan, prepare_feed, timeout=timeout, window=window, variant=variant, material=material)
+    return launch_plan(
+        plan, prepare_feed, timeout=timeout, window=window, variant=variant, material=material, data=data_dir
+    )
 
 
 def deal(

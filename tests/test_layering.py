@@ -23,13 +23,14 @@ FACE = {"program", "models", "session", "bench", "__init__"}
 """Modules of the runtime that put its parts together; nothing below imports them."""
 RUNTIME = {
     "kernels": set(),
-    "gates": {"kernels", "registers"},
+    "gates": {"kernels", "privacy", "registers"},
+    "privacy": {"errors"},
     "analysis": {"encoding", "errors", "gates", "limits", "plan", "procedure", "registers"},
     "encoding": {"errors", "kernels", "plan", "registers", "transport"},
     "operation": {"errors", "version"},
     "execution": {"analysis", "gates", "kernels", "plan", "procedure", "registers", "transport"},
     "transport": {"errors"},
-    "roles": {"analysis", "encoding", "errors", "execution", "limits", "plan", "transport"},
+    "roles": {"analysis", "encoding", "errors", "execution", "limits", "plan", "privacy", "transport"},
     "store": {"analysis", "errors", "execution", "plan", "procedure", "transport"},
     "servers": {
         "analysis",
@@ -41,17 +42,30 @@ RUNTIME = {
         "operation",
         "plan",
         "plan_file",
+        "privacy",
         "procedure",
         "store",
         "transport",
     },
     "deployment": {"analysis", "errors", "limits", "plan", "plan_file", "roles", "servers", "transport"},
-    "sessions": {"analysis", "deployment", "encoding", "errors", "execution", "limits", "plan", "roles", "store"},
+    "sessions": {
+        "analysis",
+        "deployment",
+        "encoding",
+        "errors",
+        "execution",
+        "limits",
+        "plan",
+        "privacy",
+        "roles",
+        "store",
+        "transport",
+    },
 }
 """What each folder of the runtime may import of the runtime."""
 INTERFACES = {"transport.channel"}
 """What folders without sockets may know of the transport: how they are lent channels, sources and sinks."""
-WITHOUT_SOCKETS = ("gates", "analysis", "encoding", "execution", "store")
+WITHOUT_SOCKETS = ("gates", "analysis", "encoding", "execution", "privacy", "store")
 COMPILER = {
     "graph": set(),
     "ops": {"graph"},
@@ -65,7 +79,7 @@ COMPILER = {
     "calibration": {"graph", "lowering", "ops", "reading"},
 }
 """What each folder of the compiler may import of the compiler; `pipeline.py` and `cli` put them together."""
-DESCRIPTIONS = {"plan", "procedure", "gates", "registers", "analysis", "errors", "version"}
+DESCRIPTIONS = {"plan", "procedure", "gates", "registers", "analysis", "errors", "privacy", "version"}
 """Of the runtime, for the compiler."""
 DRIVERS = ("compiler/cli/", "compiler/reading/")  # run whole programs or what clients do, so they use the API
 FACADES = {"mpc_runtime/program.py", "mpc_runtime/models.py"}  # may import the compiler inside functions

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 SHOWN_ELEMENTS = 40  # of a result that is printed
 PLAN_MAGIC = b"PPMLPLAN"
 CHECKED = "compiler.cli.checked"
@@ -36,6 +38,29 @@ def program_options(command: F) -> F:
     dims = click.option("--dim", "dims", multiple=True, metavar="NAME=N", help="Override a size in FILE; repeats.")
     command = dims(network(checked(command)))
     return click.argument("file", type=click.Path(path_type=Path))(command)
+
+
+def linger_option(command: F) -> F:
+    """--linger, in seconds."""
+    return click.option(
+        "--linger",
+        type=_Duration(),
+        default="0ms",
+        show_default=True,
+        help="How long p0 lets a query wait for others that share its run, such as 5ms. Where rows meet, none do.",
+    )(command)
+
+
+class _Duration(click.ParamType[float]):
+    """A time such as 5ms; its value is in seconds."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)(us|ms|s)", str(value))
+        if found is None:
+            self.fail(f"expected a time such as 5ms or 0.5s, found {value!r}", param, ctx)
+        return float(found[1]) * UNITS[found[2]]
 
 
 def _remember_checked(context: click.Context, parameter: click.Parameter, value: bool) -> bool:

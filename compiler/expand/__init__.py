@@ -25,6 +25,7 @@ from compiler.expand.compare import Bits
 from compiler.expand.context import Expansion, Handler, Warned
 from compiler.expand.emitter import PUBLIC, SHARE, Draft, Emitter, Held, width
 from compiler.expand.layouts import Network
+from compiler.expand.noise import released
 from compiler.graph import OPS, Graph, Kind, OpError, Owned, TensorOp, Value
 from compiler.reading.report import report
 from dsl.errors import SourceErrors
@@ -93,8 +94,12 @@ def expand(
     results = []
     for output in graph.outputs:
         emitter.origin = label(output.value)
-        result = _revealed(x, output.name, output.roles, x.held[output.value], output.value)
-        results.append(replace(result, promise=output.promise))
+        try:
+            held, value = released(x, output, x.held[output.value])
+        except OpError as error:
+            raise SourceErrors([report(graph, output.value, error.message, error.help)], graph.source) from None
+        result = _revealed(x, output.name, output.roles, held, value)
+        results.append(replace(result, promise=output.promise, noise=output.noise))
     return Expanded(emitter.drafts, emitter.ops, emitter.constants, results, x.warnings)
 
 

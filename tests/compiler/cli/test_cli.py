@@ -184,6 +184,13 @@ def test_ports_that_do_not_exist_are_wrong_usage(folder: Path) -> None:
     assert not (folder / "cluster.toml").exists()
 
 
+@pytest.mark.parametrize("time", ["5", "-5ms", "5 minutes", "ms"])
+def test_a_time_that_is_none_is_wrong_usage(folder: Path, time: str) -> None:
+    wrong = mpcc(folder, "party", "0", "credit.ppml", "--linger", time)
+    assert wrong.returncode == 2
+    assert f"expected a time such as 5ms or 0.5s, found '{time}'" in wrong.stderr
+
+
 def test_a_role_is_told_whose_an_input_is_before_it_connects(folder: Path) -> None:
     wrong = mpcc(folder, "submit", "credit.ppml", "--role", "bureau", "--input", "x=x.npy")
     assert (wrong.returncode, wrong.stderr) == (1, "error: x: is an input of bank, not of bureau\n")
