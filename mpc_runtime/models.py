@@ -1,4 +1,4 @@
-"""The facade for models that were trained elsewhere: programs made of them, what the layers of the language take of them,
+"""The facade for models that were trained elsewhere: programs made of them, what the language's layers take of them,
 and which ranges their weights have.
 
 As in `program.py`, the compiler is imported when a function is called, so that parties and dealer run without it.
@@ -41,8 +41,8 @@ def import_onnx(
 ) -> Program:
     """A program from an ONNX model, as PyTorch, Keras and scikit-learn are exported to.
 
-    The result's `source` is a readable `.ppml` text, and its `weights` are what `Session.provide` takes. Names are those
-    of the graph, changed where they are no names of the language.
+    The result's `source` is a readable `.ppml` text, and its `weights` are what `Session.provide` takes. Names are
+    those of the graph, changed where they are no names of the language.
 
     Args:
         model: The path of a file, its bytes, or an `onnx.ModelProto`.

@@ -37,8 +37,8 @@ COMMANDS = {
     "top": ("top", "show what the servers of a deployment do"),
     "doctor": ("doctor", "find what is wrong with an installation or a deployment"),
 }
-"""Command -> (module of this package, what it does in a line). In the module the command is a function of its name, with
-a `_` behind one that is a keyword of Python."""
+"""Command -> (module of this package, what it does in a line). In the module the command is a function of its name,
+with a `_` behind one that is a keyword of Python."""
 
 EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 

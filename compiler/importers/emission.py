@@ -18,7 +18,7 @@ from compiler.importers import writing
 from compiler.importers.lowering import Lowered
 from compiler.importers.names import Names, cleaned, is_automatic, path_of
 from compiler.importers.sizes import Size, Trials
-from compiler.importers.terms import Call, Labelled, Layer, Source, Table, Term, Weight
+from compiler.importers.terms import Call, Indexed, Labelled, Layer, Source, Table, Term, Weight
 from compiler.ops import FUNCTIONS, LAYERS
 from dsl import ast
 from dsl.printer import unparse
@@ -26,6 +26,7 @@ from dsl.printer import unparse
 LONGEST_LINE = 88  # of an expression that stays on one line
 INLINE_TABLE = 8  # numbers of a list that is written where it is used
 SMALLEST_BOUND = 2.0**-8  # of a declared range: a narrower one saves nothing
+MOVES = ("reshape", "flatten", "squeeze", "unsqueeze", "transpose", "broadcast_to")
 BUILTIN = frozenset(FUNCTIONS) | frozenset(LAYERS)
 
 
@@ -254,10 +255,17 @@ def index_ranges(order: Sequence[Term]) -> dict[str, tuple[float, float]]:
     found: dict[str, tuple[float, float]] = {}
     for term in order:
         index, count = _indexes(term)
+        while index is not None and _only_moves(index):
+            index = index.args[0]
         if index is not None and isinstance(index.form, Source):
             name = index.form.name
             found[name] = (0, min(count - 1, found.get(name, (0, count - 1))[1]))
     return found
+
+
+def _only_moves(term: Term) -> bool:
+    """Whether all its elements are elements of its argument."""
+    return isinstance(term.form, Indexed) or (isinstance(term.form, Call) and term.form.name in MOVES)
 
 
 def _indexes(term: Term) -> tuple[Term | None, int]:

@@ -59,7 +59,7 @@ def _torch_exported(torch: Any, module: Any, examples: Sequence[Any], names: Seq
             try:
                 with _quiet():
                     return exporter(torch, module, tuple(inputs), names, dynamic)
-            except Exception as error:  # whatever the exporter or the module raises
+            except Exception as error:  # noqa: PERF203  # whatever the exporter or the module raises
                 reasons.append(str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__)
     raise InputError(f"PyTorch cannot export the module: {reasons[-1]}")
 

@@ -22,6 +22,13 @@ DEFAULT_DOMAIN = ""
 OPSETS = range(7, 29)
 """Versions of ONNX's operators whose meanings are known here; those before 7 broadcast differently."""
 
+FEW_BITS = frozenset(
+    number
+    for name, number in onnx.TensorProto.DataType.items()
+    if name.startswith(("FLOAT8", "FLOAT4", "FLOAT6", "INT4", "UINT4", "INT2", "UINT2"))
+)
+"""The formats of quantised tensors."""
+
 
 @dataclass(frozen=True)
 class Imported:
@@ -61,7 +68,10 @@ def opsets_of(proto: Any) -> dict[str, int]:
 
 
 def array_of(tensor: Any) -> Array:
-    """The elements of a tensor; formats of few bits as float32."""
+    """The elements of a tensor; bfloat16 as float32."""
+    if tensor.data_type in FEW_BITS:
+        kind = onnx.TensorProto.DataType.Name(tensor.data_type)
+        raise InputError(f"the tensor {tensor.name!r} is {kind}: export the model before it is quantised, in float32")
     try:
         array = numpy_helper.to_array(tensor)
     except Exception as error:  # whatever a damaged tensor makes of NumPy

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
 from compiler.graph import Array
@@ -22,6 +23,7 @@ HUGE = 1e9
 """Beyond this a number stands for infinity: bounds that bind nothing, and what masks add to scores before a softmax."""
 
 DECIMALS = 64  # numbers of single precision that are written by their shortest decimals
+
 
 @dataclass(frozen=True, eq=False)
 class Known:
@@ -76,19 +78,20 @@ def is_weight(array: Array) -> bool:
 
 def fold(proto: Any, inputs: Sequence[Known | None], opsets: Mapping[str, int], trials: int) -> list[Known]:
     """What a node of known inputs gives. Raises Unsupported when it cannot be computed."""
-    evaluator = ReferenceEvaluator(proto, opsets=dict(opsets))
-    given = [(name, known) for name, known in zip(proto.input, inputs, strict=True) if known is not None]
-    once = all(known.arrays[0] is each for _, known in given for each in known.arrays)
+    given = {name: known for name, known in zip(proto.input, inputs, strict=True) if known is not None}
+    ends = ([helper.make_empty_tensor_value_info(name) for name in names if name] for names in (given, proto.output))
+    evaluator = ReferenceEvaluator(helper.make_graph([proto], "fold", *ends), opsets={proto.domain: 1} | dict(opsets))
+    once = all(known.arrays[0] is each for known in given.values() for each in known.arrays)
     results = []
     for trial in range(1 if once else trials):
         try:
             with np.errstate(all="ignore"):
-                results.append(evaluator.run(None, {name: known.arrays[trial] for name, known in given}))
-        except Exception as error:
+                results.append(evaluator.run(None, {name: known.arrays[trial] for name, known in given.items()}))
+        except Exception as error:  # noqa: PERF203
             raise Unsupported(f"it cannot be computed ahead of time: {error}") from None
     if once:
         results *= trials
-    owned = next((known for _, known in given if known.weight), None)
+    owned = next((known for known in given.values() if known.weight), None)
     found = []
     for arrays in zip(*results, strict=True):
         real = np.asarray(arrays[0]).dtype.kind == "f"
@@ -118,13 +121,17 @@ def to_term(known: Known, trials: int) -> Term:
     return table(plain(array), trials, known.hint)
 
 
+def term_of(value: Term | Known, trials: int) -> Term:
+    return value if isinstance(value, Term) else to_term(value, trials)
+
+
 def plain(array: Array) -> Array:
     """float64, int64 or bool; single precision by its shortest decimals."""
     if array.dtype.kind == "f":
         if array.dtype.itemsize >= 8 or array.size > DECIMALS:
             return np.asarray(array.astype(np.float64))
         text = [float(str(value)) for value in array.reshape(-1)]
-        return np.array(text, np.float64).reshape(array.shape)
+        return np.asarray(np.array(text, np.float64).reshape(array.shape))
     return np.asarray(array.astype(np.int64 if array.dtype.kind in "iu" else np.bool_))
 
 
@@ -153,8 +160,8 @@ def _shrunk(known: Known) -> Array:
 
 
 def _alike(array: Array, axis: int) -> Array:
-    first = np.take(array, [0], axis) if array.shape[axis] else array
-    if not array.shape[axis] or not (array == first).all():
+    first: Array = np.take(array, [0], axis) if array.shape[axis] else array
+    if not array.shape[axis] or not bool((array == first).all()):
         raise Undecided
     return first
 

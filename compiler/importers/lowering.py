@@ -16,7 +16,7 @@ from compiler.graph import Kind
 from compiler.importers import files
 from compiler.importers.known import Known, fold, is_weight
 from compiler.importers.nodes import Absent, Node, Value
-from compiler.importers.operators import HANDLERS, REFUSED, nearest
+from compiler.importers.operators import HANDLERS, REFUSED, nearest, reductions
 from compiler.importers.problems import ImportFailed, Refusal, Unsupported
 from compiler.importers.sizes import Size, Trials
 from compiler.importers.terms import Term, named, source
@@ -45,6 +45,10 @@ KINDS = {
 
 NEWEST = 23  # the version whose attributes are all known here
 RANDOM = ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial")
+FLATTENING = ("Softmax", "LogSoftmax", "Hardmax")
+"""Operators of which ONNX's evaluator knows the newest meaning only."""
+ELSEWHERE = "leave this step out of the export, and compute it before or after the private run"
+"""The way out where nothing nearer is known."""
 NEVER_FOLDED = frozenset({*RANDOM, "ZipMap"})
 
 
@@ -165,7 +169,10 @@ class Lowering:
             return self._branch(proto, bool(inputs[0].array))
         key = (domain, op)
         known = [value for value in inputs if isinstance(value, Known)]
-        if len(known) == sum(value is not None for value in inputs) and op not in NEVER_FOLDED:
+        by_hand = op in NEVER_FOLDED or (
+            op in FLATTENING and known and self._version(domain) < reductions.FLATTENS_BEFORE
+        )
+        if len(known) == sum(value is not None for value in inputs) and not by_hand:
             return list(self._fold(proto, inputs))
         if key in REFUSED:
             raise Unsupported(*REFUSED[key])
@@ -198,7 +205,8 @@ class Lowering:
 
     def _check_attributes(self, proto: Any, domain: str) -> None:
         """Refuses attributes that came later than the versions whose meanings are known."""
-        if self._version(domain) <= NEWEST or domain != files.DEFAULT_DOMAIN or not onnx.defs.has(proto.op_type, NEWEST):
+        newer = self._version(domain) > NEWEST and domain == files.DEFAULT_DOMAIN
+        if not newer or not onnx.defs.has(proto.op_type, NEWEST):
             return
         known = onnx.defs.get_schema(proto.op_type, NEWEST, domain).attributes
         new = [each.name for each in proto.attribute if each.name not in known]
@@ -216,4 +224,4 @@ class Lowering:
         return self.model.opsets.get(domain, 1)
 
     def _refuse(self, name: str, op: str, problem: Unsupported) -> None:
-        self.refusals.append(Refusal(name, op, problem.reason, problem.help))
+        self.refusals.append(Refusal(name, op, problem.reason, problem.help or ELSEWHERE))

@@ -56,7 +56,7 @@ def import_model(model: Any, settings: Settings) -> Written:
             lowered = rewritten(lower(found, given, trials, dims))
             masks.check(found.name, lowered)
             return write(found.name, lowered, trials, dims, owners, _head(found), ranges)
-        except Undecided:
+        except Undecided:  # noqa: PERF203
             if not free:
                 raise InputError(f"{found.name}: a size of the model depends on its data") from None
     raise AssertionError("the last attempt has no free dims")
@@ -81,7 +81,9 @@ def inputs_of(model: files.Imported) -> list[Given]:
         if not tensor.HasField("shape"):
             raise InputError(f"{model.name}: the input `{each.name}` has no shape: export the model with one")
         if any(dim.HasField("dim_value") and dim.dim_value == 0 for dim in tensor.shape.dim):
-            raise InputError(f"{model.name}: the input `{each.name}` has no elements")
+            raise InputError(
+                f"{model.name}: the input `{each.name}` has no elements: export it with a size of at least 1"
+            )
         axes = tuple(_axis(place, dim) for place, dim in enumerate(tensor.shape.dim))
         found.append(Given(each.name, KINDS[tensor.elem_type], axes))
     return found
@@ -130,9 +132,10 @@ def _is_rows(place: int, dim: str) -> bool:
 
 def _attempts(given: Sequence[Given], dims: Mapping[str, int]) -> Iterator[list[str]]:
     """Which dims stay free: all, those of a first axis, none."""
-    first = {axis.dim for each in given for place, axis in enumerate(each.axes) if axis.dim and _is_rows(place, axis.dim)}
+    axes = [(place, axis.dim) for each in given for place, axis in enumerate(each.axes) if axis.dim]
+    rows = {dim for place, dim in axes if _is_rows(place, dim)}
     yield list(dims)
-    leading = [dim for dim in dims if dim in first]
+    leading = [dim for dim in dims if dim in rows]
     if len(leading) < len(dims):
         yield leading
     if leading:

@@ -13,7 +13,6 @@ from compiler.importers.sizes import Size, Undecided
 from compiler.importers.terms import Term
 
 
-
 @dataclass(frozen=True)
 class Absent:
     """A result that has no private counterpart; it is refused where something needs it."""

@@ -14,7 +14,7 @@ import numpy as np
 from compiler.importers.emission import postorder
 from compiler.importers.lowering import Lowered
 from compiler.importers.matching import affine, factors, is_call, near, number_in, options_of, rooted, squared
-from compiler.importers.terms import Call, Indexed, Layer, Table, Term, Weight, call, layer, remade
+from compiler.importers.terms import Call, Indexed, Layer, Table, Term, Weight, call, layer, named, remade
 
 Rule = Callable[[Term], Term | None]
 
@@ -41,7 +41,7 @@ def _applied(term: Term, rules: Sequence[Rule]) -> Term:
         for rule in rules:
             better = rule(term)
             if better is not None:
-                term, changed = Term(better.form, better.args, better.values, better.hint or term.hint), True
+                term, changed = named(better, term.hint), True
     return term
 
 
@@ -282,7 +282,7 @@ def transposes(term: Term) -> Term | None:
 
 def _axes(term: Term) -> tuple[int, ...]:
     given = options_of(term).get("axes")
-    return given if isinstance(given, tuple) else tuple(range(term.rank))[::-1]  # type: ignore[return-value]
+    return given if isinstance(given, tuple) else tuple(range(term.rank))[::-1]
 
 
 def reshapes(term: Term) -> Term | None:

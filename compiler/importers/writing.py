@@ -206,7 +206,9 @@ def option(given: Any, size_of: SizeOf) -> ast.Expression:
     return number(given)
 
 
-def subscript(item: Any, size_of: SizeOf) -> Any:
+def subscript(item: Any, size_of: SizeOf) -> ast.Subscript:
+    if item is ...:
+        return ast.Dots(NOWHERE)
     if isinstance(item, slice):
         ends = [None if end is None else option(end, size_of) for end in (item.start, item.stop, item.step)]
         return ast.Slice(NOWHERE, *ends)

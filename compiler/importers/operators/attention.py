@@ -105,7 +105,8 @@ def _masked(node: Node, scores: Term) -> Term:
 def _nothing_seen(node: Node, weights: Term) -> Term:
     """A query that sees no key gets 0."""
     mask = node.value(3) if node.has(3) else None
-    if isinstance(mask, Known) and mask.arrays[0].dtype.kind == "b" and not all(a.any(axis=-1).all() for a in mask.arrays):
+    known = mask.arrays if isinstance(mask, Known) and mask.arrays[0].dtype.kind == "b" else ()
+    if not all(bits.any(axis=-1).all() for bits in known):
         raise Unsupported("its mask hides all keys of a query", "leave the query out")
     if not isinstance(mask, Term) or mask.kind is not Kind.BIT:
         return weights

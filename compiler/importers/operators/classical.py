@@ -1,9 +1,12 @@
-"""The operators of `ai.onnx.ml`, which scikit-learn's models are exported to. Their numbers are the owner's, and secret;
-labels are whole numbers, or the places of texts in a list (`Labelled`)."""
+"""The operators of `ai.onnx.ml`, which scikit-learn's models are exported to.
+
+Their numbers are the owner's, and secret; labels are whole numbers, or the places of texts in a list (`Labelled`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 
 import numpy as np
 
@@ -161,28 +164,29 @@ def array_feature_extractor(node: Node) -> Result:
 
 
 def label_encoder(node: Node) -> Result:
-    """Whole numbers to other ones, or to texts."""
+    """Whole numbers to other ones, or to texts; the default stands behind the others."""
     x = node.term()
-    keys = _listed(node, "keys")
-    values = _listed(node, "values")
-    if x.kind is not Kind.INT or not all(isinstance(key, int) for key in keys):
+    keys, values = node.attribute("keys_int64s", None), _values(node)
+    if x.kind is not Kind.INT or keys is None:
         raise Unsupported("it encodes text or real numbers", "encode the data before it goes into the model")
+    within = all(value.range.lo >= 0 and value.range.hi < len(keys) for value in x.values)
     place = x
-    if list(keys) != list(range(len(keys))):
-        matches = [call("*", call("==", x, key), place_of) for place_of, key in enumerate(keys) if place_of]
-        place = call("*", x, 0) if not matches else matches[0]
-        for match in matches[1:]:
-            place = call("+", place, match)
-    if any(isinstance(value, float) for value in values):
-        return call("gather", table(np.array(values, np.float64), node.trials), place)
-    return chosen(place, values)
+    if list(keys) != list(range(len(keys))) or not within:
+        count = len(keys)
+        hits = [call("*", call("==", x, int(key)), number - count) for number, key in enumerate(keys)]
+        place = reduce(lambda a, b: call("+", a, b), hits, table(count, node.trials))
+    if values.dtype.kind == "f":
+        return call("gather", table(values.astype(np.float64), node.trials), place)
+    return chosen(place, values.tolist())
 
 
-def _listed(node: Node, word: str) -> list[int | str | float]:
-    for kind in ("int64s", "strings", "floats"):
-        found = node.attribute(f"{word}_{kind}", None)
+def _values(node: Node) -> Array:
+    """The values, and behind them the default."""
+    for kind, default in (("int64", -1), ("string", b"_Unused"), ("float", -0.0)):
+        found = node.attribute(f"values_{kind}s", None)
         if found is not None:
-            return [each.decode() if isinstance(each, bytes) else each for each in found]
+            listed = [*found, node.attribute(f"default_{kind}", default)]
+            return np.array([each.decode() if isinstance(each, bytes) else each for each in listed])
     raise Unsupported("its table is missing")
 
 

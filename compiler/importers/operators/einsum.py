@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from compiler.importers.known import Known
-from compiler.importers.nodes import Node, Result, Value
+from compiler.importers.known import Known, term_of
+from compiler.importers.nodes import Node, Result
 from compiler.importers.problems import Unsupported
 from compiler.importers.sizes import Size, product
 from compiler.importers.terms import Term, call, layer
@@ -16,7 +16,7 @@ from compiler.importers.terms import Term, call, layer
 def einsum(node: Node) -> Result:
     """Operands are joined from the left, two at a time."""
     values = [node.value(place) for place in range(len(node.inputs))]
-    inputs, output = _labels(node.attributes["equation"].decode(), [_rank(value) for value in values])
+    inputs, output = _labels(node.attributes["equation"].decode(), [value.rank for value in values])
     while len(values) > 2:
         later = set(output).union(*inputs[2:])
         between = "".join(dict.fromkeys(label for label in inputs[0] + inputs[1] if label in later))
@@ -25,10 +25,6 @@ def einsum(node: Node) -> Result:
     if len(values) == 1:
         return _one(node.term(0), inputs[0], output)
     return _joined(values[0], values[1], inputs[0], inputs[1], output, node.trials)
-
-
-def _rank(value: Value) -> int:
-    return value.rank
 
 
 def _labels(equation: str, ranks: Sequence[int]) -> tuple[list[str], str]:
@@ -64,7 +60,7 @@ def _ordered(x: Term, labels: str, wanted: str) -> Term:
     return x if axes == tuple(range(len(axes))) else call("transpose", x, axes=axes)
 
 
-def _joined(a: Value, b: Value, left: str, right: str, output: str, trials: int) -> Term:
+def _joined(a: Term | Known, b: Term | Known, left: str, right: str, output: str, trials: int) -> Term:
     """One matrix product, over the labels that both have."""
     if isinstance(a, Known):
         a, b, left, right = b, a, right, left
@@ -73,9 +69,7 @@ def _joined(a: Value, b: Value, left: str, right: str, output: str, trials: int)
         dense = _dense(a, b, left, right, output)
         if dense is not None:
             return dense
-    from compiler.importers.known import to_term
-
-    b = b if isinstance(b, Term) else to_term(b, trials)
+    b = term_of(b, trials)
     a, left = _summed(a, left, right + output), "".join(label for label in left if label in right + output)
     b, right = _summed(b, right, left + output), "".join(label for label in right if label in left + output)
     both = [label for label in left if label in right and label in output]

@@ -11,7 +11,7 @@ import onnx
 
 from compiler.graph import Kind
 from compiler.importers.known import HUGE, Known, is_huge, scalar, to_term
-from compiler.importers.nodes import Node, Result, Value
+from compiler.importers.nodes import Node, Result
 from compiler.importers.problems import Unsupported
 from compiler.importers.terms import Table, Term, call, endless, table
 
@@ -24,6 +24,17 @@ REAL_TYPES = (
     onnx.TensorProto.FLOAT16,
     onnx.TensorProto.BFLOAT16,
 )
+WHOLE_TYPES = {
+    onnx.TensorProto.INT8: (-(2**7), 2**7 - 1),
+    onnx.TensorProto.UINT8: (0, 2**8 - 1),
+    onnx.TensorProto.INT16: (-(2**15), 2**15 - 1),
+    onnx.TensorProto.UINT16: (0, 2**16 - 1),
+    onnx.TensorProto.INT32: None,
+    onnx.TensorProto.UINT32: None,
+    onnx.TensorProto.INT64: None,
+    onnx.TensorProto.UINT64: None,
+}
+"""What fits, where that is less than the format of `int` holds."""
 BITS_OF_DROPOUT = 10  # the version since which the mask of dropout is of bits
 MAX_POWER = 16  # of a product written out
 
@@ -33,13 +44,15 @@ SELU_ALPHA, SELU_GAMMA = 1.6732632423543772, 1.0507009873554805
 # -- operands ----------------------------------------------------------------------------------------------------------
 
 
-def beside(value: Value, other: Term, trials: int) -> Term:
+def beside(value: Term | Known, other: Term, trials: int) -> Term:
     """An operand beside another: a known one that is one number all over is a number, if broadcasting allows it."""
     if isinstance(value, Term):
         return value
     one = scalar(value)
     if one is None or value.rank > other.rank or not _fits(value, other):
         masked = _masked(value)
+        if value.weight and masked is not value:
+            return _owners_mask(value, trials)
         return endless(to_term(masked, trials), masked is not value)
     return endless(table(_bounded(one), trials), isinstance(one, float) and is_huge(one))
 
@@ -61,11 +74,19 @@ def _bounded(one: float | int | bool) -> float | int | bool:
 
 def _masked(known: Known) -> Known:
     """The infinities of a mask as numbers of the format; `masks` sees to it that they end in a softmax."""
-    if known.weight or known.arrays[0].dtype.kind != "f":
+    if known.arrays[0].dtype.kind != "f":
         return known
     finite = tuple(_finite(array) for array in known.arrays)
     unchanged = all(a is b for a, b in zip(finite, known.arrays, strict=True))
     return known if unchanged else Known(finite, known.hint)
+
+
+def _owners_mask(known: Known, trials: int) -> Term:
+    """The owner's numbers where they are finite, which stay secret, and the mask, which is public."""
+    far = [np.abs(array) >= HUGE for array in known.arrays]
+    numbers = tuple(np.where(at, 0, array) for at, array in zip(far, known.arrays, strict=True))
+    mask = tuple(np.where(at, np.copysign(MASKED, array), 0.0) for at, array in zip(far, known.arrays, strict=True))
+    return call("+", to_term(Known(numbers, known.hint, True), trials), endless(to_term(Known(mask), trials), True))
 
 
 def _finite(array: np.ndarray) -> np.ndarray:
@@ -80,7 +101,7 @@ def pair(node: Node) -> tuple[Term, Term]:
     return both(node.value(0), node.value(1), node.trials)
 
 
-def both(a: Value, b: Value, trials: int) -> tuple[Term, Term]:
+def both(a: Term | Known, b: Term | Known, trials: int) -> tuple[Term, Term]:
     if isinstance(a, Term):
         return a, beside(b, a, trials)
     if isinstance(b, Term):
@@ -234,10 +255,22 @@ def cast_to(x: Term, to: int) -> Term:
         return x if x.kind is Kind.BIT else call("!=", x, 0)
     if to == onnx.TensorProto.STRING:
         raise Unsupported("text is computed from the data", "leave the last step out of the model")
+    if to not in WHOLE_TYPES:
+        raise Unsupported("it rounds to a format of few bits", "export the model before it is quantised, in float32")
+    _expect_room(x, WHOLE_TYPES[to])
     if x.kind is Kind.FIXED:
         whole = _whole(x)
         return _cut(x) if whole is None else whole
     return x if x.kind is Kind.INT else call("*", x, 1)
+
+
+def _expect_room(x: Term, limits: tuple[int, int] | None) -> None:
+    """Refuses what may wrap around."""
+    if limits is None or x.kind is Kind.BIT:
+        return
+    if any(value.range.lo < limits[0] or value.range.hi > limits[1] for value in x.values):
+        help = "cast to int32 or int64, or clip before"
+        raise Unsupported(f"numbers beyond [{limits[0]}, {limits[1]}] would wrap around", help)
 
 
 def _cut(x: Term) -> Term:
@@ -290,7 +323,7 @@ def clip(node: Node) -> Result:
     if hi is None:
         return call("maximum", x, _short(lo))
     if lo >= hi:
-        raise Unsupported(f"its lower bound {lo:g} is not below its upper bound {hi:g}")
+        raise Unsupported(f"its lower bound {lo:g} is not below its upper bound {hi:g}", "exchange its bounds")
     return call("clip", x, lo=_short(lo), hi=_short(hi))
 
 

@@ -13,7 +13,6 @@ from compiler.importers.operators.padding import padded, taken
 from compiler.importers.problems import Unsupported
 from compiler.importers.terms import Term, call, table
 
-
 PLACES = Absent("where the largest elements are", "take the values alone")
 
 

@@ -39,7 +39,8 @@ def recurrent(node: Node) -> Result:
     batch, steps = rows.shape[0], rows.shape[1]
     one = Size((count,) * trials)
     if count == 1:
-        every = call("unsqueeze", call("transpose", states[0], axes=(1, 0, 2)) if time_first else states[0], axis=1 + (not time_first))
+        ordered = call("transpose", states[0], axes=(1, 0, 2)) if time_first else states[0]
+        every = call("unsqueeze", ordered, axis=1 if time_first else 2)
     else:
         apart = call("reshape", together[0], shape=(batch, steps, one, Size((size,) * trials)))
         every = call("transpose", apart, axes=(1, 2, 0, 3)) if time_first else apart
@@ -97,12 +98,12 @@ def _parts(node: Node, direction: int) -> tuple[Array, Array, Array]:
 
 def _reordered(node: Node, array: Array, size: int) -> Array:
     blocks = array.reshape(-1, size, *array.shape[1:])
-    return np.ascontiguousarray(blocks[list(GATES[node.op])]).reshape(array.shape)
+    return np.asarray(blocks[list(GATES[node.op])].reshape(array.shape))
 
 
 def _layer(node: Node, x: Term, count: int, size: int) -> tuple[list[Term], list[Term], list[Term]]:
     """PyTorch's layer, for each direction its states and its last state."""
-    held = {}
+    held: dict[str, Array] = {}
     for direction in range(count):
         w, r, b = _parts(node, direction)
         tail = "_reverse" if direction else ""
@@ -204,10 +205,8 @@ def _steps(node: Node, direction: int, size: int, names: Sequence[str], x: Term)
         both = recur(h, parts[0])
         z = call(names[0], call("+", gate(step, 0), index(both, WHOLE, slice(None, size))))
         reset = call(names[0], call("+", gate(step, 1), index(both, WHOLE, slice(size, None))))
-        if separate:
-            inner = call("*", reset, recur(h, parts[1], br[kept:]))
-        else:
-            inner = recur(call("*", reset, h), parts[1])
+        lone = recur(h, parts[1], br[kept:]) if separate else None
+        inner = recur(call("*", reset, h), parts[1]) if lone is None else call("*", reset, lone)
         n = call(names[1], call("+", gate(step, 2), inner))
         return call("+", n, call("*", z, call("-", h, n))), None
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from compiler.graph import Kind
-from compiler.importers.known import Known, scalar
+from compiler.importers.known import Known, scalar, term_of
 from compiler.importers.nodes import Node, Result, Undecided, axis_at, fixed
 from compiler.importers.operators.elementwise import cast_to
 from compiler.importers.operators.linear import embedded
@@ -150,8 +150,8 @@ def tile(node: Node) -> Result:
 
 
 def concat(node: Node) -> Result:
-    values = [value for value in node.inputs if value is not None and not _is_empty(value)]
-    terms = [node_term(value, node) for value in values]
+    values = [node.value(place) for place in range(len(node.inputs)) if node.has(place)]
+    terms = [term_of(value, node.trials) for value in values if not _is_empty(value)]
     if len(terms) == 1:
         return terms[0]
     axis = axis_at(int(node.attributes["axis"]), terms[0].rank)
@@ -161,12 +161,6 @@ def concat(node: Node) -> Result:
 
 def _is_empty(value: Term | Known) -> bool:
     return isinstance(value, Known) and not value.arrays[0].size
-
-
-def node_term(value: Term | Known, node: Node) -> Term:
-    from compiler.importers.known import to_term
-
-    return value if isinstance(value, Term) else to_term(value, node.trials)
 
 
 def _alike(terms: Sequence[Term], axis: int) -> list[Term]:
@@ -211,7 +205,8 @@ def slices(node: Node) -> Result:
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         place = axis_at(axis, x.rank)
         size = x.shape[place]
-        if not any(range(*slice(s, e, step).indices(n)) for s, e, n in zip(start.values, end.values, size.values)):
+        ends_of = zip(start.values, end.values, size.values, strict=True)
+        if not any(range(*slice(s, e, step).indices(n)) for s, e, n in ends_of):
             return _nothing(x, place)
         items[place] = _part(start, end, step, size)
     while items and items[-1] == slice(None):
@@ -248,7 +243,8 @@ def gather(node: Node) -> Result:
     if isinstance(i, Term):
         if isinstance(x, Known) and axis == 0:
             return embedded(x, i, node.trials)
-        return call("gather", node.term(0), from_front(i, x.shape[axis] if isinstance(x, Term) else None), axis=axis or None)
+        size = x.shape[axis] if isinstance(x, Term) else None
+        return call("gather", node.term(0), from_front(i, size), axis=axis or None)
     assert isinstance(x, Term)
     places = i.array
     if places.ndim == 0:

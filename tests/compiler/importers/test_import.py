@@ -53,6 +53,7 @@ def test_the_runtime_computes_what_was_imported():
 def convolutional(opset: int):
     names = ("bn.weight", "bn.bias", "bn.running_mean", "bn.running_var")
     weights = {"conv.weight": normal(6, 3, 3, 3), "conv.bias": normal(6), "fc.weight": normal(4, 6)}
+    weights["fc.bias"] = normal(4)
     weights |= dict(zip(names, (normal(6), normal(6), normal(6), np.abs(normal(6)) + 0.5), strict=True))
     return model(
         [
@@ -65,10 +66,10 @@ def convolutional(opset: int):
             node("Constant", [], ["zero"], value=onnx.numpy_helper.from_array(np.array(0))),
             node("Gather", ["s", "zero"], ["n"], axis=0),
             node("Constant", [], ["ones"], value=onnx.numpy_helper.from_array(np.array([-1]))),
-            *([node("Unsqueeze", ["n", "first"], ["n1"])] if opset >= 13 else [node("Unsqueeze", ["n"], ["n1"], axes=[0])]),
+            node("Unsqueeze", ["n", "first"], ["n1"]) if opset >= 13 else node("Unsqueeze", ["n"], ["n1"], axes=[0]),
             node("Concat", ["n1", "ones"], ["shape"], axis=0),
             node("Reshape", ["e", "shape"], ["f"]),
-            node("Gemm", ["f", "fc.weight"], ["y"], transB=1),
+            node("Gemm", ["f", "fc.weight", "fc.bias"], ["y"], transB=1),
         ],
         {"x": (FLOAT, [None, 3, 12, 12])},
         ["y"],
