@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from compiler.importers.nodes import Node, Result
 from compiler.importers.operators import (
+    activations,
     attention,
     classical,
     elementwise,
@@ -23,6 +24,7 @@ ONNX, ML = "", "ai.onnx.ml"
 HANDLERS: Mapping[tuple[str, str], Callable[[Node], Result]] = {
     (domain, name): handler
     for domain, table in (
+        (ONNX, activations.HANDLERS),
         (ONNX, attention.HANDLERS),
         (ONNX, elementwise.HANDLERS),
         (ONNX, linear.HANDLERS),
