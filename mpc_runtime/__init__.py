@@ -26,7 +26,7 @@ from .errors import (
     PeerError,
     PerformanceWarning,
 )
-from .models import calibrate, forest_of
+from .models import calibrate, forest_of, from_sklearn, from_torch, import_onnx
 from .program import Program, compile, connect, deal, launch, load
 from .version import VERSION as __version__
 
@@ -61,6 +61,9 @@ __all__ = [
     "connect",
     "deal",
     "forest_of",
+    "from_sklearn",
+    "from_torch",
+    "import_onnx",
     "launch",
     "load",
 ]

@@ -46,10 +46,12 @@ class Program:
     Attributes:
         plan: What every machine runs.
         warnings: The compiler's warnings, as diagnostics.
+        weights: Of a model that was imported, its parameters by key; else empty. They are no part of the plan.
     """
 
     plan: Plan
     warnings: tuple[Diagnostic, ...] = ()
+    weights: Mapping[str, Array] = field(default_factory=dict)
     _stages: Stages | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
@@ -60,6 +62,11 @@ class Program:
             f"<Program {plan.name}, plan {plan.hash[:16]}: inputs {', '.join(inputs) or 'none'}; "
             f"{len(plan.params)} parameters; outputs {', '.join(outputs)}>"
         )
+
+    @property
+    def source(self) -> str:
+        """The `.ppml` text; empty for a plan that was stripped of it."""
+        return self.plan.source
 
     @cached_property
     def cost(self) -> Cost:
@@ -228,7 +235,7 @@ def compile(
         raise InputError(f'compile expects dims={{"batch": 8}}, found {dims!r}')
     stages = _compiled(text, filename, dict(dims or {}), network, checked)
     warn(stages.warnings, sys._getframe(1))
-    return Program(stages.plan, stages.warnings, stages)
+    return Program(stages.plan, stages.warnings, _stages=stages)
 
 
 def connect(
@@ -420,9 +427,9 @@ def compiles_to(source: str | os.PathLike[str], program: Program) -> None:
 
 
 def with_source(program: Program, text: str) -> Program:
-    """Another text, compiled with the sizes and options of a program. Raises CompileError."""
+    """Another text, compiled with the sizes and options of a program, and with its weights. Raises CompileError."""
     stages = _compiled_as(program.plan, text, program.plan.filename)
-    return Program(stages.plan, stages.warnings, stages)
+    return Program(stages.plan, stages.warnings, program.weights, stages)
 
 
 def at_batch(program: Program, batch: int) -> Plan | None:

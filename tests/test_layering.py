@@ -76,7 +76,7 @@ COMPILER = {
     "passes": {"graph", "ops", "reading"},
     "expand": {"graph", "ops", "reading"},
     "planning": {"expand", "graph", "reading"},
-    "importers": {"ops"},
+    "importers": {"graph", "ops"},
     "calibration": {"graph", "lowering", "ops", "reading"},
 }
 """What each folder of the compiler may import of the compiler; `pipeline.py` and `cli` put them together."""
