@@ -18,7 +18,7 @@ import numpy as np
 
 from .analysis.cost import Cost, cost
 from .analysis.leakage import manifest
-from .encoding.arrays import as_array
+from .encoding.arrays import arrays
 from .errors import CompileError, Error, InputError
 from .limits import TIMEOUT_SECONDS, WAIT_SECONDS, WINDOW_BYTES
 from .plan import APART, Feed, Plan
@@ -105,7 +105,7 @@ class Program:
         from compiler.reading.reference import evaluate
 
         try:
-            return evaluate(self.stages.lowered, _arrays(inputs, "inputs"), _arrays(_weights(params), "params"))
+            return evaluate(self.stages.lowered, arrays(inputs, "inputs"), arrays(_weights(params), "params"))
         except (KeyError, ValueError) as e:
             raise InputError(str(e.args[0] if e.args else e)) from None
 
@@ -123,7 +123,7 @@ class Program:
         """
         from compiler.reading.simulation import simulate
 
-        return simulate(self.plan, self.stages.lowered, _arrays(inputs, "inputs"), _arrays(_weights(params), "params"))
+        return simulate(self.plan, self.stages.lowered, arrays(inputs, "inputs"), arrays(_weights(params), "params"))
 
     def initial_weights(self, seed: int | None = None) -> dict[str, Array]:
         """Weights from which to train: those with which PyTorch's layers begin, and zeros for a bare `param`.
@@ -166,9 +166,9 @@ class Program:
         training = self.stages.lowered.training
         if training is None:
             raise InputError(f"the model {self.plan.name} has no `train` block, so it cannot be trained")
-        batches = batches_of(self.plan, _arrays(inputs, "inputs"), epochs, seed)
+        batches = batches_of(self.plan, arrays(inputs, "inputs"), epochs, seed)
         try:
-            losses, weights = follow(training, batches, _arrays(_weights(params), "params"), batches.steps)
+            losses, weights = follow(training, batches, arrays(_weights(params), "params"), batches.steps)
         except (KeyError, ValueError) as e:
             raise InputError(str(e.args[0] if e.args else e)) from None
         return ReferenceFit(losses, weights)
@@ -372,13 +372,6 @@ def _weights(params: Any) -> Any:
 
         return dict(read_many(params))
     return params
-
-
-def _arrays(values: Any, what: str) -> dict[str, Array]:
-    values = {} if values is None else values
-    if not isinstance(values, Mapping):
-        raise InputError(f"{what}: expected a dict, name to array, found {type(values).__name__}")
-    return {name: as_array(name, value) for name, value in values.items()}
 
 
 def _compiled(text: str, filename: str, dims: dict[str, int], network: str, checked: bool) -> Stages:
