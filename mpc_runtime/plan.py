@@ -172,6 +172,16 @@ class Origin:
     part: str = ""
 
 
+@dataclass(frozen=True)
+class State:
+    """What training leaves in a register from step to step. unit: it is so many times what its name says: the sum of
+    gradients in a momentum is held with the mantissa of the learning rate in it."""
+
+    name: str
+    register: int
+    unit: float
+
+
 @dataclass(frozen=True, eq=False)
 class Plan:
     """A compiled program. `origins[procedure name][op]` and `source` are for people, outside the hash.
@@ -196,6 +206,7 @@ class Plan:
     procedures: tuple[Procedure, ...]
     constants: tuple[np.ndarray, ...]
     budgets: tuple[Budget, ...] = ()
+    states: tuple[State, ...] = ()
     origins: tuple[tuple[Origin, ...], ...] = ()
     source: str = ""
     filename: str = ""
@@ -264,7 +275,7 @@ class Plan:
 
     def head(self) -> bytes:
         """The canonical text of all that the hash covers, but for the constants' elements."""
-        head = {f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.name not in APART}
+        head = {f.name: plain(getattr(self, f.name)) for f in fields(self) if f.name not in APART}
         head["constants"] = [[_stored(a.dtype).str, list(a.shape)] for a in self.constants]
         return json.dumps(head, sort_keys=True, separators=(",", ":")).encode()
 
@@ -274,7 +285,7 @@ class Plan:
         return HEADER.pack(MAGIC, FORMAT, len(text)) + text + b"".join(arrays)
 
     def to_bytes(self) -> bytes:
-        debug = {"origins": _plain(self.origins), "source": self.source, "filename": self.filename}
+        debug = {"origins": plain(self.origins), "source": self.source, "filename": self.filename}
         return self._body() + json.dumps(debug, sort_keys=True, separators=(",", ":")).encode()
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -294,16 +305,16 @@ def _constant(array: np.ndarray) -> np.ndarray:
     return view
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """JSON data: records as lists of their fields, gates with their name in front, floats in hexadecimal."""
     if isinstance(value, Gate):
-        return [type(value).__name__, *(_plain(getattr(value, f.name)) for f in fields(value))]
+        return [type(value).__name__, *(plain(getattr(value, f.name)) for f in fields(value))]
     if isinstance(value, (Form, Domain)):
         return value.value
     if isinstance(value, float):
         return value.hex()
     if isinstance(value, tuple):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     if hasattr(value, "__dataclass_fields__"):
-        return [_plain(getattr(value, f.name)) for f in fields(value)]
+        return [plain(getattr(value, f.name)) for f in fields(value)]
     return value

@@ -307,8 +307,8 @@ def launch(
         window: Bytes of material that the dealer may work ahead of a party.
         material: The folder that `deal` wrote; then no dealer is started. Parameters and what `setup` computed from
             them are kept there too, so that a later session goes on without `provide`.
-        data_dir: The folder in which the parties keep their privacy ledgers, beside the keys of the roles by which they
-            know them again. Without one, a ledger ends with the session.
+        data_dir: The folder in which the parties keep their privacy ledgers and checkpoints of training, beside the
+            keys of the roles by which they know them again. Without one, they end with the session.
 
     Raises:
         PeerError: A process does not start.

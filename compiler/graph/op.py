@@ -208,7 +208,8 @@ class State(Leaf):
     """What the parties hold in shares from one execution to the next: a parameter in training, or what its optimizer
     remembers of it. It is nobody's: no role knows it.
 
-    stage: the procedure that reads it; frac: the fraction bits with which it is held; lo, hi: its range.
+    stage: the procedure that reads it; frac: the fraction bits with which it is held; lo, hi: its range; unit: as of
+    `plan.State`.
     """
 
     key: str = ""
@@ -216,6 +217,7 @@ class State(Leaf):
     frac: int = 16
     lo: float = 0.0
     hi: float = 0.0
+    unit: float = 1.0
 
     def interval(self, *args: Value) -> Interval:
         return Interval(self.lo, self.hi)
