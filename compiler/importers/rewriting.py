@@ -150,6 +150,20 @@ def gelu(term: Term) -> Term | None:
     return None
 
 
+def sigmoid(term: Term) -> Term | None:
+    """1 / (1 + exp(-x))."""
+    if is_call(term, "reciprocal"):
+        below = affine(term.args[0])
+    elif is_call(term, "/") and number_in(term.args[0]) == 1:
+        below = affine(term.args[1])
+    else:
+        return None
+    if not is_call(below.base, "exp") or below.factor != 1 or below.addend != 1:
+        return None
+    x = below.base.args[0]
+    return call("sigmoid", x.args[0] if is_call(x, "neg") else call("neg", x))
+
+
 def silu(term: Term) -> Term | None:
     """x sigmoid(x), and x hardsigmoid(x)."""
     if not is_call(term, "*"):
@@ -305,6 +319,7 @@ RULES: tuple[Rule, ...] = (
     reshapes,
     bias_joins,
     relu6,
+    sigmoid,
     hardsigmoid,
     silu,
     gelu,
