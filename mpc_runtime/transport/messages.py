@@ -265,8 +265,7 @@ PARTY_TO_CLIENT: Dialect = {
     "spent": _kind(
         {**_ANSWERED, "epsilon": Maybe(Real()), "delta": Real(), "by": Text(NAME), "limits": Listed(_LIMIT)}
     ),
-    "result": _kind({**_ANSWERED, "names": Listed(Text(NAME))}, None),
-    "stats": _kind({**_ANSWERED, **_REPORT, "setup": Maybe(Shape(_REPORT))}, None),
+    "result": _kind({**_ANSWERED, "names": Listed(Text(NAME)), **_REPORT, "setup": Maybe(Shape(_REPORT))}, None),
 }
 
 VISITOR: Dialect = {
