@@ -7,7 +7,7 @@
     p0   <-> p1       persisted (n)             with stored material: which records may be used (`stored.py`)
     p0    -> p1       begin (procedure, index, ids of each role's submissions)
     p0   <-> p1       the openings of the execution
-    both  -> roles    result, then stats
+    both  -> roles    result                    with what the execution took
 
 p0 decides, so both parties take the same submissions in the same order, whichever way they arrived. A run begins when
 each role that feeds it or learns from it has a submission at both, whose client is still there: of the same meeting, a
