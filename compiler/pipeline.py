@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from compiler import passes
+from compiler.calibration.claims import claims
 from compiler.expand import expand
 from compiler.expand.network import parse_network
 from compiler.graph import Graph
@@ -41,7 +42,7 @@ def compile_source(
     graph, more = passes.run(with_checks(lowered) if checked else lowered)
     expanded = expand(with_rounding(graph), link, feed_name, origin)
     assigned = assign(expanded, setup_feeds(graph))
-    plan = make_plan(graph, lowered, expanded, assigned, Options(network, checked))
+    plan = make_plan(graph, lowered, expanded, assigned, Options(network, checked), claims(lowered))
     more += [report(graph, w.value, w.message, w.help, "warning") for w in expanded.warnings]
     told = sorted((*warnings, *more), key=lambda each: (each.line, each.column))
     return Stages(tree, lowered, graph, plan, with_source(told, text))

@@ -236,10 +236,11 @@ class Ref(Node):
 
 @dataclass(frozen=True)
 class Range(Node):
-    """`in [lo, hi]`; the span covers all of it."""
+    """`in [lo, hi]`, or `in measured [lo, hi]` of a value; the span covers all of it."""
 
     lo: Expression
     hi: Expression
+    measured: bool = False
 
 
 @dataclass(frozen=True)
@@ -335,7 +336,7 @@ class Layer(Node):
 
 @dataclass(frozen=True)
 class Value(Node):
-    """`NAME = EXPR [in [lo, hi]]`."""
+    """`NAME = EXPR [in [measured] [lo, hi]]`."""
 
     name: Name
     value: Expression

@@ -147,7 +147,10 @@ def _noise(noise: ast.Expression | None) -> str:
 
 
 def _range(limits: ast.Range | None) -> str:
-    return "" if limits is None else f" in [{_expression(limits.lo)}, {_expression(limits.hi)}]"
+    if limits is None:
+        return ""
+    measured = "measured " if limits.measured else ""
+    return f" in {measured}[{_expression(limits.lo)}, {_expression(limits.hi)}]"
 
 
 def _type(kind: ast.Type) -> str:

@@ -25,6 +25,7 @@ from .errors import (
     MaterialError,
     PeerError,
     PerformanceWarning,
+    PromiseWarning,
 )
 from .models import calibrate, forest_of
 from .program import Program, compile, connect, deal, launch, load
@@ -49,6 +50,7 @@ __all__ = [
     "PeerError",
     "PerformanceWarning",
     "Program",
+    "PromiseWarning",
     "Session",
     "Stats",
     "__version__",

@@ -29,7 +29,7 @@ from .privacy.noise import Law
 from .procedure import Procedure
 from .registers import Domain, Form, Register
 
-FORMAT = 4
+FORMAT = 5
 """Plan format: raised whenever a plan's bytes would mean something else."""
 
 MAGIC = b"PPMLPLAN"
@@ -109,6 +109,29 @@ class Promise:
     def __str__(self) -> str:
         text = f"{self.value} (line {self.line}) in [{number(self.lo)}, {number(self.hi)}]"
         return f"{text} #{self.place + 1}" if self.place else text
+
+
+Known = Literal["compiled", "provided", "measured", "claimed"]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A promise of the source about a value that the parties compute, and how it is known to hold.
+
+    known: "compiled", the ranges of the source prove it, as its compiler says; "provided", the client of `owner` tries
+    to prove it with the real weights; "measured", on samples, and nobody tries to prove it; "claimed", by the author
+    alone. What one role's client computes is no claim: the client checks every number.
+    """
+
+    value: str
+    line: int
+    lo: float
+    hi: float
+    known: Known
+    owner: str = ""
+
+    def __str__(self) -> str:
+        return f"`{self.value}` (line {self.line}) in [{number(self.lo)}, {number(self.hi)}]"
 
 
 @dataclass(frozen=True)
@@ -193,6 +216,7 @@ class Plan:
     procedures: tuple[Procedure, ...]
     constants: tuple[np.ndarray, ...]
     budgets: tuple[Budget, ...] = ()
+    claims: tuple[Claim, ...] = ()
     origins: tuple[tuple[Origin, ...], ...] = ()
     source: str = ""
     filename: str = ""

@@ -257,6 +257,7 @@ def connect(
         wait=wait,
         retries=retries,
         variant=partial(at_batch, program),
+        prove=partial(prove, program),
     )
 
 
@@ -297,10 +298,10 @@ def launch(
     _check_program("launch", program)
     from .session import launch_plan
 
-    variant = partial(at_batch, program)
-    plan = program.plan
+    variant, proof = partial(at_batch, program), partial(prove, program)
+    stored = {"material": material, "data": data_dir}
     return launch_plan(
-        plan, prepare_feed, timeout=timeout, window=window, variant=variant, material=material, data=data_dir
+        program.plan, prepare_feed, timeout=timeout, window=window, variant=variant, prove=proof, **stored
     )
 
 
@@ -423,6 +424,14 @@ def at_batch(program: Program, batch: int) -> Plan | None:
     except CompileError:
         return None
     return stages.plan if same_rows(lowered, stages.lowered) else None
+
+
+def prove(program: Program, params: Mapping[str, Mapping[str, Array]]) -> None:
+    """The range proof of promises, repeated with real weights, by role and name: see `check_provided`."""
+    if any(claim.known == "provided" for claim in program.plan.claims):
+        from compiler.calibration.promises import check_provided
+
+        check_provided(program.plan, lambda: program.stages, params)
 
 
 def prepare_feed(plan: Plan, feed: Feed, tensors: Mapping[str, Array]) -> Array:

@@ -30,7 +30,7 @@ from .plan import Plan
 from .roles.batches import BATCH
 from .roles.client import Prepare
 from .roles.files import parameters
-from .roles.inputs import by_name, check_meeting
+from .roles.inputs import ByRole, by_name, check_meeting
 from .sessions.connections import Connections
 from .sessions.deployed import Deployment, launched, linked
 from .sessions.privacy import Datasets, Privacy, check_datasets, check_limit, told, told_all
@@ -46,6 +46,7 @@ Array = np.ndarray
 T = TypeVar("T")
 Inputs = Mapping[str, Any]
 Variant = Callable[[int], Plan | None]
+Prove = Callable[[ByRole], None]
 
 _LAST: ContextVar[Mapping[Session, Stats] | None] = ContextVar("mpc-stats", default=None)
 """What the last call of each session made by this thread, or by this asyncio task, did."""
@@ -60,11 +61,11 @@ class Session:
     process cannot use it.
     """
 
-    def __init__(self, connections: Connections, provided: bool = False) -> None:
+    def __init__(self, connections: Connections, provided: bool = False, prove: Prove = lambda params: None) -> None:
         deployment = connections.variants.base
         self.plan = deployment.plan
         self._base = deployment
-        self._connections = connections
+        self._connections, self._prove = connections, prove
         self._variants = connections.variants
         self._params: dict[str, dict[str, Array]] = {role: {} for role in deployment.given.roles}
         elsewhere = deployment.processes is None  # parameters of a cluster may have been provided by another process
@@ -310,6 +311,7 @@ class Session:
         tensors = given.tensors("setup")
         named = parameters(weights, rename, [t.name for t in tensors], strict=strict)
         checked = given.check(tensors, named, "parameter")
+        self._prove(checked)
         encoded = given.encode("setup", checked, self._params)
         with self._connections.exchange(self._base):
             self._base.provide(encoded, self._edition + 1)
@@ -398,6 +400,7 @@ def launch_plan(
     window: int = WINDOW_BYTES,
     seen_by: SeenBy = lambda _, addresses: addresses,
     variant: Variant | None = None,
+    prove: Prove = lambda params: None,
     material: str | os.PathLike[str] | None = None,
     data: str | os.PathLike[str] | None = None,
 ) -> Session:
@@ -405,7 +408,8 @@ def launch_plan(
 
     timeout: seconds that a machine may take to answer (ten times as many while it computes). window: bytes of material
     that the dealer may be ahead of each party. seen_by: as of `Processes`. variant: as `compile` of `Variants`.
-    material: the folder of both parties' stores, which are for this plan only; then there is no dealer.
+    prove: looks at parameters before they are shared, and refuses those that break promises. material: the folder of
+    both parties' stores, which are for this plan only; then there is no dealer.
     data: the folder of what the servers keep beyond the session.
     Raises PeerError when a process does not start, MaterialError when the stores do not fit.
     """
@@ -414,12 +418,12 @@ def launch_plan(
     if material is not None:
         folder = Path(material)
         stored = launched(plan, prepare, timeout, window, seen_by, turns.check, folder, kept)
-        return Session(Connections(turns, Variants(stored)), holds_parameters(folder, plan))
+        return Session(Connections(turns, Variants(stored)), holds_parameters(folder, plan), prove)
 
     def start(plan: Plan) -> Deployment:
         return launched(plan, prepare, timeout, window, seen_by, turns.check, None, kept)
 
-    return Session(Connections(turns, Variants(start(plan), variant, start, turns.check)))
+    return Session(Connections(turns, Variants(start(plan), variant, start, turns.check)), prove=prove)
 
 
 def connect_plan(
@@ -433,6 +437,7 @@ def connect_plan(
     wait: float = WAIT_SECONDS,
     retries: int = 0,
     variant: Variant | None = None,
+    prove: Prove = lambda params: None,
 ) -> Session:
     """A session for one role of servers that are running: those of a cluster.toml. key: the role's secret key file
     (`ROLE.key` beside the cluster.toml if none is given). wait: seconds that the other roles of a run may take.
@@ -440,4 +445,4 @@ def connect_plan(
     `Variants`."""
     turns = Turns(max(wait, WAIT_SECONDS))
     deployment = linked(cluster, plan, prepare, role, key, timeout, wait, turns.check, retries)
-    return Session(Connections(turns, Variants(deployment, variant, None, turns.check)))
+    return Session(Connections(turns, Variants(deployment, variant, None, turns.check)), prove=prove)

@@ -11,7 +11,7 @@ from compiler.planning.assign import Assigned
 from compiler.planning.schedule import schedule
 from compiler.reading.batch_axis import row_axes
 from compiler.reading.serial import to_plain
-from mpc_runtime.plan import Feed, Options, Origin, Plan, Result, Tensor
+from mpc_runtime.plan import Claim, Feed, Options, Origin, Plan, Result, Tensor
 from mpc_runtime.version import VERSION
 
 __all__ = ["feed_name", "make_plan", "origin", "setup_feeds"]
@@ -52,8 +52,15 @@ def _stage(graph: Graph, leaf: Value) -> str:
     return "setup" if isinstance(leaf.op, Param) else "run"
 
 
-def make_plan(graph: Graph, lowered: Graph, expanded: Expanded, assigned: Assigned, options: Options) -> Plan:
-    """graph: what was expanded; lowered: what the author wrote, whose outputs know their rows."""
+def make_plan(
+    graph: Graph,
+    lowered: Graph,
+    expanded: Expanded,
+    assigned: Assigned,
+    options: Options,
+    claims: tuple[Claim, ...] = (),
+) -> Plan:
+    """graph: what was expanded; lowered: what the author wrote, whose outputs know their rows; claims: its promises."""
     scheduled = [schedule(each, assigned.registers) for each in assigned.procedures]
     feeds = _feeds(graph, assigned)
     return Plan(
@@ -69,6 +76,7 @@ def make_plan(graph: Graph, lowered: Graph, expanded: Expanded, assigned: Assign
         params=tuple(_tensor(graph, leaf) for leaf in graph.params),
         feeds=feeds,
         budgets=graph.budgets,
+        claims=claims,
         results=_results(expanded, lowered),
         registers=tuple(assigned.registers),
         procedures=tuple(procedure for procedure, _ in scheduled),

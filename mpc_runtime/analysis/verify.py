@@ -25,7 +25,7 @@ import numpy as np
 
 from ..errors import CompileError
 from ..gates.rules import Refused, expect, expect_between
-from ..plan import Feed, Plan, Tensor
+from ..plan import Claim, Feed, Plan, Tensor
 from ..registers import Domain, Form, Register
 from .memory import peak_memory
 from .oplist import check_procedure
@@ -62,6 +62,8 @@ def verify(plan: Plan, name: str = "") -> None:
             _check(f"`{tensor.name}` of {tensor.role}", _check_tensor, plan, tensor)
         for feed in plan.feeds:
             _check(f"what {feed.role} shares as `{feed.name}`", _check_feed, plan, feed)
+        for claim in plan.claims:
+            _check(f"the promise of {claim.value!r}", _check_claim, plan, claim)
         _check_exchanges(plan)
         check_declared(plan)
         _check_procedures(plan)
@@ -107,6 +109,13 @@ def _check_names(plan: Plan) -> None:
     for name in (plan.name, *plan.roles, *named, *(r.name for r in plan.results)):
         expect(name.isprintable() and "`" not in name, f"{name!r} would look like something else in a message")
     expect_between("ops", sum(len(p.ops) for p in plan.procedures), 0, MAX_OPS)
+
+
+def _check_claim(plan: Plan, claim: Claim) -> None:
+    expect(claim.value.isprintable() and "`" not in claim.value, "its name would look like something else in a message")
+    expect(claim.lo <= claim.hi, "its range is empty")
+    expect_between("line", claim.line, 0, MAX_OPS)
+    expect((claim.known == "provided") == (claim.owner in plan.roles), "it is not said whose client proves it")
 
 
 def _check_shape(shape: Iterable[int]) -> None:
