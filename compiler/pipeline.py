@@ -36,16 +36,22 @@ def compile_source(
     text: str, filename: str, dims: Mapping[str, int] | None = None, network: str = "lan", checked: bool = False
 ) -> Stages:
     """Raises SourceErrors with all errors (of the text alone when it cannot be read), InputError for a bad option."""
-    link = parse_network(network)
+    parse_network(network)
     tree = _parse(text, filename, dims or {})
     lowered, warnings = _lower(tree, dims or {})
-    graph, more = passes.run(with_checks(lowered) if checked else lowered)
-    expanded = expand(with_rounding(graph), link, feed_name, origin)
-    assigned = assign(expanded, setup_feeds(graph))
-    plan = make_plan(graph, lowered, expanded, assigned, Options(network, checked), claims(lowered))
-    more += [report(graph, w.value, w.message, w.help, "warning") for w in expanded.warnings]
+    graph, plan, more = planned(lowered, Options(network, checked))
     told = sorted((*warnings, *more), key=lambda each: (each.line, each.column))
     return Stages(tree, lowered, graph, plan, with_source(told, text))
+
+
+def planned(lowered: Graph, options: Options) -> tuple[Graph, Plan, list[Diagnostic]]:
+    """The graph that the expansion took, its plan, and the warnings. Raises SourceErrors."""
+    graph, found = passes.run(with_checks(lowered) if options.checked else lowered)
+    expanded = expand(with_rounding(graph), parse_network(options.network), feed_name, origin)
+    assigned = assign(expanded, setup_feeds(graph))
+    plan = make_plan(graph, lowered, expanded, assigned, options, claims(lowered))
+    found += [report(graph, w.value, w.message, w.help, "warning") for w in expanded.warnings]
+    return graph, plan, found
 
 
 def _parse(text: str, filename: str, dims: Mapping[str, int]) -> ast.Model:

@@ -318,12 +318,16 @@ class Param(Node):
 
 @dataclass(frozen=True)
 class Weights(Node):
-    """`weights [conv1, block] from ROLE [public] [in [lo, hi]]`; no names stand for all the layers left."""
+    """`weights [conv1, block] from ROLE [public] [in [lo, hi]] [with l1(B)]`; no names stand for all the layers left.
+
+    `norm` is the expression behind `with`.
+    """
 
     names: tuple[Name, ...]
     role: Ref
     public: bool
     range: Range | None
+    norm: Expression | None = None
 
 
 @dataclass(frozen=True)

@@ -315,7 +315,7 @@ def _param(build: Builder, tree: Tree[Token], span: Span) -> ast.Param:
 
 def _weights(build: Builder, tree: Tree[Token], span: Span) -> ast.Weights:
     names, owner = cast("list[Tree[Token]]", tree.children)
-    return ast.Weights(span, build.all(names.children), *_owner(build, owner))
+    return ast.Weights(span, build.all(names.children), *_giver(build, owner))
 
 
 def _layer(build: Builder, tree: Tree[Token], span: Span) -> ast.Layer:

@@ -121,7 +121,7 @@ def _statement(statement: Node) -> str:
             return f"param {name.id} : {_type(kind)}{_owner(statement)}"
         case ast.Weights(names=names):
             listed = ", ".join(name.id for name in names)
-            return f"weights {listed}".rstrip() + _owner(statement)
+            return f"weights {listed}".rstrip() + _owner(statement) + _noise(statement.norm)
         case ast.Layer(target=target, value=value):
             return f"layer {_ref(target)} = {_expression(value)}"
         case ast.Value(name=name, value=value, range=limits):
@@ -143,6 +143,7 @@ def _owner(statement: ast.Input | ast.Param | ast.Weights) -> str:
 
 
 def _noise(noise: ast.Expression | None) -> str:
+    """What stands behind `with`: noise, or what norm weights have."""
     return "" if noise is None else f" with {_expression(noise)}"
 
 

@@ -56,6 +56,19 @@ class ArrayRole:
 
 
 @dataclass(frozen=True)
+class Norm:
+    """A contract on weights: the magnitudes of an output's weights sum to at most `l1`, as they are stored.
+
+    outputs: the axis of the outputs. groups: in so many the first axis falls, if it is not that one, and an output has
+    the weights of one.
+    """
+
+    l1: float
+    outputs: int
+    groups: int
+
+
+@dataclass(frozen=True)
 class Tensor:
     """An input or parameter as its owner gives it. dims: the name of the dim of each axis, or "".
 
@@ -73,6 +86,7 @@ class Tensor:
     public: bool
     stacked: bool = False
     flipped: float = 0.0
+    norm: Norm | None = None
 
 
 @dataclass(frozen=True)

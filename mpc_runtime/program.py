@@ -298,10 +298,9 @@ def launch(
     _check_program("launch", program)
     from .session import launch_plan
 
-    variant, proof = partial(at_batch, program), partial(prove, program)
-    stored = {"material": material, "data": data_dir}
+    plan, at, proof = program.plan, partial(at_batch, program), partial(prove, program)
     return launch_plan(
-        program.plan, prepare_feed, timeout=timeout, window=window, variant=variant, prove=proof, **stored
+        plan, prepare_feed, timeout=timeout, window=window, variant=at, prove=proof, material=material, data=data_dir
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 
 from compiler.expand import Expanded
@@ -11,7 +12,7 @@ from compiler.planning.assign import Assigned
 from compiler.planning.schedule import schedule
 from compiler.reading.batch_axis import row_axes
 from compiler.reading.serial import to_plain
-from mpc_runtime.plan import Claim, Feed, Options, Origin, Plan, Result, Tensor
+from mpc_runtime.plan import Claim, Feed, Norm, Options, Origin, Plan, Result, Tensor
 from mpc_runtime.version import VERSION
 
 __all__ = ["feed_name", "make_plan", "origin", "setup_feeds"]
@@ -94,7 +95,9 @@ def _tensor(graph: Graph, leaf: Value) -> Tensor:
     dims = tuple(name or "" for name in op.dims) or ("",) * len(leaf.shape)
     lo, hi = float(allowed.lo), float(allowed.hi)
     flipped = op.flipped if isinstance(op, Input) else 0.0
-    return Tensor(op.key, op.role, leaf.kind.value, leaf.shape, dims, lo, hi, op.public, bool(op.index_path), flipped)
+    norm = Norm(op.l1, op.outputs, op.groups) if isinstance(op, Param) and math.isfinite(op.l1) else None
+    stacked = bool(op.index_path)
+    return Tensor(op.key, op.role, leaf.kind.value, leaf.shape, dims, lo, hi, op.public, stacked, flipped, norm)
 
 
 def _feeds(graph: Graph, assigned: Assigned) -> tuple[Feed, ...]:

@@ -150,6 +150,12 @@ def _check_tensor(plan: Plan, tensor: Tensor) -> None:
     expect(tensor.flipped == 0 or tensor.kind == "bit", "only bits can be answered at random")
     expect(0 <= tensor.flipped <= MAX_EPSILON, f"epsilon: expected 0 to {MAX_EPSILON:g}, found {tensor.flipped:g}")
     _check_shape(tensor.shape)
+    if tensor.norm is not None:
+        expect(tensor.norm.l1 > 0, "weights cannot sum to at most 0")
+        expect_between("axis of the outputs", tensor.norm.outputs, 0, len(tensor.shape) - 1)
+        expect(
+            tensor.norm.groups > 0 and tensor.shape[0] % tensor.norm.groups == 0, "groups do not divide the first axis"
+        )
 
 
 KINDS = {"fixed": Domain.WORDS, "int": Domain.WORDS, "bit": Domain.BITS}
