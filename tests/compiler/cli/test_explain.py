@@ -1,4 +1,4 @@
-"""What `mpcc explain` says of bounds. Truth: the file, and the cost of the model with the narrower promise in its text."""
+"""What `mpcc explain` says of bounds. Truth: the file, and the cost of the model with the narrower promise in it."""
 
 from __future__ import annotations
 
@@ -35,9 +35,10 @@ def test_every_value_has_its_bound_and_where_it_comes_from() -> None:
     assert rows(text(" in [-32, 32]"))["h"].known == "promised, b checks it"
 
 
-def test_a_comparison_is_as_wide_as_its_bound() -> None:
-    wide, narrow = (rows(text(promise))["relu"].compared for promise in ("", " in [-1, 1]"))
-    assert wide is not None and narrow is not None and wide - narrow == 8  # 256 is 2^8
+def test_rings_and_comparisons_are_as_wide_as_their_bound() -> None:
+    wide, narrow = (rows(text(promise)) for promise in ("", " in [-1, 1]"))
+    assert (wide["h"].ring or 0) - (narrow["h"].ring or 0) == 8  # 256 is 2^8
+    assert (wide["relu"].compared or 0) > (narrow["relu"].compared or 0) > 0
 
 
 @pytest.mark.filterwarnings("ignore::mpc_runtime.CompileWarning")
