@@ -14,8 +14,9 @@ from compiler.lowering.model import ModelErrors, lower
 from compiler.passes.check_promises import with_checks
 from compiler.passes.stored_ranges import with_rounding
 from compiler.planning.assign import assign
-from compiler.planning.plan import feed_name, make_plan, origin, setup_feeds
+from compiler.planning.plan import feed_name, feed_stages, make_plan, origin
 from compiler.reading.report import report
+from compiler.training.step import with_training
 from dsl import ast, parse
 from dsl.errors import Diagnostic, SourceErrors, SyntaxErrors, with_source
 from mpc_runtime.plan import Options, Plan
@@ -46,9 +47,11 @@ def compile_source(
 
 def planned(lowered: Graph, options: Options) -> tuple[Graph, Plan, list[Diagnostic]]:
     """The graph that the expansion took, its plan, and the warnings. Raises SourceErrors."""
-    graph, found = passes.run(with_checks(lowered) if options.checked else lowered)
+    whole, unchecked = with_training(with_checks(lowered) if options.checked else lowered)
+    graph, found = passes.run(whole)
+    found += unchecked
     expanded = expand(with_rounding(graph), parse_network(options.network), feed_name, origin)
-    assigned = assign(expanded, setup_feeds(graph))
+    assigned = assign(expanded, feed_stages(graph))
     plan = make_plan(graph, lowered, expanded, assigned, options, claims(lowered))
     found += [report(graph, w.value, w.message, w.help, "warning") for w in expanded.warnings]
     return graph, plan, found

@@ -43,7 +43,7 @@ def claims(graph: Graph) -> tuple[Claim, ...]:
             claim = replace(claim, known="compiled")
         elif value.measured:
             claim = replace(claim, known="measured")
-        elif len(owners[value]) == 1:
+        elif len(owners[value]) == 1 and graph.training is None:  # weights that are trained do not stay as they are
             claim = replace(claim, known="provided", owner=next(iter(owners[value])))
         found[claim] = None
     return tuple(found)

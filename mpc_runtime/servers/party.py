@@ -124,10 +124,12 @@ class Party:
                 self._tell_have(key, submission)
         self._standing = {name: dict(ids) for name, ids in self.executions.supply.standing().items()}
 
-    def broken_off(self, error: PeerError) -> None:
+    def broken_off(self, error: PeerError | MaterialError) -> None:
         """Tells those whose run was not finished when the session ended that nothing was computed for them. What others
         have left stays."""
-        body = {"kind": "failed", "peer": error.peer, "op": error.op or self.doing, "error": ""}
+        peer, op = (error.peer, error.op) if isinstance(error, PeerError) else (self.node.hello.name, "")
+        kind = MATERIAL if isinstance(error, MaterialError) else ""
+        body = {"kind": "failed", "peer": peer, "op": op or self.doing, "error": kind}
         for key in self._current:
             submission = self._submissions.finish(key)
             if submission is not None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import mpc_runtime as mpc
-from mpc_runtime.program import prove
+from mpc_runtime.proving import prove
 
 SOURCE = """model m
 role client, owner
