@@ -23,6 +23,7 @@ from .errors import CompileError, Error, InputError
 from .limits import TIMEOUT_SECONDS, WAIT_SECONDS, WINDOW_BYTES
 from .plan import APART, Feed, Plan
 from .plan_file import load as load_plan
+from .proving import prove
 from .sources import SUFFIX, read_source, warn
 
 if TYPE_CHECKING:
@@ -277,6 +278,7 @@ def connect(
         wait=wait,
         retries=retries,
         variant=partial(at_batch, program),
+        prove=partial(prove, program),
     )
 
 
@@ -317,10 +319,9 @@ def launch(
     _check_program("launch", program)
     from .opening import launch_plan
 
-    variant = partial(at_batch, program)
-    plan = program.plan
+    plan, at, proof = program.plan, partial(at_batch, program), partial(prove, program)
     return launch_plan(
-        plan, prepare_feed, timeout=timeout, window=window, variant=variant, material=material, data=data_dir
+        plan, prepare_feed, timeout=timeout, window=window, variant=at, prove=proof, material=material, data=data_dir
     )
 
 

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from ..analysis.rows import rows_apart
-from ..encoding.fixed_point import check, encode
+from ..encoding.fixed_point import check, check_norm, encode
 from ..encoding.sharing import rebuild, result_size, split
 from ..errors import BudgetError, InputError, MaterialError, PeerError
 from ..limits import WAIT_SECONDS
@@ -80,6 +80,8 @@ def check_tensors(
         try:
             label = f"{t.name} of {t.role}" if t.role in plan.array_role_of else t.name
             checked[t.name] = check(label, values[t.name], t.kind, t.shape, t.lo, t.hi, plan.frac, t.dims)
+            if t.norm is not None:
+                check_norm(label, checked[t.name], t.norm, plan.frac)
         except InputError as error:  # noqa: PERF203  # all problems are wanted
             problems.append(str(error))
     return checked, problems

@@ -42,7 +42,6 @@ from .supply import UsedUp
 
 __all__ = ["Party"]
 
-
 NOTHING = "the run was broken off, and nothing was computed"
 NOWHERE = 0  # the way back to whoever gave parameters in an earlier session
 
@@ -234,8 +233,7 @@ class Party:
 
     def _lose_gone(self) -> bool:
         """Makes room: what clients have left for runs who are gone will not be used. True if there was any."""
-        gone = [key for key, held in self._submissions.for_runs() if not self.node.reaches(held.route, key[1])]
-        for key in gone:
+        for key in (gone := [k for k, held in self._submissions.for_runs() if not self.node.reaches(held.route, k[1])]):
             self._lose(key)
         return bool(gone)
 
