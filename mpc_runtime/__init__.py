@@ -25,8 +25,9 @@ from .errors import (
     MaterialError,
     PeerError,
     PerformanceWarning,
+    PromiseWarning,
 )
-from .models import calibrate, forest_of
+from .models import calibrate, forest_of, from_sklearn, from_torch, import_onnx
 from .program import Program, compile, connect, deal, launch, load
 from .version import VERSION as __version__
 
@@ -52,6 +53,7 @@ __all__ = [
     "PeerError",
     "PerformanceWarning",
     "Program",
+    "PromiseWarning",
     "ReferenceFit",
     "Session",
     "Stats",
@@ -61,6 +63,9 @@ __all__ = [
     "connect",
     "deal",
     "forest_of",
+    "from_sklearn",
+    "from_torch",
+    "import_onnx",
     "launch",
     "load",
 ]

@@ -29,7 +29,7 @@ from .privacy.noise import Law
 from .procedure import TRAIN_STEP, TRAINING, Procedure
 from .registers import Domain, Form, Register
 
-FORMAT = 4
+FORMAT = 5
 """Plan format: raised whenever a plan's bytes would mean something else."""
 
 MAGIC = b"PPMLPLAN"
@@ -56,6 +56,19 @@ class ArrayRole:
 
 
 @dataclass(frozen=True)
+class Norm:
+    """A contract on weights: the magnitudes of an output's weights sum to at most `l1`, as they are stored.
+
+    outputs: the axis of the outputs. groups: in so many the first axis falls, if it is not that one, and an output has
+    the weights of one.
+    """
+
+    l1: float
+    outputs: int
+    groups: int
+
+
+@dataclass(frozen=True)
 class Tensor:
     """An input or parameter as its owner gives it. dims: the name of the dim of each axis, or "".
 
@@ -75,6 +88,7 @@ class Tensor:
     stages: tuple[str, ...]
     stacked: bool = False
     flipped: float = 0.0
+    norm: Norm | None = None
 
 
 @dataclass(frozen=True)
@@ -111,6 +125,29 @@ class Promise:
     def __str__(self) -> str:
         text = f"{self.value} (line {self.line}) in [{number(self.lo)}, {number(self.hi)}]"
         return f"{text} #{self.place + 1}" if self.place else text
+
+
+Known = Literal["compiled", "provided", "measured", "claimed"]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A promise of the source about a value that the parties compute, and how it is known to hold.
+
+    known: "compiled", the ranges of the source prove it, as its compiler says; "provided", the client of `owner` tries
+    to prove it with the real weights; "measured", on samples, and nobody tries to prove it; "claimed", by the author
+    alone. What one role's client computes is no claim: the client checks every number.
+    """
+
+    value: str
+    line: int
+    lo: float
+    hi: float
+    known: Known
+    owner: str = ""
+
+    def __str__(self) -> str:
+        return f"`{self.value}` (line {self.line}) in [{number(self.lo)}, {number(self.hi)}]"
 
 
 @dataclass(frozen=True)
@@ -207,6 +244,7 @@ class Plan:
     constants: tuple[np.ndarray, ...]
     budgets: tuple[Budget, ...] = ()
     states: tuple[State, ...] = ()
+    claims: tuple[Claim, ...] = ()
     origins: tuple[tuple[Origin, ...], ...] = ()
     source: str = ""
     filename: str = ""

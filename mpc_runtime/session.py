@@ -30,7 +30,7 @@ from .sessions.resuming import CHECK_EVERY, Options, check_options
 from .sessions.rows import keeping
 from .sessions.training import WEIGHTS, Epoch, History, expect_training
 from .sessions.turns import on_a_thread
-from .sessions.work import Work
+from .sessions.work import Prove, Work
 
 __all__ = ["Session"]
 
@@ -47,13 +47,13 @@ class Session:
     process cannot use it.
     """
 
-    def __init__(self, connections: Connections, provided: bool = False) -> None:
+    def __init__(self, connections: Connections, provided: bool = False, prove: Prove = lambda params: None) -> None:
         deployment = connections.variants.base
         self.plan = deployment.plan
         self._base = deployment
         self._connections = connections
         self._variants = connections.variants
-        self._work = Work(connections, provided)
+        self._work = Work(connections, provided, prove)
 
     # -- what users call ------------------------------------------------------------------------------------------
 

@@ -26,7 +26,7 @@ import numpy as np
 
 from ..errors import CompileError
 from ..gates.rules import Refused, expect, expect_between
-from ..plan import Feed, Plan, Tensor
+from ..plan import Claim, Feed, Plan, Tensor
 from ..procedure import TRAIN_STEP
 from ..registers import Domain, Form, Register
 from .memory import peak_memory
@@ -64,6 +64,8 @@ def verify(plan: Plan, name: str = "") -> None:
             _check(f"`{tensor.name}` of {tensor.role}", _check_tensor, plan, tensor)
         for feed in plan.feeds:
             _check(f"what {feed.role} shares as `{feed.name}`", _check_feed, plan, feed)
+        for claim in plan.claims:
+            _check(f"the promise of {claim.value!r}", _check_claim, plan, claim)
         _check_exchanges(plan)
         check_declared(plan)
         _check_procedures(plan)
@@ -114,6 +116,13 @@ def _check_names(plan: Plan) -> None:
     expect_between("ops", sum(len(p.ops) for p in plan.procedures), 0, MAX_OPS)
 
 
+def _check_claim(plan: Plan, claim: Claim) -> None:
+    expect(claim.value.isprintable() and "`" not in claim.value, "its name would look like something else in a message")
+    expect(claim.lo <= claim.hi, "its range is empty")
+    expect_between("line", claim.line, 0, MAX_OPS)
+    expect((claim.known == "provided") == (claim.owner in plan.roles), "it is not said whose client proves it")
+
+
 def _check_shape(shape: Iterable[int]) -> None:
     size, axes = 1, 0
     for n in shape:
@@ -148,6 +157,12 @@ def _check_tensor(plan: Plan, tensor: Tensor) -> None:
     expect(tensor.flipped == 0 or tensor.kind == "bit", "only bits can be answered at random")
     expect(0 <= tensor.flipped <= MAX_EPSILON, f"epsilon: expected 0 to {MAX_EPSILON:g}, found {tensor.flipped:g}")
     _check_shape(tensor.shape)
+    if tensor.norm is not None:
+        expect(tensor.norm.l1 > 0, "weights cannot sum to at most 0")
+        expect_between("axis of the outputs", tensor.norm.outputs, 0, len(tensor.shape) - 1)
+        expect(
+            tensor.norm.groups > 0 and tensor.shape[0] % tensor.norm.groups == 0, "groups do not divide the first axis"
+        )
 
 
 KINDS = {"fixed": Domain.WORDS, "int": Domain.WORDS, "bit": Domain.BITS}

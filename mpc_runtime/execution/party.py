@@ -21,7 +21,8 @@ import numpy as np
 
 from ..analysis.constants import constant_registers
 from ..gates import Secret
-from ..gates.base import PURPOSE_MASK, PURPOSE_SHARE, flat, stream
+from ..gates.base import flat
+from ..gates.streams import PURPOSE_MASK, PURPOSE_SHARE, stream
 from ..kernels import CPU, Kernels, Prg
 from ..plan import Plan
 from ..registers import Domain, Form, held, wrapping

@@ -15,13 +15,13 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ..analysis.rows import rows_apart
-from ..encoding.fixed_point import check, encode
+from ..encoding.fixed_point import check, check_norm, encode
 from ..encoding.sharing import rebuild, result_size, split
 from ..errors import BudgetError, InputError, MaterialError, PeerError
 from ..limits import WAIT_SECONDS
@@ -80,6 +80,8 @@ def check_tensors(
         try:
             label = f"{t.name} of {t.role}" if t.role in plan.array_role_of else t.name
             checked[t.name] = check(label, values[t.name], t.kind, t.shape, t.lo, t.hi, plan.frac, t.dims)
+            if t.norm is not None:
+                check_norm(label, checked[t.name], t.norm, plan.frac)
         except InputError as error:  # noqa: PERF203  # all problems are wanted
             problems.append(str(error))
     return checked, problems
@@ -231,25 +233,24 @@ class RoleClient:
                 "come first"
             )
             self._next("p0", "begun", number, time.monotonic() + self._wait, late)
-        messages = [self._next(party, "result", number) for party in PARTIES]
-        reports = self._next("p0", "stats", number), self._next("p1", "stats", number)
+        messages = self._next("p0", "result", number), self._next("p1", "result", number)
         stage, rows = self._sent[number].stage, self._sent[number].rows
         results = self.plan.results_of(self.role, stage)
         if rows is not None and self.apart is not None:
             results = self.apart.of_results(results, rows)
         if not any(message.body["names"] for message in messages):
             results = ()  # the parties' cluster.toml does not let us receive them
-        names = [r.name for r in results]
+        names, ops = [r.name for r in results], len(self.plan.procedure(stage).ops)
         for party, message in zip(PARTIES, messages, strict=True):
-            if message.body["names"] != names or len(message.payload) != len(names):
+            if message.body["names"] != names or len(message.payload) != len(names) + REPORTED:
                 raise PeerError(f"{party} sent results {message.body['names']}, where the plan has {names}", party)
-        for party, report in zip(PARTIES, reports, strict=True):
-            if [len(part) for part in report.payload] != [8 * len(self.plan.procedure(stage).ops)] * REPORTED:
+            if any(len(part) != 8 * ops for part in message.payload[len(names) :]):
                 raise PeerError(f"{party} sent a report that does not fit the plan", party)
         self._words.pop(number, None)
-        moved = self._sent.pop(number).nbytes + sum(len(p) for m in messages for p in m.payload)
+        moved = self._sent.pop(number).nbytes + sum(len(p) for m in messages for p in m.payload[: len(names)])
         values = {r.name: rebuild(r, messages[0].payload[i], messages[1].payload[i]) for i, r in enumerate(results)}
-        return Answer(values, reports, moved)
+        reports = [replace(message, payload=message.payload[len(names) :]) for message in messages]
+        return Answer(values, (reports[0], reports[1]), moved)
 
     def _next(self, party: str, kind: str, number: str, until: float = math.inf, late: str = "") -> Message:
         """The message of this kind about this submission; other messages are kept for later calls. PeerError, which
@@ -386,5 +387,4 @@ def _limits(plan: Plan, role: str) -> Limits:
     results = plan.results_of(role)
     names = sum(len(json.dumps(result.name)) + 2 for result in results)
     reports = max(REPORTED * 8 * len(procedure.ops) for procedure in plan.procedures)
-    payload = max(sum(map(result_size, results)), reports)
-    return Limits(ERROR_BYTES + names, max(len(results), REPORTED), payload)
+    return Limits(ERROR_BYTES + names, len(results) + REPORTED, sum(map(result_size, results)) + reports)

@@ -167,8 +167,6 @@ class Executions:
         records = self.supply.records
         records.open(name, index, self.doing)
         outputs = self.executor.execute(name, keys, records, feeds)
-        if not procedure.standing:
-            self._send_results(name, group, taking, outputs)
         online_seconds = time.perf_counter() - began
         dealt = records.finish(self.doing)
         told = report(self.executor.last, online_seconds, float(dealt["seconds"]) + preprocessing_seconds)
@@ -177,7 +175,7 @@ class Executions:
             self.trained.step = 0
             self.supply.keep(name, index, {role: ids[0] for role, ids in group.items()}, self.executor.kept, told)
         else:
-            self._send_reports(procedure, group, taking, told)
+            self._answer(procedure, group, taking, outputs, told)
         self.supply.finished(index, procedure)
         if steps:
             self.trained.made(steps, {s.register: self.executor.value(s.register) for s in self.plan.states})
@@ -226,25 +224,26 @@ class Executions:
             rows=sum(s.rows for s in one) if self._apart[procedure.name] else size,
         )
 
-    def _send_results(
-        self, procedure: str, group: Group, taking: Taking, outputs: Mapping[tuple[str, str], Array]
+    def _answer(
+        self,
+        procedure: Procedure,
+        group: Group,
+        taking: Taking,
+        outputs: Mapping[tuple[str, str], Array],
+        told: Mapping[str, Any],
     ) -> None:
+        """Sends each submission its results, and what the execution took."""
+        ops = op_report(self.executor.last, len(procedure.ops))
         for role, each in taking.items():
-            results = self.plan.results_of(role, procedure)
-            counts, apart = [s.rows for s in each], self._apart[procedure]
+            results = self.plan.results_of(role, procedure.name)
+            counts, apart = [s.rows for s in each], self._apart[procedure.name]
             parts: dict[str, list[Array]] = {r.name: [outputs[r.name, role]] for r in results}
             if apart is not None and counts != [apart.size]:
                 parts = {r.name: parted(r, parts[r.name][0], apart.results[r.name], counts) for r in results}
             for place, (number, submission) in enumerate(zip(group[role], each, strict=True)):
                 names = list(parts) if submission.receives else []
-                body = {"kind": "result", "id": number, "names": names}
-                self.node.reply(submission.route, role, body, *(parts[name][place] for name in names))
-
-    def _send_reports(self, procedure: Procedure, group: Group, taking: Taking, told: Mapping[str, Any]) -> None:
-        ops = op_report(self.executor.last, len(procedure.ops))
-        for role, number, submission in _each(group, taking):
-            body = {"kind": "stats", "id": number, **told, "setup": self._setup_report}
-            self.node.reply(submission.route, role, body, *ops)
+                body = {"kind": "result", "id": number, "names": names, **told, "setup": self._setup_report}
+                self.node.reply(submission.route, role, body, *(parts[name][place] for name in names), *ops)
 
 
 def _each(group: Group, taking: Taking) -> Iterator[tuple[str, str, Submission]]:

@@ -7,7 +7,7 @@
     p0   <-> p1       persisted (n)             with stored material: which records may be used (`stored.py`)
     p0    -> p1       begin (procedure, index, ids of each role's submissions)
     p0   <-> p1       the openings of the execution
-    both  -> roles    result, then stats
+    both  -> roles    result                    with what the execution took
 
 p0 decides, so both parties take the same submissions in the same order, whichever way they arrived. A run begins when
 each role that feeds it or learns from it has a submission at both, whose client is still there: of the same meeting, a
@@ -41,7 +41,6 @@ from .submissions import Group, Key, Submission, Submissions, firsts_of, keys_of
 from .supply import UsedUp
 
 __all__ = ["Party"]
-
 
 NOTHING = "the run was broken off, and nothing was computed"
 NOWHERE = 0  # the way back to whoever gave parameters in an earlier session
@@ -124,10 +123,12 @@ class Party:
                 self._tell_have(key, submission)
         self._standing = {name: dict(ids) for name, ids in self.executions.supply.standing().items()}
 
-    def broken_off(self, error: PeerError) -> None:
+    def broken_off(self, error: PeerError | MaterialError) -> None:
         """Tells those whose run was not finished when the session ended that nothing was computed for them. What others
         have left stays."""
-        body = {"kind": "failed", "peer": error.peer, "op": error.op or self.doing, "error": ""}
+        peer, op = (error.peer, error.op) if isinstance(error, PeerError) else (self.node.hello.name, "")
+        kind = MATERIAL if isinstance(error, MaterialError) else ""
+        body = {"kind": "failed", "peer": peer, "op": op or self.doing, "error": kind}
         for key in self._current:
             submission = self._submissions.finish(key)
             if submission is not None:
@@ -232,8 +233,7 @@ class Party:
 
     def _lose_gone(self) -> bool:
         """Makes room: what clients have left for runs who are gone will not be used. True if there was any."""
-        gone = [key for key, held in self._submissions.for_runs() if not self.node.reaches(held.route, key[1])]
-        for key in gone:
+        for key in (gone := [k for k, held in self._submissions.for_runs() if not self.node.reaches(held.route, k[1])]):
             self._lose(key)
         return bool(gone)
 

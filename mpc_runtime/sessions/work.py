@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from ..errors import InputError
 from ..execution.stats import Stats
 from ..procedure import RUN, SETUP, TRAIN_STEP
 from ..roles.files import parameters
+from ..roles.inputs import ByRole
 from ..transport.messages import Message
 from .connections import Connections
 from .privacy import Datasets, check_datasets
@@ -26,10 +27,12 @@ from .resuming import Options
 from .rows import Rows
 from .training import Epoch, Fitting, clock_of, expect_training
 
-__all__ = ["Work"]
+__all__ = ["Prove", "Work"]
 
 Array = np.ndarray
 Inputs = Mapping[str, Any]
+Prove = Callable[[ByRole], None]
+"""Looks at parameters before they are shared; InputError when they break what the model promises."""
 
 _LAST: ContextVar[Mapping[Work, Stats] | None] = ContextVar("mpc-stats", default=None)
 """What the last call of each session made by this thread, or by this asyncio task, did."""
@@ -38,7 +41,7 @@ _LAST: ContextVar[Mapping[Work, Stats] | None] = ContextVar("mpc-stats", default
 class Work:
     """Of one session, whose connections end with it. provided: whether the parties have the parameters already."""
 
-    def __init__(self, connections: Connections, provided: bool) -> None:
+    def __init__(self, connections: Connections, provided: bool, prove: Prove) -> None:
         deployment = connections.variants.base
         self.runs = 0
         self.edition = 0
@@ -46,7 +49,7 @@ class Work:
         self.datasets: dict[str, str] = {}
         """Role -> how it has called its data last."""
         self._base = deployment
-        self._connections = connections
+        self._connections, self._prove = connections, prove
         self._variants = connections.variants
         self._params: dict[str, dict[str, Array]] = {role: {} for role in deployment.given.roles}
         elsewhere = deployment.processes is None  # parameters of a cluster may have been provided by another process
@@ -63,6 +66,7 @@ class Work:
         tensors = given.tensors(SETUP)
         named = parameters(weights, rename, [t.name for t in tensors], strict=strict)
         checked = given.check(tensors, named, "parameter")
+        self._prove(checked)
         encoded = given.encode(SETUP, checked, self._params)
         with self._connections.exchange(self._base):
             self._base.provide(encoded, self.edition + 1)

@@ -284,8 +284,7 @@ PARTY_TO_CLIENT: Dialect = {
         {**_ANSWERED, "epsilon": Maybe(Real()), "delta": Real(), "by": Text(NAME), "limits": Listed(_LIMIT)}
     ),
     "progress": _kind({**_ANSWERED, "step": Whole(), "checkpoints": Listed(_KNOWN)}),
-    "result": _kind({**_ANSWERED, "names": Listed(Text(NAME))}, None),
-    "stats": _kind({**_ANSWERED, **_REPORT, "setup": Maybe(Shape(_REPORT))}, None),
+    "result": _kind({**_ANSWERED, "names": Listed(Text(NAME)), **_REPORT, "setup": Maybe(Shape(_REPORT))}, None),
 }
 
 VISITOR: Dialect = {
