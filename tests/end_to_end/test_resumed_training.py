@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import mpc_runtime as mpc
 from tests.trained import LOGISTIC, people
 
+TOP = Path(__file__).parents[2]
 ROWS, SEED, EPOCHS = 16, 7, 3
 PROGRAM = mpc.compile(text=LOGISTIC)
 DATA = people(4 * ROWS)
@@ -24,8 +26,18 @@ def shares(folder: Path, party: str) -> list[bytes]:
     return [path.read_bytes() for path in sorted((folder / party / "checkpoints").glob("*/*"), reverse=True)]
 
 
+def journaled(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
+    """Has servers write down the keys of their executions, and what they send each other."""
+    known = os.environ.get("PYTHONPATH", "")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(TOP), str(TOP / "tests/journaled"), known)))
+    monkeypatch.setenv("MPC_JOURNAL", str(path))
+
+
 @pytest.mark.parametrize("victim", ["p0", "p1"])
-def test_a_killed_party_costs_the_steps_since_the_last_checkpoint(tmp_path: Path, victim: str) -> None:
+def test_a_killed_party_costs_the_steps_since_the_last_checkpoint(
+    tmp_path: Path, victim: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journaled(monkeypatch, tmp_path / "journal")
     clear = PROGRAM.reference_fit(DATA, START, epochs=EPOCHS, seed=SEED)
     with mpc.launch(PROGRAM, data_dir=tmp_path) as session:
         session.provide(START)
@@ -48,6 +60,8 @@ def test_a_killed_party_costs_the_steps_since_the_last_checkpoint(tmp_path: Path
     for name, array in weights.items():
         assert np.abs(array - clear.weights[name]).max() < 1e-3
     assert not set(before) & set(shares(tmp_path, "p0"))
+    used = Counter(line for line in (tmp_path / "journal").read_text().splitlines() if not line.startswith("record"))
+    assert {line.split()[0] for line in used} == {"key", "message"} and set(used.values()) == {1}, "a word twice"
 
 
 def test_checkpoints_belong_to_a_model_its_rows_and_its_optimizer(tmp_path: Path) -> None:
