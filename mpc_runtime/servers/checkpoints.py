@@ -18,18 +18,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from ..analysis.model import model_of
 from ..errors import MaterialError
-from ..gates import Constant, Gate
-from ..gates.base import register_fields
-from ..plan import Plan, plain
-from ..procedure import FINISH, RUN
+from ..plan import Plan
 from .shelf import write_durably
 
-__all__ = ["Checkpoint", "Checkpoints", "StateKept", "model_of"]
+__all__ = ["Checkpoint", "Checkpoints", "StateKept"]
 
 Array = np.ndarray
 KEPT = 2  # of a name: while one is written, or is found to be damaged, there is the one before it
@@ -61,30 +58,6 @@ class Checkpoint:
     seed: int
     data: Mapping[str, str]
     states: tuple[StateKept, ...] = ()
-
-
-def model_of(plan: Plan) -> str:
-    """What a plan computes with its states, whatever its learning rate: a hash of its tensors and of `run` and
-    `finish`."""
-    digest = hashlib.sha256(plan.name.encode())
-    for tensors in (plan.inputs, plan.params, plan.results):
-        digest.update(json.dumps(plain(tensors)).encode())
-    places: dict[int, int] = {}
-    for procedure in plan.procedures:
-        for gate in procedure.gates if procedure.name in (RUN, FINISH) else ():
-            changes: dict[str, Any] = {}
-            for name, annotation in register_fields(gate):
-                held = getattr(gate, name)
-                several = annotation not in ("In", "Out")
-                numbers = [places.setdefault(r, len(places)) for r in (held if several else (held,))]
-                changes[name] = tuple(numbers) if several else numbers[0]
-            moved: Gate = replace(gate, **changes)
-            types = [plain(plan.registers[r]) for r in gate.outs]
-            if isinstance(moved, Constant):
-                digest.update(plan.constants[moved.index].tobytes())
-                moved = replace(moved, index=0)
-            digest.update(json.dumps([plain(moved), types]).encode())
-    return digest.hexdigest()
 
 
 class Checkpoints:
