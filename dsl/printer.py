@@ -138,7 +138,7 @@ def _statement(statement: Node) -> str:
             return f"param {name.id} : {_type(kind)}{_owner(statement)}"
         case ast.Weights(names=names):
             listed = ", ".join(name.id for name in names)
-            return f"weights {listed}".rstrip() + _owner(statement)
+            return f"weights {listed}".rstrip() + _owner(statement) + _noise(statement.norm)
         case ast.Layer(target=target, value=value):
             return f"layer {_ref(target)} = {_expression(value)}"
         case ast.Value(name=name, value=value, range=limits):
@@ -162,11 +162,15 @@ def _owner(statement: ast.Input | ast.Param | ast.Weights) -> str:
 
 
 def _noise(noise: ast.Expression | None) -> str:
+    """What stands behind `with`: noise, or what norm weights have."""
     return "" if noise is None else f" with {_expression(noise)}"
 
 
 def _range(limits: ast.Range | None) -> str:
-    return "" if limits is None else f" in [{_expression(limits.lo)}, {_expression(limits.hi)}]"
+    if limits is None:
+        return ""
+    measured = "measured " if limits.measured else ""
+    return f" in {measured}[{_expression(limits.lo)}, {_expression(limits.hi)}]"
 
 
 def _type(kind: ast.Type) -> str:

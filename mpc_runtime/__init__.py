@@ -25,6 +25,7 @@ from .errors import (
     MaterialError,
     PeerError,
     PerformanceWarning,
+    PromiseWarning,
 )
 from .models import calibrate, forest_of, from_sklearn, from_torch, import_onnx
 from .program import Program, compile, connect, deal, launch, load
@@ -52,6 +53,7 @@ __all__ = [
     "PeerError",
     "PerformanceWarning",
     "Program",
+    "PromiseWarning",
     "ReferenceFit",
     "Session",
     "Stats",

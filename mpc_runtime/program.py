@@ -23,6 +23,7 @@ from .errors import CompileError, Error, InputError
 from .limits import TIMEOUT_SECONDS, WAIT_SECONDS, WINDOW_BYTES
 from .plan import APART, Feed, Plan
 from .plan_file import load as load_plan
+from .proving import prove
 from .sources import SUFFIX, read_source, warn
 
 if TYPE_CHECKING:
@@ -277,6 +278,7 @@ def connect(
         wait=wait,
         retries=retries,
         variant=partial(at_batch, program),
+        prove=partial(prove, program),
     )
 
 
@@ -307,8 +309,8 @@ def launch(
         window: Bytes of material that the dealer may work ahead of a party.
         material: The folder that `deal` wrote; then no dealer is started. Parameters and what `setup` computed from
             them are kept there too, so that a later session goes on without `provide`.
-        data_dir: The folder in which the parties keep their privacy ledgers, beside the keys of the roles by which they
-            know them again. Without one, a ledger ends with the session.
+        data_dir: The folder in which the parties keep their privacy ledgers and checkpoints of training, beside the
+            keys of the roles by which they know them again. Without one, they end with the session.
 
     Raises:
         PeerError: A process does not start.
@@ -317,10 +319,9 @@ def launch(
     _check_program("launch", program)
     from .opening import launch_plan
 
-    variant = partial(at_batch, program)
-    plan = program.plan
+    plan, at, proof = program.plan, partial(at_batch, program), partial(prove, program)
     return launch_plan(
-        plan, prepare_feed, timeout=timeout, window=window, variant=variant, material=material, data=data_dir
+        plan, prepare_feed, timeout=timeout, window=window, variant=at, prove=proof, material=material, data=data_dir
     )
 
 

@@ -236,7 +236,7 @@ def _updated(updates: Updates, each: _Trained, parameter: Value, gradient: Value
 
 def _memory(parameter: State, memory: Memory) -> State:
     key = f"{parameter.key} ({memory.name})"
-    return replace(parameter, key=key, frac=memory.frac, lo=memory.lo, hi=memory.hi)
+    return replace(parameter, key=key, frac=memory.frac, lo=memory.lo, hi=memory.hi, unit=memory.unit)
 
 
 def _written_out(value: Value) -> Value:

@@ -40,12 +40,13 @@ STEP_BITS = 24
 
 @dataclass(frozen=True)
 class Memory:
-    """What an optimizer keeps of a parameter beside it: its name, fraction bits, and range."""
+    """What an optimizer keeps of a parameter beside it: its name, fraction bits, range, and `plan.State.unit`."""
 
     name: str
     frac: int
     lo: float
     hi: float
+    unit: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Updates:
             return ()
         reach = gradient.range.magnitude / (1 - self.optimizer.momentum) * (1 + 2.0**-10)
         reach = min(reach, self.precision.limit - self.precision.step)
-        return (Memory("velocity", self._velocity_bits, -reach, reach),)
+        return (Memory("velocity", self._velocity_bits, -reach, reach, self.pace.seed),)
 
     def update(self, parameter: Value, gradient: Value, kept: Mapping[str, Value]) -> Update:
         """A step. gradient: as `gradient` makes it; kept: what is remembered of the steps before, by name."""

@@ -24,7 +24,7 @@ REAL_TYPES = (
     onnx.TensorProto.FLOAT16,
     onnx.TensorProto.BFLOAT16,
 )
-WHOLE_TYPES = {
+WHOLE_TYPES: Mapping[int, tuple[int, int] | None] = {
     onnx.TensorProto.INT8: (-(2**7), 2**7 - 1),
     onnx.TensorProto.UINT8: (0, 2**8 - 1),
     onnx.TensorProto.INT16: (-(2**15), 2**15 - 1),

@@ -52,7 +52,7 @@ def layer_norm(node: Node) -> Result:
     flat = x if len(rest) == 1 else call("reshape", x, shape=(*shape[:axis], Size((count,) * node.trials)))
     found = layer("layernorm", flat, {"weight": scale, "bias": shift}, hint, **with_epsilon(epsilon(node)))
     found = found if len(rest) == 1 else call("reshape", found, shape=shape)
-    if len(node.outputs) == 1:
+    if not any(node.outputs[1:]):
         return found
     axes = tuple(range(axis, x.rank))
     mean = call("mean", x, axis=axes, keepdims=True)
