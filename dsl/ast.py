@@ -28,6 +28,7 @@ __all__ = [
     "Expression",
     "For",
     "Formal",
+    "Freeze",
     "Index",
     "Input",
     "Layer",
@@ -236,10 +237,11 @@ class Ref(Node):
 
 @dataclass(frozen=True)
 class Range(Node):
-    """`in [lo, hi]`; the span covers all of it."""
+    """`in [lo, hi]`, or `in measured [lo, hi]` of a value; the span covers all of it."""
 
     lo: Expression
     hi: Expression
+    measured: bool = False
 
 
 @dataclass(frozen=True)
@@ -317,12 +319,16 @@ class Param(Node):
 
 @dataclass(frozen=True)
 class Weights(Node):
-    """`weights [conv1, block] from ROLE [public] [in [lo, hi]]`; no names stand for all the layers left."""
+    """`weights [conv1, block] from ROLE [public] [in [lo, hi]] [with l1(B)]`; no names stand for all the layers left.
+
+    `norm` is the expression behind `with`.
+    """
 
     names: tuple[Name, ...]
     role: Ref
     public: bool
     range: Range | None
+    norm: Expression | None = None
 
 
 @dataclass(frozen=True)
@@ -335,7 +341,7 @@ class Layer(Node):
 
 @dataclass(frozen=True)
 class Value(Node):
-    """`NAME = EXPR [in [lo, hi]]`."""
+    """`NAME = EXPR [in [measured] [lo, hi]]`."""
 
     name: Name
     value: Expression
@@ -382,10 +388,17 @@ class For(Node):
 
 
 @dataclass(frozen=True)
-class Train(Node):
-    """`train { … }`: inputs, values and outputs."""
+class Freeze(Node):
+    """`freeze NAME, …`, in a `train` block."""
 
-    body: tuple[Input | Value | Output | OutputWeights, ...]
+    names: tuple[Name, ...]
+
+
+@dataclass(frozen=True)
+class Train(Node):
+    """`train { … }`: inputs, values, what stays as it is, and outputs."""
+
+    body: tuple[Input | Value | Output | OutputWeights | Freeze, ...]
 
 
 @dataclass(frozen=True)

@@ -138,7 +138,7 @@ def _statement(statement: Node) -> str:
             return f"param {name.id} : {_type(kind)}{_owner(statement)}"
         case ast.Weights(names=names):
             listed = ", ".join(name.id for name in names)
-            return f"weights {listed}".rstrip() + _owner(statement)
+            return f"weights {listed}".rstrip() + _owner(statement) + _noise(statement.norm)
         case ast.Layer(target=target, value=value):
             return f"layer {_ref(target)} = {_expression(value)}"
         case ast.Value(name=name, value=value, range=limits):
@@ -149,6 +149,8 @@ def _statement(statement: Node) -> str:
             return f"{head}{_expression(value)} to {_refs(roles)}{tail}"
         case ast.Budget(name=name, value=value):
             return f"budget {name.id} = {_expression(value)}"
+        case ast.Freeze(names=names):
+            return f"freeze {', '.join(name.id for name in names)}"
         case ast.OutputWeights(roles=roles):
             return f"output weights to {_refs(roles)}"
     raise TypeError(f"{type(statement).__name__} is not a statement")
@@ -160,11 +162,15 @@ def _owner(statement: ast.Input | ast.Param | ast.Weights) -> str:
 
 
 def _noise(noise: ast.Expression | None) -> str:
+    """What stands behind `with`: noise, or what norm weights have."""
     return "" if noise is None else f" with {_expression(noise)}"
 
 
 def _range(limits: ast.Range | None) -> str:
-    return "" if limits is None else f" in [{_expression(limits.lo)}, {_expression(limits.hi)}]"
+    if limits is None:
+        return ""
+    measured = "measured " if limits.measured else ""
+    return f" in {measured}[{_expression(limits.lo)}, {_expression(limits.hi)}]"
 
 
 def _type(kind: ast.Type) -> str:

@@ -54,7 +54,7 @@ def misplaced(trouble: Trouble) -> Complaint | None:
         place,
         f"`{found}` is not allowed inside a `{trouble.block}` block",
         {
-            "TRAIN": "a `train` block holds inputs, values and outputs",
+            "TRAIN": "a `train` block holds inputs, values, `freeze` and outputs",
             "FOR": "the body of a `for` holds values, layers and loops",
             "DEF": "the body of a `def` holds values, layers and loops",
         }[trouble.block.type],
@@ -151,7 +151,7 @@ def bare(trouble: Trouble) -> Complaint | None:
 
 
 def type_left_out(trouble: Trouble) -> Complaint | None:
-    if trouble.expected != {"NAME", "LSQB"} or trouble.found.type == "NAME":
+    if trouble.expected != {"NAME", "LSQB"} or trouble.found.type == "NAME" or trouble.before.type == "IN":
         return None
     return Complaint(
         behind(trouble.before) if trouble.fresh else span_of(trouble.found),

@@ -20,6 +20,7 @@ COMMANDS = {
     "import": ("importing", "write an ONNX model as a .ppml and its weights"),
     "calibrate": ("calibrate", "write ranges that the weights, and samples, show into the source"),
     "run": ("run", "run all machines as processes on this computer"),
+    "train": ("train", "train a model, all machines as processes on this computer"),
     "init-cluster": ("cluster", "write a cluster.toml for this computer, and keys"),
     "keygen": ("cluster", "make a key pair"),
     "dealer": ("cluster", "start the dealer"),

@@ -71,7 +71,8 @@ def _remember_checked(context: click.Context, parameter: click.Parameter, value:
 def load_program(file: Path, dims: Sequence[str], network: str | None) -> Program:
     """The program in a .ppml file or a plan, told apart by their first bytes. The compiler's warnings go to stderr."""
     from mpc_runtime.errors import CompileWarning, InputError
-    from mpc_runtime.program import compile, load, looks_like_text
+    from mpc_runtime.program import compile, load
+    from mpc_runtime.sources import looks_like_text
 
     try:
         with file.open("rb") as opened:

@@ -5,6 +5,7 @@ What each op means is in `compiler.ops`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -14,6 +15,7 @@ import numpy as np
 
 from compiler.graph.interval import BITS, UNKNOWN, Interval
 from compiler.graph.kinds import Array, Kind, OpError, Shape
+from mpc_runtime.procedure import RUN
 
 if TYPE_CHECKING:
     from compiler.graph.values import Value
@@ -179,6 +181,7 @@ class Input(Owned):
     index_path: tuple[int, ...] = ()
     dims: tuple[str | None, ...] = ()  # per axis the name of the `dim` it is, when it is exactly one
     flipped: float = 0.0  # the epsilon of `with randomized_response(epsilon=…)`
+    stage: str = RUN  # the procedure that takes it
     sizes: ClassVar[tuple[str, ...]] = ("shape",)
 
     def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
@@ -187,18 +190,53 @@ class Input(Owned):
 
 @dataclass(frozen=True)
 class Param(Owned):
-    """Provided once per session. `key` is the parameter's path with PyTorch's dots: `block.0.conv1.weight`."""
+    """Provided once per session. `key` is the parameter's path with PyTorch's dots: `block.0.conv1.weight`.
+
+    l1: what the magnitudes of an output's weights sum to at most, as they are stored. outputs: the axis of the outputs;
+    groups: in so many the first axis falls, if it is not that one, and an output has the weights of one.
+    """
 
     key: str = ""
     index_path: tuple[int, ...] = ()
     dims: tuple[str | None, ...] = ()
+    l1: float = math.inf
+    outputs: int = 0
+    groups: int = 1
 
 
 @dataclass(frozen=True)
 class Prepared(Owned):
-    """What the owner's client computes in float64 before it shares: `graph.prepared[index]`."""
+    """What the owner's client computes in float64 before it shares: `graph.prepared[index]`.
+
+    l1, outputs: as of `Param`, where they follow for what is computed.
+    """
 
     index: int = 0
+    l1: float = math.inf
+    outputs: int = 0
+
+
+@dataclass(frozen=True)
+class State(Leaf):
+    """What the parties hold in shares from one execution to the next: a parameter in training, or what its optimizer
+    remembers of it. It is nobody's: no role knows it.
+
+    stage: the procedure that reads it; frac: the fraction bits with which it is held; lo, hi: its range; unit: as of
+    `plan.State`.
+    """
+
+    key: str = ""
+    stage: str = RUN
+    frac: int = 16
+    lo: float = 0.0
+    hi: float = 0.0
+    unit: float = 1.0
+
+    def interval(self, *args: Value) -> Interval:
+        return Interval(self.lo, self.hi)
+
+    def evaluate(self, *arrays: Array) -> Array:
+        raise TypeError("a state has no value of its own: executions leave it")
 
 
 @dataclass(frozen=True)

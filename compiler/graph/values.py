@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from compiler.graph.kinds import (
     Shape,
     Visibility,
 )
-from compiler.graph.op import Constant, Owned, TensorOp
+from compiler.graph.op import Constant, Leaf, Owned, State, TensorOp
 
 if TYPE_CHECKING:
     from dsl.ast import Span
@@ -40,6 +41,8 @@ class Value:
     declared: Interval | None = None  # the author's promise `x = EXPR in [lo, hi]`, or the contract on a leaf
     name: str | None = None
     owners: frozenset[str] = frozenset()
+    measured: bool = False  # whether `declared` was seen on samples, so that nobody tries to prove it
+    part: str = ""  # of a step of training, for reports: FORWARD, BACKWARD, UPDATE
 
     @property
     def size(self) -> int:
@@ -149,12 +152,12 @@ def apply(
         range=derived,
         span=span,
         name=name,
-        owners=frozenset({op.role}) if isinstance(op, Owned) else frozenset().union(*(a.owners for a in args)),
+        owners=_owners(op, args),
     )
     return value if declared is None else declare(value, declared)
 
 
-def declare(value: Value, declared: Interval, name: str | None = None) -> Value:
+def declare(value: Value, declared: Interval, name: str | None = None, measured: bool = False) -> Value:
     """`value` with the author's promise that it lies in `declared`; raises OpError when that can never hold."""
     if value.is_constant:
         return _declared_constant(value, declared)
@@ -165,7 +168,21 @@ def declare(value: Value, declared: Interval, name: str | None = None) -> Value:
             "correct the range after `in`, or the expression",
         )
     promise = declared if value.declared is None else (value.declared.intersect(declared) or declared)
-    return replace(value, range=both, declared=promise, name=name or value.name)
+    measured = measured or value.measured
+    return replace(value, range=both, declared=promise, name=name or value.name, measured=measured)
+
+
+FORWARD, BACKWARD, UPDATE = "forward", "backward", "update"
+
+
+def mark(roots: Iterable[Value], part: str) -> None:
+    """Say which part of a step of training the roots are, and what is below them and was not said to be another."""
+    fresh = list(roots)
+    while fresh:
+        each = fresh.pop()
+        if not each.part and not isinstance(each.op, Leaf):
+            object.__setattr__(each, "part", part)
+            fresh.extend(each.args)
 
 
 def stamp(value: Value, span: Span) -> list[Value]:
@@ -180,9 +197,21 @@ def stamp(value: Value, span: Span) -> list[Value]:
     return stamped
 
 
+PARTIES = frozenset({"p0", "p1"})
+"""Whose a state is: no role's, so that no role's client is asked to compute with it."""
+
+
+def _owners(op: TensorOp, args: tuple[Value, ...]) -> frozenset[str]:
+    if isinstance(op, State):
+        return PARTIES
+    return frozenset({op.role}) if isinstance(op, Owned) else frozenset().union(*(a.owners for a in args))
+
+
 def _visibility(op: TensorOp, args: tuple[Value, ...]) -> Visibility:
     if isinstance(op, Owned):
         return Visibility.PUBLIC if op.public else Visibility.SECRET
+    if isinstance(op, State):
+        return Visibility.SECRET
     return max((arg.visibility for arg in args), default=Visibility.CONSTANT)
 
 

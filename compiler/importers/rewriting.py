@@ -73,7 +73,7 @@ def _with(product: Term, arrays: dict[str, np.ndarray], hint: str) -> Term:
     """A layer with other tensors."""
     form = product.form
     assert isinstance(form, Layer)
-    options = {key: value for key, value in form.options if key != "bias"}
+    options: dict[str, Any] = {key: value for key, value in form.options if key != "bias"}
     name = hint if is_automatic(path_of(product.hint)) else product.hint
     return layer(form.kind, product.args[0], arrays, name, **options)
 

@@ -62,6 +62,7 @@ from compiler.ops.shapes import BroadcastTo, Concat, Pad, Reshape, Slice, Spread
 from compiler.ops.signatures import Parameter, Takes
 from compiler.ops.sums import CumSum, Sum
 from compiler.ops.trees import Chosen, Leaves
+from compiler.ops.updates import Largest, OverRoot, Paced, Shifted, Squared, Stored
 
 __all__ = [
     "FUNCTIONS",
@@ -97,6 +98,7 @@ __all__ = [
     "GreaterEqual",
     "HardSwish",
     "Larger",
+    "Largest",
     "Layer",
     "LayerNorm",
     "LayerParam",
@@ -121,7 +123,9 @@ __all__ = [
     "NotEqual",
     "OneHot",
     "Or",
+    "OverRoot",
     "PRelu",
+    "Paced",
     "Pad",
     "Parameter",
     "Positive",
@@ -131,6 +135,7 @@ __all__ = [
     "Reshape",
     "Round",
     "Rsqrt",
+    "Shifted",
     "Sigmoid",
     "Sign",
     "Silu",
@@ -141,6 +146,8 @@ __all__ = [
     "Spread",
     "Sqrt",
     "Square",
+    "Squared",
+    "Stored",
     "Sub",
     "Sum",
     "Takes",

@@ -7,19 +7,43 @@ from collections.abc import Iterator
 
 from ..errors import number
 from ..plan import Noise, Plan
+from ..procedure import FINISH, TRAIN_STEP
 from .verify import verify
+
+WHEN = {TRAIN_STEP: "in every step of training, ", FINISH: "whenever training is finished, "}
+"""Before what a procedure reveals; `setup` and `run` go without saying."""
 
 
 def manifest(plan: Plan) -> tuple[str, ...]:
     """One sentence a revelation, in the order of the plan. Raises CompileError for a plan that does not verify."""
     verify(plan)
     owners = {feed.name: (feed.role, feed.source or feed.name) for feed in plan.feeds}
-    found = [each for p in plan.procedures for gate in p.gates for each in gate.revelations(owners, plan.registers)]
-    lines = [each.sentence for each in found if not each.whole]
+    found = [
+        (WHEN.get(p.name, ""), each)
+        for p in plan.procedures
+        for gate in p.gates
+        for each in gate.revelations(owners, plan.registers)
+    ]
+    lines = [when + each.sentence for when, each in found if not each.whole]
     lines += _releases(plan)
-    lines += dict.fromkeys(each.sentence for each in found if each.whole)
+    lines += dict.fromkeys(each.sentence for _, each in found if each.whole)
+    lines += _promises(plan)
     lines.append("p0, p1 and the dealer know this plan: shapes, ranges, constants and the order of the ops")
     return tuple(lines)
+
+
+HOW = {
+    "compiled": "is proved by the ranges of the source, as its compiler says (`mpcc verify --source` asks it)",
+    "provided": "is checked by the client of {owner} with the real weights, when they are provided",
+    "measured": "was measured on samples, and nobody tries to prove it",
+    "claimed": "is its author's word, which nothing proves",
+}
+
+
+def _promises(plan: Plan) -> Iterator[str]:
+    """What values are promised to be, and how that is known: a broken promise gives a wrong number."""
+    for claim in plan.claims:
+        yield f"the promise {claim} {HOW[claim.known].format(owner=claim.owner)}"
 
 
 def _releases(plan: Plan) -> Iterator[str]:
