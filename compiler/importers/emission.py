@@ -26,6 +26,19 @@ from dsl.printer import unparse
 LONGEST_LINE = 88  # of an expression that stays on one line
 INLINE_TABLE = 8  # numbers of a list that is written where it is used
 SMALLEST_BOUND = 2.0**-8  # of a declared range: a narrower one saves nothing
+SHORT = {
+    "dense": "fc",
+    "conv1d": "conv",
+    "conv2d": "conv",
+    "conv_transpose2d": "up",
+    "batchnorm": "bn",
+    "layernorm": "norm",
+    "embedding": "embed",
+    "forest": "trees",
+    "lstm": "recurrent",
+    "gru": "recurrent",
+}
+"""What a layer without a name in the graph is called."""
 MOVES = ("reshape", "flatten", "squeeze", "unsqueeze", "transpose", "broadcast_to")
 BUILTIN = frozenset(FUNCTIONS) | frozenset(LAYERS)
 
@@ -78,6 +91,7 @@ class Emission:
     layer_names: dict[object, str] = field(default_factory=dict)
     embeddings: dict[str, Array] = field(default_factory=dict)
     consts: dict[object, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
     bounds: dict[str, float] = field(default_factory=dict)
     wanted: dict[int, str] = field(default_factory=dict)
     remarks: dict[int, list[str]] = field(default_factory=dict)
@@ -114,7 +128,7 @@ class Emission:
         ]
         called = {term.hint: each.name.id for term, each in zip(lowered.inputs, inputs, strict=True)}
         sizes = {self.dims[dim]: dims[dim] for dim in self.trials.dims}
-        return Written(self._text(name, parts, head), self.weights, called, sizes)
+        return Written(self._text(name, parts, [*head, *self.notes]), self.weights, called, sizes)
 
     # -- parts of the file
 
@@ -237,7 +251,7 @@ class Emission:
         assert isinstance(form, Layer)
         key = (form.kind, form.options, tuple((k, identity(array)) for k, array in form.arrays.items()))
         if key not in self.layer_names:
-            name = self.names.fresh(self._layer_hint(term), form.kind, BUILTIN)
+            name = self.names.fresh(self._layer_hint(term), SHORT.get(form.kind, form.kind), BUILTIN)
             self.layer_names[key] = name
             self.layers.append(writing.layer(name, form, self.size))
             for part, array in form.arrays.items():
@@ -245,6 +259,8 @@ class Emission:
             if form.kind == "embedding":
                 self.embeddings[name] = form.arrays["weight"]
             self.bounds[name] = bound_of(shared_tensors(form))
+            if form.note and form.note not in self.notes:
+                self.notes.append(form.note)
         return self.layer_names[key]
 
     def _layer_hint(self, term: Term) -> str:

@@ -56,7 +56,15 @@ def import_model(model: Any, settings: Settings) -> Written:
             trials = Trials.of(free)
             lowered = rewritten(lower(found, given, trials, dims))
             masks.check(found.name, lowered)
-            return write(settings.title or title_of(found.name), lowered, trials, dims, owners, _head(found), ranges)
+            return write(
+                settings.title or title_of(found.name),
+                lowered,
+                trials,
+                dims,
+                owners,
+                _head(found, settings.title),
+                ranges,
+            )
         except Undecided:  # noqa: PERF203
             if not free:
                 raise InputError(f"{found.name}: a size of the model depends on its data") from None
@@ -148,12 +156,13 @@ def _attempts(given: Sequence[Given], dims: Mapping[str, int]) -> Iterator[list[
         yield []
 
 
-def _head(model: files.Imported) -> list[str]:
+def _head(model: files.Imported, title: str) -> list[str]:
     version = model.opsets.get(files.DEFAULT_DOMAIN)
     more = f", opset {version}" if version else ""
+    origin = title or f"the ONNX model {model.name}"
     return [
-        f"Imported from the ONNX model {model.name}{more}. Ranges of weights are those of its numbers, rounded up to",
-        "powers of two. The file is yours to change: names, comments and ranges.",
+        f"Imported from {origin}{more}. Ranges of weights are those of its numbers,",
+        "rounded up to powers of two. The file is yours to change: names, comments and ranges.",
     ]
 
 

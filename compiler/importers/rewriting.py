@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from compiler.importers.emission import postorder
 from compiler.importers.lowering import Lowered
 from compiler.importers.matching import affine, factors, is_call, near, number_in, options_of, rooted, squared
 from compiler.importers.names import is_automatic, path_of
+from compiler.importers.operators.norms import layer_normalised
 from compiler.importers.terms import Call, Indexed, Layer, Table, Term, Weight, call, layer, named, remade
 
 Rule = Callable[[Term], Term | None]
@@ -71,7 +73,7 @@ def _with(product: Term, arrays: dict[str, np.ndarray], hint: str) -> Term:
     """A layer with other tensors."""
     form = product.form
     assert isinstance(form, Layer)
-    options = {key: value for key, value in form.options if key != "bias"}
+    options: dict[str, Any] = {key: value for key, value in form.options if key != "bias"}
     name = hint if is_automatic(path_of(product.hint)) else product.hint
     return layer(form.kind, product.args[0], arrays, name, **options)
 
@@ -94,9 +96,8 @@ def normalised(term: Term) -> Term | None:
     elif not (is_call(spread, "var") and _over_last(spread) and spread.args[0] is x):
         return None
     count = x.shape[-1].fixed
-    held = {"weight": np.ones(count, np.float32), "bias": np.zeros(count, np.float32)}
-    eps = float(f"{variance.addend:.6g}")
-    return layer("layernorm", x, held, "", **({} if eps == 1e-5 else {"eps": eps}))
+    ones, zeros = np.ones(count, np.float32), np.zeros(count, np.float32)
+    return layer_normalised(x, ones, zeros, "", float(f"{variance.addend:.6g}"))
 
 
 def _centred(term: Term) -> Term | None:
@@ -124,8 +125,9 @@ def scale_joins(term: Term) -> Term | None:
         unit = plain and (key == "bias" or bool((form.arrays["weight"] == 1).all()))
         if unit and array.size == array.shape[-1] == len(form.arrays["weight"]):
             held = {**form.arrays, key: array.reshape(-1)}
-            made = layer("layernorm", normed.args[0], held, normed.hint or numbers.hint, **dict(form.options))
-            return made
+            hint = normed.hint or numbers.hint
+            options: dict[str, Any] = dict(form.options)
+            return layer("layernorm", normed.args[0], held, hint, note=form.note, **options)
     return None
 
 
