@@ -38,7 +38,7 @@ def compile_source(
     link = parse_network(network)
     tree = _parse(text, filename, dims or {})
     lowered, warnings = _lower(tree, dims or {})
-    graph, more = passes.run(with_checks(lowered) if checked else lowered)
+    graph, more = passes.run(with_checks(lowered) if checked else lowered, checked=checked)
     expanded = expand(with_rounding(graph), link, feed_name, origin)
     assigned = assign(expanded, setup_feeds(graph))
     plan = make_plan(graph, lowered, expanded, assigned, Options(network, checked))

@@ -95,16 +95,23 @@ class Feed:
 
 @dataclass(frozen=True)
 class Promise:
-    """What the source says of a value in this line: `value = EXPR in [lo, hi]`. place: among the promises checked."""
+    """What the source says of a value in this line: `value = EXPR in [lo, hi]`. place: among the promises checked.
+
+    norm: it is the compiler's, without which it could not prove the range of what is computed from the value: every
+    vector that meets weights has an L2 norm of at most `hi`.
+    """
 
     value: str
     line: int
     lo: float
     hi: float
     place: int
+    norm: bool = False
 
     def __str__(self) -> str:
         text = f"{self.value} (line {self.line}) in [{number(self.lo)}, {number(self.hi)}]"
+        if self.norm:
+            text = f"norm of {self.value} (line {self.line}) at most {number(self.hi)}"
         return f"{text} #{self.place + 1}" if self.place else text
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from compiler.expand import arithmetic, choice, division, gradients, norms, roots, selection, shape, smooth
+from compiler.expand import arithmetic, choice, division, gradients, limits, norms, roots, selection, shape, smooth
 from compiler.expand.compare import Bits
 from compiler.expand.context import Expansion, Handler, Warned
 from compiler.expand.emitter import PUBLIC, SHARE, Draft, Emitter, Held, width
@@ -43,6 +43,7 @@ HANDLERS = complete(
     division.HANDLERS,
     roots.HANDLERS,
     norms.HANDLERS,
+    limits.HANDLERS,
     smooth.HANDLERS,
 )
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from compiler.graph.bounds import Norm
 from compiler.graph.interval import BITS, UNKNOWN, Interval
 from compiler.graph.kinds import Array, Kind, OpError, Shape
 
@@ -100,6 +101,14 @@ class TensorOp:
     def interval(self, *args: Value) -> Interval:
         """A range that holds every element of the result, from the arguments' ranges, shapes and constants."""
         raise AssertionError(f"{self.name} has no range")
+
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        """What is known of elements of the result together, from the same; none where only `interval` is."""
+        return ()
+
+    def distance(self, x: Value, result: Value) -> Interval | None:
+        """The range of `x` less the result, broadcast to it, where the two depend on each other and it is known."""
+        return None
 
     def evaluate(self, *arrays: Array) -> Array:
         """The plaintext meaning: float64, int64 and bool arrays in, one of them out."""

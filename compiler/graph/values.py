@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from compiler.graph.bounds import Norm, useful
 from compiler.graph.interval import Interval
 from compiler.graph.kinds import (
     FOLD_LIMIT,
@@ -40,6 +41,7 @@ class Value:
     declared: Interval | None = None  # the author's promise `x = EXPR in [lo, hi]`, or the contract on a leaf
     name: str | None = None
     owners: frozenset[str] = frozenset()
+    norms: tuple[Norm, ...] = ()  # what is known of its elements together, beside `range`; of a leaf the contract
 
     @property
     def size(self) -> int:
@@ -150,6 +152,7 @@ def apply(
         span=span,
         name=name,
         owners=frozenset({op.role}) if isinstance(op, Owned) else frozenset().union(*(a.owners for a in args)),
+        norms=useful(op.norms(*args), derived, tuple(shape)),
     )
     return value if declared is None else declare(value, declared)
 

@@ -47,6 +47,7 @@ from compiler.ops.elementwise import (
 )
 from compiler.ops.functions import FUNCTIONS, OPERATORS, Function
 from compiler.ops.layers import LAYERS, Layer, LayerParam
+from compiler.ops.limits import Bounded, WithinNorm
 from compiler.ops.linear import Conv2d, MatMul
 from compiler.ops.losses import LOSSES, BinaryCrossEntropy, CrossEntropy
 from compiler.ops.norms import ClipNorm, LayerNorm
@@ -68,6 +69,7 @@ __all__ = [
     "ArgMax",
     "AvgPool2d",
     "BinaryCrossEntropy",
+    "Bounded",
     "BroadcastTo",
     "Clip",
     "ClipNorm",
@@ -136,5 +138,6 @@ __all__ = [
     "Var",
     "Where",
     "Within",
+    "WithinNorm",
     "index",
 ]

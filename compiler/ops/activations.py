@@ -9,7 +9,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from compiler.graph import ROWS_MEET, Array, Gradients, Kind, Rounding, Shape, TensorOp, Value, apply, constant
+from compiler.graph import ROWS_MEET, Array, Gradients, Kind, Rounding, Shape, TensorOp, Value, apply, bounds, constant
+from compiler.graph.bounds import Norm
 from compiler.graph.interval import UNKNOWN, Interval
 from compiler.ops.comparisons import Positive, Within
 from compiler.ops.elementwise import Add, Div, Mul, Neg, Square, Sub, Unary, chosen, times
@@ -29,6 +30,9 @@ class Relu(Unary):
     def interval(self, *args: Value) -> Interval:
         return args[0].range.clip(0, math.inf)
 
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        return args[0].norms
+
     def evaluate(self, *arrays: Array) -> Array:
         return np.maximum(arrays[0], 0)
 
@@ -45,6 +49,9 @@ class Relu6(Unary):
 
     def interval(self, *args: Value) -> Interval:
         return args[0].range.clip(0, 6)
+
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        return args[0].norms
 
     def evaluate(self, *arrays: Array) -> Array:
         return np.clip(arrays[0], 0, 6)
@@ -89,6 +96,9 @@ class LeakyRelu(Smooth):
             branches.append(below * Interval(self.slope, self.slope))
         return branches[0].hull(branches[-1])
 
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        return bounds.scaled(args[0].norms, max(1.0, abs(self.slope)))
+
     def evaluate(self, *arrays: Array) -> Array:
         return np.where(arrays[0] > 0, arrays[0], self.slope * arrays[0])
 
@@ -130,6 +140,9 @@ class Tanh(Smooth):
 
     def interval(self, *args: Value) -> Interval:
         return args[0].range.monotone(math.tanh, Interval(-1, 1))
+
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        return args[0].norms
 
     def evaluate(self, *arrays: Array) -> Array:
         return np.tanh(arrays[0])
@@ -189,6 +202,10 @@ class Softmax(TensorOp):
             return Interval(1, 1)
         odds = Interval(-spread, spread).monotone(_exp, POSITIVE) * Interval(others, others)
         return (Interval(1, 1) + odds).reciprocal().clip(0, 1)
+
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        """They add up to 1, and each is at most 1."""
+        return (Norm(1, (self.axis,), 1.0), Norm(2, (self.axis,), 1.0))
 
     def evaluate(self, *arrays: Array) -> Array:
         powers = np.exp(arrays[0] - arrays[0].max(axis=self.axis, keepdims=True))

@@ -23,8 +23,10 @@ from compiler.graph import (
     TensorOp,
     Value,
     apply,
+    bounds,
     constant,
 )
+from compiler.graph.bounds import Norm
 from compiler.graph.interval import Interval
 from compiler.ops.comparisons import Larger, Within
 from compiler.ops.rules import NUMBERS, broadcast, expect_count, expect_kind, typed
@@ -80,6 +82,9 @@ class Add(Binary):
     def interval(self, *args: Value) -> Interval:
         return args[0].range + args[1].range
 
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        return bounds.added(*args)
+
     def evaluate(self, *arrays: Array) -> Array:
         return np.add(*arrays)
 
@@ -96,7 +101,12 @@ class Sub(Binary):
     def interval(self, *args: Value) -> Interval:
         if args[0] is args[1]:
             return Interval(0, 0)
-        return args[0].range - args[1].range
+        both = args[0].range - args[1].range
+        known = args[1].op.distance(*args)
+        return both if known is None else both.intersect(known) or both
+
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        return bounds.added(*args)
 
     def evaluate(self, *arrays: Array) -> Array:
         return np.subtract(*arrays)
@@ -129,6 +139,9 @@ class Mul(TensorOp):
         if args[0] is args[1]:
             return args[0].range.square()
         return args[0].range * args[1].range
+
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        return bounds.multiplied(*args)
 
     def evaluate(self, *arrays: Array) -> Array:
         return np.multiply(*arrays)
@@ -179,6 +192,9 @@ class Neg(Unary):
     def interval(self, *args: Value) -> Interval:
         return -args[0].range
 
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        return args[0].norms
+
     def evaluate(self, *arrays: Array) -> Array:
         return np.negative(arrays[0])
 
@@ -195,6 +211,9 @@ class Square(Unary):
     def interval(self, *args: Value) -> Interval:
         return args[0].range.square()
 
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        return bounds.squared(args[0])
+
     def evaluate(self, *arrays: Array) -> Array:
         return np.square(arrays[0])
 
@@ -210,6 +229,9 @@ class Abs(Unary):
 
     def interval(self, *args: Value) -> Interval:
         return args[0].range.absolute()
+
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        return args[0].norms
 
     def evaluate(self, *arrays: Array) -> Array:
         return np.abs(arrays[0])
@@ -299,6 +321,9 @@ class Clip(Unary):
     def interval(self, *args: Value) -> Interval:
         return args[0].range.clip(self.lo, self.hi)
 
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        return args[0].norms if self.lo <= 0 <= self.hi else ()
+
     def evaluate(self, *arrays: Array) -> Array:
         return np.clip(arrays[0], self.lo, self.hi).astype(arrays[0].dtype)
 
@@ -331,6 +356,10 @@ class Where(TensorOp):
 
     def interval(self, *args: Value) -> Interval:
         return args[1].range.hull(args[2].range)
+
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        """Of one that is chosen or left out; of two, no more than the sum of theirs."""
+        return bounds.added(args[1], args[2], args[0])
 
     def evaluate(self, *arrays: Array) -> Array:
         return np.where(*arrays)
@@ -379,6 +408,9 @@ class ToInt(TensorOp):
     def interval(self, *args: Value) -> Interval:
         return args[0].range
 
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        return args[0].norms
+
     def evaluate(self, *arrays: Array) -> Array:
         return arrays[0].astype(np.int64)
 
@@ -408,6 +440,9 @@ class ToFixed(TensorOp):
 
     def interval(self, *args: Value) -> Interval:
         return args[0].range
+
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        return args[0].norms
 
     def evaluate(self, *arrays: Array) -> Array:
         return arrays[0].astype(np.float64)

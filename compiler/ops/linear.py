@@ -20,6 +20,7 @@ from compiler.graph import (
     TensorOp,
     Value,
     apply,
+    bounds,
     expect_constant,
     expect_tensor,
 )
@@ -87,6 +88,14 @@ class MatMul(TensorOp):
 
     def interval(self, *args: Value) -> Interval:
         a, b = args
+        box = self._box(a, b)
+        if not (a.norms or b.norms):
+            return box
+        row, column = bounds.terms(a, (a.rank - 1,)), bounds.terms(b, (max(b.rank - 2, 0),))
+        return bounds.within(box, row.product(column))
+
+    def _box(self, a: Value, b: Value) -> Interval:
+        """When every element lies anywhere in its range."""
         if b.is_constant:
             return linear_form(b.array, (-2 if b.rank > 1 else 0,), a.range)
         if a.is_constant:
@@ -215,8 +224,13 @@ class Conv2d(TensorOp):
         x, weight = args
         pixels = x.range.hull(ZERO) if any(self.padding) else x.range
         if weight.is_constant:
-            return linear_form(weight.array, (1, 2, 3), pixels)
-        return (pixels * weight.range).times(int(np.prod(weight.shape[1:], dtype=np.int64)))
+            box = linear_form(weight.array, (1, 2, 3), pixels)
+        else:
+            box = (pixels * weight.range).times(int(np.prod(weight.shape[1:], dtype=np.int64)))
+        if not (x.norms or weight.norms):
+            return box
+        kernel = bounds.terms(weight, (1, 2, 3))
+        return bounds.within(box, bounds.window(x, weight.shape[1:]).product(kernel))
 
     def evaluate(self, *arrays: Array) -> Array:
         x, weight = arrays

@@ -59,7 +59,7 @@ def _leaf(value: Value, index: int) -> Value:
     (role,) = value.owners
     op = Prepared(value.kind, value.shape, role, not value.is_secret, index)
     leaf = apply(op, span=value.span, name=_name(value))
-    return replace(leaf, range=value.range, declared=value.declared)
+    return replace(leaf, range=value.range, declared=value.declared, norms=value.norms)
 
 
 def _preparation(value: Value) -> Preparation:

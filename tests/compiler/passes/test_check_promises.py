@@ -84,3 +84,56 @@ def test_promises_on_whole_numbers_and_bits(promise: str, kept: bool) -> None:
     results = run_plan(program.plan, {"i": [2, 0], "j": [3, 1] if "+" in promise else [1, 3]}).results
     (found,) = [bool(results[result.name]) for result in program.plan.results if result.promise is not None]
     assert found == kept
+
+
+WRAPS = """model wraps
+role a, b
+input x : [2, 3] from a in [-1048576, 1048576]
+input w : [3, 4] from b in [-8192, 8192]
+y = x @ w in [-2, 2]
+output y to a
+"""
+
+
+@pytest.mark.parametrize(("x", "kept"), [(2.0**-13, True), (2.0**19, False), (0.5, False)])
+def test_a_value_that_has_left_the_format_is_not_said_to_hold(x: float, kept: bool) -> None:
+    """2^19 * 2^13 is 2^32, which is 0 in the ring: every element of it lies within the promise."""
+    program = mpc.compile(text=WRAPS, checked=True)
+    found = program.simulate({"x": np.full((2, 3), [x, 0, 0]), "w": np.full((3, 4), 8192.0)}).checks
+    assert all(found.values()) == kept
+    assert list(found) == ["y (line 5) in [-2, 2]", "x (line 3) in [-16384, 16384] #2"]
+
+
+DEEP = """model deep
+role a, b
+input x : [2, 64] from a in [-1, 1]
+param u : [64, 64] from b in [-8, 8]
+param v : [64, 64] from b in [-65536, 65536]
+h = relu(x @ u)
+output y = sigmoid(h @ v) to a
+"""
+
+
+@pytest.mark.parametrize(("u", "kept"), [(0.5, True), (8.0, False)])
+def test_what_is_not_proved_is_guarded_by_norms(u: float, kept: bool) -> None:
+    """Of rows, not of elements; a plan that finds them kept is right."""
+    program = mpc.compile(text=DEEP, checked=True)
+    assert not program.warnings and mpc.compile(text=DEEP).warnings
+    weights = {"u": np.full((64, 64), u), "v": np.full((64, 64), -(2.0**-10))}
+    found = program.simulate({"x": np.array([[0.25] * 64, [0.5] * 64])}, weights)
+    assert found.checks == {"norm of h (line 6) at most 1024": kept}
+    assert found.errors["y"] < 1e-3 or not kept
+
+
+def test_a_norm_is_cheaper_than_its_elements() -> None:
+    """One comparison a row: the plan with checks is hardly dearer, and what they prove makes others narrower."""
+    plain, checked = mpc.compile(text=DEEP).cost, mpc.compile(text=DEEP, checked=True).cost
+    assert checked.online_bytes < 1.05 * plain.online_bytes
+
+
+def test_what_cannot_be_guarded_is_refused_by_name() -> None:
+    text = WRAPS.replace("x @ w", "x[:, 0:1] * w[0]")
+    with pytest.raises(mpc.CompileError, match="cannot be checked") as caught:
+        mpc.compile(text=text, checked=True)
+    assert [each.line for each in caught.value.diagnostics] == [5]
+    mpc.compile(text=text)
