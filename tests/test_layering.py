@@ -9,6 +9,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -72,26 +73,33 @@ def imports(folder: str, *, inside_functions: bool) -> Iterator[tuple[str, str]]
     """(file, absolute name of a module of ours that it imports)."""
     for path in sorted((TOP / folder).rglob("*.py")):
         file = str(path.relative_to(TOP))
-        package = list(path.relative_to(TOP).parent.parts)
-        for node in _run_time(ast.parse(path.read_text()), inside_functions):
-            if isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            else:
-                base = package[: len(package) - node.level + 1] if node.level else []
-                module = ".".join([*base, *filter(None, [node.module])])
-                names = [f"{module}.{alias.name}" for alias in node.names]
-            yield from ((file, name) for name in names if name.split(".")[0] in OURS)
+        yield from ((file, name) for name, inside in imports_of(path) if inside_functions or not inside)
 
 
-def _run_time(node: ast.AST, inside_functions: bool) -> Iterator[ast.Import | ast.ImportFrom]:
+@cache
+def imports_of(path: Path) -> tuple[tuple[str, bool], ...]:
+    """The modules of ours that a file imports, and whether it does so inside a function."""
+    package = list(path.relative_to(TOP).parent.parts)
+    found = []
+    for node, inside in _run_time(ast.parse(path.read_text(encoding="utf-8")), inside=False):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *filter(None, [node.module])])
+            names = [f"{module}.{alias.name}" for alias in node.names]
+        found += [(name, inside) for name in names if name.split(".")[0] in OURS]
+    return tuple(found)
+
+
+def _run_time(node: ast.AST, inside: bool) -> Iterator[tuple[ast.Import | ast.ImportFrom, bool]]:
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.If) and getattr(child.test, "id", "") == "TYPE_CHECKING":
             continue
-        if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)) and not inside_functions:
-            continue
         if isinstance(child, (ast.Import, ast.ImportFrom)):
-            yield child
-        yield from _run_time(child, inside_functions)
+            yield child, inside
+        elif not isinstance(child, ast.expr):  # which imports nothing
+            yield from _run_time(child, inside or isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)))
 
 
 def module_of(name: str, files: set[str]) -> str | None:

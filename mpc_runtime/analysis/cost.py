@@ -22,6 +22,7 @@ class OpCost:
         rounds: Message exchanges in which it takes part; operations share them.
         online_bytes: Bytes of both parties together.
         offline_bytes: Bytes to both parties together.
+        protocols: Names of the protocols that it uses.
     """
 
     procedure: str
@@ -33,7 +34,12 @@ class OpCost:
     online_bytes: int
     offline_bytes: int
     elements: int
-    protocol: str
+    protocols: tuple[str, ...]
+
+    @property
+    def protocol(self) -> str:
+        """The names as a text, for a table."""
+        return ", ".join(self.protocols)
 
 
 @dataclass(frozen=True)
@@ -63,12 +69,13 @@ class Cost:
     def protocols(self) -> dict[str, str]:
         """The protocols named in `per_op`, with what each one does."""
         known = {g.protocol.name: g.protocol.explanation for g in GATES.values() if g.protocol}
-        named = dict.fromkeys(name for op in self.per_op for name in op.protocol.split(", "))
-        return {name: known[name] for name in named if name}
+        named = dict.fromkeys(name for op in self.per_op for name in op.protocols)
+        return {name: known[name] for name in named}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for `--json`."""
-        return {**asdict(self), "protocols": self.protocols}
+        rows = [{**asdict(op), "protocol": op.protocol} for op in self.per_op]
+        return {**asdict(self), "per_op": rows, "protocols": self.protocols}
 
     def __str__(self) -> str:
         return "\n".join(_table(self))
@@ -135,7 +142,7 @@ def _per_op(plan: Plan, procedure: Procedure) -> Iterator[OpCost]:
             _online(plan, gates),
             _offline(plan, gates),
             max(outs, default=0),
-            ", ".join(names),
+            tuple(names),
         )
 
 

@@ -44,7 +44,6 @@ TICK_SECONDS = 0.25  # how often clocks are looked at while there is something t
 HANDSHAKE_SECONDS = 5.0  # for a stranger that connects and says nothing
 MESSAGE_SECONDS = 60.0  # for a message that has been given room to arrive
 PENDING = 32  # connections that have not proved a key
-ACCEPTS_PER_SECOND, ACCEPTS_AT_ONCE = 30.0, 40.0  # a handshake takes about a millisecond
 DRAIN_BYTES, DRAIN_SECONDS = 1 << 22, 2.0  # of one that was refused, so that it can read why
 _TLS = 22
 
@@ -81,7 +80,7 @@ class Front:
         self._streams: deque[tuple[str, socket.socket]] = deque()
         self._tickets: dict[bytes, str] = {}
         self._stalled = False  # whether a guest's message waits for room
-        self._tokens, self._counted = ACCEPTS_AT_ONCE, time.monotonic()
+        self._tokens, self._counted = quota.accepts_at_once, time.monotonic()
         self._last_route = 0
         self._refused: Counter[str] = Counter()
         self._closing = False
@@ -224,8 +223,8 @@ class Front:
         return self._stalled or any(g.taking or not g.name or g.leaving for g in self._guests.values())
 
     def _accept(self) -> None:
-        now = time.monotonic()
-        self._tokens = min(ACCEPTS_AT_ONCE, self._tokens + (now - self._counted) * ACCEPTS_PER_SECOND)
+        now, quota = time.monotonic(), self._quota
+        self._tokens = min(quota.accepts_at_once, self._tokens + (now - self._counted) * quota.accepts_per_second)
         self._counted = now
         if self._tokens < 1:
             self._selector.unregister(self._door)
@@ -243,7 +242,7 @@ class Front:
         self._guests[guest.route] = guest
 
     def _resume_accepting(self) -> None:
-        if not self._accepting and time.monotonic() - self._counted >= 1 / ACCEPTS_PER_SECOND:
+        if not self._accepting and time.monotonic() - self._counted >= 1 / self._quota.accepts_per_second:
             self._selector.register(self._door, selectors.EVENT_READ)
             self._accepting = True
 

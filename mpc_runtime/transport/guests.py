@@ -17,9 +17,13 @@ __all__ = ["Guest", "Occupancy", "Quota", "Room", "Wake"]
 
 @dataclass(frozen=True)
 class Quota:
-    """What those who have proved a key may take. Messages and bytes are those that nobody has looked at yet."""
+    """How fast connections are taken, and what those who have proved a key may take. Messages and bytes are those that
+    nobody has looked at yet."""
 
     limits: Limits
+    accepts_per_second: float = 30.0
+    """A handshake takes about a millisecond."""
+    accepts_at_once: float = 40.0
     connections: int = 256
     per_key: int = 16
     messages: int = 16

@@ -20,6 +20,7 @@ import struct
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from functools import lru_cache
 from random import Random
 from typing import Any
@@ -27,7 +28,7 @@ from typing import Any
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from mpc_runtime.errors import PeerError
-from mpc_runtime.transport import front as front_module
+from mpc_runtime.transport.front import Front
 from mpc_runtime.transport.identity import calling_context
 from mpc_runtime.transport.line import Limits, Line, LineClosed
 from mpc_runtime.transport.link import Link
@@ -48,7 +49,7 @@ from mpc_runtime.transport.sealed import CONTROL, END, KEY_BYTES, MORE, PART, Se
 from mpc_runtime.transport.stream import Inlet, Keys, StreamEnded
 from tests.fuzz import longrun
 from tests.lines import connected, framed
-from tests.mpc_runtime.transport.fronts import ALICE, calling, fronted, raw, reached
+from tests.mpc_runtime.transport.fronts import ALICE, QUOTA, calling, fronted, raw, reached
 from tests.mpc_runtime.transport.fronts import HOST as HOST_KEYS
 
 KEYS = Keys(bytes(KEY_BYTES), "")
@@ -310,10 +311,9 @@ def _misfit(message: Message, dialect: Dialect) -> str | None:
 
 
 @lru_cache(maxsize=1)
-def _fronted() -> front_module.Front:
+def _fronted() -> Front:
     """A front of this process, which takes connections as they come."""
-    front_module.ACCEPTS_PER_SECOND = front_module.ACCEPTS_AT_ONCE = 1e6
-    return _KEPT.enter_context(fronted())
+    return _KEPT.enter_context(fronted(replace(QUOTA, accepts_per_second=1e6, accepts_at_once=1e6)))
 
 
 @lru_cache(maxsize=1)

@@ -132,12 +132,12 @@ def test_a_flood_of_connections_is_taken_at_its_pace() -> None:
                     connected(front.address, b"\x16\x03\x01\x00\x05hello").close()
 
         floods = [in_thread(flood) for _ in range(3)]
-        until(lambda: front.receive() is None and front.occupancy.taken > 2 * front_module.ACCEPTS_AT_ONCE)
+        until(lambda: front.receive() is None and front.occupancy.taken > 2 * QUOTA.accepts_at_once)
         taken, elapsed = front.occupancy.taken, time.monotonic() - began
         stop.append(True)
         for each in floods:
             each.join()
-        assert taken <= front_module.ACCEPTS_AT_ONCE + front_module.ACCEPTS_PER_SECOND * elapsed + 1
+        assert taken <= QUOTA.accepts_at_once + QUOTA.accepts_per_second * elapsed + 1
         with calling(front) as call:
             reached(front, call)
 
