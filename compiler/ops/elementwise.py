@@ -101,8 +101,7 @@ class Sub(Binary):
     def interval(self, *args: Value) -> Interval:
         if args[0] is args[1]:
             return Interval(0, 0)
-        both = args[0].range - args[1].range
-        known = args[1].op.distance(*args)
+        both, known = args[0].range - args[1].range, args[1].op.distance(*args)
         return both if known is None else both.intersect(known) or both
 
     def norms(self, *args: Value) -> tuple[Norm, ...]:
