@@ -6,7 +6,7 @@ that fails; all before it was in range, so it was computed rightly, and says so.
 
 Where a matrix product or a convolution is not proved, the norm of what flows into it is limited and checked (see
 `compiler.ops.limits`): one comparison for each vector. Where even that cannot be checked, each element is. What else is
-not proved is refused by name.
+not proved is refused by name where a promise depends on it, and warned of as in any plan where none does.
 """
 
 from __future__ import annotations
@@ -17,7 +17,20 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from compiler.graph import Graph, Leaf, OpError, Output, Owned, Precision, Value, apply, bounds, constant, rebuild
+from compiler.graph import (
+    Graph,
+    Leaf,
+    OpError,
+    Output,
+    Owned,
+    Precision,
+    Value,
+    apply,
+    bounds,
+    constant,
+    rebuild,
+    topological,
+)
 from compiler.graph.bounds import Terms
 from compiler.ops.comparisons import And, Equal, GreaterEqual, LessEqual
 from compiler.ops.elementwise import ToInt
@@ -50,8 +63,9 @@ class Guard:
 
 
 def with_guards(graph: Graph) -> tuple[Graph, list[Diagnostic]]:
-    """The graph with guards and their outputs, and an error for each cause that cannot be guarded."""
+    """The graph with guards and their outputs, and an error for each value below a check that cannot be guarded."""
     guards = _Guards(graph.precision)
+    compared = set(topological(output.value for output in graph.outputs if output.promise is not None))
     errors: list[Diagnostic] = []
     new: dict[Value, Value] = {}
     for value in graph.values():
@@ -59,7 +73,7 @@ def with_guards(graph: Graph) -> tuple[Graph, list[Diagnostic]]:
         whole = graph.precision.format_range(found.kind)
         if not (found.is_constant or whole.contains(found.range)):
             guarded = guards.guarded(found)
-            if guarded is None:
+            if guarded is None and value in compared:
                 errors.append(_refused(graph, found))
             found = replace(found, range=found.range.intersect(whole) or whole) if guarded is None else guarded
         new[value] = found
