@@ -55,6 +55,7 @@ fuzz: $(VENV)/installed
 	$(BIN)/python -m tests.fuzz.mutations --sources $(PROGRAMS) $(if $(SEED),--seed $(SEED))
 	$(BIN)/python -m tests.fuzz.plans --plans $(PROGRAMS) $(if $(SEED),--seed $(SEED))
 	$(BIN)/python -m tests.fuzz.services --kills 100 $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.fuzz.services --kills 100 --refill $(if $(SEED),--seed $(SEED))
 	$(BIN)/python -m tests.fuzz.frames --cases $(FRAMES) $(if $(SEED),--seed $(SEED))
 
 lint: $(VENV)/installed-for-development

@@ -1,7 +1,7 @@
 """Whole models, in real processes: `python -m benchmarks.models [NAME ...]`.
 
-LeNet by batch, the seeds' network of the examples, logistic regression, softmax and max-pooling. `measure.py` says what
-the columns are.
+LeNet by batch, the seeds' network of the examples, logistic regression, softmax, max-pooling and a forest.
+`measure.py` says what the columns are.
 """
 
 from __future__ import annotations

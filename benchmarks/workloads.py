@@ -179,6 +179,15 @@ param b : [1]          from bureau in [-0.5, 0.5]
 output score = sigmoid(x @ w + b) to bank
 """
 
+FOREST = """model forest
+role client, modeller
+dim batch = {batch}
+input x : [batch, 30] from client in [-8, 8]
+layer trees = forest(100, depth=6)
+weights from modeller in [-8, 8]
+output score = x |> trees to client
+"""
+
 
 def _lenet(batch: int) -> Workload:
     random = _random("lenet")
@@ -225,6 +234,38 @@ def _logistic(batch: int) -> Workload:
     )
 
 
+def _forest(batch: int) -> Workload:
+    """Every tree is full, so that no comparison is spared."""
+    random, (trees, depth, features) = _random("forest"), (100, 6, 30)
+    nodes = (1 << depth) - 1
+    params = {
+        "trees.feature": random.integers(0, features, (trees, nodes)),
+        "trees.threshold": _uniform(random, 4, (trees, nodes)),
+        "trees.leaf": _uniform(random, 1, (trees, nodes + 1, 1)),
+    }
+    x = _uniform(_random(f"forest{batch}"), 4, (batch, features))
+    return Workload(
+        f"forest_b{batch}",
+        f"a forest of 100 trees of depth 6 on 30 features, batch {batch}",
+        FOREST.format(batch=batch),
+        {"x": x},
+        "score",
+        _forest_reference(x, params, depth),
+        params,
+        elements=batch,
+    )
+
+
+def _forest_reference(x: Array, p: Mapping[str, Array], depth: int) -> Array:
+    left = x[:, p["trees.feature"]] <= p["trees.threshold"]
+    rows, trees = np.arange(len(x))[:, None], np.arange(left.shape[1])
+    node = np.zeros(left.shape[:2], np.int64)
+    for _ in range(depth):
+        node = 2 * node + 2 - left[rows, trees, node]
+    scores: Array = p["trees.leaf"][trees, node - ((1 << depth) - 1)].sum(axis=1)
+    return scores
+
+
 def _conv(x: Array, w: Array) -> Array:
     windows = np.lib.stride_tricks.sliding_window_view(x, w.shape[2:], (2, 3))
     return np.einsum("nchwij,ocij->nohw", windows, w, optimize=True)
@@ -247,10 +288,12 @@ _BATCHED: dict[str, Callable[[int], Workload]] = {
     "less": _less,
     "lenet": _lenet,
     "logistic": _logistic,
+    "forest": _forest,
 }
 
 GATES = ("relu", "relu_trunc", "mul", "matmul_b1024", *(f"less_b{bits}" for bits in COMPARED_BITS))
-MODELS = (*(f"lenet_b{n}" for n in LENET_BATCHES), "logistic_b1", "logistic_b1000", "softmax", "maxpool")
+MODELS = (*(f"lenet_b{n}" for n in LENET_BATCHES), "logistic_b1", "logistic_b1000", "softmax", "maxpool",
+          "forest_b1", "forest_b1000")  # fmt: skip
 PEERS = (
     "relu_trunc",
     "relu",

@@ -1,6 +1,6 @@
 """The tables of functions and layers in `docs/language.md`: `python -m docs.functions` writes them.
 
-Names, arguments, defaults and what is not supported yet come from the compiler's registries; only what a function
+Names, arguments and defaults come from the compiler's registries; only what a function
 computes is said here. A function that is missing here, or is here and not in the registry, is an error. The page keeps
 its words; what stands between `<!-- table: NAME -->` and `<!-- end -->` is replaced.
 """
@@ -8,7 +8,7 @@ its words; what stands between `<!-- table: NAME -->` and `<!-- end -->` is repl
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from compiler.graph import OPS
@@ -22,13 +22,14 @@ GROUPS: dict[str, dict[str, str]] = {
         "relu": "max(x, 0)",
         "relu6": "min(max(x, 0), 6)",
         "leaky_relu": "x where x ≥ 0, else slope · x",
+        "prelu": "x where x > 0, else slope · x, for a `slope` that broadcasts to x",
         "elu": "x where x ≥ 0, else α (eˣ − 1)",
         "gelu": "x Φ(x), by `erf`",
         "silu": "x · sigmoid(x)",
         "softplus": "log(1 + eˣ)",
         "sigmoid": "1 / (1 + e⁻ˣ)",
         "tanh": "hyperbolic tangent",
-        "softmax": "eˣ divided by its sum along `axis`",
+        "softmax": "eˣ divided by its sum along `axis`; with `causal`, queries `[…, queries, keys]` see no later keys",
         "log_softmax": "logarithm of `softmax`",
         "hardswish": "x · min(max(x + 3, 0), 6) / 6",
         "hardsigmoid": "min(max(x + 3, 0), 6) / 6",
@@ -43,6 +44,9 @@ GROUPS: dict[str, dict[str, str]] = {
         "exp": "eˣ",
         "log": "natural logarithm",
         "erf": "error function",
+        "floor": "largest integer that is not above, as `int`",
+        "ceil": "smallest integer that is not below, as `int`",
+        "round": "nearest integer, of two the even one, as `int`",
         "minimum": "the smaller of two, element by element",
         "maximum": "the larger of two, element by element",
         "clip": "x, but not below `lo` or above `hi`",
@@ -50,6 +54,7 @@ GROUPS: dict[str, dict[str, str]] = {
     },
     "Linear": {
         "matmul": "matrix product; the same as `a @ b`",
+        "einsum": 'NumPy\'s `einsum`, without diagonals and `…`: `einsum(a, b, equation="ij,jk->ik")`',
         "transpose": "axis `i` of the result is axis `axes[i]` of `x`; reversed without `axes`",
     },
     "Reductions": {
@@ -60,6 +65,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "min": "smallest",
         "argmax": "index of the largest; of equals, the first. `axis` is one number",
         "argmin": "index of the smallest; of equals, the first",
+        "cumsum": "each element and all before it along `axis`, added up",
         "any": "whether any bit is 1",
         "all": "whether all bits are 1",
     },
@@ -68,7 +74,8 @@ GROUPS: dict[str, dict[str, str]] = {
         "flatten": "keeps the first axis and joins the others",
         "concat": "joins along `axis`",
         "stack": "joins along a new `axis`",
-        "pad": "adds elements around: `widths` is `[[before, after], …]`, one pair for each axis",
+        "pad": "adds elements around: `widths` is `[[before, after], …]`, one pair for each axis; `mode` as in NumPy",
+        "resize2d": '`[n, c, h, w]` with another height and width, as PyTorch\'s `interpolate`; `mode="bilinear"` too',
         "squeeze": "removes axes of size 1",
         "unsqueeze": "adds an axis of size 1",
         "broadcast_to": "NumPy's `broadcast_to`",
@@ -76,15 +83,17 @@ GROUPS: dict[str, dict[str, str]] = {
     "Pooling": {
         "maxpool1d": "maximum of windows of `[n, c, length]`",
         "maxpool2d": "maximum of windows of `[n, c, h, w]`; sizes and padding as in PyTorch",
-        "avgpool1d": "mean of windows of `[n, c, length]`",
+        "avgpool1d": "mean of windows of `[n, c, length]`; without `count_include_pad` over what is inside",
         "avgpool2d": "mean of windows of `[n, c, h, w]`; sizes and padding as in PyTorch",
+        "adaptive_avgpool1d": "mean of windows of equal length, `size` of them; it divides the length",
+        "adaptive_avgpool2d": "mean of windows of equal size, `size` of them each way; it divides height and width",
         "global_avgpool2d": "mean of each channel: `[n, c, 1, 1]`",
     },
     "Selection": {
-        "sort": "sorted values",
-        "argsort": "the indices that sort",
-        "topk": "the k largest",
-        "argtopk": "indices of the k largest",
+        "sort": "sorted along `axis`",
+        "argsort": "the indices that sort; equal elements keep their order",
+        "topk": "the `k` largest along the last axis, largest first",
+        "argtopk": "indices of the `k` largest; of equals, the first comes first",
         "one_hot": "bits along a new last axis of size `n`: 1 at the index; all 0 for an index outside",
         "gather": "NumPy's `take`: the elements at `int` indices along `axis`; for a secret one outside, 0",
     },
@@ -101,9 +110,18 @@ SHAPES: dict[str, str] = {
     ' `padding="same"` needs stride 1',
     "conv_transpose2d": "`weight [in, out/groups, kh, kw]`, `bias [out]`; on `[n, c, h, w]`",
     "batchnorm": "`weight`, `bias`, `running_mean`, `running_var`, all `[channels]`; the channels are axis 1",
+    "prelu": "`weight [count]`; one slope for all, or one for each channel, which is axis 1",
     "layernorm": "`weight [last]`, `bias [last]`; over the last axis",
     "embedding": "`weight [count, size]`; on an `int` tensor, secret or not. Its cost grows with `count`",
-    "attention": "",
+    "attention": "`in_proj_weight [3·features, features]`, `in_proj_bias`, `out_proj.weight`, `out_proj.bias`;"
+    " self-attention on `[batch, positions, features]`",
+    "lstm": "`weight_ih_l0 [4·size, in]`, `weight_hh_l0 [4·size, size]`, `bias_ih_l0`, `bias_hh_l0`, for further"
+    " `layers` `_l1` …, backwards `_l0_reverse`; on `[batch, positions, in]`, unrolled, from a state of 0",
+    "gru": "the same with `3·size`",
+    "forest": "`feature [trees, 2^depth − 1]` (`int`), `threshold [trees, 2^depth − 1]`,"
+    " `leaf [trees, 2^depth, outputs]`: complete trees in level order, left where `x <= threshold`; on `[batch, in]`."
+    " The sum of the trees' leaves, `[batch, outputs]`. `depth` is at most 12. Every `feature` lies in [0, in),"
+    " whatever range `weights` has",
 }
 
 ONLY_OF_ONE_ROLE = {op.symbol for op in OPS.values() if not op.private}
@@ -124,30 +142,22 @@ def layers() -> str:
     """The table of layers with their parameters."""
     _same("layers", LAYERS, SHAPES)
     lines = ["| layer | parameters |", "|---|---|"]
-    lines += [_row(LAYERS[name], text) for name, text in SHAPES.items() if LAYERS[name].build]
-    return "\n".join([*lines, "", *_later(LAYERS[name] for name in SHAPES)])
+    lines += [_row(LAYERS[name], text) for name, text in SHAPES.items()]
+    return "\n".join(lines)
 
 
 def _group(title: str, texts: Mapping[str, str]) -> Iterator[str]:
     yield from (f"### {title}", "")
-    supported = [FUNCTIONS[name] for name in texts if FUNCTIONS[name].build]
-    if supported:
-        yield from ("| function | result |", "|---|---|")
-        yield from (_row(each, texts[each.name]) for each in supported)
-        yield ""
-    if any(each.name in ONLY_OF_ONE_ROLE for each in supported):
+    group = [FUNCTIONS[name] for name in texts]
+    yield from ("| function | result |", "|---|---|")
+    yield from (_row(each, texts[each.name]) for each in group)
+    yield ""
+    if any(each.name in ONLY_OF_ONE_ROLE for each in group):
         yield from (LIMITED, "")
-    yield from _later(FUNCTIONS[name] for name in texts)
 
 
 def _row(entry: Function | Layer, text: str) -> str:
     return f"| `{entry.signature}` | {text}{LIMIT if entry.name in ONLY_OF_ONE_ROLE else ''} |"
-
-
-def _later(entries: Iterable[Function | Layer]) -> Iterator[str]:
-    names = [f"`{entry.name}`" for entry in entries if entry.build is None]
-    if names:
-        yield from (f"*Not supported yet:* {', '.join(names)}.", "")
 
 
 def _same(what: str, registered: Mapping[str, object], described: Mapping[str, str]) -> None:

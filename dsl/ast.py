@@ -19,6 +19,7 @@ __all__ = [
     "Binary",
     "Block",
     "Boolean",
+    "Budget",
     "Call",
     "Const",
     "Def",
@@ -293,13 +294,14 @@ class Const(Node):
 
 @dataclass(frozen=True)
 class Input(Node):
-    """`input x : TYPE from ROLE [public] [in [lo, hi]]`."""
+    """`input x : TYPE from ROLE [public] [in [lo, hi]] [with NOISE]`; `noise` is the expression behind `with`."""
 
     name: Name
     type: Type
     role: Ref
     public: bool
     range: Range | None
+    noise: Expression | None = None
 
 
 @dataclass(frozen=True)
@@ -342,12 +344,14 @@ class Value(Node):
 
 @dataclass(frozen=True)
 class Output(Node):
-    """`output [NAME =] EXPR to ROLE, … [with NOISE]`; `noise` is the expression behind `with`."""
+    """`output [NAME =] EXPR to ROLE, … [with NOISE [from parties]]`; `noise` is the expression behind `with`, and
+    `parties` whether both parties make it."""
 
     name: Name | None
     value: Expression
     roles: tuple[Ref, ...]
     noise: Expression | None
+    parties: bool = False
 
 
 @dataclass(frozen=True)
@@ -384,8 +388,18 @@ class Train(Node):
     body: tuple[Input | Value | Output | OutputWeights, ...]
 
 
+@dataclass(frozen=True)
+class Budget(Node):
+    """`budget x = dp(epsilon=3, delta=1e-5)`."""
+
+    name: Name
+    value: Expression
+
+
 Block = Layer | Value | For
-Statement = Role | Dim | Precision | Const | Input | Param | Weights | Layer | Value | Output | Def | For | Train
+Statement = (
+    Role | Dim | Precision | Const | Input | Param | Weights | Layer | Value | Output | Def | For | Train | Budget
+)
 
 
 @dataclass(frozen=True)

@@ -246,8 +246,17 @@ def _other_type(word: str) -> str:
 
 
 def _owner(build: Builder, tree: Tree[Token]) -> tuple[ast.Ref, bool, ast.Range | None]:
-    role, public, limits = tree.children
-    return build(role), public is not None, build(limits)
+    """Of parameters, which are given as they are."""
+    role, public, limits, noise = _giver(build, tree)
+    if noise is not None:
+        help = "an input of bits is given `with randomized_response(epsilon=…)`"
+        build.refuse(noise.span, "parameters are given as they are, without `with`", help)
+    return role, public, limits
+
+
+def _giver(build: Builder, tree: Tree[Token]) -> tuple[ast.Ref, bool, ast.Range | None, ast.Expression | None]:
+    role, public, limits, noise = tree.children
+    return build(role), public is not None, build(limits), build(noise)
 
 
 def _formal(build: Builder, tree: Tree[Token], span: Span) -> ast.Formal:
@@ -289,7 +298,7 @@ def _precision(build: Builder, tree: Tree[Token], span: Span) -> ast.Precision:
 
 def _input(build: Builder, tree: Tree[Token], span: Span) -> ast.Input:
     name, kind, owner = cast("list[Tree[Token]]", tree.children)
-    return ast.Input(span, build(name), build(kind), *_owner(build, owner))
+    return ast.Input(span, build(name), build(kind), *_giver(build, owner))
 
 
 def _param(build: Builder, tree: Tree[Token], span: Span) -> ast.Param:
@@ -313,8 +322,13 @@ def _value(build: Builder, tree: Tree[Token], span: Span) -> ast.Value:
 
 
 def _output(build: Builder, tree: Tree[Token], span: Span) -> ast.Output:
-    name, value, refs, noise = tree.children
-    return ast.Output(span, build(name), build(value), build.all(cast("Tree[Token]", refs).children), build(noise))
+    name, value, refs, noise, maker = tree.children
+    roles = build.all(cast("Tree[Token]", refs).children)
+    made = build(maker)
+    if made is not None and made.id != "parties":
+        help = "without `from`, the dealer makes the noise"
+        build.refuse(made.span, f"noise comes `from parties`, found `{made.id}`", help)
+    return ast.Output(span, build(name), build(value), roles, build(noise), made is not None)
 
 
 def _output_weights(build: Builder, tree: Tree[Token], span: Span) -> ast.OutputWeights:
@@ -339,6 +353,11 @@ def _def(build: Builder, tree: Tree[Token], span: Span) -> ast.Def:
 def _for(build: Builder, tree: Tree[Token], span: Span) -> ast.For:
     name, start, stop, body = cast("list[Tree[Token]]", tree.children)
     return ast.For(span, build(name), build(start), build(stop), build.all(body.children))
+
+
+def _budget(build: Builder, tree: Tree[Token], span: Span) -> ast.Budget:
+    _, name, value = tree.children
+    return ast.Budget(span, build(name), build(value))
 
 
 def _train(build: Builder, tree: Tree[Token], span: Span) -> ast.Train:
@@ -378,4 +397,5 @@ RULES: dict[str, Rule] = {
     "def": _def,
     "for": _for,
     "train": _train,
+    "budget": _budget,
 }

@@ -116,7 +116,7 @@ def _statement(statement: Node) -> str:
         case ast.Const(name=name, value=value):
             return f"const {name.id} = {_expression(value)}"
         case ast.Input(name=name, type=kind):
-            return f"input {name.id} : {_type(kind)}{_owner(statement)}"
+            return f"input {name.id} : {_type(kind)}{_owner(statement)}{_noise(statement.noise)}"
         case ast.Param(name=name, type=kind):
             return f"param {name.id} : {_type(kind)}{_owner(statement)}"
         case ast.Weights(names=names):
@@ -126,10 +126,12 @@ def _statement(statement: Node) -> str:
             return f"layer {_ref(target)} = {_expression(value)}"
         case ast.Value(name=name, value=value, range=limits):
             return f"{name.id} = {_expression(value)}{_range(limits)}"
-        case ast.Output(name=name, value=value, roles=roles, noise=noise):
+        case ast.Output(name=name, value=value, roles=roles, noise=noise, parties=parties):
             head = f"output {name.id} = " if name is not None else "output "
-            tail = f" with {_expression(noise)}" if noise is not None else ""
+            tail = _noise(noise) + (" from parties" if parties else "")
             return f"{head}{_expression(value)} to {_refs(roles)}{tail}"
+        case ast.Budget(name=name, value=value):
+            return f"budget {name.id} = {_expression(value)}"
         case ast.OutputWeights(roles=roles):
             return f"output weights to {_refs(roles)}"
     raise TypeError(f"{type(statement).__name__} is not a statement")
@@ -138,6 +140,10 @@ def _statement(statement: Node) -> str:
 def _owner(statement: ast.Input | ast.Param | ast.Weights) -> str:
     public = " public" if statement.public else ""
     return f" from {_ref(statement.role)}{public}{_range(statement.range)}"
+
+
+def _noise(noise: ast.Expression | None) -> str:
+    return "" if noise is None else f" with {_expression(noise)}"
 
 
 def _range(limits: ast.Range | None) -> str:

@@ -20,14 +20,27 @@ from dsl.ast import Span
 from dsl.errors import Diagnostic
 from dsl.habits import COMMENTS, HABITS
 
-__all__ = ["BLOCKS", "MAX_PROBLEMS", "STARTERS", "Scanned", "begins", "behind", "binds", "same_line", "scan", "span_of"]
+__all__ = [
+    "BLOCKS",
+    "MAX_PROBLEMS",
+    "SOFT",
+    "STARTERS",
+    "Scanned",
+    "begins",
+    "behind",
+    "binds",
+    "same_line",
+    "scan",
+    "span_of",
+]
 
 MAX_TEXT = 250_000  # characters: models of a thousand lines have 50,000, and reading this many takes a second
 MAX_OPEN = 5000  # brackets open at once: only noise has that many, and each is repaired on its own
 MAX_PROBLEMS = 20  # more than a screenful helps nobody, and each takes another pass over the text
 
-# The keywords that start a statement. A `NAME =` does too.
-STARTERS = frozenset(
+SOFT = frozenset({"BUDGET"})  # words that start a statement, and are names elsewhere
+# The words that start a statement. A `NAME =` does too.
+STARTERS = SOFT | frozenset(
     {
         "MODEL",
         "ROLE",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from .analysis.cost import Cost, OpCost
 from .errors import (
+    BudgetError,
     CompileError,
     CompileWarning,
     Error,
@@ -25,6 +26,7 @@ from .errors import (
     PeerError,
     PerformanceWarning,
 )
+from .models import calibrate, forest_of
 from .program import Program, compile, connect, deal, launch, load
 from .version import VERSION as __version__
 
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from .store.deal import Dealt
 
 __all__ = [
+    "BudgetError",
     "CompileError",
     "CompileWarning",
     "Cost",
@@ -49,9 +52,11 @@ __all__ = [
     "Session",
     "Stats",
     "__version__",
+    "calibrate",
     "compile",
     "connect",
     "deal",
+    "forest_of",
     "launch",
     "load",
 ]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 __all__ = [
+    "BudgetError",
     "CompileError",
     "CompileWarning",
     "Error",
@@ -81,6 +82,10 @@ class PeerError(Error):
 
 class MaterialError(Error):
     """Correlated randomness is missing, used up, damaged, in use by another process, or made for another plan."""
+
+
+class BudgetError(Error):
+    """A release would exceed the privacy budget of a dataset. Nothing of it has run, and the session remains usable."""
 
 
 class Interrupted(KeyboardInterrupt):

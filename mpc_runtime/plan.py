@@ -19,16 +19,17 @@ import struct
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from .errors import number
 from .gates import Gate
+from .privacy.noise import Law
 from .procedure import Procedure
 from .registers import Domain, Form, Register
 
-FORMAT = 3
+FORMAT = 4
 """Plan format: raised whenever a plan's bytes would mean something else."""
 
 MAGIC = b"PPMLPLAN"
@@ -40,7 +41,7 @@ APART = ("constants", "origins", "source", "filename")
 @dataclass(frozen=True)
 class Options:
     """What the compiler was asked for beside the source. network: as `compile` takes it. checked: whether every run
-    reveals if the promises of the source hold."""
+    reveals if the promises of the source hold, and if values stay in the format."""
 
     network: str
     checked: bool
@@ -58,7 +59,8 @@ class ArrayRole:
 class Tensor:
     """An input or parameter as its owner gives it. dims: the name of the dim of each axis, or "".
 
-    stacked: every member of an array role has such a tensor; the model sees them along a new first axis.
+    stacked: every member of an array role has such a tensor; the model sees them along a new first axis. flipped: the
+    epsilon at which its client answers at random in the place of its bits; 0 where it does not.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Tensor:
     hi: float
     public: bool
     stacked: bool = False
+    flipped: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ class Promise:
     """What the source says of a value in this line: `value = EXPR in [lo, hi]`. place: among the promises checked.
 
     norm: it is the compiler's, without which it could not prove the range of what is computed from the value: every
-    vector that meets weights has an L2 norm of at most `hi`.
+    vector of it that is multiplied with others has an L2 norm of at most `hi`.
     """
 
     value: str
@@ -108,6 +111,13 @@ class Promise:
     place: int
     norm: bool = False
 
+    @property
+    def claim(self) -> str:
+        """What holds of all of the value."""
+        if self.norm:
+            return f"each vector of `{self.value}` has a norm of at most {number(self.hi)}"
+        return f"all of `{self.value}` lies in [{number(self.lo)}, {number(self.hi)}]"
+
     def __str__(self) -> str:
         text = f"{self.value} (line {self.line}) in [{number(self.lo)}, {number(self.hi)}]"
         if self.norm:
@@ -116,10 +126,40 @@ class Promise:
 
 
 @dataclass(frozen=True)
+class Noise:
+    """What hides the data of one person in a result. law: "laplace" or "gaussian", drawn in whole steps of what is
+    stored.
+
+    sensitivity: how far taking one row out of an owner's input moves the result, in L1 (laplace) or L2 (gaussian);
+    proved: whether the compiler says so, or else the author. rounding: how much further, in what is stored. made_by:
+    "dealer" or "parties".
+    """
+
+    law: Law
+    epsilon: float
+    delta: float
+    sensitivity: float
+    rounding: float
+    proved: bool
+    made_by: Literal["dealer", "parties"]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What may be learnt of the input `source` of a role: all releases together."""
+
+    source: str
+    role: str
+    epsilon: float
+    delta: float
+
+
+@dataclass(frozen=True)
 class Result:
     """What roles are sent and decode. scale and bits are those of the ring element that is sent.
 
-    promise: of a check, the promise that the bit says was kept; None for an output.
+    promise: of a check, the promise that the bit says was kept; None for an output. noise: what is added before
+    anybody learns it, if it is a private release.
     """
 
     name: str
@@ -131,6 +171,7 @@ class Result:
     bits: int
     scale: int
     promise: Promise | None = None
+    noise: Noise | None = None
 
 
 @dataclass(frozen=True)
@@ -165,6 +206,7 @@ class Plan:
     registers: tuple[Register, ...]
     procedures: tuple[Procedure, ...]
     constants: tuple[np.ndarray, ...]
+    budgets: tuple[Budget, ...] = ()
     origins: tuple[tuple[Origin, ...], ...] = ()
     source: str = ""
     filename: str = ""

@@ -163,8 +163,8 @@ def compile(
         text: The text of a model, instead of a path.
         dims: Sizes that override the file's defaults.
         network: "lan", "wan" or "rtt=40ms,bandwidth=100Mbps"; decides between fewer rounds and fewer bytes.
-        checked: Make every run reveal, for each promise `x = EXPR in [lo, hi]`, whether it holds, and raise an error
-            if it does not.
+        checked: Make every run reveal, for each promise `x = EXPR in [lo, hi]`, whether it holds, and whether values
+            stay in the format where no range proves it; raise an error if one does not.
 
     Raises:
         CompileError: The model has errors; all of them are in `diagnostics`.
@@ -277,6 +277,7 @@ def launch(
     timeout: float = TIMEOUT_SECONDS,
     window: int = WINDOW_BYTES,
     material: str | os.PathLike[str] | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
 ) -> Session:
     """Start a dealer and both parties as processes on this machine; the session plays all roles.
 
@@ -286,6 +287,8 @@ def launch(
         window: Bytes of material that the dealer may work ahead of a party.
         material: The folder that `deal` wrote; then no dealer is started. Parameters and what `setup` computed from
             them are kept there too, so that a later session goes on without `provide`.
+        data_dir: The folder in which the parties keep their privacy ledgers, beside the keys of the roles by which they
+            know them again. Without one, a ledger ends with the session.
 
     Raises:
         PeerError: A process does not start.
@@ -296,7 +299,9 @@ def launch(
 
     variant = partial(at_batch, program)
     plan = program.plan
-    return launch_plan(plan, prepare_feed, timeout=timeout, window=window, variant=variant, material=material)
+    return launch_plan(
+        plan, prepare_feed, timeout=timeout, window=window, variant=variant, material=material, data=data_dir
+    )
 
 
 def deal(
@@ -399,6 +404,12 @@ def compiles_to(source: str | os.PathLike[str], program: Program) -> None:
     """Raises CompileError unless the file compiles, with the sizes and options of a program's plan, to that plan."""
     filename, text = _read_source(source)
     _expect_same(_compiled_as(program.plan, text, filename).plan, program.plan, filename)
+
+
+def with_source(program: Program, text: str) -> Program:
+    """Another text, compiled with the sizes and options of a program. Raises CompileError."""
+    stages = _compiled_as(program.plan, text, program.plan.filename)
+    return Program(stages.plan, stages.warnings, stages)
 
 
 def at_batch(program: Program, batch: int) -> Plan | None:

@@ -12,7 +12,7 @@ import os
 import time
 import weakref
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
-from contextlib import aclosing, closing, contextmanager
+from contextlib import aclosing, closing
 from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
@@ -21,8 +21,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from .analysis.releases import is_private
 from .deployment.local import SeenBy
-from .errors import Error, InputError, Interrupted
+from .errors import InputError
 from .execution.stats import Stats
 from .limits import TIMEOUT_SECONDS, WAIT_SECONDS, WINDOW_BYTES
 from .plan import Plan
@@ -32,8 +33,9 @@ from .roles.files import parameters
 from .roles.inputs import by_name, check_meeting
 from .sessions.connections import Connections
 from .sessions.deployed import Deployment, launched, linked
+from .sessions.privacy import Datasets, Privacy, check_datasets, check_limit, told, told_all
 from .sessions.progress import Report, shown
-from .sessions.rows import Rows
+from .sessions.rows import Rows, keeping
 from .sessions.turns import Turns, on_a_thread
 from .sessions.variants import Variants
 from .store.report import holds_parameters
@@ -68,6 +70,7 @@ class Session:
         elsewhere = deployment.processes is None  # parameters of a cluster may have been provided by another process
         self._provided = provided or elsewhere or not deployment.given.tensors("setup")
         self._edition = 0  # of the parameters
+        self._datasets: dict[str, str] = {}  # role -> how it has called its data last
         self._stats = Stats()
         self._runs = 0
         finalizer = weakref.finalize(self, connections.release)
@@ -96,7 +99,15 @@ class Session:
         with self._connections.turn():
             self._provide(weights, strict, rename or {})
 
-    def run(self, inputs: Inputs | None = None, /, *, meeting: str | None = None, **named: Any) -> dict[str, Array]:
+    def run(
+        self,
+        inputs: Inputs | None = None,
+        /,
+        *,
+        meeting: str | None = None,
+        dataset: Datasets = None,
+        **named: Any,
+    ) -> dict[str, Array]:
         """Compute one batch.
 
         Args:
@@ -104,6 +115,8 @@ class Session:
             meeting: A name on which the roles of the run have agreed, such as "2026-11". Their submissions with the
                 same name make a run. Without one, submissions meet in their order, which needs each role to be one
                 machine.
+            dataset: How the owner calls its data: the parties' privacy ledgers count by that name what is released of
+                it. A dict gives each role its own.
             named: Arrays of the declared shapes. In a local session, the input of an array role is stacked along a new
                 first axis; in a connected one, each role passes its own.
 
@@ -112,11 +125,12 @@ class Session:
 
         Raises:
             InputError: An input does not fit. Nothing has been shared, and the session remains usable.
+            BudgetError: The release would exceed the budget of a dataset. Nothing has run.
             PeerError: A machine is gone.
         """
         given, met = by_name(inputs, named), check_meeting(meeting)
         with self._connections.turn():
-            results, stats = self._run(given, met)
+            results, stats = self._run(given, met, self._named(dataset))
         self._remember(stats)
         return results
 
@@ -126,6 +140,7 @@ class Session:
         /,
         *,
         meeting: str | None = None,
+        dataset: Datasets = None,
         progress: Report | None = None,
         **named: Any,
     ) -> dict[str, Array]:
@@ -138,6 +153,7 @@ class Session:
         Args:
             inputs: Arrays by name, for names that cannot be keywords.
             meeting: As of `run`; the runs are numbered within it, so that those of the same number meet.
+            dataset: As of `run`; each run is a release.
             progress: Called after each run with the number of rows done and of all rows. By default, a terminal shows
                 a progress bar.
             named: Arrays with any number of rows.
@@ -147,9 +163,9 @@ class Session:
             Interrupted: Ctrl-C, with the same two attributes.
         """
         began = time.perf_counter()
-        rows = self._rows(by_name(inputs, named), check_meeting(meeting))
+        rows = self._rows(by_name(inputs, named), check_meeting(meeting), self._named(dataset))
         parts: list[dict[str, Array]] = []
-        with _keeping(rows, parts), shown(progress) as report, closing(self._parts(rows)) as coming:
+        with keeping(rows, parts), shown(progress) as report, closing(self._parts(rows)) as coming:
             for part in coming:
                 parts.append(part)
                 report(rows.done, rows.batches.rows)
@@ -157,11 +173,17 @@ class Session:
         return rows.batches.join(parts)
 
     def iter_batches(
-        self, inputs: Inputs | None = None, /, *, meeting: str | None = None, **named: Any
+        self,
+        inputs: Inputs | None = None,
+        /,
+        *,
+        meeting: str | None = None,
+        dataset: Datasets = None,
+        **named: Any,
     ) -> Iterator[dict[str, Array]]:
         """Like `run_batches`, but yields the results of each run as they arrive. Runs of other calls are executed in
         between."""
-        return self._parts(self._rows(by_name(inputs, named), check_meeting(meeting)))
+        return self._parts(self._rows(by_name(inputs, named), check_meeting(meeting), self._named(dataset)))
 
     async def provide_async(
         self,
@@ -174,12 +196,18 @@ class Session:
         await self._connections.later(lambda: self._provide(weights, strict, rename or {}))
 
     async def run_async(
-        self, inputs: Inputs | None = None, /, *, meeting: str | None = None, **named: Any
+        self,
+        inputs: Inputs | None = None,
+        /,
+        *,
+        meeting: str | None = None,
+        dataset: Datasets = None,
+        **named: Any,
     ) -> dict[str, Array]:
         """`run` for asyncio, in another thread. A cancelled task leaves the queue. If its run has already begun, the
         run is finished and its results are dropped."""
-        given, met = by_name(inputs, named), check_meeting(meeting)
-        results, stats = await self._connections.later(lambda: self._run(given, met))
+        given, met, datasets = by_name(inputs, named), check_meeting(meeting), self._named(dataset)
+        results, stats = await self._connections.later(lambda: self._run(given, met, datasets))
         self._remember(stats)
         return results
 
@@ -189,15 +217,16 @@ class Session:
         /,
         *,
         meeting: str | None = None,
+        dataset: Datasets = None,
         progress: Report | None = None,
         **named: Any,
     ) -> dict[str, Array]:
         """`run_batches` for asyncio; `progress` is called in the event loop's thread."""
         began = time.perf_counter()
-        given, met = by_name(inputs, named), check_meeting(meeting)
-        rows = await self._connections.later(lambda: self._cut(given, met))
+        given, met, datasets = by_name(inputs, named), check_meeting(meeting), self._named(dataset)
+        rows = await self._connections.later(lambda: self._cut(given, met, datasets))
         parts: list[dict[str, Array]] = []
-        with _keeping(rows, parts), shown(progress) as report:
+        with keeping(rows, parts), shown(progress) as report:
             async with aclosing(self._parts_async(rows)) as coming:
                 async for part in coming:
                     parts.append(part)
@@ -209,6 +238,27 @@ class Session:
     def stats(self) -> Stats:
         """Of the last call of this thread or asyncio task, or of the last call of all if it has made none."""
         return (_LAST.get() or {}).get(self, self._stats)
+
+    @property
+    def privacy(self) -> Privacy | None:
+        """What releases of this session's datasets have cost in all, by the parties' ledgers; None for a program
+        without noise, answers at random and budgets."""
+        if not is_private(self.plan):
+            return None
+        with self._connections.turn():
+            return told_all(self._connections, self._base, self._datasets)
+
+    def spent(self, dataset: str, *, role: str | None = None) -> Privacy:
+        """What was released from a dataset of a role of this session, in all, by any program."""
+        with self._connections.turn():
+            return told(self._connections, self._base, role, dataset)
+
+    def limit(self, dataset: str, epsilon: float, delta: float = 0.0, *, role: str | None = None) -> Privacy:
+        """State what may be released from a dataset, in all, by any program. Limits are only added; the smallest holds.
+        Raises InputError where a party keeps no ledger."""
+        limit = check_limit(epsilon, delta)
+        with self._connections.turn():
+            return told(self._connections, self._base, role, dataset, limit)
 
     @property
     def pids(self) -> dict[str, int]:
@@ -267,24 +317,29 @@ class Session:
         self._provided = True
         self._edition += 1
 
-    def _run(self, given: Inputs, meeting: str | None) -> tuple[dict[str, Array], Stats]:
+    def _named(self, dataset: Datasets) -> dict[str, str]:
+        return check_datasets(dataset, self._base.given.owners)
+
+    def _run(self, given: Inputs, meeting: str | None, datasets: Mapping[str, str]) -> tuple[dict[str, Array], Stats]:
         self._check_provided()
         began = time.perf_counter()
         tensors = self._base.given.tensors("run")
         encoded = self._base.given.encode("run", self._base.given.check(tensors, given, "input"), self._params)
         with self._connections.exchange(self._base):
-            computed = self._base.wait(self._base.submit(encoded, meeting))
+            self._datasets |= datasets
+            computed = self._base.wait(self._base.submit(encoded, meeting, datasets=datasets))
         self._runs += 1
         return computed.results, replace(computed.stats, seconds=time.perf_counter() - began)
 
-    def _cut(self, given: Inputs, meeting: str | None) -> Rows:
+    def _cut(self, given: Inputs, meeting: str | None, datasets: Mapping[str, str]) -> Rows:
         self._check_provided()
+        self._datasets |= datasets
         deployment = self._base
-        rows = Rows(deployment, given, self._edition, meeting)
+        rows = Rows(deployment, given, self._edition, meeting, datasets)
         rows.check()
         deployment = self._variants.best(rows.batches.rows)
         if deployment is not self._base:
-            rows = Rows(deployment, given, self._edition, meeting)
+            rows = Rows(deployment, given, self._edition, meeting, datasets)
         if deployment.edition != self._edition:
             encoded = deployment.given.encode("setup", self._params, self._params)
             with self._connections.exchange(deployment):
@@ -306,9 +361,9 @@ class Session:
 
     # -- turns ----------------------------------------------------------------------------------------------------
 
-    def _rows(self, given: Inputs, meeting: str | None) -> Rows:
+    def _rows(self, given: Inputs, meeting: str | None, datasets: Mapping[str, str]) -> Rows:
         with self._connections.turn():
-            return self._cut(given, meeting)
+            return self._cut(given, meeting, datasets)
 
     def _parts(self, rows: Rows) -> Generator[dict[str, Array], None, None]:
         try:
@@ -335,18 +390,6 @@ class Session:
         _LAST.set(weakref.WeakKeyDictionary({**(_LAST.get() or {}), self: stats}))
 
 
-@contextmanager
-def _keeping(rows: Rows, parts: list[dict[str, Array]]) -> Iterator[None]:
-    """An error within carries the results of the rows that are done."""
-    try:
-        yield
-    except Error as error:
-        error.partial, error.done_rows = rows.batches.join(parts), rows.batches.count(len(parts))
-        raise
-    except KeyboardInterrupt:
-        raise Interrupted(rows.batches.join(parts), rows.batches.count(len(parts))) from None
-
-
 def launch_plan(
     plan: Plan,
     prepare: Prepare,
@@ -356,22 +399,25 @@ def launch_plan(
     seen_by: SeenBy = lambda _, addresses: addresses,
     variant: Variant | None = None,
     material: str | os.PathLike[str] | None = None,
+    data: str | os.PathLike[str] | None = None,
 ) -> Session:
     """Starts a dealer and both parties as processes on this machine, and a session that plays all roles of the plan.
 
     timeout: seconds that a machine may take to answer (ten times as many while it computes). window: bytes of material
     that the dealer may be ahead of each party. seen_by: as of `Processes`. variant: as `compile` of `Variants`.
     material: the folder of both parties' stores, which are for this plan only; then there is no dealer.
+    data: the folder of what the servers keep beyond the session.
     Raises PeerError when a process does not start, MaterialError when the stores do not fit.
     """
     turns = Turns()
+    kept = Path(data) if data is not None else None
     if material is not None:
         folder = Path(material)
-        stored = launched(plan, prepare, timeout, window, seen_by, turns.check, folder)
+        stored = launched(plan, prepare, timeout, window, seen_by, turns.check, folder, kept)
         return Session(Connections(turns, Variants(stored)), holds_parameters(folder, plan))
 
     def start(plan: Plan) -> Deployment:
-        return launched(plan, prepare, timeout, window, seen_by, turns.check)
+        return launched(plan, prepare, timeout, window, seen_by, turns.check, None, kept)
 
     return Session(Connections(turns, Variants(start(plan), variant, start, turns.check)))
 

@@ -21,6 +21,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,20 +124,27 @@ class Deployment:
 
     def check(self) -> Counter[str]:
         """AssertionError where a record, a key or a message was used twice; counts of what was used."""
-        counts: Counter[str] = Counter()
-        for i, name in enumerate(PARTIES):
-            entries = [Entry.of(line) for line in (self.folder / f"{name}.journal").read_text().splitlines()]
-            for what in ("record", "key", "message"):
-                values = [entry.value for entry in entries if entry.what == what]
-                twice = [value for value, n in Counter(values).items() if n > 1]
-                assert not twice, f"{name} used a {what} twice: {twice[:3]}"
-                counts[f"{name} {what}s"] = len(values)
-            used = [int(entry.value) for entry in entries if entry.what == "record"]
-            assert used == sorted(used), f"{name} went back"
-            found = status(self.folder / "material" / name)
-            assert found.party == i and max(used, default=-1) < found.next, f"{name} used what its ledger still has"
-            counts[f"{name} ledger"] = found.next
-        return counts
+        stores = {name: self.folder / "material" / name for name in PARTIES}
+        return checked(self.folder, stores)
+
+
+def checked(folder: Path, stores: Mapping[str, Path]) -> Counter[str]:
+    """AssertionError where the journals in a folder have a record, a key or a message twice, or one that the party's
+    ledger still has; counts of what was used."""
+    counts: Counter[str] = Counter()
+    for i, name in enumerate(PARTIES):
+        entries = [Entry.of(line) for line in (folder / f"{name}.journal").read_text().splitlines()]
+        for what in ("record", "key", "message"):
+            values = [entry.value for entry in entries if entry.what == what]
+            twice = [value for value, n in Counter(values).items() if n > 1]
+            assert not twice, f"{name} used a {what} twice: {twice[:3]}"
+            counts[f"{name} {what}s"] = len(values)
+        used = [int(entry.value) for entry in entries if entry.what == "record"]
+        assert used == sorted(used), f"{name} went back"
+        found = status(stores[name])
+        assert found.party == i and max(used, default=-1) < found.next, f"{name} used what its ledger still has"
+        counts[f"{name} ledger"] = found.next
+    return counts
 
 
 @dataclass(frozen=True)
@@ -152,7 +160,7 @@ class Entry:
         return Entry(what, value)
 
 
-def journal(executions: type[Executions], channel: type[PeerChannel], path: Path) -> None:
+def journal(executions: type[Executions], channel: type[PeerChannel], path: str | Path) -> None:
     """Has these classes write down what they use."""
     pen = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 

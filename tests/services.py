@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from mpc_runtime.plan_file import load
 from mpc_runtime.servers.approval import approve
 from mpc_runtime.servers.catalogue import Catalogue
-from tests.terminal import command, environment, free_port, mpcc
+from tests.terminal import ROOT, command, environment, free_port, mpcc
 
 NAMES = ("p0", "p1", "dealer")
 
@@ -20,18 +21,29 @@ NAMES = ("p0", "p1", "dealer")
 class Services:
     """Of the cluster.toml in a folder, with data in NAME.data; what they say goes to NAME.log."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, options: Mapping[str, Sequence[object]] | None = None) -> None:
+        """options: more of them, by service."""
         self.folder = folder
+        self.options = options or {}
+        self.journals = False
+        """Whether the processes of plans write down what they use (`tests/kills.py`), in NAME.journal."""
         self.cluster = folder / "cluster.toml"
         self.processes: dict[str, subprocess.Popen[str]] = {}
 
     def start(self, *names: str) -> None:
         for name in names:
             with (self.folder / f"{name}.log").open("a") as log:
-                words = command("serve", name, "--data", f"{name}.data")
+                words = command("serve", name, "--data", f"{name}.data", *self.options.get(name, ()))
                 self.processes[name] = subprocess.Popen(
-                    words, cwd=self.folder, env=environment(), stderr=log, text=True
+                    words, cwd=self.folder, env=self._environment(name), stderr=log, text=True
                 )
+
+    def _environment(self, name: str) -> dict[str, str]:
+        found = environment()
+        if not self.journals:
+            return found
+        path = os.pathsep.join((found["PYTHONPATH"], str(ROOT / "tests/journaled")))
+        return {**found, "PYTHONPATH": path, "MPC_JOURNAL": str(self.folder / f"{name}.journal")}
 
     def kill(self, name: str) -> None:
         """As a machine that loses its power: nothing is said, and its plans' processes end with it."""
@@ -62,20 +74,27 @@ class Services:
             process.wait()
 
 
-@contextmanager
-def services(folder: Path, model: str, name: str) -> Iterator[Services]:
-    """All three, with one plan deployed as `name`."""
-    (folder / f"{name}.ppml").write_text(model)
-    mpcc(folder, "init-cluster", f"{name}.ppml", "--port", free_port())
-    mpcc(folder, "compile", f"{name}.ppml")
+def deployed(folder: Path, *plans: Path, options: Mapping[str, Sequence[object]] | None = None) -> Services:
+    """Services that are to serve these plans, each under its file's name; they are not started yet."""
+    mpcc(folder, "init-cluster", plans[0], "--port", free_port())
     toml = folder / "cluster.toml"
     text = re.sub(r'"?client"? = \["[^"]+"\]\n?', "", toml.read_text())
     key = re.search(r'"?client"? = \["([^"]+)"\]', toml.read_text())
     assert key is not None
     toml.write_text(text + f'\n[[roles.client]]\nkey = "{key[1]}"\nmay = ["submit", "receive", "deploy"]\n')
-    running = Services(folder)
+    made = Services(folder, options)
+    for plan in plans:
+        made.approve(plan.stem, plan)
+    return made
+
+
+@contextmanager
+def services(folder: Path, model: str, name: str) -> Iterator[Services]:
+    """All three, with one plan deployed as `name`."""
+    (folder / f"{name}.ppml").write_text(model)
+    mpcc(folder, "compile", f"{name}.ppml")
+    running = deployed(folder, folder / f"{name}.plan")
     try:
-        running.approve(name, folder / f"{name}.plan")
         running.start(*NAMES)
         yield running
     finally:

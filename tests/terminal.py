@@ -47,6 +47,12 @@ def free_port() -> int:
             return first
 
 
+def start(folder: Path, name: str, *words: object) -> subprocess.Popen[str]:
+    """A server of folder's cluster.toml; what it says goes to NAME.log."""
+    with (folder / f"{name}.log").open("a") as log:
+        return subprocess.Popen(command(*words), cwd=folder, env=environment(), stderr=log, text=True)
+
+
 @contextmanager
 def started(
     folder: Path, file: str, material: str = "", low_water: int = 0, options: Sequence[object] = ()
@@ -62,10 +68,7 @@ def started(
         del servers["dealer"]
     try:
         for name, words in servers.items():
-            with (folder / f"{name}.log").open("w") as log:
-                processes[name] = subprocess.Popen(
-                    command(*words, file, *options), cwd=folder, env=environment(), stderr=log, text=True
-                )
+            processes[name] = start(folder, name, *words, file, *options)
         yield processes
     finally:
         for process in processes.values():

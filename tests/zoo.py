@@ -42,14 +42,17 @@ EXPRESSIONS = {
         "elu(x * z, alpha=1.7)", "log_softmax(x + z)", "log_softmax(x * z, axis=0)", "hardswish(x + z)",
         "hardsigmoid(x * z)", "var(x + z)", "var(x * z, axis=1)", "any(x > z)", "all(x + z > -6, axis=0)",
         "argmin(x + z, axis=1)", "maxpool1d(stack(x, x * z), 3, stride=2)", "avgpool1d(stack(x, x * z), 2)",
-        "clip_norm(x + z, 2)", "clip_norm(x * z, 1.5, axis=0)",
+        "clip_norm(x + z, 2)", "clip_norm(x * z, 1.5, axis=0)", "sort(x + z)", "argtopk(x * z, 3)", "cumsum(x * z)",
+        "softmax(x + z, causal=true)", "prelu(x + z, z)", 'einsum(x, z, equation="ij,kj->ik")', "floor(x + z)",
+        "round(x + z)", "ceil(x - z)",
     ),
     WHOLE: (
         "x + z", "x * z", "relu(x + z)", "x * 0.5 + z", "mean(x * z)", "max(x + z, axis=1)", "argmax(x + z, axis=0)",
         "x @ transpose(z)", "abs(x * z)", "clip(x + z, -5, 5)", "sign(x - z)", "x == z", "minimum(x, z)", "sum(x * z)",
         "where(x > z, 1, 0)", "x + z > 3", "maximum(x + z, 0)", "argmin(x + z)", "one_hot(x + z, 3)", "var(x + z)",
         "one_hot(argmax(x + z, axis=1), 70)", "gather(x + z, argmax(x - z, axis=1), axis=1)",
-        "gather(x, [0, -1, 2], axis=1)",
+        "gather(x, [0, -1, 2], axis=1)", "topk(x + z, 2)", "argsort(x - z, axis=0)", "cumsum(x - z, axis=0)",
+        "floor(x + z)",
     ),
     SCALAR: (
         "x + z", "x * z", "relu(x * z)", "sigmoid(x + z)", "x > z", "where(x > z, x, z)", "x * z * 0.3", "x / (z + 6)",
@@ -63,6 +66,9 @@ EXPRESSIONS = {
         "maxpool2d(x, 2)", "maxpool2d(x, 3, stride=2, padding=1)", "avgpool2d(x, 2)",
         "avgpool2d(x, 3, stride=2, padding=1)", "global_avgpool2d(x)", "max(x)", "mean(x, axis=[2, 3])",
         "x[0, :, ::2]", "argmax(x, axis=3)", "flatten(x)",
+        "avgpool2d(x, 3, stride=2, padding=1, count_include_pad=false)", "resize2d(x, [18, 16])",
+        'resize2d(x, [5, 12], mode="bilinear")', 'pad(x, [[0, 0], [0, 0], [1, 2], [2, 0]], mode="reflect")',
+        "adaptive_avgpool2d(x, [3, 4])", 'pad(x, [[0, 0], [1, 0], [0, 2], [0, 1]], mode="edge")',
     ),
 }  # fmt: skip
 

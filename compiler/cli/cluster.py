@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from compiler.cli.options import is_checked, load_program, pairs, program_options
+from compiler.cli.options import is_checked, linger_option, load_program, pairs, program_options
 from compiler.cli.watching import Told, Watching, watch_options, watched
 
 if TYPE_CHECKING:
@@ -153,6 +153,7 @@ def _server_options(command: click.decorators.FC) -> click.decorators.FC:
     type=click.IntRange(1),
     help="With --material and a dealer that is running: below so many runs, it deals as many more.",
 )
+@linger_option
 def party(
     number: str,
     file: Path,
@@ -166,11 +167,12 @@ def party(
     data: Path | None,
     material: Path | None,
     low_water: int | None,
+    linger: float,
     **how: Any,
 ) -> int:
     if low_water is not None and material is None:
         raise click.UsageError("--low-water is for a party with --material")
-    kept = _Kept(data, material, low_water or 0)
+    kept = _Kept(data, material, low_water or 0, linger)
     return _serve(f"p{number}", file, dims, network, cluster, key, timeout, wait, window, Watching(**how), kept)
 
 
@@ -193,11 +195,13 @@ def dealer(
 
 @dataclass(frozen=True)
 class _Kept:
-    """The folders of a party, and the number of runs below which its material is refilled."""
+    """Of a party: its folders, the number of runs below which its material is refilled, and how long a query waits for
+    others."""
 
     data: Path | None
     material: Path | None
     low_water: int
+    linger: float
 
 
 def _serve(
@@ -227,7 +231,7 @@ def _serve(
     config = machines.machine(name, keys, timeout, window << 20, wait)
     if kept is not None:
         data, material = (str(folder) if folder is not None else "" for folder in (kept.data, kept.material))
-        config = replace(config, data=data, material=material, low_water=kept.low_water)
+        config = replace(config, data=data, material=material, low_water=kept.low_water, linger=kept.linger)
     how = replace(how, metrics=how.metrics or machines.metrics.get(name))
     told = Told()
     with watched(name, how, told) as watch:

@@ -16,6 +16,7 @@ COMMANDS = {
     "compile": ("inspect", "write the plan, or print a compiler stage"),
     "verify": ("inspect", "check that a plan may be executed, and that it is what a source says"),
     "explain": ("inspect", "show what a model costs, line by line, and what it reveals to whom"),
+    "calibrate": ("calibrate", "write ranges that the weights, and samples, show into the source"),
     "run": ("run", "run all machines as processes on this computer"),
     "init-cluster": ("cluster", "write a cluster.toml for this computer, and keys"),
     "keygen": ("cluster", "make a key pair"),
@@ -29,6 +30,7 @@ COMMANDS = {
     "store": ("material", "look at stored material, or change it: status, verify, add, prune, burn"),
     "provide": ("roles", "provide a role's parameters to the parties"),
     "submit": ("roles", "submit a role's inputs and receive its results"),
+    "budget": ("roles", "state what may be released of a role's data, or show what was"),
     "bench": ("bench", "measure this computer's kernels and loopback network"),
     "top": ("top", "show what the servers of a deployment do"),
     "doctor": ("doctor", "find what is wrong with an installation or a deployment"),
@@ -106,11 +108,21 @@ def mpcc() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs a command line and exits with its code."""
-    if arguments is None and sys.argv[0] != "-" and sys.argv[1:2] in (["party"], ["dealer"]):
-        from mpc_runtime.servers.heap import restart_with_environment
+    if arguments is None and sys.argv[1:2] in (["party"], ["dealer"], ["serve"]):
+        _ignore_hangup()
+        if sys.argv[0] != "-":
+            from mpc_runtime.servers.heap import restart_with_environment
 
-        restart_with_environment()
+            restart_with_environment()
     sys.exit(_run(arguments))
+
+
+def _ignore_hangup() -> None:
+    """A server reads its cluster.toml again on SIGHUP (`deployment/revisions.py`). Until it does, one ends nothing."""
+    import signal
+
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def _run(arguments: Sequence[str] | None) -> int:

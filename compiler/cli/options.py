@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 SHOWN_ELEMENTS = 40  # of a result that is printed
 PLAN_MAGIC = b"PPMLPLAN"
 CHECKED = "compiler.cli.checked"
@@ -38,13 +40,37 @@ def program_options(command: F) -> F:
     return click.argument("file", type=click.Path(path_type=Path))(command)
 
 
+def linger_option(command: F) -> F:
+    """--linger, in seconds."""
+    return click.option(
+        "--linger",
+        type=_Duration(),
+        default="0ms",
+        show_default=True,
+        help="How long p0 lets a query wait for others that share its run, such as 5ms. Where rows meet, none do.",
+    )(command)
+
+
+class _Duration(click.ParamType[float]):
+    """A time such as 5ms; its value is in seconds."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)(us|ms|s)", str(value))
+        if found is None:
+            self.fail(f"expected a time such as 5ms or 0.5s, found {value!r}", param, ctx)
+        return float(found[1]) * UNITS[found[2]]
+
+
 def _remember_checked(context: click.Context, parameter: click.Parameter, value: bool) -> bool:
     context.meta[CHECKED] = value
     return value
 
 
-def load_program(file: Path, dims: Sequence[str], network: str | None) -> Program:
-    """The program in a .ppml file or a plan, told apart by their first bytes. The compiler's warnings go to stderr."""
+def load_program(file: Path, dims: Sequence[str], network: str | None, checked: bool = False) -> Program:
+    """The program in a .ppml file or a plan, told apart by their first bytes. The compiler's warnings go to stderr, but
+    for a program that is `checked` though nobody asked for it: they were told."""
     from mpc_runtime.errors import CompileWarning, InputError
     from mpc_runtime.program import compile, load, looks_like_text
 
@@ -66,8 +92,9 @@ def load_program(file: Path, dims: Sequence[str], network: str | None) -> Progra
         sizes[name] = int(value)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CompileWarning)  # shown here, without the line of a Python file
-        program = compile(file, dims=sizes, network=network or "lan", checked=is_checked())
-    show_warnings(program)
+        program = compile(file, dims=sizes, network=network or "lan", checked=checked or is_checked())
+    if not checked:
+        show_warnings(program)
     return program
 
 

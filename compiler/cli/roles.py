@@ -1,9 +1,9 @@
-"""`mpcc provide` and `mpcc submit`: a data owner's part in a deployment."""
+"""`mpcc provide`, `mpcc submit` and `mpcc budget`: a data owner's part in a deployment."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -84,6 +84,7 @@ def provide(
     metavar="NAME",
     help="A name on which the roles of the run have agreed, such as 2026-11.",
 )
+@click.option("--dataset", metavar="NAME", help="How you call the data in the parties' privacy ledgers.")
 @click.option("--json", "as_json", is_flag=True, help="Results and statistics as JSON.")
 @_role_options
 def submit(
@@ -93,6 +94,7 @@ def submit(
     inputs: tuple[str, ...],
     outputs: tuple[str, ...],
     meeting: str | None,
+    dataset: str | None,
     as_json: bool,
     role: str | None,
     cluster: Path,
@@ -112,7 +114,7 @@ def submit(
     with connect(cluster, program, role=role, key=key, timeout=timeout, wait=wait, retries=retries) as session:
         if others := _others(program.plan, role, meeting):
             click.echo(f"the run begins when {others}", err=True)
-        results = run_rows(session, values, outputs, meeting)
+        results = run_rows(session, values, outputs, meeting, dataset)
         stats = session.stats
     written = write_results(results, outputs)
     if as_json:
@@ -120,6 +122,50 @@ def submit(
         return
     show_results(results, written)
     click.echo(str(stats), err=True)
+
+
+@click.group(help="What may be released of a role's data, and what was.")
+def budget() -> None:
+    pass
+
+
+def _budget_options(command: click.decorators.FC) -> click.decorators.FC:
+    for option in (_role_options, click.option("--dataset", required=True, metavar="NAME", help="As in `submit`.")):
+        command = option(command)
+    return program_options(command)
+
+
+@budget.command(help="State what may be released of a dataset, in all, by any plan. The smallest limit holds.")
+@_budget_options
+@click.option("--epsilon", required=True, type=float)
+@click.option("--delta", default=0.0, show_default=True, type=float)
+def set(epsilon: float, delta: float, **common: Any) -> None:
+    _told(common, (epsilon, delta))
+
+
+@budget.command(help="Show what was released of a dataset, and what may be.")
+@_budget_options
+def show(**common: Any) -> None:
+    _told(common, None)
+
+
+def _told(common: dict[str, Any], limit: tuple[float, float] | None) -> None:
+    """common: the options of both commands."""
+    from mpc_runtime.program import connect
+
+    program = load_program(common.pop("file"), common.pop("dims"), common.pop("network"))
+    role = _known_role(program.plan, common.pop("role")) or _only_giver(program.plan)
+    dataset, cluster = common.pop("dataset"), common.pop("cluster")
+    with connect(cluster, program, role=role, **common) as session:
+        click.echo(str(session.spent(dataset) if limit is None else session.limit(dataset, *limit)))
+
+
+def _only_giver(plan: Plan) -> str:
+    """The role that gives a run data."""
+    roles = [role for role in plan.roles if plan.feeds_of(role, "run")]
+    if len(roles) != 1:
+        raise click.UsageError(f"--role is needed: one of {', '.join(roles or plan.roles)}")
+    return roles[0]
 
 
 def _others(plan: Plan, role: str, meeting: str | None) -> str:

@@ -42,6 +42,10 @@ BATCH = "batch"
 @click.option(
     "--output", "outputs", multiple=True, metavar="[NAME=]FILE", help="File for a result (default: print it); repeats."
 )
+@click.option("--dataset", metavar="NAME", help="How you call the data in the parties' privacy ledgers.")
+@click.option(
+    "--data", "data_dir", type=click.Path(path_type=Path), help="Folder that keeps the parties' privacy ledgers."
+)
 @click.option("--simulate", is_flag=True, help="Compute in one process, beside float64; report values out of range.")
 @click.option("--timeout", default=60.0, show_default=True, help="Seconds a machine may take to answer.")
 @click.option("--json", "as_json", is_flag=True, help="Results and statistics as JSON.")
@@ -54,6 +58,8 @@ def run(
     lenient: bool,
     inputs: tuple[str, ...],
     outputs: tuple[str, ...],
+    dataset: str | None,
+    data_dir: Path | None,
     simulate: bool,
     timeout: float,
     as_json: bool,
@@ -65,10 +71,10 @@ def run(
         return _simulate(program, values, weights, pairs(renames, "--rename"), lenient, outputs, as_json)
     from mpc_runtime.program import launch
 
-    with launch(program, timeout=timeout) as session:
+    with launch(program, timeout=timeout, data_dir=data_dir) as session:
         if program.plan.params or weights:
             session.provide(weights, strict=not lenient, rename=pairs(renames, "--rename"))
-        results = run_rows(session, values, outputs)
+        results = run_rows(session, values, outputs, None, dataset)
         stats = session.stats
     written = write_results(results, outputs)
     if as_json:
@@ -80,21 +86,25 @@ def run(
 
 
 def run_rows(
-    session: Session, values: dict[str, Any], outputs: Sequence[str], meeting: str | None = None
+    session: Session,
+    values: dict[str, Any],
+    outputs: Sequence[str],
+    meeting: str | None = None,
+    dataset: str | None = None,
 ) -> dict[str, Any]:
-    """One run, or as many as the rows along the dim `batch` take, with a progress bar on a terminal. meeting: as of
-    `Session.run`.
+    """One run, or as many as the rows along the dim `batch` take, with a progress bar on a terminal. meeting, dataset:
+    as of `Session.run`.
 
     What was computed before an error or Ctrl-C goes to the files of `outputs`.
     """
     from mpc_runtime.errors import Error, Interrupted
 
     if not any(t.name in values and BATCH in t.dims for t in session.plan.inputs):
-        return session.run(values, meeting=meeting)
+        return session.run(values, meeting=meeting, dataset=dataset)
     try:
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_: click.echo(f"warning: {message}", err=True)
-            return session.run_batches(values, meeting=meeting)
+            return session.run_batches(values, meeting=meeting, dataset=dataset)
     except (Error, Interrupted) as error:
         if error.done_rows and (written := write_results(error.partial, outputs)):
             click.echo(f"the first {error.done_rows} rows of {', '.join(written)} were written", err=True)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from compiler.cli.options import load_program, program_options
+from compiler.cli.options import linger_option, load_program, program_options
+from compiler.cli.watching import Told, Watching, watch_options, watched
 
 if TYPE_CHECKING:
     from mpc_runtime.plan import Plan
@@ -21,21 +23,52 @@ if TYPE_CHECKING:
 @click.option("--key", type=click.Path(path_type=Path), help="Secret key file  [default: NAME.key beside it]")
 @click.option("--timeout", default=60.0, show_default=True, help="Seconds a machine may take to answer.")
 @click.option("--window", default=64, show_default=True, help="MB of material the dealer may work ahead, for a plan.")
-def serve(name: str, data: Path, cluster: Path, key: Path | None, timeout: float, window: int) -> None:
+@click.option(
+    "--material",
+    type=click.Path(path_type=Path),
+    help="A store, or a folder of stores: a plan that has one here needs no dealer.",
+)
+@click.option(
+    "--low-water",
+    type=click.IntRange(1),
+    help="With --material and a dealer that is running: below so many runs, it deals as many more.",
+)
+@linger_option
+@watch_options
+def serve(
+    name: str,
+    data: Path,
+    cluster: Path,
+    key: Path | None,
+    timeout: float,
+    window: int,
+    material: Path | None,
+    low_water: int | None,
+    linger: float,
+    **how: Any,
+) -> None:
     from mpc_runtime.deployment.cluster import load_cluster
     from mpc_runtime.deployment.keys import key_path, load_key
-    from mpc_runtime.servers.hosted import Teller
+    from mpc_runtime.deployment.revisions import Revisions
+    from mpc_runtime.operation.events import Configured
     from mpc_runtime.servers.service import Service
 
+    if material is not None and name == "dealer":
+        raise click.UsageError("--material is for p0 and p1; the dealer deals")
+    if low_water is not None and material is None:
+        raise click.UsageError("--low-water is for a party with --material")
     machines = load_cluster(cluster)
     keys = load_key(key or key_path(machines.path, name))
     config = machines.machine(name, keys, timeout, window << 20, timeout)
-    service = Service(config, machines.addresses, data, Teller(name))
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: service.stop())
-    clients = f" (clients: {service.listens['clients']})" if "clients" in service.listens else ""
-    click.echo(f"{name} listens at {service.listens['servers']}{clients}, with the plans in {data}", err=True)
-    service.serve()
+    config = replace(config, material=str(material or ""), low_water=low_water or 0, linger=linger)
+    watching = Watching(**how)
+    with watched(name, replace(watching, metrics=watching.metrics or machines.metrics.get(name)), Told()) as watch:
+        revisions = Revisions(machines, lambda text: watch.tell(Configured(text)))
+        service = Service(config, machines.addresses, data, watch)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: service.stop())
+        with revisions.watching(service.revise):
+            service.serve()
 
 
 @click.command(help="Offer a plan to the services of a cluster; each serves it when its operator has approved it.")

@@ -121,7 +121,16 @@ def rows_of(readings: Sequence[Reading], before: Mapping[str, Reading], seconds:
             yield Row(**whole)
         last = before.get(reading.address)
         for plan in plans:
-            yield Row(**whole, plan=plan, session=reading.session(plan), **_of_plan(reading, last, plan, seconds))
+            yield Row(**{**whole, **_health_of(reading, plan), **_of_plan(reading, last, plan, seconds)})
+
+
+def _health_of(reading: Reading, plan: str) -> dict[str, Any]:
+    """What a service of several plans says of one of them in particular."""
+    if (told := reading.health.get(plan)) is None:
+        return {}
+    own = {"well": told.well, "peers": told.peers, "problem": told.trouble}
+    memory = reading.value("mpc_plan_memory_bytes", plan=plan)
+    return own | ({"memory": memory} if memory else {})
 
 
 def _of_plan(reading: Reading, last: Reading | None, plan: str, seconds: float) -> dict[str, Any]:
@@ -129,6 +138,8 @@ def _of_plan(reading: Reading, last: Reading | None, plan: str, seconds: float) 
     earlier = (last.value("mpc_queries_total", plan=plan) or 0.0) if last else None
     stored = reading.value("mpc_material_records", plan=plan)
     return {
+        "plan": plan,
+        "session": reading.session(plan),
         "queries": queries,
         "rate": None if earlier is None else max(0.0, queries - earlier) / seconds,
         "rows": _mean(reading, last, "mpc_batch_rows", plan=plan),

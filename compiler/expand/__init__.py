@@ -7,11 +7,26 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from compiler.expand import arithmetic, choice, division, gradients, limits, norms, roots, selection, shape, smooth
+from compiler.expand import (
+    arithmetic,
+    choice,
+    division,
+    floors,
+    gradients,
+    limits,
+    norms,
+    ordering,
+    roots,
+    selection,
+    shape,
+    smooth,
+    trees,
+)
 from compiler.expand.compare import Bits
 from compiler.expand.context import Expansion, Handler, Warned
 from compiler.expand.emitter import PUBLIC, SHARE, Draft, Emitter, Held, width
 from compiler.expand.layouts import Network
+from compiler.expand.noise import released
 from compiler.graph import OPS, Graph, Kind, OpError, Owned, TensorOp, Value
 from compiler.reading.report import report
 from dsl.errors import SourceErrors
@@ -40,11 +55,14 @@ HANDLERS = complete(
     choice.HANDLERS,
     gradients.HANDLERS,
     selection.HANDLERS,
+    ordering.HANDLERS,
+    floors.HANDLERS,
     division.HANDLERS,
     roots.HANDLERS,
     norms.HANDLERS,
     limits.HANDLERS,
     smooth.HANDLERS,
+    trees.HANDLERS,
 )
 
 
@@ -78,8 +96,12 @@ def expand(
     results = []
     for output in graph.outputs:
         emitter.origin = label(output.value)
-        result = _revealed(x, output.name, output.roles, x.held[output.value], output.value)
-        results.append(replace(result, promise=output.promise))
+        try:
+            held, value = released(x, output, x.held[output.value])
+        except OpError as error:
+            raise SourceErrors([report(graph, output.value, error.message, error.help)], graph.source) from None
+        result = _revealed(x, output.name, output.roles, held, value)
+        results.append(replace(result, promise=output.promise, noise=output.noise))
     return Expanded(emitter.drafts, emitter.ops, emitter.constants, results, x.warnings)
 
 

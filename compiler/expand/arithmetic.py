@@ -55,16 +55,30 @@ def mul(x: Expansion, value: Value, a: Held, b: Held) -> Held:
     return product(x, value, a, b, gates.Mul)
 
 
+def blend(x: Expansion, value: Value, z: Held, a: Held, b: Held) -> Held:
+    """b + z (a - b)."""
+    reach = a.range - b.range
+    shape = tuple(np.broadcast_shapes(a.shape, b.shape))
+    apart = sub(x, typed(value, shape, reach), a, b)
+    moved = mul(x, typed(value, value.shape, z.range * reach), z, apart)
+    return add(x, value, b, moved)
+
+
 def by_constant(x: Expansion, value: Value, a: Held, factor: Array) -> Held:
     """a * factor, elementwise with broadcasting."""
 
     def multiply(register: int, whole: Array, scale: int) -> int:
-        if whole.size == 1 and value.shape == x.e.shape(register):
-            return x.e.rescaled(register, scale, int(whole.reshape(-1)[0]))
-        constant = x.e.constant(whole, 0)
-        return x.e.emit(gates.Mul, value.shape, x.e.mode(register), scale=scale, x=register, y=constant)
+        return _multiplied(x, x.e.broadcast(register, value.shape) if whole.size == 1 else register, whole, scale)
 
     return times_factor(x, value, a, elementwise(factor), multiply)
+
+
+def _multiplied(x: Expansion, register: int, factors: Array, scale: int) -> int:
+    """A register times whole numbers, read at a scale."""
+    if factors.size == 1:
+        return x.e.rescaled(register, scale, int(factors.reshape(-1)[0]))
+    shape = np.broadcast_shapes(x.e.shape(register), factors.shape)
+    return x.e.emit(gates.Mul, shape, x.e.mode(register), scale=scale, x=register, y=x.e.constant(factors, 0))
 
 
 def product(
@@ -191,6 +205,25 @@ def summed(x: Expansion, a: Held, count: int, add_up: Callable[[int], int], shap
     return Held(a.kind, shape, reach, {(x.e.mode(total), scale): total})
 
 
+def cumsum(x: Expansion, value: Value, a: Held) -> Held:
+    """In steps of 1, 2, 4, …: each takes what stands so far before it."""
+    op = value.op
+    assert isinstance(op, ops.CumSum)
+    n, rank = a.shape[op.axis], len(a.shape)
+
+    def add_up(register: int) -> int:
+        step = 1
+        while step < n:
+            widths = tuple((step if axis == op.axis else 0, 0) for axis in range(rank))
+            before = x.e.pad(x.e.slice_axis(register, op.axis, 0, 1, n - step), widths)
+            register = x.e.add(register, before)
+            step *= 2
+        return register
+
+    total = summed(x, a, n, add_up, value.shape)
+    return Held(value.kind, value.shape, value.range, total.words)
+
+
 def mean(x: Expansion, value: Value, a: Held) -> Held:
     """The sum, times 1/n as a constant with a scale of its own."""
     op = value.op
@@ -205,14 +238,19 @@ def mean_over(x: Expansion, value: Value, a: Held, *axes: int) -> Held:
     return _averaged(x, typed(value, kept, a.range), a, count, lambda register: x.e.sum(register, axes))
 
 
-def _averaged(x: Expansion, value: Value, a: Held, count: int, add_up: Callable[[int], int]) -> Held:
-    """The sum of `count` elements over `count`. Where the sum has no room, its elements are multiplied in pieces."""
-    average = np.array(1.0 / count)
+def _averaged(
+    x: Expansion, value: Value, a: Held, count: int, add_up: Callable[[int], int], average: Array | None = None
+) -> Held:
+    """The sum of up to `count` elements, times 1 / count or an `average` of its own for each result.
+
+    Where the sum has no room, its elements are multiplied in pieces.
+    """
+    average = np.array(1.0 / count) if average is None else average
     if width(a.range.times(count), x.e.plain(a), most=64) <= MAX_WIDTH:
         return by_constant(x, value, summed(x, a, count, add_up, value.shape), average)
 
     def multiply(register: int, whole: Array, scale: int) -> int:
-        return x.e.rescaled(x.e.reshape(add_up(register), value.shape), scale, int(whole))
+        return _multiplied(x, x.e.reshape(add_up(register), value.shape), whole, scale)
 
     return times_factor(x, value, a, Factor(average, count, 1.0), multiply)
 
@@ -243,7 +281,7 @@ def avgpool2d(x: Expansion, value: Value, a: Held) -> Held:
         return x.e.emit(gates.WindowSum, value.shape, mode, scale=scale, kernel=kernel, stride=stride, x=register)
 
     around = Held(a.kind, a.shape, a.range.hull(Interval(0, 0)), a.words, base=a.base, view=a.view)
-    return _averaged(x, value, around, kernel[0] * kernel[1], add_up)
+    return _averaged(x, value, around, kernel[0] * kernel[1], add_up, 1.0 / op.counts(a.shape))
 
 
 def to_int(x: Expansion, value: Value, a: Held) -> Held:
@@ -260,9 +298,11 @@ HANDLERS: dict[type[TensorOp], Handler] = {
     ops.Sub: sub,
     ops.Neg: neg,
     ops.Square: square,
+    ops.Blend: blend,
     ops.MatMul: matmul,
     ops.Conv2d: conv2d,
     ops.Sum: sum_,
+    ops.CumSum: cumsum,
     ops.Mean: mean,
     ops.Var: var,
     ops.AvgPool2d: avgpool2d,

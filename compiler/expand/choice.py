@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from compiler import ops
-from compiler.expand.arithmetic import add, by_constant, typed
+from compiler.expand.arithmetic import add, by_constant, mul, typed
 from compiler.expand.context import Expansion, Handler, exact_kind
 from compiler.expand.emitter import MAX_CONSTANT, MAX_WIDTH, SHARE, WIRE, Held, width
 from compiler.graph import Kind, TensorOp, Value, expect_constant
@@ -249,13 +249,23 @@ def leaky_relu(x: Expansion, value: Value, a: Held) -> Held:
     """relu(a) + slope (a - relu(a)): what is positive stays exact."""
     op = value.op
     assert isinstance(op, ops.LeakyRelu)
+    kept, rest = _parted(x, a)
+    below = typed(value, a.shape, rest.range * Interval(op.slope, op.slope))
+    return add(x, value, kept, by_constant(x, below, rest, np.array(op.slope)))
+
+
+def prelu(x: Expansion, value: Value, a: Held, slope: Held) -> Held:
+    kept, rest = _parted(x, a)
+    return add(x, value, kept, mul(x, typed(value, a.shape, rest.range * slope.range), rest, slope))
+
+
+def _parted(x: Expansion, a: Held) -> tuple[Held, Held]:
+    """(relu(a), a - relu(a)) of the stored number."""
     wire, scale = x.stored(a)
     positive = x.bits.select(is_positive(x, a, stored=True), wire, scale)
     above, below = a.range.clip(0.0, np.inf), a.range.clip(-np.inf, 0.0)
     kept = Held(a.kind, a.shape, above, {(SHARE, scale): positive})
-    rest = Held(a.kind, a.shape, below, {(SHARE, scale): x.e.sub(wire, positive)})
-    slope = Interval(op.slope, op.slope)
-    return add(x, value, kept, by_constant(x, typed(value, a.shape, below * slope), rest, np.array(op.slope)))
+    return kept, Held(a.kind, a.shape, below, {(SHARE, scale): x.e.sub(wire, positive)})
 
 
 # -- reductions and pooling --------------------------------------------------------------------------------------------
@@ -404,6 +414,7 @@ HANDLERS: dict[type[TensorOp], Handler] = {
     ops.Relu: relu,
     ops.Relu6: relu6,
     ops.LeakyRelu: leaky_relu,
+    ops.PRelu: prelu,
     ops.Abs: abs_,
     ops.Sign: sign,
     ops.Maximum: maximum,

@@ -26,6 +26,10 @@ ERROR = 2.0**-12
 FACTOR_BITS = 15
 """Bits below its leading one to which a factor is right."""
 
+CLIP_MARGIN = 1.3e-4
+"""By this part a clipped norm stays below its bound, so that no error lifts it above: the root's samples and weights
+bring 2^-13.7, its power of two 2^-16 and its truncation 2^-15, which add up to 1.22e-4."""
+
 SQUARED_STEPS = 8.0
 """Of a squared bound, rounded to the square of a step: so much finer than the error that a result may have."""
 
@@ -70,7 +74,11 @@ def _distance_scale(x: Expansion, value: Value, n: int, spread: float, eps: floa
 
 
 def clip_norm(x: Expansion, value: Value, a: Held) -> Held:
-    """a bound / sqrt(max(sum(a^2), bound^2))."""
+    """a factor / sqrt(max(sum(a^2), bound^2)), where the factor is the bound less all that rounding may add.
+
+    What is clipped is never longer than the bound: a privacy budget counts on it. The results' own truncations, one
+    step each, add up to the root of their number in the norm.
+    """
     op = value.op
     assert isinstance(op, ops.ClipNorm)
     wire, scale = x.stored(a)
@@ -82,6 +90,12 @@ def clip_norm(x: Expansion, value: Value, a: Held) -> Held:
     if floor_ * 4.0**scale * allowed < SQUARED_STEPS:
         found = f"clip_norm expects a larger bound, found {number(op.bound)}: its square has no digits in this format"
         raise OpError(found, "scale the values up, or use a finer `precision`")
+    factor = op.bound * (1 - CLIP_MARGIN) - sqrt(count) * x.e.precision.step
+    if factor < op.bound / 2:
+        found = (
+            f"clip_norm of {count} values expects a larger bound, found {number(op.bound)}: rounding may add as much"
+        )
+        raise OpError(found, "scale the values up, or use a finer `precision`")
     if width(Interval(0.0, 2 * most), 2 * scale, most=64) >= MAX_WIDTH:
         raise _no_room(value)
     total = x.e.open(x.e.sum(x.e.emit(gates.Square, a.shape, SHARE, scale=2 * scale, x=wire), op.axes))
@@ -89,7 +103,7 @@ def clip_norm(x: Expansion, value: Value, a: Held) -> Held:
     above = x.e.sub(total, bound)
     bit = x.bits.positive(above, Interval(-floor_, most), 2 * scale, exact=True)
     clipped = x.e.add(x.bits.select(bit, above, 2 * scale), bound)
-    return _scaled(x, value, wire, scale, clipped, Interval(floor_, most), op.bound)
+    return _scaled(x, value, wire, scale, clipped, Interval(floor_, most), factor)
 
 
 def _scaled(x: Expansion, value: Value, wire: int, scale: int, total: int, within: Interval, factor: float) -> Held:

@@ -14,13 +14,14 @@ import numpy as np
 from compiler import ops
 from compiler.expand.arithmetic import add, by_constant, sub, typed
 from compiler.expand.choice import tournament
-from compiler.expand.context import Expansion, Handler, exact_kind
+from compiler.expand.context import Array, Expansion, Handler, exact_kind
 from compiler.expand.division import inverse, normalise
 from compiler.expand.emitter import MAX_WIDTH, SHARE, WIRE, Held, width
 from compiler.expand.roots import logarithm, logarithmic
 from compiler.expand.tables import INDEX_BITS, WEIGHT_BITS
 from compiler.graph import Kind, TensorOp, Value
 from compiler.graph.interval import Interval
+from compiler.ops.activations import seen
 from mpc_runtime import gates
 
 MOST_NODES_LOG = 7
@@ -253,7 +254,7 @@ def softmax(x: Expansion, value: Value, a: Held) -> Held:
     """exp(a - max) / sum: the largest term is 1, so that nothing overflows and the divisor lies in [1, n]."""
     op = value.op
     assert isinstance(op, ops.Softmax)
-    terms = _terms(x, value, a, op.axis % len(a.shape))
+    terms = _terms(x, value, a, op.axis % len(a.shape), seen(a.shape) if op.causal else None)
     inverted = inverse(x, typed(value, terms.total.shape, UNIT), normalise(x, terms.total, terms.scale), INVERSE_SCALE)
     factor, inverse_scale = x.e.wire(inverted)
     scale = terms.scale + inverse_scale
@@ -280,18 +281,30 @@ class _Terms:
     total: Held
 
 
-def _terms(x: Expansion, value: Value, a: Held, axis: int) -> _Terms:
+def _terms(x: Expansion, value: Value, a: Held, axis: int, counted: Array | None = None) -> _Terms:
+    """counted: which elements take part. The others are the least of the range, and their terms 0."""
     n = a.shape[axis]
     wire, scale = x.e.wire(a)
+    if counted is not None:
+        least = np.where(counted, 0, floor(a.range.lo * 2.0**scale))
+        wire = x.e.add(_times(x, wire, counted), x.e.constant(least, scale))
     largest = tournament(x, wire, axis, a, scale)
     gap = x.e.sub(wire, x.e.broadcast(largest, a.shape))
     exponent = Held(Kind.FIXED, a.shape, Interval(-a.range.width, 0.0), {(x.e.mode(gap), scale): gap})
     fine = _terms_scale(x.e.frac, n)
     terms = curve(x, typed(value, a.shape, UNIT), exponent, negative_exp(fine), fine)
     wire, _ = x.e.wire(terms, fine)
+    if counted is not None:
+        wire = _times(x, wire, counted)
     shape = tuple(1 if i == axis else m for i, m in enumerate(a.shape))
     total = Held(Kind.FIXED, shape, Interval(1.0 - 2.0**-8, n), {(WIRE, fine): x.e.sum(wire, (axis,))})
     return _Terms(exponent, wire, fine, total)
+
+
+def _times(x: Expansion, wire: int, bits: Array) -> int:
+    """A masked value times known bits."""
+    mask = x.e.constant(bits.astype(np.int64), 0)
+    return x.e.emit(gates.Mul, x.e.shape(wire), WIRE, scale=x.e.drafts[wire].scale, x=wire, y=mask)
 
 
 def _terms_scale(frac: int, n: int) -> int:

@@ -5,25 +5,46 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from compiler.graph.kinds import Precision
 from compiler.graph.values import Value, apply
-from mpc_runtime.plan import ArrayRole, Promise
+from mpc_runtime.plan import ArrayRole, Budget, Noise, Promise
+from mpc_runtime.privacy.noise import Law
 
 if TYPE_CHECKING:
     from dsl.ast import Span
 
 
 @dataclass(frozen=True)
+class Release:
+    """The noise that an output asks for: `plan.Noise` but for what is known of the sensitivity.
+
+    sensitivity: what the author states, if anything. span: of the words behind `with`.
+    """
+
+    law: Law
+    epsilon: float
+    delta: float
+    sensitivity: float | None
+    made_by: Literal["dealer", "parties"]
+    span: Span | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
 class Output:
-    """A result and the roles that learn it. promise: the one that it checks, if it is one bit for that."""
+    """A result and the roles that learn it. promise: the one that it checks, if it is one bit for that.
+
+    release: the noise that it asks for; noise: the one that it gets, once its sensitivity is known.
+    """
 
     name: str
     value: Value
     roles: tuple[str, ...]
     span: Span | None = field(default=None, repr=False)
     promise: Promise | None = None
+    release: Release | None = None
+    noise: Noise | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +73,7 @@ class Graph:
     params: tuple[Value, ...]
     outputs: tuple[Output, ...]
     prepared: tuple[Preparation, ...] = ()
+    budgets: tuple[Budget, ...] = ()
     source: str = field(default="", repr=False)
     filename: str = "<text>"
 

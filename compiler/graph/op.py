@@ -187,6 +187,7 @@ class Input(Owned):
     key: str = ""
     index_path: tuple[int, ...] = ()
     dims: tuple[str | None, ...] = ()  # per axis the name of the `dim` it is, when it is exactly one
+    flipped: float = 0.0  # the epsilon of `with randomized_response(epsilon=…)`
     sizes: ClassVar[tuple[str, ...]] = ("shape",)
 
     def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:

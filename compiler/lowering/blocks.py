@@ -181,12 +181,7 @@ def _kind(context: Context, expression: ast.Expression, scope: Scope) -> Layer |
     name = callee.id
     binding = scope.find(name)
     if name in LAYERS:
-        if LAYERS[name].build is None:
-            raise Problem(
-                callee.span,
-                f"the layer `{name}` is not supported yet",
-                "it is part of the language, but this version does not support it",
-            )
+        pass  # a kind of layer wins over a value of its name
     elif binding is None and name in FUNCTIONS:
         raise Problem(callee.span, f"`{name}` is a function, which owns no parameters", f"apply it: `x |> {name}`")
     elif binding is None:

@@ -70,7 +70,7 @@ def _target(context: Context, callee: ast.Expression, scope: Scope) -> Function 
             return None
         return _callable(context, meaning, callee)
     if callee.id in FUNCTIONS:
-        return _supported(FUNCTIONS[callee.id], callee)
+        return FUNCTIONS[callee.id]
     binding = scope.find(callee.id)
     if binding is None and callee.id in LAYERS:
         raise Problem(
@@ -112,16 +112,6 @@ def _callable(context: Context, meaning: object, callee: ast.Expression) -> Defi
     raise Problem(callee.span, f"`{name}` is not a function, a def or a layer")
 
 
-def _supported(function: Function, callee: ast.Name) -> Function:
-    if function.build is None:
-        raise Problem(
-            callee.span,
-            f"`{callee.id}` is not supported yet",
-            "it is part of the language, but this version does not support it",
-        )
-    return function
-
-
 def _apply(
     context: Context,
     target: Function | Definition | Instance | None,
@@ -149,7 +139,6 @@ def _apply(
 def _apply_function(
     context: Context, function: Function, callee: ast.Expression, given: list[Argument], span: Span, scope: Scope
 ) -> object:
-    assert function.build is not None
     positional, named, places = options(function, given)
     try:
         values, rest = bind(function.name, function.parameters, positional, named)

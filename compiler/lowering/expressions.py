@@ -14,7 +14,7 @@ from compiler.graph import Value
 from compiler.lowering import calls
 from compiler.lowering.context import Context
 from compiler.lowering.foreign import counterpart
-from compiler.lowering.layers import BlockInstance, InstanceArray, LayerInstance, attribute, item
+from compiler.lowering.layers import BlockInstance, Group, InstanceArray, LayerInstance, attribute, item
 from compiler.lowering.numbers import NUMBERS, NumberError, Table, arithmetic, entries, power, public, real, whole
 from compiler.lowering.problems import POISON, Problem
 from compiler.lowering.readings import described, operand, origin, tensor, whole_at
@@ -220,7 +220,7 @@ def _attribute(context: Context, expression: ast.Attribute, scope: Scope) -> obj
     if meaning is POISON:
         return POISON
     name, owner = expression.name, context.text(expression.value)
-    if isinstance(meaning, (LayerInstance, BlockInstance)):
+    if isinstance(meaning, (LayerInstance, BlockInstance, Group)):
         try:
             return attribute(context, meaning, name, owner)
         except Problem:

@@ -12,18 +12,19 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from compiler.graph import Kind, Param, Value, apply
+from compiler.graph import Param, Value, apply
 from compiler.graph.interval import Interval
 from compiler.lowering.context import Context
 from compiler.lowering.definitions import Definition
 from compiler.lowering.problems import POISON, Note, Poison, Problem
-from compiler.ops import Layer
+from compiler.ops import Layer, LayerParam
 from dsl import ast
 from dsl.ast import Span
 from dsl.errors import did_you_mean
 
 __all__ = [
     "BlockInstance",
+    "Group",
     "Home",
     "Instance",
     "InstanceArray",
@@ -83,13 +84,13 @@ class LayerInstance:
     def _apply(self, x: Value) -> Value:
         if not self.parameters:
             needed = self.kind.parameters_for(self.config, x.shape)
-            self.parameters = {each.key: self._leaf(each.key, each.shape, each.ranged) for each in needed}
+            self.parameters = {each.key: self._leaf(each) for each in needed}
         return self.kind.apply(self.config, x, self.parameters, self.provider.range)
 
-    def _leaf(self, key: str, shape: tuple[int, ...], ranged: bool) -> Value:
-        path = f"{self.path}.{key}"
-        leaf = Param(Kind.FIXED, shape, self.provider.role, self.provider.public, key=path, dims=(None,) * len(shape))
-        return apply(leaf, span=self.span, name=path, declared=self.provider.range if ranged else None)
+    def _leaf(self, needed: LayerParam) -> Value:
+        path, shape, owner = f"{self.path}.{needed.key}", needed.shape, self.provider
+        leaf = Param(needed.kind, shape, owner.role, owner.public, key=path, dims=(None,) * len(shape))
+        return apply(leaf, span=self.span, name=path, declared=needed.contract(owner.range))
 
 
 @dataclass
@@ -112,6 +113,14 @@ class InstanceArray:
     broken: bool = False  # an index is unknown after an error: no message about a missing one
 
 
+@dataclass(frozen=True)
+class Group:
+    """`attn.out_proj`: parameters of a layer whose keys have this part in common."""
+
+    layer: LayerInstance
+    part: str
+
+
 Instance = LayerInstance | BlockInstance
 
 
@@ -126,17 +135,17 @@ def item(array: InstanceArray, index: int, span: Span) -> Instance | Poison:
     raise Problem(span, f"there is no layer `{array.name}[{index}]` here", f"`{array.name}` has {have}")
 
 
-def attribute(context: Context, layer: Instance, name: ast.Name, text: str) -> object:
-    """`layer.name`: a parameter or a layer inside. `text` is the layer as the author wrote it."""
+def attribute(context: Context, layer: Instance | Group, name: ast.Name, text: str) -> object:
+    """`layer.name`: a parameter, several of them, or a layer inside. `text` is the layer as the author wrote it."""
+    if isinstance(layer, Group):
+        return _parameter(layer.layer, f"{layer.part}.{name.id}", name, text)
     context.used.add(layer.span)
     if isinstance(layer, BlockInstance):
         return _inside(layer, name, text)
+    if any(key.startswith(f"{name.id}.") for key in layer.parameters):
+        return Group(layer, name.id)
     if layer.parameters:
-        if name.id in layer.parameters:
-            return layer.parameters[name.id]
-        have = ", ".join(f"`{each}`" for each in layer.parameters)
-        help = did_you_mean(name.id, layer.parameters) or f"it has {have}"
-        raise Problem(name.span, f"the {layer.kind.name} layer `{text}` has no parameter `{name.id}`", help)
+        return _parameter(layer, name.id, name, text)
     if layer.broken:
         return POISON
     raise Problem(
@@ -145,6 +154,14 @@ def attribute(context: Context, layer: Instance, name: ast.Name, text: str) -> o
         "use it below the first application of the layer",
         (layer.span, "the layer is declared here"),
     )
+
+
+def _parameter(layer: LayerInstance, key: str, name: ast.Name, text: str) -> Value:
+    if key in layer.parameters:
+        return layer.parameters[key]
+    have = ", ".join(f"`{each}`" for each in layer.parameters)
+    help = did_you_mean(key, layer.parameters) or f"it has {have}"
+    raise Problem(name.span, f"the {layer.kind.name} layer `{text}` has no parameter `{name.id}`", help)
 
 
 def _inside(block: BlockInstance, name: ast.Name, text: str) -> object:

@@ -18,6 +18,7 @@ from compiler.lowering.context import Context, Overgrown
 from compiler.lowering.definitions import check_names, define
 from compiler.lowering.layers import Home, parameters
 from compiler.lowering.precision import precision
+from compiler.lowering.private import budgets, expect_noisy, flipped, release
 from compiler.lowering.problems import POISON, Problem, Reporter
 from compiler.lowering.readings import contract_at, described, operand, size_at, tensor
 from compiler.lowering.roles import declare_roles, is_array, members, receivers
@@ -28,7 +29,7 @@ from compiler.ops.build import stack
 from dsl import ast
 from dsl.ast import Span
 from dsl.errors import Diagnostic, SourceErrors, did_you_mean
-from mpc_runtime.plan import ArrayRole
+from mpc_runtime.plan import ArrayRole, Budget
 
 __all__ = ["ModelErrors", "lower"]
 
@@ -84,6 +85,8 @@ class Lowering:
     inputs: list[Value] = field(default_factory=list)
     params: list[tuple[Span, Value]] = field(default_factory=list)
     outputs: dict[str, Output] = field(default_factory=dict)
+    budgets: list[Budget] = field(default_factory=list)
+    budgeted: dict[str, Span] = field(default_factory=dict)
 
     def run(self) -> None:
         """Run every statement; errors are in the context's reporter."""
@@ -115,6 +118,7 @@ class Lowering:
             inputs=tuple(self.inputs),
             params=tuple(leaf for _, leaf in sorted(owned, key=lambda each: each[0].start)),
             outputs=tuple(self.outputs.values()),
+            budgets=tuple(self.budgets),
             source=self.model.source,
             filename=self.model.filename,
         )
@@ -170,6 +174,9 @@ class Lowering:
                 self._output(statement)
             case ast.Def():
                 self._def(statement)
+            case ast.Budget():
+                self.budgets += budgets(self.context, statement, self.scope, self.inputs, self.budgeted)
+                self.budgeted[statement.name.id] = statement.name.span
             case ast.Train():
                 raise Problem(_keyword(statement.span, "train"), "`train` is not supported yet", LATER)
             case _:
@@ -244,11 +251,13 @@ class Lowering:
             return POISON
         dims = tuple(self._dim_name(each) for each in statement.type.dims)
         array = is_array(statement.role, self.scope)
-        leaf = Input if isinstance(statement, ast.Input) else Param
+        answers = flipped(self.context, statement, self.scope) if isinstance(statement, ast.Input) else 0.0
         leaves = []
         for member, role in enumerate(owners):
             path = (member,) if array else ()
-            op = leaf(kind, shape, role, statement.public, name.id, path, dims)
+            op: Input | Param = Param(kind, shape, role, statement.public, name.id, path, dims)
+            if isinstance(statement, ast.Input):
+                op = Input(kind, shape, role, statement.public, name.id, path, dims, answers)
             leaves.append(self._declared(op, statement, limits))
         if isinstance(statement, ast.Input):
             self.inputs += leaves
@@ -275,9 +284,9 @@ class Lowering:
     def _output(self, statement: ast.Output) -> None:
         name = statement.name or (statement.value if isinstance(statement.value, ast.Name) else None)
         roles = receivers(self.context, statement.roles, self.scope)
-        if statement.noise is not None:
-            message = "an output with noise is not supported yet"
-            self.context.reporter.error(Problem(statement.noise.span, message, LATER))
+        noise = None
+        with self.context.reporter.catching():
+            noise = release(self.context, statement, self.scope)
         if statement.name is not None:
             meaning = blocks.bind_value(self.context, statement.name, statement.value, None, self.scope)
             self.context.used.add(statement.name.span)
@@ -294,7 +303,9 @@ class Lowering:
             return
         value = operand(meaning, statement.value.span)
         made = value if isinstance(value, Value) else self._constant(value, statement.value.span)
-        self.outputs[name.id] = Output(name.id, made, roles, name.span)
+        if noise is not None:
+            expect_noisy(made, noise)
+        self.outputs[name.id] = Output(name.id, made, roles, name.span, release=noise)
 
     def _constant(self, value: object, span: Span) -> Value:
         found: list[Value] = []

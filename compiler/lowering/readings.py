@@ -7,7 +7,7 @@ import math
 from compiler.graph import Kind, Value, Visibility
 from compiler.graph.interval import Interval
 from compiler.lowering.context import Context
-from compiler.lowering.layers import BlockInstance, InstanceArray, LayerInstance
+from compiler.lowering.layers import BlockInstance, Group, InstanceArray, LayerInstance
 from compiler.lowering.numbers import NUMBERS, Number, Table, as_constant, describe_number, real, whole
 from compiler.lowering.problems import POISON, Note, Problem
 from compiler.lowering.scope import Category, Scope, listing
@@ -27,6 +27,9 @@ def operand(meaning: object, span: Span) -> Operand:
         return meaning
     if isinstance(meaning, (LayerInstance, BlockInstance)):
         raise Problem(span, f"`{meaning.path}` is a layer, not a value", f"apply it: `x |> {meaning.path}`")
+    if isinstance(meaning, Group):
+        help = f"name one of them: `….{meaning.part}.weight`"
+        raise Problem(span, f"`{meaning.part}` is several parameters, not a value", help)
     if isinstance(meaning, InstanceArray):
         raise Problem(span, f"`{meaning.name}` is several layers, not a value", f"apply one: `x |> {meaning.name}[0]`")
     raise Problem(span, "text is not a value", 'the only text is an option: `padding="same"`')

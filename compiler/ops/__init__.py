@@ -4,6 +4,7 @@ from compiler.ops.activations import (
     Exp,
     LeakyRelu,
     Log,
+    PRelu,
     Reciprocal,
     Relu,
     Relu6,
@@ -13,7 +14,6 @@ from compiler.ops.activations import (
     Sqrt,
     Tanh,
 )
-from compiler.ops.build import index
 from compiler.ops.comparisons import (
     And,
     Equal,
@@ -32,6 +32,7 @@ from compiler.ops.curves import Elu, Erf, Gelu, HardSwish, LogSoftmax, Silu, Sof
 from compiler.ops.elementwise import (
     Abs,
     Add,
+    Blend,
     Clip,
     Div,
     Maximum,
@@ -45,18 +46,23 @@ from compiler.ops.elementwise import (
     ToInt,
     Where,
 )
+from compiler.ops.floors import Floor, Round
 from compiler.ops.functions import FUNCTIONS, OPERATORS, Function
-from compiler.ops.layers import LAYERS, Layer, LayerParam
+from compiler.ops.indexing import index
+from compiler.ops.layer import Layer, LayerParam
+from compiler.ops.layers import LAYERS
 from compiler.ops.limits import Bounded, WithinNorm
 from compiler.ops.linear import Conv2d, MatMul
 from compiler.ops.losses import LOSSES, BinaryCrossEntropy, CrossEntropy
 from compiler.ops.norms import ClipNorm, LayerNorm
+from compiler.ops.ordering import ArgSort, Sort
 from compiler.ops.pooling import AvgPool2d, MaxPool2d, MaxPool2dGradient
 from compiler.ops.reductions import ArgMax, Max, MaxGradient, Mean, Min, Var
 from compiler.ops.selection import Gather, OneHot
 from compiler.ops.shapes import BroadcastTo, Concat, Pad, Reshape, Slice, Spread, Transpose
 from compiler.ops.signatures import Parameter, Takes
-from compiler.ops.sums import Sum
+from compiler.ops.sums import CumSum, Sum
+from compiler.ops.trees import Chosen, Leaves
 
 __all__ = [
     "FUNCTIONS",
@@ -67,20 +73,25 @@ __all__ = [
     "Add",
     "And",
     "ArgMax",
+    "ArgSort",
     "AvgPool2d",
     "BinaryCrossEntropy",
+    "Blend",
     "Bounded",
     "BroadcastTo",
+    "Chosen",
     "Clip",
     "ClipNorm",
     "Concat",
     "Conv2d",
     "CrossEntropy",
+    "CumSum",
     "Div",
     "Elu",
     "Equal",
     "Erf",
     "Exp",
+    "Floor",
     "Function",
     "Gather",
     "Gelu",
@@ -92,6 +103,7 @@ __all__ = [
     "LayerNorm",
     "LayerParam",
     "LeakyRelu",
+    "Leaves",
     "Less",
     "LessEqual",
     "Log",
@@ -111,6 +123,7 @@ __all__ = [
     "NotEqual",
     "OneHot",
     "Or",
+    "PRelu",
     "Pad",
     "Parameter",
     "Positive",
@@ -118,6 +131,7 @@ __all__ = [
     "Relu",
     "Relu6",
     "Reshape",
+    "Round",
     "Rsqrt",
     "Sigmoid",
     "Sign",
@@ -125,6 +139,7 @@ __all__ = [
     "Slice",
     "Softmax",
     "Softplus",
+    "Sort",
     "Spread",
     "Sqrt",
     "Square",

@@ -9,12 +9,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from compiler.graph import ROWS_MEET, Array, Gradients, Kind, Rounding, Shape, TensorOp, Value, apply, bounds, constant
+from compiler.graph import Array, Gradients, Kind, OpError, Rounding, Shape, Value, apply, bounds, constant
 from compiler.graph.bounds import Norm
 from compiler.graph.interval import UNKNOWN, Interval
 from compiler.ops.comparisons import Positive, Within
 from compiler.ops.elementwise import Add, Div, Mul, Neg, Square, Sub, Unary, chosen, times
-from compiler.ops.rules import axis_of, expect_count, expect_kind
+from compiler.ops.families import Along, Ordinary
+from compiler.ops.rules import broadcast, expect_count, expect_kind, show
+from compiler.ops.shapes import aligned
 from compiler.ops.sums import Sum
 
 UNIT = Interval(0, 1)
@@ -61,15 +63,11 @@ class Relu6(Unary):
 
 
 @dataclass(frozen=True)
-class Smooth(TensorOp, abstract=True):
+class Smooth(Ordinary, abstract=True):
     """A fixed number gives a fixed number."""
 
     symbol: ClassVar[str] = ""
     rounding: ClassVar[Rounding] = Rounding.RELATIVE
-    commutative: ClassVar[bool] = False
-    monotone: ClassVar[bool] = False
-    private: ClassVar[bool] = True
-    sizes: ClassVar[tuple[str, ...]] = ()
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, 1)
@@ -106,6 +104,42 @@ class LeakyRelu(Smooth):
         """At 0 it is 1."""
         above = chosen(apply(Positive(stored=True), args[0]), gradient)
         return (apply(Add(), above, apply(Mul(), apply(Sub(), gradient, above), constant(self.slope))),)
+
+
+@dataclass(frozen=True)
+class PRelu(Smooth):
+    """x where x > 0, else slope * x, for a slope that broadcasts to x."""
+
+    symbol: ClassVar[str] = "prelu"
+    compares: ClassVar[bool] = True
+    rounding: ClassVar[Rounding] = Rounding.STEPS
+
+    def infer(self, *args: Value) -> tuple[Kind, Shape]:
+        expect_count(self.symbol, args, 2)
+        kind, (x, slope) = expect_kind(self.symbol, args, (Kind.FIXED,)), args
+        if broadcast(self.symbol, x, slope) != x.shape:
+            message = f"prelu expects a slope that broadcasts to {show(x.shape)}, found {show(slope.shape)}"
+            raise OpError(message, "one for each channel: `reshape(slope, [-1, 1, 1])`", 1)
+        return kind, x.shape
+
+    def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
+        return aligned(args, axes, shape)
+
+    def interval(self, *args: Value) -> Interval:
+        x, slope = (arg.range for arg in args)
+        above, below = x.clip(0, math.inf), x.clip(-math.inf, 0)
+        return above.hull(below * slope) if x.lo < 0 else above
+
+    def evaluate(self, *arrays: Array) -> Array:
+        x, slope = arrays
+        return np.where(x > 0, x, slope * x)
+
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        """At 0 it is 1."""
+        x, slope = args
+        above = chosen(apply(Positive(stored=True), x), gradient)
+        below = apply(Sub(), gradient, above)
+        return apply(Add(), above, apply(Mul(), below, slope)), apply(Mul(), below, x)
 
 
 @dataclass(frozen=True)
@@ -176,30 +210,30 @@ def _exp(x: float) -> float:
 
 
 @dataclass(frozen=True)
-class Softmax(TensorOp):
-    """exp(x - max) / sum(exp(x - max)) along `axis`, which is counted from the front."""
+class Softmax(Along):
+    """exp(x - max) / sum(exp(x - max)) along `axis`.
 
-    axis: int
+    causal: the last two axes are queries and keys, and a query sees the keys up to its own place only, counted from the
+    ends of both.
+    """
+
+    causal: bool = False
     symbol: ClassVar[str] = "softmax"
     compares: ClassVar[bool] = True
-    rounding: ClassVar[Rounding] = Rounding.RELATIVE
-    commutative: ClassVar[bool] = False
-    monotone: ClassVar[bool] = False
-    private: ClassVar[bool] = True
-    sizes: ClassVar[tuple[str, ...]] = ()
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
-        expect_count(self.symbol, args, 1)
-        axis_of(self.symbol, self.axis, args[0].rank)
-        return expect_kind(self.symbol, args, (Kind.FIXED,)), args[0].shape
-
-    def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
-        return ROWS_MEET if self.axis == axes[0] else axes[0]
+        kind, shape = super().infer(*args)
+        if self.causal and not (len(shape) >= 2 and self.axis == len(shape) - 1 and shape[-2] <= shape[-1]):
+            message = f"a causal softmax expects scores [queries, keys], no more queries than keys, found {show(shape)}"
+            raise OpError(message, "it is taken along the last axis, the keys", 0)
+        return kind, shape
 
     def interval(self, *args: Value) -> Interval:
         others, spread = args[0].shape[self.axis] - 1, args[0].range.width
         if others == 0:
             return Interval(1, 1)
+        if self.causal:
+            return UNIT
         odds = Interval(-spread, spread).monotone(_exp, POSITIVE) * Interval(others, others)
         return (Interval(1, 1) + odds).reciprocal().clip(0, 1)
 
@@ -208,7 +242,8 @@ class Softmax(TensorOp):
         return (Norm(1, (self.axis,), 1.0), Norm(2, (self.axis,), 1.0))
 
     def evaluate(self, *arrays: Array) -> Array:
-        powers = np.exp(arrays[0] - arrays[0].max(axis=self.axis, keepdims=True))
+        x = np.where(seen(arrays[0].shape), arrays[0], -np.inf) if self.causal else arrays[0]
+        powers = np.exp(x - x.max(axis=self.axis, keepdims=True))
         result: Array = powers / powers.sum(axis=self.axis, keepdims=True)
         return result
 
@@ -216,6 +251,12 @@ class Softmax(TensorOp):
         """p (g - sum(p g))."""
         weighted = times(gradient, result)
         return (apply(Sub(), weighted, apply(Mul(), result, apply(Sum((self.axis,), True), weighted))),)
+
+
+def seen(shape: Shape) -> Array:
+    """[queries, keys] of a causal softmax: which keys a query sees."""
+    queries, keys = shape[-2:]
+    return np.tri(queries, keys, keys - queries, dtype=bool)
 
 
 @dataclass(frozen=True)

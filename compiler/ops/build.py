@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from types import EllipsisType
 
 import numpy as np
 
-from compiler.graph import Array, Kind, OpError, Shape, TensorOp, Value, apply, constant, declare
-from compiler.ops.activations import Reciprocal, Rsqrt, Softmax, Sqrt
+from compiler.graph import Array, Kind, OpError, TensorOp, Value, apply, constant, declare
+from compiler.ops.activations import PRelu, Reciprocal, Rsqrt, Softmax, Sqrt
 from compiler.ops.comparisons import And, GreaterEqual, Not, Or
 from compiler.ops.curves import Elu, LogSoftmax
 from compiler.ops.elementwise import (
@@ -31,14 +30,15 @@ from compiler.ops.elementwise import (
     ToInt,
     Where,
 )
+from compiler.ops.floors import Floor, Round
 from compiler.ops.linear import MatMul
 from compiler.ops.norms import ClipNorm
+from compiler.ops.ordering import ArgSort, Sort
 from compiler.ops.reductions import ArgMax, Mean, Reduction, Sum, Var
 from compiler.ops.rules import axes_of, axis_of, broadcast, expect_kind, show, typed
 from compiler.ops.selection import Gather
-from compiler.ops.shapes import BroadcastTo, Concat, Pad, Reshape, Slice, Transpose
-
-Index = int | slice | EllipsisType | None
+from compiler.ops.shapes import BroadcastTo, Concat, Pad, Reshape, Transpose
+from compiler.ops.sums import CumSum
 
 MAX_ALPHA = 4  # of elu: a larger factor would need a finer table of the exponential
 
@@ -176,8 +176,8 @@ def maximum(a: Value, b: Value) -> Value:
     return numeric(Maximum(), a, b)
 
 
-def softmax(x: Value, axis: int = -1) -> Value:
-    return smooth(Softmax(axis_of("softmax", axis, x.rank)), x)
+def softmax(x: Value, axis: int = -1, causal: bool = False) -> Value:
+    return smooth(Softmax(axis_of("softmax", axis, x.rank), causal), x)
 
 
 def log_softmax(x: Value, axis: int = -1) -> Value:
@@ -188,6 +188,10 @@ def elu(x: Value, alpha: float = 1) -> Value:
     if not 0 <= alpha <= MAX_ALPHA:
         raise OpError(f"`alpha` of elu expects a number from 0 to {MAX_ALPHA}, found {alpha:g}", arg="alpha")
     return smooth(Elu(float(alpha)), x)
+
+
+def prelu(x: Value, slope: Value) -> Value:
+    return apply(PRelu(), to_fixed(x), to_fixed(slope))
 
 
 def hardsigmoid(x: Value) -> Value:
@@ -240,6 +244,10 @@ def reduce(kind: type[Reduction], x: Value, axis: Sequence[int] | None = None, k
     return apply(op, to_fixed(x) if kind in (Mean, Var) else to_number(x))
 
 
+def cumsum(x: Value, axis: int = -1) -> Value:
+    return apply(CumSum(axis_of("cumsum", axis, x.rank)), to_number(x))
+
+
 def any_(x: Value, axis: Sequence[int] | None = None, keepdims: bool = False) -> Value:
     """Whether one of the bits is 1: they are counted."""
     return apply(GreaterEqual(), _counted("any", x, axis, keepdims), constant(1))
@@ -269,6 +277,51 @@ def argmax(x: Value, axis: int | None = None) -> Value:
     if axis is None:
         return apply(ArgMax(0), reshape(x, (-1,)))
     return apply(ArgMax(axis_of("argmax", axis, x.rank)), x)
+
+
+# -- orders ------------------------------------------------------------------------------------------------------------
+
+
+def sort(x: Value, axis: int = -1, descending: bool = False) -> Value:
+    return _ordered("sort", Sort, x, axis, None, descending)
+
+
+def argsort(x: Value, axis: int = -1, descending: bool = False) -> Value:
+    return _ordered("argsort", ArgSort, x, axis, None, descending)
+
+
+def topk(x: Value, k: int) -> Value:
+    return _ordered("topk", Sort, x, -1, k, True)
+
+
+def argtopk(x: Value, k: int) -> Value:
+    return _ordered("argtopk", ArgSort, x, -1, k, True)
+
+
+def _ordered(
+    name: str, op: type[Sort] | type[ArgSort], x: Value, axis: int, count: int | None, descending: bool
+) -> Value:
+    """The first `count` (all for None) along an axis; of bits, as numbers."""
+    x, place = to_number(x), axis_of(name, axis, x.rank)
+    return apply(op(place, x.shape[place] if count is None else count, descending), x)
+
+
+# -- whole numbers -----------------------------------------------------------------------------------------------------
+
+
+def floor(x: Value) -> Value:
+    x = to_number(x)
+    return x if x.kind is Kind.INT else apply(Floor(), x)
+
+
+def ceil(x: Value) -> Value:
+    """What is below, of the negated, negated."""
+    return neg(floor(neg(x)))
+
+
+def round_(x: Value) -> Value:
+    x = to_number(x)
+    return x if x.kind is Kind.INT else apply(Round(), x)
 
 
 # -- shapes ------------------------------------------------------------------------------------------------------------
@@ -344,60 +397,3 @@ def unsqueeze(x: Value, axis: int) -> Value:
 
 def broadcast_to(x: Value, shape: Sequence[int]) -> Value:
     return x if tuple(shape) == x.shape else apply(BroadcastTo(tuple(shape)), x)
-
-
-def index(x: Value, items: Sequence[Index]) -> Value:
-    """NumPy's basic indexing `x[items]`: whole numbers, slices, `...` and None (a new axis)."""
-    items = _filled(x, items)
-    starts, steps, counts = [], [], []
-    shape: list[int] = []
-    axis = 0
-    for item in items:
-        if item is None:
-            shape.append(1)
-            continue
-        start, step, count = _positions(item, axis, x.shape)
-        starts.append(start)
-        steps.append(step)
-        counts.append(count)
-        if isinstance(item, slice):
-            shape.append(count)
-        axis += 1
-    op = Slice(tuple(starts), tuple(steps), tuple(counts))
-    whole = op == Slice((0,) * x.rank, (1,) * x.rank, x.shape)
-    return reshape(x if whole else apply(op, x), shape)
-
-
-def _filled(x: Value, items: Sequence[Index]) -> list[Index]:
-    """`items` with `...` spelled out, so that every axis of x has its own."""
-    given = sum(item is not None and item is not Ellipsis for item in items)
-    if given > x.rank:
-        raise OpError(f"expected at most {x.rank} indices for {show(x.shape)}, found {given}", arg=0)
-    places = [place for place, item in enumerate(items) if item is Ellipsis]
-    if len(places) > 1:
-        raise OpError("expected at most one `...` among the indices, found more", arg=0)
-    rest: list[Index] = [slice(None)] * (x.rank - given)
-    if not places:
-        return [*items, *rest]
-    return [*items[: places[0]], *rest, *items[places[0] + 1 :]]
-
-
-def _positions(item: Index, axis: int, shape: Shape) -> tuple[int, int, int]:
-    """(start, step, count) along one axis."""
-    size = shape[axis]
-    if isinstance(item, slice):
-        if item.step == 0:
-            raise OpError("a slice cannot step by 0", arg=0)
-        start, stop, step = item.indices(size)
-        count = len(range(start, stop, step))
-        if count == 0:
-            raise OpError(f"the slice of axis {axis} of {show(shape)} is empty", arg=0)
-        return start, (step if count > 1 else 1), count
-    assert isinstance(item, int)
-    if not -size <= item < size:
-        raise OpError(
-            f"index {item} is out of range for axis {axis} of {show(shape)}",
-            "use 0" if size == 1 else f"use {-size} to {size - 1}",
-            0,
-        )
-    return item % size, 1, 1

@@ -11,6 +11,7 @@ import numpy as np
 from compiler.graph import Array, Gradients, Kind, NoGradient, Rounding, Shape, TensorOp, Value
 from compiler.graph.bounds import Norm
 from compiler.graph.interval import BITS, Interval
+from compiler.ops.families import Ordinary
 from compiler.ops.rules import NUMBERS, broadcast, expect_count, expect_kind
 from compiler.ops.shapes import aligned
 
@@ -203,7 +204,7 @@ class Not(Logic):
 
 
 @dataclass(frozen=True)
-class Choice(TensorOp, abstract=True):
+class Choice(Ordinary, abstract=True):
     """The bits by which an op chooses, for its gradient: the expansion finds that it has compared already.
 
     They compare as finely as that op, not what is stored.
@@ -213,10 +214,6 @@ class Choice(TensorOp, abstract=True):
     compares: ClassVar[bool] = True
     count: ClassVar[int] = 1
     rounding: ClassVar[Rounding] = Rounding.NONE
-    commutative: ClassVar[bool] = False
-    monotone: ClassVar[bool] = False
-    private: ClassVar[bool] = True
-    sizes: ClassVar[tuple[str, ...]] = ()
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, self.count)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from compiler.graph import ROWS_MEET, Array, Gradients, Kind, Rounding, Shape, TensorOp, Value, apply, constant
+from compiler.graph import Array, Gradients, Rounding, Value, apply, constant
 from compiler.graph.bounds import Norm
 from compiler.graph.interval import Interval
 from compiler.ops.activations import Exp, Sigmoid, Smooth, Softmax
 from compiler.ops.comparisons import Positive, Within
 from compiler.ops.elementwise import Add, Clip, Mul, Neg, Square, Sub, chosen, times
-from compiler.ops.rules import axis_of, expect_count, expect_kind
+from compiler.ops.families import Along
 from compiler.ops.shapes import whole
 from compiler.ops.sums import Sum
 
@@ -189,25 +189,11 @@ class Elu(Smooth):
 
 
 @dataclass(frozen=True)
-class LogSoftmax(TensorOp):
-    """x - log(sum(exp(x))) along `axis`, which is counted from the front."""
+class LogSoftmax(Along):
+    """x - log(sum(exp(x))) along `axis`."""
 
-    axis: int
     symbol: ClassVar[str] = "log_softmax"
     compares: ClassVar[bool] = True
-    rounding: ClassVar[Rounding] = Rounding.RELATIVE
-    commutative: ClassVar[bool] = False
-    monotone: ClassVar[bool] = False
-    private: ClassVar[bool] = True
-    sizes: ClassVar[tuple[str, ...]] = ()
-
-    def infer(self, *args: Value) -> tuple[Kind, Shape]:
-        expect_count(self.symbol, args, 1)
-        axis_of(self.symbol, self.axis, args[0].rank)
-        return expect_kind(self.symbol, args, (Kind.FIXED,)), args[0].shape
-
-    def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
-        return ROWS_MEET if self.axis == axes[0] else axes[0]
 
     def interval(self, *args: Value) -> Interval:
         """-log(1 + the others' exp(x_j - x_i))."""

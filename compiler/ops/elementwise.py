@@ -29,6 +29,7 @@ from compiler.graph import (
 from compiler.graph.bounds import Norm
 from compiler.graph.interval import Interval
 from compiler.ops.comparisons import Larger, Within
+from compiler.ops.families import Ordinary
 from compiler.ops.rules import NUMBERS, broadcast, expect_count, expect_kind, typed
 from compiler.ops.shapes import aligned
 from mpc_runtime.errors import number
@@ -102,7 +103,7 @@ class Sub(Binary):
         if args[0] is args[1]:
             return Interval(0, 0)
         both, known = args[0].range - args[1].range, args[1].op.distance(*args)
-        return both if known is None else both.intersect(known) or both
+        return both.intersect(known or both) or both
 
     def norms(self, *args: Value) -> tuple[Norm, ...]:
         return bounds.added(*args)
@@ -115,16 +116,13 @@ class Sub(Binary):
 
 
 @dataclass(frozen=True)
-class Mul(TensorOp):
+class Mul(Ordinary):
     """A product; an int times a fixed is a fixed and needs no truncation, so mixed kinds stay mixed."""
 
     symbol: ClassVar[str] = "`*`"
     compares: ClassVar[bool] = False
     rounding: ClassVar[Rounding] = Rounding.STEPS
     commutative: ClassVar[bool] = True
-    monotone: ClassVar[bool] = False
-    private: ClassVar[bool] = True
-    sizes: ClassVar[tuple[str, ...]] = ()
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, 2)
@@ -135,9 +133,7 @@ class Mul(TensorOp):
         return aligned(args, axes, shape)
 
     def interval(self, *args: Value) -> Interval:
-        if args[0] is args[1]:
-            return args[0].range.square()
-        return args[0].range * args[1].range
+        return args[0].range.square() if args[0] is args[1] else args[0].range * args[1].range
 
     def norms(self, *args: Value) -> tuple[Norm, ...]:
         return bounds.multiplied(*args)
@@ -151,16 +147,12 @@ class Mul(TensorOp):
 
 
 @dataclass(frozen=True)
-class Div(TensorOp):
+class Div(Ordinary):
     """a / b of fixed numbers. Where b is 0 the result is some number (LANGUAGE.md, "Types and numbers")."""
 
     symbol: ClassVar[str] = "`/`"
     compares: ClassVar[bool] = False
     rounding: ClassVar[Rounding] = Rounding.RELATIVE
-    commutative: ClassVar[bool] = False
-    monotone: ClassVar[bool] = False
-    private: ClassVar[bool] = True
-    sizes: ClassVar[tuple[str, ...]] = ()
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, 2)
@@ -331,16 +323,12 @@ class Clip(Unary):
 
 
 @dataclass(frozen=True)
-class Where(TensorOp):
+class Where(Ordinary):
     """a where the bit is 1, else b; a and b of one kind."""
 
     symbol: ClassVar[str] = "where"
     compares: ClassVar[bool] = False
     rounding: ClassVar[Rounding] = Rounding.STEPS
-    commutative: ClassVar[bool] = False
-    monotone: ClassVar[bool] = False
-    private: ClassVar[bool] = True
-    sizes: ClassVar[tuple[str, ...]] = ()
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, 3)
@@ -368,6 +356,36 @@ class Where(TensorOp):
         return None, first, apply(Sub(), gradient, first)
 
 
+@dataclass(frozen=True)
+class Blend(Ordinary):
+    """b + z (a - b): between a and b, for z between 0 and 1."""
+
+    symbol: ClassVar[str] = "the blend"
+    compares: ClassVar[bool] = False
+    rounding: ClassVar[Rounding] = Rounding.STEPS
+
+    def infer(self, *args: Value) -> tuple[Kind, Shape]:
+        expect_count(self.symbol, args, 3)
+        return expect_kind(self.symbol, args, (Kind.FIXED,)), broadcast(self.symbol, *args)
+
+    def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
+        return aligned(args, axes, shape)
+
+    def interval(self, *args: Value) -> Interval:
+        z, a, b = (arg.range for arg in args)
+        return a.hull(b) if Interval(0, 1).contains(z) else b + z * (a - b)
+
+    def evaluate(self, *arrays: Array) -> Array:
+        z, a, b = arrays
+        result: Array = b + z * (a - b)
+        return result
+
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        z, a, b = args
+        first = times(gradient, z)
+        return times(gradient, apply(Sub(), a, b)), first, apply(Sub(), gradient, first)
+
+
 def chosen(bit: Value, x: Value) -> Value:
     """x where the bit is 1, else 0."""
     return apply(Where(), bit, x, constant(0.0))
@@ -385,21 +403,20 @@ def times(a: Value, b: Value) -> Value:
 
 
 @dataclass(frozen=True)
-class ToInt(TensorOp):
-    """A bit as the int 0 or 1."""
+class Conversion(Ordinary, abstract=True):
+    """The same number, of another kind."""
 
     symbol: ClassVar[str] = ""
     compares: ClassVar[bool] = False
     rounding: ClassVar[Rounding] = Rounding.NONE
-    commutative: ClassVar[bool] = False
-    monotone: ClassVar[bool] = False
-    private: ClassVar[bool] = True
-    sizes: ClassVar[tuple[str, ...]] = ()
+    before: ClassVar[Kind]
+    after: ClassVar[Kind]
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
-        expect_count("the conversion to int", args, 1)
-        expect_kind("the conversion to int", args, (Kind.BIT,))
-        return Kind.INT, args[0].shape
+        what = f"the conversion to {self.after.value}"
+        expect_count(what, args, 1)
+        expect_kind(what, args, (self.before,))
+        return self.after, args[0].shape
 
     def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
         return axes[0]
@@ -411,40 +428,23 @@ class ToInt(TensorOp):
         return args[0].norms
 
     def evaluate(self, *arrays: Array) -> Array:
-        return arrays[0].astype(np.int64)
+        return arrays[0].astype(self.after.dtype)
 
     def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
         return (gradient,)
 
 
 @dataclass(frozen=True)
-class ToFixed(TensorOp):
+class ToInt(Conversion):
+    """A bit as the int 0 or 1."""
+
+    before: ClassVar[Kind] = Kind.BIT
+    after: ClassVar[Kind] = Kind.INT
+
+
+@dataclass(frozen=True)
+class ToFixed(Conversion):
     """An int as a fixed number of the same value."""
 
-    symbol: ClassVar[str] = ""
-    compares: ClassVar[bool] = False
-    rounding: ClassVar[Rounding] = Rounding.NONE
-    commutative: ClassVar[bool] = False
-    monotone: ClassVar[bool] = False
-    private: ClassVar[bool] = True
-    sizes: ClassVar[tuple[str, ...]] = ()
-
-    def infer(self, *args: Value) -> tuple[Kind, Shape]:
-        expect_count("the conversion to fixed", args, 1)
-        expect_kind("the conversion to fixed", args, (Kind.INT,))
-        return Kind.FIXED, args[0].shape
-
-    def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
-        return axes[0]
-
-    def interval(self, *args: Value) -> Interval:
-        return args[0].range
-
-    def norms(self, *args: Value) -> tuple[Norm, ...]:
-        return args[0].norms
-
-    def evaluate(self, *arrays: Array) -> Array:
-        return arrays[0].astype(np.float64)
-
-    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
-        return (gradient,)
+    before: ClassVar[Kind] = Kind.INT
+    after: ClassVar[Kind] = Kind.FIXED

@@ -1,5 +1,4 @@
-"""The functions and operators of the language by name. The front end refuses what has no `build` here:
-it belongs to the language but is not supported yet."""
+"""The functions and operators of the language by name."""
 
 from __future__ import annotations
 
@@ -8,11 +7,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from compiler.graph import OpError, Value, apply
-from compiler.ops import build, windows
+from compiler.graph import Value, apply
+from compiler.ops import build, resizing, windows
 from compiler.ops.activations import Exp, LeakyRelu, Log, Reciprocal, Relu, Relu6, Rsqrt, Sigmoid, Sqrt, Tanh
 from compiler.ops.comparisons import And, Equal, Greater, GreaterEqual, Less, LessEqual, Not, NotEqual, Or
 from compiler.ops.curves import Erf, Gelu, HardSwish, Silu, Softplus
+from compiler.ops.einsum import einsum
 from compiler.ops.elementwise import (
     Abs,
     Sign,
@@ -25,11 +25,11 @@ from compiler.ops.signatures import Parameter, Takes, bind, signature
 
 @dataclass(frozen=True)
 class Function:
-    """A built-in function. `call` binds and converts; `build` None means "not supported yet"."""
+    """A built-in function. `call` binds and converts."""
 
     name: str
-    parameters: tuple[Parameter, ...] = ()
-    build: Callable[..., Value] | None = None
+    parameters: tuple[Parameter, ...]
+    build: Callable[..., Value]
 
     @property
     def signature(self) -> str:
@@ -37,8 +37,6 @@ class Function:
 
     def call(self, positional: Sequence[Any], named: Mapping[str, Any]) -> Value:
         """The value of `name(*positional, **named)`; see `signatures.bind` for what arguments may be."""
-        if self.build is None:
-            raise OpError(f"`{self.name}` is not supported yet")
         values, rest = bind(self.name, self.parameters, positional, named)
         return self.build(*values, **rest)
 
@@ -46,6 +44,7 @@ class Function:
 X = Parameter("x")
 AXIS = Parameter("axis", Takes.WHOLE, -1)
 REDUCED = (X, Parameter("axis", Takes.WHOLES, None, "…"), Parameter("keepdims", Takes.FLAG, False))
+ORDER = (X, AXIS, Parameter("descending", Takes.FLAG, False))
 STRETCH = (
     X,
     Parameter("k", Takes.WHOLE),
@@ -57,6 +56,21 @@ WINDOW = (
     Parameter("k", Takes.PAIR),
     Parameter("stride", Takes.PAIR, None, "k"),
     Parameter("padding", Takes.PAIR, (0, 0), "0"),
+)
+
+
+COUNTED = Parameter("count_include_pad", Takes.FLAG, True)
+PADDED = (
+    X,
+    Parameter("widths", Takes.PAIRS),
+    Parameter("value", Takes.NUMBER, 0),
+    Parameter("mode", Takes.BORDER, "constant", '"constant"'),
+)
+RESIZED = (
+    X,
+    Parameter("size", Takes.PAIR),
+    Parameter("mode", Takes.RESIZING, "nearest", '"nearest"'),
+    Parameter("align_corners", Takes.FLAG, False),
 )
 
 
@@ -81,13 +95,14 @@ _SUPPORTED = (
         (X, Parameter("slope", Takes.NUMBER, 0.01)),
         lambda x, slope: build.smooth(LeakyRelu(float(slope)), x),
     ),
+    Function("prelu", (X, Parameter("slope")), build.prelu),
     Function("elu", (X, Parameter("alpha", Takes.NUMBER, 1)), build.elu),
     _smooth("gelu", Gelu()),
     _smooth("silu", Silu()),
     _smooth("softplus", Softplus()),
     _smooth("sigmoid", Sigmoid()),
     _smooth("tanh", Tanh()),
-    Function("softmax", (X, AXIS), build.softmax),
+    Function("softmax", (X, AXIS, Parameter("causal", Takes.FLAG, False)), build.softmax),
     Function("log_softmax", (X, AXIS), build.log_softmax),
     _smooth("hardswish", HardSwish()),
     Function("hardsigmoid", (X,), build.hardsigmoid),
@@ -105,8 +120,12 @@ _SUPPORTED = (
     Function("maximum", (Parameter("a"), Parameter("b")), build.maximum),
     Function("clip", (X, Parameter("lo", Takes.NUMBER), Parameter("hi", Takes.NUMBER)), build.clip),
     Function("where", (Parameter("bit"), Parameter("a"), Parameter("b")), build.where),
+    Function("floor", (X,), build.floor),
+    Function("ceil", (X,), build.ceil),
+    Function("round", (X,), build.round_),
     # linear
     Function("matmul", (Parameter("a"), Parameter("b")), build.matmul),
+    Function("einsum", (Parameter("values", Takes.VALUES), Parameter("equation", Takes.EQUATION)), einsum),
     Function("transpose", (X, Parameter("axes", Takes.LIST, None, "…")), build.transpose),
     # reductions
     _reduction(Sum),
@@ -116,6 +135,7 @@ _SUPPORTED = (
     _reduction(Min),
     Function("argmax", (X, Parameter("axis", Takes.WHOLE, None, "…")), build.argmax),
     Function("argmin", (X, Parameter("axis", Takes.WHOLE, None, "…")), build.argmin),
+    Function("cumsum", (X, AXIS), build.cumsum),
     Function("any", REDUCED, build.any_),
     Function("all", REDUCED, build.all_),
     # shape
@@ -123,19 +143,26 @@ _SUPPORTED = (
     Function("flatten", (X,), build.flatten),
     Function("concat", (Parameter("values", Takes.VALUES), Parameter("axis", Takes.WHOLE, 0)), build.concat),
     Function("stack", (Parameter("values", Takes.VALUES), Parameter("axis", Takes.WHOLE, 0)), build.stack),
-    Function("pad", (X, Parameter("widths", Takes.PAIRS), Parameter("value", Takes.NUMBER, 0)), build.pad),
+    Function("pad", PADDED, resizing.pad),
+    Function("resize2d", RESIZED, resizing.resize2d),
     Function("squeeze", (X, Parameter("axis", Takes.WHOLES)), build.squeeze),
     Function("unsqueeze", (X, Parameter("axis", Takes.WHOLE)), build.unsqueeze),
     Function("broadcast_to", (X, Parameter("shape", Takes.LIST)), build.broadcast_to),
     # pooling
     Function("maxpool1d", STRETCH, windows.maxpool1d),
-    Function("avgpool1d", STRETCH, windows.avgpool1d),
+    Function("avgpool1d", (*STRETCH, COUNTED), windows.avgpool1d),
     Function("maxpool2d", WINDOW, windows.maxpool2d),
-    Function("avgpool2d", WINDOW, windows.avgpool2d),
+    Function("avgpool2d", (*WINDOW, COUNTED), windows.avgpool2d),
+    Function("adaptive_avgpool1d", (X, Parameter("size", Takes.WHOLE)), windows.adaptive_avgpool1d),
+    Function("adaptive_avgpool2d", (X, Parameter("size", Takes.PAIR)), windows.adaptive_avgpool2d),
     Function("global_avgpool2d", (X,), windows.global_avgpool2d),
     # selection
     Function("one_hot", (Parameter("i"), Parameter("n", Takes.WHOLE)), lambda i, n: apply(OneHot(n), i)),
     Function("gather", (X, Parameter("i"), Parameter("axis", Takes.WHOLE, 0)), build.gather),
+    Function("sort", ORDER, build.sort),
+    Function("argsort", ORDER, build.argsort),
+    Function("topk", (X, Parameter("k", Takes.WHOLE)), build.topk),
+    Function("argtopk", (X, Parameter("k", Takes.WHOLE)), build.argtopk),
     # privacy
     Function(
         "clip_norm",
@@ -146,15 +173,7 @@ _SUPPORTED = (
     Function("dropout", (X, Parameter("p", Takes.NUMBER)), build.dropout),
 )
 
-# fmt: off
-_LATER = (
-    "sort", "argsort", "topk", "argtopk"
-)
-# fmt: on
-
-FUNCTIONS: dict[str, Function] = {function.name: function for function in _SUPPORTED} | {
-    name: Function(name) for name in _LATER
-}
+FUNCTIONS: dict[str, Function] = {function.name: function for function in _SUPPORTED}
 
 # Binary and unary operators by their spelling; `neg` is the unary minus. Each takes values.
 OPERATORS: dict[str, Callable[..., Value]] = {

@@ -17,7 +17,6 @@ from compiler.graph import (
     OpError,
     Rounding,
     Shape,
-    TensorOp,
     Value,
     apply,
     bounds,
@@ -25,6 +24,7 @@ from compiler.graph import (
     expect_tensor,
 )
 from compiler.graph.interval import Interval
+from compiler.ops.families import Ordinary
 from compiler.ops.rules import NUMBERS, broadcast_shapes, expect_count, expect_kind, linear_form, show
 from compiler.ops.shapes import Reshape, Slice, Spread, Transpose, part, uniform, whole
 
@@ -32,16 +32,12 @@ ZERO = Interval(0, 0)
 
 
 @dataclass(frozen=True)
-class MatMul(TensorOp):
+class MatMul(Ordinary):
     """NumPy's `@`: vectors, matrices and broadcast batches of them; an int times a fixed is a fixed."""
 
     symbol: ClassVar[str] = "`@`"
     compares: ClassVar[bool] = False
     rounding: ClassVar[Rounding] = Rounding.STEPS
-    commutative: ClassVar[bool] = False
-    monotone: ClassVar[bool] = False
-    private: ClassVar[bool] = True
-    sizes: ClassVar[tuple[str, ...]] = ()
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, 2)
@@ -149,7 +145,7 @@ def _transpose_help(a: Shape, b: Shape) -> str:
 
 
 @dataclass(frozen=True)
-class Conv2d(TensorOp):
+class Conv2d(Ordinary):
     """PyTorch's conv2d without bias: x [n, c, h, w] and weight [o, c / groups, kh, kw] give [n, o, oh, ow].
 
     `stride` and `dilation` are (vertical, horizontal), `padding` is zeros at (top, bottom, left, right).
@@ -162,10 +158,6 @@ class Conv2d(TensorOp):
     symbol: ClassVar[str] = "conv2d"
     compares: ClassVar[bool] = False
     rounding: ClassVar[Rounding] = Rounding.STEPS
-    commutative: ClassVar[bool] = False
-    monotone: ClassVar[bool] = False
-    private: ClassVar[bool] = True
-    sizes: ClassVar[tuple[str, ...]] = ()
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, 2)

@@ -21,7 +21,6 @@ from compiler.graph import (
     OpError,
     Rounding,
     Shape,
-    TensorOp,
     Value,
     apply,
     constant,
@@ -31,6 +30,7 @@ from compiler.ops import build
 from compiler.ops.activations import Sigmoid, Softmax
 from compiler.ops.comparisons import Equal
 from compiler.ops.elementwise import Abs, Mul, Neg, Square, Sub, times
+from compiler.ops.families import Ordinary
 from compiler.ops.functions import Function
 from compiler.ops.reductions import Mean
 from compiler.ops.rules import expect_count, expect_kind, show, typed
@@ -38,16 +38,13 @@ from compiler.ops.signatures import Parameter
 
 
 @dataclass(frozen=True)
-class Loss(TensorOp, abstract=True):
+class Loss(Ordinary, abstract=True):
     """Scores and labels of one shape give a scalar."""
 
     symbol: ClassVar[str] = ""
     compares: ClassVar[bool] = False
     rounding: ClassVar[Rounding] = Rounding.RELATIVE
-    commutative: ClassVar[bool] = False
-    monotone: ClassVar[bool] = False
     private: ClassVar[bool] = False
-    sizes: ClassVar[tuple[str, ...]] = ()
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, 2)

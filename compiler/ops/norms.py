@@ -9,12 +9,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from compiler.graph import ROWS_MEET, Array, Gradients, Kind, OpError, Rounding, Shape, TensorOp, Value, apply, constant
+from compiler.graph import ROWS_MEET, Array, Gradients, Kind, OpError, Rounding, Shape, Value, apply, constant
 from compiler.graph.bounds import UP, Norm
 from compiler.graph.interval import Interval
 from compiler.ops.activations import Rsqrt
 from compiler.ops.comparisons import Larger
 from compiler.ops.elementwise import Add, Maximum, Mul, Square, Sub, chosen
+from compiler.ops.families import Ordinary
 from compiler.ops.reductions import Mean, Var
 from compiler.ops.rules import axes_of, expect_count, expect_kind
 from compiler.ops.shapes import whole
@@ -22,16 +23,12 @@ from compiler.ops.sums import Sum
 
 
 @dataclass(frozen=True)
-class Normed(TensorOp, abstract=True):
+class Normed(Ordinary, abstract=True):
     """A fixed number gives a fixed number, and each depends on all along some axes."""
 
     symbol: ClassVar[str] = ""
     compares: ClassVar[bool] = True
     rounding: ClassVar[Rounding] = Rounding.RELATIVE
-    commutative: ClassVar[bool] = False
-    monotone: ClassVar[bool] = False
-    private: ClassVar[bool] = True
-    sizes: ClassVar[tuple[str, ...]] = ()
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, 1)

@@ -18,7 +18,6 @@ from compiler.graph import (
     OpError,
     Rounding,
     Shape,
-    TensorOp,
     Value,
     apply,
     bounds,
@@ -28,6 +27,8 @@ from compiler.graph import (
 )
 from compiler.graph.bounds import Norm
 from compiler.graph.interval import Interval
+from compiler.ops.elementwise import Mul
+from compiler.ops.families import Ordinary
 from compiler.ops.linear import ZERO, Conv2d
 from compiler.ops.rules import NUMBERS, TWICE, expect_count, expect_kind, show
 from compiler.ops.shapes import whole
@@ -35,7 +36,7 @@ from compiler.ops.tournament import back_through
 
 
 @dataclass(frozen=True)
-class Pool2d(TensorOp, abstract=True):
+class Pool2d(Ordinary, abstract=True):
     """`kernel`, `stride` and `padding` (both sides alike) are (vertical, horizontal)."""
 
     kernel: tuple[int, int]
@@ -44,10 +45,6 @@ class Pool2d(TensorOp, abstract=True):
     symbol: ClassVar[str] = ""
     kinds: ClassVar[tuple[Kind, ...]] = NUMBERS
     rounding: ClassVar[Rounding] = Rounding.STEPS
-    commutative: ClassVar[bool] = False
-    monotone: ClassVar[bool] = False
-    private: ClassVar[bool] = True
-    sizes: ClassVar[tuple[str, ...]] = ()
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, 1)
@@ -173,8 +170,9 @@ class MaxPool2dGradient(Pool2d):
 
 @dataclass(frozen=True)
 class AvgPool2d(Pool2d):
-    """The mean of each window, padding zeros counted (PyTorch's default)."""
+    """The mean of each window; zeros of the padding count unless told otherwise (as in PyTorch)."""
 
+    counts_padding: bool = True
     symbol: ClassVar[str] = "avgpool2d"
     compares: ClassVar[bool] = False
     kinds: ClassVar[tuple[Kind, ...]] = (Kind.FIXED,)
@@ -189,12 +187,22 @@ class AvgPool2d(Pool2d):
         return tuple(n for each in scaled for n in each) if self.overlap == 1 else ()
 
     def evaluate(self, *arrays: Array) -> Array:
-        result: Array = self.windows(arrays[0], 0).mean(axis=(-2, -1))
+        result: Array = self.windows(arrays[0], 0).sum(axis=(-2, -1)) / self.counts(arrays[0].shape)
         return result
+
+    def counts(self, shape: Shape) -> Array:
+        """By what each window's sum over an image of this shape is divided: [], or [oh, ow]."""
+        if self.counts_padding:
+            return np.array(math.prod(self.kernel))
+        found: Array = self.windows(np.ones((1, 1, *shape[2:])), 0).sum(axis=(-2, -1))[0, 0]
+        return found
 
     def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
         channels, (vertical, horizontal) = args[0].shape[1], self.padding
         sides = (vertical, vertical, horizontal, horizontal)
-        share = constant(np.full((channels, 1, *self.kernel), 1 / math.prod(self.kernel)))
+        each, reaching = 1 / self.counts(args[0].shape), whole(gradient, result.shape)
+        if each.shape:
+            reaching, each = apply(Mul(), reaching, constant(each)), np.array(1.0)
+        share = constant(np.full((channels, 1, *self.kernel), each))
         pooling = Conv2d(self.stride, sides, groups=channels)
-        return (pooling.along_input(share, whole(gradient, result.shape), args[0].shape),)
+        return (pooling.along_input(share, reaching, args[0].shape),)

@@ -16,7 +16,6 @@ from compiler.graph import (
     NoGradient,
     Rounding,
     Shape,
-    TensorOp,
     Value,
     apply,
     bounds,
@@ -25,6 +24,7 @@ from compiler.graph import (
 from compiler.graph.bounds import Norm
 from compiler.graph.interval import Interval
 from compiler.ops.elementwise import Mul, Sub, times
+from compiler.ops.families import Ordinary
 from compiler.ops.rules import NUMBERS, TWICE, axis_of, expect_count, expect_kind
 from compiler.ops.shapes import whole
 from compiler.ops.sums import Reduction, Sum, kept_axis, reduced
@@ -133,7 +133,7 @@ def _extreme_gets(op: Reduction, x: Value, result: Value, gradient: Value, least
 
 
 @dataclass(frozen=True)
-class MaxGradient(TensorOp):
+class MaxGradient(Ordinary):
     """Of x and a gradient with `axes` of size 1: zeros, with the gradient at the largest (or the least) along them.
 
     One of equals gets all.
@@ -144,10 +144,6 @@ class MaxGradient(TensorOp):
     symbol: ClassVar[str] = "the gradient of max"
     compares: ClassVar[bool] = True
     rounding: ClassVar[Rounding] = Rounding.STEPS
-    commutative: ClassVar[bool] = False
-    monotone: ClassVar[bool] = False
-    private: ClassVar[bool] = True
-    sizes: ClassVar[tuple[str, ...]] = ()
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, 2)
@@ -188,17 +184,13 @@ class MaxGradient(TensorOp):
 
 
 @dataclass(frozen=True)
-class ArgMax(TensorOp):
+class ArgMax(Ordinary):
     """The index of the largest along `axis`, the first of equals; the axis goes."""
 
     axis: int
     symbol: ClassVar[str] = "argmax"
     compares: ClassVar[bool] = True
     rounding: ClassVar[Rounding] = Rounding.NONE
-    commutative: ClassVar[bool] = False
-    monotone: ClassVar[bool] = False
-    private: ClassVar[bool] = True
-    sizes: ClassVar[tuple[str, ...]] = ()
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, 1)

@@ -19,7 +19,6 @@ from compiler.graph import (
     OpError,
     Rounding,
     Shape,
-    TensorOp,
     Value,
     apply,
     expect_constant,
@@ -28,23 +27,20 @@ from compiler.graph import (
 from compiler.graph.bounds import Norm
 from compiler.graph.interval import BITS, Interval
 from compiler.ops.elementwise import ToInt
+from compiler.ops.families import Ordinary
 from compiler.ops.linear import MatMul
 from compiler.ops.rules import NUMBERS, axis_of, expect_count, expect_kind, typed
 from compiler.ops.shapes import Reshape, Transpose, whole
 
 
 @dataclass(frozen=True)
-class OneHot(TensorOp):
+class OneHot(Ordinary):
     """Bits along a new last axis: 1 at the index, and nowhere for an index outside [0, count)."""
 
     count: int
     symbol: ClassVar[str] = "one_hot"
     compares: ClassVar[bool] = True
     rounding: ClassVar[Rounding] = Rounding.NONE
-    commutative: ClassVar[bool] = False
-    monotone: ClassVar[bool] = False
-    private: ClassVar[bool] = True
-    sizes: ClassVar[tuple[str, ...]] = ()
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, 1)
@@ -74,17 +70,13 @@ class OneHot(TensorOp):
 
 
 @dataclass(frozen=True)
-class Gather(TensorOp):
+class Gather(Ordinary):
     """NumPy's take: the elements of the first argument at indices along one axis; 0 for an index outside."""
 
     axis: int
     symbol: ClassVar[str] = "gather"
     compares: ClassVar[bool] = False
     rounding: ClassVar[Rounding] = Rounding.STEPS
-    commutative: ClassVar[bool] = False
-    monotone: ClassVar[bool] = False
-    private: ClassVar[bool] = True
-    sizes: ClassVar[tuple[str, ...]] = ()
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, 2)

@@ -26,6 +26,7 @@ from compiler.graph import (
 )
 from compiler.graph.bounds import Norm
 from compiler.graph.interval import Interval, hull
+from compiler.ops.families import Ordinary
 from compiler.ops.rules import axis_of, broadcast_shapes, expect_count, expect_kind, show
 
 
@@ -139,7 +140,7 @@ class Transpose(Move):
 class Slice(Move):
     """Per axis `counts` elements from `starts` on, `steps` apart (negative: backwards); the rank stays.
 
-    NumPy's basic indexing is this and a Reshape: `compiler.ops.build.index` reads the user's indices.
+    NumPy's basic indexing is this and a Reshape: `compiler.ops.indexing` reads the user's indices.
     """
 
     starts: tuple[int, ...]
@@ -205,17 +206,13 @@ class Spread(Move):
 
 
 @dataclass(frozen=True)
-class Concat(TensorOp):
+class Concat(Ordinary):
     """The arguments one behind the other along `axis` (counted from the front)."""
 
     axis: int
     symbol: ClassVar[str] = "concat"
     compares: ClassVar[bool] = False
     rounding: ClassVar[Rounding] = Rounding.NONE
-    commutative: ClassVar[bool] = False
-    monotone: ClassVar[bool] = False
-    private: ClassVar[bool] = True
-    sizes: ClassVar[tuple[str, ...]] = ()
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         if not args:

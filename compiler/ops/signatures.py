@@ -28,6 +28,18 @@ class Takes(Enum):
     PAIRS = "a list of pairs of whole numbers"  # -> tuple[tuple[int, int], ...]
     PADDING = 'a whole number, a pair of them or "same"'  # -> (vertical, horizontal) or "same"
     SIDES = 'a whole number or "same"'
+    BORDER = '"constant", "reflect" or "edge"'
+    RESIZING = '"nearest" or "bilinear"'
+    EQUATION = 'text such as "ij,jk->ik"'
+
+
+WORDS: dict[Takes, tuple[str, ...]] = {
+    Takes.PADDING: ("same",),
+    Takes.SIDES: ("same",),
+    Takes.BORDER: ("constant", "reflect", "edge"),
+    Takes.RESIZING: ("nearest", "bilinear"),
+}
+"""The options of parameters that take text."""
 
 
 class Missing(Enum):
@@ -140,8 +152,10 @@ def _accepted(takes: Takes, plain: Any) -> Any:
         Takes.LIST: (wholes, tuple(plain) if wholes else ()),
         Takes.PAIRS: (pairs, tuple(tuple(item) for item in plain) if pairs else ()),
     }
-    if takes in (Takes.PADDING, Takes.SIDES) and plain == "same":
+    if isinstance(plain, str) and plain in WORDS.get(takes, ()):
         return plain
+    if takes in (Takes.BORDER, Takes.RESIZING, Takes.EQUATION):
+        return plain if takes is Takes.EQUATION and isinstance(plain, str) else MISSING
     if takes in (Takes.PAIR, Takes.PADDING):
         if whole:
             return plain, plain

@@ -11,23 +11,20 @@ from typing import ClassVar
 
 import numpy as np
 
-from compiler.graph import ROWS_MEET, Array, Gradients, Kind, Rounding, Shape, TensorOp, Value, apply, bounds
+from compiler.graph import ROWS_MEET, Array, Gradients, Kind, Rounding, Shape, Value, apply, bounds
 from compiler.graph.interval import Interval
+from compiler.ops.families import Along, Ordinary
 from compiler.ops.rules import NUMBERS, axes_of, expect_count, expect_kind
-from compiler.ops.shapes import Reshape
+from compiler.ops.shapes import Reshape, Slice, whole
 
 
 @dataclass(frozen=True)
-class Reduction(TensorOp, abstract=True):
+class Reduction(Ordinary, abstract=True):
     axes: tuple[int, ...]
     keepdims: bool = False
     symbol: ClassVar[str] = ""
     kinds: ClassVar[tuple[Kind, ...]] = NUMBERS
     rounding: ClassVar[Rounding] = Rounding.STEPS
-    commutative: ClassVar[bool] = False
-    monotone: ClassVar[bool] = False
-    private: ClassVar[bool] = True
-    sizes: ClassVar[tuple[str, ...]] = ()
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, 1)
@@ -81,3 +78,27 @@ class Sum(Reduction):
 
     def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
         return (self.with_axes(gradient, args[0].rank),)
+
+
+@dataclass(frozen=True)
+class CumSum(Along):
+    """Each element and all before it, added up."""
+
+    symbol: ClassVar[str] = "cumsum"
+    compares: ClassVar[bool] = False
+    kinds: ClassVar[tuple[Kind, ...]] = NUMBERS
+    rounding: ClassVar[Rounding] = Rounding.STEPS
+
+    def interval(self, *args: Value) -> Interval:
+        x = args[0].range
+        return x.hull(x.times(args[0].shape[self.axis]))
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.cumsum(arrays[0], axis=self.axis)
+
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        """Each gets the sum from it on: the same, from behind."""
+        shape = args[0].shape
+        starts = tuple(n - 1 if axis == self.axis else 0 for axis, n in enumerate(shape))
+        turn = Slice(starts, tuple(-1 if axis == self.axis else 1 for axis in range(len(shape))), shape)
+        return (apply(turn, apply(CumSum(self.axis), apply(turn, whole(gradient, result.shape)))),)

@@ -14,6 +14,7 @@ from compiler.passes.layer_scale import layer_scale
 from compiler.passes.pool_first import pool_first
 from compiler.passes.prepare import prepare
 from compiler.passes.ranges import check_ranges
+from compiler.passes.releases import check_releases
 from compiler.passes.subexpressions import common_subexpressions
 from compiler.passes.supported import unsupported
 from dsl.errors import Diagnostic, SourceErrors
@@ -22,6 +23,7 @@ __all__ = [
     "PASSES",
     "Pass",
     "check_ranges",
+    "check_releases",
     "common_subexpressions",
     "dead_code",
     "layer_scale",
@@ -54,6 +56,8 @@ def run(graph: Graph, passes: tuple[Pass, ...] = PASSES, checked: bool = False) 
     graph, diagnostics = check_ranges(graph)
     diagnostics = refused or diagnostics  # each stands for the warning about the same value
     diagnostics += unsupported(graph)
+    graph, more = check_releases(graph)
+    diagnostics += more
     if any(diagnostic.severity == "error" for diagnostic in diagnostics):
         raise SourceErrors(diagnostics, graph.source)
     return graph, diagnostics

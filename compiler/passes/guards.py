@@ -5,8 +5,9 @@ proved to stay in the format as long as the checks before it hold: take the firs
 that fails; all before it was in range, so it was computed rightly, and says so.
 
 Where a matrix product or a convolution is not proved, the norm of what flows into it is limited and checked (see
-`compiler.ops.limits`): one comparison for each vector. Where even that cannot be checked, each element is. What else is
-not proved is refused by name where a promise depends on it, and warned of as in any plan where none does.
+`compiler.ops.limits`): one comparison for each vector. Where even that cannot be checked, and before sums and products
+of elements, each element is. What else is not proved (a quotient, a power) is refused by name where a check depends on
+it, and warned of as in any plan where none does.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 
 from compiler.graph import (
     Graph,
+    Kind,
     Leaf,
     OpError,
     Output,
@@ -33,11 +35,11 @@ from compiler.graph import (
 )
 from compiler.graph.bounds import Terms
 from compiler.ops.comparisons import And, Equal, GreaterEqual, LessEqual
-from compiler.ops.elementwise import ToInt
+from compiler.ops.elementwise import Add, Mul, Square, Sub, ToInt
 from compiler.ops.limits import Bounded, WithinNorm, pieces
 from compiler.ops.linear import Conv2d, MatMul
 from compiler.ops.shapes import Move
-from compiler.ops.sums import Sum
+from compiler.ops.sums import CumSum, Sum
 from compiler.reading.report import called, report
 from dsl.errors import Diagnostic
 from mpc_runtime.plan import Promise
@@ -52,6 +54,12 @@ ROUNDED_UP = 2.0**-20
 ENOUGH = {True: 2.0**10, False: 2.0**8}
 """A limit that the activations of a model hardly reach: of the norm of a vector, and of an element."""
 
+GROWING = (Add, Sub, Mul, Square, Sum, CumSum)
+"""What leaves the format only where an element of an argument is large, on either side of 0."""
+
+LEAST_BITS = 6
+"""Of a limit of elements: below this, values that are right would be refused."""
+
 
 @dataclass(frozen=True)
 class Guard:
@@ -65,22 +73,24 @@ class Guard:
 def with_guards(graph: Graph) -> tuple[Graph, list[Diagnostic]]:
     """The graph with guards and their outputs, and an error for each value below a check that cannot be guarded."""
     guards = _Guards(graph.precision)
-    compared = set(topological(output.value for output in graph.outputs if output.promise is not None))
-    errors: list[Diagnostic] = []
+    unproved: dict[Value, Value] = {}
     new: dict[Value, Value] = {}
     for value in graph.values():
         found = rebuild(_in_format(value, graph.precision), tuple(new[arg] for arg in value.args))
         whole = graph.precision.format_range(found.kind)
         if not (found.is_constant or whole.contains(found.range)):
             guarded = guards.guarded(found)
-            if guarded is None and value in compared:
-                errors.append(_refused(graph, found))
-            found = replace(found, range=found.range.intersect(whole) or whole) if guarded is None else guarded
+            cut = replace(found, range=found.range.intersect(whole) or whole) if guarded is None else guarded
+            if guarded is None:
+                unproved[cut] = found
+            found = cut
         new[value] = found
     roles = tuple(dict.fromkeys(role for output in graph.outputs for role in output.roles))
     outputs = [replace(output, value=new[output.value]) for output in graph.outputs]
     place = sum(output.promise is not None for output in outputs)
     outputs += [_output(guard, roles, place + i) for i, guard in enumerate(guards.made)]
+    compared = topological(output.value for output in outputs if output.promise is not None)
+    errors = (_refused(graph, unproved[value]) for value in compared if value in unproved)
     return replace(graph, outputs=tuple(outputs)), list(dict.fromkeys(errors))  # a promise and its check say the same
 
 
@@ -110,6 +120,8 @@ class _Guards:
 
     def guarded(self, value: Value) -> Value | None:
         """`value` of a guarded operand, proved to stay in the format; None where that does not help."""
+        if isinstance(value.op, GROWING):
+            return self._by_elements(value)
         if not isinstance(value.op, MatMul | Conv2d):
             return None
         for place in sorted((0, 1), key=lambda place: isinstance(_moved(value.args[place]).op, Leaf)):
@@ -123,11 +135,23 @@ class _Guards:
                 return found
         return None
 
+    def _by_elements(self, value: Value) -> Value | None:
+        """Every element of what was computed before limited alike, to the largest power of two that is enough."""
+        flows = [arg for arg in value.args if not arg.is_constant]
+        flows = [arg for arg in flows if not isinstance(_moved(arg).op, Leaf)] or flows
+        for limit in (2.0**bits for bits in range(math.ceil(math.log2(self.precision.limit)), LEAST_BITS - 1, -1)):
+            held = {arg: arg if arg.range.magnitude <= limit else _bounded(Guard(arg, (), limit)) for arg in flows}
+            found = rebuild(value, tuple(held.get(arg, arg) for arg in value.args))
+            if self.precision.format_range(value.kind).contains(found.range):
+                limited = {arg: arg if held[arg] is arg else self._limit(Guard(arg, (), limit)) for arg in flows}
+                return rebuild(value, tuple(limited.get(arg, arg) for arg in value.args))
+        return None
+
     def _guard(self, flow: Value, axes: tuple[int, ...], other: Terms) -> Guard:
         """The norm where that can be checked, else every element."""
         limit = self._most(other.l2, ENOUGH[True])
         try:
-            pieces(flow, axes, limit, self.precision.frac + 1)  # a value may be opened one bit finer
+            pieces(flow, axes, limit, self.precision.frac + 1 if flow.kind is Kind.FIXED else 0)  # opened one bit finer
         except OpError:
             return Guard(flow, (), self._most(other.l1, ENOUGH[False]))
         return Guard(flow, axes, limit)
@@ -142,10 +166,14 @@ class _Guards:
     def _limit(self, guard: Guard) -> Value:
         key = (guard.value, guard.axes, guard.limit)
         if key not in self._limited:
-            op, flow = Bounded(guard.axes, guard.limit), guard.value
-            self._limited[key] = apply(op, flow, span=flow.span, name=flow.name)
+            self._limited[key] = _bounded(guard)
             self.made.append(guard)
         return self._limited[key]
+
+
+def _bounded(guard: Guard) -> Value:
+    flow = guard.value
+    return apply(Bounded(guard.axes, guard.limit), flow, span=flow.span, name=flow.name)
 
 
 def _moved(value: Value) -> Value:
@@ -195,11 +223,11 @@ def _kept(guard: Guard) -> Value:
 
 
 def _elements(value: Value, limit: float) -> Value:
-    sides = []
+    sides, end = [], value.kind.dtype.type(limit)  # a power of two, and whole for an int
     if value.range.hi > limit:
-        sides.append(apply(LessEqual(), value, constant(limit), span=value.span))
+        sides.append(apply(LessEqual(), value, constant(end), span=value.span))
     if value.range.lo < -limit:
-        sides.append(apply(GreaterEqual(), value, constant(-limit), span=value.span))
+        sides.append(apply(GreaterEqual(), value, constant(-end), span=value.span))
     return sides[0] if len(sides) == 1 else apply(And(), *sides, span=value.span)
 
 

@@ -68,6 +68,7 @@ def make_plan(graph: Graph, lowered: Graph, expanded: Expanded, assigned: Assign
         inputs=tuple(_tensor(graph, leaf) for leaf in graph.inputs),
         params=tuple(_tensor(graph, leaf) for leaf in graph.params),
         feeds=feeds,
+        budgets=graph.budgets,
         results=_results(expanded, lowered),
         registers=tuple(assigned.registers),
         procedures=tuple(procedure for procedure, _ in scheduled),
@@ -84,7 +85,8 @@ def _tensor(graph: Graph, leaf: Value) -> Tensor:
     allowed = leaf.declared or graph.precision.format_range(leaf.kind)
     dims = tuple(name or "" for name in op.dims) or ("",) * len(leaf.shape)
     lo, hi = float(allowed.lo), float(allowed.hi)
-    return Tensor(op.key, op.role, leaf.kind.value, leaf.shape, dims, lo, hi, op.public, bool(op.index_path))
+    flipped = op.flipped if isinstance(op, Input) else 0.0
+    return Tensor(op.key, op.role, leaf.kind.value, leaf.shape, dims, lo, hi, op.public, bool(op.index_path), flipped)
 
 
 def _feeds(graph: Graph, assigned: Assigned) -> tuple[Feed, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from compiler.graph import Constant, Graph, Input, Leaf, Param, Prepared, Value, topological
+from compiler.graph import Constant, Graph, Input, Leaf, Output, Param, Prepared, Value, topological
 from compiler.graph.interval import UNKNOWN
 from compiler.ops.rules import typed
 from mpc_runtime.errors import number
@@ -25,8 +25,26 @@ def print_graph(graph: Graph) -> str:
     values = graph.values()
     lines += ["", *_lines(values), ""]
     place = {value: index for index, value in enumerate(values)}
-    lines += [f"output {output.name} = %{place[output.value]} to {', '.join(output.roles)}" for output in graph.outputs]
+    lines += [
+        f"output {output.name} = %{place[output.value]} to {', '.join(output.roles)}{_noise(output)}"
+        for output in graph.outputs
+    ]
+    lines += [
+        f"budget {each.source} of {each.role} = epsilon {number(each.epsilon)}, delta {number(each.delta)}"
+        for each in graph.budgets
+    ]
     return "\n".join(lines) + "\n"
+
+
+def _noise(output: Output) -> str:
+    noise = output.noise
+    if noise is None:
+        return ""
+    proved = "proved" if noise.proved else "claimed"
+    return (
+        f" with {noise.law} of the {noise.made_by}, epsilon {number(noise.epsilon)}, delta {number(noise.delta)}, "
+        f"sensitivity {number(noise.sensitivity)} ({proved}) + {number(noise.rounding)}"
+    )
 
 
 def _lines(values: list[Value]) -> list[str]:

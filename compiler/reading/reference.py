@@ -108,11 +108,15 @@ def _remedy(value: Value, allowed: Interval, array: Array) -> str:
 
 
 def evaluate_values(
-    roots: Iterable[Value], leaf: Callable[[Leaf], Array], precision: Precision | None = None
+    roots: Iterable[Value],
+    leaf: Callable[[Leaf], Array],
+    precision: Precision | None = None,
+    seen: Callable[[Value, Array], None] = lambda value, array: None,
 ) -> list[Array]:
     """The arrays of `roots`; `leaf` gives those of all leaves but constants.
 
-    With a `precision`, comparisons see fixed-point numbers as that format stores them.
+    With a `precision`, comparisons see fixed-point numbers as that format stores them. seen: is shown every value on
+    the way, which is then dropped with its last use.
     """
     roots = list(roots)
     order = topological(roots)
@@ -129,6 +133,7 @@ def evaluate_values(
             arrays[value] = leaf(value.op)
         else:
             arrays[value] = value.op.evaluate(*args)
+        seen(value, arrays[value])
         for arg in set(value.args) - keep:
             if last_use[arg] == place:
                 del arrays[arg]

@@ -10,7 +10,7 @@ from ..plan import Plan
 from ..registers import Form, held, wrapping
 
 if TYPE_CHECKING:
-    from ..kernels import Kernels
+    from ..kernels import Kernels, Prg
 
 Array = np.ndarray
 
@@ -34,6 +34,11 @@ class Constants:
         self.kernels = kernels
         self.types = plan.registers
         self.values: dict[int, Array] = {}
+        self.op = 0
+
+    @property
+    def owns(self) -> tuple[Prg, Prg]:
+        raise AssertionError("no noise is constant")
 
     def __getitem__(self, register: int) -> Array:
         return self.values[register]

@@ -3,7 +3,10 @@ nothing. It is never stored: a plan cannot say of itself what it does not do."""
 
 from __future__ import annotations
 
-from ..plan import Plan
+from collections.abc import Iterator
+
+from ..errors import number
+from ..plan import Noise, Plan
 from .verify import verify
 
 
@@ -13,6 +16,58 @@ def manifest(plan: Plan) -> tuple[str, ...]:
     owners = {feed.name: (feed.role, feed.source or feed.name) for feed in plan.feeds}
     found = [each for p in plan.procedures for gate in p.gates for each in gate.revelations(owners, plan.registers)]
     lines = [each.sentence for each in found if not each.whole]
+    lines += _checks(plan)
+    lines += _releases(plan)
     lines += dict.fromkeys(each.sentence for each in found if each.whole)
     lines.append("p0, p1 and the dealer know this plan: shapes, ranges, constants and the order of the ops")
     return tuple(lines)
+
+
+def _checks(plan: Plan) -> Iterator[str]:
+    """What a bit that says whether a check was kept tells of the values, and what the run is worth without it."""
+    for result in plan.results:
+        if result.promise is not None:
+            yield (
+                f"`{result.name}` is 1 if {result.promise.claim}, and 0 if any of it does not: then the results of "
+                "this run may be wrong, and its clients refuse them"
+            )
+
+
+def _releases(plan: Plan) -> Iterator[str]:
+    """What noise hides, what is limited, and what is outside of both."""
+    for tensor in plan.inputs:
+        if tensor.flipped:
+            yield (
+                f"`{tensor.name}` of {tensor.role} is answered at random by its own client: each bit is flipped with "
+                f"probability 1 / (1 + exp({number(tensor.flipped)}))"
+            )
+    for result in plan.results:
+        if result.noise is not None:
+            yield from _noise(result.name, " and ".join(result.roles), result.noise)
+    for budget in plan.budgets:
+        yield (
+            f"`{budget.source}` of {budget.role} has a budget of {_spent(budget.epsilon, budget.delta)}: p0 and p1 "
+            "refuse what would exceed it, by their ledgers of the dataset that its owner names"
+        )
+    private = plan.budgets or any(result.noise for result in plan.results)
+    if private and any(result.promise is not None for result in plan.results):
+        yield "whether promises were kept is told without noise: these bits are outside epsilon"
+
+
+def _noise(name: str, receivers: str, noise: Noise) -> Iterator[str]:
+    law, norm = {"laplace": ("Laplace", "L1"), "gaussian": ("Gaussian", "L2")}[noise.law]
+    whose = "the dealer's" if noise.made_by == "dealer" else "both parties'"
+    why = "as ranges prove" if noise.proved else "as its author claims, which nothing proves"
+    rounding = f", with {number(noise.rounding)} for rounding" if noise.rounding else ""
+    yield (
+        f"output `{name}` has discrete {law} noise, {whose}: {_spent(noise.epsilon, noise.delta)} if one row of an "
+        f"owner's input moves it by at most {number(noise.sensitivity)} in {norm}{rounding}, {why}"
+    )
+    if noise.made_by == "dealer":
+        yield f"the dealer knows the noise of `{name}`: together with {receivers} it could take it off"
+    else:
+        yield f"each party knows its part of the noise of `{name}`, of which the other's part hides as much"
+
+
+def _spent(epsilon: float, delta: float) -> str:
+    return f"epsilon {number(epsilon)}" + (f", delta {number(delta)}" if delta else "")

@@ -5,6 +5,7 @@ anything. So every machine that loads one first checks, without the compiler, th
 
     registers     have sizes, rings and scales within bounds, and are written once               (here)
     declarations  agree: a role's tensor, what its client shares of it and the gate that takes it (here)
+    releases      are as wide as what is declared of them asks, and nothing with a budget goes without (`releases`)
     procedures    schedule every op once, after its operands, and keep nothing that an abort
                   would leave half opened; each gate is applied as its own rules allow           (`oplist`)
     memory        that machines would take stays within a limit, before any is taken              (here)
@@ -17,7 +18,6 @@ its operand's shape, and what it sends has the ring's bits.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable
 
@@ -29,6 +29,7 @@ from ..plan import Feed, Plan, Tensor
 from ..registers import Domain, Form, Register
 from .memory import peak_memory
 from .oplist import check_procedure
+from .releases import MAX_EPSILON, check_declared, check_releases, tensors_in
 from .units import human
 
 __all__ = ["MAX_ELEMENTS", "MAX_MEMORY", "expect_room", "verify"]
@@ -62,11 +63,13 @@ def verify(plan: Plan, name: str = "") -> None:
         for feed in plan.feeds:
             _check(f"what {feed.role} shares as `{feed.name}`", _check_feed, plan, feed)
         _check_exchanges(plan)
+        check_declared(plan)
         _check_procedures(plan)
         even: set[int] = set()
         for procedure in sorted(plan.procedures, key=lambda p: not p.standing):
             check_procedure(plan, procedure, even)
         _check_written_once(plan)
+        check_releases(plan)
         _check_memory(plan, MAX_MEMORY)
     except Refused as broken:
         raise CompileError(f"{name or plan.name}: the plan is refused: {broken}") from None
@@ -135,6 +138,8 @@ def _check_tensor(plan: Plan, tensor: Tensor) -> None:
     expect(tensor.kind in KINDS, f"expected a kind of {' or '.join(KINDS)}, found {tensor.kind!r}")
     expect(len(tensor.dims) == len(tensor.shape), "expected a name, or none, for the dim of every axis")
     expect(tensor.lo <= tensor.hi, f"no range: [{tensor.lo}, {tensor.hi}]")
+    expect(tensor.flipped == 0 or tensor.kind == "bit", "only bits can be answered at random")
+    expect(0 <= tensor.flipped <= MAX_EPSILON, f"epsilon: expected 0 to {MAX_EPSILON:g}, found {tensor.flipped:g}")
     _check_shape(tensor.shape)
 
 
@@ -147,7 +152,7 @@ def _check_feed(plan: Plan, feed: Feed) -> None:
     expect(bool(feed.source) != bool(feed.expression), "expected a tensor or an expression of tensors")
     _check_register(Register(feed.shape, Form.SHARED, feed.domain, feed.bits, feed.scale))
     owned = {t.name: t for t in (*plan.inputs, *plan.params) if t.role == feed.role}
-    for name in [feed.source] if feed.source else _tensors_in(feed.expression):
+    for name in tensors_in(feed):
         expect(name in owned, f"{feed.role} has no tensor `{name}`")
         expect(owned[name].public or not feed.public, f"`{name}` is secret, but would be shared in clear")
     if feed.source:
@@ -155,15 +160,6 @@ def _check_feed(plan: Plan, feed: Feed) -> None:
         given = tensor.public, tensor.shape, tensor.lo, tensor.hi, KINDS[tensor.kind]
         taken = feed.public, feed.shape, feed.lo, feed.hi, feed.domain
         expect(given == taken, "its owner, visibility, shape or range is not that of the tensor")
-
-
-def _tensors_in(expression: str) -> list[str]:
-    """The tensors of its role that a prepared expression reads."""
-    try:
-        leaves = [node["fields"] for node in json.loads(expression) if node["op"] in ("Input", "Param")]
-        return [str(fields["key"]) for fields in leaves]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise Refused("the expression cannot be read") from None
 
 
 def _check_exchanges(plan: Plan) -> None:

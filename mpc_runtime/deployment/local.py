@@ -21,11 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from ..errors import PeerError
+from ..errors import InputError, PeerError
 from ..plan import Plan
 from ..servers.heap import environment
 from ..servers.process import SERVERS
 from ..transport.identity import KeyPair
+from .keys import load_key, save_key
 
 __all__ = ["Processes", "SeenBy"]
 
@@ -50,10 +51,11 @@ class Death:
 
 class Processes:
     """Starts the three servers; `addresses` and `server_keys` are where and how to reach them (a party's address for
-    clients is under the name of `clients_of`), `role_keys` ours.
+    clients is under the name of `clients_of`), `role_keys` ours, and `more_keys` those of other machines of a role.
 
     seen_by: server, addresses of all servers -> those that it uses (benchmarks put a delaying relay between). material:
-    the folder with both parties' stores, with which no dealer is started.
+    the folder with both parties' stores, with which no dealer is started. linger: as of `Party`. machines: how many
+    each role has. data: the folder of what servers keep, and of the roles' keys, by which a ledger knows them again.
     """
 
     def __init__(
@@ -64,10 +66,15 @@ class Processes:
         window: int,
         seen_by: SeenBy = lambda _, all_: all_,
         material: Path | None = None,
+        linger: float = 0.0,
+        machines: int = 1,
+        data: Path | None = None,
     ) -> None:
         keys = {name: KeyPair.generate() for name in SERVERS}
         self.server_keys = {name: pair.public for name, pair in keys.items()}
-        self.role_keys = {role: KeyPair.generate() for role in roles}
+        self.role_keys = {role: KeyPair.generate() if data is None else _kept_key(data, role) for role in roles}
+        self.more_keys = {role: [KeyPair.generate() for _ in range(machines - 1)] for role in roles}
+        members = {key.public: role for role in roles for key in (self.role_keys[role], *self.more_keys[role])}
         self.addresses: dict[str, str] = {}
         self._names = tuple(name for name in SERVERS if material is None or name != "dealer")
         self._stderr: dict[str, IO[bytes]] = {
@@ -85,11 +92,13 @@ class Processes:
                     "name": name,
                     "keys": {"public": keys[name].public, "secret": keys[name].secret},
                     "server_keys": self.server_keys,
-                    "roles": {pair.public: role for role, pair in self.role_keys.items()},
+                    "roles": members,
                     "timeout": timeout,
                     "window": window,
+                    "linger": linger,
                     "nice": DEALER_NICE if name == "dealer" else 0,
                     "material": str(material.absolute() / name) if material is not None else "",
+                    "data": str(data.absolute() / name) if data is not None else "",
                     "plan_bytes": len(plan_bytes),
                 }
                 self._tell(name, json.dumps(given).encode() + b"\n" + plan_bytes)
@@ -173,6 +182,18 @@ class Processes:
         start = max(0, size - STDERR_SHOWN)
         end = os.pread(file, size - start, start)  # not read(): the child shares our position in the file
         return end.decode(errors="replace").strip()
+
+
+def _kept_key(data: Path, role: str) -> KeyPair:
+    """A role's key, made where it is not there yet."""
+    path = data / "roles" / f"{role}.key"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise InputError(f"{path.parent}: cannot be made: {error.strerror}") from None
+    if not path.exists():
+        save_key(path, KeyPair.generate())
+    return load_key(path)
 
 
 def _end(children: Mapping[str, subprocess.Popen[bytes]], stderr: Mapping[str, IO[bytes]], parent: int) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -22,7 +23,7 @@ from ..registers import Domain
 from ..transport.channel import Buffer
 from .fixed_point import decode
 
-__all__ = ["gather", "payload_sizes", "rebuild", "result_size", "split"]
+__all__ = ["gather", "parted", "payload_sizes", "rebuild", "result_size", "split"]
 
 Array = np.ndarray
 
@@ -100,6 +101,16 @@ def gather(feeds: Sequence[Feed], party: int, payload: Buffer, role: str) -> dic
     return shares
 
 
+def parted(result: Result, payload: Buffer, axis: int, counts: Sequence[int]) -> list[Array]:
+    """One party's share of a result, cut along an axis into pieces of so many entries; what is left behind is dropped.
+
+    Each piece is packed as a result of its own, so that no two of them share a byte.
+    """
+    share = _unpack(result, np.frombuffer(payload, np.uint8)).reshape(result.shape)
+    pieces = np.split(share, np.cumsum(counts), axis)[: len(counts)]
+    return [_packed(result, piece) for piece in pieces]
+
+
 def rebuild(result: Result, payload0: Buffer, payload1: Buffer) -> Array:
     """The result from both parties' shares: float64, int64 or bool. PeerError when a share has the wrong length."""
     shares = []
@@ -114,11 +125,18 @@ def rebuild(result: Result, payload0: Buffer, payload1: Buffer) -> Array:
     return decode(words, result.bits, result.scale, result.kind).reshape(result.shape)
 
 
-def _pack_clear(feed: Feed, x: Array, packed: Array) -> None:
-    if feed.domain is Domain.WORDS:
-        kernels.pack(x, feed.bits, packed)
+def _pack_clear(tensor: Feed | Result, x: Array, packed: Array) -> None:
+    if tensor.domain is Domain.WORDS:
+        kernels.pack(x, tensor.bits, packed)
     else:
         kernels.planes_pack(kernels.bits_to_planes(x.astype(np.uint8)), x.size, packed)
+
+
+def _packed(result: Result, share: Array) -> Array:
+    x = np.ascontiguousarray(share).reshape(-1)
+    packed = np.empty(_size(replace(result, shape=x.shape)), np.uint8)
+    _pack_clear(result, x, packed)
+    return packed
 
 
 def _unpack(tensor: Feed | Result, data: Array) -> Array:

@@ -9,6 +9,7 @@ no other op may touch it. A *use* is what hides something, so a word has one:
     a secret            at the dealer, padding the correction           expanding, at its party, the half of the same
                                                                         elements
     an output           padding the share that one role is sent         nothing
+    noise               drawing it                                      nothing
 
 Gates and executors expand shares of masks and halves of secrets again instead of storing them (a comparison with three
 thresholds reads its tables three times). That hides nothing new: it is always the share of the same wire or secret.
@@ -25,11 +26,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 
-from ..gates.base import PURPOSE_MASK, PURPOSE_OUTPUT, PURPOSE_SHARE
+from ..gates.base import PURPOSE_MASK, PURPOSE_NOISE, PURPOSE_OUTPUT, PURPOSE_SHARE
 
 __all__ = ["AtWork", "Ledger", "Once", "UsedTwice"]
 
-PURPOSES = {PURPOSE_MASK: "the mask", PURPOSE_SHARE: "secret {slot}", PURPOSE_OUTPUT: "output {slot}"}
+PURPOSES = {
+    PURPOSE_MASK: "the mask",
+    PURPOSE_SHARE: "secret {slot}",
+    PURPOSE_OUTPUT: "output {slot}",
+    PURPOSE_NOISE: "the noise",
+}
 
 
 class UsedTwice(AssertionError):

@@ -9,11 +9,12 @@ side ever holds more than a few messages of the other's.
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import TypeAlias
 
 import numpy as np
@@ -21,11 +22,12 @@ import numpy as np
 from ..analysis.constants import constant_registers
 from ..gates import Secret
 from ..gates.base import PURPOSE_MASK, PURPOSE_SHARE, flat, stream
-from ..kernels import CPU, Kernels
+from ..kernels import CPU, Kernels, Prg
 from ..plan import Plan
 from ..registers import Domain, Form, held, wrapping
 from ..transport.channel import Channel, Source
 from .instructions import Instructions, Piece
+from .keys import SEED_BYTES
 from .once import AtWork, Ledger, Once
 
 Array = np.ndarray
@@ -83,11 +85,21 @@ class PartyExecutor:
     """Party `party` (0 or 1) of a plan: any number of executions of its procedures, one after the other.
 
     kernels: lent to the gates. once: check that every word of a stream is used once (see `once.py`), for tests;
-    UsedTwice is raised if one is not.
+    UsedTwice is raised if one is not. entropy: what this party alone draws its noise from.
     """
 
-    def __init__(self, plan: Plan, party: int, channel: Channel, kernels: Kernels = CPU, *, once: bool = False) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        party: int,
+        channel: Channel,
+        kernels: Kernels = CPU,
+        *,
+        once: bool = False,
+        entropy: Callable[[int], bytes] = os.urandom,
+    ) -> None:
         self.plan, self.party, self.channel, self.kernels = plan, party, channel, kernels
+        self.entropy = entropy
         self.once = Once() if once else None
         self.last = Counters()
         self._constants = constant_registers(plan, kernels)
@@ -197,6 +209,10 @@ class Run:
         return was
 
     # -- what gates see ------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def own(self) -> Prg:
+        return self.kernels.Prg(self.executor.entropy(SEED_BYTES))
 
     def __getitem__(self, register: int) -> Array:
         return self.values[register]

@@ -6,15 +6,17 @@ dithered rounding of a truncation depends on the mask. The oracle of the gates' 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from ..kernels import CPU, Kernels
+from ..kernels import CPU, Kernels, Prg
 from ..plan import Plan
 from ..registers import Domain, held, wrapping
 from ..transport.channel import Buffer
 from .dealer import DealerExecutor
+from .keys import SEED_BYTES
 
 Array = np.ndarray
 
@@ -27,14 +29,16 @@ class _Nowhere:
 
 
 class Simulator:
-    """Plain values of every register."""
+    """Plain values of every register. entropy: of the noise that parties draw by themselves."""
 
-    def __init__(self, plan: Plan, kernels: Kernels = CPU) -> None:
+    def __init__(self, plan: Plan, kernels: Kernels = CPU, entropy: Callable[[int], bytes] = os.urandom) -> None:
         self.plan = plan
         self.types = plan.registers
         self.kernels = kernels
         self._dealer = DealerExecutor(plan, kernels)
         self.values: dict[int, Array] = {}
+        self.op = 0
+        self._entropy = entropy
         self._feeds: Mapping[str, Array] = {}
         self._outputs: dict[str, Array] = {}
         self._masks: dict[int, Array | None] = {}
@@ -49,6 +53,10 @@ class Simulator:
         elif t.domain is Domain.BITS:
             value = value.astype(np.uint8, copy=False)  # a feed of bits comes in words
         self.values[register] = held(value)
+
+    @property
+    def owns(self) -> tuple[Prg, Prg]:
+        return self.kernels.Prg(self._entropy(SEED_BYTES)), self.kernels.Prg(self._entropy(SEED_BYTES))
 
     def mask(self, register: int) -> Array:
         mask = self._masks[register]
@@ -80,7 +88,7 @@ class Simulator:
         self._masks |= record.masks
         self._feeds, self._outputs = feeds, {}
         for i in record.procedure.order:
-            gate = record.procedure.ops[i].gate
+            gate, self.op = record.procedure.ops[i].gate, i
             with wrapping():
                 gate.meaning(self)
             if watch is not None:

@@ -3,21 +3,9 @@
 from .base import GATES, Gate
 from .comparison import Combine, Leaf, ToBit, ToPlanes
 from .given import Constant, Input
-from .linear import (
-    Add,
-    Broadcast,
-    Concat,
-    LinearMap,
-    Pad,
-    Rescale,
-    Reshape,
-    Scale,
-    Slice,
-    Sum,
-    Transpose,
-    WindowSum,
-    Xor,
-)
+from .linear import Add, Concat, Xor
+from .maps import Broadcast, LinearMap, Pad, Rescale, Reshape, Scale, Slice, Sum, Transpose, WindowSum
+from .noise import DealerNoise, Noise, PartyNoise
 from .opening import FromPublic, Materialize, Open, OpenEven, Reveal, Unmask
 from .product import Conv2d, MatMul, Mul, Product, Square
 from .secrets import Planes, Samples, Secret, Words
@@ -34,6 +22,7 @@ __all__ = [
     "Concat",
     "Constant",
     "Conv2d",
+    "DealerNoise",
     "FromPublic",
     "Gate",
     "Input",
@@ -42,9 +31,11 @@ __all__ = [
     "MatMul",
     "Materialize",
     "Mul",
+    "Noise",
     "Open",
     "OpenEven",
     "Pad",
+    "PartyNoise",
     "Planes",
     "Product",
     "Rescale",

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 import numpy as np
 
 from ..registers import TILE, Domain, Form, Register
+from .rows import Batch, aligned, expect_apart
 from .rules import Declared, Layout
 from .secrets import Secret
 
@@ -51,6 +52,8 @@ PURPOSE_SHARE = 2
 """Stream purpose of the seeded half of a dependent secret (the pad words of corrections)."""
 PURPOSE_OUTPUT = 3
 """Stream purpose of the re-randomisation of outputs (under the parties' own common key)."""
+PURPOSE_NOISE = 4
+"""Stream purpose of noise: the dealer's, from both parties' streams together, or a party's, under a key of its own."""
 
 
 def stream(purpose: int, op: int, slot: int = 0) -> int:
@@ -88,6 +91,11 @@ class PartyContext(MaskContext, Protocol):
     @property
     def pair(self) -> Prg:
         """Streams under the key of this execution that only the two parties have."""
+        ...
+
+    @property
+    def own(self) -> Prg:
+        """Streams under a key of this execution that only this party has."""
         ...
 
     def __setitem__(self, register: int, value: Array) -> None: ...
@@ -168,9 +176,15 @@ class DealerContext(Protocol):
 
 
 class MeaningContext(Protocol):
-    """Plain values of registers, and the masks of wires (the rounding of a truncation depends on them)."""
+    """Plain values of registers, and the masks of wires (the rounding of a truncation depends on them) and offsets."""
 
     kernels: Kernels
+    op: int
+
+    @property
+    def owns(self) -> tuple[Prg, Prg]:
+        """The streams that each party has alone."""
+        ...
 
     @property
     def types(self) -> Types: ...
@@ -259,6 +273,9 @@ class Gate:
     """Whether it sends the other party a message: see the last section of this class."""
     flattens: ClassVar[bool] = False
     """Whether the parties work on flat arrays, so that an operand that is not contiguous is copied."""
+    elementwise: ClassVar[bool] = False
+    """Whether elements of its results come from those at the same place of its operands alone: with NumPy's
+    broadcasting, or in C order where there are as many."""
     protocol: ClassVar[Part | None] = None
     """As what a cost report names it, where it is worth naming."""
 
@@ -326,6 +343,12 @@ class Gate:
         say only what a plan claims). Raises `rules.Refused` where it cannot be applied so; no attribute is trusted but
         in its type."""
         raise AssertionError(f"{type(self).__name__} does not say what it makes")
+
+    def rows(self, batch: Batch) -> int:
+        """Where the rows of a batch lie in its results, from where they lie in its operands (`rows.py`). RowsMeet where
+        an element would depend on several of them, or on which one it is."""
+        expect_apart(self.elementwise)
+        return aligned(batch, self.ins, batch.types[self.outs[0]].shape)
 
     # -- what the compiler asks ----------------------------------------------------------------------------------------
 

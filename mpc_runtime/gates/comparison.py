@@ -70,6 +70,7 @@ class Leaf(Gate):
 
     fresh = True
     reveals = False
+    elementwise = True
     flattens = True
     protocol = DIGIT_TABLES
 
@@ -163,6 +164,7 @@ class Combine(Gate):
 
     fresh = True
     reveals = False
+    elementwise = True
     protocol = DIGIT_TABLES
 
     nodes: int
@@ -267,6 +269,7 @@ class ToBit(Gate):
 
     fresh = True
     reveals = False
+    elementwise = True
     flattens = True
 
     width: int
@@ -327,6 +330,7 @@ class ToPlanes(Gate):
 
     fresh = True
     reveals = False
+    elementwise = True
 
     xs: Ins
     y: Out

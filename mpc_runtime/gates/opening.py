@@ -49,6 +49,7 @@ class Open(Gate):
 
     fresh = True
     reveals = False
+    elementwise = True
     communicates = True
     flattens = True
 
@@ -187,6 +188,7 @@ class Materialize(Gate):
 
     fresh = True
     reveals = False
+    elementwise = True
 
     x: In
     y: Out
@@ -254,6 +256,7 @@ class Unmask(Gate):
 
     fresh = False
     reveals = False
+    elementwise = True
 
     x: In
     y: Out
@@ -304,6 +307,7 @@ class FromPublic(Gate):
 
     fresh = False
     reveals = False
+    elementwise = True
 
     x: In
     y: Out

@@ -39,6 +39,7 @@ from .base import (
     flat,
     tiles,
 )
+from .rows import Batch, expect_apart, stride_of
 from .rules import Declared, Layout, broadcast, expect, expect_between, expect_domain, expect_masked
 
 MAX_LEADING = 16
@@ -197,6 +198,23 @@ class MatMul(Halvable):
         expect_between("leading dimensions", max(len(x), len(y)) - 2, 0, MAX_LEADING)
         return (*broadcast(x[:-2], y[:-2]), x[-2], y[-1])
 
+    def rows(self, batch: Batch) -> int:
+        z = batch.types[self.z].shape
+        places = {self._end(batch, r, len(z)) for r in (self.x, self.y) if r in batch.strides}
+        expect_apart(len(places) == 1)
+        ((axis, each),) = places
+        for r in (self.x, self.y):
+            if axis < len(z) - 2 and r not in batch.strides:
+                batch.expect_uniform(r, axis - len(z) + len(batch.types[r].shape))
+        return stride_of(z, axis, each)
+
+    def _end(self, batch: Batch, register: int, rank: int) -> tuple[int, int]:
+        """The axis of the product along which an operand's rows lie, and their entries of it."""
+        axis, each = batch.place(register)
+        own = len(batch.types[register].shape)
+        expect_apart(axis != own - (1 if register == self.x else 2))
+        return axis + rank - own, each
+
     def product(self, k: Kernels, a: Array, b: Array, out: Array | None = None, sign: int = 0) -> Array:
         return k.matmul(a, b, out, sign)
 
@@ -234,6 +252,11 @@ class Conv2d(Halvable):
         )
         return (x[0], outs, high // self.stride[0] + 1, wide // self.stride[1] + 1)
 
+    def rows(self, batch: Batch) -> int:
+        axis, each = batch.place(self.x) if self.x in batch.strides else (1, 1)
+        expect_apart(axis == 0 and self.y not in batch.strides)
+        return stride_of(batch.types[self.z].shape, 0, each)
+
     def product(self, k: Kernels, a: Array, b: Array, out: Array | None = None, sign: int = 0) -> Array:
         return k.conv2d(a, b, self.stride, self.padding, self.dilation, self.groups, out, sign)
 
@@ -241,6 +264,8 @@ class Conv2d(Halvable):
 @dataclass(frozen=True)
 class Mul(Product):
     """Elementwise product with NumPy's broadcasting."""
+
+    elementwise = True
 
     x: In
     y: In
@@ -281,6 +306,7 @@ class Square(Gate):
 
     fresh = True
     reveals = False
+    elementwise = True
     flattens = True
     protocol = Part("masked square", "squares under a mask whose square the dealer shares")
 

@@ -20,6 +20,7 @@ from ..registers import Domain, Form, Register
 __all__ = [
     "Declared",
     "DeclaredFeed",
+    "DeclaredNoise",
     "DeclaredResult",
     "Layout",
     "Refused",
@@ -75,6 +76,23 @@ class DeclaredFeed(Protocol):
     def public(self) -> bool: ...
 
 
+class DeclaredNoise(Protocol):
+    """What noise hides, as `plan.Noise` describes it."""
+
+    @property
+    def law(self) -> str: ...
+    @property
+    def epsilon(self) -> float: ...
+    @property
+    def delta(self) -> float: ...
+    @property
+    def sensitivity(self) -> float: ...
+    @property
+    def rounding(self) -> float: ...
+    @property
+    def made_by(self) -> str: ...
+
+
 class DeclaredResult(Protocol):
     """What roles decode, as `plan.Result` describes it."""
 
@@ -88,6 +106,8 @@ class DeclaredResult(Protocol):
     def bits(self) -> int: ...
     @property
     def scale(self) -> int: ...
+    @property
+    def noise(self) -> DeclaredNoise | None: ...
 
 
 class Declared(Protocol):

@@ -48,6 +48,7 @@ class Select(Gate):
 
     fresh = True
     reveals = True
+    elementwise = True
     flattens = True
     protocol = Part("select", "chooses by a secret bit")
 
@@ -135,6 +136,7 @@ class BitToWord(Gate):
 
     fresh = True
     reveals = False
+    elementwise = True
 
     d: In
     y: Out

@@ -95,6 +95,7 @@ class Table(Gate):
 
     fresh = True
     reveals = False
+    elementwise = True
     flattens = True
     protocol = Part("sample table", "a function as a table of samples, looked up at a masked place")
 

@@ -58,6 +58,7 @@ class Truncate(Gate):
 
     fresh = True
     reveals = True
+    elementwise = True
     flattens = True
     protocol = Part("truncation", "rounds a product back to the number format")
 

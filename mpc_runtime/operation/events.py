@@ -7,11 +7,12 @@ none of them can leak one. An event says how important it is, what it is in word
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 __all__ = [
+    "KINDS",
     "Aborted",
     "Configured",
     "Dealt",
@@ -19,10 +20,12 @@ __all__ = [
     "Executed",
     "KeysRefused",
     "Listening",
+    "Noted",
     "Place",
     "Ready",
     "Refused",
     "Stopped",
+    "Waits",
 ]
 
 HASH_DIGITS = 12  # of a plan's hash, to tell plans of one name apart
@@ -83,6 +86,21 @@ class Ready:
 
     def __str__(self) -> str:
         return "is ready"
+
+
+@dataclass(frozen=True)
+class Waits:
+    """For other servers, after some seconds without them."""
+
+    kind: ClassVar[str] = "waits"
+    level: ClassVar[int] = logging.INFO
+    servers: str
+
+    def facts(self) -> Mapping[str, Any]:
+        return {"servers": self.servers}
+
+    def __str__(self) -> str:
+        return f"waits for {self.servers}"
 
 
 @dataclass(frozen=True)
@@ -194,6 +212,21 @@ class Configured:
 
 
 @dataclass(frozen=True)
+class Noted:
+    """Something else that whoever operates the server should know."""
+
+    kind: ClassVar[str] = "noted"
+    level: ClassVar[int] = logging.WARNING
+    what: str
+
+    def facts(self) -> Mapping[str, Any]:
+        return {}
+
+    def __str__(self) -> str:
+        return self.what
+
+
+@dataclass(frozen=True)
 class KeysRefused:
     """Keys were shown that are not known, by their fingerprints."""
 
@@ -237,3 +270,8 @@ class Stopped:
 
     def __str__(self) -> str:
         return "was stopped"
+
+
+_ALL = Listening, Ready, Waits, Executed, Dealt, Refused, Configured, Noted, KeysRefused, Aborted, Stopped
+KINDS: Mapping[str, Callable[..., Event]] = {event.kind: event for event in _ALL}
+"""The events by kind, each made from its fields."""

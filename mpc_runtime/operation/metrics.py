@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 
 from ..version import VERSION
 from .events import Aborted, Dealt, Event, Executed, Place, Refused
-from .watch import State
+from .watch import Asked, State
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
 
@@ -36,7 +36,7 @@ class Metrics:
         self._registry = CollectorRegistry()
         self._lock = threading.Lock()
         self._text, self._made = b"", 0.0
-        self._state: Callable[[], State] = State
+        self._asked: dict[str, Asked] = {}
         registry = self._registry
         self._queries = Counter("mpc_queries", "Queries answered", ["plan"], registry=registry)
         self._executions = Counter("mpc_executions", "Executions", ["plan", "procedure"], registry=registry)
@@ -58,7 +58,7 @@ class Metrics:
         build = Gauge("mpc_build_info", "This server", ["machine", "version"], registry=registry)
         build.labels(machine, VERSION).set(1)
         ProcessCollector(registry=registry)
-        registry.register(_Looked(lambda: self._state()))
+        registry.register(_Looked(lambda: self.states))
 
     def __call__(self, place: Place, event: Event) -> None:
         if place.session:
@@ -74,13 +74,15 @@ class Metrics:
         elif isinstance(event, Aborted):
             self._aborts.labels(place.plan, event.peer or place.machine).inc()
 
-    def asked(self, state: Callable[[], State]) -> None:
-        """Takes the server's way to say its state."""
-        self._state = state
+    def asked(self, plan: str, state: Asked) -> None:
+        """Takes the way to ask for the state of a plan; that of a service itself has an empty name."""
+        self._asked[plan] = state
 
     @property
-    def state(self) -> State:
-        return self._state()
+    def states(self) -> Mapping[str, State]:
+        """By plan, of those that are served."""
+        found = {plan: asked() for plan, asked in list(self._asked.items())}
+        return {plan: state for plan, state in found.items() if state is not None}
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""
@@ -114,28 +116,30 @@ class Metrics:
 class _Looked(Collector):
     """What is looked up when it is asked for."""
 
-    def __init__(self, state: Callable[[], State]) -> None:
-        self._state = state
+    def __init__(self, states: Callable[[], Mapping[str, State]]) -> None:
+        self._states = states
 
     def collect(self) -> Iterator[Metric]:
-        state = self._state()
-        yield GaugeMetricFamily("mpc_ready", "Whether the server has met the others", value=state.ready)
-        peers = GaugeMetricFamily("mpc_peer_up", "Whether another server is there", labels=["peer"])
-        for peer, up in state.peers.items():
-            peers.add_metric([peer], up)
-        yield peers
+        ready = GaugeMetricFamily("mpc_ready", "Whether it has met the others, and takes queries", labels=["plan"])
+        peers = GaugeMetricFamily("mpc_peer_up", "Whether another server is there", labels=["plan", "peer"])
         material = GaugeMetricFamily("mpc_material_records", "Stored records that are left", labels=["plan"])
-        for plan, left in state.material.items():
-            material.add_metric([plan], left)
-        yield material
-        connections = GaugeMetricFamily("mpc_connections", "Connections taken", labels=["door"])
-        strangers = GaugeMetricFamily("mpc_strangers", "Of them, those without a key", labels=["door"])
-        waiting = GaugeMetricFamily("mpc_waiting_bytes", "Of messages not looked at", labels=["door"])
-        refused = CounterMetricFamily("mpc_refused_connections", "Not taken, or ended", labels=["door", "reason"])
-        for name, door in state.doors.items():
-            connections.add_metric([name], door.connections)
-            strangers.add_metric([name], door.strangers)
-            waiting.add_metric([name], door.waiting_bytes)
-            for reason, count in door.refused.items():
-                refused.add_metric([name, reason], count)
-        yield from (connections, strangers, waiting, refused)
+        memory = GaugeMetricFamily("mpc_plan_memory_bytes", "Resident, of a plan's process", labels=["plan"])
+        place = ["plan", "door"]
+        connections = GaugeMetricFamily("mpc_connections", "Connections taken", labels=place)
+        strangers = GaugeMetricFamily("mpc_strangers", "Of them, those without a key", labels=place)
+        waiting = GaugeMetricFamily("mpc_waiting_bytes", "Of messages not looked at", labels=place)
+        refused = CounterMetricFamily("mpc_refused_connections", "Not taken, or ended", labels=[*place, "reason"])
+        for plan, state in self._states().items():
+            ready.add_metric([plan], state.ready and not state.trouble)
+            memory.add_metric([plan], state.memory)
+            for peer, up in state.peers.items():
+                peers.add_metric([plan, peer], up)
+            if state.material is not None:
+                material.add_metric([plan], state.material)
+            for name, door in state.doors.items():
+                connections.add_metric([plan, name], door.connections)
+                strangers.add_metric([plan, name], door.strangers)
+                waiting.add_metric([plan, name], door.waiting_bytes)
+                for reason, count in door.refused.items():
+                    refused.add_metric([plan, name, reason], count)
+        yield from (ready, peers, material, memory, connections, strangers, waiting, refused)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from .endpoint import Page
 from .metrics import CONTENT_TYPE, Metrics
+from .watch import State
 
 __all__ = ["pages"]
 
@@ -15,7 +16,21 @@ def pages(metrics: Metrics) -> dict[str, Callable[[], Page]]:
 
 
 def health(metrics: Metrics) -> Page:
-    """Whether the server can serve: 503 until it has met the others, and when one of them is gone."""
-    state = metrics.state
-    told = {"machine": metrics.machine, "well": state.well, "ready": state.ready, "peers": dict(state.peers)}
-    return Page.of_json(200 if state.well else 503, told)
+    """Whether the server can serve: 503 until it has met the others, when one of them is gone, and when it takes no
+    queries. A service of several plans is well while it can serve one of them, or has none yet."""
+    states = metrics.states
+    plans = {plan: state for plan, state in states.items() if plan} or states
+    peers = {name for state in plans.values() for name in state.peers}
+    told = {
+        "machine": metrics.machine,
+        "well": any(state.well for state in plans.values()),
+        "ready": any(state.ready for state in plans.values()),
+        "peers": {name: any(state.peers.get(name, False) for state in plans.values()) for name in sorted(peers)},
+        "plans": {plan: _of_plan(state) for plan, state in plans.items() if plan},
+    }
+    return Page.of_json(200 if told["well"] else 503, told)
+
+
+def _of_plan(state: State) -> dict[str, object]:
+    trouble = {"trouble": state.trouble} if state.trouble else {}
+    return {"well": state.well, "ready": state.ready, "peers": dict(state.peers), **trouble}

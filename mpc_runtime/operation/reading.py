@@ -6,15 +6,25 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
+from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-__all__ = ["Reading", "read"]
+__all__ = ["Health", "Reading", "read"]
 
 SECONDS = 3.0
 MOST_BYTES = 1 << 22
 
 Labels = frozenset[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Health:
+    """Of a plan at a server. trouble: why it takes no queries, if it does not."""
+
+    well: bool
+    peers: Mapping[str, bool]
+    trouble: str
 
 
 @dataclass(frozen=True)
@@ -26,6 +36,8 @@ class Reading:
     problem: str = ""
     well: bool = False
     peers: Mapping[str, bool] = field(default_factory=dict)
+    health: Mapping[str, Health] = field(default_factory=dict)
+    """By plan."""
     samples: Mapping[tuple[str, Labels], float] = field(default_factory=dict)
 
     def value(self, name: str, **labels: str) -> float | None:
@@ -54,12 +66,20 @@ def read(address: str, seconds: float = SECONDS) -> Reading:
             return Reading(address, problem=f"/metrics answers {status}")
         families = list(text_string_to_metric_families(text))
         samples = {(s.name, frozenset(s.labels.items())): float(s.value) for family in families for s in family.samples}
-        peers = {str(name): bool(up) for name, up in told["peers"].items()}
-        return Reading(address, str(told["machine"]), "", bool(told["well"]), peers, samples)
+        plans = {str(plan): _health(each) for plan, each in told["plans"].items()}
+        return Reading(address, str(told["machine"]), "", bool(told["well"]), _peers(told), plans, samples)
     except OSError as error:
         return Reading(address, problem=(error.strerror or str(error) or "no answer").lower())
     except (HTTPException, ValueError, KeyError, TypeError, AttributeError):
         return Reading(address, problem="what answers there is no server of ours")
+
+
+def _health(told: Mapping[str, Any]) -> Health:
+    return Health(bool(told["well"]), _peers(told), str(told.get("trouble", "")))
+
+
+def _peers(told: Mapping[str, Any]) -> dict[str, bool]:
+    return {str(name): bool(up) for name, up in told["peers"].items()}
 
 
 def _page(host: str, port: int, path: str, seconds: float) -> tuple[int, str]:

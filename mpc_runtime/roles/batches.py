@@ -1,4 +1,5 @@
-"""Any number of rows through a plan of a fixed batch: cut into batches, the last filled up, the results cut to size."""
+"""Any number of rows through a plan of a fixed batch: cut into batches, the last shorter or filled up, the results cut
+to size."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ BATCH = "batch"
 
 class Batches:
     """The rows of `inputs` along the dim `batch`. stacked: names whose arrays have a first axis of an array role's
-    members.
+    members. short: whether a run may have fewer rows than the plan is for.
     """
 
     def __init__(
@@ -30,8 +31,11 @@ class Batches:
         results: Sequence[Result],
         inputs: Mapping[str, Any],
         stacked: frozenset[str],
+        *,
+        short: bool = False,
     ) -> None:
         self.size = dict(plan.dims).get(BATCH, 0)
+        self._short = short
         self._inputs = {name: as_array(name, value) for name, value in inputs.items()}
         self._axes = {t.name: t.dims.index(BATCH) + (t.name in stacked) for t in tensors if BATCH in t.dims}
         self._result_axes = {r.name: r.dims.index(BATCH) if BATCH in r.dims else None for r in results}
@@ -67,17 +71,20 @@ class Batches:
             raise InputError(f"expected as many rows in each input, found {counts}")
         return next(iter(counts.values()), self.size)
 
-    def tensors(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """The tensors as they would be for all rows at once: for checking everything before the first run."""
+    def tensors(self, tensors: Sequence[Tensor], rows: int | None = None) -> list[Tensor]:
+        """The tensors as they would be for so many rows; for all at once, to check everything before the first run."""
+        count = self.rows if rows is None else rows
         return [
-            replace(t, shape=tuple(self.rows if d == BATCH else n for d, n in zip(t.dims, t.shape, strict=True)))
+            replace(t, shape=tuple(count if d == BATCH else n for d, n in zip(t.dims, t.shape, strict=True)))
             for t in tensors
         ]
 
     def __iter__(self) -> Iterator[dict[str, Array]]:
-        """The inputs of each run; the last row is repeated where rows are missing, so that ranges hold."""
+        """The inputs of each run; the last row is repeated where rows are missing, so that ranges hold, unless the run
+        may be `short`."""
         for start in range(0, self.rows, self.size):
-            rows = np.minimum(np.arange(start, start + self.size), self.rows - 1)
+            count = min(self.size, self.rows - start) if self._short else self.size
+            rows = np.minimum(np.arange(start, start + count), self.rows - 1)
             yield {
                 name: value.take(rows, axis=self._axes[name]) if name in self._axes else value
                 for name, value in self._inputs.items()

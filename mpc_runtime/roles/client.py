@@ -18,11 +18,13 @@ from typing import Any
 
 import numpy as np
 
+from ..analysis.rows import rows_apart
 from ..encoding.fixed_point import check, encode
 from ..encoding.sharing import rebuild, result_size, split
-from ..errors import InputError, MaterialError, PeerError
+from ..errors import BudgetError, InputError, MaterialError, PeerError
 from ..limits import WAIT_SECONDS
 from ..plan import FORMAT, Feed, Plan, Tensor
+from ..privacy.ledger import Limit, Spent
 from ..transport.address import clients_of
 from ..transport.call import GLANCE_SECONDS, Call, drive
 from ..transport.hello import Hello, new_nonce
@@ -58,6 +60,7 @@ class _Sent:
     stage: str
     nbytes: int
     meeting: str | None
+    rows: int | None
 
 
 def tensors_of(plan: Plan, role: str, stage: str) -> tuple[Tensor, ...]:
@@ -123,16 +126,20 @@ class RoleClient:
         """
         self.plan = plan
         self.role = role
+        self.apart = rows_apart(plan, "run")
+        """Where rows lie of which a run may be given fewer than it has; None where it takes all of them."""
         self._alive = alive
         self._wait = wait
         self._early: dict[str, list[Message]] = {party: [] for party in PARTIES}
         self._sent: dict[str, _Sent] = {}  # what has no answer yet, by id
         self._forgotten: set[str] = set()
+        self._asked: set[str] = set()  # questions without an answer yet, by id
+        self._joint: Sequence[tuple[RoleClient, str]] = ()  # what is submitted for the run that is waited for
         self._words: dict[str, str] = {}  # what a party has said of a submission that waits
         self.calls: dict[str, Call] = {}
+        """By party."""
         self.beside: tuple[RoleClient, ...] = ()
         """Clients of other roles in this process, whose connections go on while this one waits."""
-        """By party."""
         hello = Hello(role, plan.hash, FORMAT)
         limits = _limits(plan, role)
         try:
@@ -159,27 +166,41 @@ class RoleClient:
 
     def _drive(self) -> None:
         """Waits a little for something of the parties; raises what has happened to one, or what else is known."""
-        others = [call for client in self.beside for call in client.calls.values()]
-        drive([*self.calls.values(), *others], GLANCE_SECONDS)
-        for call in others:
-            call.check("")
-        for call in self.calls.values():
+        calls = [call for client in (self, *self.beside) for call in client.calls.values()]
+        drive(calls, GLANCE_SECONDS)
+        for call in calls:
             call.check("")
         self._alive()
 
-    def submit(self, stage: str, encoded: Mapping[str, Array], meeting: str | None = None, run: int = 0) -> str:
+    def submit(
+        self,
+        stage: str,
+        encoded: Mapping[str, Array],
+        meeting: str | None = None,
+        run: int = 0,
+        rows: int | None = None,
+        dataset: str | None = None,
+    ) -> str:
         """Shares the feeds of a stage with both parties; the number by which to ask for the answer.
 
-        meeting: what the roles have agreed on, to be paired with their submissions for the same `run` of it.
+        meeting: what the roles have agreed on, to be paired with their submissions for the same `run` of it. rows: how
+        many of a run's rows these are, where rows are `apart`; the feeds may have more, which are not shared. dataset:
+        what the parties' privacy ledgers call the data.
         """
         for call in self.calls.values():
             call.check("")
         number = os.urandom(ID_BYTES).hex()
-        named = {} if meeting is None else {"meeting": {"name": meeting, "run": run}}
-        payloads = split(self.plan.feeds_of(self.role, stage), encoded)
+        named: dict[str, Any] = {} if meeting is None else {"meeting": {"name": meeting, "run": run}}
+        named |= {} if dataset is None else {"dataset": dataset}
+        feeds = self.plan.feeds_of(self.role, stage)
+        if rows is not None and self.apart is not None:
+            named["rows"] = rows
+            axes, feeds = self.apart.feeds, self.apart.of_feeds(feeds, rows)
+            encoded = {name: array.take(range(rows), axes[name]) for name, array in encoded.items()}
+        payloads = split(feeds, encoded)
         for party, payload in zip(PARTIES, payloads, strict=True):
             self.calls[party].say({"kind": "submit", "stage": stage, "id": number, **named}, payload)
-        self._sent[number] = _Sent(stage, sum(p.size for p in payloads), meeting)
+        self._sent[number] = _Sent(stage, sum(p.size for p in payloads), meeting, rows)
         return number
 
     def wait_held(self, number: str) -> None:
@@ -189,8 +210,13 @@ class RoleClient:
             self._next(party, "held", number, until, f"{party} has not taken our parameters")
         del self._sent[number]
 
-    def wait_answer(self, number: str) -> Answer:
-        """Waits for a run: `wait` seconds for it to begin, then as long as it takes, while both parties live."""
+    def wait_answer(self, number: str, joint: Sequence[tuple[RoleClient, str]] = ()) -> Answer:
+        """Waits for a run: `wait` seconds for it to begin, then as long as it takes, while both parties live.
+
+        joint: what other roles of this process have submitted for it, by client and number. BudgetError when any of it
+        was denied.
+        """
+        self._joint = joint
         if self.plan.has_meetings:
             others = " or ".join(role for role in self.plan.roles if role != self.role)
             meeting = self._sent[number].meeting
@@ -202,8 +228,10 @@ class RoleClient:
             self._next("p0", "begun", number, time.monotonic() + self._wait, late)
         messages = [self._next(party, "result", number) for party in PARTIES]
         reports = self._next("p0", "stats", number), self._next("p1", "stats", number)
-        stage = self._sent[number].stage
+        stage, rows = self._sent[number].stage, self._sent[number].rows
         results = self.plan.results_of(self.role, stage)
+        if rows is not None and self.apart is not None:
+            results = self.apart.of_results(results, rows)
         if not any(message.body["names"] for message in messages):
             results = ()  # the parties' cluster.toml does not let us receive them
         names = [r.name for r in results]
@@ -223,27 +251,67 @@ class RoleClient:
         says what is `late`, if it has not come by `until`."""
         early = self._early[party]
         for message in early:
-            if message.kind == kind and message.body.get("id") == number:
+            if message.kind in (kind, "denied") and message.body.get("id") == number:
                 early.remove(message)
-                return message
+                return _granted(message)
         call = self.calls[party]
         while True:
             while (answer := call.next()) is None:
                 call.check("")
                 self._drive()
+                for client, other in self._joint:
+                    client.hear(other)
                 if time.monotonic() > until:
                     said = f" [{self._words[number]}]" if number in self._words else ""
                     raise PeerError(f"after {self._wait:g} s {late}; our inputs are withdrawn{said}", party)
-            message = answer
-            if message.kind == "word" and message.body["id"] in self._sent:
-                self._words[message.body["id"]] = f"{party}: {message.body['message']}"
-                warnings.warn(self._words[message.body["id"]], RuntimeWarning, stacklevel=2)
-            elif message.kind == kind and message.body.get("id") == number:
-                return message
-            elif message.body.get("id") in self._sent:
-                early.append(message)
-            elif message.body.get("id") not in self._forgotten:
-                raise PeerError(f"{party} sent {message.kind!r} for something that we have not submitted", party)
+            if answer.kind in (kind, "denied") and answer.body.get("id") == number:
+                return _granted(answer)
+            self._keep(party, answer)
+
+    def hear(self, number: str) -> None:
+        """Takes what has arrived while another role of this process waits for a run; BudgetError when that run will not
+        be, as this submission of ours for it was denied."""
+        for party, call in self.calls.items():
+            while (message := call.next()) is not None:
+                self._keep(party, message)
+            for message in self._early[party]:
+                if message.body.get("id") == number:
+                    _granted(message)
+
+    def _keep(self, party: str, message: Message) -> None:
+        """Keeps a message for later, or tells it at once."""
+        if message.kind == "word" and message.body["id"] in self._sent:
+            self._words[message.body["id"]] = f"{party}: {message.body['message']}"
+            warnings.warn(self._words[message.body["id"]], RuntimeWarning, stacklevel=2)
+        elif message.body.get("id") in self._sent.keys() | self._asked:
+            self._early[party].append(message)
+        elif message.body.get("id") not in self._forgotten:
+            raise PeerError(f"{party} sent {message.kind!r} for something that we have not submitted", party)
+
+    def ask_spent(self, dataset: str, limit: Limit | None = None, parties: Sequence[str] = PARTIES) -> list[Spent]:
+        """What each party's ledger says of a dataset of ours, after this limit was added to it.
+
+        InputError from a party that keeps none. An answer also says that all that we have said before is done.
+        """
+        number = os.urandom(ID_BYTES).hex()
+        stated = {} if limit is None else {"limit": {"epsilon": limit.epsilon, "delta": limit.delta}}
+        for party in parties:
+            self.calls[party].say({"kind": "budget", "id": number, "dataset": dataset, **stated})
+        self._asked.add(number)
+        until = time.monotonic() + self._wait
+        try:
+            late = "{} has not told what is spent"
+            told = [self._next(party, "spent", number, until, late.format(party)) for party in parties]
+        except BudgetError as error:
+            self._forgotten.add(number)
+            raise InputError(str(error)) from None
+        self._asked.discard(number)
+        return [_spent(message) for message in told]
+
+    def settle(self) -> None:
+        """Returns when p0 has seen all that we have sent and withdrawn."""
+        with suppress(InputError):
+            self.ask_spent("", parties=PARTIES[:1])
 
     def forget(self, number: str, *, withdraw: bool) -> None:
         """Drops the answer to this submission when it comes. withdraw: take the submission back, if its run has not
@@ -273,6 +341,20 @@ class RoleClient:
         for call in self.calls.values():
             with suppress(PeerError, MaterialError):
                 call.say({"kind": "withdraw", "stage": self._sent[number].stage, "id": number})
+
+
+def _granted(message: Message) -> Message:
+    """The message; BudgetError when it is a denial."""
+    if message.kind == "denied":
+        raise BudgetError(message.body["message"])
+    return message
+
+
+def _spent(message: Message) -> Spent:
+    body = message.body
+    limits = tuple(Limit(float(each["epsilon"]), float(each["delta"])) for each in body["limits"])
+    epsilon = math.inf if body["epsilon"] is None else float(body["epsilon"])
+    return Spent(epsilon, float(body["delta"]), body["by"], limits)
 
 
 def _limits(plan: Plan, role: str) -> Limits:

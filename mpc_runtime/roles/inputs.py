@@ -6,7 +6,9 @@ One `InputError` lists everything that is wrong. The checks of one tensor are `c
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -14,11 +16,12 @@ import numpy as np
 from ..encoding.arrays import as_array, shape_problem
 from ..errors import InputError
 from ..plan import Plan, Tensor
+from ..privacy.samplers import bernoulli_logistic
 from ..transport.messages import NAME
 from .client import Prepare, check_tensors, encode_feeds, tensors_of
 from .files import match_names
 
-__all__ = ["ByRole", "Given", "by_name", "check_names"]
+__all__ = ["ByRole", "Given", "answered", "by_name", "check_names"]
 
 Array = np.ndarray
 ByRole = Mapping[str, Mapping[str, Array]]
@@ -34,6 +37,8 @@ class Given:
         shared = {t.name for t in (*plan.inputs, *plan.params) if t.stacked}
         self.stacked = frozenset(shared if stacked else ())
         self._prepare = prepare
+        self.owners = tuple(role for role in self.roles if plan.feeds_of(role, "run"))
+        """Those that have data of their own in a run."""
 
     def tensors(self, stage: str) -> list[Tensor]:
         """What they give in a stage: parameters in "setup", inputs in "run"."""
@@ -84,11 +89,27 @@ class Given:
         problems: list[str] = []
         for role in self.plan.roles_of(stage):
             if role in self.roles:
-                known = {**params[role], **checked[role]}
+                known = {**params[role], **answered(self.plan, role, checked[role])}
                 encoded[role], wrong = encode_feeds(self.plan, role, stage, known, self._prepare)
                 problems += wrong
         _refuse(problems, "values that the model does not allow")
         return encoded
+
+
+def answered(plan: Plan, role: str, checked: Mapping[str, Array]) -> dict[str, Array]:
+    """What a role shares of its tensors: of those that are declared so, answers at random in the place of its bits."""
+    flipped = {t.name: t.flipped for t in plan.inputs if t.role == role and t.flipped}
+    shared = dict(checked)
+    for name in flipped.keys() & checked.keys():
+        bits = checked[name].astype(np.bool_)
+        flips = bernoulli_logistic(_entropy, bits.size, Fraction(flipped[name])).reshape(bits.shape)
+        shared[name] = (bits ^ flips).astype(checked[name].dtype)
+    return shared
+
+
+def _entropy(n: int) -> Array:
+    """The system's randomness, as words."""
+    return np.frombuffer(os.urandom(8 * n), np.uint64)
 
 
 def check_names(plan: Plan, role: str, names: Iterable[str], stage: str) -> None:

@@ -16,6 +16,8 @@ from .catalogue import Catalogue
 
 __all__ = ["approve", "main", "offered"]
 
+WORDS = 2000  # of a refusal: the service reads them when this process has ended
+
 
 def offered(catalogue: Catalogue, name: str) -> tuple[Plan, str]:
     """The verified plan of an offer, and who offers it. InputError when there is none, CompileError when it may not be
@@ -40,13 +42,13 @@ def approve(catalogue: Catalogue, name: str, plan: Plan) -> str:
 
 
 def main() -> None:
-    """Approves an offer (folder and name are arguments) if the policy says so."""
+    """Approves an offer (folder and name are arguments) if the policy says so; what has come of it is printed."""
     catalogue, name = Catalogue(Path(sys.argv[1])), sys.argv[2]
     try:
         plan, by = offered(catalogue, name)
         if plan.hash not in catalogue.allowed():
             return
         approve(catalogue, name, plan)
-        print(f"service: approved {name} of {by} ({plan.hash[:16]}), as the policy says", file=sys.stderr)
+        print(f"approved {name} of {by} ({plan.hash[:16]}), as the policy says")
     except Error as error:
-        print(f"service: the plan that was offered as {name} is refused: {error}", file=sys.stderr)
+        print(f"the plan that was offered as {name} is refused: {str(error)[:WORDS]}")

@@ -7,7 +7,10 @@ submission is `party.py`'s.
 from __future__ import annotations
 
 from ..plan import Plan
+from ..privacy.ledger import Charge
 from .members import PROVIDE, RECEIVE, RIGHTS, SUBMIT, Members, roles_of
+from .spending import Spending
+from .submissions import Submission
 from .uses import Uses
 
 __all__ = ["Consent"]
@@ -16,11 +19,12 @@ _WHAT = {PROVIDE: "provide parameters", SUBMIT: "submit inputs", RECEIVE: "recei
 
 
 class Consent:
-    """Of party `number`. members: who may come now. uses: counts their queries."""
+    """Of party `number`. members: who may come now. uses: counts their queries. spending: and their releases."""
 
-    def __init__(self, plan: Plan, number: int, members: Members, uses: Uses) -> None:
+    def __init__(self, plan: Plan, number: int, members: Members, uses: Uses, spending: Spending) -> None:
         self.members = members
         self.uses = uses
+        self.spending = spending
         self._plan = plan
         self._number = number
 
@@ -45,10 +49,19 @@ class Consent:
         problem = self.uses.count(key, member, now)
         return f"{member.title(key)} {problem} [p{self._number}]" if problem else ""
 
-    def give_back(self, stage: str, key: str) -> None:
-        """A submission that was counted has not been computed."""
-        if not self._plan.procedure(stage).standing:
-            self.uses.give_back(key)
+    def charge(self, stage: str, role: str, key: str, dataset: str | None) -> Charge | str | None:
+        """Enters what a submission's run will release of its owner's data; why it may not, else."""
+        if self._plan.procedure(stage).standing:
+            return None
+        return self.spending.charge(role, key, dataset)
+
+    def give_back(self, stage: str, submission: Submission, *, begun: bool = False) -> None:
+        """A submission that was counted has not been computed. begun: its run had begun, so its releases stay spent."""
+        if self._plan.procedure(stage).standing:
+            return
+        self.uses.give_back(submission.key)
+        if not begun:
+            self.spending.give_back(submission.charge)
 
     def receives(self, key: str) -> bool:
         """Whether the results of its runs are sent to this key."""

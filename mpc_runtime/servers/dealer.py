@@ -173,4 +173,4 @@ class Dealer:
             if busy or not block:
                 return
             self.node.wait(PARTIES, listen=False, seconds=None)
-            self.node.receive()  # other servers' hellos come this way, and are answered there
+            self.node.hear_clients()  # other servers' hellos come this way, and are answered there

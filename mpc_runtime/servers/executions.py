@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..encoding.sharing import gather
+from ..analysis.rows import rows_apart
+from ..encoding.sharing import gather, parted
 from ..execution.keys import SEED_BYTES, pair_key, pair_secret
 from ..execution.party import ExecutionKeys, PartyExecutor
 from ..execution.stats import op_report, report
@@ -24,13 +25,15 @@ from ..plan import Plan
 from ..procedure import Procedure
 from ..transport.channel import PartyChannel
 from ..transport.node import Node
-from .submissions import Submission
+from .submissions import Group, Submission
 from .supply import Supply, expect
 
-__all__ = ["Executions"]
+__all__ = ["Executions", "Taking"]
 
 Array = np.ndarray
 BATCH = "batch"  # the dim of rows
+Taking = Mapping[str, Sequence[Submission]]
+"""The submissions of a group, by role in the group's order."""
 
 
 class Executions:
@@ -62,6 +65,7 @@ class Executions:
         """The execution in progress, for messages."""
         self.free_since = time.perf_counter()
         """When the last execution ended."""
+        self._apart = {p.name: rows_apart(plan, p.name) for p in plan.procedures}
         self._ahead = next((p for p in plan.procedures if p.ahead), None)
         self._setup_report: dict[str, Any] | None = None
         self._preprocessed: tuple[int, ExecutionKeys, float] | None = None
@@ -116,13 +120,12 @@ class Executions:
 
     # -- executions -----------------------------------------------------------------------------------------------
 
-    def execute(
-        self, procedure: Procedure, index: int, ids: Mapping[str, str], submissions: Mapping[str, Submission]
-    ) -> None:
-        """From the submissions of all roles that have a part to what leaves for them."""
+    def execute(self, procedure: Procedure, index: int, group: Group, taking: Taking) -> None:
+        """From the submissions of all roles that have a part to what leaves for them. Where rows do not meet, several
+        of one role share the execution: each has its own rows of it, in the group's order, and the rest are zeros."""
         name = procedure.name
         self.doing = f"{name} {index}"
-        arrived = max((s.arrived for s in submissions.values()), default=self.free_since)
+        arrived = max((s.arrived for each in taking.values() for s in each), default=self.free_since)
         began = max(self.free_since, arrived)
         preprocessing_seconds = 0.0
         if self._preprocessed and procedure.ahead and self._preprocessed[0] == index:
@@ -132,30 +135,45 @@ class Executions:
         self._preprocessed = None
         self.channel.execution = index
         if self.number == 0 and not procedure.standing and self.plan.has_meetings:
-            for role, submission in submissions.items():
-                self.node.reply(submission.route, role, {"kind": "begun", "id": ids[role]})
+            for role, number, submission in _each(group, taking):
+                self.node.reply(submission.route, role, {"kind": "begun", "id": number})
         feeds: dict[str, Array] = {}
-        for role, submission in submissions.items():
-            feeds |= gather(self.plan.feeds_of(role, name), self.number, submission.payload, role)
+        for role, each in taking.items():
+            feeds |= self._gathered(name, role, each)
         records = self.supply.records
         records.open(name, index, self.doing)
         outputs = self.executor.execute(name, keys, records, feeds)
         if not procedure.standing:
-            self._send_results(name, ids, submissions, outputs)
+            self._send_results(name, group, taking, outputs)
         online_seconds = time.perf_counter() - began
         dealt = records.finish(self.doing)
         told = report(self.executor.last, online_seconds, float(dealt["seconds"]) + preprocessing_seconds)
         if procedure.standing:
             self._setup_report = told
-            self.supply.keep(name, index, ids, self.executor.kept, told)
+            self.supply.keep(name, index, {role: ids[0] for role, ids in group.items()}, self.executor.kept, told)
         else:
-            self._send_reports(procedure, ids, submissions, told)
+            self._send_reports(procedure, group, taking, told)
         self.supply.finished(index, procedure)
-        self._watch.tell(self._executed(procedure, index, told, began - arrived))
+        self._watch.tell(self._executed(procedure, index, told, began - arrived, taking))
         self.free_since = time.perf_counter()
         self.doing = ""
 
-    def _executed(self, procedure: Procedure, index: int, told: Mapping[str, Any], queued: float) -> Executed:
+    def _gathered(self, procedure: str, role: str, submissions: Sequence[Submission]) -> dict[str, Array]:
+        """This party's share of each feed of a role: the rows of its submissions one behind the other, then zeros."""
+        feeds, apart = self.plan.feeds_of(role, procedure), self._apart[procedure]
+        if apart is None or submissions[0].rows == apart.size:
+            return gather(feeds, self.number, submissions[0].payload, role)
+        parts = [gather(apart.of_feeds(feeds, s.rows), self.number, s.payload, role) for s in submissions]
+        return {
+            feed.name: _filled([part[feed.name] for part in parts], apart.feeds[feed.name], feed.shape)
+            for feed in feeds
+        }
+
+    def _executed(
+        self, procedure: Procedure, index: int, told: Mapping[str, Any], queued: float, taking: Taking
+    ) -> Executed:
+        size = dict(self.plan.dims).get(BATCH, 1)
+        one = next(iter(taking.values()), ())
         return Executed(
             procedure.name,
             index,
@@ -167,30 +185,39 @@ class Executions:
             rounds=told["rounds"],
             online_bytes=told["sent_bytes"],
             offline_bytes=told["material_bytes"],
-            rows=dict(self.plan.dims).get(BATCH, 1),
+            queries=len(one),
+            rows=sum(s.rows for s in one) if self._apart[procedure.name] else size,
         )
 
     def _send_results(
-        self,
-        procedure: str,
-        ids: Mapping[str, str],
-        submissions: Mapping[str, Submission],
-        outputs: Mapping[tuple[str, str], Array],
+        self, procedure: str, group: Group, taking: Taking, outputs: Mapping[tuple[str, str], Array]
     ) -> None:
-        for role, submission in submissions.items():
-            results = self.plan.results_of(role, procedure) if submission.receives else ()
-            names = [result.name for result in results]
-            body = {"kind": "result", "id": ids[role], "names": names}
-            self.node.reply(submission.route, role, body, *(outputs[name, role] for name in names))
+        for role, each in taking.items():
+            results = self.plan.results_of(role, procedure)
+            counts, apart = [s.rows for s in each], self._apart[procedure]
+            parts: dict[str, list[Array]] = {r.name: [outputs[r.name, role]] for r in results}
+            if apart is not None and counts != [apart.size]:
+                parts = {r.name: parted(r, parts[r.name][0], apart.results[r.name], counts) for r in results}
+            for place, (number, submission) in enumerate(zip(group[role], each, strict=True)):
+                names = list(parts) if submission.receives else []
+                body = {"kind": "result", "id": number, "names": names}
+                self.node.reply(submission.route, role, body, *(parts[name][place] for name in names))
 
-    def _send_reports(
-        self,
-        procedure: Procedure,
-        ids: Mapping[str, str],
-        submissions: Mapping[str, Submission],
-        told: Mapping[str, Any],
-    ) -> None:
+    def _send_reports(self, procedure: Procedure, group: Group, taking: Taking, told: Mapping[str, Any]) -> None:
         ops = op_report(self.executor.last, len(procedure.ops))
-        for role, submission in submissions.items():
-            body = {"kind": "stats", "id": ids[role], **told, "setup": self._setup_report}
+        for role, number, submission in _each(group, taking):
+            body = {"kind": "stats", "id": number, **told, "setup": self._setup_report}
             self.node.reply(submission.route, role, body, *ops)
+
+
+def _each(group: Group, taking: Taking) -> Iterator[tuple[str, str, Submission]]:
+    """Role, id and submission."""
+    for role, each in taking.items():
+        for number, submission in zip(group[role], each, strict=True):
+            yield role, number, submission
+
+
+def _filled(parts: Sequence[Array], axis: int, shape: tuple[int, ...]) -> Array:
+    """An array of this shape: the parts along an axis, then zeros."""
+    rest = shape[axis] - sum(part.shape[axis] for part in parts)
+    return np.concatenate([*parts, np.zeros((*shape[:axis], rest, *shape[axis + 1 :]), parts[0].dtype)], axis)

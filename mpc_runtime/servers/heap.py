@@ -32,6 +32,15 @@ def machine_memory() -> int:
         return sys.maxsize
 
 
+def resident_memory() -> int:
+    """Bytes of this process that are in memory; 0 where the system does not say."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
 def keep_memory() -> bool:
     """Serve arrays of every size, and all threads, from one heap that does not shrink; to be called before there are
     threads. False where the C library has no such setting."""

@@ -1,17 +1,19 @@
 """A compute party: takes shares from the roles, agrees with the other party on what runs next, executes, sends results.
 
     role  -> p0, p1   submit (stage, id)        shares of its feeds of a procedure; `withdraw` takes it back
-    p1    -> p0       have (submission)         it has arrived here too, for this meeting
+    role  -> p0, p1   budget (dataset, limit)   what is spent of its dataset, and what may be
+    p1    -> p0       have (submission)         it has arrived here too, for this meeting, with so many rows
     p0    -> dealer   wanted (procedure)        a record that is not dealt ahead: new parameters need fresh masks
     p0   <-> p1       persisted (n)             with stored material: which records may be used (`stored.py`)
-    p0    -> p1       begin (procedure, index, id of each role's submission)
+    p0    -> p1       begin (procedure, index, ids of each role's submissions)
     p0   <-> p1       the openings of the execution
     both  -> roles    result, then stats
 
 p0 decides, so both parties take the same submissions in the same order, whichever way they arrived. A run begins when
 each role that feeds it or learns from it has a submission at both, whose client is still there: of the same meeting, a
-name that the roles have agreed on, or in the order of arrival where each role is one machine. What is not to be used
-is dropped by p0 as well:
+name that the roles have agreed on, or in the order of arrival where each role is one machine. Where rows do not meet,
+submissions of one role share a run: p0 takes what is there, or waits for more, but not longer than it may let one
+`linger`. What is not to be used is dropped by p0 as well:
 
     p1    -> p0       lost (submission)         it was withdrawn, its client is gone, or it never came here
     p0    -> p1       seek (submission)         say so if you do not have it
@@ -24,10 +26,10 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..errors import PeerError
+from ..errors import MaterialError, PeerError
 from ..operation.events import Refused
 from ..operation.watch import NOBODY, Watch
 from ..procedure import Procedure
@@ -35,7 +37,7 @@ from ..transport.messages import MATERIAL, REASON, Message
 from .consent import Consent
 from .executions import Executions
 from .members import Members
-from .submissions import Key, Meeting, Submission, Submissions, meeting_of
+from .submissions import Group, Key, Submission, Submissions, meeting_of
 from .supply import UsedUp
 
 __all__ = ["Party"]
@@ -55,14 +57,19 @@ class Party:
         consent: Consent,
         watch: Watch = NOBODY,
         submissions: Submissions | None = None,
+        linger: float = 0.0,
     ) -> None:
-        """submissions: what clients have left at this party in an earlier session."""
+        """submissions: what clients have left at this party in an earlier session. linger: seconds that p0 lets a
+        submission wait for others to share its run."""
         self.executions = executions
         self.consent = consent
         self.plan, self.number = executions.plan, executions.number
         self.node, self.peer = executions.node, executions.peer
         self._watch = watch
         self._submissions = submissions or Submissions(self.plan, self.number)
+        self._stalled = False  # whether a submission waits for room
+        self._linger = linger
+        self._due: float | None = None  # when the run begins that waits for others
         self._current: tuple[Key, ...] = ()
         self._order = sorted(self.plan.procedures, key=lambda p: not p.standing)
         self._revoked: deque[tuple[frozenset[str], str]] = deque()  # keys that have lost a right, and what to say
@@ -88,9 +95,9 @@ class Party:
         stopped.
         """
         self.executions.begin()
-        for key, meeting in self._submissions.anew(time.perf_counter()).items():
+        for key, submission in self._submissions.anew(time.perf_counter()).items():
             if self.number == 1:
-                self._tell("have", key, **_said(meeting))
+                self._tell_have(key, submission)
         self._restore()
         while True:
             busy = self._take_revisions() | self._take_submissions() | self._take_controls()
@@ -102,7 +109,7 @@ class Party:
             idle = self._stands and not self.executions.preprocessed
             if idle and self.executions.preprocess():
                 continue
-            seconds = self._chase() if self.number == 0 else None
+            seconds = self._until_due() if self.number == 0 else None
             self.node.check("")
             self.node.wait((self.peer, *self.executions.supply.heard(idle)), listen=True, seconds=seconds)
 
@@ -111,9 +118,10 @@ class Party:
         for key, payload in self.executions.supply.remembered():
             if self._submissions.problem(key, [len(payload)]):
                 continue
-            self._submissions.add(key, Submission(NOWHERE, memoryview(payload), time.perf_counter()))
+            submission = Submission(NOWHERE, memoryview(payload), time.perf_counter())
+            self._submissions.add(key, submission)
             if self.number == 1:
-                self._tell("have", key)
+                self._tell_have(key, submission)
         self._standing = {name: dict(ids) for name, ids in self.executions.supply.standing().items()}
 
     def broken_off(self, error: PeerError) -> None:
@@ -123,7 +131,7 @@ class Party:
         for key in self._current:
             submission = self._submissions.finish(key)
             if submission is not None:
-                self.consent.give_back(key[0], submission.key)
+                self.consent.give_back(key[0], submission, begun=True)
                 self.node.reply(submission.route, key[1], {**body, "message": f"{error}; {NOTHING}"})
         self._current = ()
 
@@ -139,67 +147,89 @@ class Party:
         return busy
 
     def _take_submissions(self) -> bool:
-        """Takes what clients have sent; True if there was any."""
-        busy = False
-        while (message := self.node.receive()) is not None:
-            busy = True
-            key = message.body["stage"], message.sender, message.body["id"]
-            if message.kind == "submit":
-                self._hold(key, message)
-            elif message.kind == "withdraw":
-                held = self._submissions.get(key)
-                if held is not None and held.route == message.route:
-                    self._lose(key)
-        return busy
+        """Takes what clients have sent, as far as there is room; True if there was any."""
+        self._stalled = False
+        return self.node.hear_clients(self._take) | (self._stalled and self._lose_gone())
 
-    def _hold(self, key: Key, message: Message) -> None:
+    def _take(self, message: Message) -> bool:
+        """Takes a message of a client; False for a submission that has to wait for room."""
+        if message.kind == "budget":
+            return self._tell_spent(message)
+        key = message.body["stage"], message.sender, message.body["id"]
+        if message.kind == "submit":
+            return self._hold(key, message)
+        held = self._submissions.get(key)
+        if held is not None and held.route == message.route:
+            self._lose(key)
+        return True
+
+    def _hold(self, key: Key, message: Message) -> bool:
         stage, role, number = key
-        problem = self._submissions.problem(key, [len(p) for p in message.payload])
-        meeting = meeting_of(message.body)
+        rows, meeting = message.body.get("rows"), meeting_of(message.body)
+        problem = self._submissions.problem(key, [len(p) for p in message.payload], rows)
         problem = problem or self.consent.problem(stage, role, message.key, named=meeting is not None)
-        if not problem and self._crowded(stage, role):
-            many = self._submissions.ahead(stage, role)
-            problem = f"{role} has {many} submissions waiting for other roles; wait for their results first"
+        count = self._submissions.rows(stage, rows)
+        if not problem and not self._submissions.has_room(key, message.key, count):
+            self._stalled = True
+            return not self.node.reaches(message.route, role)
         now = time.perf_counter()
         if problem := problem or self.consent.count(stage, message.key, now):
-            self._watch.tell(Refused(role, problem))
-            self.node.refuse(message.route, problem)
-            return
+            return self._turned_away(message, problem)
         procedure = self.plan.procedure(stage)
         if procedure.standing and (lacking := self.executions.supply.lacks(procedure)):
-            self._watch.tell(Refused(role, lacking))
-            self.node.refuse(message.route, lacking, MATERIAL)  # what stands goes on
-            return
+            return self._turned_away(message, lacking, MATERIAL)  # what stands goes on
         if procedure.standing and (problem := self._put_away(key, message.payload)):
-            self._watch.tell(Refused(role, problem))
-            self.node.refuse(message.route, problem)
-            return
+            return self._turned_away(message, problem)
         receives = self.consent.receives(message.key)
-        self._submissions.add(key, Submission(message.route, message.payload[0], now, meeting, message.key, receives))
+        submission = Submission(message.route, message.payload[0], now, meeting, message.key, receives, count)
+        charge = self.consent.charge(stage, role, message.key, message.body.get("dataset"))
+        if isinstance(charge, str):
+            self.consent.give_back(stage, submission)
+            return self._denied(message, charge)
+        submission.charge = charge
+        self._submissions.add(key, submission)
         if self.number == 1:
-            self._tell("have", key, **_said(meeting))
+            self._tell_have(key, submission)
         self._met(key)
         if procedure.standing:
             self.node.answer(message.route, {"kind": "held", "id": number})
+        return True
+
+    def _turned_away(self, message: Message, problem: str, error: str = "") -> bool:
+        """Refuses what a client has sent, which is taken therewith."""
+        self._watch.tell(Refused(message.sender, problem))
+        self.node.refuse(message.route, problem, error)
+        return True
+
+    def _denied(self, message: Message, why: str) -> bool:
+        """Says no to what the privacy ledger does not allow; the client stays."""
+        self._watch.tell(Refused(message.sender, why))
+        self.node.answer(message.route, {"kind": "denied", "id": message.body["id"], "message": why})
+        return True
+
+    def _tell_spent(self, message: Message) -> bool:
+        """Answers an owner that asks for its dataset, and has perhaps stated a limit."""
+        told = self.consent.spending.tell(message.key, message.body["dataset"], message.body.get("limit"))
+        if isinstance(told, str):
+            return self._denied(message, told)
+        self.node.answer(message.route, {"kind": "spent", "id": message.body["id"], **told})
+        return True
 
     def _put_away(self, key: Key, payload: Sequence[memoryview]) -> str:
         """Keeps parameters beyond this process, where that is done; why it cannot be, or nothing."""
         try:
             self.executions.supply.remember(key, payload[0])
-        except OSError as error:
-            return f"p{self.number} cannot store parameters: {error.strerror}; provide them again later"
+        except (OSError, MaterialError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            return f"p{self.number} cannot store parameters: {reason}; provide them again later"
         return ""
 
-    def _crowded(self, stage: str, role: str) -> bool:
-        """Whether the role has as many submissions here as it may, not counting those whose clients are gone."""
-        waiting = dict(self._submissions.waiting(stage, role))
-        if len(waiting) < self._submissions.ahead(stage, role):
-            return False
-        standing = self.plan.procedure(stage).standing
-        gone = [] if standing else [n for n, s in waiting.items() if not self.node.reaches(s.route, role)]
-        for number in gone:
-            self._lose((stage, role, number))
-        return len(waiting) - len(gone) >= self._submissions.ahead(stage, role)
+    def _lose_gone(self) -> bool:
+        """Makes room: what clients have left for runs who are gone will not be used. True if there was any."""
+        gone = [key for key, held in self._submissions.for_runs() if not self.node.reaches(held.route, key[1])]
+        for key in gone:
+            self._lose(key)
+        return bool(gone)
 
     def _take_controls(self) -> bool:
         """Takes what the other party has said; p1 does what p0 decides. True if there was any."""
@@ -216,7 +246,7 @@ class Party:
             if self.number == 0 and kind == "have" and self._submissions.finished(key):
                 self._drop(key, NOTHING)
             elif self.number == 0 and kind == "have":
-                if not self._submissions.elsewhere(key, time.perf_counter(), meeting_of(body)):
+                if not self._submissions.elsewhere(key, time.perf_counter(), meeting_of(body), body.get("rows")):
                     raise PeerError(f"{self.peer} has a submission of {key[1]} that it cannot have", self.peer)
                 self._met(key)
             elif self.number == 0 and kind == "lost":
@@ -230,6 +260,11 @@ class Party:
                 raise PeerError(f"{self.peer} sent {kind!r} out of place", self.peer)
         return busy
 
+    def _tell_have(self, key: Key, submission: Submission) -> None:
+        named = submission.meeting
+        meeting = {"meeting": {"name": named[0], "run": named[1]}} if named is not None else {}
+        self._tell("have", key, rows=submission.rows, **meeting)
+
     def _tell(self, kind: str, key: Key, **more: object) -> None:
         self.node.say(self.peer, {"kind": kind, "stage": key[0], "role": key[1], "id": key[2], **more})
 
@@ -238,6 +273,8 @@ class Party:
     def _lose(self, key: Key, why: str = "") -> None:
         """A submission will not be used. p1 says so to p0, which drops it at both, unless it is parameters in use."""
         if self.number == 1:
+            if (held := self._submissions.get(key)) is not None:
+                held.lost = True
             self._tell("lost", key, why=why[:REASON])
         elif self._standing.get(key[0], {}).get(key[1]) != key[2]:
             if why:
@@ -262,7 +299,7 @@ class Party:
             self._tell("drop", key, why=why[:REASON], error=error)
         submission = self._submissions.drop(key)
         if submission is not None:
-            self.consent.give_back(key[0], submission.key)
+            self.consent.give_back(key[0], submission)
         if any(p.standing and p.name == key[0] for p in self.plan.procedures):
             self.executions.supply.forget(key)
         if why:
@@ -276,18 +313,18 @@ class Party:
             return
         for old in self._submissions.superseded(key[0], key[1]):
             self._drop(old)
-        if self._submissions.differs(key):
-            self._drop(key, f"{key[1]} has named one meeting to p0 and another to p1")
+        if different := self._submissions.differs(key):
+            self._drop(key, f"{key[1]} has named {different}")
         elif (twin := self._submissions.twin(key)) is not None and self._attended(twin):
             self._drop(key, f"another submission of {key[1]} waits for the same meeting; a run has one of each role")
         elif twin is not None:
             self._drop(twin)
 
-    def _chase(self) -> float | None:
+    def _until_due(self) -> float | None:
         """p0 drops what only one party has had for `timeout` seconds in which both could listen; p1 is asked first.
-        Seconds until this is to be done again."""
+        Seconds until this is to be done again, or a run begins that waits for others; None when neither is."""
         now = time.perf_counter()
-        due = []
+        due = [self._due - now] if self._due is not None else []
         for key, since in self._submissions.lone().items():
             left = max(since, self.executions.free_since) + self.node.timeout - now
             if left > 0:
@@ -310,18 +347,12 @@ class Party:
             procedure is None
             or tuple(ids) != self._submissions.roles[name]
             or index < self.executions.lowest(procedure)
-            or len(meetings := self._meetings(name, ids)) > 1
-            or None in meetings
+            or not self._submissions.may_share(name, ids)
         ):
             raise PeerError(
                 f"{self.peer} began {name} {index}, which does not fit what {self.peer} was told", self.peer
             )
         self._execute(procedure, index, ids)
-
-    def _meetings(self, name: str, ids: dict[str, str]) -> set[tuple[Meeting] | None]:
-        """Those of these submissions; None for one that is not here."""
-        held = [self._submissions.get((name, role, number)) for role, number in ids.items()]
-        return {(submission.meeting,) if submission is not None else None for submission in held}
 
     @property
     def _stands(self) -> bool:
@@ -330,25 +361,35 @@ class Party:
 
     def _begin_next(self) -> bool:
         """p0 begins what is ready at both parties, new parameters first; False when nothing is."""
+        self._due = None
         for procedure in self._order:
-            ids = self._submissions.next(procedure.name)
+            group = self._submissions.next(procedure.name)
             if procedure.standing:
-                if ids is not None and ids != self._standing.get(procedure.name):
-                    return self._begin(procedure, ids)
-            elif ids is not None and self._stands:
-                keys = [(procedure.name, role, number) for role, number in ids.items()]
-                gone = [key for key in keys if not self._attended(key)]
+                if group is not None and _firsts(group) != self._standing.get(procedure.name):
+                    return self._begin(procedure, group)
+            elif group is not None and self._stands:
+                gone = [key for key in _keys(procedure.name, group) if not self._attended(key)]
                 for key in gone:
                     self._drop(key)
-                return True if gone else self._begin(procedure, ids)
+                if not gone and self._lingers(procedure.name, group):
+                    return False
+                return True if gone else self._begin(procedure, group)
         return False
+
+    def _lingers(self, name: str, group: Group) -> bool:
+        """Whether a run waits for others to share it; it is due when the first has waited long enough."""
+        if not self._linger or self._submissions.fills(name, group):
+            return False
+        due = min(each.arrived for each in self._submissions.taken(name, group)) + self._linger
+        self._due = due if due > time.perf_counter() else None
+        return self._due is not None
 
     def _attended(self, key: Key) -> bool:
         """Whether the client of a submission is still there to take its result."""
         submission = self._submissions.get(key)
         return submission is not None and self.node.reaches(submission.route, key[1])
 
-    def _begin(self, procedure: Procedure, ids: dict[str, str]) -> bool:
+    def _begin(self, procedure: Procedure, group: Group) -> bool:
         """Begins a procedure with these submissions; False when there is no record for it, or not yet."""
         try:
             index = self.executions.next_index(procedure)
@@ -356,8 +397,8 @@ class Party:
             return self._do_without(procedure, error)
         if index is None:
             return False
-        self.node.say(self.peer, {"kind": "begin", "procedure": procedure.name, "index": index, "ids": ids})
-        self._execute(procedure, index, ids)
+        self.node.say(self.peer, {"kind": "begin", "procedure": procedure.name, "index": index, "ids": group})
+        self._execute(procedure, index, group)
         return True
 
     def _do_without(self, procedure: Procedure, error: UsedUp) -> bool:
@@ -366,6 +407,10 @@ class Party:
         if error.renewable:
             self._standing.clear()
             return True
+        return self.turn_away(error)
+
+    def turn_away(self, error: MaterialError) -> bool:
+        """Tells all who wait for a run that there is no material for it; False when nobody does."""
         waiting = [
             (p.name, role, number)
             for p in self.plan.procedures
@@ -377,19 +422,23 @@ class Party:
             self._drop(key, str(error), MATERIAL)
         return bool(waiting)
 
-    def _execute(self, procedure: Procedure, index: int, ids: dict[str, str]) -> None:
-        keys = {role: (procedure.name, role, number) for role, number in ids.items()}
-        submissions = {role: s for role, key in keys.items() if (s := self._submissions.get(key)) is not None}
-        self._current = () if procedure.standing else tuple(keys.values())
+    def _execute(self, procedure: Procedure, index: int, group: Group) -> None:
+        name = procedure.name
+        taking = {role: self._submissions.taken(name, {role: ids}) for role, ids in group.items()}
+        self._current = () if procedure.standing else tuple(_keys(name, group))
         with self.node.finished():
-            self.executions.execute(procedure, index, ids, submissions)
+            self.executions.execute(procedure, index, group, taking)
         if procedure.standing:
-            self._standing[procedure.name] = ids  # what was given stays: another role's new parameters join it
+            self._standing[name] = _firsts(group)  # what was given stays: another role's new parameters join it
         for key in self._current:
             self._submissions.finish(key)
         self._current = ()
 
 
-def _said(meeting: Meeting) -> dict[str, object]:
-    """The field of a message that names it."""
-    return {"meeting": {"name": meeting[0], "run": meeting[1]}} if meeting is not None else {}
+def _keys(stage: str, group: Group) -> Iterator[Key]:
+    return ((stage, role, number) for role, ids in group.items() for number in ids)
+
+
+def _firsts(group: Group) -> dict[str, str]:
+    """Of a group with one submission of each role."""
+    return {role: ids[0] for role, ids in group.items()}

@@ -1,15 +1,18 @@
 """How a store is refilled while it is in use, by a dealer that is online.
 
+    both   -> dealer   a call                     when the last one was lost
     p0     -> dealer   refill (runs)              little is left
     dealer -> both     dealing (id, runs), seed   then its records, as those of a session (`transport/records.py`)
     both   -> dealer   credit                     what has been written to the disk
 
 A party takes some of it between executions, and has the dealing when its last record, and the ledger's entry, are on
 the disk. It goes on without a dealer that is gone or sends something wrong, and without more material when the disk is
-full; what had come of a dealing is then removed.
+full; what had come of a dealing is then removed, and the dealer is called again after a pause.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from ..analysis.cost import material_bytes
 from ..errors import PeerError
@@ -28,12 +31,23 @@ DEALER = "dealer"
 AT_ONCE_BYTES = 4 << 20  # are taken between two executions: a few milliseconds of writing
 GRANT_BYTES = 4 << 20  # after so many, or a part of the window, the dealer may send as many more
 CREDIT_SHARE = 4
+AGAIN_SECONDS, AGAIN_AT_MOST = 1.0, 30.0  # before a dealer that is gone, or refuses us, is called again
 
 
 class Refill:
-    """Of a party's store. low_water: below so many runs, p0 asks for as many more."""
+    """Of a party's store. low_water: below so many runs, p0 asks for as many more. call: begins another link to the
+    dealer, after so many seconds."""
 
-    def __init__(self, plan: Plan, number: int, node: Node, store: Store, low_water: int, window: int) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        number: int,
+        node: Node,
+        store: Store,
+        low_water: int,
+        window: int,
+        call: Callable[[float], None],
+    ) -> None:
         self._plan = plan
         self._number = number
         self._node = node
@@ -44,11 +58,19 @@ class Refill:
         self._coming: _Dealing | None = None
         self._taken: str | None = None
         self._read = 0  # bytes that the dealer has no credit for yet
+        self._call = call
+        self._pause = AGAIN_SECONDS
+        self._met = False
 
     @property
     def sources(self) -> tuple[str, ...]:
         """The dealer, while it is there."""
-        return (DEALER,) if DEALER in self._node.links else ()
+        return (DEALER,) if self._met and DEALER in self._node.links else ()
+
+    @property
+    def comes(self) -> bool:
+        """Whether more was asked for, of a dealer that is there."""
+        return self._asked and bool(self.sources)
 
     def ask(self, left: int) -> None:
         """Asks for more, if little is left and nothing is on the way."""
@@ -60,13 +82,27 @@ class Refill:
     def receive(self) -> bool:
         """Takes some of what has come; True if there was any."""
         busy = False
-        if self.sources:
+        if DEALER in self._node.links:
             with self._node.without(DEALER):
-                busy = self._receive()
-        if not self.sources and self._coming is not None:
-            self._coming.writer.discard()
-            self._coming = None
+                busy = self._receive() if self._met else self._meet()
+        if DEALER not in self._node.links:
+            self._begin_again()
         return busy
+
+    def _meet(self) -> bool:
+        """Whether the dealer has come, which is for the first time or again."""
+        self._met = self._node.comes(DEALER)
+        if self._met:
+            self._pause = AGAIN_SECONDS
+        return self._met
+
+    def _begin_again(self) -> None:
+        """Without what the dealer had begun, or was asked for."""
+        if self._coming is not None:
+            self._coming.writer.discard()
+        self._coming, self._asked, self._met, self._read = None, False, False, 0
+        self._call(self._pause)
+        self._pause = min(2 * self._pause, AGAIN_AT_MOST)
 
     def taken(self) -> str | None:
         """The id of a dealing that is complete and on the disk, once."""

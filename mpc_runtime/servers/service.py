@@ -5,26 +5,27 @@
 
 The plans share addresses and nothing else: no memory, no thread, no connection. A plan whose process is killed, or runs
 out of memory, leaves the others alone, and is started again: at once if it has run for a while, else with a pause that
-doubles. Its operator approves a plan in the data folder (`mpcc approve`), which the service looks at every second.
+doubles. Its operator approves a plan in the data folder (`mpcc approve`), which the service looks at every second. What
+the processes tell, the service tells on; what its cluster.toml says anew of who may do what, it tells them.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import select
-import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from ..errors import InputError
+from ..errors import InputError, MaterialError
+from ..operation.events import Event, KeysRefused, Listening, Noted, Place, Stopped
+from ..operation.watch import NOBODY, State, Watch
 from ..plan import FORMAT
+from ..store.folder import store_of, stores
 from ..transport.door import LOBBY, Handed
 from ..transport.front import Front
 from ..transport.guests import Quota, Wake
@@ -32,11 +33,11 @@ from ..transport.hello import PROTOCOL_VERSION
 from ..transport.line import Limits
 from ..transport.messages import VISITOR, Message
 from .catalogue import Catalogue
-from .heap import environment
-from .hosted import Hosting, Teller
-from .members import DEPLOY
-from .process import MachineConfig
+from .hosted import Hosting, told_members
+from .members import DEPLOY, Members
+from .process import MachineConfig, door
 from .reception import Reception
+from .served import END_SECONDS, Served, environment_of_children
 
 __all__ = ["PLAN_BYTES", "Service"]
 
@@ -47,47 +48,37 @@ LOBBY_QUOTA = Quota(
 )
 LOOK_SECONDS = 1.0  # between looks at the data folder
 TICK_SECONDS = 0.2
-STEADY_SECONDS = 30.0  # a process that has run for so long is started again at once
-AGAIN_SECONDS, AGAIN_AT_MOST = 0.5, 4.0
-END_SECONDS = 30.0  # for a process to finish the run in progress, and to take leave
-
-
-@dataclass
-class _Plan:
-    """One that is served. due: when to start its process, if it has none."""
-
-    name: str
-    hash: str
-    process: subprocess.Popen[bytes] | None = None
-    started: float = 0.0
-    due: float = 0.0
-    pause: float = AGAIN_SECONDS
 
 
 @dataclass
 class Service:
-    """Of the machine in `config`, whose addresses it listens at. addresses: of all servers, for servers."""
+    """Of the machine in `config`, whose addresses it listens at. addresses: of all servers, for servers. In `config`,
+    material is the folder of its stores, one for each plan that has one."""
 
     config: MachineConfig
     addresses: Mapping[str, str]
     folder: Path
-    tell: Teller = field(default_factory=lambda: Teller("service"))
+    watch: Watch = NOBODY
 
     def __post_init__(self) -> None:
         if not isinstance(self.config.address, str) or not isinstance(self.config.clients, str):
             raise InputError("a service listens at addresses of its own")
         self._catalogue = Catalogue(self.folder)
-        self._plans: dict[str, _Plan] = {}
+        self._lock = threading.Lock()
+        self._revised: Members | None = None
+        self._plans: dict[str, Served] = {}
         self._examined: dict[str, float] = {}
-        self._examining: subprocess.Popen[bytes] | None = None
+        self._examining: subprocess.Popen[str] | None = None
+        self._policy = ""  # what is wrong with it
         self._bell = Wake()
         self._stopping = False
         self._receptions: dict[str, Reception] = {}
-        self._lobbies: list[Front] = []
+        self._lobbies: dict[str, Front] = {}
         try:
             self._open("servers", self.config.address)
             if self.config.computes:
                 self._open("clients", self.config.clients)
+            self.watch.answers(self._state)
         except BaseException:
             self.close()
             raise
@@ -99,15 +90,18 @@ class Service:
 
     def serve(self) -> None:
         """Runs until `stop`."""
+        self._tell(Listening(self.listens["servers"], self.listens.get("clients", "")))
+        self._look()  # so that no connection that has waited for us finds its plan not served
         threads = [
             threading.Thread(target=self._receive, args=(reception,), name=f"reception of {to}", daemon=True)
             for to, reception in self._receptions.items()
         ]
         for thread in threads:
             thread.start()
-        looked = -LOOK_SECONDS
+        looked = time.monotonic()
         try:
             while not self._stopping:
+                self._take_revision()
                 self._answer()
                 if time.monotonic() - looked > LOOK_SECONDS:
                     looked = time.monotonic()
@@ -119,7 +113,13 @@ class Service:
             self._stopping = True
             for thread in threads:
                 thread.join(END_SECONDS)  # a daemon: it does not outlive the process
+            self._tell(Stopped())
             self.close()
+
+    def revise(self, members: Members) -> None:
+        """Takes these members from now on. Any thread may call it."""
+        self._revised = members
+        self._bell.set()
 
     def stop(self) -> None:
         """Ends `serve` soon; may be called from a signal's handler, or another thread."""
@@ -128,30 +128,37 @@ class Service:
 
     def close(self) -> None:
         """Ends the processes, which take leave, and all connections. Closing again does nothing."""
-        running = [plan.process for plan in self._plans.values() if plan.process is not None]
-        for process in running:
-            process.send_signal(signal.SIGTERM)
+        for plan in self._plans.values():
+            plan.ask_to_end()
         until = time.monotonic() + END_SECONDS
-        for process in running:
-            _end(process, max(0.0, until - time.monotonic()))
+        for plan in self._plans.values():
+            plan.end(max(0.0, until - time.monotonic()))
         self._plans.clear()
-        for front in self._lobbies:
+        for front in self._lobbies.values():
             front.close()
         for reception in self._receptions.values():
             reception.close()
-        self._lobbies, self._receptions = [], {}
+        self._lobbies, self._receptions = {}, {}
 
     # -- connections ----------------------------------------------------------------------------------------------
 
     def _open(self, to: str, address: str) -> None:
         reception = self._receptions[to] = Reception(self.config.name, address)
+        door, names = Handed(reception.lobby_end, reception.address), self._visitors(to)
+        config, bell = self.config, self._bell
+
+        def told(text: str) -> None:
+            self._tell(KeysRefused(text))
+
+        self._lobbies[to] = Front(config.name, door, config.keys, names, VISITOR, LOBBY_QUOTA, bell, told)
+
+    def _visitors(self, to: str) -> dict[str, str]:
+        """Whose keys the lobby behind an address takes."""
         servers = {key: name for name, key in self.config.server_keys.items() if name != self.config.name}
         roles = {key: member.role for key, member in self.config.members.items()}
-        names = servers if to == "servers" else roles
         if not self.config.computes:
-            names |= roles  # who may offer plans offers them to the dealer too
-        door = Handed(reception.lobby_end, reception.address)
-        self._lobbies.append(Front(self.config.name, door, self.config.keys, names, VISITOR, LOBBY_QUOTA, self._bell))
+            return servers | roles  # who may offer plans offers them to the dealer too
+        return servers if to == "servers" else roles
 
     def _receive(self, reception: Reception) -> None:
         while not self._stopping:
@@ -159,7 +166,7 @@ class Service:
 
     def _answer(self) -> None:
         """What has been said in the lobbies."""
-        for front in self._lobbies:
+        for front in self._lobbies.values():
             while (message := front.receive()) is not None:
                 if message.kind == "hello":
                     self._greet(front, message)
@@ -196,7 +203,7 @@ class Service:
         if problem := self._catalogue.offer(name, message.payload[0], message.sender):
             front.refuse(message.route, problem)
             return
-        self.tell(f"{message.sender} offers a plan as {name}; `mpcc approve {name}` shows and approves it")
+        self._note(f"{message.sender} offers a plan as {name}; `mpcc approve {name}` shows and approves it")
         front.answer(message.route, {"kind": "offered", "name": name})
 
     def _show(self, front: Front, message: Message) -> None:
@@ -212,35 +219,89 @@ class Service:
             return
         front.answer(message.route, {"kind": "plan", "name": name}, plan)
 
+    # -- what is told, and what changes -----------------------------------------------------------------------------
+
+    def _tell(self, event: Event) -> None:
+        self._tell_on(self.watch.place, event)
+
+    def _tell_on(self, place: Place, event: Event) -> None:
+        """One at a time: processes tell, each to a thread of its own."""
+        with self._lock:
+            replace(self.watch, place=place).tell(event)
+
+    def _note(self, text: str) -> None:
+        self._tell(Noted(text))
+
+    def _state(self) -> State:
+        """Of the lobbies."""
+        return State(ready=True, doors={to: door(front.occupancy) for to, front in self._lobbies.items()})
+
+    def _take_revision(self) -> None:
+        members, self._revised = self._revised, None
+        if members is None:
+            return
+        lost = {key for key, member in self.config.members.items() if member.loses(members.get(key))}
+        self.config = replace(self.config, members=members)
+        for to, front in self._lobbies.items():
+            front.revise(self._visitors(to), lost)
+        for plan in self._plans.values():
+            plan.write(told_members(members))
+
     # -- plans ----------------------------------------------------------------------------------------------------
 
     def _look(self) -> None:
-        """Takes note of what the operator has approved or removed, and examines offers that a policy may approve."""
+        """Takes note of what the operator has approved, removed, or brought, and examines offers that a policy may
+        approve."""
         deployed = self._catalogue.deployed()
         for plan in [plan for plan in self._plans.values() if deployed.get(plan.name) != plan.hash]:
-            self.tell(f"serves {plan.name} ({plan.hash[:16]}) no more")
+            self._note(f"serves {plan.name} ({plan.hash[:16]}) no more")
             del self._plans[plan.name]
-            if plan.process is not None:
-                plan.process.send_signal(signal.SIGTERM)
-                _end(plan.process, END_SECONDS)
+            plan.removed = True
+            plan.ask_to_end()
+            plan.end()
             for reception in self._receptions.values():
                 reception.forget(plan.hash)
         for name, plan_hash in deployed.items():
             if name not in self._plans:
-                self.tell(f"serves {name} ({plan_hash[:16]})")
-                self._plans[name] = _Plan(name, plan_hash)
+                self._note(f"serves {name} ({plan_hash[:16]})")
+                plan = self._plans[name] = Served(name, plan_hash)
+                for reception in self._receptions.values():
+                    reception.end_for(plan_hash)
+                self.watch.at(name, plan_hash).answers(plan.state)
+        for plan in self._plans.values():
+            if plan.runs and not plan.material and self._has_store(plan):
+                self._note(f"there is stored material for {plan.name} now; its process is started again with it")
+                plan.ask_to_end()
         self._examine()
+
+    def _has_store(self, plan: Served) -> bool:
+        """Whether stored material has been brought for a plan that has none."""
+        found = tuple(stores(Path(self.config.material))) if self.config.material else ()
+        looked, plan.looked = plan.looked, found
+        return looked != found and self._store_of(plan) != ""
+
+    def _store_of(self, plan: Served) -> str:
+        """The store of a plan; empty where there is none, or none that can be used."""
+        if not self.config.material:
+            return ""
+        try:
+            return str(store_of(Path(self.config.material), plan.hash) or "")
+        except MaterialError as error:
+            self._note(str(error))
+            return ""
 
     def _examine(self) -> None:
         """Has a process of its own verify an offer, if there is a policy by which it may be approved."""
         if self._examining is not None and self._examining.poll() is None:
             return
-        self._examining = None
+        self._hear_examined()
         try:
             if not self._catalogue.allowed():
                 return
         except InputError as error:
-            self.tell(str(error))
+            if self._policy != str(error):
+                self._note(str(error))
+            self._policy = str(error)
             return
         for offer in self._catalogue.offers():
             with suppress(OSError):
@@ -249,68 +310,57 @@ class Service:
                     self._examined[offer.name] = made
                     code = "from mpc_runtime.servers.approval import main; main()"
                     words = [sys.executable, "-c", code, str(self.folder), offer.name]
-                    self._examining = subprocess.Popen(words, env=_environment(), stdin=subprocess.DEVNULL)
+                    self._examining = subprocess.Popen(
+                        words,
+                        env=environment_of_children(),
+                        stdin=subprocess.DEVNULL,
+                        stdout=subprocess.PIPE,
+                        text=True,
+                    )
                     return
+
+    def _hear_examined(self) -> None:
+        """What has come of an offer that was examined."""
+        examined, self._examining = self._examining, None
+        if examined is not None and examined.stdout is not None:
+            with examined.stdout as said:
+                if text := said.read().strip():
+                    self._note(text)
 
     def _tend(self) -> None:
         """Starts the processes of plans that have none."""
-        now = time.monotonic()
         for plan in self._plans.values():
-            if plan.process is not None and plan.process.poll() is not None:
-                code, plan.process = plan.process.returncode, None
-                how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-                if now - plan.started > STEADY_SECONDS:
-                    plan.pause = AGAIN_SECONDS
-                plan.due, plan.pause = now + plan.pause, min(2 * plan.pause, AGAIN_AT_MOST)
-                self.tell(f"the process of {plan.name} {how}; it is started again")
-            if plan.process is None and now >= plan.due:
-                plan.process, plan.started = self._started(plan), now
+            if how := plan.ended():
+                self._note(f"the process of {plan.name} {how}; it is started again")
+            if plan.due:
+                self._start(plan)
 
-    def _started(self, plan: _Plan) -> subprocess.Popen[bytes]:
+    def _start(self, plan: Served) -> None:
         ends = {to: reception.end_for(plan.hash) for to, reception in self._receptions.items()}
-        hosting = Hosting(
-            name=self.config.name,
-            label=plan.name,
-            plan=str(self._catalogue.plan_file(plan.name)),
-            keys=asdict(self.config.keys),
-            server_keys=dict(self.config.server_keys),
-            members={key: {**asdict(member), "may": sorted(member.may)} for key, member in self.config.members.items()},
-            addresses=dict(self.addresses),
-            doors={to: (end.fileno(), self._receptions[to].address) for to, end in ends.items()},
-            timeout=self.config.timeout,
-            window=self.config.window,
-            shelf=str(self._catalogue.parameters(plan.name)),
-            key_file=str(self._catalogue.key),
-            uses=str(self._catalogue.plan_file(plan.name).parent),
-        )
-        process = subprocess.Popen(
-            [sys.executable, "-c", "from mpc_runtime.servers.hosted import main; main()"],
-            stdin=subprocess.PIPE,
-            pass_fds=[end.fileno() for end in ends.values()],
-            start_new_session=True,  # Ctrl-C is ours, and we tell it
-            env=_environment(),
-        )
-        assert process.stdin is not None
-        with suppress(BrokenPipeError):
-            process.stdin.write(json.dumps(asdict(hosting)).encode() + b"\n")
-            process.stdin.flush()
-        return process
+        plan.material = self._store_of(plan)
+        if self.config.material and not plan.material:
+            self._note(f"no stored material for {plan.name} in {self.config.material}: it needs the dealer")
 
+        def hosting(wire: int) -> Hosting:
+            return Hosting(
+                name=self.config.name,
+                label=plan.name,
+                plan=str(self._catalogue.plan_file(plan.name)),
+                keys=asdict(self.config.keys),
+                server_keys=dict(self.config.server_keys),
+                members=told_members(self.config.members),
+                addresses=dict(self.addresses),
+                doors={to: (end.fileno(), self._receptions[to].address) for to, end in ends.items()},
+                wire=wire,
+                timeout=self.config.timeout,
+                window=self.config.window,
+                linger=self.config.linger,
+                shelf=str(self._catalogue.parameters(plan.name)),
+                key_file=str(self._catalogue.key),
+                uses=str(self._catalogue.plan_file(plan.name).parent),
+                ledger=str(self._catalogue.folder),
+                material=plan.material,
+                low_water=self.config.low_water if plan.material else 0,
+            )
 
-def _environment() -> dict[str, str]:
-    package = str(Path(__file__).resolve().parents[2])
-    path = os.pathsep.join(p for p in (package, os.environ.get("PYTHONPATH", "")) if p)
-    return environment({**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"})
-
-
-def _end(process: subprocess.Popen[bytes], seconds: float) -> None:
-    """Waits for the end of a process, which comes by force if not by itself."""
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        with suppress(subprocess.TimeoutExpired):  # the system keeps it a while; it runs nothing any more
-            process.wait(END_SECONDS)
-    if process.stdin is not None:
-        with suppress(OSError):
-            process.stdin.close()
+        plan.start(hosting, ends.values(), self._tell_on)

@@ -159,7 +159,10 @@ class StoreSupply:
         complete burns the dealing, else with those that follow it."""
         index = self._candidate(procedure)
         if index is None:
-            raise UsedUp(self._used_up(procedure), not procedure.standing and self._another_dealing)
+            renewable = not procedure.standing and self._another_dealing
+            if self._more_comes and not renewable:
+                return None
+            raise UsedUp(self._used_up(procedure), renewable)
         if index < self._confirmed:
             return index
         if self._store.next <= index:
@@ -206,7 +209,14 @@ class StoreSupply:
             self._persist(to)
 
     def lacks(self, procedure: Procedure) -> str:
-        return self._used_up(procedure) if procedure.ops and self._candidate(procedure) is None else ""
+        lacking = procedure.ops and self._candidate(procedure) is None and not self._more_comes
+        return self._used_up(procedure) if lacking else ""
+
+    @property
+    def _more_comes(self) -> bool:
+        """Whether a dealing is on its way to both, or to the other party."""
+        refill = self._refill
+        return refill is not None and (refill.comes or len(self._theirs) != len(self._store.dealings))
 
     def _block(self, index: int) -> int:
         """The end of a block that begins with this record; it leaves the next setup alone."""

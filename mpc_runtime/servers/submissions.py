@@ -1,6 +1,10 @@
 """What roles have left at a party for coming executions: how much they may leave, what both parties have, what is
 next.
 
+Room is counted in rows of a batch where clients submit some of them, else in submissions. A role's is shared by its
+keys: whoever has something here while others have too gets no more than an even share, and whoever has nothing here
+always gets in. What finds no room waits in the network (`Node.offer`).
+
 A submission goes to both parties and reaches them at different times, or only one of them. Each party keeps what it
 has; p0 also keeps which of them p1 has, since p0 decides what runs. No sockets and no clock here: `party.py` talks to
 the clients and to the other party, and says what time it is.
@@ -8,20 +12,24 @@ the clients and to the other party, and says what time it is.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..analysis.rows import Apart, rows_apart
 from ..encoding.sharing import payload_sizes, result_size
 from ..plan import Plan
+from ..privacy.ledger import Charge
 from ..transport.guests import Quota
 from ..transport.line import Limits
 
-__all__ = ["Key", "Meeting", "Submission", "Submissions", "client_quota", "meeting_of"]
+__all__ = ["Group", "Key", "Meeting", "Submission", "Submissions", "client_quota", "meeting_of"]
 
-AHEAD_AT_LEAST, AHEAD_AT_MOST = 4, 64  # submissions that one role may have waiting for others
+AHEAD_AT_LEAST, AHEAD_AT_MOST = 4, 64  # submissions of whole batches that one role may have waiting
 AHEAD_BYTES = 256 << 20  # and how much memory they may take, if that allows AHEAD_AT_LEAST
+TOGETHER = 1 << 10  # submissions in an execution: their ids are one message between the parties
+KEYS = 1 << 10  # of a role, that have room for one submission at the other party beyond that, as far as we believe it
 IN_TRANSIT_BYTES = 1 << 20  # of messages that a key may have here before the party looks at them
 ANSWERS_UNREAD = 4  # answers, with their reports, that may wait for a client that does not read
 REPORT_BYTES = 1 << 16
@@ -30,6 +38,9 @@ BODY_BYTES = 4096  # JSON of a message of a client; hello, submit and withdraw t
 
 Key = tuple[str, str, str]
 """Stage (the name of a procedure), role and id of a submission."""
+
+Group = Mapping[str, Sequence[str]]
+"""By role, the ids of the submissions that an execution takes: one each, or several of one role that share it."""
 
 Meeting = tuple[str, int] | None
 """What the roles of a run have agreed on to pair their submissions by, and which of its runs it is; None where they are
@@ -49,6 +60,12 @@ class Submission:
     """The public key of its client."""
     receives: bool = True
     """Whether it is sent the results."""
+    rows: int = 1
+    """How many rows of a batch it has, where it could have fewer than all."""
+    lost: bool = False
+    """Whether the other party, which is to drop it, knows that it will not be used."""
+    charge: Charge | None = None
+    """What it was charged in the privacy ledger."""
 
 
 def meeting_of(body: Mapping[str, Any]) -> Meeting:
@@ -86,34 +103,65 @@ class Submissions:
 
     def __init__(self, plan: Plan, number: int) -> None:
         self.roles = {p.name: plan.roles_of(p.name) for p in plan.procedures}
+        self._plan, self._number = plan, number
         self._standing = {p.name for p in plan.procedures if p.standing}
+        self._apart = {p.name: rows_apart(plan, p.name) for p in plan.procedures}
         self._sizes = _sizes(plan, number)
         self._held: dict[tuple[str, str], dict[str, Submission]] = {place: {} for place in self._sizes}
+        self._room: dict[tuple[str, str], Counter[str]] = {place: Counter() for place in self._sizes}  # taken by key
         self._lone: dict[Key, float] = {}  # known to be at one party only -> since when
-        self._there: dict[Key, Meeting] = {}  # of those that are known to be at the other party
+        self._there: dict[Key, tuple[Meeting, int]] = {}  # known to be at the other party: what was said of it there
+        self._only_there: Counter[tuple[str, str]] = Counter()
         self._finished: deque[Key] = deque(maxlen=FINISHED_KNOWN)
         self._turns = 0
-        self._turn_of: dict[str, int] = {}  # key of a client -> when it had its last turn, of those who are here
+        self._turn_of: dict[str, int] = {}  # key of a client -> when it had its last turn
 
-    def problem(self, key: Key, sizes: Sequence[int]) -> str:
-        """Why a submission with payload frames of these sizes cannot be taken; empty when it can."""
+    def problem(self, key: Key, sizes: Sequence[int], rows: int | None = None) -> str:
+        """Why a submission of so many rows (None: all), with payload frames of these sizes, cannot be taken; empty when
+        it can."""
         stage, role, number = key
         if (stage, role) not in self._held:
             return f"{role} has no part in {stage!r} of this plan"
         if not number or number in self._held[stage, role]:
             return f"expected a new id, {role} sent {number!r}"
-        if list(sizes) != [self._sizes[stage, role]]:
+        apart, size = self._apart[stage], self._sizes[stage, role]
+        if rows is not None and (apart is None or rows > apart.size):
+            most = "only whole batches, whose rows meet" if apart is None else f"at most {apart.size}"
+            return f"{role} sent {rows} rows, where the plan takes {most}"
+        if rows is not None and apart is not None:
+            size = payload_sizes(apart.of_feeds(self._plan.feeds_of(role, stage), rows))[self._number]
+        if list(sizes) != [size]:
             found = f"{sizes[0]} bytes" if len(sizes) == 1 else f"{len(sizes)} frames"
-            return f"{role} sent {found} of shares, where the plan has {self._sizes[stage, role]} bytes"
+            return f"{role} sent {found} of shares, where the plan has {size} bytes"
         return ""
 
+    def rows(self, stage: str, rows: int | None) -> int:
+        """`Submission.rows` of a submission with so many rows; None: all."""
+        apart = self._apart.get(stage)
+        return rows or (apart.size if apart is not None else 1)
+
     def ahead(self, stage: str, role: str) -> int:
-        """How many submissions the role may have waiting here."""
-        return _ahead(self._sizes[stage, role])
+        """How much the role may have waiting here, as `Submission.rows` counts it."""
+        return _ahead(self._sizes[stage, role]) * self.rows(stage, None)
+
+    def has_room(self, key: Key, client: str, rows: int) -> bool:
+        """Whether the client with this public key may leave a submission here now."""
+        room, most = self._room.get(key[:2], Counter()), self.ahead(*key[:2])
+        mine = room[client]
+        return not mine or (room.total() + rows <= most and mine + rows <= most // len(room))
 
     def waiting(self, stage: str, role: str) -> Mapping[str, Submission]:
         """The role's submissions here by id."""
         return self._held[stage, role]
+
+    def for_runs(self) -> list[tuple[Key, Submission]]:
+        """The submissions here that do not stay, but for those that the other party knows not to be used."""
+        return [
+            ((*place, number), submission)
+            for place, held in self._held.items()
+            for number, submission in held.items()
+            if place[0] not in self._standing and not submission.lost
+        ]
 
     def get(self, key: Key) -> Submission | None:
         stage, role, number = key
@@ -132,19 +180,22 @@ class Submissions:
         """A submission has arrived here."""
         stage, role, number = key
         self._held[stage, role][number] = submission
+        self._room[stage, role][submission.key] += submission.rows
+        self._only_there[stage, role] -= key in self._there
         self._met(key, submission.arrived)
 
-    def elsewhere(self, key: Key, now: float, meeting: Meeting = None) -> bool:
-        """A submission has arrived at the other party, for this meeting. False if that cannot be: the plan has no such
-        stage or role, or the role has more of them there than it may."""
-        if key[:2] not in self._held:
+    def elsewhere(self, key: Key, now: float, meeting: Meeting = None, rows: int | None = None) -> bool:
+        """A submission has arrived at the other party, for this meeting and of so many rows. False if that cannot be:
+        the plan has no such stage or role, or the role has more of them there than it may."""
+        if key[:2] not in self._held or key in self._there:
             return False
         here = self.get(key)
         if here is not None:
             here.arrived = now
-        elif sum(lone[:2] == key[:2] and self.get(lone) is None for lone in self._lone) >= AHEAD_AT_MOST:
+        elif self._only_there[key[:2]] >= AHEAD_AT_MOST * self.rows(key[0], None) + KEYS:
             return False
-        self._there[key] = meeting
+        self._only_there[key[:2]] += here is None
+        self._there[key] = meeting, self.rows(key[0], rows)
         self._met(key, now)
         return True
 
@@ -156,8 +207,15 @@ class Submissions:
         """Forgets a submission, here and what is known of the other party; what was here."""
         stage, role, number = key
         self._lone.pop(key, None)
-        self._there.pop(key, None)
-        return self._held.get((stage, role), {}).pop(number, None)
+        there = self._there.pop(key, None)
+        submission = self._held.get((stage, role), {}).pop(number, None)
+        if submission is not None:
+            room = self._room[stage, role]
+            room[submission.key] -= submission.rows
+            room += Counter()  # keys that have nothing here are not counted among them
+        elif there is not None:
+            self._only_there[stage, role] -= 1
+        return submission
 
     def finish(self, key: Key) -> Submission | None:
         """Forgets a submission that was used, for good or in vain, but for that."""
@@ -165,8 +223,6 @@ class Submissions:
         submission = self.drop(key)
         if submission is not None:
             self._turns += 1
-            here = {each.key for held in self._held.values() for each in held.values()}
-            self._turn_of = {client: turn for client, turn in self._turn_of.items() if client in here}
             self._turn_of[submission.key] = self._turns
         return submission
 
@@ -174,36 +230,73 @@ class Submissions:
         """Whether a submission was used."""
         return key in self._finished
 
-    def anew(self, now: float) -> dict[Key, Meeting]:
-        """A session begins: nothing is known of the other party. The submissions that are here, and their meetings."""
-        here = {(*place, number): s.meeting for place, held in self._held.items() for number, s in held.items()}
+    def anew(self, now: float) -> dict[Key, Submission]:
+        """A session begins: nothing is known of the other party. The submissions that are here."""
+        here = {(*place, number): s for place, held in self._held.items() for number, s in held.items()}
+        for submission in here.values():
+            submission.lost = False
         self._lone = dict.fromkeys(here, now)
-        self._there = {}
+        self._there, self._only_there = {}, Counter()
         return here
 
     # -- p0 decides -----------------------------------------------------------------------------------------------
 
-    def next(self, stage: str) -> dict[str, str] | None:
-        """For each role the id of the submission that is next, of those that both parties have; None while a role has
-        none. Where they stand it is the last; where a role takes part alone, its keys take turns; else it is the first
-        of a meeting for which every role has one."""
+    def next(self, stage: str) -> Group | None:
+        """The submissions that are next, of those that both parties have; None while a role has none. Where they stand
+        it is the last of each role; where a role takes part alone, its keys take turns; else it is the first of a
+        meeting for which every role has one."""
         roles = self.roles[stage]
         if len(roles) == 1 and stage not in self._standing:
-            return self._next_turn(stage, roles[0])
+            turn = self._next_turn(stage, roles[0], self._apart[stage])
+            return {roles[0]: turn} if turn else None
         if stage in self._standing:
             whole = {role: self._whole(stage, role) for role in roles}
-            return {role: ids[-1] for role, ids in whole.items()} if all(whole.values()) else None
+            return {role: ids[-1:] for role, ids in whole.items()} if all(whole.values()) else None
         if not roles:
             return {}
         firsts = {role: self._firsts(stage, role) for role in roles}
         complete = [meeting for meeting in firsts[roles[0]] if all(meeting in ids for ids in firsts.values())]
-        return {role: ids[complete[0]] for role, ids in firsts.items()} if complete else None
+        return {role: [ids[complete[0]]] for role, ids in firsts.items()} if complete else None
 
-    def _next_turn(self, stage: str, role: str) -> dict[str, str] | None:
-        """The first submission of the key whose last turn is longest ago."""
-        held, whole = self._held[stage, role], self._whole(stage, role)
-        first = min(whole, key=lambda number: self._turn_of.get(held[number].key, 0), default=None)
-        return {role: first} if first is not None else None
+    def _next_turn(self, stage: str, role: str, apart: Apart | None) -> list[str]:
+        """One submission of each key, whose last turn is longest ago first; then another of each, as long as there are
+        rows left. The first key's is taken whatever it has, so nobody waits for ever."""
+        queues: dict[str, deque[str]] = {}
+        for number in self._whole(stage, role):
+            queues.setdefault(self._held[stage, role][number].key, deque()).append(number)
+        left, taken = apart.size if apart is not None else 1, list[str]()
+        order = deque(sorted(queues, key=lambda client: self._turn_of.get(client, 0)))
+        while order and left and len(taken) < TOGETHER:
+            queue = queues[client := order.popleft()]
+            rows = self._held[stage, role][queue[0]].rows
+            if rows > left:
+                continue
+            taken.append(queue.popleft())
+            left -= rows
+            if queue:
+                order.append(client)
+        return taken
+
+    def may_share(self, stage: str, group: Group) -> bool:
+        """Whether a group of all roles is one that an execution can take: each submission is here, and stands in it
+        once; one of each role and of one meeting, or several whose rows have room."""
+        numbers = [number for ids in group.values() for number in ids]
+        found = self.taken(stage, group)
+        if len(found) < len(numbers) or any(len(set(ids)) < max(1, len(ids)) for ids in group.values()):
+            return False
+        if self._apart[stage] is not None:
+            return sum(submission.rows for submission in found) <= self.rows(stage, None)
+        return len(numbers) == len(group) and len({submission.meeting for submission in found}) <= 1
+
+    def fills(self, stage: str, group: Group) -> bool:
+        """Whether nothing that comes could join a group."""
+        found = self.taken(stage, group)
+        return len(found) == TOGETHER or sum(s.rows for s in found) >= self.rows(stage, None)
+
+    def taken(self, stage: str, group: Group) -> list[Submission]:
+        """The submissions of a group that are here."""
+        keys = [(stage, role, number) for role, ids in group.items() for number in ids]
+        return [submission for key in keys if (submission := self.get(key)) is not None]
 
     def _firsts(self, stage: str, role: str) -> dict[Meeting, str]:
         """The role's first submission for each meeting."""
@@ -212,10 +305,13 @@ class Submissions:
             firsts.setdefault(self._held[stage, role][number].meeting, number)
         return firsts
 
-    def differs(self, key: Key) -> bool:
-        """Whether both parties have the submission, for different meetings."""
-        here = self.get(key)
-        return here is not None and key in self._there and self._there[key] != here.meeting
+    def differs(self, key: Key) -> str:
+        """What the two parties were told of a submission that both have, if it was not the same."""
+        here, there = self.get(key), self._there.get(key)
+        if here is None or there is None or there == (here.meeting, here.rows):
+            return ""
+        what = "meeting" if there[0] != here.meeting else "number of rows"
+        return f"one {what} to p0 and another to p1"
 
     def twin(self, key: Key) -> Key | None:
         """Another submission of the role that both parties have for the same meeting, if there is one."""

@@ -17,13 +17,16 @@ from typing import TypeVar
 
 import numpy as np
 
+from ..analysis.releases import is_private
+from ..analysis.rows import Apart
 from ..deployment.cluster import load_cluster
 from ..deployment.keys import key_path, load_key
 from ..deployment.local import Processes, SeenBy
-from ..errors import InputError, PeerError
+from ..errors import BudgetError, InputError, PeerError
 from ..execution.stats import Stats, run_stats
 from ..limits import check_seconds
 from ..plan import Plan
+from ..privacy.ledger import Limit, Spent
 from ..roles.client import Answer, Prepare, RoleClient
 from ..roles.inputs import ByRole, Given
 from ..store.report import check_stores
@@ -37,11 +40,14 @@ RETRY_SECONDS, RETRY_AT_MOST = 0.25, 2.0  # before a connection that was lost is
 
 @dataclass(eq=False)
 class Submitted:
-    """The inputs of a run. numbers: role -> the number by which it asks for its answer."""
+    """The inputs of a run. rows: how many of its rows they are; None for all. datasets: role -> how it calls its data;
+    numbers: role -> the number by which it asks for its answer."""
 
     encoded: ByRole
     meeting: str | None
     run: int
+    rows: int | None
+    datasets: Mapping[str, str]
     numbers: dict[str, str] = field(default_factory=dict)
 
 
@@ -77,10 +83,16 @@ class Deployment:
         self._abandoned: deque[Submitted] = deque()
         self._unanswered: list[Submitted] = []
         self._again, self._retries = again, retries
+        self._is_private = is_private(plan)
 
     @property
     def clients(self) -> list[RoleClient]:
         return list(self._clients.values())
+
+    @property
+    def apart(self) -> Apart | None:
+        """As of our clients: where rows lie of which a run may be given fewer than it has."""
+        return self.clients[0].apart
 
     def provide(self, encoded: ByRole, edition: int) -> None:
         """Shares parameters; returns when the parties hold them."""
@@ -93,22 +105,40 @@ class Deployment:
         self._tried(attempt)
         self.edition = edition
 
-    def submit(self, encoded: ByRole, meeting: str | None = None, run: int = 0) -> Submitted:
-        """Shares the inputs of a run, which may be one of those of a meeting."""
+    def submit(
+        self,
+        encoded: ByRole,
+        meeting: str | None = None,
+        run: int = 0,
+        rows: int | None = None,
+        datasets: Mapping[str, str] | None = None,
+    ) -> Submitted:
+        """Shares the inputs of a run, which may be one of those of a meeting. rows: as of `RoleClient.submit`."""
         self._forget_abandoned()
-        submitted = Submitted(encoded, meeting, run)
+        submitted = Submitted(encoded, meeting, run, rows, datasets or {})
         self._unanswered.append(submitted)
         self._tried(lambda: self._send(submitted))
         return submitted
 
     def wait(self, submitted: Submitted) -> Computed:
-        """Waits for a run. Raises InputError when it broke what the model promises."""
-        answers = self._tried(lambda: [self._clients[r].wait_answer(n) for r, n in submitted.numbers.items()])
+        """Waits for a run. Raises InputError when it broke what the model promises, BudgetError when a party does not
+        take it."""
+        try:
+            answers = self._tried(lambda: self._answers(submitted))
+        except BudgetError:
+            self._withdraw(submitted)
+            raise
         self._unanswered.remove(submitted)
         if not answers:
             raise InputError("this role has no part in a run of this plan: it neither feeds it nor learns from it")
         stats = run_stats(self.plan, answers[0].reports, sum(a.client_bytes for a in answers), 0.0)
         return Computed(self._results(answers), stats)
+
+    def _answers(self, submitted: Submitted) -> list[Answer]:
+        joint = [(self._clients[role], number) for role, number in submitted.numbers.items()]
+        return [
+            client.wait_answer(number, [other for other in joint if other[0] is not client]) for client, number in joint
+        ]
 
     def _acquaint(self) -> None:
         """What one role sends goes on while another waits."""
@@ -117,9 +147,9 @@ class Deployment:
 
     def _send(self, submitted: Submitted) -> None:
         if not submitted.numbers:
-            meeting, run = submitted.meeting, submitted.run
+            which = submitted.meeting, submitted.run, submitted.rows
             submitted.numbers = {
-                role: self._clients[role].submit("run", feeds, meeting, run)
+                role: self._clients[role].submit("run", feeds, *which, submitted.datasets.get(role))
                 for role, feeds in submitted.encoded.items()
             }
 
@@ -165,9 +195,25 @@ class Deployment:
         if self.processes is not None:
             self.processes.close()
 
+    def spent(self, role: str, dataset: str, limit: Limit | None = None) -> list[Spent]:
+        """What both parties' ledgers say of a dataset of a role of ours, after it has stated this limit."""
+        return self._tried(lambda: self._clients[role].ask_spent(dataset, limit))
+
+    def _withdraw(self, submitted: Submitted) -> None:
+        """Takes back what some of our roles have sent for a run that others were denied, before anything else is sent:
+        it would meet that."""
+        self._unanswered.remove(submitted)
+        for role, number in submitted.numbers.items():
+            self._clients[role].forget(number, withdraw=True)
+        for role in submitted.numbers:
+            self._clients[role].settle()
+
     def _forget_abandoned(self) -> None:
         while self._abandoned:
             submitted = self._abandoned.popleft()
+            if self._is_private or submitted.datasets:  # it may have been denied
+                self._withdraw(submitted)
+                continue
             self._unanswered.remove(submitted)
             for role, number in submitted.numbers.items():
                 self._clients[role].forget(number, withdraw=self.processes is None)
@@ -188,18 +234,19 @@ def launched(
     seen_by: SeenBy,
     alive: Callable[[], None],
     material: Path | None = None,
+    data: Path | None = None,
 ) -> Deployment:
     """Starts a dealer and both parties as processes on this machine, and connects all roles of the plan.
 
     material: the folder with both parties' stores, with which no dealer is started; MaterialError when they do not fit
-    the plan. alive: called while waiting, then and later; may raise why that is in vain. The rest is as of
-    `launch_plan`.
+    the plan. data: the folder of what the servers keep, and of the roles' keys. alive: called while waiting,
+    then and later; may raise why that is in vain. The rest is as of `launch_plan`.
     """
     check_seconds(timeout=timeout)
     if material is not None:
         check_stores(material, plan)
     with ExitStack() as on_failure:
-        processes = Processes(plan, plan.roles, timeout, window, seen_by, material)
+        processes = Processes(plan, plan.roles, timeout, window, seen_by, material, data=data)
         on_failure.callback(processes.close)
 
         def well() -> None:

@@ -6,18 +6,19 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from ..errors import Error, InputError
+from ..errors import Error, InputError, Interrupted
 from ..execution.stats import Stats
 from ..roles.batches import Batches
 from ..roles.inputs import ByRole
 from .deployed import Deployment, Submitted
 
-__all__ = ["Rows"]
+__all__ = ["Rows", "keeping"]
 
 Array = np.ndarray
 BATCHES_AHEAD = 2  # one is computed while the next is encoded, shared and sent
@@ -25,10 +26,15 @@ BATCHES_AHEAD = 2  # one is computed while the next is encoded, shared and sent
 
 class Rows:
     """The rows of one call. edition: of the parameters, with which all rows are computed. meeting: whose runs they
-    are, in their order."""
+    are, in their order. datasets: how roles call their data."""
 
     def __init__(
-        self, deployment: Deployment, inputs: Mapping[str, Any], edition: int, meeting: str | None = None
+        self,
+        deployment: Deployment,
+        inputs: Mapping[str, Any],
+        edition: int,
+        meeting: str | None = None,
+        datasets: Mapping[str, str] | None = None,
     ) -> None:
         self.stats = Stats()
         """Of the runs that are done."""
@@ -37,10 +43,15 @@ class Rows:
         self.deployment = deployment
         self._edition = edition
         self._meeting = meeting
+        self._datasets = datasets
         self._submitted = 0
         self._tensors = deployment.given.tensors("run")
         plan = deployment.plan
-        self.batches = Batches(plan, self._tensors, plan.outputs, inputs, deployment.given.stacked)
+        self._apart = deployment.apart is not None
+        prepared = any(feed.expression for feed in plan.feeds if feed.name in plan.procedure("run").takes)
+        self._short = self._apart and not prepared  # expressions are for whole batches
+        outputs, stacked = plan.outputs, deployment.given.stacked
+        self.batches = Batches(plan, self._tensors, outputs, inputs, stacked, short=self._short)
         self._coming = iter(self.batches)
         self._inputs = inputs
         self._waiting: deque[Submitted] = deque()
@@ -61,13 +72,17 @@ class Rows:
             batch = next(self._coming, None)
             if batch is None:
                 break
+            count = self.batches.count(self._submitted + 1) - self.batches.count(self._submitted)
             try:
                 given = self.deployment.given
-                encoded = given.encode("run", given.check(self._tensors, batch, "input"), params)
+                tensors = self.batches.tensors(self._tensors, count) if self._short else self._tensors
+                encoded = given.encode("run", given.check(tensors, batch, "input"), params)
             except InputError as error:
                 self._refused = str(error)
                 break
-            self._waiting.append(self.deployment.submit(encoded, self._meeting, self._submitted))
+            rows = count if self._apart and count < self.batches.size else None
+            named = self._meeting, self._submitted, rows, self._datasets
+            self._waiting.append(self.deployment.submit(encoded, *named))
             self._submitted += 1
         if not self._waiting:
             if self._refused:
@@ -83,3 +98,15 @@ class Rows:
         """Drops the results of the runs that are under way."""
         while self._waiting:
             self.deployment.abandon(self._waiting.popleft())
+
+
+@contextmanager
+def keeping(rows: Rows, parts: list[dict[str, Array]]) -> Iterator[None]:
+    """An error within carries the results of the rows that are done."""
+    try:
+        yield
+    except Error as error:
+        error.partial, error.done_rows = rows.batches.join(parts), rows.batches.count(len(parts))
+        raise
+    except KeyboardInterrupt:
+        raise Interrupted(rows.batches.join(parts), rows.batches.count(len(parts))) from None

@@ -32,4 +32,4 @@ def disk_faults(path: Path, doing: str) -> Iterator[None]:
 
 
 def _full(path: Path) -> str:
-    return f"{path}: the disk is full; nothing that was not written before is used. Make room and start again"
+    return f"{path}: the disk is full; nothing that was not written before is used. Make room and try again"

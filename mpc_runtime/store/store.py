@@ -101,6 +101,10 @@ class Store:
         self._reserved = range(self._reserved.start, to)
         self.next = to
 
+    def check_writable(self) -> None:
+        """MaterialError unless the ledger can be written now."""
+        self.ledger.advance(self.next, 0, {})
+
     def key(self, number: int, procedure: str) -> bytes:
         """The material key of a reserved record, which is used up with all before it. MaterialError when there is no
         such record."""

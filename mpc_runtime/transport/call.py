@@ -44,7 +44,7 @@ class Call:
     """To the server `name` at `address`, which holds the public key `host`.
 
     keys: ours. hello: what we say first; it names the plan, and with it the route. origin: where the address was
-    written, for messages.
+    written, for messages. pause: seconds before the first connection.
     """
 
     def __init__(
@@ -57,6 +57,7 @@ class Call:
         dialect: Dialect,
         limits: Limits,
         origin: str = "",
+        pause: float = 0.0,
     ) -> None:
         self.name = name
         self.address = address
@@ -79,7 +80,7 @@ class Call:
         self._connecting: socket.socket | None = None
         self._inbox: deque[Message] = deque()
         self._tries = 0
-        self._due = 0.0  # when to begin the next connection, or to give up the one begun
+        self._due = time.monotonic() + pause  # when to begin the next connection, or to give up the one begun
         self._heard = self._pinged = self._stepped = time.monotonic()
 
     # -- for whoever speaks ---------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ from .call import LINGER_SECONDS, PING_SECONDS, UNKNOWN_KEY, Call
 from .channel import Buffer
 from .door import ROUTE_BYTES, ROUTE_MARK, Door, Listener
 from .driven import Driven
-from .guests import Guest, Occupancy, Quota, Room, Wake
+from .guests import Arrivals, Guest, Occupancy, Quota, Room, Wake
 from .identity import KeyPair, peer_key
 from .line import Line, LineClosed, TooMuch, tune
 from .messages import TICKET_BYTES, Dialect, Message, encode, read
@@ -76,7 +76,7 @@ class Front:
         self._wake = Wake()
         self._room = Room(quota)
         self._guests: dict[int, Guest] = {}
-        self._arrived: deque[tuple[Guest, Message, int]] = deque()
+        self._arrivals = Arrivals(self._room)
         self._streams: deque[tuple[str, socket.socket]] = deque()
         self._tickets: dict[bytes, str] = {}
         self._stalled = False  # whether a guest's message waits for room
@@ -97,15 +97,17 @@ class Front:
 
     def receive(self) -> Message | None:
         """The next message that has arrived; from then on there is room for others."""
+        found: deque[Message] = deque(maxlen=1)
+        self.offer(lambda message: not found and found.append(message) is None)  # type: ignore[func-returns-value]
+        return found.pop() if found else None
+
+    def offer(self, take: Callable[[Message], bool]) -> bool:
+        """As `Arrivals.offer`."""
         if self._fault is not None:
             raise RuntimeError("a front has ended") from self._fault
-        if not self._arrived:
-            return None
-        guest, message, nbytes = self._arrived.popleft()
-        self._room.give_back(guest, nbytes)
-        if self._stalled:
+        if (taken := self._arrivals.offer(take)) and self._stalled:
             self._wake.set()
-        return message
+        return taken
 
     def answer(self, route: int, body: Mapping[str, Any], *payload: Buffer) -> bool:
         """Sends a message back to whoever has asked; False when it is not there any more."""
@@ -157,7 +159,7 @@ class Front:
     def occupancy(self) -> Occupancy:
         guests = list(self._guests.values())
         strangers, held = sum(not guest.name for guest in guests), self._room.held()
-        waiting, tickets, refused = len(self._arrived), len(self._tickets), dict(self._refused)
+        waiting, tickets, refused = len(self._arrivals), len(self._tickets), dict(self._refused)
         return Occupancy(self._last_route, len(guests), strangers, waiting, held, tickets, refused)
 
     def drive(self, call: Call) -> None:
@@ -359,7 +361,7 @@ class Front:
                 self._room.give_back(guest, nbytes)
                 line.send(encode({"kind": "pong", "clock": time.time()}))
             else:
-                self._arrived.append((guest, message, nbytes))
+                self._arrivals.put(guest, message, nbytes)
                 self._bell.set()
 
     def _drain(self, guest: Guest) -> None:

@@ -1,18 +1,19 @@
-"""What a front knows of those who have come (`front.py`), and how much room they get."""
+"""What a front knows of those who have come (`front.py`), what they have said, and how much room they get."""
 
 from __future__ import annotations
 
 import socket
 import threading
 import time
-from collections import Counter
-from collections.abc import Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from .line import Limits, Line
+from .messages import Message
 
-__all__ = ["Guest", "Occupancy", "Quota", "Room", "Wake"]
+__all__ = ["Arrivals", "Guest", "Occupancy", "Quota", "Room", "Wake"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class Quota:
     """Of a connection; it is not read beyond them."""
     key_bytes: int = 1 << 20
     all_bytes: int = 1 << 22
-    """One message is always let through, whatever its size, so these are exceeded by less than one."""
+    """One message of each key is always let through, whatever its size, so these are exceeded by less than one of
+    each."""
     unsent_bytes: int = 1 << 20
     """That wait to be sent to a connection; it is closed beyond them."""
 
@@ -122,9 +124,8 @@ class Room:
         """Whether a guest's next message may be taken now; if so, there is room for it until `give_back`."""
         with self._lock:
             held, total = self._held[guest.key], sum(self._held.values())
-            too_much = held and held + nbytes > self._quota.key_bytes
-            too_much = too_much or (total and total + nbytes > self._quota.all_bytes)
-            if too_much or guest.waiting >= self._quota.messages:
+            too_much = held + nbytes > self._quota.key_bytes or total + nbytes > self._quota.all_bytes
+            if (held and too_much) or guest.waiting >= self._quota.messages:
                 return False
             self._held[guest.key] += nbytes
             guest.waiting += 1
@@ -143,3 +144,38 @@ class Room:
         """Bytes that are taken, by key."""
         with self._lock:
             return {key: count for key, count in self._held.items() if count}
+
+
+class Arrivals:
+    """Messages that have arrived and that nobody has looked at. One thread puts them here, another is offered them."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self._new: deque[tuple[Guest, Message, int]] = deque()
+        self._waiting: list[tuple[Guest, Message, int]] = []  # those that were offered in vain
+
+    def __len__(self) -> int:
+        return len(self._new) + len(self._waiting)
+
+    def put(self, guest: Guest, message: Message, nbytes: int) -> None:
+        """nbytes: the room that it takes."""
+        self._new.append((guest, message, nbytes))
+
+    def offer(self, take: Callable[[Message], bool]) -> bool:
+        """Offers all of them, in their order; what is not taken waits, and so does what is behind it on its connection.
+        True if any was taken, whose room is free again."""
+        while self._new:
+            self._waiting.append(self._new.popleft())
+        offered, self._waiting = deque(self._waiting), []
+        count, behind = len(offered), set[int]()
+        try:
+            while offered:
+                guest, message, nbytes = offered.popleft()
+                if guest.route in behind or not take(message):
+                    behind.add(guest.route)
+                    self._waiting.append((guest, message, nbytes))
+                else:
+                    self._room.give_back(guest, nbytes)
+        finally:
+            self._waiting += offered
+        return len(self._waiting) < count

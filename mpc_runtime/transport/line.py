@@ -8,6 +8,7 @@ used by two threads, one of which receives. The same lines serve both ends (`fro
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import struct
@@ -115,6 +116,8 @@ class Line:
                 self._take_sizes()
             elif self._wanted:
                 if not self._reserve(self._wanted):
+                    if _hung_up(self.connection):
+                        raise LineClosed("the connection was closed")
                     return None
                 self._wanted = 0
                 self._next_part()
@@ -208,6 +211,13 @@ class Line:
     def close(self) -> None:
         with self._lock, suppress(OSError):
             self.connection.close()
+
+
+def _hung_up(connection: socket.socket) -> bool:
+    """Whether the other end has closed the connection, which nobody who does not read it learns otherwise."""
+    poller = select.poll()
+    poller.register(connection, getattr(select, "POLLRDHUP", select.POLLHUP))
+    return bool(poller.poll(0))
 
 
 def _closed(error: Exception) -> LineClosed:

@@ -109,6 +109,16 @@ class Seconds:
 
 
 @dataclass(frozen=True)
+class Real:
+    """A finite number, not below 0."""
+
+    def problem(self, value: object) -> str:
+        if type(value) in (int, float) and 0 <= value < float("inf"):  # type: ignore[operator]
+            return ""
+        return "expected a number of at least 0"
+
+
+@dataclass(frozen=True)
 class Flag:
     def problem(self, value: object) -> str:
         return "" if isinstance(value, bool) else "expected true or false"
@@ -192,6 +202,11 @@ _NUMBER = Text(ID)
 _SUBMISSION: dict[str, Field] = {"stage": Text(NAME), "role": Text(NAME), "id": _NUMBER}
 _MEETING: dict[str, Field] = {"meeting": Shape({"name": Text(NAME), "run": Whole()})}
 """What the roles of a run have agreed on, and which of its runs it is: of submissions that are paired by it."""
+_ROWS: dict[str, Field] = {"rows": Whole(least=1)}
+"""How many rows of a batch a submission has; without it, it has all of them."""
+_DATASET: dict[str, Field] = {"dataset": Text(NAME)}
+"""The name that an owner gives its data, in the privacy ledger."""
+_LIMIT = Shape({"epsilon": Real(), "delta": Real()})
 _ANSWERED: dict[str, Field] = {"id": _NUMBER}
 _REPORT: dict[str, Field] = {
     "rounds": Whole(),
@@ -233,8 +248,9 @@ _PONG = _kind({"clock": Seconds()})  # since 1970, for `mpcc doctor`: nothing de
 CLIENT: Dialect = {
     "hello": _HELLO,
     "ping": _BARE,
-    "submit": _kind({"stage": Text(NAME), "id": _NUMBER}, None, optional=_MEETING),
+    "submit": _kind({"stage": Text(NAME), "id": _NUMBER}, None, optional={**_MEETING, **_ROWS, **_DATASET}),
     "withdraw": _kind({"stage": Text(NAME), "id": _NUMBER}),
+    "budget": _kind({"id": _NUMBER, **_DATASET}, optional={"limit": _LIMIT}),
 }
 """A client to a party."""
 
@@ -245,6 +261,10 @@ PARTY_TO_CLIENT: Dialect = {
     "held": _kind(_ANSWERED),
     "begun": _kind(_ANSWERED),
     "word": _kind({**_ANSWERED, "message": Text(WORDS)}),
+    "denied": _kind({**_ANSWERED, "message": Text(WORDS)}),
+    "spent": _kind(
+        {**_ANSWERED, "epsilon": Maybe(Real()), "delta": Real(), "by": Text(NAME), "limits": Listed(_LIMIT)}
+    ),
     "result": _kind({**_ANSWERED, "names": Listed(Text(NAME))}, None),
     "stats": _kind({**_ANSWERED, **_REPORT, "setup": Maybe(Shape(_REPORT))}, None),
 }
@@ -282,11 +302,11 @@ PARTY: Dialect = {
     "contribution": _kind({}, (SEED_BYTES,), optional={"offer": _OFFER}),
     "persisted": _kind({"next": Whole()}),
     "added": _kind({"dealing": Digits(ID_DIGITS)}),
-    "have": _kind(_SUBMISSION, optional=_MEETING),
+    "have": _kind(_SUBMISSION, optional={**_MEETING, **_ROWS}),
     "seek": _kind(_SUBMISSION),
     "lost": _kind({**_SUBMISSION, "why": Text(REASON)}),
     "drop": _kind({**_SUBMISSION, "why": Text(REASON), "error": Text(NAME)}),
-    "begin": _kind({"procedure": Text(NAME), "index": Whole(), "ids": Mapped(Text(NAME), _NUMBER)}),
+    "begin": _kind({"procedure": Text(NAME), "index": Whole(), "ids": Mapped(Text(NAME), Listed(_NUMBER))}),
 }
 """A party to the other, on their stream."""
 

@@ -16,9 +16,7 @@ from __future__ import annotations
 
 import os
 import select
-import sys
 import time
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -35,17 +33,15 @@ from .front import Front
 from .guests import Occupancy, Quota, Wake
 from .hello import Hello, new_nonce
 from .identity import KeyPair
-from .invitation import Calling, Invited
+from .invitation import Calling, Invited, hear_host
 from .line import Limits
 from .link import Item, Link
 from .messages import CALLER, CLIENT, HOST, SECRET_BYTES, TICKET_BYTES, Dialect, Message
 from .sealed import NO_EXECUTION
-from .stream import Inlet, Keys, Outlet, StreamEnded
+from .stream import Inlet, Keys, StreamEnded
 
 __all__ = ["SERVERS_QUOTA", "Node"]
 
-STREAM_SECONDS = 10.0  # for a server that has invited us to hear from us
-EARLY_AT_ONCE = 64  # messages of clients that are read in a row before the servers have met
 SERVERS_QUOTA = Quota(Limits(body=1 << 17), connections=8, per_key=2, messages=8)
 
 
@@ -69,18 +65,17 @@ class Node:
     """Servers without which this machine goes on; one that is gone has no link."""
     patient: bool = False
     """Whether a signal lets the execution in progress end."""
+    told: Callable[[str], None] = lambda _: None
+    """Hears what whoever operates this machine should know."""
 
     def __post_init__(self) -> None:
         self._alarm, self._bell = Wake(), Wake()
         self._servers: Front | None = None
         self._clients: Front | None = None
         self._machines: frozenset[str] = frozenset()
-        self._early: deque[Message] = deque()  # clients' messages that came before the servers had met
-        self._early_each = 0
         self._invited: dict[str, Invited] = {}
         self._calling: dict[str, Calling] = {}
         self._met: set[str] = set()
-        self._left: list[Link] = []  # to servers without which we went on
         self._sending = self._finishing = self._stopped = False
 
     # -- connecting -----------------------------------------------------------------------------------------------
@@ -99,7 +94,6 @@ class Node:
         told: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Takes connections of these roles (public key -> name). See `self.clients_address`. told: as of `Front`."""
-        self._early_each = quota.messages
         self._clients = Front(self.hello.name, address, self.keys, roles, CLIENT, quota, self._bell, told)
         self.clients_address = self._clients.address
 
@@ -112,12 +106,14 @@ class Node:
         """Ends a wait that listens to clients. Any thread may call it."""
         self._bell.set()
 
-    def connect(self, name: str, address: str, server_key: str, dialect: Dialect, origin: str = "") -> Link:
-        """Begins the link to a server; `meet` waits for the answer. dialect: what it may say on its stream. origin:
-        where the address was written."""
+    def connect(
+        self, name: str, address: str, server_key: str, dialect: Dialect, origin: str = "", pause: float = 0.0
+    ) -> Link:
+        """Begins the link to a server, after so many seconds; `meet` waits for the answer. dialect: what it may say on
+        its stream. origin: where the address was written."""
         nonce = new_nonce()
         hello = self.hello.body(nonce)
-        call = Call(name, address, self.keys, server_key, hello, HOST, Limits(body=1 << 17), origin)
+        call = Call(name, address, self.keys, server_key, hello, HOST, Limits(body=1 << 17), origin, pause)
         self._calling[name] = Calling(nonce)
         self.links[name] = Link(name, call, dialect)
         self._front().drive(call)
@@ -136,25 +132,24 @@ class Node:
         not."""
         names = tuple(machines)
         until = time.monotonic() + seconds
-        while missing := [name for name in names if not (self._calling[name].welcomed and name in self._met)]:
+        while missing := [name for name in names if not self.met(name)]:
             if time.monotonic() > until:
                 return missing
             self.wait((), listen=True, seconds=0.25)
-            for _ in range(EARLY_AT_ONCE):
-                if (message := self._from_clients()) is not None:
-                    self._keep_early(message)
-            self._attend()
+            self.hear_clients()
             for name in names:
-                self._hear_host(self.links[name])
+                hear_host(self.context, self.hello, self.links[name], self._calling[name])
                 self.links[name].check("the start", drain=name in self._met)
         return []
 
-    def _keep_early(self, message: Message) -> None:
-        """A client's message that came before the servers had met; a role has no more of them than at other times."""
-        if sum(early.sender == message.sender for early in self._early) < self._early_each:
-            self._early.append(message)
-        else:
-            self.refuse(message.route, f"{self.hello.name} waits for other servers; come back when they are there")
+    def met(self, machine: str) -> bool:
+        """Whether a server that we have called has welcomed us and opened its stream to us."""
+        return self._calling[machine].welcomed and machine in self._met
+
+    def comes(self, machine: str) -> bool:
+        """As `met`, of an optional server, after a look at what it has answered."""
+        hear_host(self.context, self.hello, self.links[machine], self._calling[machine])
+        return self.met(machine)
 
     # -- being called by servers ----------------------------------------------------------------------------------
 
@@ -182,6 +177,8 @@ class Node:
             return
         if refusal := self.hello.refusal(message.body):
             front.refuse(message.route, refusal)
+            if machine in self.optional:
+                return
             raise PeerError(refusal, machine)
         self._forget(machine)
         ticket, secret, session = os.urandom(TICKET_BYTES), os.urandom(SECRET_BYTES), new_nonce()
@@ -215,31 +212,6 @@ class Node:
         invited = self._invited.pop(machine, None)
         if invited is not None and invited.inlet is not None:
             invited.inlet.close()
-
-    # -- calling servers ------------------------------------------------------------------------------------------
-
-    def _hear_host(self, link: Link) -> None:
-        """What a server that we call has answered."""
-        calling = self._calling[link.name]
-        while (message := link.call.next()) is not None:
-            if message.kind == "invitation" and link.outlet is None:
-                ticket, secret = map(bytes, message.payload)
-                nonces = calling.nonce, message.body["session"]
-                calling.keys = Keys.derive(secret, nonces, self.hello.plan_hash, self.hello.name, link.name)
-                calling.since = time.monotonic()
-                if self.hello.name < link.name:
-                    link.label = calling.keys.label
-                way = self.context, link.name, link.call.reached, ticket
-                link.outlet = Outlet(*way, calling.keys, self.hello.plan_hash)
-            elif message.kind == "welcome" and calling.keys is not None:
-                if not calling.keys.proves(message.body["proof"]):
-                    raise PeerError(f"{link.name} does not have the keys of its own invitation", link.name)
-                calling.welcomed = True
-            else:
-                raise PeerError(f"{link.name} sent {message.kind!r} out of place", link.name)
-        if calling.keys and not calling.welcomed and time.monotonic() > calling.since + STREAM_SECONDS:
-            text = f"{link.name} answers at {link.address}, but has not taken the stream to which it invited us"
-            raise PeerError(text, link.name)
 
     # -- talking --------------------------------------------------------------------------------------------------
 
@@ -307,19 +279,30 @@ class Node:
         """Whether a client of this role is still at the other end."""
         return self.guests.get(route) == role and self._clients is not None and self._clients.alive(route)
 
-    def receive(self) -> Message | None:
-        """The next message of a client that has said hello; None when nothing has arrived. Servers that call are
-        answered here too."""
+    def hear_clients(self, take: Callable[[Message], bool] = lambda _: False) -> bool:
+        """Offers `take` what clients have said after their hello, as `Arrivals.offer`. Servers that call are answered
+        here too. True if anything was heard."""
         self._attend()
-        return self._early.popleft() if self._early else self._from_clients()
+        return self._offer(take)
 
-    def _from_clients(self) -> Message | None:
-        while self._clients is not None and (message := self._clients.receive()) is not None:
+    def refuse_all(self, message: str, error: str = "") -> None:
+        """As `refuse`, all clients who have said something; servers that call wait."""
+
+        def refused(said: Message) -> bool:
+            self.refuse(said.route, message, error)
+            return True
+
+        while self._offer(refused):
+            pass
+
+    def _offer(self, take: Callable[[Message], bool]) -> bool:
+        def pass_on(message: Message) -> bool:
             if message.kind == "hello":
                 self._greet(message)
-            elif self.guests.get(message.route) == message.sender:
-                return message
-        return None
+                return True
+            return self.guests.get(message.route) != message.sender or take(message)
+
+        return self._clients is not None and self._clients.offer(pass_on)
 
     def _greet(self, message: Message) -> None:
         """Answers a client's hello; it has one."""
@@ -400,9 +383,17 @@ class Node:
         try:
             yield
         except (PeerError, MaterialError) as error:
-            print(f"{self.hello.name} goes on without {name}: {error}", file=sys.stderr, flush=True)
-            if name in self.links:
-                self._left.append(self.links.pop(name))
+            self.told(f"goes on without {name}: {error}")
+            self._leave(name)
+
+    def _leave(self, name: str) -> None:
+        """Ends the link to a server, which may be called again."""
+        self._forget(name)
+        self._met.discard(name)
+        self._calling.pop(name, None)
+        if (link := self.links.pop(name, None)) is not None:
+            link.end_streams()
+            self._front().leave(link.call)
 
     def part(self, peer: str, op: str, message: str) -> None:
         """Ends what we have with other servers, after telling them why, as `farewell` does. Clients stay, and what they
@@ -411,14 +402,8 @@ class Node:
         for link in self.links.values():
             with suppress(PeerError, MaterialError):
                 link.say(body)
-        for machine in list(self._invited):
-            self._forget(machine)
-        while self.links:
-            link = self.links.popitem()[1]
-            link.end_streams()
-            self._front().leave(link.call)
-        self._calling.clear()
-        self._met.clear()
+        for machine in [*self._invited, *self.links]:
+            self._leave(machine)
 
     def farewell(self, peer: str, op: str, message: str, error: str = "") -> None:
         """Tells all who are connected why this machine ends: who is to blame (itself, if `peer` is empty), and
@@ -437,10 +422,8 @@ class Node:
         for front in (self._servers, self._clients):
             if front is not None:
                 front.close()
-        self._left += self.links.values()
-        self.links.clear()
-        while self._left:
-            self._left.pop().close()
+        while self.links:
+            self.links.popitem()[1].close()
         for invited in self._invited.values():
             if invited.inlet is not None:
                 invited.inlet.close()

@@ -45,7 +45,7 @@ def test_bytes_pass_no_faster_than_the_rate():
     assert taken >= 8 * size / rate * 0.95
 
 
-@pytest.mark.parametrize("name", ["logistic_b1", "lenet_b1"])
+@pytest.mark.parametrize("name", ["logistic_b1", "lenet_b1", "forest_b8"])
 def test_a_workload_means_what_its_model_means(name):
     work = make(name)
     program = mpc.compile(text=work.source)

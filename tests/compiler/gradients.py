@@ -15,6 +15,7 @@ import numpy as np
 from compiler import ops
 from compiler.graph import Array, Constant, Leaf, TensorOp, Value, apply, constant
 from compiler.ops import FUNCTIONS, LOSSES, OPERATORS
+from compiler.ops.indexing import Index
 from compiler.reading.reference import evaluate_values
 
 Shape = tuple[int, ...]
@@ -61,7 +62,9 @@ def _convolutions() -> list[Case]:
 def _pools() -> list[Case]:
     windows = [((2, 2), (2, 2), (0, 0)), ((3, 2), (1, 2), (1, 1)), ((3, 3), (2, 2), (1, 0)), ((1, 1), (2, 2), (0, 0))]
     kinds = (ops.MaxPool2d, ops.AvgPool2d)
-    return [Case(f"{kind.symbol} {each}", _op(kind(*each)), ((2, 2, 5, 6),)) for kind in kinds for each in windows]
+    inside = Case("avgpool2d of what is inside", _op(ops.AvgPool2d((3, 2), (1, 2), (1, 1), False)), ((2, 2, 5, 6),))
+    cases = [Case(f"{kind.symbol} {each}", _op(kind(*each)), ((2, 2, 5, 6),)) for kind in kinds for each in windows]
+    return [*cases, inside]
 
 
 def _elementwise() -> list[Case]:
@@ -75,6 +78,7 @@ def _elementwise() -> list[Case]:
     broadcasts: list[tuple[Shape, Shape]] = [((3, 4), (4,)), ((3, 1), (4,)), ((), (2, 1)), ((1,), (1, 1))]
     for a, b in broadcasts:
         found += [Case(f"{a} {name} {b}", OPERATORS[name], (a, b), (0.5, 2.0)) for name in "+-*/"]
+        found += [Case(f"prelu of {a} and {b}", _call("prelu"), (a, b))] if np.broadcast_shapes(a, b) == a else []
         found += [Case(f"{name} of {a} and {b}", _call(name), (a, b)) for name in ("minimum", "maximum")]
     return found
 
@@ -85,11 +89,18 @@ def _chosen(a: Value, b: Value) -> Value:
     return ops.FUNCTIONS["where"].call((secret, a, b), {})
 
 
+def _blended(z: Value, a: Value, b: Value) -> Value:
+    return apply(ops.Blend(), z, a, b)
+
+
 def _shapes() -> list[Case]:
-    def indexed(*items: ops.build.Index) -> Callable[..., Value]:
+    def indexed(*items: Index) -> Callable[..., Value]:
         return lambda x: ops.index(x, items)
 
     return [
+        Case("sort", _call("sort", axis=0, descending=True), ((4, 3),)),
+        Case("topk", _call("topk", k=2), ((2, 3, 4),)),
+        Case("cumsum", _call("cumsum", axis=1), ((2, 3, 4),)),
         Case("reshape", _call("reshape", shape=[3, 4]), ((2, 6),)),
         Case("transpose", _call("transpose", axes=[1, 2, 0]), ((3, 3, 3),)),
         Case("concat", _call("concat", axis=1), ((2, 3), (2, 1))),
@@ -140,6 +151,8 @@ def _twice(x: Value, w: Value) -> Value:
 
 CASES = (
     *_matmuls(), *_convolutions(), *_pools(), *_elementwise(), *_shapes(), *_reductions(), *_losses(),
+    Case("blend", _blended, ((3, 4), (4,), (3, 1)), (0.1, 0.9)),
+    Case("causal softmax", _call("softmax", causal=True), ((2, 3, 4),)),
     Case("where", _chosen, ((3, 4), (4,))),
     Case("minus", OPERATORS["neg"], ((3,),)),
     Case("second uses", _twice, ((3, 3), (3, 3))),

@@ -79,6 +79,18 @@ def test_private_results_are_the_plaintext_results(example):
     assert_costs_what_the_plan_says(program, stats)
 
 
+def test_the_forest_answers_as_scikit_learns_does():
+    """Of patients with no measurement within a step of a threshold: others may go another way by rounding."""
+    data, weights = np.load(FOLDER / "forest" / "forest.npz"), load_file(FOLDER / "forest" / "forest.safetensors")
+    program, private, plain, stats = run("forest", {"patient": data["patient"]})
+    seen = data["patient"][:, weights["trees.feature"]]
+    clear = (np.abs(seen - weights["trees.threshold"]) > 2.0**-16).all(axis=(1, 2))
+    assert clear.mean() > 0.8
+    assert np.array_equal(private["malignant"][clear], data["judged"][clear])
+    assert np.array_equal(private["malignant"], plain["malignant"])
+    assert_costs_what_the_plan_says(program, stats)
+
+
 @pytest.mark.slow
 def test_lenet_predicts_what_plaintext_predicts(mnist):
     images, labels = mnist
@@ -94,7 +106,7 @@ def test_lenet_predicts_what_plaintext_predicts(mnist):
 
 @pytest.mark.parametrize(
     ("module", "arguments"),
-    [("digits.demo", []), ("seeds.demo", ["2"]), ("cancer.demo", []), ("diabetes.demo", [])],
+    [("digits.demo", []), ("seeds.demo", ["2"]), ("cancer.demo", []), ("forest.demo", ["8"]), ("diabetes.demo", [])],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_demo_runs_as_its_readme_says(module, arguments):

@@ -184,6 +184,13 @@ def test_ports_that_do_not_exist_are_wrong_usage(folder: Path) -> None:
     assert not (folder / "cluster.toml").exists()
 
 
+@pytest.mark.parametrize("time", ["5", "-5ms", "5 minutes", "ms"])
+def test_a_time_that_is_none_is_wrong_usage(folder: Path, time: str) -> None:
+    wrong = mpcc(folder, "party", "0", "credit.ppml", "--linger", time)
+    assert wrong.returncode == 2
+    assert f"expected a time such as 5ms or 0.5s, found '{time}'" in wrong.stderr
+
+
 def test_a_role_is_told_whose_an_input_is_before_it_connects(folder: Path) -> None:
     wrong = mpcc(folder, "submit", "credit.ppml", "--role", "bureau", "--input", "x=x.npy")
     assert (wrong.returncode, wrong.stderr) == (1, "error: x: is an input of bank, not of bureau\n")
@@ -213,6 +220,18 @@ def test_the_doctor_looks_for_every_package_that_is_needed() -> None:
         "tomli"
     }  # of Python before 3.11
     assert {"pyzmq" if module == "zmq" else module for module in NEEDED} == named
+
+
+def test_explain_says_what_checking_would_cost(folder: Path) -> None:
+    head, limits = "model wide\nrole a, b\n", "in [-65536, 65536]\n"
+    text = f"{head}input x : [2, 64] from a in [-4096, 4096]\nparam w : [64, 4] from b {limits}"
+    (folder / "wide.ppml").write_text(text + "output y = x @ w to a\n")
+    told = mpcc(folder, "explain", "wide.ppml").stdout
+    assert "with --checked" in told and "  norm of x (line 3) at most" in told
+    (folder / "wide.ppml").write_text(text + "y = 1 / (x @ w) in [0, 1]\noutput z = y to a\n")
+    checking = json.loads(mpcc(folder, "explain", "--json", "wide.ppml").stdout)["checking"]
+    assert checking["refused"] and all("cannot be checked" in message for message in checking["refused"])
+    assert json.loads(mpcc(folder, "explain", "--json", "credit.ppml").stdout)["checking"] is None
 
 
 def test_explain_explains_its_protocols(folder: Path) -> None:

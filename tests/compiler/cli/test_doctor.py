@@ -74,7 +74,7 @@ class Site:
 
     def _attend(self, node: Node) -> None:
         while not self._over.wait(0.01):
-            node.receive()
+            node.hear_clients()
 
     def close(self) -> None:
         self._over.set()

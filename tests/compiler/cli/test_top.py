@@ -26,8 +26,8 @@ from tests.terminal import free_port
 def endpoints() -> Iterator[list[str]]:
     """Of p0, which has done something, and of the dealer, which waits for it."""
     p0, dealer = Metrics("p0"), Metrics("dealer")
-    p0.asked(lambda: State(True, {"p1": True}, {}, {PLACE.plan: 950}))
-    dealer.asked(lambda: State(False, {"p0": True, "p1": False}))
+    p0.asked(PLACE.plan, lambda: State(True, {"p1": True}, material=950))
+    dealer.asked("", lambda: State(False, {"p0": True, "p1": False}))
     for event in EVENTS:
         p0(PLACE, event)
     with ExitStack() as stack:

@@ -15,7 +15,8 @@ import pytest
 
 from mpc_runtime import gates, kernels
 from mpc_runtime.gates import GATES, Gate
-from mpc_runtime.registers import Form
+from mpc_runtime.plan import Noise, Result
+from mpc_runtime.registers import Domain, Form
 from tests.loaded import registers_laid, scattered, scattered_and_read_only
 from tests.mpc_runtime.gates.operands import LAYOUTS, RING, Array, Check, Operands, Shape, U, at_most_one_more, equals
 from tests.mpc_runtime.gates.test_product import correlation
@@ -54,6 +55,26 @@ PRODUCTS = (
     (Form.CONSTANT, Form.CONSTANT),
 )
 """Forms that may be multiplied."""
+
+
+def noisy(cls: type[gates.DealerNoise | gates.PartyNoise]) -> Callable[[Operands], Iterator[Check]]:
+    """Noise so narrow that one number in exp(64) is not 0; `test_noise.py` has its law."""
+
+    def case(o: Operands) -> Iterator[Check]:
+        for number, (form, shape) in enumerate(product(ADDITIVE, SHAPES)):
+            x, name = o.words(shape), f"noisy {number}"
+            declared = Noise("laplace", 64.0, 0.0, 1.0, 0.0, proved=True, made_by=cls.made_by)
+            o.b.results[name] = Result(
+                name, ("reader",), "int", shape, ("",) * len(shape), Domain.WORDS, RING, 0, None, declared
+            )
+            scale = {"law": "laplace", "numerator": 1, "denominator": 64}
+            y = o.b.emit(cls, shape, RING, result_name=name, **scale, x=o.lay(form, x))
+            there = o.b.registers[y].form is Form.SHARED
+            shared = y if there else o.b.emit(gates.Materialize, shape, RING, x=y)
+            o.b.act(gates.Reveal, result_name=name, roles=("reader",), bits=RING, x=shared)
+            yield equals(shared, x)
+
+    return case
 
 
 # -- linear maps -------------------------------------------------------------------------------------------------------
@@ -332,6 +353,7 @@ CASES: dict[str, Callable[[Operands], Iterator[Check]]] = {
         correlation,
         {"stride": (1, 1), "padding": (1, 0, 0, 1), "dilation": (1, 1), "groups": 1},
     ),
+    "DealerNoise": noisy(gates.DealerNoise),
     "FromPublic": changing_form(gates.FromPublic, KNOWN),
     "Input": inputs,
     "Leaf": comparison,
@@ -346,6 +368,7 @@ CASES: dict[str, Callable[[Operands], Iterator[Check]]] = {
     "Open": changing_form(gates.Open, ADDITIVE),
     "OpenEven": open_even,
     "Pad": linear_map(gates.Pad, lambda s: {"widths": ((1, 2),) * len(s)}, padded, bits=True),
+    "PartyNoise": noisy(gates.PartyNoise),
     "Rescale": linear_map(gates.Rescale, lambda s: {}, lambda a: a, bits=False),
     "Reshape": linear_map(
         gates.Reshape, lambda s: {"shape": (int(np.prod(s)), 1)}, lambda a, shape: a.reshape(shape), bits=True

@@ -17,7 +17,7 @@ from tests.waiting import SECONDS, until
 def test_pages_and_refusals() -> None:
     with shown(Metrics("p0")) as endpoint:
         status, text = asked(endpoint.port, "/metrics")
-        assert status == 200 and "mpc_ready 0.0" in text
+        assert status == 200 and 'mpc_build_info{machine="p0"' in text
         assert asked(endpoint.port, "/metrics?name=x")[0] == 200
         assert asked(endpoint.port, "/") == (404, "there are /metrics and /health\n")
         assert asked(endpoint.port, "/metrics", "POST")[0] == 405

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+from dataclasses import replace
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -21,7 +22,8 @@ STATE = State(
     ready=True,
     peers={"p1": True, "dealer": False},
     doors={"clients": Door(5, 2, 640, {"key": 3, "quota": 1})},
-    material={PLACE.plan: 950},
+    material=950,
+    memory=70 << 20,
 )
 
 
@@ -33,7 +35,7 @@ def samples(metrics: Metrics) -> dict[tuple[str, frozenset[tuple[str, str]]], fl
 @pytest.fixture
 def metrics() -> Metrics:
     metrics = Metrics("p0")
-    metrics.asked(lambda: STATE)
+    metrics.asked(PLACE.plan, lambda: STATE)
     for event in EVENTS:
         metrics(PLACE, event)
     metrics(PLACE, RUN)
@@ -65,12 +67,16 @@ def test_what_was_told_is_counted(metrics: Metrics) -> None:
 
 def test_what_is_there_is_looked_up_when_asked(metrics: Metrics) -> None:
     found = samples(metrics)
-    assert found["mpc_ready", frozenset()] == 1
-    assert found["mpc_peer_up", frozenset({("peer", "p1")})] == 1
-    assert found["mpc_peer_up", frozenset({("peer", "dealer")})] == 0
-    assert found["mpc_material_records", frozenset(PLAN.items())] == 950
-    assert found["mpc_refused_connections_total", frozenset({("door", "clients"), ("reason", "key")})] == 3
-    assert found["mpc_strangers", frozenset({("door", "clients")})] == 2
+
+    def value(name: str, **labels: str) -> float:
+        return found[name, frozenset({**labels, **PLAN}.items())]
+
+    assert value("mpc_ready") == 1
+    assert (value("mpc_peer_up", peer="p1"), value("mpc_peer_up", peer="dealer")) == (1, 0)
+    assert value("mpc_material_records") == 950
+    assert value("mpc_plan_memory_bytes") == 70 << 20
+    assert value("mpc_refused_connections_total", door="clients", reason="key") == 3
+    assert value("mpc_strangers", door="clients") == 2
     resident = found["process_resident_memory_bytes", frozenset()]
     assert 1 << 20 < resident <= resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
     assert 0 < found["process_open_fds", frozenset()] <= os.sysconf("SC_OPEN_MAX")
@@ -89,16 +95,32 @@ def test_sessions_do_not_grow_the_number_of_series(metrics: Metrics, monkeypatch
 
 
 def test_health_is_well_when_all_are_there(metrics: Metrics) -> None:
+    there = State(True, {"p1": True})
     with shown(metrics) as endpoint:
-        assert asked(endpoint.port, "/health")[0] == 503
-        metrics.asked(lambda: State(True, {"p1": True}))
+        for state, status in ((STATE, 503), (there, 200), (replace(there, trouble="no disk"), 503), (State(), 503)):
+            metrics.asked(PLACE.plan, lambda state=state: state)  # type: ignore[misc]
+            assert asked(endpoint.port, "/health")[0] == status
+        metrics.asked(PLACE.plan, lambda: there)
+        plan = {"well": True, "ready": True, "peers": {"p1": True}}
+        assert json.loads(asked(endpoint.port, "/health")[1]) == {"machine": "p0", **plan, "plans": {PLACE.plan: plan}}
+
+
+def test_a_service_is_well_while_it_can_serve_one_of_its_plans_or_has_none() -> None:
+    metrics = Metrics("p0")
+    with shown(metrics) as endpoint:
+        assert asked(endpoint.port, "/health")[0] == 503  # it does not listen yet
+        metrics.asked("", lambda: State(True))
+        assert asked(endpoint.port, "/health")[0] == 200
+        states: dict[str, State | None] = {
+            "one:0123": State(False, {"p1": False}),
+            "two:4567": State(True, {"p1": True}),
+        }
+        for plan in states:
+            metrics.asked(plan, lambda plan=plan: states[plan])  # type: ignore[misc]
+        assert asked(endpoint.port, "/health")[0] == 200
+        states["two:4567"] = None  # not served any more
         status, text = asked(endpoint.port, "/health")
-        assert (status, json.loads(text)) == (
-            200,
-            {"machine": "p0", "well": True, "ready": True, "peers": {"p1": True}},
-        )
-        metrics.asked(lambda: State(False, {"p1": True}))
-        assert asked(endpoint.port, "/health")[0] == 503
+        assert (status, list(json.loads(text)["plans"])) == (503, ["one:0123"])
 
 
 def test_a_watch_tells_all_who_listen_from_where_it_is() -> None:

@@ -16,10 +16,12 @@ from mpc_runtime.operation.events import (
     Executed,
     KeysRefused,
     Listening,
+    Noted,
     Place,
     Ready,
     Refused,
     Stopped,
+    Waits,
 )
 from mpc_runtime.operation.metrics import Metrics
 from mpc_runtime.operation.pages import pages
@@ -35,7 +37,9 @@ EVENTS: tuple[Event, ...] = (
     RUN,
     Dealt("run", 8, 1e9, 0.5, 3000, 4),
     Refused("client", "too many"),
+    Waits("p1 and dealer"),
     Configured("read again"),
+    Noted("serves digits"),
     KeysRefused("a key of nobody"),
     Aborted("p1", "line 7: relu", "p1 is gone"),
     Stopped(),

@@ -11,6 +11,7 @@ import mpc_runtime as mpc
 from mpc_runtime.errors import InputError
 from mpc_runtime.servers.consent import Consent
 from mpc_runtime.servers.members import DEPLOY, PROVIDE, RECEIVE, SUBMIT, USUAL, Member
+from mpc_runtime.servers.spending import MEMORY, Spending
 from mpc_runtime.servers.uses import AHEAD, Uses
 from mpc_runtime.transport.identity import KeyPair, fingerprint
 
@@ -27,7 +28,7 @@ KEY, OTHER = KeyPair.generate().public, KeyPair.generate().public
 
 def consent(member: Member, *more: Member) -> Consent:
     members = {KEY: member} | {KeyPair.generate().public: each for each in more}
-    return Consent(PLAN, 0, members, Uses())
+    return Consent(PLAN, 0, members, Uses(), Spending(PLAN, 0, MEMORY))
 
 
 @pytest.mark.parametrize(

@@ -226,13 +226,13 @@ def at_both(work: Callable[[int], None], channels: list[QuietChannel]) -> None:
         raise errors[0]
 
 
-def submitted(stage: str, x: Array) -> list[dict[str, Submission]]:
+def submitted(stage: str, x: Array) -> list[dict[str, list[Submission]]]:
     """What each party has of every role for an execution."""
-    found: list[dict[str, Submission]] = [{}, {}]
+    found: list[dict[str, list[Submission]]] = [{}, {}]
     for role, feeds in encoded(PLAN, stage, {"x": x}, {"w": W}).items():
         if role in PLAN.roles_of(stage):
             for i, payload in enumerate(split(PLAN.feeds_of(role, stage), feeds)):
-                found[i][role] = Submission(role.encode(), payload.data, 0.0)
+                found[i][role] = [Submission(role.encode(), payload.data, 0.0)]
     return found
 
 
@@ -254,7 +254,7 @@ class Served:
             party = self.parties[i]
             assert not preprocess or party.preprocess()
             number = party.next_index(procedure) if index is None else index
-            party.execute(procedure, number, dict.fromkeys(given[i], "7"), given[i])
+            party.execute(procedure, number, dict.fromkeys(given[i], ("7",)), given[i])
 
         at_both(work, self.channels)
         return self._results()
@@ -296,7 +296,7 @@ def test_a_record_that_is_passed_over_or_used_is_burnt() -> None:
     run, given = PLAN.procedure("run"), submitted("run", XS[1])
     for party, burnt in itertools.product((0, 1), (2, 3)):
         with pytest.raises(MaterialError, match=f"material {burnt} has been used or discarded; the next is 4"):
-            served.parties[party].execute(run, burnt, dict.fromkeys(given[party], "7"), given[party])
+            served.parties[party].execute(run, burnt, dict.fromkeys(given[party], ("7",)), given[party])
     assert_right(served.execute("run", XS[1]), XS[1])
 
 

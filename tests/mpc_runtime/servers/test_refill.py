@@ -13,7 +13,7 @@ from mpc_runtime import MaterialError, Session, connect
 from mpc_runtime.deployment.cluster import write_cluster
 from mpc_runtime.store.report import status, verify
 from tests.mpc_runtime.store.stored import PARTIES, PLAN, PROGRAM, dealt, expected
-from tests.terminal import free_port, started
+from tests.terminal import free_port, start, started
 from tests.waiting import until
 
 LOW = 6
@@ -49,9 +49,12 @@ def assert_runs(session: Session, rows: np.ndarray) -> None:
         assert np.allclose(session.run(x=x)["y"], expected(x, W), atol=0.01)
 
 
-def test_a_store_is_refilled_while_it_is_used_and_used_up_when_the_dealer_is_gone(folder: Path) -> None:
+def test_a_store_is_refilled_while_it_is_used_and_again_when_the_dealer_was_gone_and_is_back(
+    folder: Path,
+) -> None:
     with started(folder, "stored.plan", material="material", low_water=LOW) as servers:
         provide(folder)
+        until(lambda: min(left(folder)) >= LOW)  # the dealer has come
         with client(folder) as session:
             assert_runs(session, X[:20])
             assert all(len(status(folder / "material" / name).dealings) >= 4 for name in PARTIES)
@@ -62,6 +65,10 @@ def test_a_store_is_refilled_while_it_is_used_and_used_up_when_the_dealer_is_gon
             with pytest.raises(MaterialError, match="used up"):
                 for _ in range(most + 1):
                     assert_runs(session, X[:1])
+        servers["dealer"] = start(folder, "dealer", "dealer", "stored.plan")
+        until(lambda: min(left(folder)) >= LOW)  # nobody has to start the parties again
+        with client(folder) as session:
+            assert_runs(session, X[: 2 * LOW])
     for name in PARTIES:
         assert verify(folder / "material" / name) == []
         assert f"{name} goes on without dealer: dealer is gone" in (folder / f"{name}.log").read_text()

@@ -13,6 +13,7 @@ import mpc_runtime as mpc
 from mpc_runtime.servers.submissions import (
     AHEAD_AT_LEAST,
     AHEAD_AT_MOST,
+    KEYS,
     Meeting,
     Submission,
     Submissions,
@@ -21,10 +22,11 @@ from mpc_runtime.servers.submissions import (
 from tests.mpc_runtime.plans import linear
 
 PLAN = linear()
+ROWS = 2  # of its batch
 
 
-def held(at: float = 0.0, size: int = 16, meeting: Meeting = None) -> Submission:
-    return Submission(1, memoryview(bytes(size)), at, meeting)
+def held(at: float = 0.0, size: int = 16, meeting: Meeting = None, rows: int = ROWS) -> Submission:
+    return Submission(1, memoryview(bytes(size)), at, meeting, rows=rows)
 
 
 def book() -> Submissions:
@@ -41,7 +43,7 @@ def test_whatever_the_order_of_arrivals_p0_takes_its_first_that_both_have(arriva
     here = [i for at, i in arrivals[:n] if at]
     there = {i for at, i in arrivals[:n] if not at}
     both = [i for i in here if i in there]
-    assert submissions.next("run") == ({"client": str(both[0])} if both else None)
+    assert submissions.next("run") == ({"client": [str(both[0])]} if both else None)
     lone = {int(key[2]): since for key, since in submissions.lone().items()}
     assert lone == {i: t for t, (_, i) in enumerate(arrivals[:n]) if (i in here) != (i in there)}
 
@@ -65,12 +67,12 @@ def test_only_what_is_for_the_same_meeting_meets(ours: list[Meeting], theirs: li
     random.shuffle(arriving)
     order: dict[str, list[Meeting]] = {"a": [], "b": []}
     for role, i, meeting in arriving:
-        submissions.add(("run", role, str(i)), held(meeting=meeting))
+        submissions.add(("run", role, str(i)), held(rows=1, meeting=meeting))
         submissions.elsewhere(("run", role, str(i)), 0.0, meeting)
         order[role].append(meeting)
     met: list[Meeting] = []
     while (ids := submissions.next("run")) is not None:
-        found = [submissions.drop(("run", role, number)) for role, number in ids.items()]
+        found = [submissions.drop(("run", role, number)) for role, (number,) in ids.items()]
         meetings = {each.meeting for each in found if each is not None}
         assert len(found) == 2 and len(meetings) == 1
         met += meetings
@@ -84,32 +86,32 @@ def test_p0_sees_when_a_meeting_has_two_names_or_two_submissions_of_a_role() -> 
     submissions = Submissions(PAIR, 0)
     key, other, alone = (("run", "a", number) for number in ("1", "2", "3"))
     submissions.elsewhere(key, 0.0, ("m", 1))
-    submissions.add(key, held(meeting=("m", 0)))
+    submissions.add(key, held(rows=1, meeting=("m", 0)))
     assert submissions.differs(key)
     submissions.drop(key)
     for each in (key, other):
-        submissions.add(each, held(meeting=("m", 0)))
+        submissions.add(each, held(rows=1, meeting=("m", 0)))
         assert submissions.twin(each) is None  # only we have it
     submissions.elsewhere(other, 0.0, ("m", 0))
     assert submissions.twin(other) is None and not submissions.differs(other)
     submissions.elsewhere(key, 0.0, ("m", 0))
     assert submissions.twin(key) == other
     for number in ("4", "5"):
-        submissions.add(("run", "b", number), held())
+        submissions.add(("run", "b", number), held(rows=1))
         submissions.elsewhere(("run", "b", number), 0.0)
         assert submissions.twin(("run", "b", number)) is None  # those without a meeting have an order
-    submissions.add(alone, held(meeting=("n", 0)))
+    submissions.add(alone, held(rows=1, meeting=("n", 0)))
     assert submissions.next("run") is None
 
 
 def test_of_parameters_the_newest_counts_and_replaces_the_older() -> None:
     submissions = book()
     for number in ("old", "lone", "new", "late"):
-        submissions.add(("setup", "modeller", number), held())
+        submissions.add(("setup", "modeller", number), held(rows=1))
     assert submissions.superseded("setup", "modeller") == []
     for number in ("old", "new"):
         submissions.elsewhere(("setup", "modeller", number), 1.0)
-    assert submissions.next("setup") == {"modeller": "new"}
+    assert submissions.next("setup") == {"modeller": ["new"]}
     assert submissions.superseded("setup", "modeller") == [("setup", "modeller", n) for n in ("old", "lone")]
 
 
@@ -117,13 +119,15 @@ def test_what_the_other_party_cannot_have_is_not_believed() -> None:
     submissions = book()
     assert not submissions.elsewhere(("run", "modeller", "1"), 0.0)
     assert not submissions.elsewhere(("never", "client", "1"), 0.0)
-    assert all(submissions.elsewhere(("run", "client", str(i)), 0.0) for i in range(AHEAD_AT_MOST))
+    most = AHEAD_AT_MOST * ROWS + KEYS
+    assert all(submissions.elsewhere(("run", "client", str(i)), 0.0) for i in range(most))
+    assert not submissions.elsewhere(("run", "client", "0"), 0.0)  # again
     assert not submissions.elsewhere(("run", "client", "one more"), 0.0)
     submissions.add(("run", "client", "here"), held())
     assert submissions.elsewhere(("run", "client", "here"), 1.0)
     submissions.drop(("run", "client", "0"))
     assert submissions.elsewhere(("run", "client", "one more"), 1.0)
-    assert len(submissions.lone()) == AHEAD_AT_MOST
+    assert len(submissions.lone()) == most
 
 
 def test_what_is_dropped_is_forgotten() -> None:
@@ -153,9 +157,10 @@ def test_what_does_not_fit_the_plan_is_refused() -> None:
 
 def test_few_large_submissions_wait_and_many_small_ones() -> None:
     small, large = linear(), linear(batch=1 << 12, wide=1 << 12, out=1)
-    assert Submissions(small, 1).ahead("run", "client") == AHEAD_AT_MOST
-    assert Submissions(large, 1).ahead("run", "client") == AHEAD_AT_LEAST
-    assert Submissions(large, 0).ahead("run", "client") == AHEAD_AT_MOST  # p0 gets a seed
+    assert Submissions(small, 1).ahead("run", "client") == AHEAD_AT_MOST * ROWS
+    assert Submissions(large, 1).ahead("run", "client") == AHEAD_AT_LEAST << 12
+    assert Submissions(large, 0).ahead("run", "client") == AHEAD_AT_MOST << 12  # p0 gets a seed
+    assert Submissions(small, 1).ahead("setup", "modeller") == AHEAD_AT_MOST
     quota = client_quota(large, 1)
     assert quota.key_bytes >= quota.limits.payload >= 8 << 24
 
@@ -168,9 +173,75 @@ def test_keys_of_a_role_take_turns() -> None:
         submissions.elsewhere(key, 1.0)
     served = []
     while (ids := submissions.next("run")) is not None:
-        served.append(ids["client"])
-        submissions.finish(("run", "client", ids["client"]))
+        served += ids["client"]
+        submissions.finish(("run", "client", served[-1]))
     assert served == ["a1", "b1", "c1", "a2", "b2", "a3"]
+
+
+def left(submissions: Submissions, number: str, owner: str, rows: int) -> None:
+    """A submission of so many rows, at both parties."""
+    submissions.add(("run", "client", number), replace(held(rows=rows), key=owner))
+    submissions.elsewhere(("run", "client", number), 1.0, rows=rows)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("abcd"), st.integers(1, 8)), max_size=20))
+def test_what_shares_a_run_has_room_in_it_and_nobody_is_passed_over(waiting: list[tuple[str, int]]) -> None:
+    submissions = Submissions(linear(batch=8), 0)
+    queues: dict[str, list[str]] = {}
+    for number, (owner, rows) in enumerate(waiting):
+        left(submissions, str(number), owner, rows)
+        queues.setdefault(owner, []).append(str(number))
+    passed: Counter[str] = Counter()
+    while (group := submissions.next("run")) is not None:
+        taken = group["client"]
+        assert 1 <= sum(waiting[int(number)][1] for number in taken) <= 8
+        assert submissions.may_share("run", group)
+        owners = [waiting[int(number)][0] for number in taken]
+        for number, owner in zip(taken, owners, strict=True):
+            assert queues[owner].pop(0) == number  # of a key in their order
+            submissions.finish(("run", "client", number))
+        passed = Counter({owner: passed[owner] + 1 for owner in queues if queues[owner] and owner not in owners})
+        assert max(passed.values(), default=0) <= len(queues)
+    assert not any(queues.values())
+
+
+def test_a_group_that_no_run_can_take_is_seen() -> None:
+    submissions = book()
+    for number, rows in (("1", 1), ("2", 1), ("3", 1), ("all", ROWS)):
+        left(submissions, number, "a", rows)
+    assert submissions.may_share("run", {"client": ["1", "2"]}) and submissions.may_share("run", {"client": ["all"]})
+    for ids in ([], ["1", "2", "3"], ["1", "1"], ["1", "all"], ["1", "never"]):
+        assert not submissions.may_share("run", {"client": ids})
+
+
+def test_rows_must_be_the_same_at_both_parties() -> None:
+    submissions = book()
+    submissions.add(("run", "client", "1"), held(rows=1))
+    submissions.elsewhere(("run", "client", "1"), 0.0, rows=2)
+    assert submissions.differs(("run", "client", "1")) == "one number of rows to p0 and another to p1"
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("aaaabc"), st.booleans()), max_size=600))
+def test_room_is_shared_evenly_and_nobody_is_kept_out(coming: list[tuple[str, bool]]) -> None:
+    """Clients leave what finds room, and now and then one of theirs is used."""
+    submissions = Submissions(linear(batch=1), 0)
+    here: dict[str, list[str]] = {}
+    for number, (owner, leaves) in enumerate(coming):
+        key = ("run", "client", str(number))
+        if leaves and here.get(owner):
+            submissions.drop(("run", "client", here[owner].pop()))
+            continue
+        others = [client for client in here if client != owner and here[client]]
+        room = submissions.has_room(key, owner, 1)
+        assert room or here.get(owner), "whoever has nothing here gets in"
+        if not others:
+            assert room == (len(here.get(owner, ())) < AHEAD_AT_MOST)
+        if room:
+            submissions.add(key, replace(held(rows=1), key=owner))
+            here.setdefault(owner, []).append(str(number))
+        assert sum(map(len, here.values())) < AHEAD_AT_MOST + len(here)
 
 
 def test_when_a_session_begins_anew_nothing_is_known_of_the_other_party() -> None:
@@ -180,8 +251,8 @@ def test_when_a_session_begins_anew_nothing_is_known_of_the_other_party() -> Non
         submissions.elsewhere(("run", "client", number), 1.0)
     submissions.elsewhere(("run", "client", "there"), 1.0)
     assert submissions.finish(("run", "client", "used")) is not None
-    assert submissions.anew(2.0) == {("run", "client", "kept"): None}
+    assert list(submissions.anew(2.0)) == [("run", "client", "kept")]
     assert submissions.next("run") is None and submissions.lone() == {("run", "client", "kept"): 2.0}
     submissions.elsewhere(("run", "client", "kept"), 3.0)
-    assert submissions.next("run") == {"client": "kept"}
+    assert submissions.next("run") == {"client": ["kept"]}
     assert submissions.finished(("run", "client", "used")) and not submissions.finished(("run", "client", "kept"))

@@ -19,7 +19,7 @@ from mpc_runtime.transport.call import drive
 from mpc_runtime.transport.door import preamble
 from mpc_runtime.transport.front import PENDING, STREAM_MARK, Front
 from mpc_runtime.transport.identity import KeyPair, hosting_context
-from mpc_runtime.transport.messages import TICKET_BYTES, encode
+from mpc_runtime.transport.messages import TICKET_BYTES, Message, encode
 from tests.certificates import certificate, present
 from tests.lines import connected, framed, is_closed, said_by
 from tests.mpc_runtime.transport.fronts import (
@@ -54,6 +54,43 @@ def test_who_has_a_key_is_heard_by_its_name_and_answered() -> None:
         assert (message.kind, message.sender, message.route) == ("submit", "bob", routes["bob"])
         assert [bytes(part) for part in message.payload] == [bytes(1000)]
         assert not alice.welcomed
+
+
+def test_what_is_not_taken_waits_with_all_behind_it_and_others_are_heard() -> None:
+    with fronted() as front, calling(front, ALICE) as alice, calling(front, BOB) as bob:
+        names = {reached(front, call).route: name for call, name in ((alice, "alice"), (bob, "bob"))}
+        for number in ("1", "2", "3"):
+            for call in (alice, bob):
+                call.say({**SUBMIT, "id": number})
+        until(lambda: (alice.step(), bob.step()) and front.occupancy.messages == 6)
+        heard_: list[tuple[str, str]] = []
+
+        def take(message: Message) -> bool:
+            found = names[message.route], message.body["id"]
+            if found in refused:
+                return False
+            heard_.append(found)
+            return True
+
+        refused = {("alice", "2"), ("bob", "1")}
+        assert front.offer(take) and heard_ == [("alice", "1")]
+        assert not front.offer(take) and front.occupancy.messages == 5
+        refused = {("alice", "2")}
+        assert front.offer(take) and heard_[1:] == [("bob", number) for number in ("1", "2", "3")]
+        refused = set()
+        assert front.offer(take) and heard_[4:] == [("alice", "2"), ("alice", "3")]
+        assert not front.occupancy.bytes and not front.occupancy.messages
+
+
+def test_who_hangs_up_while_nobody_reads_it_is_let_go() -> None:
+    with fronted() as front, calling(front, ALICE) as alice:
+        reached(front, alice)
+        for _ in range(QUOTA.messages + 2):
+            alice.say(SUBMIT)
+        until(lambda: alice.step() or front.occupancy.messages == QUOTA.messages)
+        alice.close()
+        until(lambda: front.occupancy.connections == 0)
+        assert front.occupancy.messages == QUOTA.messages  # what it has said still counts
 
 
 def test_who_has_another_key_is_told_so() -> None:

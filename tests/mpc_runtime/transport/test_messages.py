@@ -11,7 +11,7 @@ from mpc_runtime.errors import PeerError
 from mpc_runtime.transport.messages import CLIENT, DEALER, HOST, PARTY, PARTY_TO_CLIENT, PARTY_TO_DEALER, Dialect, read
 
 SUBMIT: dict[str, Any] = {"kind": "submit", "stage": "run", "id": "7"}
-BEGIN: dict[str, Any] = {"kind": "begin", "procedure": "run", "index": 3, "ids": {"a": "1"}}
+BEGIN: dict[str, Any] = {"kind": "begin", "procedure": "run", "index": 3, "ids": {"a": ["1"]}}
 RECORD: dict[str, Any] = {"kind": "record", "procedure": "run", "index": 3}
 DEALT: dict[str, Any] = {"kind": "dealt", "seconds": 0.5, "bytes": 7}
 CREDIT: dict[str, Any] = {"kind": "credit", "bytes": 7, "used": None}
@@ -72,7 +72,8 @@ def test_what_fits_is_read(body: dict[str, Any], dialect: Dialect, payload: tupl
         ({**BEGIN, "index": True}, PARTY, (), "index: expected a whole number"),
         ({**BEGIN, "index": 10**30}, PARTY, (), "index: expected a whole number"),
         ({**BEGIN, "ids": ["a"]}, PARTY, (), "ids: expected an object"),
-        ({**BEGIN, "ids": {"a": 1}}, PARTY, (), "ids: expected a text"),
+        ({**BEGIN, "ids": {"a": [1]}}, PARTY, (), "ids: expected a text"),
+        ({**BEGIN, "ids": {"a": "1"}}, PARTY, (), "ids: expected a list"),
         ({**BEGIN, "ids": {str(i): "1" for i in range(5000)}}, PARTY, (), "ids: expected an object of at most 4096"),
         ({**DEALT, "seconds": "1"}, DEALER, (), "seconds: expected a number of seconds"),
         ({**DEALT, "seconds": -1}, DEALER, (), "seconds: expected a number of seconds"),

@@ -1,0 +1,1 @@
+"""Ranges that nobody has to guess: from the actual weights, proved or measured, written into the source."""

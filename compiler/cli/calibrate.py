@@ -1,0 +1,70 @@
+"""`mpcc calibrate`: the owner of the weights has ranges written into the source, on their own machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from compiler.cli.options import echo_json, load_program, pairs, program_options, read_inputs, read_parameters
+
+
+@click.command(
+    help="Write ranges into FILE: of the weights, and of values as the weights prove them. With samples of all inputs, "
+    "ranges of values are also measured. All ends are powers of two; whoever has the plan sees them."
+)
+@program_options
+@click.option(
+    "--param", "params", multiple=True, required=True, metavar="[NAME=]FILE",
+    help="A weights file, or one parameter; repeats.",
+)  # fmt: skip
+@click.option("--rename", "renames", multiple=True, metavar="OLD=NEW", help="Reads OLD.weight as NEW.weight; repeats.")
+@click.option("--lenient", is_flag=True, help="Ignore parameters in the file that the model does not have.")
+@click.option("--input", "inputs", multiple=True, metavar="NAME=FILE", help="Samples of an input, any number of rows.")
+@click.option("--guard", default=2.0, show_default=True, help="Times the largest value on the samples.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="The file to write (default: FILE itself).")
+@click.option("--json", "as_json", is_flag=True, help="What was written, as JSON.")
+def calibrate(
+    file: Path,
+    dims: tuple[str, ...],
+    network: str | None,
+    params: tuple[str, ...],
+    renames: tuple[str, ...],
+    lenient: bool,
+    inputs: tuple[str, ...],
+    guard: float,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    from mpc_runtime.analysis.units import human
+    from mpc_runtime.errors import InputError
+    from mpc_runtime.models import calibrated
+    from mpc_runtime.plan import MAGIC
+    from mpc_runtime.program import with_source
+
+    program = load_program(file, dims, network)
+    output = output or file
+    if output == file and file.read_bytes().startswith(MAGIC):
+        raise click.UsageError(f"{file} is a compiled plan: ranges are written into a .ppml. Name it with -o.")
+    rename = pairs(renames, "--rename")
+    samples = read_inputs(inputs) if inputs else None
+    found = calibrated(program, read_parameters(params), samples, guard, strict=not lenient, rename=rename)
+    after = with_source(program, found.source)
+    try:
+        output.write_text(found.source, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{output}: cannot be written: {error.strerror}") from None
+    costs = [(p.cost.online_bytes, p.cost.offline_bytes) for p in (program, after)]
+    if as_json:
+        rows = [{"line": w.line, "what": w.what, "lo": w.range.lo, "hi": w.range.hi, "kind": w.kind}
+                for w in found.written]  # fmt: skip
+        echo_json({"file": str(output), "ranges": rows, "online_bytes": [c[0] for c in costs],
+                   "offline_bytes": [c[1] for c in costs]})  # fmt: skip
+        return
+    for written in found.written:
+        click.echo(f"  line {written.line:>4}  {written.kind:<12} {written.range!s:<20} {written.what}")
+    (online, offline), (online_after, offline_after) = costs
+    click.echo(
+        f"{output}: {len(found.written)} ranges; a run sends {human(online)} -> {human(online_after)} online, "
+        f"{human(offline)} -> {human(offline_after)} offline"
+    )

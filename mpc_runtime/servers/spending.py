@@ -1,0 +1,113 @@
+"""What a submission spends of its owner's dataset, at one party: entered in the privacy ledger before it can run.
+
+The plan says what a run releases of a role's data. A submission is charged when it arrives, which is before anything
+runs, and is given back if it is dropped before its run begins; what has begun is spent, however it ends. Each party
+keeps a ledger of its own, so neither has to believe the other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ..analysis.releases import Lineage, is_private, tensors_in
+from ..errors import InputError
+from ..plan import Noise, Plan
+from ..privacy.accountant import Event
+from ..privacy.ledger import Charge, Dataset, Ledger, Limit, Spent
+from ..privacy.noise import gaussian_multiplier
+
+__all__ = ["MEMORY", "Spending"]
+
+MEMORY = ":memory:"
+"""In the place of a folder: a ledger that ends with the process."""
+
+
+class Spending:
+    """Of one plan at party `number`. `close` it in the end."""
+
+    def __init__(self, plan: Plan, number: int, folder: str) -> None:
+        """folder: where the ledger is, MEMORY, or nothing, which InputError refuses where the plan needs one."""
+        if not folder and is_private(plan):
+            raise InputError(f"{plan.name} releases private data: p{number} needs --data DIR, for its privacy ledger")
+        self._number = number
+        self._always = is_private(plan)
+        self._ledger = Ledger(None if folder == MEMORY else Path(folder)) if folder else None
+        self._events = {role: _events(plan, role) for role in plan.roles}
+        self._limits = {
+            role: tuple(Limit(each.epsilon, each.delta) for each in plan.budgets if each.role == role)
+            for role in plan.roles
+        }
+
+    def close(self) -> None:
+        if self._ledger is not None:
+            self._ledger.close()
+
+    def charge(self, role: str, key: str, dataset: str | None) -> Charge | str | None:
+        """Enters what a run releases of this role's data; why it may not, else. None where nothing is entered."""
+        if dataset is None and not self._always:
+            return None
+        if self._ledger is None:
+            return f"p{self._number} keeps no ledger, for which it needs --data, so no dataset can be named"
+        try:
+            found = self._ledger.charge(Dataset(key, dataset or ""), self._events[role], self._limits[role])
+        except InputError as error:
+            return f"p{self._number} cannot enter the release: {error}"
+        named = f"the dataset {dataset!r}" if dataset else "the dataset without a name"
+        return f"{named} of {role} {found} [p{self._number}]" if isinstance(found, str) else found
+
+    def give_back(self, charge: Charge | None) -> None:
+        """What a submission was charged, as its run has not begun."""
+        if charge is not None and self._ledger is not None:
+            self._ledger.give_back(charge)
+
+    def tell(self, key: str, dataset: str, stated: Mapping[str, float] | None) -> dict[str, Any] | str:
+        """What is spent of a dataset of this key, after its owner has stated a limit, if any; or why it cannot be told.
+        Both as in messages."""
+        if self._ledger is None:
+            return f"p{self._number} keeps no privacy ledger: it was started without --data"
+        try:
+            if stated is not None:
+                limit = Limit(float(stated["epsilon"]), float(stated["delta"]))
+                self._ledger.limit(Dataset(key, dataset), limit)
+            return _told(self._ledger.spent(Dataset(key, dataset)))
+        except InputError as error:
+            return str(error)
+
+
+def _told(spent: Spent) -> dict[str, Any]:
+    return {
+        "epsilon": spent.epsilon if math.isfinite(spent.epsilon) else None,
+        "delta": spent.delta,
+        "by": spent.by,
+        "limits": [asdict(each) for each in spent.limits],
+    }
+
+
+def _events(plan: Plan, role: str) -> dict[Event, int]:
+    """What a run releases of what a role gives it: what its client answers at random, and each result."""
+    events: Counter[Event] = Counter()
+    flipped = {}
+    for tensor in plan.inputs:
+        if tensor.role == role and tensor.flipped:
+            bits = math.prod(tensor.shape[1:])  # of one row
+            flipped[tensor.name] = tensor.flipped
+            events[Event("pure", epsilon=tensor.flipped * bits)] += 1
+    given = {feed for feed in plan.feeds_of(role, "run") if set(tensors_in(feed)) - flipped.keys()}
+    lineage = Lineage(plan)
+    for result in plan.results:
+        if result.promise is None and not given.isdisjoint(lineage.feeds(result.name)):
+            events[_event(result.noise)] += 1
+    return dict(events)
+
+
+def _event(noise: Noise | None) -> Event:
+    if noise is None:
+        return Event("bare")
+    if noise.law == "laplace":
+        return Event("pure", epsilon=noise.epsilon)
+    return Event("gaussian", noise.epsilon, noise.delta, gaussian_multiplier(noise.epsilon, noise.delta))
