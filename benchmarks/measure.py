@@ -41,8 +41,9 @@ from benchmarks.workloads import Workload, wrong
 from mpc_runtime import kernels
 from mpc_runtime.deployment.local import SeenBy
 from mpc_runtime.limits import RECORDS_AHEAD, WINDOW_BYTES
+from mpc_runtime.opening import launch_plan
 from mpc_runtime.program import prepare_feed
-from mpc_runtime.session import Session, launch_plan
+from mpc_runtime.session import Session
 from mpc_runtime.transport.call import SILENCE_SECONDS
 
 __all__ = [

@@ -13,8 +13,9 @@ from compiler.lowering.model import ModelErrors, lower
 from compiler.passes.check_promises import with_checks
 from compiler.passes.stored_ranges import with_rounding
 from compiler.planning.assign import assign
-from compiler.planning.plan import feed_name, make_plan, origin, setup_feeds
+from compiler.planning.plan import feed_name, feed_stages, make_plan, origin
 from compiler.reading.report import report
+from compiler.training.step import with_training
 from dsl import ast, parse
 from dsl.errors import Diagnostic, SourceErrors, SyntaxErrors, with_source
 from mpc_runtime.plan import Options, Plan
@@ -38,9 +39,11 @@ def compile_source(
     link = parse_network(network)
     tree = _parse(text, filename, dims or {})
     lowered, warnings = _lower(tree, dims or {})
-    graph, more = passes.run(with_checks(lowered) if checked else lowered, checked=checked)
+    whole, unchecked = with_training(with_checks(lowered) if checked else lowered)
+    graph, more = passes.run(whole, checked=checked)
+    more += unchecked
     expanded = expand(with_rounding(graph), link, feed_name, origin)
-    assigned = assign(expanded, setup_feeds(graph))
+    assigned = assign(expanded, feed_stages(graph))
     plan = make_plan(graph, lowered, expanded, assigned, Options(network, checked))
     more += [report(graph, w.value, w.message, w.help, "warning") for w in expanded.warnings]
     told = sorted((*warnings, *more), key=lambda each: (each.line, each.column))

@@ -28,6 +28,7 @@ __all__ = [
     "Expression",
     "For",
     "Formal",
+    "Freeze",
     "Index",
     "Input",
     "Layer",
@@ -382,10 +383,17 @@ class For(Node):
 
 
 @dataclass(frozen=True)
-class Train(Node):
-    """`train { … }`: inputs, values and outputs."""
+class Freeze(Node):
+    """`freeze NAME, …`, in a `train` block."""
 
-    body: tuple[Input | Value | Output | OutputWeights, ...]
+    names: tuple[Name, ...]
+
+
+@dataclass(frozen=True)
+class Train(Node):
+    """`train { … }`: inputs, values, what stays as it is, and outputs."""
+
+    body: tuple[Input | Value | Output | OutputWeights | Freeze, ...]
 
 
 @dataclass(frozen=True)

@@ -360,6 +360,10 @@ def _budget(build: Builder, tree: Tree[Token], span: Span) -> ast.Budget:
     return ast.Budget(span, build(name), build(value))
 
 
+def _freeze(build: Builder, tree: Tree[Token], span: Span) -> ast.Freeze:
+    return ast.Freeze(span, build.all(tree.children[1:]))
+
+
 def _train(build: Builder, tree: Tree[Token], span: Span) -> ast.Train:
     return ast.Train(span, build.all(tree.children))
 
@@ -397,5 +401,6 @@ RULES: dict[str, Rule] = {
     "def": _def,
     "for": _for,
     "train": _train,
+    "freeze": _freeze,
     "budget": _budget,
 }

@@ -89,6 +89,7 @@ FORMS = {
     "FOR": "for i in 0..4 { … }",
     "OUTPUT": "output NAME = EXPR to ROLE",
     "TRAIN": "train { … }",
+    "FREEZE": "freeze LAYER, …",
     "BUDGET": "budget NAME = dp(epsilon=3, delta=1e-5)",
 }
 

@@ -132,6 +132,8 @@ def _statement(statement: Node) -> str:
             return f"{head}{_expression(value)} to {_refs(roles)}{tail}"
         case ast.Budget(name=name, value=value):
             return f"budget {name.id} = {_expression(value)}"
+        case ast.Freeze(names=names):
+            return f"freeze {', '.join(name.id for name in names)}"
         case ast.OutputWeights(roles=roles):
             return f"output weights to {_refs(roles)}"
     raise TypeError(f"{type(statement).__name__} is not a statement")

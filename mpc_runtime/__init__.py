@@ -33,6 +33,7 @@ from .version import VERSION as __version__
 if TYPE_CHECKING:
     from .execution.stats import Stats
     from .session import Session
+    from .sessions.training import Epoch, History, ReferenceFit
     from .store.deal import Dealt
 
 __all__ = [
@@ -41,7 +42,9 @@ __all__ = [
     "CompileWarning",
     "Cost",
     "Dealt",
+    "Epoch",
     "Error",
+    "History",
     "InputError",
     "Interrupted",
     "MaterialError",
@@ -49,6 +52,7 @@ __all__ = [
     "PeerError",
     "PerformanceWarning",
     "Program",
+    "ReferenceFit",
     "Session",
     "Stats",
     "__version__",
@@ -61,11 +65,18 @@ __all__ = [
     "load",
 ]
 
-_LATER = {"Session": "session", "Stats": "execution.stats", "Dealt": "store.deal"}
+_LATER = {
+    "Dealt": "store.deal",
+    "Epoch": "sessions.training",
+    "History": "sessions.training",
+    "ReferenceFit": "sessions.training",
+    "Session": "session",
+    "Stats": "execution.stats",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """`Session`, `Stats` and `Dealt`, when they are asked for."""
+    """What sessions need, when it is asked for."""
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f".{_LATER[name]}", __name__), name)

@@ -26,7 +26,7 @@ import numpy as np
 from .errors import number
 from .gates import Gate
 from .privacy.noise import Law
-from .procedure import Procedure
+from .procedure import TRAIN_STEP, TRAINING, Procedure
 from .registers import Domain, Form, Register
 
 FORMAT = 4
@@ -59,8 +59,9 @@ class ArrayRole:
 class Tensor:
     """An input or parameter as its owner gives it. dims: the name of the dim of each axis, or "".
 
-    stacked: every member of an array role has such a tensor; the model sees them along a new first axis. flipped: the
-    epsilon at which its client answers at random in the place of its bits; 0 where it does not.
+    stages: the procedures for which its owner gives it; stacked: every member of an array role has such a tensor; the
+    model sees them along a new first axis. flipped: the epsilon at which its client answers at random in the place of
+    its bits; 0 where it does not.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Tensor:
     lo: float
     hi: float
     public: bool
+    stages: tuple[str, ...]
     stacked: bool = False
     flipped: float = 0.0
 
@@ -176,11 +178,12 @@ class Result:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where an op comes from: what the author wrote. Outside the hash."""
+    """Where an op comes from: what the author wrote, and which part of a step of training it is. Outside the hash."""
 
     label: str
     line: int
     column: int
+    part: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -244,8 +247,14 @@ class Plan:
 
     @property
     def outputs(self) -> tuple[Result, ...]:
-        """The results that the source asks for: all but the checks."""
-        return tuple(r for r in self.results if r.promise is None)
+        """What the source asks for of a batch: all results but the checks, and those of training."""
+        training = {name for p in self.procedures if p.name in TRAINING for name in p.gives}
+        return tuple(r for r in self.results if r.promise is None and r.name not in training)
+
+    @property
+    def trains(self) -> bool:
+        """Whether the model has a `train` block."""
+        return any(p.name == TRAIN_STEP for p in self.procedures)
 
     @cached_property
     def array_role_of(self) -> dict[str, str]:

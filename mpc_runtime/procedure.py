@@ -8,7 +8,20 @@ from functools import cached_property
 
 from .gates import Gate
 
-__all__ = ["Kept", "Op", "Procedure", "Round"]
+__all__ = ["CLOCK", "FINISH", "PACE", "RUN", "SETUP", "TRAINING", "TRAIN_STEP", "Kept", "Op", "Procedure", "Round"]
+
+SETUP, RUN, TRAIN_STEP, FINISH = "setup", "run", "train_step", "finish"
+"""The procedures that the compiler makes: `setup` takes the parameters, `run` computes one batch, `train_step` changes
+the parameters by what one batch teaches, `finish` releases them."""
+
+CLOCK = "training."
+"""Before `epoch` and `step`, the names of what a session gives a step of training by itself."""
+
+PACE = "learning rate"
+"""What a public number is called that follows the epoch and the step, in the manifest."""
+
+TRAINING = (TRAIN_STEP, FINISH)
+"""Those that only a model with a `train` block has."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +54,8 @@ class Kept:
 class Procedure:
     """An op-list with its schedule, and all that machines ask about its executions. `rounds[-1]` may have no openings.
 
-    ahead:    its records of material are dealt ahead of the parties; else one is dealt when p0 asks for it.
+    ahead:    its records of material are dealt ahead of the parties while they execute it; else one is dealt when p0
+              asks for it.
     standing: what roles give it stays with the parties until they give anew, and then it is executed again; else an
               execution uses it up. The parties execute nothing else before all that is standing.
     keeps:    what it leaves for later executions, of this procedure too.

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import os
 import sys
-import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, partial
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,10 +19,11 @@ import numpy as np
 from .analysis.cost import Cost, cost
 from .analysis.leakage import manifest
 from .encoding.arrays import as_array
-from .errors import CompileError, CompileWarning, Error, InputError
+from .errors import CompileError, Error, InputError
 from .limits import TIMEOUT_SECONDS, WAIT_SECONDS, WINDOW_BYTES
-from .plan import APART, MAGIC, Feed, Plan
+from .plan import APART, Feed, Plan
 from .plan_file import load as load_plan
+from .sources import SUFFIX, read_source, warn
 
 if TYPE_CHECKING:
     from compiler.pipeline import Stages
@@ -32,13 +31,12 @@ if TYPE_CHECKING:
     from dsl.errors import Diagnostic
 
     from .session import Session
+    from .sessions.training import ReferenceFit
     from .store.deal import Dealt
 
 Array = np.ndarray
 
-__all__ = ["Program", "at_batch", "compile", "connect", "deal", "launch", "load", "looks_like_text", "prepare_feed"]
-
-SUFFIX = ".ppml"
+__all__ = ["Program", "at_batch", "compile", "connect", "deal", "launch", "load", "prepare_feed"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -120,6 +118,54 @@ class Program:
 
         return simulate(self.plan, self.stages.lowered, _arrays(inputs, "inputs"), _arrays(_weights(params), "params"))
 
+    def initial_weights(self, seed: int | None = None) -> dict[str, Array]:
+        """Weights from which to train: those with which PyTorch's layers begin, and zeros for a bare `param`.
+
+        They are secret like all weights: without a seed they come from the system's randomness.
+
+        Args:
+            seed: Gives the same weights every time.
+
+        Raises:
+            InputError: A layer is not trained from random weights.
+        """
+        from compiler.graph import OpError
+        from compiler.training.initial import initial_weights
+
+        try:
+            return initial_weights(self.stages.lowered, seed)
+        except OpError as e:
+            raise InputError(e.message) from None
+
+    def reference_fit(
+        self, inputs: Mapping[str, Any] | None = None, params: Any = None, *, epochs: int = 1, seed: int
+    ) -> ReferenceFit:
+        """Train on plaintext in float64, on the same batches as `session.fit` with this seed.
+
+        Args:
+            inputs: Arrays by name, with any number of rows.
+            params: Arrays by key, or the path of a weights file.
+            epochs: How often all rows are used.
+            seed: That of `session.fit`.
+
+        Raises:
+            InputError: A value is missing or does not fit, or the model has no `train` block.
+        """
+        from compiler.training.twin import follow
+
+        from .roles.epochs import batches_of
+        from .sessions.training import ReferenceFit
+
+        training = self.stages.lowered.training
+        if training is None:
+            raise InputError(f"the model {self.plan.name} has no `train` block, so it cannot be trained")
+        batches = batches_of(self.plan, _arrays(inputs, "inputs"), epochs, seed)
+        try:
+            losses, weights = follow(training, batches, _arrays(_weights(params), "params"), batches.steps)
+        except (KeyError, ValueError) as e:
+            raise InputError(str(e.args[0] if e.args else e)) from None
+        return ReferenceFit(losses, weights)
+
     def emit(self, stage: str) -> str:
         """Print a compiler stage: "ast", "graph", "oplist" or "plan"."""
         from compiler.planning.listing import print_oplist, print_plan
@@ -173,7 +219,7 @@ def compile(
         raise InputError("compile expects either a path or text=")
     filename = "<text>"
     if path is not None:
-        filename, text = _read_source(path)
+        filename, text = read_source(path)
     if not isinstance(text, str):
         raise InputError(f"compile expects the model's text, found {type(text).__name__}")
     if text.strip().endswith(SUFFIX) and len(text.split()) == 1:
@@ -181,41 +227,8 @@ def compile(
     if not isinstance(dims or {}, Mapping):
         raise InputError(f'compile expects dims={{"batch": 8}}, found {dims!r}')
     stages = _compiled(text, filename, dict(dims or {}), network, checked)
-    _warn(stages.warnings, sys._getframe(1))
+    warn(stages.warnings, sys._getframe(1))
     return Program(stages.plan, stages.warnings, stages)
-
-
-def _read_source(path: str | os.PathLike[str]) -> tuple[str, str]:
-    """The file's name and its text."""
-    if not isinstance(path, (str, os.PathLike)):
-        raise InputError(f"compile expects a path, found {type(path).__name__}; a model's text is passed as text=")
-    filename = os.fspath(path)
-    try:
-        data = Path(path).read_bytes()
-    except (OSError, ValueError) as e:
-        if looks_like_text(filename):
-            raise InputError("compile expects a path, and that looks like a model's text: compile(text=…)") from None
-        raise CompileError(f"{filename}: cannot be read: {getattr(e, 'strerror', e)}") from None
-    if data.startswith(MAGIC):
-        raise CompileError(f"{filename}: this is a compiled plan: mpc.load reads it")
-    try:
-        return filename, data.decode("utf-8")
-    except UnicodeDecodeError as e:
-        raise CompileError(f"{filename}: expected UTF-8 text, found the byte 0x{e.object[e.start]:02x}") from None
-
-
-def looks_like_text(path: str) -> bool:
-    """Whether what was given as a path is rather the text of a model."""
-    return "\n" in path or path.startswith("model ")
-
-
-def _warn(diagnostics: Iterable[Diagnostic], caller: FrameType) -> None:
-    """Each by way of `warnings`, at the caller's line, and however often it was said before: without a registry,
-    nothing counts as a repetition, so that another model compiled at the same line is warned of too."""
-    for diagnostic in diagnostics:
-        warnings.warn_explicit(
-            CompileWarning(diagnostic), CompileWarning, caller.f_code.co_filename, caller.f_lineno, registry={}
-        )
 
 
 def connect(
@@ -245,7 +258,7 @@ def connect(
         PeerError: A party cannot be reached or has another plan.
     """
     _check_program("connect", program)
-    from .session import connect_plan
+    from .opening import connect_plan
 
     return connect_plan(
         Path(cluster),
@@ -295,7 +308,7 @@ def launch(
         MaterialError: The stored material is missing, in use, or does not belong to the program.
     """
     _check_program("launch", program)
-    from .session import launch_plan
+    from .opening import launch_plan
 
     variant = partial(at_batch, program)
     plan = program.plan
@@ -402,7 +415,7 @@ def _expect_same(found: Plan, plan: Plan, source: str) -> None:
 
 def compiles_to(source: str | os.PathLike[str], program: Program) -> None:
     """Raises CompileError unless the file compiles, with the sizes and options of a program's plan, to that plan."""
-    filename, text = _read_source(source)
+    filename, text = read_source(source)
     _expect_same(_compiled_as(program.plan, text, filename).plan, program.plan, filename)
 
 

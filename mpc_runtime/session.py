@@ -1,54 +1,40 @@
 """The embedding API's sessions: all roles of a plan on this machine (`launch`), or one role of a cluster (`connect`).
 
-Any thread and any asyncio task may use a session: whoever does takes a turn (`sessions/connections.py`). What is shared
-with the parties is `sessions/deployed.py`'s, the runs of many rows `sessions/rows.py`'s, reading files
-`roles/files.py`'s.
+Any thread and any asyncio task may use a session: whoever does takes a turn (`sessions/connections.py`). What is done
+in a turn is `sessions/work.py`'s, the runs of many rows `sessions/rows.py`'s, the steps of a training
+`sessions/training.py`'s.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import time
-import weakref
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import aclosing, closing
-from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from .analysis.releases import is_private
-from .deployment.local import SeenBy
-from .errors import InputError
 from .execution.stats import Stats
-from .limits import TIMEOUT_SECONDS, WAIT_SECONDS, WINDOW_BYTES
-from .plan import Plan
+from .procedure import FINISH, RUN, SETUP, TRAIN_STEP
 from .roles.batches import BATCH
-from .roles.client import Prepare
-from .roles.files import parameters
 from .roles.inputs import by_name, check_meeting
 from .sessions.connections import Connections
-from .sessions.deployed import Deployment, launched, linked
-from .sessions.privacy import Datasets, Privacy, check_datasets, check_limit, told, told_all
+from .sessions.privacy import Datasets, Privacy, check_limit, told, told_all
 from .sessions.progress import Report, shown
-from .sessions.rows import Rows, keeping
-from .sessions.turns import Turns, on_a_thread
-from .sessions.variants import Variants
-from .store.report import holds_parameters
+from .sessions.rows import keeping
+from .sessions.training import WEIGHTS, Epoch, History, expect_training
+from .sessions.turns import on_a_thread
+from .sessions.work import Work
 
-__all__ = ["Session", "connect_plan", "launch_plan"]
+__all__ = ["Session"]
 
 Array = np.ndarray
-T = TypeVar("T")
 Inputs = Mapping[str, Any]
-Variant = Callable[[int], Plan | None]
-
-_LAST: ContextVar[Mapping[Session, Stats] | None] = ContextVar("mpc-stats", default=None)
-"""What the last call of each session made by this thread, or by this asyncio task, did."""
 
 
 class Session:
@@ -66,15 +52,7 @@ class Session:
         self._base = deployment
         self._connections = connections
         self._variants = connections.variants
-        self._params: dict[str, dict[str, Array]] = {role: {} for role in deployment.given.roles}
-        elsewhere = deployment.processes is None  # parameters of a cluster may have been provided by another process
-        self._provided = provided or elsewhere or not deployment.given.tensors("setup")
-        self._edition = 0  # of the parameters
-        self._datasets: dict[str, str] = {}  # role -> how it has called its data last
-        self._stats = Stats()
-        self._runs = 0
-        finalizer = weakref.finalize(self, connections.release)
-        finalizer.atexit = False  # a thread may be within a call; the processes end by themselves
+        self._work = Work(connections, provided)
 
     # -- what users call ------------------------------------------------------------------------------------------
 
@@ -97,7 +75,7 @@ class Session:
             PeerError: A machine is gone.
         """
         with self._connections.turn():
-            self._provide(weights, strict, rename or {})
+            self._work.provide(weights, strict, rename or {})
 
     def run(
         self,
@@ -130,8 +108,8 @@ class Session:
         """
         given, met = by_name(inputs, named), check_meeting(meeting)
         with self._connections.turn():
-            results, stats = self._run(given, met, self._named(dataset))
-        self._remember(stats)
+            results, stats = self._work.execute(RUN, given, met, self._work.named(dataset))
+        self._work.remember(stats)
         return results
 
     def run_batches(
@@ -163,13 +141,13 @@ class Session:
             Interrupted: Ctrl-C, with the same two attributes.
         """
         began = time.perf_counter()
-        rows = self._rows(by_name(inputs, named), check_meeting(meeting), self._named(dataset))
+        rows = self._work.rows(by_name(inputs, named), check_meeting(meeting), self._work.named(dataset))
         parts: list[dict[str, Array]] = []
-        with keeping(rows, parts), shown(progress) as report, closing(self._parts(rows)) as coming:
+        with keeping(rows, parts), shown(progress) as report, closing(self._work.parts(rows)) as coming:
             for part in coming:
                 parts.append(part)
                 report(rows.done, rows.batches.rows)
-        self._remember(replace(rows.stats, seconds=time.perf_counter() - began))
+        self._work.remember(replace(rows.stats, seconds=time.perf_counter() - began))
         return rows.batches.join(parts)
 
     def iter_batches(
@@ -183,7 +161,110 @@ class Session:
     ) -> Iterator[dict[str, Array]]:
         """Like `run_batches`, but yields the results of each run as they arrive. Runs of other calls are executed in
         between."""
-        return self._parts(self._rows(by_name(inputs, named), check_meeting(meeting), self._named(dataset)))
+        return self._work.parts(
+            self._work.rows(by_name(inputs, named), check_meeting(meeting), self._work.named(dataset))
+        )
+
+    def train(
+        self,
+        inputs: Inputs | None = None,
+        /,
+        *,
+        meeting: str | None = None,
+        dataset: Datasets = None,
+        **named: Any,
+    ) -> dict[str, Array]:
+        """One step of training on one batch, as the model's `train` block says.
+
+        The parameters change and stay with the parties as shares; `run` predicts with them from then on.
+
+        Args:
+            inputs: Arrays by name, for names that cannot be keywords.
+            meeting: As of `run`; steps are met by steps.
+            dataset: As of `run`. What is learnt reaches whoever sees predictions or weights, with nothing to hide one
+                person: a dataset with a limit is refused.
+            named: The model's inputs that the loss depends on, and those of the `train` block.
+
+        Returns:
+            What the block sends at every step: an array for each output name.
+
+        Raises:
+            InputError: An input does not fit, or the model has no `train` block. Nothing has been shared.
+            BudgetError: A dataset has a limit. Nothing has been computed.
+            PeerError: A machine is gone.
+        """
+        expect_training(self.plan)
+        given, met, datasets = by_name(inputs, named), check_meeting(meeting), self._work.named(dataset, TRAIN_STEP)
+        with self._connections.turn():
+            results, stats = self._work.execute(TRAIN_STEP, given, met, datasets)
+        self._work.remember(stats)
+        return results
+
+    def fit(
+        self,
+        inputs: Inputs | None = None,
+        /,
+        *,
+        epochs: int = 1,
+        seed: int | None = None,
+        on_epoch: Callable[[Epoch], object] | None = None,
+        progress: Report | None = None,
+        meeting: str | None = None,
+        dataset: Datasets = None,
+        **named: Any,
+    ) -> History:
+        """Train on any number of rows along the dim `batch`: in every epoch on all of them, in a random order.
+
+        Rows that fill no batch are left out of an epoch. Every batch is shared anew.
+
+        Args:
+            inputs: Arrays by name, for names that cannot be keywords.
+            epochs: How often all rows are used.
+            seed: Decides the order. Everybody may know it; roles of different machines have to give the same one.
+            on_epoch: Called after each epoch with what was seen of it; `print` shows it.
+            progress: Called after each step with the number of steps made and of all. By default, a terminal shows a
+                progress bar.
+            meeting: As of `run`; the steps are numbered within it.
+            dataset: As of `train`.
+            named: As of `train`, with any number of rows, as many in each.
+
+        Returns:
+            What the model's `train` block sent at every step.
+
+        Raises:
+            Error: As `train`. The steps before it have been made.
+        """
+        expect_training(self.plan)
+        began = time.perf_counter()
+        given, met, datasets = by_name(inputs, named), check_meeting(meeting), self._work.named(dataset, TRAIN_STEP)
+        with self._connections.turn():
+            fitting = self._work.fitting(given, epochs, seed, met, datasets)
+        try:
+            with shown(progress, "steps") as report, closing(self._work.steps(fitting)) as coming:
+                for epoch in coming:
+                    report(fitting.done, fitting.total)
+                    if epoch is not None and on_epoch is not None:
+                        on_epoch(epoch)
+        finally:
+            self._work.remember(replace(fitting.stats, seconds=time.perf_counter() - began))
+        return fitting.history
+
+    def finish(self, *, meeting: str | None = None) -> dict[str, Array]:
+        """Release the trained parameters to the roles that `output weights` names.
+
+        They stay with the parties too: `run` predicts with them, and `train` goes on from them.
+
+        Returns:
+            Arrays by the names of the parameters; empty where the model releases nothing to this session's roles.
+        """
+        expect_training(self.plan)
+        if not self._work.receives(FINISH):
+            return {}
+        met = check_meeting(meeting)
+        with self._connections.turn():
+            results, stats = self._work.execute(FINISH, {}, met, {})
+        self._work.remember(stats)
+        return {name.removeprefix(WEIGHTS): array for name, array in results.items()}
 
     async def provide_async(
         self,
@@ -193,7 +274,7 @@ class Session:
         rename: Mapping[str, str] | None = None,
     ) -> None:
         """`provide` for asyncio."""
-        await self._connections.later(lambda: self._provide(weights, strict, rename or {}))
+        await self._connections.later(lambda: self._work.provide(weights, strict, rename or {}))
 
     async def run_async(
         self,
@@ -206,9 +287,9 @@ class Session:
     ) -> dict[str, Array]:
         """`run` for asyncio, in another thread. A cancelled task leaves the queue. If its run has already begun, the
         run is finished and its results are dropped."""
-        given, met, datasets = by_name(inputs, named), check_meeting(meeting), self._named(dataset)
-        results, stats = await self._connections.later(lambda: self._run(given, met, datasets))
-        self._remember(stats)
+        given, met, datasets = by_name(inputs, named), check_meeting(meeting), self._work.named(dataset)
+        results, stats = await self._connections.later(lambda: self._work.execute(RUN, given, met, datasets))
+        self._work.remember(stats)
         return results
 
     async def run_batches_async(
@@ -223,21 +304,21 @@ class Session:
     ) -> dict[str, Array]:
         """`run_batches` for asyncio; `progress` is called in the event loop's thread."""
         began = time.perf_counter()
-        given, met, datasets = by_name(inputs, named), check_meeting(meeting), self._named(dataset)
-        rows = await self._connections.later(lambda: self._cut(given, met, datasets))
+        given, met, datasets = by_name(inputs, named), check_meeting(meeting), self._work.named(dataset)
+        rows = await self._connections.later(lambda: self._work.cut(given, met, datasets))
         parts: list[dict[str, Array]] = []
         with keeping(rows, parts), shown(progress) as report:
-            async with aclosing(self._parts_async(rows)) as coming:
+            async with aclosing(self._work.parts_async(rows)) as coming:
                 async for part in coming:
                     parts.append(part)
                     report(rows.done, rows.batches.rows)
-        self._remember(replace(rows.stats, seconds=time.perf_counter() - began))
+        self._work.remember(replace(rows.stats, seconds=time.perf_counter() - began))
         return rows.batches.join(parts)
 
     @property
     def stats(self) -> Stats:
         """Of the last call of this thread or asyncio task, or of the last call of all if it has made none."""
-        return (_LAST.get() or {}).get(self, self._stats)
+        return self._work.stats
 
     @property
     def privacy(self) -> Privacy | None:
@@ -246,7 +327,7 @@ class Session:
         if not is_private(self.plan):
             return None
         with self._connections.turn():
-            return told_all(self._connections, self._base, self._datasets)
+            return told_all(self._connections, self._base, self._work.datasets)
 
     def spent(self, dataset: str, *, role: str | None = None) -> Privacy:
         """What was released from a dataset of a role of this session, in all, by any program."""
@@ -296,148 +377,9 @@ class Session:
         where = "local" if self._base.processes is not None else "connected"
         roles = self._base.given.roles
         state = [f"{where}, {'role' if len(roles) == 1 else 'roles'} {', '.join(roles)}"]
-        if self._base.given.tensors("setup"):
-            state.append(f"parameters {'provided' if self._edition else 'not provided here'}")
-        state.append("1 run" if self._runs == 1 else f"{self._runs} runs")
+        if self._base.given.tensors(SETUP):
+            state.append(f"parameters {'provided' if self._work.edition else 'not provided here'}")
+        state.append("1 run" if self._work.runs == 1 else f"{self._work.runs} runs")
         if ending is not None:
             state.append(ending.message.splitlines()[0])
         return f"<Session {self.plan.name}: {'; '.join(state)}>"
-
-    # -- within a turn --------------------------------------------------------------------------------------------
-
-    def _provide(self, weights: str | Path | Mapping[str, Any], strict: bool, rename: Mapping[str, str]) -> None:
-        given = self._base.given
-        tensors = given.tensors("setup")
-        named = parameters(weights, rename, [t.name for t in tensors], strict=strict)
-        checked = given.check(tensors, named, "parameter")
-        encoded = given.encode("setup", checked, self._params)
-        with self._connections.exchange(self._base):
-            self._base.provide(encoded, self._edition + 1)
-        self._params = checked
-        self._provided = True
-        self._edition += 1
-
-    def _named(self, dataset: Datasets) -> dict[str, str]:
-        return check_datasets(dataset, self._base.given.owners)
-
-    def _run(self, given: Inputs, meeting: str | None, datasets: Mapping[str, str]) -> tuple[dict[str, Array], Stats]:
-        self._check_provided()
-        began = time.perf_counter()
-        tensors = self._base.given.tensors("run")
-        encoded = self._base.given.encode("run", self._base.given.check(tensors, given, "input"), self._params)
-        with self._connections.exchange(self._base):
-            self._datasets |= datasets
-            computed = self._base.wait(self._base.submit(encoded, meeting, datasets=datasets))
-        self._runs += 1
-        return computed.results, replace(computed.stats, seconds=time.perf_counter() - began)
-
-    def _cut(self, given: Inputs, meeting: str | None, datasets: Mapping[str, str]) -> Rows:
-        self._check_provided()
-        self._datasets |= datasets
-        deployment = self._base
-        rows = Rows(deployment, given, self._edition, meeting, datasets)
-        rows.check()
-        deployment = self._variants.best(rows.batches.rows)
-        if deployment is not self._base:
-            rows = Rows(deployment, given, self._edition, meeting, datasets)
-        if deployment.edition != self._edition:
-            encoded = deployment.given.encode("setup", self._params, self._params)
-            with self._connections.exchange(deployment):
-                deployment.provide(encoded, self._edition)
-        self._variants.use(rows, deployment)
-        return rows
-
-    def _step(self, rows: Rows) -> dict[str, Array] | None:
-        rows.check_edition(self._edition)
-        with self._connections.exchange(rows.deployment):
-            part = rows.step(self._params)
-        self._runs += part is not None
-        return part
-
-    def _check_provided(self) -> None:
-        if not self._provided:
-            names = ", ".join(t.name for t in self._base.given.tensors("setup"))
-            raise InputError(f"the parameters have not been provided: call provide first, with {names}")
-
-    # -- turns ----------------------------------------------------------------------------------------------------
-
-    def _rows(self, given: Inputs, meeting: str | None, datasets: Mapping[str, str]) -> Rows:
-        with self._connections.turn():
-            return self._cut(given, meeting, datasets)
-
-    def _parts(self, rows: Rows) -> Generator[dict[str, Array], None, None]:
-        try:
-            while True:
-                with self._connections.turn():
-                    part = self._step(rows)
-                if part is None:
-                    return
-                self._remember(rows.stats)
-                yield part
-        finally:
-            rows.abandon()
-
-    async def _parts_async(self, rows: Rows) -> AsyncGenerator[dict[str, Array], None]:
-        try:
-            while (part := await self._connections.later(lambda: self._step(rows))) is not None:
-                self._remember(rows.stats)
-                yield part
-        finally:
-            rows.abandon()
-
-    def _remember(self, stats: Stats) -> None:
-        self._stats = stats
-        _LAST.set(weakref.WeakKeyDictionary({**(_LAST.get() or {}), self: stats}))
-
-
-def launch_plan(
-    plan: Plan,
-    prepare: Prepare,
-    *,
-    timeout: float = TIMEOUT_SECONDS,
-    window: int = WINDOW_BYTES,
-    seen_by: SeenBy = lambda _, addresses: addresses,
-    variant: Variant | None = None,
-    material: str | os.PathLike[str] | None = None,
-    data: str | os.PathLike[str] | None = None,
-) -> Session:
-    """Starts a dealer and both parties as processes on this machine, and a session that plays all roles of the plan.
-
-    timeout: seconds that a machine may take to answer (ten times as many while it computes). window: bytes of material
-    that the dealer may be ahead of each party. seen_by: as of `Processes`. variant: as `compile` of `Variants`.
-    material: the folder of both parties' stores, which are for this plan only; then there is no dealer.
-    data: the folder of what the servers keep beyond the session.
-    Raises PeerError when a process does not start, MaterialError when the stores do not fit.
-    """
-    turns = Turns()
-    kept = Path(data) if data is not None else None
-    if material is not None:
-        folder = Path(material)
-        stored = launched(plan, prepare, timeout, window, seen_by, turns.check, folder, kept)
-        return Session(Connections(turns, Variants(stored)), holds_parameters(folder, plan))
-
-    def start(plan: Plan) -> Deployment:
-        return launched(plan, prepare, timeout, window, seen_by, turns.check, None, kept)
-
-    return Session(Connections(turns, Variants(start(plan), variant, start, turns.check)))
-
-
-def connect_plan(
-    cluster: str | Path,
-    plan: Plan,
-    prepare: Prepare,
-    *,
-    role: str,
-    key: str | os.PathLike[str] | None = None,
-    timeout: float = TIMEOUT_SECONDS,
-    wait: float = WAIT_SECONDS,
-    retries: int = 0,
-    variant: Variant | None = None,
-) -> Session:
-    """A session for one role of servers that are running: those of a cluster.toml. key: the role's secret key file
-    (`ROLE.key` beside the cluster.toml if none is given). wait: seconds that the other roles of a run may take.
-    retries: how often in a row a call connects anew and submits again when a server was lost. variant: as `compile` of
-    `Variants`."""
-    turns = Turns(max(wait, WAIT_SECONDS))
-    deployment = linked(cluster, plan, prepare, role, key, timeout, wait, turns.check, retries)
-    return Session(Connections(turns, Variants(deployment, variant, None, turns.check)))

@@ -22,7 +22,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write the golden files instead of comparing")
 
 
-PORTS = {"test_cli.py", "test_connect.py", "test_readme.py"}
+PORTS = {"test_cli.py", "test_connect.py", "test_connect_training.py", "test_readme.py"}
 """Tests that look for free ports and then start servers there: between the two, none of the others may do the same."""
 
 

@@ -208,6 +208,7 @@ class Builder:
                     f.lo,
                     f.hi,
                     f.public,
+                    (),
                 )
                 for f in self.feeds.values()
             ),

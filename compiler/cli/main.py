@@ -18,6 +18,7 @@ COMMANDS = {
     "explain": ("inspect", "show what a model costs, line by line, and what it reveals to whom"),
     "calibrate": ("calibrate", "write ranges that the weights, and samples, show into the source"),
     "run": ("run", "run all machines as processes on this computer"),
+    "train": ("train", "train a model, all machines as processes on this computer"),
     "init-cluster": ("cluster", "write a cluster.toml for this computer, and keys"),
     "keygen": ("cluster", "make a key pair"),
     "dealer": ("cluster", "start the dealer"),

@@ -72,7 +72,8 @@ def load_program(file: Path, dims: Sequence[str], network: str | None, checked: 
     """The program in a .ppml file or a plan, told apart by their first bytes. The compiler's warnings go to stderr, but
     for a program that is `checked` though nobody asked for it: they were told."""
     from mpc_runtime.errors import CompileWarning, InputError
-    from mpc_runtime.program import compile, load, looks_like_text
+    from mpc_runtime.program import compile, load
+    from mpc_runtime.sources import looks_like_text
 
     try:
         with file.open("rb") as opened:

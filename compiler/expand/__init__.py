@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -21,13 +21,14 @@ from compiler.expand import (
     shape,
     smooth,
     trees,
+    updates,
 )
 from compiler.expand.compare import Bits
 from compiler.expand.context import Expansion, Handler, Warned
 from compiler.expand.emitter import PUBLIC, SHARE, Draft, Emitter, Held, width
 from compiler.expand.layouts import Network
 from compiler.expand.noise import released
-from compiler.graph import OPS, Graph, Kind, OpError, Owned, TensorOp, Value
+from compiler.graph import OPS, Graph, Kind, OpError, Owned, State, TensorOp, Value
 from compiler.reading.report import report
 from dsl.errors import SourceErrors
 from mpc_runtime import gates
@@ -63,18 +64,35 @@ HANDLERS = complete(
     limits.HANDLERS,
     smooth.HANDLERS,
     trees.HANDLERS,
+    updates.HANDLERS,
 )
+
+
+@dataclass(frozen=True)
+class Left:
+    """A register that a procedure leaves as a state."""
+
+    stage: str
+    key: str
+    register: int
 
 
 @dataclass
 class Expanded:
-    """The op-list before rings, forms and rounds are assigned. warnings: about what is less exact than documented."""
+    """The op-list before rings, forms and rounds are assigned. warnings: about what is less exact than documented.
+
+    stages: the procedure of each result; states: the register in which a procedure finds a state, by its key and the
+    procedure; left: what procedures leave as states.
+    """
 
     drafts: list[Draft]
     ops: list[tuple[Gate, Origin]]
     constants: list[np.ndarray]
     results: list[Result]
     warnings: list[Warned]
+    stages: dict[str, str] = field(default_factory=dict)
+    states: dict[tuple[str, str], int] = field(default_factory=dict)
+    left: list[Left] = field(default_factory=list)
 
 
 def expand(
@@ -93,16 +111,29 @@ def expand(
             x.held[value] = _held(x, value, feed_name)
         except OpError as error:
             raise SourceErrors([report(graph, value, error.message, error.help)], graph.source) from None
-    results = []
+    found = Expanded(emitter.drafts, emitter.ops, emitter.constants, [], x.warnings, states=x.states)
     for output in graph.outputs:
         emitter.origin = label(output.value)
+        if output.keeps is not None:
+            register = _left(x, x.held[output.value], output.keeps)
+            found.left.append(Left(output.stage, output.keeps.key, register))
+            continue
         try:
             held, value = released(x, output, x.held[output.value])
         except OpError as error:
             raise SourceErrors([report(graph, output.value, error.message, error.help)], graph.source) from None
         result = _revealed(x, output.name, output.roles, held, value)
-        results.append(replace(result, promise=output.promise, noise=output.noise))
-    return Expanded(emitter.drafts, emitter.ops, emitter.constants, results, x.warnings)
+        found.results.append(replace(result, promise=output.promise, noise=output.noise))
+        found.stages[output.name] = output.stage
+    return found
+
+
+def _left(x: Expansion, h: Held, state: State) -> int:
+    """Shares of what is left as a state. A constant is left in all its elements."""
+    if h.array is None:
+        return x.e.share(h, state.frac)[0]
+    constant = x.e.broadcast(x.e.encoded(h.array, state.frac), state.shape)
+    return x.e.emit(gates.FromPublic, state.shape, SHARE, scale=state.frac, x=constant)
 
 
 def _held(x: Expansion, value: Value, feed_name: Callable[[Value], str]) -> Held:
@@ -110,6 +141,8 @@ def _held(x: Expansion, value: Value, feed_name: Callable[[Value], str]) -> Held
         return x.constant(value)
     if isinstance(value.op, Owned):
         return _leaf(x, value, feed_name(value))
+    if isinstance(value.op, State):
+        return x.state(value, value.op)
     handler = HANDLERS[type(value.op)]
     return handler(x, value, *(x.held[a] for a in value.args))
 

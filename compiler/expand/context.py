@@ -10,7 +10,7 @@ import numpy as np
 from compiler.expand.compare import Bits
 from compiler.expand.emitter import MAX_WIDTH, PUBLIC, SHARE, WIRE, Emitter, Held, Shape, width
 from compiler.expand.layouts import Network
-from compiler.graph import Kind, Value
+from compiler.graph import Kind, State, Value
 from mpc_runtime import gates
 
 Array = np.ndarray
@@ -27,13 +27,21 @@ class Warned:
 
 @dataclass
 class Expansion:
-    """One model's expansion. held: the forms of the values expanded so far; warnings: about what is not exact."""
+    """One model's expansion. held: the forms of the values expanded so far; warnings: about what is not exact; states:
+    the register in which a procedure finds a state, by its key and the procedure."""
 
     e: Emitter
     bits: Bits
     network: Network
     held: dict[Value, Held] = field(default_factory=dict)
     warnings: list[Warned] = field(default_factory=list)
+    states: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    def state(self, value: Value, op: State) -> Held:
+        """Shares that an earlier execution has left: no gate makes them."""
+        register = self.e.register(value.shape, SHARE, op.frac)
+        self.states[op.key, op.stage] = register
+        return self.e.held(value, register, op.frac)
 
     def warn(self, value: Value, message: str, help: str) -> None:
         """What the author has to know about how exact `value` can be."""

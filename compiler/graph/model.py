@@ -8,11 +8,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from compiler.graph.kinds import Precision
+from compiler.graph.op import State
 from compiler.graph.values import Value, apply
 from mpc_runtime.plan import ArrayRole, Budget, Noise, Promise
 from mpc_runtime.privacy.noise import Law
+from mpc_runtime.procedure import RUN
 
 if TYPE_CHECKING:
+    from compiler.training.optimizers import Optimizer
     from dsl.ast import Span
 
 
@@ -33,9 +36,10 @@ class Release:
 
 @dataclass(frozen=True)
 class Output:
-    """A result and the roles that learn it. promise: the one that it checks, if it is one bit for that.
+    """A result of a procedure, and the roles that learn it, or the state as which the parties keep it.
 
-    release: the noise that it asks for; noise: the one that it gets, once its sensitivity is known.
+    promise: the one that it checks, if it is one bit for that. release: the noise that it asks for; noise: the one that
+    it gets, once its sensitivity is known.
     """
 
     name: str
@@ -45,13 +49,35 @@ class Output:
     promise: Promise | None = None
     release: Release | None = None
     noise: Noise | None = None
+    stage: str = RUN
+    keeps: State | None = None
+
+
+@dataclass(frozen=True)
+class Training:
+    """A `train` block as its author wrote it.
+
+    rate: the learning rate, a number or a function of the clock, which is the epoch and the step, from 0, as a role
+    gives them; inputs: what only training reads; outputs: sent at every step; weights_to: who learns the parameters
+    when training is finished; frozen: parameters that stay as they are.
+    """
+
+    loss: Value
+    optimizer: Optimizer
+    rate: Value
+    clock: tuple[Value, Value] | None
+    inputs: tuple[Value, ...]
+    outputs: tuple[Output, ...]
+    weights_to: tuple[str, ...]
+    frozen: tuple[Value, ...]
+    span: Span = field(repr=False)
 
 
 @dataclass(frozen=True)
 class Preparation:
     """An expression over leaves of `role` alone, which its client evaluates in float64 before sharing.
 
-    `stage` is "setup" when it depends on params only (once a session), else "run".
+    `stage` is the procedure that takes it: "setup" when it depends on params only.
     """
 
     role: str
@@ -73,6 +99,8 @@ class Graph:
     params: tuple[Value, ...]
     outputs: tuple[Output, ...]
     prepared: tuple[Preparation, ...] = ()
+    training: Training | None = None
+    layers: Mapping[str, str] = field(default_factory=dict)  # the kind of each layer, by its path
     budgets: tuple[Budget, ...] = ()
     source: str = field(default="", repr=False)
     filename: str = "<text>"
@@ -115,7 +143,8 @@ def rebuild(value: Value, args: tuple[Value, ...]) -> Value:
     """`value` with other arguments (of the same types); itself when they are its own."""
     if all(new is old for new, old in zip(args, value.args, strict=True)):
         return value
-    return apply(value.op, *args, span=value.span, name=value.name, declared=value.declared)
+    made = apply(value.op, *args, span=value.span, name=value.name, declared=value.declared)
+    return replace(made, part=value.part) if value.part else made
 
 
 def rewrite(graph: Graph, rule: Rule = rebuild) -> Graph:

@@ -15,6 +15,7 @@ import numpy as np
 from compiler.graph.bounds import Norm
 from compiler.graph.interval import BITS, UNKNOWN, Interval
 from compiler.graph.kinds import Array, Kind, OpError, Shape
+from mpc_runtime.procedure import RUN
 
 if TYPE_CHECKING:
     from compiler.graph.values import Value
@@ -188,6 +189,7 @@ class Input(Owned):
     index_path: tuple[int, ...] = ()
     dims: tuple[str | None, ...] = ()  # per axis the name of the `dim` it is, when it is exactly one
     flipped: float = 0.0  # the epsilon of `with randomized_response(epsilon=…)`
+    stage: str = RUN  # the procedure that takes it
     sizes: ClassVar[tuple[str, ...]] = ("shape",)
 
     def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
@@ -208,6 +210,27 @@ class Prepared(Owned):
     """What the owner's client computes in float64 before it shares: `graph.prepared[index]`."""
 
     index: int = 0
+
+
+@dataclass(frozen=True)
+class State(Leaf):
+    """What the parties hold in shares from one execution to the next: a parameter in training, or what its optimizer
+    remembers of it. It is nobody's: no role knows it.
+
+    stage: the procedure that reads it; frac: the fraction bits with which it is held; lo, hi: its range.
+    """
+
+    key: str = ""
+    stage: str = RUN
+    frac: int = 16
+    lo: float = 0.0
+    hi: float = 0.0
+
+    def interval(self, *args: Value) -> Interval:
+        return Interval(self.lo, self.hi)
+
+    def evaluate(self, *arrays: Array) -> Array:
+        raise TypeError("a state has no value of its own: executions leave it")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from compiler.graph.kinds import (
     Shape,
     Visibility,
 )
-from compiler.graph.op import Constant, Owned, TensorOp
+from compiler.graph.op import Constant, Leaf, Owned, State, TensorOp
 
 if TYPE_CHECKING:
     from dsl.ast import Span
@@ -41,6 +42,7 @@ class Value:
     declared: Interval | None = None  # the author's promise `x = EXPR in [lo, hi]`, or the contract on a leaf
     name: str | None = None
     owners: frozenset[str] = frozenset()
+    part: str = ""  # of a step of training, for reports: FORWARD, BACKWARD, UPDATE
     norms: tuple[Norm, ...] = ()  # what is known of its elements together, beside `range`; of a leaf the contract
 
     @property
@@ -151,7 +153,7 @@ def apply(
         range=derived,
         span=span,
         name=name,
-        owners=frozenset({op.role}) if isinstance(op, Owned) else frozenset().union(*(a.owners for a in args)),
+        owners=_owners(op, args),
         norms=useful(op.norms(*args), derived, tuple(shape)),
     )
     return value if declared is None else declare(value, declared)
@@ -171,6 +173,19 @@ def declare(value: Value, declared: Interval, name: str | None = None) -> Value:
     return replace(value, range=both, declared=promise, name=name or value.name)
 
 
+FORWARD, BACKWARD, UPDATE = "forward", "backward", "update"
+
+
+def mark(roots: Iterable[Value], part: str) -> None:
+    """Say which part of a step of training the roots are, and what is below them and was not said to be another."""
+    fresh = list(roots)
+    while fresh:
+        each = fresh.pop()
+        if not each.part and not isinstance(each.op, Leaf):
+            object.__setattr__(each, "part", part)
+            fresh.extend(each.args)
+
+
 def stamp(value: Value, span: Span) -> list[Value]:
     """Give `value` and what it was just made of their place in the source: those that got it. What has one is older."""
     fresh, stamped = [value], []
@@ -183,9 +198,21 @@ def stamp(value: Value, span: Span) -> list[Value]:
     return stamped
 
 
+PARTIES = frozenset({"p0", "p1"})
+"""Whose a state is: no role's, so that no role's client is asked to compute with it."""
+
+
+def _owners(op: TensorOp, args: tuple[Value, ...]) -> frozenset[str]:
+    if isinstance(op, State):
+        return PARTIES
+    return frozenset({op.role}) if isinstance(op, Owned) else frozenset().union(*(a.owners for a in args))
+
+
 def _visibility(op: TensorOp, args: tuple[Value, ...]) -> Visibility:
     if isinstance(op, Owned):
         return Visibility.PUBLIC if op.public else Visibility.SECRET
+    if isinstance(op, State):
+        return Visibility.SECRET
     return max((arg.visibility for arg in args), default=Visibility.CONSTANT)
 
 

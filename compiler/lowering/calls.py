@@ -18,7 +18,7 @@ from compiler.lowering.numbers import flat, whole
 from compiler.lowering.problems import POISON, Problem
 from compiler.lowering.readings import operand, origin, tensor
 from compiler.lowering.scope import Category, Scope
-from compiler.ops import FUNCTIONS, LAYERS, Function, Layer, Parameter, Takes
+from compiler.ops import FUNCTIONS, LAYERS, LOSSES, Function, Layer, Parameter, Takes
 from compiler.ops.rules import show
 from compiler.ops.signatures import bind
 from dsl import ast
@@ -69,8 +69,8 @@ def _target(context: Context, callee: ast.Expression, scope: Scope) -> Function 
         if meaning is POISON:
             return None
         return _callable(context, meaning, callee)
-    if callee.id in FUNCTIONS:
-        return FUNCTIONS[callee.id]
+    if callee.id in scope.functions:
+        return scope.functions[callee.id]
     binding = scope.find(callee.id)
     if binding is None and callee.id in LAYERS:
         raise Problem(
@@ -79,7 +79,7 @@ def _target(context: Context, callee: ast.Expression, scope: Scope) -> Function 
             f"declare a layer, `layer f = {callee.id}(…)`, and apply it: `x |> f`",
         )
     if binding is None:
-        raise scope.unknown(callee, functions=FUNCTIONS)
+        raise _only_in_training(callee) if callee.id in LOSSES else scope.unknown(callee, functions=scope.functions)
     binding = scope.lookup(callee)
     if binding.meaning is POISON:
         return None
@@ -91,6 +91,11 @@ def _target(context: Context, callee: ast.Expression, scope: Scope) -> Function 
         message = f"`{callee.id}` is {binding.category.value}, not a function"
         raise Problem(callee.span, message, help, (binding.span, "it was declared here"))
     return _callable(context, binding.meaning, callee)
+
+
+def _only_in_training(callee: ast.Name) -> Problem:
+    help = "bind the loss there: `train { loss = … }`"
+    return Problem(callee.span, f"`{callee.id}` is a loss, which only a `train` block has", help)
 
 
 def _callable(context: Context, meaning: object, callee: ast.Expression) -> Definition | Instance:
@@ -149,6 +154,8 @@ def _apply_function(
     notes = dict.fromkeys(note for each in given for note in origin(each.meaning, each.expression, scope))
     if function.name == "argmax" and rest.get("axis") is None:
         _warn_of_all_rows(context, callee, rest["x"], scope)
+    if function.name == "dropout" and rest["p"]:
+        context.dropouts.append(callee.span)
     make = partial(function.build, *values, **rest)
     return context.made(span, callee.span, make, notes, places)
 

@@ -37,6 +37,8 @@ class Context:
     precision: Precision | None = field(
         default_factory=Precision
     )  # the file's number format; None where its statement is wrong
+    dropouts: list[Span] = field(default_factory=list)
+    """Where a `dropout` was applied that drops something."""
     steps: int = 0
     constants: int = 0  # elements
 

@@ -32,6 +32,7 @@ __all__ = [
     "Provider",
     "attribute",
     "item",
+    "kinds",
     "parameters",
 ]
 
@@ -191,3 +192,12 @@ def parameters(instance: Instance) -> Iterator[Value]:
         return
     for each in instance.home.layers.values():
         yield from parameters(each)
+
+
+def kinds(instance: Instance) -> Iterator[tuple[str, str]]:
+    """The path and the kind of a layer and of those inside it."""
+    if isinstance(instance, LayerInstance):
+        yield instance.path, instance.kind.name
+        return
+    for each in instance.home.layers.values():
+        yield from kinds(each)

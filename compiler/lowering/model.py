@@ -16,13 +16,14 @@ from compiler.graph.interval import Interval
 from compiler.lowering import blocks, expressions
 from compiler.lowering.context import Context, Overgrown
 from compiler.lowering.definitions import check_names, define
-from compiler.lowering.layers import Home, parameters
+from compiler.lowering.layers import Home, kinds, parameters
 from compiler.lowering.precision import precision
 from compiler.lowering.private import budgets, expect_noisy, flipped, release
 from compiler.lowering.problems import POISON, Problem, Reporter
 from compiler.lowering.readings import contract_at, described, operand, size_at, tensor
 from compiler.lowering.roles import declare_roles, is_array, members, receivers
 from compiler.lowering.scope import Category, RoleGroup, Scope
+from compiler.lowering.training import Block, lower_training
 from compiler.lowering.weights import Providers, layer_names, providers
 from compiler.ops import FUNCTIONS, LAYERS
 from compiler.ops.build import stack
@@ -85,6 +86,7 @@ class Lowering:
     inputs: list[Value] = field(default_factory=list)
     params: list[tuple[Span, Value]] = field(default_factory=list)
     outputs: dict[str, Output] = field(default_factory=dict)
+    training: Block | None = None
     budgets: list[Budget] = field(default_factory=list)
     budgeted: dict[str, Span] = field(default_factory=dict)
 
@@ -118,6 +120,8 @@ class Lowering:
             inputs=tuple(self.inputs),
             params=tuple(leaf for _, leaf in sorted(owned, key=lambda each: each[0].start)),
             outputs=tuple(self.outputs.values()),
+            training=self.training.training() if self.training is not None else None,
+            layers=dict(each for layer in self.home.layers.values() for each in kinds(layer)),
             budgets=tuple(self.budgets),
             source=self.model.source,
             filename=self.model.filename,
@@ -166,19 +170,21 @@ class Lowering:
                 self._precision(statement)
             case ast.Const():
                 self._const(statement)
-            case ast.Input() | ast.Param():
-                self._leaf(statement)
+            case ast.Input():
+                self._leaf(statement, self.scope, self.inputs)
+            case ast.Param():
+                self._leaf(statement, self.scope, [])
             case ast.Weights():
                 pass  # read before everything else
             case ast.Output():
-                self._output(statement)
+                self._output(statement, self.scope, self.outputs)
             case ast.Def():
                 self._def(statement)
             case ast.Budget():
                 self.budgets += budgets(self.context, statement, self.scope, self.inputs, self.budgeted)
                 self.budgeted[statement.name.id] = statement.name.span
             case ast.Train():
-                raise Problem(_keyword(statement.span, "train"), "`train` is not supported yet", LATER)
+                self._train(statement)
             case _:
                 blocks.run(self.context, statement, blocks.Frame(self.scope, self.home))
 
@@ -228,30 +234,41 @@ class Lowering:
         check_names(definition, self.context.reporter)
         self.scope.bind(name, Category.DEF, definition)
 
-    def _leaf(self, statement: ast.Input | ast.Param) -> None:
+    def _train(self, statement: ast.Train) -> None:
+        place = _keyword(statement.span, "train")
+        if self.training is not None:
+            raise Problem(place, "a second `train` block", "a model has one", (self.training.span, "the first one"))
+        precision = self.context.precision
+        if precision is not None and precision.bits != Precision.bits:
+            message = f"training needs the format fixed(bits={Precision.bits}), found bits={precision.bits}"
+            raise Problem(place, message, "leave out `precision`")
+        inputs, leaf, output = self.inputs, self._leaf, self._output
+        self.training = lower_training(self.context, statement, self.scope, place, inputs, leaf, output)
+
+    def _leaf(self, statement: ast.Input | ast.Param, scope: Scope, inputs: list[Value]) -> None:
         is_input = isinstance(statement, ast.Input)
         category, word = (Category.INPUT, "input") if is_input else (Category.PARAM, "param")
         meaning: object = POISON
         try:
-            meaning = self._provided(statement)
+            meaning = self._provided(statement, scope, inputs)
         except Problem as problem:
             self.context.reporter.error(problem)
-        self.scope.bind(statement.name, category, meaning)
+        scope.bind(statement.name, category, meaning)
         self.context.declare(statement.name.span, word, statement.name.id)
 
-    def _provided(self, statement: ast.Input | ast.Param) -> object:
+    def _provided(self, statement: ast.Input | ast.Param, scope: Scope, inputs: list[Value]) -> object:
         """The value of an input or param: one leaf, or the stacked leaves of an array role's members."""
         name = statement.name
-        sizes = [size_at(self.context, each, self.scope) for each in statement.type.dims]
+        sizes = [size_at(self.context, each, scope) for each in statement.type.dims]
         kind = Kind(statement.type.kind)
-        limits = contract_at(self.context, statement.range, kind, self.scope)
-        owners = members(self.context, statement.role, self.scope)
+        limits = contract_at(self.context, statement.range, kind, scope)
+        owners = members(self.context, statement.role, scope)
         shape = tuple(size for size in sizes if size is not None)
         if not owners or len(shape) < len(sizes) or (limits is None and statement.range is not None):
             return POISON
         dims = tuple(self._dim_name(each) for each in statement.type.dims)
-        array = is_array(statement.role, self.scope)
-        answers = flipped(self.context, statement, self.scope) if isinstance(statement, ast.Input) else 0.0
+        array = is_array(statement.role, scope)
+        answers = flipped(self.context, statement, scope) if isinstance(statement, ast.Input) else 0.0
         leaves = []
         for member, role in enumerate(owners):
             path = (member,) if array else ()
@@ -260,7 +277,7 @@ class Lowering:
                 op = Input(kind, shape, role, statement.public, name.id, path, dims, answers)
             leaves.append(self._declared(op, statement, limits))
         if isinstance(statement, ast.Input):
-            self.inputs += leaves
+            inputs += leaves
         else:
             self.params += [(name.span, each) for each in leaves]
         if not array:
@@ -281,21 +298,22 @@ class Lowering:
         binding = self.scope.find(size.id) if isinstance(size, ast.Name) else None
         return binding.name if binding is not None and binding.category is Category.DIM else None
 
-    def _output(self, statement: ast.Output) -> None:
+    def _output(self, statement: ast.Output, scope: Scope, outputs: dict[str, Output]) -> None:
         name = statement.name or (statement.value if isinstance(statement.value, ast.Name) else None)
-        roles = receivers(self.context, statement.roles, self.scope)
+        roles = receivers(self.context, statement.roles, scope)
         noise = None
         with self.context.reporter.catching():
-            noise = release(self.context, statement, self.scope)
+            noise = release(self.context, statement, scope)
         if statement.name is not None:
-            meaning = blocks.bind_value(self.context, statement.name, statement.value, None, self.scope)
+            meaning = blocks.bind_value(self.context, statement.name, statement.value, None, scope)
             self.context.used.add(statement.name.span)
         else:
-            meaning = self.context.evaluate(statement.value, self.scope)
+            meaning = self.context.evaluate(statement.value, scope)
         if name is None:
             help = "write `output NAME = …`: the name is the key of the result"
             raise Problem(statement.value.span, "an output needs a name", help)
-        before = self.outputs.get(name.id)
+        trained = self.training.outputs if self.training is not None else {}
+        before = {**trained, **self.outputs, **outputs}.get(name.id)
         if before is not None and before.span is not None:
             note = (before.span, "the first one")
             raise Problem(name.span, f"there is already an output `{name.id}`", "give it another name", note)
@@ -305,7 +323,7 @@ class Lowering:
         made = value if isinstance(value, Value) else self._constant(value, statement.value.span)
         if noise is not None:
             expect_noisy(made, noise)
-        self.outputs[name.id] = Output(name.id, made, roles, name.span, release=noise)
+        outputs[name.id] = Output(name.id, made, roles, name.span, release=noise)
 
     def _constant(self, value: object, span: Span) -> Value:
         found: list[Value] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from compiler.graph import Kind, Value, Visibility
+from compiler.graph import Input, Kind, Owned, Value, Visibility, topological
 from compiler.graph.interval import Interval
 from compiler.lowering.context import Context
 from compiler.lowering.layers import BlockInstance, Group, InstanceArray, LayerInstance
@@ -15,8 +15,20 @@ from compiler.ops import FUNCTIONS
 from dsl import ast
 from dsl.ast import Span
 from mpc_runtime.errors import number
+from mpc_runtime.procedure import CLOCK
 
-__all__ = ["Operand", "contract_at", "described", "interval_at", "operand", "origin", "size_at", "tensor", "whole_at"]
+__all__ = [
+    "Operand",
+    "beside_the_clock",
+    "contract_at",
+    "described",
+    "interval_at",
+    "operand",
+    "origin",
+    "size_at",
+    "tensor",
+    "whole_at",
+]
 
 Operand = Number | Table | Value
 
@@ -38,6 +50,14 @@ def operand(meaning: object, span: Span) -> Operand:
 def tensor(value: Operand) -> Value:
     """The operand as a value of the graph. Raises OpError for numbers beyond what the graph holds."""
     return value if isinstance(value, Value) else as_constant(value)
+
+
+def beside_the_clock(value: Value) -> Value | None:
+    """What the value depends on that is neither a constant nor the epoch or the step of a training."""
+    for each in topological([value]):
+        if isinstance(each.op, Owned) and not (isinstance(each.op, Input) and each.op.key.startswith(CLOCK)):
+            return each
+    return None
 
 
 def described(meaning: object) -> str:

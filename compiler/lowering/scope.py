@@ -13,6 +13,7 @@ from enum import Enum
 
 from compiler.lowering.foreign import foreign_help
 from compiler.lowering.problems import POISON, Note, Problem
+from compiler.ops import FUNCTIONS, Function
 from dsl import ast
 from dsl.ast import Span
 from dsl.errors import did_you_mean
@@ -80,6 +81,7 @@ class Scope:
     used: set[Span] = field(default_factory=set)
     names: dict[str, Binding] = field(default_factory=dict)
     itself: str = ""  # of a def: its own name
+    functions: Mapping[str, Function] = field(default_factory=lambda: FUNCTIONS)  # what can be called without a `def`
     lost: frozenset[str] = frozenset()  # what statements that cannot be read may have bound: it stands for POISON
 
     def bind(self, name: ast.Name, category: Category, meaning: object) -> Binding:

@@ -63,6 +63,7 @@ from compiler.ops.shapes import BroadcastTo, Concat, Pad, Reshape, Slice, Spread
 from compiler.ops.signatures import Parameter, Takes
 from compiler.ops.sums import CumSum, Sum
 from compiler.ops.trees import Chosen, Leaves
+from compiler.ops.updates import Largest, OverRoot, Paced, Shifted, Squared, Stored
 
 __all__ = [
     "FUNCTIONS",
@@ -99,6 +100,7 @@ __all__ = [
     "GreaterEqual",
     "HardSwish",
     "Larger",
+    "Largest",
     "Layer",
     "LayerNorm",
     "LayerParam",
@@ -123,7 +125,9 @@ __all__ = [
     "NotEqual",
     "OneHot",
     "Or",
+    "OverRoot",
     "PRelu",
+    "Paced",
     "Pad",
     "Parameter",
     "Positive",
@@ -133,6 +137,7 @@ __all__ = [
     "Reshape",
     "Round",
     "Rsqrt",
+    "Shifted",
     "Sigmoid",
     "Sign",
     "Silu",
@@ -143,6 +148,8 @@ __all__ = [
     "Spread",
     "Sqrt",
     "Square",
+    "Squared",
+    "Stored",
     "Sub",
     "Sum",
     "Takes",

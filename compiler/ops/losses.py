@@ -29,12 +29,14 @@ from compiler.graph.interval import Interval
 from compiler.ops import build
 from compiler.ops.activations import Sigmoid, Softmax
 from compiler.ops.comparisons import Equal
+from compiler.ops.curves import LogSoftmax, Softplus
 from compiler.ops.elementwise import Abs, Mul, Neg, Square, Sub, times
 from compiler.ops.families import Ordinary
 from compiler.ops.functions import Function
 from compiler.ops.reductions import Mean
 from compiler.ops.rules import expect_count, expect_kind, show, typed
 from compiler.ops.signatures import Parameter
+from compiler.ops.sums import Sum
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,10 @@ class Loss(Ordinary, abstract=True):
 
     def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
         return ROWS_MEET
+
+    def written_out(self, *args: Value) -> Value:
+        """The same number, of ops that are computed privately."""
+        raise AssertionError(f"{self.name} does not say how it is computed")
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,11 @@ class CrossEntropy(Loss):
         whole = np.log(np.exp(logits - largest).sum(axis=1)) + largest[:, 0]
         return np.asarray((whole - (labels * logits).sum(axis=1)).mean())
 
+    def written_out(self, *args: Value) -> Value:
+        logits, labels = args
+        weighed = apply(Mul(), apply(LogSoftmax(1), logits), labels)
+        return apply(Neg(), build.reduce(Mean, build.reduce(Sum, weighed, axis=(1,))))
+
     def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
         """(softmax(x) - y) / batch."""
         logits, labels = args
@@ -102,6 +113,10 @@ class BinaryCrossEntropy(Loss):
         logits, labels = arrays
         softplus = np.maximum(logits, 0) + np.log1p(np.exp(-np.abs(logits)))
         return np.asarray((softplus - labels * logits).mean())
+
+    def written_out(self, *args: Value) -> Value:
+        logits, labels = args
+        return build.reduce(Mean, apply(Sub(), apply(Softplus(), logits), apply(Mul(), logits, labels)))
 
     def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
         """(sigmoid(x) - y) / elements, and -x / elements along the labels."""

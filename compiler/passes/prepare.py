@@ -12,8 +12,7 @@ from dataclasses import replace
 from compiler.graph import Graph, Input, Leaf, Preparation, Prepared, Value, apply, rebuild, topological
 from compiler.ops.shapes import BroadcastTo, Concat, Move, Pad
 from compiler.reading.formula import formula
-
-RUN, SETUP = "run", "setup"
+from mpc_runtime.procedure import SETUP
 
 
 def prepare(graph: Graph) -> Graph:
@@ -64,8 +63,8 @@ def _leaf(value: Value, index: int) -> Value:
 
 def _preparation(value: Value) -> Preparation:
     (role,) = value.owners
-    stage = RUN if any(isinstance(below.op, Input) for below in topological([value])) else SETUP
-    return Preparation(role, value, _name(value), stage)
+    stages = (below.op.stage for below in topological([value]) if isinstance(below.op, Input))
+    return Preparation(role, value, _name(value), next(stages, SETUP))
 
 
 def _name(value: Value) -> str:

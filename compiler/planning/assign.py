@@ -1,54 +1,57 @@
 """After expansion: what is needed, where it is computed, in which ring and in which form.
 
     live        gates that no result needs are dropped
-    stages      what depends on parameters alone belongs to `setup`
-    rings       from the results backwards, every register gets the bits that its readers demand
+    rings       from the results backwards, every register gets the bits that its readers demand; a state has the ring
+                of the widest reader among all procedures
     forms       where true shares or shares of a mask are needed later, `Materialize` ships the offset first
+    stages      what depends on parameters alone belongs to `setup`, all else to the procedure whose leaves it reads
 
 Each is one walk over the op-list, in this order: forms need rings (they decide what is shipped), rings need live gates.
+Which procedure an op belongs to is `stages.py`'s.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from compiler.expand import Expanded
 from compiler.expand.emitter import CONSTANT, PUBLIC, SHARE, WIRE
 from compiler.planning.schedule import Unscheduled
+from compiler.planning.stages import Staged, staged
 from mpc_runtime.gates import Gate, Materialize
 from mpc_runtime.gates.base import register_fields
 from mpc_runtime.plan import Origin
-from mpc_runtime.procedure import Kept
+from mpc_runtime.procedure import RUN, SETUP, TRAIN_STEP, Kept
 from mpc_runtime.registers import Domain, Form, Register
 
 _FORMS = {SHARE: Form.SHARED, WIRE: Form.WIRE, PUBLIC: Form.PUBLIC, CONSTANT: Form.CONSTANT}
+AHEAD = (RUN, TRAIN_STEP)
+"""The procedures whose records are dealt while they are executed."""
 
 
 @dataclass
 class Assigned:
-    """The registers with their types, and the procedures. `setup` opens the parameters, `run` is one batch."""
+    """The registers with their types, and the procedures."""
 
     registers: list[Register]
     procedures: tuple[Unscheduled, ...]
 
 
-def assign(expanded: Expanded, setup_feeds: set[str]) -> Assigned:
-    """setup_feeds: the feeds that arrive before `setup`."""
-    ops = _live(expanded.ops)
+def assign(expanded: Expanded, feed_stages: Mapping[str, str]) -> Assigned:
+    """feed_stages: the procedure that takes each feed."""
+    left = {each.register for each in expanded.left}
+    ops = _live(expanded.ops, left)
     types = _rings(expanded, ops)
-    ops, types = _forms(ops, types)
-    setup_made = _stages(ops, setup_feeds)
-    setup = [op for op in ops if _in_setup(op[0], setup_made)]
-    run = [op for op in ops if not _in_setup(op[0], setup_made)]
-    setup, run = _constants_where_used(ops, setup, run)
-    needed = {r for gate, _ in run for r in gate.ins} - {r for gate, _ in run for r in gate.outs}
-    setup = _needed(setup, needed)
-    return _renumbered(types, setup, run)
+    ops, types, renamed = _forms(ops, types, left)
+    keeps = [(each.stage, each.key, renamed.get(each.register, each.register)) for each in expanded.left]
+    found = staged(ops, types, feed_stages, expanded.stages, expanded.states, keeps)
+    return _renumbered(found)
 
 
-def _live(ops: list[tuple[Gate, Origin]]) -> list[tuple[Gate, Origin]]:
-    wanted: set[int] = set()
+def _live(ops: list[tuple[Gate, Origin]], left: set[int]) -> list[tuple[Gate, Origin]]:
+    wanted = set(left)
     kept = []
     for gate, origin in reversed(ops):
         if not gate.outs or not wanted.isdisjoint(gate.outs):
@@ -57,21 +60,38 @@ def _live(ops: list[tuple[Gate, Origin]]) -> list[tuple[Gate, Origin]]:
     return kept[::-1]
 
 
-def _needed(ops: list[tuple[Gate, Origin]], wanted: set[int]) -> list[tuple[Gate, Origin]]:
-    wanted = set(wanted)
-    kept = []
-    for gate, origin in reversed(ops):
-        if not wanted.isdisjoint(gate.outs) or gate.feeds:
-            wanted.update(gate.ins)
-            kept.append((gate, origin))
-    return kept[::-1]
-
-
 def _rings(expanded: Expanded, ops: list[tuple[Gate, Origin]]) -> list[Register]:
-    """Backwards: the ring of a register is the widest that a reader demands."""
+    """The registers of a state have one ring, which what is left as the state must have too, and so what that is made
+    of: again until nothing grows."""
+    same: dict[str, set[int]] = {}
+    for (key, _), register in expanded.states.items():
+        same.setdefault(key, set()).add(register)
+    for each in expanded.left:
+        same.setdefault(each.key, set()).add(each.register)
+    floors: dict[int, int] = {}
+    while True:
+        types = _demanded(expanded, ops, floors)
+        wider: dict[int, int] = {}
+        for group in same.values():
+            bits = max(types[register].bits for register in group)
+            wider |= {register: max(bits, wider.get(register, 0)) for register in group}
+        if all(types[r].bits == bits for r, bits in wider.items()):
+            return types
+        floors = wider
+
+
+def _demanded(expanded: Expanded, ops: list[tuple[Gate, Origin]], floors: Mapping[int, int]) -> list[Register]:
+    """Backwards: the ring of a register is the widest that a reader demands. floors: of those that have a least one."""
     types = [
-        Register(d.shape, _FORMS[d.mode], d.domain, 1 if d.domain is not Domain.WORDS else 0, d.scale, d.planes)
-        for d in expanded.drafts
+        Register(
+            d.shape,
+            _FORMS[d.mode],
+            d.domain,
+            1 if d.domain is not Domain.WORDS else floors.get(r, 0),
+            d.scale,
+            d.planes,
+        )
+        for r, d in enumerate(expanded.drafts)
     ]
     most = _most_bits(ops)
     for gate, _ in reversed(ops):
@@ -95,10 +115,16 @@ def _most_bits(ops: list[tuple[Gate, Origin]]) -> dict[int, int]:
     return most
 
 
-def _forms(ops: list[tuple[Gate, Origin]], types: list[Register]) -> tuple[list[tuple[Gate, Origin]], list[Register]]:
-    """Backwards: which registers must be true shares or have shares of their mask. Forwards: insert `Materialize`."""
+def _forms(
+    ops: list[tuple[Gate, Origin]], types: list[Register], left: set[int]
+) -> tuple[list[tuple[Gate, Origin]], list[Register], dict[int, int]]:
+    """Backwards: which registers must be true shares or have shares of their mask. Forwards: insert `Materialize`.
+
+    The third result: the register with true shares of one that had an offset. left: what is left as a state, which must
+    be true shares.
+    """
     types = list(types)
-    wanted: set[int] = set()
+    wanted = set(left)
     for gate, _ in reversed(ops):
         for out in gate.outs:
             t = types[out]
@@ -124,7 +150,7 @@ def _forms(ops: list[tuple[Gate, Origin]], types: list[Register]) -> tuple[list[
                 types.append(replace(types[out], form=Form.SHARED))
                 renamed[out] = len(types) - 1
                 out_ops.append((Materialize(out, renamed[out]), origin))
-    return out_ops, types
+    return out_ops, types, renamed
 
 
 def _renamed(gate: Gate, renamed: dict[int, int]) -> Gate:
@@ -138,46 +164,13 @@ def _renamed(gate: Gate, renamed: dict[int, int]) -> Gate:
     return replace(gate, **changes) if changes else gate
 
 
-def _stages(ops: list[tuple[Gate, Origin]], setup_feeds: set[str]) -> set[int]:
-    """Registers that depend on parameters alone. Constants take no side."""
-    made: set[int] = set()
-    neutral: set[int] = set()
-    for gate, _ in ops:
-        ins = set(gate.ins)
-        if not gate.feeds and ins <= neutral:
-            neutral.update(gate.outs)
-        elif setup_feeds.issuperset(gate.feeds) and ins <= made | neutral:
-            made.update(gate.outs)
-    return made
-
-
-def _in_setup(gate: Gate, setup_made: set[int]) -> bool:
-    return bool(gate.outs) and set(gate.outs) <= setup_made
-
-
-def _constants_where_used(
-    ops: list[tuple[Gate, Origin]], setup: list[tuple[Gate, Origin]], run: list[tuple[Gate, Origin]]
-) -> tuple[list[tuple[Gate, Origin]], list[tuple[Gate, Origin]]]:
-    """What is made of constants alone is in every procedure that reads it."""
-    in_setup = {r for gate, _ in setup for r in gate.ins}
-    made = {r for gate, _ in setup for r in gate.outs}
-    missing: set[int] = in_setup - made
-    extra = []
-    for op in reversed(ops):
-        if not missing.isdisjoint(op[0].outs):
-            missing.update(op[0].ins)
-            extra.append(op)
-    place = {id(op): i for i, op in enumerate(ops)}
-    setup = sorted([*extra, *setup], key=lambda op: place[id(op)])
-    return setup, _live(run)
-
-
-def _renumbered(types: list[Register], setup: list[tuple[Gate, Origin]], run: list[tuple[Gate, Origin]]) -> Assigned:
+def _renumbered(found: Staged) -> Assigned:
     """Only the registers that are used, in the order in which they are made."""
     order: dict[int, int] = {}
-    for gate, _ in (*setup, *run):
-        for register in (*gate.outs, *gate.ins):
-            order.setdefault(register, len(order))
+    for ops in found.ops.values():
+        for gate, _ in ops:
+            for register in (*gate.outs, *gate.ins):
+                order.setdefault(register, len(order))
 
     def move(op: tuple[Gate, Origin]) -> tuple[Gate, Origin]:
         gate, origin = op
@@ -187,13 +180,14 @@ def _renumbered(types: list[Register], setup: list[tuple[Gate, Origin]], run: li
             changes[name] = order[held] if annotation in ("In", "Out") else tuple(order[r] for r in held)
         return replace(gate, **changes), origin
 
-    registers = [types[old] for old in order]
-    setup, run = [move(op) for op in setup], [move(op) for op in run]
-    read = sorted({r for gate, _ in run for r in gate.ins} - {r for gate, _ in run for r in gate.outs})
-    return Assigned(
-        registers,
-        (
-            Unscheduled("setup", ahead=False, standing=True, keeps=tuple(Kept(r, r) for r in read), ops=setup),
-            Unscheduled("run", ahead=True, standing=False, keeps=(), ops=run),
-        ),
-    )
+    procedures = []
+    for stage, ops in found.ops.items():
+        keeps = tuple(
+            sorted((Kept(order[k.made], order[k.place]) for k in found.keeps[stage] if k.place in order), key=_place)
+        )
+        procedures.append(Unscheduled(stage, stage in AHEAD, stage == SETUP, keeps, [move(op) for op in ops]))
+    return Assigned([found.types[old] for old in order], tuple(procedures))
+
+
+def _place(kept: Kept) -> int:
+    return kept.place

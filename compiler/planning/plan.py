@@ -6,24 +6,27 @@ import json
 from dataclasses import replace
 
 from compiler.expand import Expanded
-from compiler.graph import BATCH, Graph, Input, Kind, Owned, Param, Prepared, Value
+from compiler.graph import BATCH, Graph, Input, Kind, Owned, Param, Prepared, Training, Value, topological
 from compiler.planning.assign import Assigned
 from compiler.planning.schedule import schedule
 from compiler.reading.batch_axis import row_axes
 from compiler.reading.serial import to_plain
 from mpc_runtime.plan import Feed, Options, Origin, Plan, Result, Tensor
+from mpc_runtime.procedure import PACE, RUN, SETUP, TRAIN_STEP
 from mpc_runtime.version import VERSION
 
-__all__ = ["feed_name", "make_plan", "origin", "setup_feeds"]
+__all__ = ["feed_name", "feed_stages", "make_plan", "origin"]
 
 
 def feed_name(leaf: Value) -> str:
-    """What a leaf's feed is called: its key, with the member's index for an array role."""
+    """What a leaf's feed is called: its key, with the member's index for an array role, behind the procedure that takes
+    it where that is not `run`."""
     op = leaf.op
     if isinstance(op, Prepared):
-        return f"prepared.{op.index}"
+        return f"{PACE} {op.index}" if leaf.name == PACE else f"prepared.{op.index}"
     assert isinstance(op, (Input, Param))
-    return op.key + "".join(f"[{i}]" for i in op.index_path)
+    stage = f"{op.stage}." if isinstance(op, Input) and op.stage != RUN else ""
+    return stage + op.key + "".join(f"[{i}]" for i in op.index_path)
 
 
 def origin(value: Value) -> Origin:
@@ -33,13 +36,13 @@ def origin(value: Value) -> Origin:
     if isinstance(value.op, Owned):
         label = value.name or label
     if value.span is None:
-        return Origin(label, 0, 0)
-    return Origin(label, value.span.line, value.span.column)
+        return Origin(label, 0, 0, value.part)
+    return Origin(label, value.span.line, value.span.column, value.part)
 
 
-def setup_feeds(graph: Graph) -> set[str]:
-    """The feeds that arrive before `setup`."""
-    return {feed_name(leaf) for leaf in _leaves(graph) if _stage(graph, leaf) == "setup"}
+def feed_stages(graph: Graph) -> dict[str, str]:
+    """The procedure that takes each feed."""
+    return {feed_name(leaf): _stage(graph, leaf) for leaf in _leaves(graph)}
 
 
 def _leaves(graph: Graph) -> list[Value]:
@@ -49,7 +52,7 @@ def _leaves(graph: Graph) -> list[Value]:
 def _stage(graph: Graph, leaf: Value) -> str:
     if isinstance(leaf.op, Prepared):
         return graph.prepared[leaf.op.index].stage
-    return "setup" if isinstance(leaf.op, Param) else "run"
+    return leaf.op.stage if isinstance(leaf.op, Input) else SETUP
 
 
 def make_plan(graph: Graph, lowered: Graph, expanded: Expanded, assigned: Assigned, options: Options) -> Plan:
@@ -65,8 +68,8 @@ def make_plan(graph: Graph, lowered: Graph, expanded: Expanded, assigned: Assign
         roles=graph.roles,
         array_roles=graph.array_roles,
         dims=tuple(sorted(graph.dims.items())),
-        inputs=tuple(_tensor(graph, leaf) for leaf in graph.inputs),
-        params=tuple(_tensor(graph, leaf) for leaf in graph.params),
+        inputs=_inputs(graph, lowered),
+        params=tuple(_tensor(graph, leaf, (SETUP,)) for leaf in graph.params),
         feeds=feeds,
         budgets=graph.budgets,
         results=_results(expanded, lowered),
@@ -79,14 +82,39 @@ def make_plan(graph: Graph, lowered: Graph, expanded: Expanded, assigned: Assign
     )
 
 
-def _tensor(graph: Graph, leaf: Value) -> Tensor:
+def _inputs(graph: Graph, lowered: Graph) -> tuple[Tensor, ...]:
+    """The inputs, each with the procedures for which its owner gives it."""
+    training = lowered.training
+    if training is None:
+        return tuple(_tensor(graph, leaf, (RUN,)) for leaf in graph.inputs)
+    read = {_named(leaf) for leaf in topological([training.loss, *(output.value for output in training.outputs)])}
+    both = [(RUN, TRAIN_STEP) if _named(leaf) in read else (RUN,) for leaf in graph.inputs]
+    inputs = [_tensor(graph, leaf, stages) for leaf, stages in zip(graph.inputs, both, strict=True)]
+    own = [*training.inputs, *_clock(graph, training)]
+    return (*inputs, *(_tensor(graph, leaf, (TRAIN_STEP,)) for leaf in own))
+
+
+def _clock(graph: Graph, training: Training) -> list[Value]:
+    """The epoch and the step, where what is prepared reads them."""
+    prepared = topological(preparation.value for preparation in graph.prepared)
+    read = {value.op for value in prepared if isinstance(value.op, Input)}
+    return [leaf for leaf in training.clock or () if leaf.op in read]
+
+
+def _named(leaf: Value) -> tuple[str, str] | None:
+    """Whose input it is, and its name."""
+    return (leaf.op.role, leaf.op.key) if isinstance(leaf.op, Input) else None
+
+
+def _tensor(graph: Graph, leaf: Value, stages: tuple[str, ...]) -> Tensor:
     op = leaf.op
     assert isinstance(op, (Input, Param))
     allowed = leaf.declared or graph.precision.format_range(leaf.kind)
     dims = tuple(name or "" for name in op.dims) or ("",) * len(leaf.shape)
     lo, hi = float(allowed.lo), float(allowed.hi)
+    kind, stacked = leaf.kind.value, bool(op.index_path)
     flipped = op.flipped if isinstance(op, Input) else 0.0
-    return Tensor(op.key, op.role, leaf.kind.value, leaf.shape, dims, lo, hi, op.public, bool(op.index_path), flipped)
+    return Tensor(op.key, op.role, kind, leaf.shape, dims, lo, hi, op.public, stages, stacked, flipped)
 
 
 def _feeds(graph: Graph, assigned: Assigned) -> tuple[Feed, ...]:

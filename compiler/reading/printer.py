@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from compiler.graph import Constant, Graph, Input, Leaf, Output, Param, Prepared, Value, topological
+from compiler.graph import Constant, Graph, Input, Leaf, Output, Param, Prepared, State, Value, topological
 from compiler.graph.interval import UNKNOWN
 from compiler.ops.rules import typed
 from mpc_runtime.errors import number
+from mpc_runtime.procedure import RUN
 
 SHOWN_ELEMENTS = 4  # a constant with more elements is printed as its range
 
@@ -25,15 +26,20 @@ def print_graph(graph: Graph) -> str:
     values = graph.values()
     lines += ["", *_lines(values), ""]
     place = {value: index for index, value in enumerate(values)}
-    lines += [
-        f"output {output.name} = %{place[output.value]} to {', '.join(output.roles)}{_noise(output)}"
-        for output in graph.outputs
-    ]
+    lines += [_left(output, place[output.value]) for output in graph.outputs]
     lines += [
         f"budget {each.source} of {each.role} = epsilon {number(each.epsilon)}, delta {number(each.delta)}"
         for each in graph.budgets
     ]
     return "\n".join(lines) + "\n"
+
+
+def _left(output: Output, place: int) -> str:
+    """Where a result goes: to roles, or to later executions."""
+    stage = "" if output.stage == RUN else f" ({output.stage})"
+    if output.keeps is not None:
+        return f"keep {output.keeps.key} = %{place}{stage}"
+    return f"output {output.name} = %{place} to {', '.join(output.roles)}{_noise(output)}{stage}"
 
 
 def _noise(output: Output) -> str:
@@ -63,7 +69,10 @@ def _made(value: Value, place: dict[Value, int]) -> str:
         return f"constant {_elements(value)}"
     if isinstance(op, Input | Param):
         where = "".join(f"[{position}]" for position in op.index_path)
-        return f"{op.name.lower()} {op.key}{where} from {op.role}"
+        stage = f" ({op.stage})" if isinstance(op, Input) and op.stage != RUN else ""
+        return f"{op.name.lower()} {op.key}{where} from {op.role}{stage}"
+    if isinstance(op, State):
+        return f"state {op.key} ({op.stage})"
     if isinstance(op, Prepared):
         return f"prepared {op.index} from {op.role}"
     assert not isinstance(op, Leaf)

@@ -20,6 +20,7 @@ from mpc_runtime.encoding.fixed_point import decode
 from mpc_runtime.execution.simulator import Simulator
 from mpc_runtime.plan import Plan
 from mpc_runtime.plan_file import read
+from mpc_runtime.procedure import RUN
 from mpc_runtime.roles.files import parameters
 from mpc_runtime.roles.inputs import Given
 
@@ -87,7 +88,7 @@ def _encoded(plan: Plan, inputs: Mapping[str, Any], params: Mapping[str, Any]) -
     given = Given(plan, plan.roles, prepare_feed, stacked=True)
     weights = parameters(params, {}, [t.name for t in plan.params], strict=True)
     provided = given.check(plan.params, weights, "parameter")
-    submitted = given.check(plan.inputs, inputs, "input")
+    submitted = given.check(given.tensors(RUN), inputs, "input")
     by_role = {"setup": given.encode("setup", provided, provided), "run": given.encode("run", submitted, provided)}
     return {
         stage: {name: feed for own in feeds.values() for name, feed in own.items()} for stage, feeds in by_role.items()

@@ -8,12 +8,14 @@ at most 1e-5 the two are one for practical purposes; a larger one would be anoth
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from compiler.graph import Array, OpError
+from compiler.ops import Parameter, Takes
 from mpc_runtime.errors import number
 
 State = Mapping[str, Array]
@@ -98,3 +100,59 @@ def _expect_below_one(name: str, found: float) -> None:
 def _expect_positive(name: str, found: float) -> None:
     if not (0 <= found < math.inf):
         raise OpError(f"`{name}` expects a number of at least 0, found {number(found)}", arg=name)
+
+
+# -- what the language calls -------------------------------------------------------------------------------------------
+
+MOST_RATE = 1000.0
+LEAST_RATE = 1e-6
+"""Learning rates that a step of a parameter can follow; beyond, all of a gradient would be rounded away or overflow."""
+
+LR = Parameter("lr", Takes.VALUE)
+"""A number, or an expression in `epoch` and `step`."""
+
+BETAS = (Parameter("beta1", Takes.NUMBER, 0.9), Parameter("beta2", Takes.NUMBER, 0.999))
+EPS, DECAY = Parameter("eps", Takes.NUMBER, 1e-8), Parameter("weight_decay", Takes.NUMBER, 0.0)
+
+
+@dataclass(frozen=True)
+class OptimizerKind:
+    """An optimizer of the language: the parameters of its call but for `lr`, and what they make."""
+
+    name: str
+    options: tuple[Parameter, ...]
+    make: Callable[..., Optimizer]
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        return (LR, *self.options)
+
+
+def _adamw(**options: Any) -> Adam:
+    return Adam(decoupled=True, **options)
+
+
+def _amsgrad(**options: Any) -> Adam:
+    return Adam(amsgrad=True, **options)
+
+
+OPTIMIZERS: dict[str, OptimizerKind] = {
+    kind.name: kind
+    for kind in (
+        OptimizerKind(
+            "sgd", (Parameter("momentum", Takes.NUMBER, 0.0), Parameter("nesterov", Takes.FLAG, False), DECAY), Sgd
+        ),
+        OptimizerKind("adam", (*BETAS, EPS, DECAY), Adam),
+        OptimizerKind("adamw", (*BETAS, EPS, Parameter("weight_decay", Takes.NUMBER, 0.01)), _adamw),
+        OptimizerKind("amsgrad", (*BETAS, EPS, DECAY), _amsgrad),
+    )
+}
+
+
+def expect_rate(lr: float) -> float:
+    """A learning rate that training can follow; raises OpError."""
+    if not LEAST_RATE <= lr <= MOST_RATE:
+        raise OpError(
+            f"`lr` expects a number from {number(LEAST_RATE)} to {number(MOST_RATE)}, found {number(lr)}", arg="lr"
+        )
+    return lr

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from compiler.graph import Array, Leaf, Param, Value
+from compiler.graph import Array, Leaf, Param, Training, Value
 from compiler.reading.reference import evaluate_values, provided
 from compiler.training.optimizers import Optimizer, State
+from compiler.training.pace import rate_at
 from compiler.training.reverse import gradients, trained
 
 Arrays = Mapping[str, Array]
@@ -53,3 +54,13 @@ class Twin:
             moved, self.states[value] = self.optimizer.update(at[0][at[1]], gradient, state, lr, self.step)
             at[0][at[1]] = moved
         return float(loss)
+
+
+def follow(training: Training, batches: Iterable[Arrays], params: Arrays, steps: int) -> tuple[Array, dict[str, Array]]:
+    """The loss of every step, and the parameters after the last one. steps: those of an epoch."""
+    twin = Twin(training.loss, training.optimizer, dict(params), training.frozen)
+    losses = [
+        twin.train(batch, rate_at(training.rate, training.clock, done // steps, done))
+        for done, batch in enumerate(batches)
+    ]
+    return np.array(losses), twin.params

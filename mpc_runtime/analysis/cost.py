@@ -9,9 +9,12 @@ from typing import Any
 from ..encoding.sharing import payload_sizes, result_size
 from ..gates import GATES, Gate
 from ..plan import Plan
-from ..procedure import Procedure
+from ..procedure import RUN, TRAIN_STEP, TRAINING, Procedure
 from .memory import peak_memory
 from .units import human
+
+PARTS = ("", "forward", "backward", "update")
+"""Of a step of training, in this order; nothing else has parts."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,7 @@ class OpCost:
 
     Attributes:
         rounds: Message exchanges in which it takes part; operations share them.
+        part: Of a step of training: "forward", "backward" or "update"; empty for all else.
         online_bytes: Bytes of both parties together.
         offline_bytes: Bytes to both parties together.
         protocols: Names of the protocols that it uses.
@@ -29,6 +33,7 @@ class OpCost:
     label: str
     line: int
     column: int
+    part: str
     gates: int
     rounds: int
     online_bytes: int
@@ -44,7 +49,8 @@ class OpCost:
 
 @dataclass(frozen=True)
 class Cost:
-    """The cost of one `run` and, with the prefix `setup_`, of opening the parameters once per session.
+    """The cost of one `run`, with the prefix `setup_` of opening the parameters once per session, and with `train_` of
+    one step of training (0 without a `train` block).
 
     Attributes:
         rounds: Message exchanges between p0 and p1.
@@ -63,6 +69,9 @@ class Cost:
     setup_offline_bytes: int
     client_bytes: int
     peak_memory: int
+    train_rounds: int = 0
+    train_online_bytes: int = 0
+    train_offline_bytes: int = 0
     per_op: tuple[OpCost, ...] = field(default=(), repr=False)
 
     @property
@@ -84,7 +93,8 @@ class Cost:
 def cost(plan: Plan) -> Cost:
     """Count a plan's rounds and bytes."""
     standing = [p for p in plan.procedures if p.standing]
-    used_up = [p for p in plan.procedures if not p.standing]
+    used_up = [p for p in plan.procedures if not p.standing and p.name not in TRAINING]
+    steps = [p for p in plan.procedures if p.name == TRAIN_STEP]
     return Cost(
         rounds=sum(map(_rounds, used_up)),
         online_bytes=sum(_online(plan, p.gates) for p in used_up),
@@ -94,6 +104,9 @@ def cost(plan: Plan) -> Cost:
         setup_offline_bytes=sum(_offline(plan, p.gates) for p in standing),
         client_bytes=_client(plan),
         peak_memory=peak_memory(plan),
+        train_rounds=sum(map(_rounds, steps)),
+        train_online_bytes=sum(_online(plan, p.gates) for p in steps),
+        train_offline_bytes=sum(_offline(plan, p.gates) for p in steps),
         per_op=tuple(row for p in plan.procedures for row in _per_op(plan, p)),
     )
 
@@ -117,18 +130,20 @@ def _offline(plan: Plan, gates: Iterable[Gate]) -> int:
 
 
 def _client(plan: Plan) -> int:
-    stages = [p.name for p in plan.procedures if not p.standing]
-    sent = sum(sum(payload_sizes(plan.feeds_of(role, stage))) for stage in stages for role in plan.roles)
-    return sent + sum(2 * len(r.roles) * result_size(r) for r in plan.results)
+    procedures = [p for p in plan.procedures if not p.standing and p.name not in TRAINING]
+    sent = sum(sum(payload_sizes(plan.feeds_of(role, p.name))) for p in procedures for role in plan.roles)
+    given = {name for p in procedures for name in p.gives}
+    return sent + sum(2 * len(r.roles) * result_size(r) for r in plan.results if r.name in given)
 
 
 def _per_op(plan: Plan, procedure: Procedure) -> Iterator[OpCost]:
     round_of = {i: n for n, r in enumerate(procedure.rounds) for i in r.opens}
-    groups: dict[tuple[int, int, str], list[int]] = {}
+    groups: dict[tuple[int, int, int, str], list[int]] = {}
     for i in range(len(procedure.ops)):
         origin = plan.origin(procedure.name, i)
-        groups.setdefault((origin.line, origin.column, origin.label), []).append(i)
-    for (line, column, label), members in sorted(groups.items()):
+        part = PARTS.index(origin.part) if origin.part in PARTS else 0
+        groups.setdefault((part, origin.line, origin.column, origin.label), []).append(i)
+    for (part, line, column, label), members in sorted(groups.items()):
         gates = [procedure.ops[i].gate for i in members]
         outs = [plan.registers[r].size for g in gates for r in g.outs]
         names = dict.fromkeys(g.protocol.name for g in gates if g.protocol)
@@ -137,6 +152,7 @@ def _per_op(plan: Plan, procedure: Procedure) -> Iterator[OpCost]:
             label,
             line,
             column,
+            PARTS[part],
             len(gates),
             len({round_of[i] for i in members if i in round_of}),
             _online(plan, gates),
@@ -150,11 +166,14 @@ def _table(c: Cost) -> list[str]:
     rows = [("line", "op", "rounds", "online", "offline", "protocol")]
     for op in c.per_op:
         if op.online_bytes or op.offline_bytes:
-            name = op.label if op.procedure == "run" else f"{op.label} ({op.procedure})"
+            name = op.label if op.procedure == RUN else f"{op.label} ({op.part or op.procedure})"
             rows.append(
                 (str(op.line), name, str(op.rounds), human(op.online_bytes), human(op.offline_bytes), op.protocol)
             )
     rows.append(("", "one run", str(c.rounds), human(c.online_bytes), human(c.offline_bytes), ""))
+    if c.train_rounds:
+        online, offline = human(c.train_online_bytes), human(c.train_offline_bytes)
+        rows.append(("", "one step of training", str(c.train_rounds), online, offline, ""))
     rows.append(("", "setup, once", str(c.setup_rounds), human(c.setup_online_bytes), human(c.setup_offline_bytes), ""))
     widths = [max(len(row[i]) for row in rows) for i in range(6)]
     left = (False, True, False, False, False, True)

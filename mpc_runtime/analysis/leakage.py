@@ -7,18 +7,27 @@ from collections.abc import Iterator
 
 from ..errors import number
 from ..plan import Noise, Plan
+from ..procedure import FINISH, TRAIN_STEP
 from .verify import verify
+
+WHEN = {TRAIN_STEP: "in every step of training, ", FINISH: "whenever training is finished, "}
+"""Before what a procedure reveals; `setup` and `run` go without saying."""
 
 
 def manifest(plan: Plan) -> tuple[str, ...]:
     """One sentence a revelation, in the order of the plan. Raises CompileError for a plan that does not verify."""
     verify(plan)
     owners = {feed.name: (feed.role, feed.source or feed.name) for feed in plan.feeds}
-    found = [each for p in plan.procedures for gate in p.gates for each in gate.revelations(owners, plan.registers)]
-    lines = [each.sentence for each in found if not each.whole]
+    found = [
+        (WHEN.get(p.name, ""), each)
+        for p in plan.procedures
+        for gate in p.gates
+        for each in gate.revelations(owners, plan.registers)
+    ]
+    lines = [when + each.sentence for when, each in found if not each.whole]
     lines += _checks(plan)
     lines += _releases(plan)
-    lines += dict.fromkeys(each.sentence for each in found if each.whole)
+    lines += dict.fromkeys(each.sentence for _, each in found if each.whole)
     lines.append("p0, p1 and the dealer know this plan: shapes, ranges, constants and the order of the ops")
     return tuple(lines)
 

@@ -138,6 +138,8 @@ def _check_tensor(plan: Plan, tensor: Tensor) -> None:
     expect(tensor.kind in KINDS, f"expected a kind of {' or '.join(KINDS)}, found {tensor.kind!r}")
     expect(len(tensor.dims) == len(tensor.shape), "expected a name, or none, for the dim of every axis")
     expect(tensor.lo <= tensor.hi, f"no range: [{tensor.lo}, {tensor.hi}]")
+    unknown = sorted(set(tensor.stages) - {p.name for p in plan.procedures})
+    expect(not unknown, f"given for {', '.join(unknown)}, which the plan does not have")
     expect(tensor.flipped == 0 or tensor.kind == "bit", "only bits can be answered at random")
     expect(0 <= tensor.flipped <= MAX_EPSILON, f"epsilon: expected 0 to {MAX_EPSILON:g}, found {tensor.flipped:g}")
     _check_shape(tensor.shape)
@@ -177,7 +179,6 @@ def _check_exchanges(plan: Plan) -> None:
 
 def _check_procedures(plan: Plan) -> None:
     """What one procedure reads of others is there whenever it is executed."""
-    expect(sum(p.ahead for p in plan.procedures) <= 1, "the material of several procedures is dealt ahead")
     left = {kept.place for p in plan.procedures for kept in p.keeps}
     for p in plan.procedures:
         missing = sorted(p.reads - left)

@@ -123,8 +123,8 @@ def _peak_memory() -> int:
         return peak if sys.platform == "darwin" else peak << 10
 
 
-def run_stats(plan: Plan, reports: Sequence[Message], client_bytes: int, seconds: float) -> Stats:
-    """One run from the `stats` messages of both parties."""
+def run_stats(plan: Plan, procedure: str, reports: Sequence[Message], client_bytes: int, seconds: float) -> Stats:
+    """One execution of a procedure from the `stats` messages of both parties."""
     bodies = [message.body for message in reports]
     setups = [body["setup"] or {} for body in bodies]
     return Stats(
@@ -140,17 +140,17 @@ def run_stats(plan: Plan, reports: Sequence[Message], client_bytes: int, seconds
         online_seconds=max(b["online_seconds"] for b in bodies),
         offline_seconds=max(b["offline_seconds"] for b in bodies),
         seconds=seconds,
-        per_op=_per_op(plan, reports),
+        per_op=_per_op(plan, procedure, reports),
     )
 
 
-def _per_op(plan: Plan, reports: Sequence[Message]) -> tuple[OpStats, ...]:
+def _per_op(plan: Plan, procedure: str, reports: Sequence[Message]) -> tuple[OpStats, ...]:
     sent = np.sum([np.frombuffer(r.payload[0], np.int64) for r in reports], axis=0)
     material = np.sum([np.frombuffer(r.payload[1], np.int64) for r in reports], axis=0)
     seconds = np.max([np.frombuffer(r.payload[2], np.float64) for r in reports], axis=0)
     rows = []
-    for op, instruction in enumerate(plan.procedure("run").ops):
-        origin = plan.origin("run", op)
+    for op, instruction in enumerate(plan.procedure(procedure).ops):
+        origin = plan.origin(procedure, op)
         gate = type(instruction.gate).__name__.lower()
         rows.append(OpStats(op, origin.label, origin.line, gate, int(sent[op]), int(material[op]), float(seconds[op])))
     return tuple(rows)

@@ -32,8 +32,11 @@ class Batches:
         inputs: Mapping[str, Any],
         stacked: frozenset[str],
         *,
+        single: str = "run",
         short: bool = False,
     ) -> None:
+        """single: what takes one batch, for messages."""
+        self._single = single
         self.size = dict(plan.dims).get(BATCH, 0)
         self._short = short
         self._inputs = {name: as_array(name, value) for name, value in inputs.items()}
@@ -66,7 +69,7 @@ class Batches:
             if name in self._inputs and self._inputs[name].ndim == self._ranks[name]
         }
         if not self.size or not self._axes:
-            raise InputError(f"the plan has no input along a dim `{BATCH}`; use run")
+            raise InputError(f"the plan has no input along a dim `{BATCH}`; use {self._single}")
         if len(set(counts.values())) > 1:
             raise InputError(f"expected as many rows in each input, found {counts}")
         return next(iter(counts.values()), self.size)
@@ -84,11 +87,14 @@ class Batches:
         may be `short`."""
         for start in range(0, self.rows, self.size):
             count = min(self.size, self.rows - start) if self._short else self.size
-            rows = np.minimum(np.arange(start, start + count), self.rows - 1)
-            yield {
-                name: value.take(rows, axis=self._axes[name]) if name in self._axes else value
-                for name, value in self._inputs.items()
-            }
+            yield self.take(np.minimum(np.arange(start, start + count), self.rows - 1))
+
+    def take(self, rows: Array) -> dict[str, Array]:
+        """The inputs of these rows."""
+        return {
+            name: value.take(rows, axis=self._axes[name]) if name in self._axes else value
+            for name, value in self._inputs.items()
+        }
 
     def cut(self, results: Mapping[str, Array], start: int) -> dict[str, Array]:
         """The results of a run whose first row is `start`, without those of the rows that only filled it up."""

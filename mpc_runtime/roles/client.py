@@ -64,8 +64,8 @@ class _Sent:
 
 
 def tensors_of(plan: Plan, role: str, stage: str) -> tuple[Tensor, ...]:
-    """What a role gives in a stage: its parameters in "setup", its inputs in "run"."""
-    return tuple(t for t in (plan.params if stage == "setup" else plan.inputs) if t.role == role)
+    """What a role gives for a procedure."""
+    return tuple(t for t in (*plan.inputs, *plan.params) if t.role == role and stage in t.stages)
 
 
 def check_tensors(

@@ -17,6 +17,7 @@ from ..encoding.arrays import as_array, shape_problem
 from ..errors import InputError
 from ..plan import Plan, Tensor
 from ..privacy.samplers import bernoulli_logistic
+from ..procedure import RUN, SETUP, TRAIN_STEP
 from ..transport.messages import NAME
 from .client import Prepare, check_tensors, encode_feeds, tensors_of
 from .files import match_names
@@ -37,23 +38,27 @@ class Given:
         shared = {t.name for t in (*plan.inputs, *plan.params) if t.stacked}
         self.stacked = frozenset(shared if stacked else ())
         self._prepare = prepare
-        self.owners = tuple(role for role in self.roles if plan.feeds_of(role, "run"))
-        """Those that have data of their own in a run."""
+
+    def owners(self, stage: str = RUN) -> tuple[str, ...]:
+        """Those that have data of their own in a procedure."""
+        return tuple(role for role in self.roles if self.plan.feeds_of(role, stage))
 
     def tensors(self, stage: str) -> list[Tensor]:
-        """What they give in a stage: parameters in "setup", inputs in "run"."""
+        """What they give for a procedure."""
         return [t for role in self.roles for t in tensors_of(self.plan, role, stage)]
 
-    def check(self, tensors: Sequence[Tensor], given: Mapping[str, Any], what: str) -> dict[str, dict[str, Array]]:
+    def check(
+        self, tensors: Sequence[Tensor], given: Mapping[str, Any], what: str, stage: str = RUN
+    ) -> dict[str, dict[str, Array]]:
         """The values of these tensors by role, each of its shape, kind and range; InputError with all that is wrong.
 
-        what: "input" or "parameter", for messages.
+        what: "input" or "parameter", for messages; stage: the procedure for which inputs are given.
         """
         shapes = {t.name: t.shape for t in tensors}
         members = {name: [t.role for t in tensors if t.name == name] for name in shapes}
         for name in self.stacked & shapes.keys():
             shapes[name] = (len(members[name]), *shapes[name])
-        problems = _name_problems(self.plan, self.roles, given, shapes, what)
+        problems = _name_problems(self.plan, self.roles, given, shapes, what, stage)
         values: dict[str, dict[str, Any]] = {role: {} for role in self.roles}
         for name in shapes:
             if name not in given:
@@ -114,22 +119,23 @@ def _entropy(n: int) -> Array:
 
 def check_names(plan: Plan, role: str, names: Iterable[str], stage: str) -> None:
     """InputError for what a role lacks, and what is not its to give: before it connects to anybody."""
-    what = "parameter" if stage == "setup" else "input"
+    what = "parameter" if stage == SETUP else "input"
     wanted = {t.name: t.shape for t in tensors_of(plan, role, stage)}
-    _refuse(_name_problems(plan, [role], names, wanted, what), f"wrong {what}s")
+    _refuse(_name_problems(plan, [role], names, wanted, what, stage), f"wrong {what}s")
 
 
 def _name_problems(
-    plan: Plan, roles: Sequence[str], names: Iterable[str], wanted: Mapping[str, tuple[int, ...]], what: str
+    plan: Plan, roles: Sequence[str], names: Iterable[str], wanted: Mapping[str, tuple[int, ...]], what: str, stage: str
 ) -> list[str]:
     """What is missing, unknown or another role's; and a role that has nothing to do with it at all."""
     who = " and ".join(roles)
     if what == "parameter" and plan.params and not wanted:
         return [f"no parameters of this plan are {who}'s; they are {_listed(plan, (t.role for t in plan.params))}'s"]
     problems = match_names(names, wanted, what, lambda name: _elsewhere(plan, roles, name))
-    concerned = plan.roles_of("run")
+    concerned = plan.roles_of(stage if what == "input" else RUN)
     if what == "input" and not problems and set(roles).isdisjoint(concerned):
-        return [f"{who} has no part in a run of this plan, no input and no output, unlike {_listed(plan, concerned)}"]
+        step = "a run" if stage == RUN else "a step"
+        return [f"{who} has no part in {step} of this plan, no input and no output, unlike {_listed(plan, concerned)}"]
     return problems
 
 
@@ -141,6 +147,8 @@ def _elsewhere(plan: Plan, roles: Sequence[str], name: str) -> str:
     if not owners:
         return ""
     kind, how = ("an input", "`run` or `mpcc submit` gives it") if inputs else ("a parameter", "`provide` gives it")
+    if inputs and all(t.stages == (TRAIN_STEP,) for t in plan.inputs if t.name == name):
+        kind, how = "an input of training", "`train` and `fit` give it"
     theirs = set(roles).isdisjoint(owners)
     return f"is {kind} of {_listed(plan, owners)}" + (f", not of {' and '.join(roles)}" if theirs else f"; {how}")
 

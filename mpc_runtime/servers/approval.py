@@ -32,7 +32,11 @@ def offered(catalogue: Catalogue, name: str) -> tuple[Plan, str]:
 
 
 def approve(catalogue: Catalogue, name: str, plan: Plan) -> str:
-    """Has the service serve the plan; the hash of the one that it replaces, if there is one."""
+    """Has the service serve the plan; the hash of the one that it replaces, if there is one. InputError for one that is
+    served under another name, and for one that trains: its parameters would begin anew with each session."""
+    if plan.trains:
+        message = f"{plan.name} has a `train` block, and a service does not keep what was trained; use `mpcc party`"
+        raise InputError(message)
     deployed = catalogue.deployed()
     if twins := [other for other, plan_hash in deployed.items() if plan_hash == plan.hash and other != name]:
         raise InputError(f"this plan is served already, as {twins[0]}")

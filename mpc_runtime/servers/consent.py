@@ -53,7 +53,7 @@ class Consent:
         """Enters what a submission's run will release of its owner's data; why it may not, else."""
         if self._plan.procedure(stage).standing:
             return None
-        return self.spending.charge(role, key, dataset)
+        return self.spending.charge(stage, role, key, dataset)
 
     def give_back(self, stage: str, submission: Submission, *, begun: bool = False) -> None:
         """A submission that was counted has not been computed. begun: its run had begun, so its releases stay spent."""

@@ -1,10 +1,10 @@
 """The dealer's process: seeds at the start of a session, then records of material, ahead of the parties.
 
-It hears three things: `wanted` from p0 (deal a record of a procedure now; with new parameters `setup`, for whose masks
-it deals runs from then on), `refill` from p0 (deal a whole dealing for both parties' stores, under its own seeds) and
-`credit` from both parties (what they have read). A record that it is dealing ahead when
-another is wanted is abandoned; the parties pass over what has left. It is never sent an input, a share or an opened
-value.
+It hears three things: `wanted` from p0 (deal a record of a procedure now, and if it is one that is dealt ahead, more of
+it from then on; with new parameters `setup`, for whose masks it deals runs from then on), `refill` from p0 (deal a
+whole dealing for both parties' stores, under its own seeds) and `credit` from both parties (what they have read). A
+record that it is dealing ahead when another is wanted is abandoned; the parties pass over what has left. It is never
+sent an input, a share or an opened value.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Dealer:
         self.doing = ""
         self._watch = watch
         self._sinks = sink("p0", self._wait_for_credit), sink("p1", self._wait_for_credit)
-        self._ahead = next((p for p in plan.procedures if p.ahead), None)
+        self._ahead = next((p for p in plan.procedures if p.ahead), None)  # what is dealt ahead now
         self._missing = {p.name for p in plan.procedures if p.standing}  # of which no record has been dealt yet
         self._wanted: deque[str] = deque()
         self._refills: deque[int] = deque()
@@ -99,7 +99,7 @@ class Dealer:
         self._wanted.append(procedure)
 
     def _may_want(self, party: str, message: Message) -> bool:
-        return party == "p0" and message.body.get("procedure") in {p.name for p in self.plan.procedures if not p.ahead}
+        return party == "p0" and message.body.get("procedure") in {p.name for p in self.plan.procedures}
 
     def _may_refill(self, party: str) -> bool:
         """p0 asks for one dealing after the other."""
@@ -126,6 +126,7 @@ class Dealer:
                 sink.drop()
             return
         self._missing.discard(procedure)
+        self._ahead = next((p for p in self.plan.procedures if p.name == procedure and p.ahead), self._ahead)
 
     def _deal_record(
         self, executor: DealerExecutor, chains: tuple[SeedChain, SeedChain], procedure: str, index: int

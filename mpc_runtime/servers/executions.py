@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,16 @@ Array = np.ndarray
 BATCH = "batch"  # the dim of rows
 Taking = Mapping[str, Sequence[Submission]]
 """The submissions of a group, by role in the group's order."""
+
+
+@dataclass(frozen=True)
+class Preprocessed:
+    """What was done ahead of the execution of a procedure with this index, and how long it took."""
+
+    procedure: str
+    index: int
+    keys: ExecutionKeys
+    seconds: float
 
 
 class Executions:
@@ -66,9 +77,8 @@ class Executions:
         self.free_since = time.perf_counter()
         """When the last execution ended."""
         self._apart = {p.name: rows_apart(plan, p.name) for p in plan.procedures}
-        self._ahead = next((p for p in plan.procedures if p.ahead), None)
         self._setup_report: dict[str, Any] | None = None
-        self._preprocessed: tuple[int, ExecutionKeys, float] | None = None
+        self._preprocessed: Preprocessed | None = None
         self._pair: bytes
 
     def begin(self) -> None:
@@ -94,13 +104,18 @@ class Executions:
     def next_index(self, procedure: Procedure) -> int | None:
         """The index at which p0 begins the procedure; None while the parties have to agree on one. UsedUp when there
         is none."""
-        if procedure.ahead and self._preprocessed is not None:
-            return self._preprocessed[0]
-        return self.supply.next_index(procedure)
+        ready = self._ready(procedure)
+        return self.supply.next_index(procedure) if ready is None else ready.index
 
     def lowest(self, procedure: Procedure) -> int:
         """The lowest index that this party can still use for the procedure."""
-        return self._preprocessed[0] if self._preprocessed and procedure.ahead else self.supply.lowest
+        ready = self._ready(procedure)
+        return self.supply.lowest if ready is None else ready.index
+
+    def _ready(self, procedure: Procedure) -> Preprocessed | None:
+        """What was computed ahead of an execution of this procedure."""
+        ready = self._preprocessed
+        return ready if ready is not None and ready.procedure == procedure.name else None
 
     @property
     def preprocessed(self) -> bool:
@@ -109,14 +124,15 @@ class Executions:
 
     def preprocess(self) -> bool:
         """Does that now; False while it is not certain which record will be its."""
-        index = self.supply.ahead(self._ahead) if self._ahead is not None else None
-        if self._ahead is None or index is None:
-            return False
-        keys = self.keys(self._ahead, index)
-        began = time.perf_counter()
-        self.executor.preprocess(self._ahead.name, keys, self.supply.records)
-        self._preprocessed = index, keys, time.perf_counter() - began
-        return True
+        for procedure in self.plan.procedures:
+            index = self.supply.ahead(procedure) if procedure.ahead else None
+            if index is not None:
+                keys = self.keys(procedure, index)
+                began = time.perf_counter()
+                self.executor.preprocess(procedure.name, keys, self.supply.records)
+                self._preprocessed = Preprocessed(procedure.name, index, keys, time.perf_counter() - began)
+                return True
+        return False
 
     # -- executions -----------------------------------------------------------------------------------------------
 
@@ -128,8 +144,9 @@ class Executions:
         arrived = max((s.arrived for each in taking.values() for s in each), default=self.free_since)
         began = max(self.free_since, arrived)
         preprocessing_seconds = 0.0
-        if self._preprocessed and procedure.ahead and self._preprocessed[0] == index:
-            _, keys, preprocessing_seconds = self._preprocessed
+        ready = self._ready(procedure)
+        if ready is not None and ready.index == index:
+            keys, preprocessing_seconds = ready.keys, ready.seconds
         else:
             keys = self.keys(procedure, index)
         self._preprocessed = None

@@ -1,8 +1,8 @@
 """What a submission spends of its owner's dataset, at one party: entered in the privacy ledger before it can run.
 
-The plan says what a run releases of a role's data. A submission is charged when it arrives, which is before anything
-runs, and is given back if it is dropped before its run begins; what has begun is spent, however it ends. Each party
-keeps a ledger of its own, so neither has to believe the other.
+The plan says what an execution releases of a role's data. A submission is charged when it arrives, which is before
+anything runs, and is given back if it is dropped before its run begins; what has begun is spent, however it ends. Each
+party keeps a ledger of its own, so neither has to believe the other.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ class Spending:
         self._number = number
         self._always = is_private(plan)
         self._ledger = Ledger(None if folder == MEMORY else Path(folder)) if folder else None
-        self._events = {role: _events(plan, role) for role in plan.roles}
+        stages = [p.name for p in plan.procedures if not p.standing]
+        self._events = {(role, stage): _events(plan, role, stage) for role in plan.roles for stage in stages}
         self._limits = {
             role: tuple(Limit(each.epsilon, each.delta) for each in plan.budgets if each.role == role)
             for role in plan.roles
@@ -47,14 +48,15 @@ class Spending:
         if self._ledger is not None:
             self._ledger.close()
 
-    def charge(self, role: str, key: str, dataset: str | None) -> Charge | str | None:
-        """Enters what a run releases of this role's data; why it may not, else. None where nothing is entered."""
+    def charge(self, stage: str, role: str, key: str, dataset: str | None) -> Charge | str | None:
+        """Enters what an execution releases of what this role gives it; why it may not, else. None where nothing is
+        entered."""
         if dataset is None and not self._always:
             return None
         if self._ledger is None:
             return f"p{self._number} keeps no ledger, for which it needs --data, so no dataset can be named"
         try:
-            found = self._ledger.charge(Dataset(key, dataset or ""), self._events[role], self._limits[role])
+            found = self._ledger.charge(Dataset(key, dataset or ""), self._events[role, stage], self._limits[role])
         except InputError as error:
             return f"p{self._number} cannot enter the release: {error}"
         named = f"the dataset {dataset!r}" if dataset else "the dataset without a name"
@@ -88,20 +90,24 @@ def _told(spent: Spent) -> dict[str, Any]:
     }
 
 
-def _events(plan: Plan, role: str) -> dict[Event, int]:
-    """What a run releases of what a role gives it: what its client answers at random, and each result."""
+def _events(plan: Plan, role: str, stage: str) -> dict[Event, int]:
+    """What a procedure releases of what a role gives it: what its client answers at random, and each result.
+
+    What it leaves to later executions, as training does, is in their results any number of times: no noise of theirs
+    hides it.
+    """
     events: Counter[Event] = Counter()
     flipped = {}
     for tensor in plan.inputs:
-        if tensor.role == role and tensor.flipped:
+        if tensor.role == role and tensor.flipped and stage in tensor.stages:
             bits = math.prod(tensor.shape[1:])  # of one row
             flipped[tensor.name] = tensor.flipped
             events[Event("pure", epsilon=tensor.flipped * bits)] += 1
-    given = {feed for feed in plan.feeds_of(role, "run") if set(tensors_in(feed)) - flipped.keys()}
-    lineage = Lineage(plan)
+    given = {feed for feed in plan.feeds_of(role, stage) if set(tensors_in(feed)) - flipped.keys()}
+    lineage, own = Lineage(plan), plan.procedure(stage).gives
     for result in plan.results:
         if result.promise is None and not given.isdisjoint(lineage.feeds(result.name)):
-            events[_event(result.noise)] += 1
+            events[_event(result.noise if result.name in own else None)] += 1
     return dict(events)
 
 

@@ -109,6 +109,7 @@ class DealerSupply:
         self._plan = plan
         self._node = node
         self._chain: SeedChain
+        self._dealt_ahead = next((p.name for p in plan.procedures if p.ahead), "")
 
     def heard(self, idle: bool) -> tuple[str, ...]:
         return ("dealer",) if idle else ()
@@ -129,10 +130,12 @@ class DealerSupply:
         return self._chain.next
 
     def next_index(self, procedure: Procedure) -> int | None:
-        """The lowest, or that of the record which the dealer is asked for."""
-        if procedure.ahead:
+        """The lowest, where the dealer deals this procedure ahead; else that of the record which it is asked for."""
+        if procedure.name == self._dealt_ahead:
             return self.lowest
         self._node.say("dealer", {"kind": "wanted", "procedure": procedure.name})
+        if procedure.ahead:
+            self._dealt_ahead = procedure.name
         return self.records.next_of(procedure.name)
 
     def ahead(self, procedure: Procedure) -> int | None:

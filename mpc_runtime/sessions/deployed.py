@@ -27,6 +27,7 @@ from ..execution.stats import Stats, run_stats
 from ..limits import check_seconds
 from ..plan import Plan
 from ..privacy.ledger import Limit, Spent
+from ..procedure import RUN, SETUP
 from ..roles.client import Answer, Prepare, RoleClient
 from ..roles.inputs import ByRole, Given
 from ..store.report import check_stores
@@ -40,14 +41,15 @@ RETRY_SECONDS, RETRY_AT_MOST = 0.25, 2.0  # before a connection that was lost is
 
 @dataclass(eq=False)
 class Submitted:
-    """The inputs of a run. rows: how many of its rows they are; None for all. datasets: role -> how it calls its data;
-    numbers: role -> the number by which it asks for its answer."""
+    """What an execution of a procedure was given. rows: how many of its rows they are; None for all. datasets: role ->
+    how it calls its data; numbers: role -> the number by which it asks for its answer."""
 
     encoded: ByRole
     meeting: str | None
     run: int
     rows: int | None
     datasets: Mapping[str, str]
+    stage: str
     numbers: dict[str, str] = field(default_factory=dict)
 
 
@@ -98,7 +100,7 @@ class Deployment:
         """Shares parameters; returns when the parties hold them."""
 
         def attempt() -> None:
-            numbers = {role: self._clients[role].submit("setup", feeds) for role, feeds in encoded.items()}
+            numbers = {role: self._clients[role].submit(SETUP, feeds) for role, feeds in encoded.items()}
             for role, number in numbers.items():
                 self._clients[role].wait_held(number)
 
@@ -112,10 +114,12 @@ class Deployment:
         run: int = 0,
         rows: int | None = None,
         datasets: Mapping[str, str] | None = None,
+        stage: str = RUN,
     ) -> Submitted:
-        """Shares the inputs of a run, which may be one of those of a meeting. rows: as of `RoleClient.submit`."""
+        """Shares the inputs of a run, which may be one of those of a meeting. rows: as of `RoleClient.submit`; stage:
+        the procedure, if it is no run."""
         self._forget_abandoned()
-        submitted = Submitted(encoded, meeting, run, rows, datasets or {})
+        submitted = Submitted(encoded, meeting, run, rows, datasets or {}, stage)
         self._unanswered.append(submitted)
         self._tried(lambda: self._send(submitted))
         return submitted
@@ -130,8 +134,9 @@ class Deployment:
             raise
         self._unanswered.remove(submitted)
         if not answers:
-            raise InputError("this role has no part in a run of this plan: it neither feeds it nor learns from it")
-        stats = run_stats(self.plan, answers[0].reports, sum(a.client_bytes for a in answers), 0.0)
+            step = "a run" if submitted.stage == RUN else "training"
+            raise InputError(f"this role has no part in {step} of this plan: it neither feeds it nor learns from it")
+        stats = run_stats(self.plan, submitted.stage, answers[0].reports, sum(a.client_bytes for a in answers), 0.0)
         return Computed(self._results(answers), stats)
 
     def _answers(self, submitted: Submitted) -> list[Answer]:
@@ -149,7 +154,7 @@ class Deployment:
         if not submitted.numbers:
             which = submitted.meeting, submitted.run, submitted.rows
             submitted.numbers = {
-                role: self._clients[role].submit("run", feeds, *which, submitted.datasets.get(role))
+                role: self._clients[role].submit(submitted.stage, feeds, *which, submitted.datasets.get(role))
                 for role, feeds in submitted.encoded.items()
             }
 
@@ -223,7 +228,7 @@ class Deployment:
         broken = [str(r.promise) for r in self.plan.results if r.promise is not None and not got.get(r.name, True)]
         if broken:
             raise InputError("the values of this run break what the model promises: " + "; ".join(broken))
-        return {r.name: got[r.name] for r in self.plan.outputs if r.name in got}
+        return {r.name: got[r.name] for r in self.plan.results if r.promise is None and r.name in got}
 
 
 def launched(

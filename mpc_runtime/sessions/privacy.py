@@ -59,13 +59,13 @@ def told(
     connections: Connections, deployment: Deployment, role: str | None, dataset: str, limit: Limit | None = None
 ) -> Privacy:
     """Of a dataset of one of our roles, after its owner has stated this limit. InputError for what is none."""
-    owner = _owner(role, deployment.given.owners)
+    owner = _owner(role, deployment.given.owners())
     return Privacy((_spent(connections, deployment, owner, check_dataset(dataset), limit),))
 
 
 def told_all(connections: Connections, deployment: Deployment, datasets: Mapping[str, str]) -> Privacy:
     """Of the datasets of all our roles; those that are not named have no name."""
-    named = {role: datasets.get(role, "") for role in deployment.given.owners}
+    named = {role: datasets.get(role, "") for role in deployment.given.owners()}
     return Privacy(tuple(_spent(connections, deployment, *each) for each in named.items()))
 
 

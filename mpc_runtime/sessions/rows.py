@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import Error, InputError, Interrupted
 from ..execution.stats import Stats
+from ..procedure import RUN
 from ..roles.batches import Batches
 from ..roles.inputs import ByRole
 from .deployed import Deployment, Submitted
@@ -45,7 +46,7 @@ class Rows:
         self._meeting = meeting
         self._datasets = datasets
         self._submitted = 0
-        self._tensors = deployment.given.tensors("run")
+        self._tensors = deployment.given.tensors(RUN)
         plan = deployment.plan
         self._apart = deployment.apart is not None
         prepared = any(feed.expression for feed in plan.feeds if feed.name in plan.procedure("run").takes)
@@ -76,7 +77,7 @@ class Rows:
             try:
                 given = self.deployment.given
                 tensors = self.batches.tensors(self._tensors, count) if self._short else self._tensors
-                encoded = given.encode("run", given.check(tensors, batch, "input"), params)
+                encoded = given.encode(RUN, given.check(tensors, batch, "input"), params)
             except InputError as error:
                 self._refused = str(error)
                 break

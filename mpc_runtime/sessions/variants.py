@@ -65,8 +65,8 @@ class Variants:
         """Where to compute so many rows. Starts servers if that saves time, and uses those it has if the start
         fails."""
         size = self._size(self.base)
-        if not size or any(BATCH not in r.dims for r in self.base.plan.outputs):
-            return self.base  # rows meet: there is one right batch
+        if not size or any(BATCH not in r.dims for r in self.base.plan.outputs) or self.base.plan.trains:
+            return self.base  # rows meet, so there is one right batch; or what was trained is nowhere else
         here = min(self.all, key=lambda deployment: self.seconds(rows, self._size(deployment)))
         wanted = min(self._sizes(rows), key=lambda size: self.seconds(rows, size))
         taken, less = self.seconds(rows, self._size(here)), self.seconds(rows, wanted)

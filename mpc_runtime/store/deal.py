@@ -101,12 +101,13 @@ class Batch:
 
     @staticmethod
     def of(plan: Plan, runs: int) -> Batch:
-        odd = [p.name for p in plan.procedures if not p.ahead and not p.standing]
+        ahead = tuple(p for p in plan.procedures if p.ahead)
+        odd = [p.name for p in plan.procedures if not p.standing and p not in ahead[:1]]
         standing = tuple(p for p in plan.procedures if p.standing and p.ops)
         if odd or len(standing) > 1:
             name = odd[0] if odd else standing[1].name
             raise InputError(f"{plan.name}: when {name} is executed is not known ahead, so it cannot be stored")
-        return Batch(standing, tuple(p for p in plan.procedures if p.ahead), runs)
+        return Batch(standing, ahead, runs)
 
     @property
     def records(self) -> int:

@@ -155,6 +155,9 @@ CASES = (
     Case("causal softmax", _call("softmax", causal=True), ((2, 3, 4),)),
     Case("where", _chosen, ((3, 4), (4,))),
     Case("minus", OPERATORS["neg"], ((3,),)),
+    Case("shifted", _op(ops.Shifted(3)), ((3, 4),)),
+    Case("stored", _op(ops.Stored(20, 2)), ((3, 4),)),
+    Case("squared", _op(ops.Squared(20)), ((3, 4),)),
     Case("second uses", _twice, ((3, 3), (3, 3))),
 )  # fmt: skip
 

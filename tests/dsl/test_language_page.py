@@ -35,7 +35,7 @@ def test_what_comes_later_is_refused_at_its_place() -> None:
     (program,) = programs(LATER)
     with pytest.raises(SourceErrors) as caught:
         lower(parse(program))
-    assert {each.line for each in caught.value.diagnostics} == {8}
+    assert {each.line for each in caught.value.diagnostics} == {12}
     assert all("not supported yet" in each.message for each in caught.value.diagnostics)
 
 

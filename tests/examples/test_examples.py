@@ -5,6 +5,7 @@ The plaintext of each model is `program.reference`; its meaning has tests of its
 
 from __future__ import annotations
 
+import re
 import runpy
 import subprocess
 import sys
@@ -128,3 +129,29 @@ def test_the_notebook_runs_from_the_top(capsys):
     runpy.run_path(str(FOLDER / "notebook.py"))
     printed = capsys.readouterr().out
     assert "refused:" in printed and "average risk:" in printed
+
+
+def test_the_columns_of_two_owners_are_learnt(capsys):
+    runpy.run_module("examples.learning.columns")["main"](3)
+    printed = capsys.readouterr().out
+    accuracy, loss, weight = (
+        re.search(rf"{what}.* ([\d.]+)", printed) for what in ("accuracy", "of a loss", "of a weight")
+    )
+    assert "epoch 3: 4 steps" in printed and float(accuracy[1]) > 80
+    assert float(loss[1]) < 0.01 and float(weight[1]) < 0.005
+
+
+def test_lenet_is_trained_on_files_in_the_format_of_mnist(tmp_path, monkeypatch, capsys):
+    """Random images: what is learnt from them is nothing, but what is computed is what float64 computes."""
+    rng = np.random.default_rng(1)
+    for name, array in (
+        ("t10k-images-idx3-ubyte", rng.integers(0, 256, (40, 28, 28))),
+        ("t10k-labels-idx1-ubyte", rng.integers(0, 10, 40)),
+    ):
+        header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
+        (tmp_path / name).write_bytes(header + array.astype(np.uint8).tobytes())
+    monkeypatch.setenv("MPC_MNIST", str(tmp_path))
+    runpy.run_module("examples.learning.lenet")["main"](16, 8)
+    printed = capsys.readouterr().out
+    assert "epoch 1: 2 steps" in printed
+    assert float(re.search(r"of a loss +([\d.]+)", printed)[1]) < 0.01

@@ -51,8 +51,8 @@ def linear(batch: int = 2, wide: int = 3, out: int = 4, *, chain: int = 0, name:
         roles=("client", "modeller"),
         array_roles=(),
         dims=(("batch", batch),),
-        inputs=(Tensor("x", "client", "int", (batch, wide), ("batch", ""), -1000.0, 1000.0, False),),
-        params=(Tensor("w", "modeller", "int", (wide, out), ("", ""), -1000.0, 1000.0, False),),
+        inputs=(Tensor("x", "client", "int", (batch, wide), ("batch", ""), -1000.0, 1000.0, False, ("run",)),),
+        params=(Tensor("w", "modeller", "int", (wide, out), ("", ""), -1000.0, 1000.0, False, ("setup",)),),
         feeds=(
             Feed("x", "client", (batch, wide), source="x", **feed),
             Feed("w", "modeller", (wide, out), source="w", **feed),

@@ -18,8 +18,9 @@ import numpy as np
 import pytest
 
 from mpc_runtime.errors import Error, InputError, PeerError
+from mpc_runtime.opening import launch_plan
 from mpc_runtime.program import prepare_feed
-from mpc_runtime.session import Session, launch_plan
+from mpc_runtime.session import Session
 from tests.mpc_runtime.plans import linear
 from tests.waiting import SECONDS, all_gone, gone, in_thread
 
@@ -147,7 +148,7 @@ PARENT = """
     sys.path.insert(0, {top!r})
     from tests.mpc_runtime.plans import linear
     from mpc_runtime.program import prepare_feed
-    from mpc_runtime.session import launch_plan
+    from mpc_runtime.opening import launch_plan
     import numpy as np
     if __name__ == "__main__":
         with launch_plan(linear(chain=2000), prepare_feed) as session:

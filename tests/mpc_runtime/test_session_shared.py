@@ -21,8 +21,9 @@ import numpy as np
 import pytest
 
 import mpc_runtime as mpc
+from mpc_runtime.opening import launch_plan
 from mpc_runtime.program import prepare_feed
-from mpc_runtime.session import Session, launch_plan
+from mpc_runtime.session import Session
 from mpc_runtime.sessions.turns import on_a_thread
 from tests.mpc_runtime.plans import linear
 from tests.waiting import SECONDS, all_gone, at_once, gone, in_thread, interrupt_run

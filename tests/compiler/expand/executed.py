@@ -88,7 +88,10 @@ class Unit:
             for i, register in enumerate(shared)
         ]
         ops = [*self.e.ops, *ends]
-        assigned = assign(Expanded(self.e.drafts, ops, self.e.constants, [], []), set())
+        assigned = assign(
+            Expanded(self.e.drafts, ops, self.e.constants, [], []),
+            {name: "run" for gate, _ in ops for name in gate.feeds},
+        )
         procedures = tuple(schedule(each, assigned.registers)[0] for each in assigned.procedures)
         return Plan(
             name="unit",

@@ -27,7 +27,8 @@ PATHS = sorted(MODELS.glob("*.ppml"))
 def assigned(unit: Unit, *revealed: int, bits: int = 64, setup: tuple[str, ...] = ()) -> Assigned:
     """The op-list that reveals these shares."""
     ends = [(Reveal(f"y{i}", ("client",), bits, r), unit.e.origin) for i, r in enumerate(revealed)]
-    return assign(Expanded(unit.e.drafts, [*unit.e.ops, *ends], unit.e.constants, [], []), set(setup))
+    stages = {name: "setup" if name in setup else "run" for gate, _ in unit.e.ops for name in gate.feeds}
+    return assign(Expanded(unit.e.drafts, [*unit.e.ops, *ends], unit.e.constants, [], []), stages)
 
 
 def gates(found: Assigned, stage: str = "run") -> list[Gate]:
@@ -107,7 +108,10 @@ def test_a_ring_is_as_wide_as_the_widest_reader_demands(one: int, other: int) ->
     ends = [
         (Reveal(f"y{i}", ("client",), n, r), unit.e.origin) for i, (n, r) in enumerate(((one, left), (other, right)))
     ]
-    found = assign(Expanded(unit.e.drafts, [*unit.e.ops, *ends], [], [], []), set())
+    found = assign(
+        Expanded(unit.e.drafts, [*unit.e.ops, *ends], [], [], []),
+        {name: "run" for gate, _ in unit.e.ops for name in gate.feeds},
+    )
     feeds = {gate.feed: found.registers[gate.y].bits for gate in gates(found) if isinstance(gate, Input)}
     assert feeds == {"in0": one, "in1": max(one, other), "in2": other}
 

@@ -19,7 +19,7 @@ from compiler.graph import OPS, Array, Graph, Kind, Value, apply, topological
 from compiler.ops import FUNCTIONS, LOSSES, OPERATORS
 from compiler.passes.stored_ranges import with_rounding
 from compiler.planning.assign import assign
-from compiler.planning.plan import feed_name, make_plan, origin, setup_feeds
+from compiler.planning.plan import feed_name, feed_stages, make_plan, origin
 from compiler.reading import reference
 from compiler.reading.simulation import simulate
 from compiler.training.optimizers import Sgd, State
@@ -42,7 +42,7 @@ def compiled(model: Graph) -> tuple[Plan, Expanded]:
     optimised, _ = passes.run(model)
     expanded = expand(with_rounding(optimised), LAN, feed_name, origin)
     plan = make_plan(
-        optimised, model, expanded, assign(expanded, setup_feeds(optimised)), Options("lan", checked=False)
+        optimised, model, expanded, assign(expanded, feed_stages(optimised)), Options("lan", checked=False)
     )
     return plan, expanded
 

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from mpc_runtime import compile
 from mpc_runtime.errors import CompileError, InputError
 from mpc_runtime.servers.approval import approve, offered
 from mpc_runtime.servers.catalogue import OFFERS_AT_MOST, Catalogue
 from tests.mpc_runtime.plans import linear
 from tests.terminal import environment
+from tests.trained import LOGISTIC
 
 PLAN = linear()
 DATA = memoryview(PLAN.to_bytes())
@@ -29,6 +31,14 @@ def test_an_offer_waits_until_it_is_approved(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="served already, as digits"):
         approve(catalogue, "other", plan)
     catalogue.remove("digits")
+    assert Catalogue(tmp_path).deployed() == {}
+
+
+def test_a_model_in_training_is_not_served(tmp_path: Path) -> None:
+    """What was trained would be lost with a session, and the next one would begin anew without a word."""
+    plan = compile(text=LOGISTIC).plan
+    with pytest.raises(InputError, match="churn has a `train` block, and a service does not keep what was trained"):
+        approve(Catalogue(tmp_path), "churn", plan)
     assert Catalogue(tmp_path).deployed() == {}
 
 

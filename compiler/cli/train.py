@@ -1,0 +1,86 @@
+"""`mpcc train`: a dealer, two parties and all roles on this machine, and a `train` block's model trained by them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from compiler.cli.options import (
+    check_outputs,
+    echo_json,
+    load_program,
+    pairs,
+    program_options,
+    read_inputs,
+    read_parameters,
+    write_results,
+)
+
+if TYPE_CHECKING:
+    from mpc_runtime.sessions.training import History
+
+WEIGHTS = "weights"
+
+
+@click.command(help="Train the model of FILE with the dealer, both parties and all roles as processes on this machine.")
+@program_options
+@click.option(
+    "--param",
+    "params",
+    multiple=True,
+    metavar="[NAME=]FILE",
+    help="Weights to begin with (default: random ones); repeats.",
+)
+@click.option("--rename", "renames", multiple=True, metavar="OLD=NEW", help="Reads OLD.weight as NEW.weight; repeats.")
+@click.option("--input", "inputs", multiple=True, metavar="NAME=FILE", help="An input, any number of rows; repeats.")
+@click.option("--epochs", default=1, show_default=True, help="How often all rows are used.")
+@click.option("--seed", type=int, help="Decides the order of the rows, and the random weights (default: random).")
+@click.option("--output", "outputs", multiple=True, metavar="weights=FILE", help="File for the trained weights.")
+@click.option("--timeout", default=60.0, show_default=True, help="Seconds a machine may take to answer.")
+@click.option("--json", "as_json", is_flag=True, help="What was seen of every epoch, as JSON.")
+def train(
+    file: Path,
+    dims: tuple[str, ...],
+    network: str | None,
+    params: tuple[str, ...],
+    renames: tuple[str, ...],
+    inputs: tuple[str, ...],
+    epochs: int,
+    seed: int | None,
+    outputs: tuple[str, ...],
+    timeout: float,
+    as_json: bool,
+) -> int:
+    program = load_program(file, dims, network)
+    names = [WEIGHTS] if any(p.name == "finish" for p in program.plan.procedures) else []
+    check_outputs([each if "=" in each else f"{WEIGHTS}={each}" for each in outputs], names)
+    values, weights = read_inputs(inputs), read_parameters(params)
+    from mpc_runtime.program import launch
+
+    with launch(program, timeout=timeout) as session:
+        begun = weights or program.initial_weights(seed)
+        session.provide(begun, rename=pairs(renames, "--rename"))
+        show = None if as_json else lambda epoch: click.echo(str(epoch), err=True)
+        history = session.fit(values, epochs=epochs, seed=seed, on_epoch=show)
+        trained = session.finish() if outputs else {}
+    for path in pairs([each if "=" in each else f"{WEIGHTS}={each}" for each in outputs], "--output").values():
+        write_results(trained, [path])
+    if as_json:
+        echo_json(_plain(history))
+    return 0
+
+
+def _plain(history: History) -> dict[str, object]:
+    """What was seen, as JSON data."""
+    epochs = [
+        {
+            "epoch": epoch.number,
+            "steps": epoch.steps,
+            "seconds": epoch.seconds,
+            "outputs": {name: value.tolist() for name, value in epoch.outputs.items()},
+        }
+        for epoch in history.epochs
+    ]
+    return {"seed": history.seed, "steps": history.steps, "epochs": epochs}

@@ -1,0 +1,260 @@
+"""The `train` block: its inputs, values and outputs, the loss, the optimizer, and what stays as it is.
+
+It sees the names above it, and what it binds is seen in it alone. What a step computes from all that is
+`compiler.training`'s business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from compiler.graph import (
+    Input,
+    Kind,
+    OpError,
+    Output,
+    Owned,
+    Param,
+    Training,
+    Value,
+    apply,
+    constant,
+    declare,
+    rebuild,
+    topological,
+)
+from compiler.graph.interval import Interval
+from compiler.lowering import blocks, calls
+from compiler.lowering.context import Context
+from compiler.lowering.layers import BlockInstance, InstanceArray, LayerInstance, parameters
+from compiler.lowering.problems import POISON, Problem
+from compiler.lowering.readings import beside_the_clock, described, operand
+from compiler.lowering.roles import members, receivers
+from compiler.lowering.scope import Binding, Category, Scope
+from compiler.ops import FUNCTIONS, LOSSES, Equal
+from compiler.ops.build import to_fixed
+from compiler.ops.rules import typed
+from compiler.ops.signatures import bind
+from compiler.training.optimizers import OPTIMIZERS, Optimizer, OptimizerKind, expect_rate
+from dsl import ast
+from dsl.ast import Span
+from dsl.errors import did_you_mean
+from mpc_runtime.procedure import CLOCK, TRAIN_STEP
+
+__all__ = ["Block", "lower_training"]
+
+LOSS, OPTIMIZER = "loss", "optimizer"
+DROPOUT = "leave it out, or train with p=0"
+MOST_EPOCHS, MOST_STEPS = 2**20, 2**29
+LATER = {"privacy": "differential privacy in training", "limits": "limits of training"}
+"""What a block may bind that this version does not support, and what it is."""
+
+
+@dataclass
+class Block:
+    """What the block has bound so far, and where."""
+
+    span: Span
+    inputs: list[Value] = field(default_factory=list)
+    outputs: dict[str, Output] = field(default_factory=dict)
+    weights_to: tuple[str, ...] = ()
+    frozen: list[Value] = field(default_factory=list)
+    loss: tuple[Value, Span] | None = None
+    optimizer: tuple[Optimizer, Value] | None = None
+    clock: tuple[Value, Value] | None = None
+    failed: bool = False  # an error is reported, and what follows from it is not
+
+    def training(self) -> Training | None:
+        """What was bound, where that is complete."""
+        if self.loss is None or self.optimizer is None:
+            return None
+        optimizer, rate = self.optimizer
+        loss, *told = _with_classes([self.loss[0], *(output.value for output in self.outputs.values())], self.inputs)
+        outputs = tuple(replace(o, value=value) for o, value in zip(self.outputs.values(), told, strict=True))
+        inputs = tuple(self.inputs)
+        return Training(
+            loss, optimizer, rate, self.clock, inputs, outputs, self.weights_to, tuple(self.frozen), self.span
+        )
+
+
+def lower_training(
+    context: Context,
+    statement: ast.Train,
+    scope: Scope,
+    place: Span,
+    inputs: list[Value],
+    leaf: Callable[[ast.Input, Scope, list[Value]], None],
+    output: Callable[[ast.Output, Scope, dict[str, Output]], None],
+) -> Block:
+    """Run the block's statements. inputs: those of the file; leaf: binds an input and adds its leaves; output: adds a
+    result. Errors are reported."""
+    inside = replace(scope, names=dict(scope.names), functions={**FUNCTIONS, **LOSSES})
+    block = Block(place)
+    with context.reporter.catching():
+        block.clock = _clock(context, statement, inside, inputs)
+    for span in context.dropouts:
+        context.reporter.error(Problem(span, "`dropout` is not supported yet in a model with a `train` block", DROPOUT))
+    for each in statement.body:
+        before = len(context.reporter.errors)
+        with context.reporter.catching():
+            _statement(context, each, inside, block, leaf, output)
+        block.failed |= len(context.reporter.errors) > before
+    for name, missing in ((LOSS, block.loss), (OPTIMIZER, block.optimizer)):
+        if missing is None and not block.failed:
+            help = "write `loss = cross_entropy(logits, label)`" if name == LOSS else "write `optimizer = sgd(lr=0.1)`"
+            context.reporter.error(Problem(place, f"this `train` block binds no `{name}`", help))
+    return block
+
+
+def _statement(
+    context: Context,
+    statement: ast.Input | ast.Value | ast.Output | ast.OutputWeights | ast.Freeze,
+    scope: Scope,
+    block: Block,
+    leaf: Callable[[ast.Input, Scope, list[Value]], None],
+    output: Callable[[ast.Output, Scope, dict[str, Output]], None],
+) -> None:
+    match statement:
+        case ast.Input():
+            leaf(statement, scope, block.inputs)
+        case ast.Value(name=ast.Name(id="optimizer")):
+            block.optimizer = _optimizer(context, statement, scope)
+        case ast.Value(name=ast.Name(id=name)) if name in LATER:
+            message = f"{LATER[name]} is not supported yet"
+            raise Problem(
+                statement.name.span, message, "it is part of the language, but this version does not support it"
+            )
+        case ast.Value():
+            found = blocks.bind_value(context, statement.name, statement.value, statement.range, scope)
+            if statement.name.id == LOSS:
+                block.loss = _loss(context, found, statement)
+        case ast.Output():
+            output(statement, scope, block.outputs)
+        case ast.Freeze():
+            for each in statement.names:
+                with context.reporter.catching():
+                    block.frozen += _parameters(each, scope)
+        case ast.OutputWeights():
+            if block.weights_to:
+                raise Problem(
+                    statement.span, "a second `output weights`", "name all roles in one: `output weights to a, b`"
+                )
+            block.weights_to = receivers(context, statement.roles, scope)
+
+
+def _loss(context: Context, found: object, statement: ast.Value) -> tuple[Value, Span] | None:
+    place = statement.value.span
+    context.used.add(statement.name.span)
+    if found is POISON:
+        return None
+    value = operand(found, place)
+    if not isinstance(value, Value) or value.is_constant:
+        message = f"a loss is computed from the parameters, found {described(value)}"
+        raise Problem(place, message, "is it made of the result of a layer with `weights`?")
+    if value.shape != () or value.kind is not Kind.FIXED:
+        help = "take the mean or the sum: `loss = mean(…)`" if value.shape else "a loss is a fixed number"
+        raise Problem(place, f"the loss is expected to be fixed[], a scalar, found {typed(value)}", help)
+    return value, place
+
+
+def _with_classes(roots: list[Value], inputs: list[Value]) -> list[Value]:
+    """The roots, with labels whose range nobody declared within the classes that they are compared with: the client of
+    their owner refuses what is no class. The inputs are changed in their place."""
+    order = topological(roots)
+    classes: dict[Value, int] = {}
+    for value in order:
+        label = value.args[0].args[0] if isinstance(value.op, Equal) and value.args[0].args else None
+        if label in inputs and label.declared is None and label.kind is Kind.INT and value.args[1].is_constant:
+            classes[label] = max(classes.get(label, 0), int(value.args[1].array.max()))
+    new = {label: declare(label, Interval(0, most)) for label, most in classes.items()}
+    inputs[:] = [new.get(value, value) for value in inputs]
+    for value in order if new else ():
+        new.setdefault(value, rebuild(value, tuple(new.get(arg, arg) for arg in value.args)))
+    return [new.get(root, root) for root in roots]
+
+
+def _parameters(name: ast.Name, scope: Scope) -> list[Value]:
+    """Those of a layer, or of all of an array of layers, or a `param`. Raises Problem for anything else."""
+    binding = scope.lookup(name)
+    meaning = binding.meaning
+    if meaning is POISON:
+        return []
+    if isinstance(meaning, LayerInstance | BlockInstance):
+        return list(parameters(meaning))
+    if isinstance(meaning, InstanceArray):
+        layers = [each for each in meaning.items.values() if isinstance(each, LayerInstance | BlockInstance)]
+        return [value for each in layers for value in parameters(each)]
+    if isinstance(meaning, Value) and binding.category is Category.PARAM:
+        return [value for value in topological([meaning]) if isinstance(value.op, Param)]
+    message = f"`{name.id}` is {binding.category.value}, and only layers and params are frozen"
+    raise Problem(name.span, message, "what is not trained needs no `freeze`", (binding.span, "it was declared here"))
+
+
+# -- the optimizer -----------------------------------------------------------------------------------------------------
+
+
+def _optimizer(context: Context, statement: ast.Value, scope: Scope) -> tuple[Optimizer, Value] | None:
+    expression = statement.value
+    kinds = ", ".join(f"`{name}(lr=…)`" for name in OPTIMIZERS)
+    if not isinstance(expression, ast.Call) or not isinstance(expression.function, ast.Name):
+        raise Problem(expression.span, "expected an optimizer", f"the optimizers are {kinds}")
+    callee = expression.function
+    kind = OPTIMIZERS.get(callee.id)
+    if kind is None:
+        help = did_you_mean(callee.id, OPTIMIZERS) or f"the optimizers are {kinds}"
+        raise Problem(callee.span, f"`{callee.id}` is not an optimizer", help)
+    given = calls.arguments_of(context, expression.arguments, scope)
+    if any(each.meaning is POISON for each in given):
+        return None
+    return _configured(kind, callee, given)
+
+
+def _configured(kind: OptimizerKind, callee: ast.Name, given: list[calls.Argument]) -> tuple[Optimizer, Value]:
+    positional = [operand(each.meaning, each.span) for each in given if each.name is None]
+    named = {each.name.id: operand(each.meaning, each.span) for each in given if each.name is not None}
+    places: dict[int | str, Span] = {each.name.id: each.span for each in given if each.name is not None}
+    for index, each in enumerate(each for each in given if each.name is None):
+        places[index] = each.span
+        if index < len(kind.parameters):
+            places.setdefault(kind.parameters[index].name, each.span)
+    try:
+        options = bind(kind.name, kind.parameters, positional, named)[1]
+        return kind.make(**{name: each for name, each in options.items() if name != "lr"}), _rate(options["lr"])
+    except OpError as error:
+        place = callee.span if error.arg is None else places.get(error.arg, callee.span)
+        raise Problem(place, error.message, error.help) from None
+
+
+def _rate(lr: Value) -> Value:
+    """A learning rate: a number, or what is computed from the epoch and the step alone."""
+    if lr.shape != () or lr.kind is Kind.BIT:
+        raise OpError(f"`lr` expects a number, found {described(lr)}", "a rate is one number for all parameters", "lr")
+    if lr.is_constant:
+        return constant(expect_rate(float(lr.array)))
+    if (other := beside_the_clock(lr)) is not None:
+        message = f"`lr` depends on the epoch and the step alone, found {described(other)}"
+        raise OpError(message, "write an expression in `epoch` and `step`, or a number", "lr")
+    return to_fixed(lr)
+
+
+def _clock(context: Context, statement: ast.Train, scope: Scope, inputs: list[Value]) -> tuple[Value, Value] | None:
+    """`epoch` and `step`, which the first role that gives the step something says in clear; bound unless the file has
+    such names."""
+    own = [each for each in statement.body if isinstance(each, ast.Input)]
+    roles = members(context, own[0].role, scope) if own else tuple(_role(value) for value in inputs[:1])
+    if not roles:
+        return None
+    found = []
+    for word, most in (("epoch", MOST_EPOCHS), ("step", MOST_STEPS)):
+        op = Input(Kind.INT, (), roles[0], True, key=CLOCK + word, dims=(), stage=TRAIN_STEP)
+        leaf = apply(op, name=word, declared=Interval(0, most))
+        if scope.find(word) is None:
+            scope.names[word] = Binding(word, Category.VALUE, leaf, statement.span)
+        found.append(leaf)
+    return found[0], found[1]
+
+
+def _role(value: Value) -> str:
+    assert isinstance(value.op, Owned)
+    return value.op.role

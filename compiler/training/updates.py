@@ -1,0 +1,162 @@
+"""The update of a parameter, as values of the graph: what a step of private training computes from a gradient.
+
+The gradient that arrives is of the loss times `Pace.seed`. A momentum v is held with MOMENTUM_BITS fewer fraction bits
+than the sum over the batch; u = G + mu v is opened once and rounded twice, to v and to the update. Adam's moments are
+averages of the mean gradient: the first with 24 fraction bits, the second with 40.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from compiler.graph import Precision, Value, apply, constant, declare
+from compiler.graph.interval import Interval
+from compiler.ops import Add, Largest, Mul, OverRoot, Paced, Shifted, Squared, Stored, Sub
+from compiler.training.optimizers import LEAST_EPS, Adam, Optimizer, Sgd
+from compiler.training.pace import Pace
+
+MOMENTUM_BITS = 12
+"""Fraction bits of the constant of a momentum, and of that of Adam's first moment."""
+
+DECAY_BITS = 16
+"""Fraction bits of the constant of a weight decay, which then stands beside a sum of products without a shift."""
+
+MOVE_LIMIT = 2.0**27
+"""The largest magnitude of what is rounded to an update, of the loss summed over the batch, where ranges prove none:
+the rounding then has room for all its bits. In training that works they are below 2^8 (TRAINING section 2)."""
+
+MEAN_LIMIT = 2.0**4
+"""The largest magnitude of the mean gradient that Adam squares; in training that works it is below 2^-2."""
+
+FIRST_BITS, SECOND_BITS, GUARD_BITS = 24, 40, 3
+SECOND_CONSTANT_BITS = 8
+"""Bits of the constant by which Adam's second moment follows, from its leading one."""
+
+STEP_BITS = 24
+"""Fraction bits of m / sqrt(v)."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What an optimizer keeps of a parameter beside it: its name, fraction bits, and range."""
+
+    name: str
+    frac: int
+    lo: float
+    hi: float
+
+
+@dataclass(frozen=True)
+class Update:
+    """The parameter after a step, and what is remembered, by name."""
+
+    parameter: Value
+    kept: Mapping[str, Value]
+
+
+@dataclass(frozen=True)
+class Updates:
+    """How an optimizer updates parameters. shrinks: the pace of a decoupled weight decay."""
+
+    optimizer: Optimizer
+    precision: Precision
+    pace: Pace
+    shrinks: Pace | None = None
+
+    def gradient(self, parameter: Value, gradient: Value) -> Value:
+        """What the update is made from: within what it has room for, with what a weight decay adds to it."""
+        most = self._gradient_limit()
+        limit = Interval(-most, most)
+        if not limit.contains(gradient.range):
+            gradient = declare(gradient, limit)
+        if not isinstance(self.optimizer, Sgd | Adam) or self.shrinks is not None:
+            return gradient
+        factor = _rounded(self.optimizer.weight_decay * self.pace.seed, DECAY_BITS)
+        return apply(Add(), gradient, apply(Mul(), parameter, constant(factor))) if factor else gradient
+
+    def memories(self, gradient: Value) -> tuple[Memory, ...]:
+        """What is remembered of a parameter with this gradient; all of it is 0 at first."""
+        if isinstance(self.optimizer, Adam):
+            first = Memory("first moment", FIRST_BITS, -MEAN_LIMIT, MEAN_LIMIT)
+            names = ("second moment", "largest second moment")[: 1 + self.optimizer.amsgrad]
+            return (first, *(Memory(name, SECOND_BITS, 0.0, MEAN_LIMIT**2) for name in names))
+        assert isinstance(self.optimizer, Sgd)
+        if not self.optimizer.momentum:
+            return ()
+        reach = gradient.range.magnitude / (1 - self.optimizer.momentum) * (1 + 2.0**-10)
+        reach = min(reach, self.precision.limit - self.precision.step)
+        return (Memory("velocity", self._velocity_bits, -reach, reach),)
+
+    def update(self, parameter: Value, gradient: Value, kept: Mapping[str, Value]) -> Update:
+        """A step. gradient: as `gradient` makes it; kept: what is remembered of the steps before, by name."""
+        if isinstance(self.optimizer, Adam):
+            return self._adam(self.optimizer, parameter, gradient, kept)
+        assert isinstance(self.optimizer, Sgd)
+        if not self.optimizer.momentum:
+            return Update(self._moved(parameter, gradient), {})
+        momentum = constant(_rounded(self.optimizer.momentum, MOMENTUM_BITS))
+        total = apply(Add(), gradient, apply(Mul(), kept["velocity"], momentum))
+        remembered = apply(Stored(self._velocity_bits), total)
+        move = total if self.pace.value is None else remembered
+        if self.optimizer.nesterov:
+            move = apply(Add(), gradient, apply(Mul(), remembered, momentum))
+        return Update(self._moved(parameter, move), {"velocity": remembered})
+
+    def _adam(self, adam: Adam, parameter: Value, gradient: Value, kept: Mapping[str, Value]) -> Update:
+        mean = apply(Stored(FIRST_BITS, round(math.log2(self.pace.seed))), gradient)
+        mean = declare(mean, Interval(-MEAN_LIMIT, MEAN_LIMIT))
+        first = apply(Stored(FIRST_BITS), _towards(kept["first moment"], mean, _rounded(1 - adam.beta1, MOMENTUM_BITS)))
+        first = declare(first, mean.range)
+        square = apply(Squared(SECOND_BITS + GUARD_BITS), mean)
+        second, follows = kept["second moment"], _leading(1 - adam.beta2, SECOND_CONSTANT_BITS)
+        more = apply(Mul(), apply(Sub(), square, second), constant(follows))
+        second = declare(apply(Add(), second, apply(Stored(SECOND_BITS), more)), Interval(0.0, MEAN_LIMIT**2))
+        remembered = {"first moment": first, "second moment": second}
+        if adam.amsgrad:
+            second = remembered["largest second moment"] = apply(Largest(), kept["largest second moment"], second)
+        eps = max(adam.eps, LEAST_EPS)
+        move = apply(OverRoot(eps, _longest(adam), STEP_BITS), first, second)
+        moved = self._moved(parameter, move)
+        if self.shrinks is not None and self.shrinks.value is not None:
+            moved = apply(Sub(), moved, apply(Paced(self.shrinks.shift), parameter, self.shrinks.value))
+        return Update(moved, remembered)
+
+    def _gradient_limit(self) -> float:
+        """For what a momentum makes of it to stay within MOVE_LIMIT."""
+        momentum = self.optimizer.momentum if isinstance(self.optimizer, Sgd) else 0.0
+        return MOVE_LIMIT * (1 - momentum)
+
+    @property
+    def _velocity_bits(self) -> int:
+        return 2 * self.precision.frac - MOMENTUM_BITS
+
+    def _moved(self, parameter: Value, move: Value) -> Value:
+        pace = self.pace
+        if pace.value is None:
+            return apply(Sub(), parameter, apply(Shifted(pace.shift), move))
+        if isinstance(self.optimizer, Sgd):
+            move = apply(Stored(self._velocity_bits), move)
+        return apply(Sub(), parameter, apply(Paced(pace.shift), move, pace.value))
+
+
+def _towards(before: Value, now: Value, share: float) -> Value:
+    return apply(Add(), before, apply(Mul(), apply(Sub(), now, before), constant(share)))
+
+
+def _longest(adam: Adam) -> float:
+    """Of m / sqrt(v), by Cauchy and Schwarz, for betas that are rounded a little."""
+    bound = (1 - adam.beta1) / math.sqrt(1 - adam.beta2)
+    if adam.beta1**2 < adam.beta2:
+        return 1.25 * bound / math.sqrt(1 - adam.beta1**2 / adam.beta2)
+    return 2.0**10
+
+
+def _rounded(number: float, bits: int) -> float:
+    return round(number * 2.0**bits) * 2.0**-bits
+
+
+def _leading(number: float, bits: int) -> float:
+    """The number with so many bits from its leading one."""
+    return _rounded(number, bits - 1 - math.floor(math.log2(number)))

@@ -1,0 +1,91 @@
+"""The batches of training: in every epoch all rows in a new order, which everybody can know.
+
+The order of an epoch is that of 64-bit words of SHAKE-256 over the seed and the epoch's number: every role that knows
+the seed, and the float64 twin, take the same rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from ..plan import Plan, Tensor
+from ..procedure import CLOCK, TRAIN_STEP
+from .batches import Batches
+
+__all__ = ["Epochs", "batches_of", "check_epochs", "check_seed", "fresh_seed", "order"]
+
+Array = np.ndarray
+SEEDS = 1 << 63
+WORD = 8
+
+
+def order(seed: int, epoch: int, rows: int) -> Array:
+    """The rows of an epoch; epochs count from 0."""
+    text = f"batch order, seed {seed}, epoch {epoch}".encode()
+    words = np.frombuffer(hashlib.shake_256(text).digest(WORD * rows), "<u8")
+    return np.argsort(words, kind="stable")
+
+
+def fresh_seed() -> int:
+    return secrets.randbelow(SEEDS)
+
+
+def check_seed(seed: object) -> int:
+    """InputError unless it is a seed."""
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < SEEDS:
+        raise InputError(f"seed: expected a whole number of at least 0 and below 2^63, found {seed!r}")
+    return int(seed)
+
+
+def check_epochs(epochs: object) -> int:
+    """InputError unless it counts epochs."""
+    if isinstance(epochs, bool) or not isinstance(epochs, (int, np.integer)) or epochs < 1:
+        raise InputError(f"epochs: expected a whole number from 1, found {epochs!r}")
+    return int(epochs)
+
+
+class Epochs:
+    """The rows of `inputs` along the dim `batch`, as often as there are epochs. The last rows of an epoch that fill no
+    batch are left out of it. stacked: as of `Batches`."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        tensors: Sequence[Tensor],
+        inputs: Mapping[str, Any],
+        stacked: frozenset[str],
+        epochs: int,
+        seed: int,
+    ) -> None:
+        self.batches = Batches(plan, tensors, (), inputs, stacked, single="train")
+        self.epochs, self.seed = check_epochs(epochs), seed
+        if self.batches.rows < self.batches.size:
+            raise InputError(
+                f"expected at least as many rows as a batch has, {self.batches.size}, found {self.batches.rows}"
+            )
+
+    @property
+    def steps(self) -> int:
+        """Of an epoch."""
+        return self.batches.rows // self.batches.size
+
+    def __iter__(self) -> Iterator[dict[str, Array]]:
+        """The inputs of each step."""
+        size = self.batches.size
+        for epoch in range(self.epochs):
+            rows = order(self.seed, epoch, self.batches.rows)
+            for start in range(0, self.steps * size, size):
+                yield self.batches.take(rows[start : start + size])
+
+
+def batches_of(plan: Plan, inputs: Mapping[str, Any], epochs: int, seed: int) -> Epochs:
+    """Of a plan whose inputs of training are all here, the tensors of array roles stacked."""
+    tensors = [t for t in plan.inputs if TRAIN_STEP in t.stages and not t.name.startswith(CLOCK)]
+    stacked = frozenset(t.name for t in tensors if t.stacked)
+    return Epochs(plan, tensors, inputs, stacked, epochs, check_seed(seed))

@@ -1,0 +1,191 @@
+"""Training over many batches: each is computed while the next is encoded, shared and sent.
+
+Which rows a batch has is decided by `roles/epochs.py`, and who may do what when by the session.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..errors import Error, InputError
+from ..execution.stats import Stats
+from ..plan import Plan
+from ..procedure import CLOCK, TRAIN_STEP
+from ..roles.epochs import Epochs, check_seed, fresh_seed
+from ..roles.inputs import ByRole
+from .deployed import Deployment, Submitted
+
+__all__ = ["WEIGHTS", "Epoch", "Fitting", "History", "ReferenceFit", "clock_of", "expect_training"]
+
+Array = np.ndarray
+WEIGHTS = "weights."
+"""Before the keys of parameters, in the names of what `finish` releases."""
+
+STEPS_AHEAD = 2  # one is computed while the next is encoded, shared and sent
+
+
+def expect_training(plan: Plan) -> None:
+    """InputError for a model without a `train` block."""
+    if not plan.trains:
+        raise InputError(f"the model {plan.name} has no `train` block, so it cannot be trained")
+
+
+def clock_of(plan: Plan, roles: Sequence[str], epoch: int, step: int) -> dict[str, int]:
+    """What these roles give a step beside what their users do: the epoch and the step, where the plan asks for them."""
+    now = {CLOCK + "epoch": epoch, CLOCK + "step": step}
+    asked = {t.name for t in plan.inputs if t.role in roles}
+    return {name: number for name, number in now.items() if name in asked}
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What was seen of an epoch.
+
+    Attributes:
+        number: Counted from 1.
+        steps: How many steps it took.
+        seconds: How long they took.
+        outputs: For each output of the `train` block its mean over the steps.
+    """
+
+    number: int
+    steps: int
+    seconds: float
+    outputs: Mapping[str, Array]
+
+    def __str__(self) -> str:
+        told = "".join(f", {name} {float(value):.4g}" for name, value in self.outputs.items() if np.ndim(value) == 0)
+        return f"epoch {self.number}: {self.steps} steps in {self.seconds:.1f} s{told}"
+
+
+@dataclass
+class History:
+    """What was seen of a training.
+
+    Attributes:
+        seed: The one that decided which rows each batch had.
+        epochs: One entry an epoch.
+        outputs: For each output of the `train` block its value at every step, along a first axis.
+    """
+
+    seed: int
+    epochs: list[Epoch] = field(default_factory=list)
+    outputs: dict[str, Array] = field(default_factory=dict)
+
+    @property
+    def steps(self) -> int:
+        """How many steps were made."""
+        return sum(epoch.steps for epoch in self.epochs)
+
+    def plot(self) -> Any:
+        """Draw what every step told, each scalar output a line, with matplotlib (`pip install mpc-runtime[plot]`); the
+        axes."""
+        try:
+            from matplotlib import pyplot
+        except ImportError:
+            raise InputError("plot needs matplotlib: pip install mpc-runtime[plot]") from None
+        _, axes = pyplot.subplots()
+        for name, values in self.outputs.items():
+            if values.ndim == 1:
+                axes.plot(values, label=name)
+        axes.set_xlabel("step")
+        axes.legend()
+        return axes
+
+
+@dataclass(frozen=True)
+class ReferenceFit:
+    """What training on plaintext gave.
+
+    Attributes:
+        losses: Of every step, before its update.
+        weights: All parameters after the last step, by key.
+    """
+
+    losses: Array
+    weights: dict[str, Array]
+
+
+class Fitting:
+    """The steps of one call. edition: of the parameters from which it started; meeting: whose steps they are."""
+
+    def __init__(
+        self,
+        deployment: Deployment,
+        inputs: Mapping[str, Any],
+        epochs: int,
+        seed: int | None,
+        edition: int,
+        meeting: str | None,
+        datasets: Mapping[str, str],
+        before: int = 0,
+    ) -> None:
+        """datasets: how roles call their data; before: how many steps were made already."""
+        self.deployment = deployment
+        self.stats = Stats()
+        """Of the steps that are done."""
+        plan, given = deployment.plan, deployment.given
+        others = [role for role in plan.roles_of(TRAIN_STEP) if plan.feeds_of(role, TRAIN_STEP)]
+        if seed is None and not set(others) <= set(given.roles):
+            raise InputError(f"seed: {' and '.join(others)} give rows of the same batches, so they have to agree on it")
+        seed = fresh_seed() if seed is None else check_seed(seed)
+        self._tensors = [t for t in given.tensors(TRAIN_STEP) if not t.name.startswith(CLOCK)]
+        self._before = before
+        self.epochs = Epochs(plan, self._tensors, inputs, given.stacked, epochs, seed)
+        given.check(self.epochs.batches.tensors(self._tensors), inputs, "input", TRAIN_STEP)
+        self.history = History(seed)
+        self._edition, self._meeting, self._datasets = edition, meeting, datasets
+        self._coming = iter(self.epochs)
+        self._submitted = 0
+        self._waiting: deque[Submitted] = deque()
+        self._told: list[dict[str, Array]] = []
+        self._began = time.perf_counter()
+
+    @property
+    def total(self) -> int:
+        """How many steps there are to make."""
+        return self.epochs.steps * self.epochs.epochs
+
+    @property
+    def done(self) -> int:
+        """How many are made."""
+        return len(self._told)
+
+    def step(self, edition: int, params: ByRole) -> Epoch | None:
+        """Makes a step; the epoch that it completes, if it does."""
+        if edition != self._edition:
+            raise Error("the parameters were replaced while these rows were trained on")
+        while len(self._waiting) < STEPS_AHEAD and (batch := next(self._coming, None)) is not None:
+            given = self.deployment.given
+            epoch, step = self._submitted // self.epochs.steps, self._before + self._submitted
+            clock = clock_of(self.deployment.plan, given.roles, epoch, step)
+            checked = given.check(given.tensors(TRAIN_STEP), {**batch, **clock}, "input", TRAIN_STEP)
+            encoded = given.encode(TRAIN_STEP, checked, params)
+            named = self._meeting, self._submitted, None, self._datasets
+            self._waiting.append(self.deployment.submit(encoded, *named, stage=TRAIN_STEP))
+            self._submitted += 1
+        computed = self.deployment.wait(self._waiting.popleft())
+        self.stats = self.stats.plus(computed.stats)
+        self._told.append(computed.results)
+        return None if self.done % self.epochs.steps else self._completed()
+
+    def _completed(self) -> Epoch:
+        now = time.perf_counter()
+        told = self._told[-self.epochs.steps :]
+        means = {name: np.mean([each[name] for each in told], axis=0) for name in told[0]}
+        epoch = Epoch(len(self.history.epochs) + 1, self.epochs.steps, now - self._began, means)
+        self._began = now
+        self.history.epochs.append(epoch)
+        self.history.outputs = {name: np.array([each[name] for each in self._told]) for name in told[0]}
+        return epoch
+
+    def abandon(self) -> None:
+        """Drops the steps that are under way: they are made, and what they tell is dropped."""
+        while self._waiting:
+            self.deployment.abandon(self._waiting.popleft())

@@ -1,0 +1,49 @@
+"""`mpcc train`: all on this machine, from files to files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+import mpc_runtime as mpc
+from tests.terminal import mpcc
+from tests.trained import LOGISTIC, people
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "churn.ppml").write_text(LOGISTIC)
+    (tmp_path / "plain.ppml").write_text(LOGISTIC.partition("train {")[0])
+    for name, rows in people(50).items():
+        np.save(tmp_path / f"{name}.npy", rows)
+    return tmp_path
+
+
+FILES = ("--input", "visits=visits.npy", "--input", "debts=debts.npy", "--input", "left=left.npy")
+
+
+def test_weights_are_trained_and_written(folder: Path) -> None:
+    options = ("--epochs", "2", "--seed", "4", "--output", "weights=trained.safetensors", "--json")
+    done = mpcc(folder, "train", "churn.ppml", *FILES, *options)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["seed"], told["steps"], len(told["epochs"])) == (4, 6, 2)
+    program = mpc.compile(text=LOGISTIC)
+    clear = program.reference_fit(people(50), program.initial_weights(4), epochs=2, seed=4)
+    assert told["epochs"][1]["outputs"]["loss"] == pytest.approx(clear.losses[3:].mean(), rel=1e-3)
+    for name, array in load_file(folder / "trained.safetensors").items():
+        assert np.abs(array - clear.weights[name]).max() < 1e-3
+
+
+def test_what_cannot_be_trained_is_said_without_a_traceback(folder: Path) -> None:
+    for words, said in (
+        (("plain.ppml", *FILES), "the model churn has no `train` block, so it cannot be trained"),
+        (("churn.ppml", *FILES, "--output", "risk=risk.npy"), "no such output; the plan has weights"),
+        (("churn.ppml", *FILES[:4]), "left"),
+    ):
+        done = mpcc(folder, "train", *words)
+        assert done.returncode == 1 and said in done.stderr and "Traceback" not in done.stderr

@@ -1,0 +1,80 @@
+"""Models with a `train` block, and their training in one process: the gates' clear meaning of every procedure."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mpc_runtime.encoding.fixed_point import decode
+from mpc_runtime.execution.simulator import Simulator
+from mpc_runtime.plan import Plan
+from mpc_runtime.procedure import FINISH, RUN, SETUP, TRAIN_STEP
+from mpc_runtime.program import prepare_feed
+from mpc_runtime.roles.inputs import Given
+from mpc_runtime.sessions.training import clock_of
+from tests.loaded import loaded
+
+Array = np.ndarray
+
+LOGISTIC = """model churn
+role shop, bank
+dim batch = 16
+input visits : [batch, 3] from shop in [-4, 4]
+input debts : [batch, 2] from bank in [-4, 4]
+layer fc = dense(1)
+weights from bank in [-1, 1]
+score = concat(visits, debts, axis=1) |> fc
+output risk = sigmoid(score) to shop
+train {
+    input left : [batch, 1] from shop in [0, 1]
+    loss = binary_cross_entropy_with_logits(score, left)
+    optimizer = sgd(lr=0.5, momentum=0.75)
+    output loss to shop
+    output weights to bank
+}
+"""
+
+
+def people(rows: int, seed: int = 1) -> dict[str, Array]:
+    """Inputs of LOGISTIC that can be learnt."""
+    rng = np.random.default_rng(seed)
+    both = rng.normal(0, 1, (rows, 5)).clip(-4, 4)
+    left = (both @ [1.0, -1.0, 0.5, 2.0, 0.0] > 0.2).astype(float)[:, None]
+    return {"visits": both[:, :3], "debts": both[:, 3:], "left": left}
+
+
+class Simulated:
+    """The procedures of a plan on plain ring elements, under fresh keys each."""
+
+    def __init__(self, plan: Plan, weights: Mapping[str, Any]) -> None:
+        self.plan = loaded(plan)
+        self._given = Given(plan, plan.roles, prepare_feed, stacked=True)
+        self._simulator = Simulator(self.plan)
+        self.steps = 0
+        self._execute(SETUP, weights)
+
+    def train(self, epoch: int = 0, **batch: Any) -> dict[str, Array]:
+        self.steps += 1
+        return self._execute(TRAIN_STEP, {**batch, **clock_of(self.plan, self.plan.roles, epoch, self.steps - 1)})
+
+    def run(self, **batch: Any) -> dict[str, Array]:
+        return self._execute(RUN, batch)
+
+    def finish(self) -> dict[str, Array]:
+        return {name.removeprefix("weights."): array for name, array in self._execute(FINISH, {}).items()}
+
+    def _execute(self, stage: str, values: Mapping[str, Any]) -> dict[str, Array]:
+        what = "parameter" if stage == SETUP else "input"
+        checked = self._given.check(self._given.tensors(stage), values, what, stage)
+        encoded = self._given.encode(
+            stage, checked, {role: {} for role in self.plan.roles} if stage != SETUP else checked
+        )
+        feeds = {name: feed for own in encoded.values() for name, feed in own.items()}
+        words = self._simulator.execute(stage, (os.urandom(16), os.urandom(16)), feeds)
+        results = {r.name: r for r in self.plan.results}
+        return {
+            name: decode(w, results[name].bits, results[name].scale, results[name].kind) for name, w in words.items()
+        }
