@@ -217,7 +217,8 @@ class State(Leaf):
     """What the parties hold in shares from one execution to the next: a parameter in training, or what its optimizer
     remembers of it. It is nobody's: no role knows it.
 
-    stage: the procedure that reads it; frac: the fraction bits with which it is held; lo, hi: its range.
+    stage: the procedure that reads it; frac: the fraction bits with which it is held; lo, hi: its range; known: its
+    norms.
     """
 
     key: str = ""
@@ -225,9 +226,13 @@ class State(Leaf):
     frac: int = 16
     lo: float = 0.0
     hi: float = 0.0
+    known: tuple[Norm, ...] = ()
 
     def interval(self, *args: Value) -> Interval:
         return Interval(self.lo, self.hi)
+
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        return self.known
 
     def evaluate(self, *arrays: Array) -> Array:
         raise TypeError("a state has no value of its own: executions leave it")

@@ -43,6 +43,7 @@ from compiler.ops.sums import CumSum, Sum
 from compiler.reading.report import called, report
 from dsl.errors import Diagnostic
 from mpc_runtime.plan import Promise
+from mpc_runtime.procedure import RUN
 
 RESULTS = (2.0**14, 2.0**20)
 """Below what the results of a guarded product shall lie, if that leaves enough room for what flows in: the lower, the
@@ -75,7 +76,11 @@ def with_guards(graph: Graph) -> tuple[Graph, list[Diagnostic]]:
     guards = _Guards(graph.precision)
     unproved: dict[Value, Value] = {}
     new: dict[Value, Value] = {}
+    runs = set(topological(output.value for output in graph.outputs if output.stage == RUN))
     for value in graph.values():
+        if value not in runs:  # a step of training has limits of its own
+            new[value] = rebuild(value, tuple(new[arg] for arg in value.args))
+            continue
         found = rebuild(_in_format(value, graph.precision), tuple(new[arg] for arg in value.args))
         whole = graph.precision.format_range(found.kind)
         if not (found.is_constant or whole.contains(found.range)):
@@ -85,7 +90,7 @@ def with_guards(graph: Graph) -> tuple[Graph, list[Diagnostic]]:
                 unproved[cut] = found
             found = cut
         new[value] = found
-    roles = tuple(dict.fromkeys(role for output in graph.outputs for role in output.roles))
+    roles = tuple(dict.fromkeys(role for output in graph.outputs if output.stage == RUN for role in output.roles))
     outputs = [replace(output, value=new[output.value]) for output in graph.outputs]
     place = sum(output.promise is not None for output in outputs)
     outputs += [_output(guard, roles, place + i) for i, guard in enumerate(guards.made)]
