@@ -25,6 +25,7 @@ from .errors import (
     MaterialError,
     PeerError,
     PerformanceWarning,
+    RangeError,
 )
 from .models import calibrate, forest_of
 from .program import Program, compile, connect, deal, launch, load
@@ -52,6 +53,7 @@ __all__ = [
     "PeerError",
     "PerformanceWarning",
     "Program",
+    "RangeError",
     "ReferenceFit",
     "Session",
     "Stats",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
+from fractions import Fraction
 
 from compiler.graph import (
     Input,
@@ -240,13 +241,20 @@ def _limits(context: Context, statement: ast.Value, scope: Scope) -> Limits | No
         name = each.name.id if each.name is not None else ""
         if name not in {known.name for known in fields(Limits)} or name in found:
             raise Problem(each.span, "expected one of the four norms by its name", help)
-        if not isinstance(value, Value) or not value.is_constant or value.shape or value.kind is Kind.BIT:
+        number_ = _number(value)
+        if number_ is None:
             raise Problem(each.span, f"`{name}` expects a number, found {described(value)}", help)
-        found[name] = float(value.array)
+        found[name] = number_
         if not LEAST_LIMIT <= found[name] <= LARGEST_LIMIT:
             range_ = f"from {number(LEAST_LIMIT)} to {number(LARGEST_LIMIT)}"
             raise Problem(each.span, f"`{name}` expects a number {range_}, found {number(found[name])}", help)
     return Limits(**found)
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, Value) and value.is_constant and not value.shape and value.kind is not Kind.BIT:
+        return float(value.array)
+    return float(value) if isinstance(value, int | float | Fraction) and not isinstance(value, bool) else None
 
 
 def _configured(kind: OptimizerKind, callee: ast.Name, given: list[calls.Argument]) -> tuple[Optimizer, Value]:

@@ -134,5 +134,5 @@ def pieces(value: Value, axes: Sequence[int], bound: float, scale: int) -> Piece
             return Pieces(parts, max(part, together))
     raise OpError(
         f"its norm cannot be checked: an element may lie anywhere in {value.range}, so that {count} squares may wrap",
-        "declare what you know of it: `x = … in [lo, hi]`",
+        "declare ranges of what it is made of, `… in [lo, hi]`; in training, use smaller `limits` or a smaller rate",
     )

@@ -22,7 +22,7 @@ from ..roles.files import parameters
 from .connections import Connections
 from .privacy import Datasets, check_datasets
 from .rows import Rows
-from .training import Epoch, Fitting, clock_of, expect_training
+from .training import Epoch, Fitting, clock_of, counted, expect_training
 
 __all__ = ["Work"]
 
@@ -81,7 +81,7 @@ class Work:
             given = {**given, **clock_of(self._base.plan, self._base.given.roles, 0, self._steps)}
         checked = self._base.given.check(self._base.given.tensors(stage), given, "input", stage)
         encoded = self._base.given.encode(stage, checked, self._params)
-        with self._connections.exchange(self._base):
+        with self._connections.exchange(self._base), counted(self._steps + (stage == TRAIN_STEP)):
             self.datasets |= datasets
             computed = self._base.wait(self._base.submit(encoded, meeting, datasets=datasets, stage=stage))
         self.runs += stage == RUN
@@ -120,7 +120,7 @@ class Work:
 
     def _step(self, rows: Rows) -> dict[str, Array] | None:
         rows.check_edition(self.edition)
-        with self._connections.exchange(rows.deployment):
+        with self._connections.exchange(rows.deployment), counted(self._steps):
             part = rows.step(self._params)
         self.runs += part is not None
         return part
