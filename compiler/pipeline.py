@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from compiler import passes
+from compiler.calibration.claims import claims
 from compiler.expand import expand
 from compiler.expand.network import parse_network
 from compiler.graph import Graph
@@ -36,18 +37,24 @@ def compile_source(
     text: str, filename: str, dims: Mapping[str, int] | None = None, network: str = "lan", checked: bool = False
 ) -> Stages:
     """Raises SourceErrors with all errors (of the text alone when it cannot be read), InputError for a bad option."""
-    link = parse_network(network)
+    parse_network(network)
     tree = _parse(text, filename, dims or {})
     lowered, warnings = _lower(tree, dims or {})
-    whole, unchecked = with_training(with_checks(lowered) if checked else lowered)
-    graph, more = passes.run(whole, checked=checked)
-    more += unchecked
-    expanded = expand(with_rounding(graph), link, feed_name, origin)
-    assigned = assign(expanded, feed_stages(graph))
-    plan = make_plan(graph, lowered, expanded, assigned, Options(network, checked))
-    more += [report(graph, w.value, w.message, w.help, "warning") for w in expanded.warnings]
+    graph, plan, more = planned(lowered, Options(network, checked))
     told = sorted((*warnings, *more), key=lambda each: (each.line, each.column))
     return Stages(tree, lowered, graph, plan, with_source(told, text))
+
+
+def planned(lowered: Graph, options: Options) -> tuple[Graph, Plan, list[Diagnostic]]:
+    """The graph that the expansion took, its plan, and the warnings. Raises SourceErrors."""
+    whole, unchecked = with_training(with_checks(lowered) if options.checked else lowered)
+    graph, found = passes.run(whole, checked=options.checked)
+    found += unchecked
+    expanded = expand(with_rounding(graph), parse_network(options.network), feed_name, origin)
+    assigned = assign(expanded, feed_stages(graph))
+    plan = make_plan(graph, lowered, expanded, assigned, options, claims(lowered))
+    found += [report(graph, w.value, w.message, w.help, "warning") for w in expanded.warnings]
+    return graph, plan, found
 
 
 def _parse(text: str, filename: str, dims: Mapping[str, int]) -> ast.Model:

@@ -237,10 +237,11 @@ class Ref(Node):
 
 @dataclass(frozen=True)
 class Range(Node):
-    """`in [lo, hi]`; the span covers all of it."""
+    """`in [lo, hi]`, or `in measured [lo, hi]` of a value; the span covers all of it."""
 
     lo: Expression
     hi: Expression
+    measured: bool = False
 
 
 @dataclass(frozen=True)
@@ -318,12 +319,16 @@ class Param(Node):
 
 @dataclass(frozen=True)
 class Weights(Node):
-    """`weights [conv1, block] from ROLE [public] [in [lo, hi]]`; no names stand for all the layers left."""
+    """`weights [conv1, block] from ROLE [public] [in [lo, hi]] [with l1(B)]`; no names stand for all the layers left.
+
+    `norm` is the expression behind `with`.
+    """
 
     names: tuple[Name, ...]
     role: Ref
     public: bool
     range: Range | None
+    norm: Expression | None = None
 
 
 @dataclass(frozen=True)
@@ -336,7 +341,7 @@ class Layer(Node):
 
 @dataclass(frozen=True)
 class Value(Node):
-    """`NAME = EXPR [in [lo, hi]]`."""
+    """`NAME = EXPR [in [measured] [lo, hi]]`."""
 
     name: Name
     value: Expression

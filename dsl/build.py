@@ -17,7 +17,7 @@ from lark import Token, Tree
 from dsl import ast
 from dsl.ast import Operator, Span
 from dsl.errors import Diagnostic, did_you_mean
-from dsl.scan import span_of
+from dsl.scan import MEASURED, span_of
 
 __all__ = ["Builder"]
 
@@ -220,8 +220,11 @@ def _ref(build: Builder, tree: Tree[Token], span: Span) -> ast.Ref:
 
 
 def _range(build: Builder, tree: Tree[Token], span: Span) -> ast.Range:
-    lo, hi = build.all(tree.children)
-    return ast.Range(span, lo, hi)
+    word, lo, hi = tree.children
+    if word is not None and build(word).id != MEASURED:
+        place = _span(cast("Tree[Token]", word))
+        build.refuse(place, f"expected `[`, found `{build(word).id}`", "a range is written `in [lo, hi]`")
+    return ast.Range(span, build(lo), build(hi), word is not None)
 
 
 def _type(build: Builder, tree: Tree[Token], span: Span) -> ast.Type:
@@ -256,7 +259,11 @@ def _owner(build: Builder, tree: Tree[Token]) -> tuple[ast.Ref, bool, ast.Range 
 
 def _giver(build: Builder, tree: Tree[Token]) -> tuple[ast.Ref, bool, ast.Range | None, ast.Expression | None]:
     role, public, limits, noise = tree.children
-    return build(role), public is not None, build(limits), build(noise)
+    found = build(limits)
+    if found is not None and found.measured:
+        help = "write `in [lo, hi]`: its owner's client checks every value"
+        build.refuse(found.span, "only what is computed is `in measured` a range", help)
+    return build(role), public is not None, found, build(noise)
 
 
 def _formal(build: Builder, tree: Tree[Token], span: Span) -> ast.Formal:
@@ -308,7 +315,7 @@ def _param(build: Builder, tree: Tree[Token], span: Span) -> ast.Param:
 
 def _weights(build: Builder, tree: Tree[Token], span: Span) -> ast.Weights:
     names, owner = cast("list[Tree[Token]]", tree.children)
-    return ast.Weights(span, build.all(names.children), *_owner(build, owner))
+    return ast.Weights(span, build.all(names.children), *_giver(build, owner))
 
 
 def _layer(build: Builder, tree: Tree[Token], span: Span) -> ast.Layer:

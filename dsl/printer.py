@@ -6,13 +6,13 @@ parsed again, it gives an equal tree. Comments and line breaks are not part of t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 
 from dsl import ast
 from dsl.ast import Node, Operator
 
-__all__ = ["dump", "unparse"]
+__all__ = ["dump", "expression", "unparse"]
 
 INDENT = "  "
 
@@ -78,9 +78,26 @@ PRECEDENCE = {
 }
 
 
-def unparse(model: ast.Model) -> str:
-    """The `.ppml` text of a model, which parses to an equal tree."""
-    return "\n".join([f"model {model.name.id}", *_lines(model.statements, 0)]) + "\n"
+def unparse(model: ast.Model, above: Mapping[int, Sequence[str]] | None = None) -> str:
+    """The `.ppml` text of a model, which parses to an equal tree.
+
+    `above` has lines that are put above statements, by the place of the statement: comments, without their `#`, and
+    empty lines. Those of place -1 are put above the model.
+    """
+    remarks = above or {}
+    lines = [*_remarks(remarks.get(-1, ())), f"model {model.name.id}"]
+    for place, statement in enumerate(model.statements):
+        lines += [*_remarks(remarks.get(place, ())), *_lines([statement], 0)]
+    return "\n".join(lines) + "\n"
+
+
+def expression(node: ast.Expression) -> str:
+    """The text of an expression."""
+    return _expression(node)
+
+
+def _remarks(lines: Iterable[str]) -> Iterator[str]:
+    yield from (f"# {line}" if line else "" for line in lines)
 
 
 def _lines(statements: Iterable[Node], depth: int) -> Iterator[str]:
@@ -121,7 +138,7 @@ def _statement(statement: Node) -> str:
             return f"param {name.id} : {_type(kind)}{_owner(statement)}"
         case ast.Weights(names=names):
             listed = ", ".join(name.id for name in names)
-            return f"weights {listed}".rstrip() + _owner(statement)
+            return f"weights {listed}".rstrip() + _owner(statement) + _noise(statement.norm)
         case ast.Layer(target=target, value=value):
             return f"layer {_ref(target)} = {_expression(value)}"
         case ast.Value(name=name, value=value, range=limits):
@@ -145,11 +162,15 @@ def _owner(statement: ast.Input | ast.Param | ast.Weights) -> str:
 
 
 def _noise(noise: ast.Expression | None) -> str:
+    """What stands behind `with`: noise, or what norm weights have."""
     return "" if noise is None else f" with {_expression(noise)}"
 
 
 def _range(limits: ast.Range | None) -> str:
-    return "" if limits is None else f" in [{_expression(limits.lo)}, {_expression(limits.hi)}]"
+    if limits is None:
+        return ""
+    measured = "measured " if limits.measured else ""
+    return f" in {measured}[{_expression(limits.lo)}, {_expression(limits.hi)}]"
 
 
 def _type(kind: ast.Type) -> str:

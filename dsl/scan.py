@@ -23,6 +23,7 @@ from dsl.habits import COMMENTS, HABITS
 __all__ = [
     "BLOCKS",
     "MAX_PROBLEMS",
+    "MEASURED",
     "SOFT",
     "STARTERS",
     "Scanned",
@@ -34,6 +35,7 @@ __all__ = [
     "span_of",
 ]
 
+MEASURED = "measured"  # in front of a range
 MAX_TEXT = 250_000  # characters: models of a thousand lines have 50,000, and reading this many takes a second
 MAX_OPEN = 5000  # brackets open at once: only noise has that many, and each is repaired on its own
 MAX_PROBLEMS = 20  # more than a screenful helps nobody, and each takes another pass over the text

@@ -11,7 +11,7 @@ from itertools import pairwise
 from lark import Token
 
 from dsl.habits import WORDS
-from dsl.scan import same_line, span_of
+from dsl.scan import MEASURED, same_line, span_of
 from dsl.trouble import ATOMS, CLOSING, INFIX, OPERANDS, Complaint, Trouble, shown
 
 MAX_END = 30  # tokens of one end of a range in a message
@@ -142,7 +142,8 @@ def _range_opening(trouble: Trouble) -> int | None:
         kind = trouble.tokens[at].type
         depth += (kind in ("RPAR", "RSQB")) - (kind in ("LPAR", "LSQB"))
         if depth < 0:
-            return at if kind == "LSQB" and trouble.tokens[at - 1].type == "IN" else None
+            word = at - 2 if trouble.tokens[at - 1] == MEASURED else at - 1
+            return at if kind == "LSQB" and trouble.tokens[word].type == "IN" else None
         if depth == 0 and kind == "COMMA":
             return None
     return None
@@ -152,6 +153,9 @@ def brackets(trouble: Trouble) -> Complaint | None:
     found, place = trouble.found, span_of(trouble.found)
     if found.type == "COMMA" and {"RPAR", "PLUS"} <= trouble.expected:
         return Complaint(place, "expected `)`, found `,`", "a list is written in square brackets: `[a, b]`")
-    if trouble.before.type == "IN" and trouble.expected == {"LSQB"}:
+    if trouble.before.type == "IN" and trouble.expected == {"LSQB", "NAME"}:
         return Complaint(place, f"expected `[`, found {shown(found)}", "a range is written `in [lo, hi]`")
+    if trouble.expected == {"LSQB"} and trouble.tokens[trouble.at - 2].type == "IN":
+        word = trouble.before
+        return Complaint(span_of(word), f"expected `[`, found {shown(word)}", "a range is written `in [lo, hi]`")
     return None

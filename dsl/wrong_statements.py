@@ -151,7 +151,7 @@ def bare(trouble: Trouble) -> Complaint | None:
 
 
 def type_left_out(trouble: Trouble) -> Complaint | None:
-    if trouble.expected != {"NAME", "LSQB"} or trouble.found.type == "NAME":
+    if trouble.expected != {"NAME", "LSQB"} or trouble.found.type == "NAME" or trouble.before.type == "IN":
         return None
     return Complaint(
         behind(trouble.before) if trouble.fresh else span_of(trouble.found),

@@ -25,9 +25,10 @@ from .errors import (
     MaterialError,
     PeerError,
     PerformanceWarning,
+    PromiseWarning,
     RangeError,
 )
-from .models import calibrate, forest_of
+from .models import calibrate, forest_of, from_sklearn, from_torch, import_onnx
 from .program import Program, compile, connect, deal, launch, load
 from .version import VERSION as __version__
 
@@ -53,6 +54,7 @@ __all__ = [
     "PeerError",
     "PerformanceWarning",
     "Program",
+    "PromiseWarning",
     "RangeError",
     "ReferenceFit",
     "Session",
@@ -63,6 +65,9 @@ __all__ = [
     "connect",
     "deal",
     "forest_of",
+    "from_sklearn",
+    "from_torch",
+    "import_onnx",
     "launch",
     "load",
 ]

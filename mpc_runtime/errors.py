@@ -25,6 +25,7 @@ __all__ = [
     "MaterialError",
     "PeerError",
     "PerformanceWarning",
+    "PromiseWarning",
     "RangeError",
     "number",
 ]
@@ -125,6 +126,11 @@ class Interrupted(KeyboardInterrupt):
 
 class PerformanceWarning(UserWarning):
     """Something works, but could be much faster."""
+
+
+class PromiseWarning(UserWarning):
+    """Weights were provided that do not prove what the model promises of its values: a broken promise would not be
+    seen."""
 
 
 def number(value: float) -> str:

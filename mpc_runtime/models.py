@@ -1,5 +1,5 @@
-"""The facade for models that were trained elsewhere: what the layers of the language take of them, and which ranges
-their weights have.
+"""The facade for models that were trained elsewhere: programs made of them, what the language's layers take of them,
+and which ranges their weights have.
 
 As in `program.py`, the compiler is imported when a function is called, so that parties and dealer run without it.
 """
@@ -8,22 +8,162 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .encoding.arrays import as_array
-from .errors import InputError
-from .program import Program, with_source
+from .errors import CompileError, InputError
+from .program import Program, compile, with_source
 from .roles.files import match_names, parameters
 
 if TYPE_CHECKING:
     from compiler.calibration.calibrate import Calibrated
+    from compiler.importers.emission import Written
     from compiler.importers.trees import Forest
 
-__all__ = ["calibrate", "calibrated", "forest_of"]
+__all__ = ["calibrate", "calibrated", "forest_of", "from_sklearn", "from_torch", "import_onnx", "written"]
 
 Array = np.ndarray
+
+INSTALL_ONNX = "importing models needs the package onnx: pip install 'mpc-runtime[onnx]'"
+
+
+def import_onnx(
+    model: str | os.PathLike[str] | bytes | Any,
+    *,
+    role: str = "client",
+    owner: str = "modeller",
+    dims: Mapping[str, int] | None = None,
+    inputs: Mapping[str, Any] | None = None,
+    network: str = "lan",
+) -> Program:
+    """A program from an ONNX model, as PyTorch, Keras and scikit-learn are exported to.
+
+    The result's `source` is a readable `.ppml` text, and its `weights` are what `Session.provide` takes. Names are
+    those of the graph, changed where they are no names of the language.
+
+    Args:
+        model: The path of a file, its bytes, or an `onnx.ModelProto`.
+        role: Who provides the inputs and learns the results.
+        owner: Who provides the weights.
+        dims: Sizes for what the model leaves open; a free first axis has 1 by default.
+        inputs: Samples of inputs by the graph's names; the ranges of real inputs are twice the largest magnitude,
+            rounded up to a power of two. Without them an input has no declared range.
+        network: As of `compile`.
+
+    Raises:
+        InputError: The package onnx is missing, the file is no ONNX model, or a size is missing.
+        CompileError: Nodes have no private counterpart; the error lists all of them.
+    """
+    text = written(model, role=role, owner=owner, dims=dims, inputs=inputs)
+    return _compiled(text, inputs or {}, network)
+
+
+def from_torch(
+    module: Any,
+    example_inputs: Any,
+    *,
+    role: str = "client",
+    owner: str = "modeller",
+    network: str = "lan",
+) -> Program:
+    """A program from a PyTorch module, by PyTorch's own exporter; see `import_onnx`.
+
+    Args:
+        module: In evaluation mode is how it is exported; afterwards it is as it was.
+        example_inputs: A tensor, or a tuple of them. Their first axis becomes the dim `batch`, and their largest
+            magnitudes give the ranges of the inputs.
+        role: Who provides the inputs and learns the results.
+        owner: Who provides the weights.
+        network: As of `compile`.
+
+    Raises:
+        InputError: A package is missing, or PyTorch cannot export the module.
+        CompileError: Nodes have no private counterpart; the error lists all of them.
+    """
+    _expect_onnx()
+    from compiler.importers.exporters import torch_model
+
+    model, samples = torch_model(module, example_inputs)
+    text = written(model, role=role, owner=owner, inputs=samples, title=type(module).__name__)
+    return _compiled(text, samples, network)
+
+
+def from_sklearn(
+    estimator: Any,
+    examples: Any = None,
+    *,
+    role: str = "client",
+    owner: str = "modeller",
+    network: str = "lan",
+) -> Program:
+    """A program from a fitted estimator or pipeline of scikit-learn, by skl2onnx; see `import_onnx`.
+
+    Args:
+        estimator: Fitted on numbers; its only input is called `x`.
+        examples: Rows like those to predict; their largest magnitude gives the range of the input.
+        role: Who provides the inputs and learns the results.
+        owner: Who provides the weights.
+        network: As of `compile`.
+
+    Raises:
+        InputError: A package is missing, or skl2onnx cannot export the estimator.
+        CompileError: Nodes have no private counterpart; the error lists all of them.
+    """
+    _expect_onnx()
+    from compiler.importers.exporters import sklearn_model
+
+    model, samples = sklearn_model(estimator, examples)
+    text = written(model, role=role, owner=owner, inputs=samples, title=type(estimator).__name__)
+    return _compiled(text, samples, network)
+
+
+def written(
+    model: Any,
+    *,
+    role: str = "client",
+    owner: str = "modeller",
+    dims: Mapping[str, int] | None = None,
+    inputs: Mapping[str, Any] | None = None,
+    title: str = "",
+) -> Written:
+    """The text and the weights that `import_onnx` compiles. title: the model's name, instead of the graph's."""
+    _expect_onnx()
+    from compiler.importers.models import Settings, import_model
+
+    samples = {name: as_array(name, value) for name, value in (inputs or {}).items()}
+    return import_model(model, Settings(role, owner, dict(dims or {}), samples, title))
+
+
+def _expect_onnx() -> None:
+    try:
+        import onnx  # noqa: F401
+    except ImportError:
+        raise InputError(INSTALL_ONNX) from None
+
+
+def _compiled(text: Written, samples: Mapping[str, Any], network: str) -> Program:
+    """The program; where the ranges of its values are too wide, with those that weights and samples show."""
+    try:
+        program = compile(text=text.text, network=network)
+    except CompileError as error:
+        program = compile(text=_narrowed(text, samples, error), network=network)
+    return replace(program, weights=text.weights)
+
+
+def _narrowed(text: Written, samples: Mapping[str, Any], error: CompileError) -> str:
+    """Raises the error for what is no matter of ranges."""
+    from compiler.calibration.calibrate import calibrate as calibrated_text
+    from dsl.errors import SourceErrors
+
+    given = {text.inputs[name]: as_array(name, value) for name, value in samples.items()}
+    whole = given if len(given) == len(text.inputs) else None
+    try:
+        return calibrated_text(text.text, "<text>", text.dims, text.weights, whole).source
+    except (SourceErrors, ValueError):
+        raise error from None
 
 
 def forest_of(estimator: Any) -> Forest:

@@ -29,7 +29,7 @@ from .privacy.noise import Law
 from .procedure import TRAIN_STEP, TRAINING, Procedure
 from .registers import Domain, Form, Register
 
-FORMAT = 4
+FORMAT = 5
 """Plan format: raised whenever a plan's bytes would mean something else."""
 
 MAGIC = b"PPMLPLAN"
@@ -56,6 +56,19 @@ class ArrayRole:
 
 
 @dataclass(frozen=True)
+class Norm:
+    """A contract on weights: the magnitudes of an output's weights sum to at most `l1`, as they are stored.
+
+    outputs: the axis of the outputs. groups: in so many the first axis falls, if it is not that one, and an output has
+    the weights of one.
+    """
+
+    l1: float
+    outputs: int
+    groups: int
+
+
+@dataclass(frozen=True)
 class Tensor:
     """An input or parameter as its owner gives it. dims: the name of the dim of each axis, or "".
 
@@ -75,6 +88,7 @@ class Tensor:
     stages: tuple[str, ...]
     stacked: bool = False
     flipped: float = 0.0
+    norm: Norm | None = None
 
 
 @dataclass(frozen=True)
@@ -125,6 +139,29 @@ class Promise:
         if self.norm:
             text = f"norm of {self.value} (line {self.line}) at most {number(self.hi)}"
         return f"{text} #{self.place + 1}" if self.place else text
+
+
+Known = Literal["compiled", "provided", "measured", "claimed"]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A promise of the source about a value that the parties compute, and how it is known to hold.
+
+    known: "compiled", the ranges of the source prove it, as its compiler says; "provided", the client of `owner` tries
+    to prove it with the real weights; "measured", on samples, and nobody tries to prove it; "claimed", by the author
+    alone. What one role's client computes is no claim: the client checks every number.
+    """
+
+    value: str
+    line: int
+    lo: float
+    hi: float
+    known: Known
+    owner: str = ""
+
+    def __str__(self) -> str:
+        return f"`{self.value}` (line {self.line}) in [{number(self.lo)}, {number(self.hi)}]"
 
 
 @dataclass(frozen=True)
@@ -186,6 +223,16 @@ class Origin:
     part: str = ""
 
 
+@dataclass(frozen=True)
+class State:
+    """What training leaves in a register from step to step. unit: it is so many times what its name says: the sum of
+    gradients in a momentum is held with the mantissa of the learning rate in it."""
+
+    name: str
+    register: int
+    unit: float
+
+
 @dataclass(frozen=True, eq=False)
 class Plan:
     """A compiled program. `origins[procedure name][op]` and `source` are for people, outside the hash.
@@ -210,6 +257,8 @@ class Plan:
     procedures: tuple[Procedure, ...]
     constants: tuple[np.ndarray, ...]
     budgets: tuple[Budget, ...] = ()
+    states: tuple[State, ...] = ()
+    claims: tuple[Claim, ...] = ()
     origins: tuple[tuple[Origin, ...], ...] = ()
     source: str = ""
     filename: str = ""
@@ -278,7 +327,7 @@ class Plan:
 
     def head(self) -> bytes:
         """The canonical text of all that the hash covers, but for the constants' elements."""
-        head = {f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.name not in APART}
+        head = {f.name: plain(getattr(self, f.name)) for f in fields(self) if f.name not in APART}
         head["constants"] = [[_stored(a.dtype).str, list(a.shape)] for a in self.constants]
         return json.dumps(head, sort_keys=True, separators=(",", ":")).encode()
 
@@ -288,7 +337,7 @@ class Plan:
         return HEADER.pack(MAGIC, FORMAT, len(text)) + text + b"".join(arrays)
 
     def to_bytes(self) -> bytes:
-        debug = {"origins": _plain(self.origins), "source": self.source, "filename": self.filename}
+        debug = {"origins": plain(self.origins), "source": self.source, "filename": self.filename}
         return self._body() + json.dumps(debug, sort_keys=True, separators=(",", ":")).encode()
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -308,16 +357,16 @@ def _constant(array: np.ndarray) -> np.ndarray:
     return view
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """JSON data: records as lists of their fields, gates with their name in front, floats in hexadecimal."""
     if isinstance(value, Gate):
-        return [type(value).__name__, *(_plain(getattr(value, f.name)) for f in fields(value))]
+        return [type(value).__name__, *(plain(getattr(value, f.name)) for f in fields(value))]
     if isinstance(value, (Form, Domain)):
         return value.value
     if isinstance(value, float):
         return value.hex()
     if isinstance(value, tuple):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     if hasattr(value, "__dataclass_fields__"):
-        return [_plain(getattr(value, f.name)) for f in fields(value)]
+        return [plain(getattr(value, f.name)) for f in fields(value)]
     return value

@@ -18,11 +18,12 @@ import numpy as np
 
 from .analysis.cost import Cost, cost
 from .analysis.leakage import manifest
-from .encoding.arrays import as_array
+from .encoding.arrays import arrays
 from .errors import CompileError, Error, InputError
 from .limits import TIMEOUT_SECONDS, WAIT_SECONDS, WINDOW_BYTES
 from .plan import APART, Feed, Plan
 from .plan_file import load as load_plan
+from .proving import prove
 from .sources import SUFFIX, read_source, warn
 
 if TYPE_CHECKING:
@@ -46,10 +47,12 @@ class Program:
     Attributes:
         plan: What every machine runs.
         warnings: The compiler's warnings, as diagnostics.
+        weights: Of a model that was imported, its parameters by key; else empty. They are no part of the plan.
     """
 
     plan: Plan
     warnings: tuple[Diagnostic, ...] = ()
+    weights: Mapping[str, Array] = field(default_factory=dict)
     _stages: Stages | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
@@ -60,6 +63,11 @@ class Program:
             f"<Program {plan.name}, plan {plan.hash[:16]}: inputs {', '.join(inputs) or 'none'}; "
             f"{len(plan.params)} parameters; outputs {', '.join(outputs)}>"
         )
+
+    @property
+    def source(self) -> str:
+        """The `.ppml` text; empty for a plan that was stripped of it."""
+        return self.plan.source
 
     @cached_property
     def cost(self) -> Cost:
@@ -98,7 +106,7 @@ class Program:
         from compiler.reading.reference import evaluate
 
         try:
-            return evaluate(self.stages.lowered, _arrays(inputs, "inputs"), _arrays(_weights(params), "params"))
+            return evaluate(self.stages.lowered, arrays(inputs, "inputs"), arrays(_weights(params), "params"))
         except (KeyError, ValueError) as e:
             raise InputError(str(e.args[0] if e.args else e)) from None
 
@@ -116,7 +124,7 @@ class Program:
         """
         from compiler.reading.simulation import simulate
 
-        return simulate(self.plan, self.stages.lowered, _arrays(inputs, "inputs"), _arrays(_weights(params), "params"))
+        return simulate(self.plan, self.stages.lowered, arrays(inputs, "inputs"), arrays(_weights(params), "params"))
 
     def initial_weights(self, seed: int | None = None) -> dict[str, Array]:
         """Weights from which to train: those with which PyTorch's layers begin, and zeros for a bare `param`.
@@ -159,9 +167,9 @@ class Program:
         training = self.stages.lowered.training
         if training is None:
             raise InputError(f"the model {self.plan.name} has no `train` block, so it cannot be trained")
-        batches = batches_of(self.plan, _arrays(inputs, "inputs"), epochs, seed)
+        batches = batches_of(self.plan, arrays(inputs, "inputs"), epochs, seed)
         try:
-            losses, weights = follow(training, batches, _arrays(_weights(params), "params"), batches.steps)
+            losses, weights = follow(training, batches, arrays(_weights(params), "params"), batches.steps)
         except (KeyError, ValueError) as e:
             raise InputError(str(e.args[0] if e.args else e)) from None
         return ReferenceFit(losses, weights)
@@ -228,7 +236,7 @@ def compile(
         raise InputError(f'compile expects dims={{"batch": 8}}, found {dims!r}')
     stages = _compiled(text, filename, dict(dims or {}), network, checked)
     warn(stages.warnings, sys._getframe(1))
-    return Program(stages.plan, stages.warnings, stages)
+    return Program(stages.plan, stages.warnings, _stages=stages)
 
 
 def connect(
@@ -270,6 +278,7 @@ def connect(
         wait=wait,
         retries=retries,
         variant=partial(at_batch, program),
+        prove=partial(prove, program),
     )
 
 
@@ -300,8 +309,8 @@ def launch(
         window: Bytes of material that the dealer may work ahead of a party.
         material: The folder that `deal` wrote; then no dealer is started. Parameters and what `setup` computed from
             them are kept there too, so that a later session goes on without `provide`.
-        data_dir: The folder in which the parties keep their privacy ledgers, beside the keys of the roles by which they
-            know them again. Without one, a ledger ends with the session.
+        data_dir: The folder in which the parties keep their privacy ledgers and checkpoints of training, beside the
+            keys of the roles by which they know them again. Without one, they end with the session.
 
     Raises:
         PeerError: A process does not start.
@@ -310,10 +319,9 @@ def launch(
     _check_program("launch", program)
     from .opening import launch_plan
 
-    variant = partial(at_batch, program)
-    plan = program.plan
+    plan, at, proof = program.plan, partial(at_batch, program), partial(prove, program)
     return launch_plan(
-        plan, prepare_feed, timeout=timeout, window=window, variant=variant, material=material, data=data_dir
+        plan, prepare_feed, timeout=timeout, window=window, variant=at, prove=proof, material=material, data=data_dir
     )
 
 
@@ -367,13 +375,6 @@ def _weights(params: Any) -> Any:
     return params
 
 
-def _arrays(values: Any, what: str) -> dict[str, Array]:
-    values = {} if values is None else values
-    if not isinstance(values, Mapping):
-        raise InputError(f"{what}: expected a dict, name to array, found {type(values).__name__}")
-    return {name: as_array(name, value) for name, value in values.items()}
-
-
 def _compiled(text: str, filename: str, dims: dict[str, int], network: str, checked: bool) -> Stages:
     from compiler.pipeline import compile_source
     from dsl.errors import SourceErrors, render
@@ -420,9 +421,9 @@ def compiles_to(source: str | os.PathLike[str], program: Program) -> None:
 
 
 def with_source(program: Program, text: str) -> Program:
-    """Another text, compiled with the sizes and options of a program. Raises CompileError."""
+    """Another text, compiled with the sizes and options of a program, and with its weights. Raises CompileError."""
     stages = _compiled_as(program.plan, text, program.plan.filename)
-    return Program(stages.plan, stages.warnings, stages)
+    return Program(stages.plan, stages.warnings, program.weights, stages)
 
 
 def at_batch(program: Program, batch: int) -> Plan | None:

@@ -47,11 +47,28 @@ def feeds_of(program: Program, inputs: Mapping[str, Array], params: Mapping[str,
     }
 
 
+NOISE = " with laplace(", " with gaussian("
+
+
 def all_models() -> list[tuple[str, str]]:
-    """(name, text) of the zoo, small networks and the examples; an expression of two kinds has two names."""
+    """(name, text) of the zoo, small networks and the examples; an expression of two kinds has two names. What they
+    compute is decided by their inputs and the keys, in a setup and runs; `trained.py` has those that train."""
+    return [(name, text) for name, text in _named() if not any(each in text for each in (*NOISE, "\ntrain {"))]
+
+
+def noisy_models() -> list[tuple[str, str]]:
+    """The others, whose results have noise that nobody can foretell."""
+    return [(name, text) for name, text in _named() if any(noise in text for noise in NOISE)]
+
+
+def _named() -> list[tuple[str, str]]:
     named: dict[str, str] = {}
     examples = [
-        (f"examples/{path.stem}", path.read_text(encoding="utf-8")) for path in sorted(EXAMPLES.glob("*/*.ppml"))
+        (
+            f"examples/{path.stem if path.stem == path.parent.name else path.relative_to(EXAMPLES).with_suffix('')}",
+            path.read_text(encoding="utf-8"),
+        )
+        for path in sorted(EXAMPLES.glob("*/*.ppml"))
     ]
     for name, text in (*sources(), *NETWORKS.items(), *examples):
         kind = text.splitlines()[2].partition(" : ")[2].partition(" from")[0]

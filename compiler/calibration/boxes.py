@@ -5,12 +5,15 @@ Here the weights are numbers, and every element has an interval of its own: a la
 of its row, weighted by what each input may be. Ops that have no rule here are bounded by their range rule; both hold,
 and the narrower end is taken.
 
-What is proved holds for every input within its declared range, and if the promises hold that the file has already.
+What is proved holds for every input within its declared range, and if the promises hold that are relied on.
+
+An end is *reached* where some input within its declared range makes an element that large, so that no better analysis
+could bring it down: the ends of inputs, of a linear layer of them, and of what an increasing function makes of those.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,16 +23,19 @@ from compiler.graph import (
     MAX_FOLDED,
     Array,
     Graph,
+    Input,
+    Kind,
     Owned,
     Param,
     Precision,
+    Shape,
     TensorOp,
     Value,
     apply,
     constant,
 )
 from compiler.graph.interval import Interval
-from compiler.ops.shapes import Move
+from compiler.ops.shapes import Move, Reshape, Slice, Transpose
 from compiler.ops.sums import Sum
 from compiler.reading.reference import provided
 
@@ -58,11 +64,17 @@ INCREASING = (
 
 @dataclass(frozen=True)
 class Box:
-    """What is known of a value. plain: the value with a narrower range, or a constant; lo, hi: of each element."""
+    """What is known of a value. plain: the value with a narrower range, or a constant; lo, hi: of each element.
+
+    reached: some inputs make an element as small and as large as its ends say, each element by itself; apart: so they
+    can all elements at once, whichever end each is at.
+    """
 
     plain: Value
     lo: Array
     hi: Array
+    reached: bool = False
+    apart: bool = False
 
     @property
     def exact(self) -> bool:
@@ -73,14 +85,20 @@ class Box:
         return Interval(float(self.lo.min()), float(self.hi.max()))
 
 
-def bounds(graph: Graph, params: Mapping[str, Array]) -> dict[Value, Interval]:
+Judge = Callable[[Value, Box], bool]
+"""Whether a promise is relied on, which has this box without it."""
+
+
+def bounds(
+    graph: Graph, params: Mapping[str, Array], relied_on: Judge = lambda value, box: True
+) -> dict[Value, Interval]:
     """The range of every value that an output needs, with these parameters; others are anywhere in their range."""
     order = graph.values()
     last_use = {arg: place for place, value in enumerate(order) for arg in value.args}
     known: dict[Value, Box] = {}
     found: dict[Value, Interval] = {}
     for place, value in enumerate(order):
-        box = _box(value, [known[arg] for arg in value.args], params, graph.precision)
+        box = _box(value, [known[arg] for arg in value.args], params, graph.precision, relied_on)
         known[value], found[value] = box, box.range
         for arg in set(value.args):
             if last_use[arg] == place:
@@ -88,7 +106,7 @@ def bounds(graph: Graph, params: Mapping[str, Array]) -> dict[Value, Interval]:
     return found
 
 
-def _box(value: Value, args: Sequence[Box], params: Mapping[str, Array], precision: Precision) -> Box:
+def _box(value: Value, args: Sequence[Box], params: Mapping[str, Array], precision: Precision, relied_on: Judge) -> Box:
     op = value.op
     if value.is_constant:
         return _exact(value, value.array)
@@ -96,7 +114,9 @@ def _box(value: Value, args: Sequence[Box], params: Mapping[str, Array], precisi
         return _exact(value, _stored(provided(op, {}, params), precision))
     whole = precision.format_range(value.kind)
     if isinstance(op, Owned):
-        return _uniform(replace(value, range=value.range.intersect(whole) or whole))
+        free = isinstance(op, Input) and value.kind is Kind.FIXED
+        found = _uniform(replace(value, range=value.range.intersect(whole) or whole))
+        return replace(found, reached=free, apart=free)
     if args and all(arg.exact for arg in args):
         with np.errstate(all="ignore"):
             array = np.asarray(op.evaluate(*(arg.lo for arg in args)))
@@ -105,9 +125,14 @@ def _box(value: Value, args: Sequence[Box], params: Mapping[str, Array], precisi
     plain = apply(op, *(arg.plain for arg in args))
     plain = replace(plain, range=plain.range.intersect(whole) or whole)
     ends = _ends(op, args)
-    if value.declared is not None:
-        plain = replace(plain, range=plain.range.intersect(value.declared) or value.declared)
-    return _uniform(plain) if ends is None else _within(plain, *ends)
+    box = _uniform(plain) if ends is None else _within(plain, *ends)
+    if ends is not None:
+        reached, apart = _reached(op, args, plain.shape)
+        box = replace(box, reached=reached, apart=apart)
+    if value.declared is None or not relied_on(value, box):
+        return box
+    plain = replace(box.plain, range=box.range.intersect(value.declared) or value.declared)
+    return replace(_within(plain, box.lo, box.hi), reached=box.reached, apart=box.apart)
 
 
 def _stored(array: Array, precision: Precision) -> Array:
@@ -164,6 +189,28 @@ def _ends(op: TensorOp, args: Sequence[Box]) -> Ends | None:
                 return None
     lo, hi = (np.asarray(end, np.float64) for end in found)
     return (lo, hi) if np.isfinite(lo).all() and np.isfinite(hi).all() else None
+
+
+APART = (Reshape, Transpose, Slice)
+"""Moves that take each element at most once."""
+
+
+def _reached(op: TensorOp, args: Sequence[Box], shape: Shape) -> tuple[bool, bool]:
+    """Whether the ends of the result are reached: of an op with one argument that is not exact."""
+    free = [arg for arg in args if not arg.exact]
+    if len(free) != 1 or not free[0].reached:
+        return False, False
+    (box,) = free
+    match op:
+        case ops.MatMul() | ops.Conv2d() | Sum() | ops.Mean() | ops.AvgPool2d():
+            return box.apart, False
+        case ops.Neg() | ops.Add() | ops.Sub() | ops.Mul():
+            return True, box.apart and box.plain.shape == shape
+        case Move():
+            return True, box.apart and isinstance(op, APART)
+        case _:
+            alone = len(args) == 1 and (op.monotone or isinstance(op, ops.LeakyRelu))
+            return alone, alone and box.apart
 
 
 def _increases(op: TensorOp) -> bool:

@@ -25,13 +25,10 @@ class Edit:
     new: str
 
 
-MEASURED = "# measured on samples, not proved"
-
-
 def text(range_: Range) -> str:
     """As the language writes it."""
     lo, hi = (number(end) for end in (range_.interval.lo, range_.interval.hi))
-    return f"in [{lo}, {hi}]"
+    return f"in {'measured ' if range_.measured else ''}[{lo}, {hi}]"
 
 
 def number(end: float) -> str:
@@ -78,9 +75,6 @@ def _statement(
     start = _start(source, place)
     before = source[source.rfind("\n", 0, start) + 1 : start]
     between = " " if before.strip() else f"\n{before}"
-    if any(range_.measured for range_ in ranges.values()):
-        between = between if between != " " else "\n"  # a comment ends with its line
-        lines = [MEASURED, *lines]
     if lines:
         yield Edit(start, start, "".join(f"{line}{between}" for line in lines))
         for edit in _outermost(named, None):

@@ -77,12 +77,18 @@ def verify(plan: Path, source: Path | None, as_json: bool) -> None:
         click.echo(f"  {sentence}")
 
 
-@click.command(help="Show what FILE costs, by source line, its ranges, and what is revealed to whom.")
+@click.command(
+    help="Show what FILE costs, by source line, the bounds of all values and how they are known, and what is revealed "
+    "to whom."
+)
 @program_options
+@click.option("--tighter", is_flag=True, help="Try a narrower promise for each value, and say what it saves.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-def explain(file: Path, dims: tuple[str, ...], network: str | None, as_json: bool) -> None:
+def explain(file: Path, dims: tuple[str, ...], network: str | None, tighter: bool, as_json: bool) -> None:
+    from compiler.cli.bounds import bounds, table
+
     program = load_program(file, dims, network)
-    ranges = _ranges(program)
+    ranges = bounds(program, tighter=tighter)
     checking = _checking(file, dims, network, program)
     if as_json:
         plan = program.plan
@@ -93,7 +99,7 @@ def explain(file: Path, dims: tuple[str, ...], network: str | None, as_json: boo
                 "dims": dict(plan.dims),
                 "roles": list(plan.roles),
                 "cost": program.cost.to_dict(),
-                "ranges": [dict(zip(("line", "value", "lo", "hi"), row, strict=True)) for row in ranges],
+                "ranges": [bound.plain() for bound in ranges],
                 "checking": checking,
                 "leakage": list(program.leakage),
             }
@@ -102,8 +108,8 @@ def explain(file: Path, dims: tuple[str, ...], network: str | None, as_json: boo
     click.echo(f"{program.plan.name}, plan {program.plan.hash[:16]}\n")
     click.echo(f"{program.cost}\n")
     click.echo("ranges")
-    for line, name, lo, hi in ranges:
-        click.echo(f"  {line:>4}  {name:<24} [{lo:.6g}, {hi:.6g}]")
+    for line in table(ranges):
+        click.echo(line)
     if checking:
         _echo_checking(checking)
     click.echo("\nrevealed")
@@ -164,17 +170,6 @@ def _summary(program: Program) -> str:
         f"{cost.rounds} rounds, {human(cost.online_bytes)} online, {human(cost.offline_bytes)} offline a run; "
         f"plan {program.plan.hash[:16]}"
     )
-
-
-def _ranges(program: Program) -> list[tuple[int, str, float, float]]:
-    """(line, name, lo, hi) of every value that the author named, in the order of the file; none for a stripped plan."""
-    if not program.plan.source:
-        return []
-    found: dict[tuple[int, str], tuple[float, float]] = {}
-    for value in program.stages.lowered.values():
-        if value.name and value.span is not None:
-            found[value.span.line, value.name] = (float(value.range.lo), float(value.range.hi))
-    return [(line, name, lo, hi) for (line, name), (lo, hi) in sorted(found.items())]
 
 
 def _diagnostic(d: Any) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from keyword import iskeyword
 from typing import Any
 
 import click
@@ -16,6 +17,7 @@ COMMANDS = {
     "compile": ("inspect", "write the plan, or print a compiler stage"),
     "verify": ("inspect", "check that a plan may be executed, and that it is what a source says"),
     "explain": ("inspect", "show what a model costs, line by line, and what it reveals to whom"),
+    "import": ("importing", "write an ONNX model as a .ppml and its weights"),
     "calibrate": ("calibrate", "write ranges that the weights, and samples, show into the source"),
     "run": ("run", "run all machines as processes on this computer"),
     "train": ("train", "train a model, all machines as processes on this computer"),
@@ -36,7 +38,8 @@ COMMANDS = {
     "top": ("top", "show what the servers of a deployment do"),
     "doctor": ("doctor", "find what is wrong with an installation or a deployment"),
 }
-"""Command -> (module of this package, what it does in a line). In the module the command is a function of its name."""
+"""Command -> (module of this package, what it does in a line). In the module the command is a function of its name,
+with a `_` behind one that is a keyword of Python."""
 
 EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -61,7 +64,8 @@ class _Commands(click.Group):
         if name not in COMMANDS:
             return None
         module = importlib.import_module(f"compiler.cli.{COMMANDS[name][0]}")
-        command: click.Command = getattr(module, name.replace("-", "_"))
+        function = f"{name}_" if iskeyword(name) else name.replace("-", "_")
+        command: click.Command = getattr(module, function)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

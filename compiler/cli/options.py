@@ -86,17 +86,23 @@ def load_program(file: Path, dims: Sequence[str], network: str | None, checked: 
         if dims or network or is_checked():
             raise click.UsageError(f"{file} is a compiled plan: its sizes and options are fixed. Give the .ppml.")
         return load(file)
-    sizes = {}
-    for name, value in pairs(dims, "--dim").items():
-        if not value.isdigit() or int(value) < 1:
-            raise click.BadParameter(f"expected a whole number from 1, found {value!r}", param_hint="--dim")
-        sizes[name] = int(value)
+    sizes = sizes_of(dims)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CompileWarning)  # shown here, without the line of a Python file
         program = compile(file, dims=sizes, network=network or "lan", checked=checked or is_checked())
     if not checked:
         show_warnings(program)
     return program
+
+
+def sizes_of(dims: Sequence[str]) -> dict[str, int]:
+    """--dim NAME=N: name -> size."""
+    sizes = {}
+    for name, value in pairs(dims, "--dim").items():
+        if not value.isdigit() or int(value) < 1:
+            raise click.BadParameter(f"expected a whole number from 1, found {value!r}", param_hint="--dim")
+        sizes[name] = int(value)
+    return sizes
 
 
 def is_checked() -> bool:

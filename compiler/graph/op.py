@@ -5,6 +5,7 @@ What each op means is in `compiler.ops`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -198,18 +199,30 @@ class Input(Owned):
 
 @dataclass(frozen=True)
 class Param(Owned):
-    """Provided once per session. `key` is the parameter's path with PyTorch's dots: `block.0.conv1.weight`."""
+    """Provided once per session. `key` is the parameter's path with PyTorch's dots: `block.0.conv1.weight`.
+
+    l1: what the magnitudes of an output's weights sum to at most, as they are stored. outputs: the axis of the outputs;
+    groups: in so many the first axis falls, if it is not that one, and an output has the weights of one.
+    """
 
     key: str = ""
     index_path: tuple[int, ...] = ()
     dims: tuple[str | None, ...] = ()
+    l1: float = math.inf
+    outputs: int = 0
+    groups: int = 1
 
 
 @dataclass(frozen=True)
 class Prepared(Owned):
-    """What the owner's client computes in float64 before it shares: `graph.prepared[index]`."""
+    """What the owner's client computes in float64 before it shares: `graph.prepared[index]`.
+
+    l1, outputs: as of `Param`, where they follow for what is computed.
+    """
 
     index: int = 0
+    l1: float = math.inf
+    outputs: int = 0
 
 
 @dataclass(frozen=True)
@@ -218,7 +231,7 @@ class State(Leaf):
     remembers of it. It is nobody's: no role knows it.
 
     stage: the procedure that reads it; frac: the fraction bits with which it is held; lo, hi: its range; known: its
-    norms.
+    norms; unit: as of `plan.State`.
     """
 
     key: str = ""
@@ -227,6 +240,7 @@ class State(Leaf):
     lo: float = 0.0
     hi: float = 0.0
     known: tuple[Norm, ...] = ()
+    unit: float = 1.0
 
     def interval(self, *args: Value) -> Interval:
         return Interval(self.lo, self.hi)

@@ -42,6 +42,7 @@ class Value:
     declared: Interval | None = None  # the author's promise `x = EXPR in [lo, hi]`, or the contract on a leaf
     name: str | None = None
     owners: frozenset[str] = frozenset()
+    measured: bool = False  # whether `declared` was seen on samples, so that nobody tries to prove it
     part: str = ""  # of a step of training, for reports: FORWARD, BACKWARD, UPDATE
     norms: tuple[Norm, ...] = ()  # what is known of its elements together, beside `range`; of a leaf the contract
 
@@ -159,7 +160,7 @@ def apply(
     return value if declared is None else declare(value, declared)
 
 
-def declare(value: Value, declared: Interval, name: str | None = None) -> Value:
+def declare(value: Value, declared: Interval, name: str | None = None, measured: bool = False) -> Value:
     """`value` with the author's promise that it lies in `declared`; raises OpError when that can never hold."""
     if value.is_constant:
         return _declared_constant(value, declared)
@@ -170,7 +171,8 @@ def declare(value: Value, declared: Interval, name: str | None = None) -> Value:
             "correct the range after `in`, or the expression",
         )
     promise = declared if value.declared is None else (value.declared.intersect(declared) or declared)
-    return replace(value, range=both, declared=promise, name=name or value.name)
+    measured = measured or value.measured
+    return replace(value, range=both, declared=promise, name=name or value.name, measured=measured)
 
 
 FORWARD, BACKWARD, UPDATE = "forward", "backward", "update"

@@ -1,1 +1,1 @@
-"""Models that were trained elsewhere, in the form that the language's layers take."""
+"""Models of other systems as programs of the language, and their parameters in the form that its layers take."""

@@ -77,7 +77,11 @@ def _value(
         value = operand(meaning, expression.span)
         if promise is None or limits is None:
             return named(value, name.id) if isinstance(value, Value) else value
-        made = context.made(expression.span, limits.span, lambda: declare(_separate(tensor(value)), promise, name.id))
+        made = context.made(
+            expression.span,
+            limits.span,
+            lambda: declare(_separate(tensor(value)), promise, name.id, limits.measured),
+        )
         return made if isinstance(value, Value) else value
     except Problem as problem:
         context.reporter.error(problem)

@@ -8,11 +8,12 @@ application meets the same ones. What a kind of layer computes is `compiler.ops.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from compiler.graph import Param, Value, apply
+from compiler.graph import Param, Precision, Value, apply
 from compiler.graph.interval import Interval
 from compiler.lowering.context import Context
 from compiler.lowering.definitions import Definition
@@ -39,11 +40,15 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Provider:
-    """Who provides the parameters of a layer: one role, visible or not, in a range."""
+    """Who provides the parameters of a layer: one role, visible or not, in a range.
+
+    l1: what the magnitudes of an output's weights sum to at most, by contract.
+    """
 
     role: str
     public: bool = False
     range: Interval | None = None
+    l1: float = math.inf
 
 
 @dataclass
@@ -77,20 +82,25 @@ class LayerInstance:
     def apply(self, context: Context, x: Callable[[], Value], span: Span, blame: Span, notes: list[Note]) -> object:
         """The layer on `x`; makes the parameters the first time. Raises Problem when x does not fit."""
         try:
-            return context.made(span, blame, lambda: self._apply(x()), notes, self.places)
+            return context.made(span, blame, lambda: self._apply(x(), context), notes, self.places)
         except Problem:
             self.broken = self.broken or not self.parameters
             raise
 
-    def _apply(self, x: Value) -> Value:
+    def _apply(self, x: Value, context: Context) -> Value:
         if not self.parameters:
+            step = (context.precision or Precision()).step
             needed = self.kind.parameters_for(self.config, x.shape)
-            self.parameters = {each.key: self._leaf(each) for each in needed}
+            self.parameters = {each.key: self._leaf(each, step) for each in needed}
         return self.kind.apply(self.config, x, self.parameters, self.provider.range)
 
-    def _leaf(self, needed: LayerParam) -> Value:
+    def _leaf(self, needed: LayerParam, step: float) -> Value:
         path, shape, owner = f"{self.path}.{needed.key}", needed.shape, self.provider
         leaf = Param(needed.kind, shape, owner.role, owner.public, key=path, dims=(None,) * len(shape))
+        if needed.outputs is not None:
+            terms = math.prod(shape) // (shape[needed.outputs] * needed.groups)
+            stored = owner.l1 + terms * step / 2  # what is rounded may be so much more
+            leaf = replace(leaf, l1=stored, outputs=needed.outputs, groups=needed.groups)
         return apply(leaf, span=self.span, name=path, declared=needed.contract(owner.range))
 
 

@@ -6,12 +6,14 @@ statements are read before everything else, in a scope that holds the file's rol
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from compiler.graph import Kind
 from compiler.lowering.context import Context
 from compiler.lowering.layers import Provider
+from compiler.lowering.numbers import real
 from compiler.lowering.problems import Problem
 from compiler.lowering.readings import contract_at
 from compiler.lowering.roles import is_array, members
@@ -88,6 +90,7 @@ def _layers(statements: tuple[ast.Statement, ...]) -> Iterator[ast.Layer]:
 
 def _provider(context: Context, statement: ast.Weights, scope: Scope) -> Provider:
     limits = contract_at(context, statement.range, Kind.FIXED, scope)
+    norm = _norm(context, statement.norm, scope)
     try:
         owners = members(context, statement.role, scope)
     except Problem as problem:
@@ -103,7 +106,23 @@ def _provider(context: Context, statement: ast.Weights, scope: Scope) -> Provide
             )
         )
         return UNKNOWN
-    return Provider(owners[0], statement.public, limits) if owners else UNKNOWN
+    return Provider(owners[0], statement.public, limits, norm) if owners else UNKNOWN
+
+
+def _norm(context: Context, expression: ast.Expression | None, scope: Scope) -> float:
+    """B of `with l1(B)`; infinite without it and, with the error reported, for what is none."""
+    if expression is None:
+        return math.inf
+    help = "write `with l1(B)`: the magnitudes of an output's weights sum to at most B"
+    if not isinstance(expression, ast.Call) or expression.function != ast.Name(expression.span, "l1"):
+        context.reporter.error(Problem(expression.span, "weights are given `with l1(B)`", help))
+        return math.inf
+    given = expression.arguments
+    bound = real(context.evaluate(given[0].value, scope)) if len(given) == 1 and given[0].name is None else None
+    if bound is None or not 0 < bound < math.inf:
+        context.reporter.error(Problem(expression.span, "`l1` expects one number above 0", help))
+        return math.inf
+    return bound
 
 
 def _set_rest(context: Context, found: Providers, entry: tuple[Provider, Span], statement: ast.Weights) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from compiler.graph import OpError, Shape, Value, apply
 from compiler.graph.interval import Interval
@@ -117,7 +118,8 @@ def _check_transposed(config: Config) -> None:
 
 def _transposed_params(config: Config, shape: Shape) -> tuple[LayerParam, ...]:
     _expect_channels("conv_transpose2d", config, shape, "batch, channels, height, width", "four")
-    return with_bias(config, (shape[1], config["out"] // config["groups"], *config["kernel"]), config["out"])
+    weight, *bias = with_bias(config, (shape[1], config["out"] // config["groups"], *config["kernel"]), config["out"])
+    return replace(weight, outputs=1, groups=config["groups"]), *bias
 
 
 def _conv_transpose2d(config: Config, x: Value, params: Mapping[str, Value], declared: Interval | None) -> Value:

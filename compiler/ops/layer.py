@@ -23,7 +23,8 @@ class LayerParam:
     """A parameter of one layer instance: the last part of its key, and its shape.
 
     `ranged` says whether the range of `weights` holds for the parameter itself; batchnorm's bounds what is computed
-    from its parameters instead. `own` is a range that the layer itself sets.
+    from its parameters instead. `own` is a range that the layer itself sets. `outputs` is the axis of the outputs whose
+    weights these are, `groups` as of `Param`.
     """
 
     key: str
@@ -31,6 +32,8 @@ class LayerParam:
     ranged: bool = True
     kind: Kind = Kind.FIXED
     own: Interval | None = None
+    outputs: int | None = None
+    groups: int = 1
 
     def contract(self, declared: Interval | None) -> Interval | None:
         """The range that the parameter must lie in, where `declared` is that of its `weights`."""
@@ -89,5 +92,5 @@ BIAS = Parameter("bias", Takes.FLAG, True)
 
 def with_bias(config: Config, weight: Shape, outs: int) -> tuple[LayerParam, ...]:
     """`weight` of a shape and, unless the layer goes without, `bias` for each output."""
-    found = LayerParam("weight", weight)
+    found = LayerParam("weight", weight, outputs=0)
     return (found, LayerParam("bias", (outs,))) if config["bias"] else (found,)

@@ -16,6 +16,8 @@ from compiler.graph import (
     Gradients,
     Kind,
     OpError,
+    Param,
+    Prepared,
     Rounding,
     Shape,
     Value,
@@ -26,6 +28,7 @@ from compiler.graph import (
 )
 from compiler.graph.bounds import Norm
 from compiler.graph.interval import Interval
+from compiler.ops.elementwise import Mul
 from compiler.ops.families import Ordinary
 from compiler.ops.rules import NUMBERS, broadcast_shapes, expect_count, expect_kind, linear_form, show
 from compiler.ops.shapes import Reshape, Slice, Spread, Transpose, part, uniform, whole
@@ -120,7 +123,8 @@ class MatMul(Ordinary):
             return linear_form(b.array, (-2 if b.rank > 1 else 0,), a.range)
         if a.is_constant:
             return linear_form(a.array, (-1,), b.range)
-        return (a.range * b.range).times(a.shape[-1])
+        widest = (a.range * b.range).times(a.shape[-1])
+        return _narrower(_narrower(widest, b, b.rank - 1, a.range), a, a.rank - 2, b.range)
 
     def evaluate(self, *arrays: Array) -> Array:
         return np.asarray(np.matmul(*arrays))
@@ -144,6 +148,37 @@ class MatMul(Ordinary):
         if a.rank == 1:
             for_a = _shaped(for_a, (*for_a.shape[:-2], a.size))
         return for_a, _shaped(for_b, for_b.shape[:-1]) if b.rank == 1 else for_b
+
+
+def _narrower(widest: Interval, weight: Value, outputs: int, x: Interval) -> Interval:
+    """What is left of a range when the magnitudes of an output's weights, along this axis, sum to at most a number."""
+    norm = l1_norm(weight, outputs) if weight.rank > 1 else math.inf
+    if math.isinf(norm):
+        return widest
+    found = Interval(-norm, norm) * Interval(-x.magnitude, x.magnitude)
+    return widest.intersect(found) or widest
+
+
+def l1_norm(weight: Value, outputs: int) -> float:
+    """The largest sum of magnitudes along all axes but this one, as far as contracts on parameters say."""
+    op = weight.op
+    match op:
+        case Param() | Prepared() if 0 <= outputs == op.outputs and getattr(op, "groups", 1) == 1:
+            return op.l1
+        case Transpose():
+            return l1_norm(weight.args[0], op.axes[outputs])
+        case Reshape() if outputs == 0 and weight.args[0].shape[:1] == weight.shape[:1]:
+            return l1_norm(weight.args[0], 0)
+        case Slice():
+            return l1_norm(weight.args[0], outputs)
+        case Mul():
+            norms = [
+                l1_norm(one, outputs) * other.range.magnitude
+                for one, other in (weight.args, weight.args[::-1])
+                if one.shape == weight.shape
+            ]
+            return min((norm for norm in norms if not math.isnan(norm)), default=math.inf)
+    return math.inf
 
 
 def _shaped(x: Value, shape: Shape) -> Value:
@@ -242,7 +277,8 @@ class Conv2d(Ordinary):
         if weight.is_constant:
             box = linear_form(weight.array, (1, 2, 3), pixels)
         else:
-            box = (pixels * weight.range).times(int(np.prod(weight.shape[1:], dtype=np.int64)))
+            widest = (pixels * weight.range).times(int(np.prod(weight.shape[1:], dtype=np.int64)))
+            box = _narrower(widest, weight, 0, pixels)
         if not (x.norms or weight.norms):
             return box
         kernel = bounds.terms(weight, (1, 2, 3))

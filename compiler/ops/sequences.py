@@ -49,7 +49,7 @@ def _attention_params(config: Config, shape: Shape) -> tuple[LayerParam, ...]:
         raise OpError(message, "each head takes an equal part of the features", "heads")
     shapes = {"in_proj_weight": (3 * size, size), "in_proj_bias": (3 * size,)}
     shapes |= {"out_proj.weight": (size, size), "out_proj.bias": (size,)}
-    return tuple(LayerParam(key, each) for key, each in shapes.items())
+    return tuple(LayerParam(key, each, outputs=0 if len(each) == 2 else None) for key, each in shapes.items())
 
 
 def _attention(config: Config, x: Value, params: Params, declared: Interval | None) -> Value:
@@ -93,8 +93,8 @@ def _recurrent_params(name: str, gates: int) -> Callable[[Config, Shape], tuple[
         size, found = config["size"], []
         for suffix, level, _ in _ends(config):
             features = shape[2] if level == 0 else size * (2 if config["bidirectional"] else 1)
-            found.append(LayerParam(f"weight_ih{suffix}", (gates * size, features)))
-            found.append(LayerParam(f"weight_hh{suffix}", (gates * size, size)))
+            found.append(LayerParam(f"weight_ih{suffix}", (gates * size, features), outputs=0))
+            found.append(LayerParam(f"weight_hh{suffix}", (gates * size, size), outputs=0))
             if config["bias"]:
                 found += [LayerParam(f"bias_{kind}{suffix}", (gates * size,)) for kind in ("ih", "hh")]
         return tuple(found)

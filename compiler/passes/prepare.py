@@ -7,9 +7,11 @@ uses; so does a final broadcast or padding, which would only make the client sen
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from compiler.graph import Graph, Input, Leaf, Preparation, Prepared, Value, apply, rebuild, topological
+from compiler.ops.linear import l1_norm
 from compiler.ops.shapes import BroadcastTo, Concat, Move, Pad
 from compiler.reading.formula import formula
 from mpc_runtime.procedure import SETUP
@@ -56,7 +58,9 @@ def _is_prepared(value: Value) -> bool:
 def _leaf(value: Value, index: int) -> Value:
     """The leaf in the place of `value`: its contract is the author's promise, its range what was derived."""
     (role,) = value.owners
-    op = Prepared(value.kind, value.shape, role, not value.is_secret, index)
+    norms = {axis: l1_norm(value, axis) for axis in range(value.rank)}
+    outputs = min(norms, key=lambda axis: norms[axis], default=0)
+    op = Prepared(value.kind, value.shape, role, not value.is_secret, index, norms.get(outputs, math.inf), outputs)
     leaf = apply(op, span=value.span, name=_name(value))
     return replace(leaf, range=value.range, declared=value.declared, norms=value.norms)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 
 from compiler.expand import Expanded
@@ -11,7 +12,7 @@ from compiler.planning.assign import Assigned
 from compiler.planning.schedule import schedule
 from compiler.reading.batch_axis import row_axes
 from compiler.reading.serial import to_plain
-from mpc_runtime.plan import Feed, Options, Origin, Plan, Result, Tensor
+from mpc_runtime.plan import Claim, Feed, Norm, Options, Origin, Plan, Result, State, Tensor
 from mpc_runtime.procedure import PACE, RUN, SETUP, TRAIN_STEP
 from mpc_runtime.version import VERSION
 
@@ -55,8 +56,15 @@ def _stage(graph: Graph, leaf: Value) -> str:
     return leaf.op.stage if isinstance(leaf.op, Input) else SETUP
 
 
-def make_plan(graph: Graph, lowered: Graph, expanded: Expanded, assigned: Assigned, options: Options) -> Plan:
-    """graph: what was expanded; lowered: what the author wrote, whose outputs know their rows."""
+def make_plan(
+    graph: Graph,
+    lowered: Graph,
+    expanded: Expanded,
+    assigned: Assigned,
+    options: Options,
+    claims: tuple[Claim, ...] = (),
+) -> Plan:
+    """graph: what was expanded; lowered: what the author wrote, whose outputs know their rows; claims: its promises."""
     scheduled = [schedule(each, assigned.registers) for each in assigned.procedures]
     feeds = _feeds(graph, assigned)
     return Plan(
@@ -72,6 +80,8 @@ def make_plan(graph: Graph, lowered: Graph, expanded: Expanded, assigned: Assign
         params=tuple(_tensor(graph, leaf, (SETUP,)) for leaf in graph.params),
         feeds=feeds,
         budgets=graph.budgets,
+        states=_states(graph, assigned),
+        claims=claims,
         results=_results(expanded, lowered),
         registers=tuple(assigned.registers),
         procedures=tuple(procedure for procedure, _ in scheduled),
@@ -114,7 +124,8 @@ def _tensor(graph: Graph, leaf: Value, stages: tuple[str, ...]) -> Tensor:
     lo, hi = float(allowed.lo), float(allowed.hi)
     kind, stacked = leaf.kind.value, bool(op.index_path)
     flipped = op.flipped if isinstance(op, Input) else 0.0
-    return Tensor(op.key, op.role, kind, leaf.shape, dims, lo, hi, op.public, stages, stacked, flipped)
+    norm = Norm(op.l1, op.outputs, op.groups) if isinstance(op, Param) and math.isfinite(op.l1) else None
+    return Tensor(op.key, op.role, kind, leaf.shape, dims, lo, hi, op.public, stages, stacked, flipped, norm)
 
 
 def _feeds(graph: Graph, assigned: Assigned) -> tuple[Feed, ...]:
@@ -149,6 +160,12 @@ def _feeds(graph: Graph, assigned: Assigned) -> tuple[Feed, ...]:
             )
         )
     return tuple(feeds)
+
+
+def _states(graph: Graph, assigned: Assigned) -> tuple[State, ...]:
+    """What a step of training leaves."""
+    left = [output.keeps for output in graph.outputs if output.keeps is not None and output.stage == TRAIN_STEP]
+    return tuple(State(each.key, assigned.states[each.key], each.unit) for each in left if each.key in assigned.states)
 
 
 def _results(expanded: Expanded, lowered: Graph) -> tuple[Result, ...]:

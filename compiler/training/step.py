@@ -333,7 +333,7 @@ def _updated(updates: Updates, each: _Trained, parameter: Value, gradient: Value
 
 def _memory(parameter: State, kept: Memory) -> State:
     key = f"{parameter.key} ({kept.name})"
-    return replace(parameter, key=key, frac=kept.frac, lo=kept.lo, hi=kept.hi, known=kept.known)
+    return replace(parameter, key=key, frac=kept.frac, lo=kept.lo, hi=kept.hi, known=kept.known, unit=kept.unit)
 
 
 def _written_out(value: Value) -> Value:

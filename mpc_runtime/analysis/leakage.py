@@ -28,6 +28,7 @@ def manifest(plan: Plan) -> tuple[str, ...]:
     lines += _checks(plan)
     lines += _releases(plan)
     lines += dict.fromkeys(each.sentence for _, each in found if each.whole)
+    lines += _promises(plan)
     lines.append("p0, p1 and the dealer know this plan: shapes, ranges, constants and the order of the ops")
     return tuple(lines)
 
@@ -40,6 +41,20 @@ def _checks(plan: Plan) -> Iterator[str]:
                 f"`{result.name}` is 1 if {result.promise.claim}, and 0 if any of it does not: then the results of "
                 "this run may be wrong, and its clients refuse them"
             )
+
+
+HOW = {
+    "compiled": "is proved by the ranges of the source, as its compiler says (`mpcc verify --source` asks it)",
+    "provided": "is checked by the client of {owner} with the real weights, when they are provided",
+    "measured": "was measured on samples, and nobody tries to prove it",
+    "claimed": "is its author's word, which nothing proves",
+}
+
+
+def _promises(plan: Plan) -> Iterator[str]:
+    """What values are promised to be, and how that is known: a broken promise gives a wrong number."""
+    for claim in plan.claims:
+        yield f"the promise {claim} {HOW[claim.known].format(owner=claim.owner)}"
 
 
 def _releases(plan: Plan) -> Iterator[str]:

@@ -18,6 +18,7 @@ its operand's shape, and what it sends has the ring's bits.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 
@@ -25,7 +26,8 @@ import numpy as np
 
 from ..errors import CompileError
 from ..gates.rules import Refused, expect, expect_between
-from ..plan import Feed, Plan, Tensor
+from ..plan import Claim, Feed, Plan, Tensor
+from ..procedure import TRAIN_STEP
 from ..registers import Domain, Form, Register
 from .memory import peak_memory
 from .oplist import check_procedure
@@ -62,6 +64,8 @@ def verify(plan: Plan, name: str = "") -> None:
             _check(f"`{tensor.name}` of {tensor.role}", _check_tensor, plan, tensor)
         for feed in plan.feeds:
             _check(f"what {feed.role} shares as `{feed.name}`", _check_feed, plan, feed)
+        for claim in plan.claims:
+            _check(f"the promise of {claim.value!r}", _check_claim, plan, claim)
         _check_exchanges(plan)
         check_declared(plan)
         _check_procedures(plan)
@@ -100,13 +104,23 @@ def _check_names(plan: Plan) -> None:
         ("results", [r.name for r in plan.results]),
         ("procedures", [p.name for p in plan.procedures]),
         ("tensors of one role", [(t.role, t.name) for t in (*plan.inputs, *plan.params)]),
+        ("states", [s.name for s in plan.states]),
+        ("registers of states", [s.register for s in plan.states]),
     ):
         twice = [name for name, count in Counter(names).items() if count > 1]
         expect(not twice, f"two {what} are called {twice[0] if twice else ''}")
     named = [t.name for t in (*plan.inputs, *plan.params)] + [f.name for f in plan.feeds]
-    for name in (plan.name, *plan.roles, *named, *(r.name for r in plan.results)):
+    named += [r.name for r in plan.results] + [s.name for s in plan.states]
+    for name in (plan.name, *plan.roles, *named):
         expect(name.isprintable() and "`" not in name, f"{name!r} would look like something else in a message")
     expect_between("ops", sum(len(p.ops) for p in plan.procedures), 0, MAX_OPS)
+
+
+def _check_claim(plan: Plan, claim: Claim) -> None:
+    expect(claim.value.isprintable() and "`" not in claim.value, "its name would look like something else in a message")
+    expect(claim.lo <= claim.hi, "its range is empty")
+    expect_between("line", claim.line, 0, MAX_OPS)
+    expect((claim.known == "provided") == (claim.owner in plan.roles), "it is not said whose client proves it")
 
 
 def _check_shape(shape: Iterable[int]) -> None:
@@ -143,6 +157,12 @@ def _check_tensor(plan: Plan, tensor: Tensor) -> None:
     expect(tensor.flipped == 0 or tensor.kind == "bit", "only bits can be answered at random")
     expect(0 <= tensor.flipped <= MAX_EPSILON, f"epsilon: expected 0 to {MAX_EPSILON:g}, found {tensor.flipped:g}")
     _check_shape(tensor.shape)
+    if tensor.norm is not None:
+        expect(tensor.norm.l1 > 0, "weights cannot sum to at most 0")
+        expect_between("axis of the outputs", tensor.norm.outputs, 0, len(tensor.shape) - 1)
+        expect(
+            tensor.norm.groups > 0 and tensor.shape[0] % tensor.norm.groups == 0, "groups do not divide the first axis"
+        )
 
 
 KINDS = {"fixed": Domain.WORDS, "int": Domain.WORDS, "bit": Domain.BITS}
@@ -183,6 +203,12 @@ def _check_procedures(plan: Plan) -> None:
     for p in plan.procedures:
         missing = sorted(p.reads - left)
         expect(not missing, f"{p.name} reads register {missing[:1]}, which nothing leaves")
+    replaced = {kept.place for p in plan.procedures if p.name == TRAIN_STEP for kept in p.keeps}
+    expect({s.register for s in plan.states} == replaced, "the states are not what a step of training leaves")
+    for state in plan.states:
+        register = plan.registers[state.register]
+        expect(register.form is Form.SHARED and register.domain is Domain.WORDS, f"`{state.name}` is not in shares")
+        expect(0 < state.unit < math.inf, f"`{state.name}`: expected a unit above 0, found {state.unit:g}")
 
 
 def _check_written_once(plan: Plan) -> None:

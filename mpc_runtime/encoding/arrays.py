@@ -6,7 +6,7 @@ numbers. No such library is imported. `fixed_point.py` and `roles/inputs.py` che
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from numbers import Real
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import InputError
 
-__all__ = ["as_array", "range_hint", "shape_problem"]
+__all__ = ["arrays", "as_array", "range_hint", "shape_problem"]
 
 Array = np.ndarray
 Shape = tuple[int, ...]
@@ -120,3 +120,11 @@ def range_hint(array: Array, lo: float, hi: float) -> str:
         return ""
     pixels = bool(array.min() >= 0 and 1 < array.max() <= LARGEST_BYTE and (array == np.rint(array)).all())
     return f"pixels from 0 to {LARGEST_BYTE}? divide by {LARGEST_BYTE}" if pixels else ""
+
+
+def arrays(values: Any, what: str) -> dict[str, Array]:
+    """By name, as `as_array`; InputError for what is no mapping."""
+    values = {} if values is None else values
+    if not isinstance(values, Mapping):
+        raise InputError(f"{what}: expected a dict, name to array, found {type(values).__name__}")
+    return {name: as_array(name, value) for name, value in values.items()}

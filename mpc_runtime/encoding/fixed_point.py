@@ -6,14 +6,16 @@ what the roles rebuild. Leaves sharing and packing to `sharing.py`.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, number
+from ..plan import Norm
 from .arrays import as_array, range_hint, shape_problem
 
-__all__ = ["check", "decode", "encode", "first_index"]
+__all__ = ["check", "check_norm", "decode", "encode", "first_index"]
 
 Array = np.ndarray
 
@@ -66,6 +68,20 @@ def check(
             f"{name}{first_index(outside)}: expected {range_text}, found {_value(array, outside)}{_more(outside)}{help}"
         )
     return array if kind == "fixed" else array.astype(np.int64)
+
+
+def check_norm(name: str, weights: Array, norm: Norm, scale: int) -> None:
+    """Raises InputError, naming the output, where the magnitudes of its weights sum to more than `norm` allows."""
+    stored = np.abs(np.rint(np.ldexp(weights, scale)))
+    parts = stored.reshape(1 if norm.outputs == 0 else norm.groups, -1, *stored.shape[1:])
+    rest = tuple(axis for axis in range(parts.ndim) if axis not in (0, norm.outputs + 1))
+    sums = np.ldexp(parts.sum(axis=rest), -scale).reshape(-1)
+    if sums.max() > norm.l1:
+        worst = int(sums.argmax())
+        raise InputError(
+            f"{name}: expected weights of an output whose magnitudes sum to at most {number(norm.l1)}, found "
+            f"{number(sums[worst])} for output {worst}; declare a larger one, `with l1({math.ceil(sums[worst])})`"
+        )
 
 
 def encode(values: Array, scale: int) -> Array:

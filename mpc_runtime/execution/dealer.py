@@ -15,7 +15,7 @@ import numpy as np
 
 from ..analysis.constants import constant_registers
 from ..gates import Secret
-from ..gates.base import PURPOSE_SHARE, stream
+from ..gates.streams import PURPOSE_SHARE, stream
 from ..kernels import CPU, Kernels, Prg
 from ..plan import Plan
 from ..procedure import Procedure

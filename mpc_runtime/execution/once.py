@@ -26,7 +26,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 
-from ..gates.base import PURPOSE_MASK, PURPOSE_NOISE, PURPOSE_OUTPUT, PURPOSE_SHARE
+from ..gates.streams import PURPOSE_MASK, PURPOSE_NOISE, PURPOSE_OUTPUT, PURPOSE_SHARE
 
 __all__ = ["AtWork", "Ledger", "Once", "UsedTwice"]
 

@@ -46,20 +46,6 @@ Outs: TypeAlias = tuple[int, ...]
 Types = Sequence[Register]
 Array: TypeAlias = np.ndarray
 
-PURPOSE_MASK = 1
-"""Stream purpose of free masks (the pad words of openings)."""
-PURPOSE_SHARE = 2
-"""Stream purpose of the seeded half of a dependent secret (the pad words of corrections)."""
-PURPOSE_OUTPUT = 3
-"""Stream purpose of the re-randomisation of outputs (under the parties' own common key)."""
-PURPOSE_NOISE = 4
-"""Stream purpose of noise: the dealer's, from both parties' streams together, or a party's, under a key of its own."""
-
-
-def stream(purpose: int, op: int, slot: int = 0) -> int:
-    """Upper half of the counter block: purpose (8 bits), op (40), slot within the op (16). PROTOCOLS section 9."""
-    return purpose << 56 | op << 16 | slot
-
 
 class MaskContext(Protocol):
     """What a gate needs to expand a party's share of the mask that it makes: at that party, or at the dealer."""

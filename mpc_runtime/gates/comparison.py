@@ -21,7 +21,6 @@ import numpy as np
 from ..kernels.sizes import combine_planes, table_planes
 from ..registers import BLOCK, Domain, Form
 from .base import (
-    PURPOSE_SHARE,
     Array,
     DealerContext,
     Gate,
@@ -35,11 +34,11 @@ from .base import (
     Types,
     flat,
     low,
-    stream,
     tiles,
 )
 from .rules import Declared, Layout, expect, expect_between, expect_domain, expect_masked
 from .secrets import Planes, Secret
+from .streams import PURPOSE_SHARE, stream
 
 if TYPE_CHECKING:
     from ..kernels import Kernels

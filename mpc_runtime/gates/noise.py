@@ -20,23 +20,9 @@ import numpy as np
 from ..privacy.noise import Law, hides
 from ..privacy.samplers import MAX_NUMERATOR, Words, gaussian, laplace
 from ..registers import Domain, Form
-from .base import (
-    PURPOSE_NOISE,
-    Array,
-    DealerContext,
-    Gate,
-    In,
-    MeaningContext,
-    Out,
-    Part,
-    PartyContext,
-    Types,
-    low,
-    narrowest,
-    stream,
-    tiles,
-)
+from .base import Array, DealerContext, Gate, In, MeaningContext, Out, Part, PartyContext, Types, low, narrowest, tiles
 from .rules import Declared, Layout, expect, expect_additive, expect_between, expect_domain
+from .streams import PURPOSE_NOISE, stream
 
 if TYPE_CHECKING:
     from ..kernels import Prg

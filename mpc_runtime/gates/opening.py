@@ -16,9 +16,6 @@ import numpy as np
 from ..kernels.sizes import packed_size, planes_size
 from ..registers import BLOCK, TILE, Domain, Form, Register
 from .base import (
-    PURPOSE_MASK,
-    PURPOSE_OUTPUT,
-    PURPOSE_SHARE,
     Array,
     DealerContext,
     Gate,
@@ -33,11 +30,11 @@ from .base import (
     flat,
     low,
     narrowest,
-    stream,
     tiles,
 )
 from .rules import Declared, Layout, expect, expect_additive, expect_domain, expect_form, expect_masked
 from .secrets import Planes, Secret, Words
+from .streams import PURPOSE_MASK, PURPOSE_OUTPUT, PURPOSE_SHARE, stream
 
 if TYPE_CHECKING:
     from ..kernels import Kernels, Prg

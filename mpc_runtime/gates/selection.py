@@ -17,7 +17,6 @@ import numpy as np
 
 from ..registers import Domain, Form
 from .base import (
-    PURPOSE_SHARE,
     DealerContext,
     Gate,
     In,
@@ -29,11 +28,11 @@ from .base import (
     Revelation,
     Types,
     flat,
-    stream,
     tiles,
 )
 from .rules import Declared, Layout, expect, expect_domain, expect_masked
 from .secrets import Secret, Words
+from .streams import PURPOSE_SHARE, stream
 from .truncation import DITHER, expect_truncation, narrow_bits, offset_of, truncated
 
 MATERIAL_BITS = 224

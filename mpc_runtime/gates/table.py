@@ -18,23 +18,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..registers import Domain, Form
-from .base import (
-    PURPOSE_SHARE,
-    Array,
-    DealerContext,
-    Gate,
-    In,
-    MeaningContext,
-    Out,
-    Part,
-    PartyContext,
-    Types,
-    flat,
-    low,
-    stream,
-)
+from .base import Array, DealerContext, Gate, In, MeaningContext, Out, Part, PartyContext, Types, flat, low
 from .rules import Declared, Layout, expect, expect_between, expect_domain, expect_masked
 from .secrets import Samples, Secret
+from .streams import PURPOSE_SHARE, stream
 
 if TYPE_CHECKING:
     from ..kernels import Kernels, Prg

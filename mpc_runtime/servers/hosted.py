@@ -8,8 +8,7 @@ where it is, and so do parameters, which are opened under fresh masks. Clients o
 
 Configuration comes on standard input, and later the members of a new cluster.toml; connections come by way of sockets
 that the service has left open, and by another one events go back to it (`operation/wire.py`). The process ends with the
-service, however that ends, and
-with whatever is no other machine's fault: the service then starts another.
+service, however that ends, and with whatever is no other machine's fault: the service then starts another.
 """
 
 from __future__ import annotations
@@ -77,6 +76,8 @@ def host(
 ) -> None:
     """Serves until it is stopped (KeyboardInterrupt) or cannot go on for a reason of its own. watch, revisions: as of
     `process.run`."""
+    uses = Uses(config.data or None)
+    spending = opened_ledger(plan, config)
     store = stored(plan, config)
     try:
         node = opened(plan, config, watch)
@@ -84,8 +85,6 @@ def host(
         _close(store)
         raise
     node.patient = True
-    uses = Uses(config.data or None)
-    spending = opened_ledger(plan, config)
     admission = Admission(node, config.members)
     sessions = _Sessions(plan, config, node, watch)
     watch.answers(lambda: sessions.state(store))
@@ -114,6 +113,7 @@ def host(
                     doing = server.doing if server else "the start"
                     sessions.halted(error, doing)
                     if isinstance(server, Party):
+                        server.broken_off(error)
                         with suppress(PeerError):
                             server.turn_away(error)
                     node.part("", doing or "between executions", f"{config.name}: {error}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -63,9 +64,10 @@ class Spending:
         return f"{named} of {role} {found} [p{self._number}]" if isinstance(found, str) else found
 
     def give_back(self, charge: Charge | None) -> None:
-        """What a submission was charged, as its run has not begun."""
+        """What a submission was charged, as its run has not begun. It stays spent where that cannot be written down."""
         if charge is not None and self._ledger is not None:
-            self._ledger.give_back(charge)
+            with suppress(InputError):
+                self._ledger.give_back(charge)
 
     def tell(self, key: str, dataset: str, stated: Mapping[str, float] | None) -> dict[str, Any] | str:
         """What is spent of a dataset of this key, after its owner has stated a limit, if any; or why it cannot be told.

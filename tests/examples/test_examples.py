@@ -107,7 +107,14 @@ def test_lenet_predicts_what_plaintext_predicts(mnist):
 
 @pytest.mark.parametrize(
     ("module", "arguments"),
-    [("digits.demo", []), ("seeds.demo", ["2"]), ("cancer.demo", []), ("forest.demo", ["8"]), ("diabetes.demo", [])],
+    [
+        ("digits.demo", []),
+        ("seeds.demo", ["2"]),
+        ("cancer.demo", []),
+        ("forest.demo", ["8"]),
+        ("diabetes.demo", []),
+        ("classical.demo", ["svm"]),
+    ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_demo_runs_as_its_readme_says(module, arguments):

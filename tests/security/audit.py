@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mpc_runtime import kernels
-from mpc_runtime.gates import Gate, Open, Planes, Samples, Secret, Words
-from mpc_runtime.gates.base import PURPOSE_MASK, PURPOSE_OUTPUT, PURPOSE_SHARE, stream
+from mpc_runtime.gates import Gate, Noise, Open, Planes, Samples, Secret, Words
+from mpc_runtime.gates.streams import PURPOSE_MASK, PURPOSE_NOISE, PURPOSE_OUTPUT, PURPOSE_SHARE, stream
 from mpc_runtime.plan import Plan
 from mpc_runtime.procedure import Procedure
 from mpc_runtime.registers import Domain
@@ -129,7 +129,7 @@ class Audit:
                 assert (use.last - use.first) * 8 >= width * use.n
 
     def _streams(self, procedure: Procedure, ledger: Audited, party: int) -> None:
-        """A stream has one purpose: masks of openings, or this party's half of one secret."""
+        """A stream has one purpose: masks of openings, this party's half of one secret, or its noise."""
         masks = {stream(PURPOSE_MASK, i) for i, op in enumerate(procedure.ops) if isinstance(op.gate, Open)}
         halves = {
             stream(PURPOSE_SHARE, i, slot)
@@ -139,7 +139,8 @@ class Audit:
         }
         assert {use.stream for use in ledger.padded if use.opening} == masks
         assert {use.stream for use in ledger.padded if not use.opening} == halves
-        assert ledger.read <= masks | halves, "a stream is read that pads nothing"
+        noise = {stream(PURPOSE_NOISE, i) for i, op in enumerate(procedure.ops) if isinstance(op.gate, Noise)}
+        assert ledger.read <= masks | halves | noise, "a stream is read that pads nothing"
 
     def _outputs(self, pair: Audited) -> None:
         """Under the pair's key a stream is one output for one role, which one party adds and the other subtracts."""

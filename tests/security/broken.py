@@ -9,7 +9,8 @@ import numpy as np
 
 from mpc_runtime import kernels
 from mpc_runtime.gates import BitToWord, Open
-from mpc_runtime.gates.base import PURPOSE_MASK, Array, DealerContext, PartyContext, Types, low, stream, tiles
+from mpc_runtime.gates.base import Array, DealerContext, PartyContext, Types, low, tiles
+from mpc_runtime.gates.streams import PURPOSE_MASK, stream
 from tests.plans_by_hand import Builder
 
 U = np.uint64

@@ -8,12 +8,12 @@ import pytest
 from mpc_runtime import registers
 from mpc_runtime.execution.keys import SeedChain, pair_key
 from mpc_runtime.gates import base, opening
-from tests.models_in_memory import all_models, model
+from tests.models_in_memory import all_models, model, noisy_models
 from tests.plans_by_hand import Builder
 from tests.security.audit import audit
 from tests.security.broken import BROKEN, MaskOfOneElement
 
-MODELS = dict(all_models())
+MODELS = dict([*all_models(), *noisy_models()])
 
 
 @pytest.mark.parametrize("name", MODELS)

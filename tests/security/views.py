@@ -13,7 +13,7 @@ import numpy as np
 
 from mpc_runtime import kernels
 from mpc_runtime.gates import Open, Planes, Samples, Words
-from mpc_runtime.gates.base import PURPOSE_MASK, PURPOSE_SHARE, stream
+from mpc_runtime.gates.streams import PURPOSE_MASK, PURPOSE_SHARE, stream
 from mpc_runtime.plan import Plan
 from mpc_runtime.registers import Domain
 from tests.plans_by_hand import Builder

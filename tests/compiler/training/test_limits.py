@@ -105,6 +105,14 @@ def test_limits_are_assumed_where_nothing_was_declared() -> None:
     assert mpc.compile(text=wide).plan.hash != mpc.compile(text=text).plan.hash
 
 
+def test_limits_that_cannot_be_checked_are_refused_at_their_place() -> None:
+    """The squares of what lies within them may wrap."""
+    text = NET.replace("RATE", "100").replace("LIMITS", "limits = norms(weights=100000, signals=1000000)")
+    with pytest.raises(mpc.CompileError, match="norm cannot be checked") as caught:
+        mpc.compile(text=text)
+    assert caught.value.diagnostics[0].line
+
+
 def test_the_manifest_says_what_the_checks_tell() -> None:
     lines = mpc.compile(text=LOGISTIC).leakage
     for start in (

@@ -82,7 +82,15 @@ def _is(row: int, axis: int, array: Array) -> Array:
 def test_every_gate_has_been_tried() -> None:
     tried = {type(gate).__name__ for e in [*ROW_BY_ROW, *MORE] for p in plan_of(e).procedures for gate in p.gates}
     theirs = {name for name, gate in GATES.items() if gate.__module__.startswith("mpc_runtime.")}
-    assert theirs - tried <= {"ToPlanes", "OpenEven"}, theirs - tried
+    assert theirs - tried <= {"ToPlanes", "OpenEven", "DealerNoise", "PartyNoise"}, theirs - tried
+
+
+@pytest.mark.parametrize("by", ["", " from parties"])
+def test_noise_is_for_one_client(by: str) -> None:
+    """What is drawn for a run is one client's, as is what its ledger is charged."""
+    text = "model noisy role client dim batch = 4 input x : [batch] from client in [0, 1]\noutput y = x to client"
+    assert rows_apart(mpc.compile(text=text).plan, "run") is not None
+    assert rows_apart(mpc.compile(text=f"{text} with laplace(epsilon=1){by}").plan, "run") is None
 
 
 def test_what_a_plan_says_of_its_rows_is_not_believed() -> None:
@@ -143,3 +151,27 @@ def test_rows_across_axes_have_no_place() -> None:
     batch = Batch(4, [Register((2, 2, 3), Form.SHARED)], {0: 3}, {})
     with pytest.raises(RowsMeet):
         batch.place(0)
+
+
+def test_rows_meet_in_training() -> None:
+    """What one client teaches is in the weights of all, so a step never has rows of two; its predictions may."""
+    source = """model own
+role client
+dim batch = 4
+input x : [batch, 3] from client in [-4, 4]
+layer fc = dense(1)
+weights from client in [-1, 1]
+score = fc(x)
+output score to client
+train {
+    input y : [batch, 1] from client in [-4, 4]
+    loss = mse(score, y)
+    optimizer = sgd(lr=0.1)
+    output loss to client
+    output weights to client
+}
+"""
+    plan = mpc.compile(text=source).plan
+    apart = {p.name: rows_apart(plan, p.name) for p in plan.procedures}
+    assert apart.keys() == {"setup", "run", "train_step", "finish"}
+    assert apart["run"] is not None and {name for name, rows in apart.items() if rows is not None} == {"run"}

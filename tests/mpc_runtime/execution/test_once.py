@@ -15,7 +15,8 @@ from mpc_runtime.execution.dealer import DealerExecutor
 from mpc_runtime.execution.once import AtWork, Ledger, Once, UsedTwice
 from mpc_runtime.execution.party import PartyExecutor
 from mpc_runtime.gates import BitToWord, Square, base, opening
-from mpc_runtime.gates.base import PURPOSE_MASK, PURPOSE_OUTPUT, PURPOSE_SHARE, DealerContext, PartyContext, stream
+from mpc_runtime.gates.base import DealerContext, PartyContext
+from mpc_runtime.gates.streams import PURPOSE_MASK, PURPOSE_OUTPUT, PURPOSE_SHARE, stream
 from tests.loaded import loaded
 from tests.machines import both, run_plan
 from tests.memory_channel import channel_pair, material_pipe

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import settings
 
 from mpc_runtime.gates import Open
-from mpc_runtime.gates.base import PURPOSE_MASK, stream
+from mpc_runtime.gates.streams import PURPOSE_MASK, stream
 from mpc_runtime.registers import Domain
 from tests.plans_by_hand import Builder
 from tests.streams import Scripted, StandIns, bit_planes
