@@ -195,7 +195,7 @@ class Fitting:
             training = self._marks.of(self._submitted)
             self._waiting.append(self.deployment.submit(encoded, *named, stage=TRAIN_STEP, training=training))
             self._submitted += 1
-        with counted(self._before + self.done + 1):
+        with counted(self.position + 1):
             computed = self.deployment.wait(self._waiting.popleft())
         self.stats = self.stats.plus(computed.stats)
         self._told.append(computed.results)
