@@ -41,7 +41,7 @@ APART = ("constants", "origins", "source", "filename")
 @dataclass(frozen=True)
 class Options:
     """What the compiler was asked for beside the source. network: as `compile` takes it. checked: whether every run
-    reveals if the promises of the source hold."""
+    reveals if the promises of the source hold, and if values stay in the format."""
 
     network: str
     checked: bool
@@ -114,16 +114,30 @@ class Feed:
 
 @dataclass(frozen=True)
 class Promise:
-    """What the source says of a value in this line: `value = EXPR in [lo, hi]`. place: among the promises checked."""
+    """What the source says of a value in this line: `value = EXPR in [lo, hi]`. place: among the promises checked.
+
+    norm: it is the compiler's, without which it could not prove the range of what is computed from the value: every
+    vector of it that is multiplied with others has an L2 norm of at most `hi`.
+    """
 
     value: str
     line: int
     lo: float
     hi: float
     place: int
+    norm: bool = False
+
+    @property
+    def claim(self) -> str:
+        """What holds of all of the value."""
+        if self.norm:
+            return f"each vector of `{self.value}` has a norm of at most {number(self.hi)}"
+        return f"all of `{self.value}` lies in [{number(self.lo)}, {number(self.hi)}]"
 
     def __str__(self) -> str:
         text = f"{self.value} (line {self.line}) in [{number(self.lo)}, {number(self.hi)}]"
+        if self.norm:
+            text = f"norm of {self.value} (line {self.line}) at most {number(self.hi)}"
         return f"{text} #{self.place + 1}" if self.place else text
 
 

@@ -217,8 +217,8 @@ def compile(
         text: The text of a model, instead of a path.
         dims: Sizes that override the file's defaults.
         network: "lan", "wan" or "rtt=40ms,bandwidth=100Mbps"; decides between fewer rounds and fewer bytes.
-        checked: Make every run reveal, for each promise `x = EXPR in [lo, hi]`, whether it holds, and raise an error
-            if it does not.
+        checked: Make every run reveal, for each promise `x = EXPR in [lo, hi]`, whether it holds, and whether values
+            stay in the format where no range proves it; raise an error if one does not.
 
     Raises:
         CompileError: The model has errors; all of them are in `diagnostics`.

@@ -22,7 +22,7 @@ from ..analysis.rows import Apart
 from ..deployment.cluster import load_cluster
 from ..deployment.keys import key_path, load_key
 from ..deployment.local import Processes, SeenBy
-from ..errors import BudgetError, InputError, PeerError
+from ..errors import BudgetError, InputError, PeerError, RangeError
 from ..execution.stats import Stats, run_stats
 from ..limits import check_seconds
 from ..plan import Plan
@@ -239,9 +239,12 @@ class Deployment:
 
     def _results(self, answers: list[Answer]) -> dict[str, Array]:
         got = {name: value for answer in answers for name, value in answer.results.items()}
-        broken = [str(r.promise) for r in self.plan.results if r.promise is not None and not got.get(r.name, True)]
+        broken = [r.promise for r in self.plan.results if r.promise is not None and not got.get(r.name, True)]
+        told = "; ".join(dict.fromkeys(map(str, broken)))
+        if self.plan.trains and any(promise.norm for promise in broken):
+            raise RangeError(told)
         if broken:
-            raise InputError("the values of this run break what the model promises: " + "; ".join(broken))
+            raise InputError(f"the values of this run break what the model promises: {told}")
         return {r.name: got[r.name] for r in self.plan.results if r.promise is None and r.name in got}
 
 

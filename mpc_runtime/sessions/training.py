@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from ..errors import Error, InputError
+from ..errors import Error, InputError, RangeError
 from ..execution.stats import Stats
 from ..plan import Plan
 from ..procedure import CLOCK, TRAIN_STEP
@@ -37,6 +38,15 @@ def expect_training(plan: Plan) -> None:
     """InputError for a model without a `train` block."""
     if not plan.trains:
         raise InputError(f"the model {plan.name} has no `train` block, so it cannot be trained")
+
+
+@contextmanager
+def counted(step: int) -> Iterator[None]:
+    """Adds to a RangeError the step, counted from 1, that was made last: its signals are told by what comes next."""
+    try:
+        yield
+    except RangeError as error:
+        raise error.between(max(step - 1, min(step, 1)), step) from None
 
 
 def clock_of(plan: Plan, roles: Sequence[str], epoch: int, step: int) -> dict[str, int]:
@@ -185,7 +195,8 @@ class Fitting:
             training = self._marks.of(self._submitted)
             self._waiting.append(self.deployment.submit(encoded, *named, stage=TRAIN_STEP, training=training))
             self._submitted += 1
-        computed = self.deployment.wait(self._waiting.popleft())
+        with counted(self.position + 1):
+            computed = self.deployment.wait(self._waiting.popleft())
         self.stats = self.stats.plus(computed.stats)
         self._told.append(computed.results)
         return None if self.done % self.epochs.steps else self._completed()

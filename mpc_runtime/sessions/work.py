@@ -25,7 +25,7 @@ from .connections import Connections
 from .privacy import Datasets, check_datasets
 from .resuming import Options
 from .rows import Rows
-from .training import Epoch, Fitting, clock_of, expect_training
+from .training import Epoch, Fitting, clock_of, counted, expect_training
 
 __all__ = ["Prove", "Work"]
 
@@ -83,14 +83,15 @@ class Work:
             expect_training(self._base.plan)
         self._check_provided()
         began = time.perf_counter()
-        training = None
+        training, last = None, self._steps or 0
         if stage == TRAIN_STEP:
             step = self._position() if self._steps is None else self._steps
             given = {**given, **clock_of(self._base.plan, self._base.given.roles, 0, step)}
+            last = step + 1
             training = {role: {"step": step} for role in self._base.given.roles}
         checked = self._base.given.check(self._base.given.tensors(stage), given, "input", stage)
         encoded = self._base.given.encode(stage, checked, self._params)
-        with self._connections.exchange(self._base):
+        with self._connections.exchange(self._base), counted(last):
             self.datasets |= datasets
             submitted = self._base.submit(encoded, meeting, datasets=datasets, stage=stage, training=training)
             computed = self._base.wait(submitted)
@@ -136,7 +137,7 @@ class Work:
 
     def _step(self, rows: Rows) -> dict[str, Array] | None:
         rows.check_edition(self.edition)
-        with self._connections.exchange(rows.deployment):
+        with self._connections.exchange(rows.deployment), counted(self._steps or 0):
             part = rows.step(self._params)
         self.runs += part is not None
         return part
