@@ -173,7 +173,7 @@ def test_a_layer_with_statistics_of_a_batch_is_not_trained_yet() -> None:
     with pytest.raises(mpc.CompileError, match="the batchnorm `norm` cannot be trained yet") as caught:
         mpc.compile(text=source.replace("WEIGHTS", "weights from modeller"))
     assert [each.line for each in caught.value.diagnostics] == [6]
-    fixed = "weights norm from modeller public in [0.25, 4]\nweights fc from modeller in [-1, 1]"
+    fixed = "weights norm from modeller public in [-4, 4]\nweights fc from modeller in [-1, 1]"
     program = mpc.compile(text=source.replace("WEIGHTS", fixed))
     weights = program.initial_weights(1)
     private, (clear, rate) = Simulated(program.plan, weights), twin_of(program, weights)
