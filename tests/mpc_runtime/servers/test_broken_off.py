@@ -17,6 +17,7 @@ from mpc_runtime.servers.consent import Consent
 from mpc_runtime.servers.members import Member
 from mpc_runtime.servers.party import Party
 from mpc_runtime.servers.spending import MEMORY, Spending
+from mpc_runtime.servers.trained import Trained
 from mpc_runtime.servers.uses import Uses
 from mpc_runtime.transport.messages import MATERIAL, Message
 
@@ -87,6 +88,7 @@ def test_what_had_begun_stays_spent(error: PeerError | MaterialError, kind: str)
         begin=lambda: None,
         execute=execute,
         lowest=lambda _: 0,
+        trained=Trained(PLAN, 1, None),
     )
     spending = Spending(PLAN, 1, MEMORY)
     party = Party(executions, Consent(PLAN, 1, {KEY: Member("client")}, Uses(), spending))
