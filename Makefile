@@ -57,6 +57,7 @@ fuzz: $(VENV)/installed
 	$(BIN)/python -m tests.fuzz.services --kills 100 $(if $(SEED),--seed $(SEED))
 	$(BIN)/python -m tests.fuzz.services --kills 100 --refill $(if $(SEED),--seed $(SEED))
 	$(BIN)/python -m tests.fuzz.frames --cases $(FRAMES) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.fuzz.namespaces
 
 lint: $(VENV)/installed-for-development
 	$(BIN)/ruff check .

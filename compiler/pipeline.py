@@ -48,7 +48,7 @@ def compile_source(
 def planned(lowered: Graph, options: Options) -> tuple[Graph, Plan, list[Diagnostic]]:
     """The graph that the expansion took, its plan, and the warnings. Raises SourceErrors."""
     whole, unchecked = with_training(with_checks(lowered) if options.checked else lowered)
-    graph, found = passes.run(whole)
+    graph, found = passes.run(whole, checked=options.checked)
     found += unchecked
     expanded = expand(with_rounding(graph), parse_network(options.network), feed_name, origin)
     assigned = assign(expanded, feed_stages(graph))

@@ -26,6 +26,7 @@ from .errors import (
     PeerError,
     PerformanceWarning,
     PromiseWarning,
+    RangeError,
 )
 from .models import calibrate, forest_of, from_sklearn, from_torch, import_onnx
 from .program import Program, compile, connect, deal, launch, load
@@ -54,6 +55,7 @@ __all__ = [
     "PerformanceWarning",
     "Program",
     "PromiseWarning",
+    "RangeError",
     "ReferenceFit",
     "Session",
     "Stats",

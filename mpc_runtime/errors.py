@@ -26,6 +26,7 @@ __all__ = [
     "PeerError",
     "PerformanceWarning",
     "PromiseWarning",
+    "RangeError",
     "number",
 ]
 
@@ -87,6 +88,31 @@ class MaterialError(Error):
 
 class BudgetError(Error):
     """A release would exceed the privacy budget of a dataset. Nothing of it has run, and the session remains usable."""
+
+
+class RangeError(Error):
+    """Training has left the limits within which its numbers are right: they were right before, and nothing that may be
+    wrong was released.
+
+    Attributes:
+        tensor: What was too large.
+        first: The first step, counted from 1, in which it may have been; 0 where the session made none.
+        last: The last one.
+    """
+
+    def __init__(self, tensor: str, first: int = 0, last: int = 0) -> None:
+        when = {0: "", first: f" in step {last}"}.get(last, f" in step {first} or {last}")
+        super().__init__(
+            f"training has left its limits{when}: {tensor} did not hold. Nothing was released that may be wrong. Go on "
+            "from a checkpoint, or provide parameters again, with a smaller learning rate or other `limits`"
+        )
+        self.tensor = tensor
+        self.first = first
+        self.last = last
+
+    def between(self, first: int, last: int) -> RangeError:
+        """The same, with the steps."""
+        return RangeError(self.tensor, first, last)
 
 
 class Interrupted(KeyboardInterrupt):

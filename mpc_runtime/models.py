@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .encoding.arrays import as_array
-from .errors import InputError
+from .errors import CompileError, InputError
 from .program import Program, compile, with_source
 from .roles.files import match_names, parameters
 
@@ -58,7 +58,7 @@ def import_onnx(
         CompileError: Nodes have no private counterpart; the error lists all of them.
     """
     text = written(model, role=role, owner=owner, dims=dims, inputs=inputs)
-    return _compiled(text, network)
+    return _compiled(text, inputs or {}, network)
 
 
 def from_torch(
@@ -87,7 +87,8 @@ def from_torch(
     from compiler.importers.exporters import torch_model
 
     model, samples = torch_model(module, example_inputs)
-    return import_onnx(model, role=role, owner=owner, inputs=samples, network=network)
+    text = written(model, role=role, owner=owner, inputs=samples, title=type(module).__name__)
+    return _compiled(text, samples, network)
 
 
 def from_sklearn(
@@ -115,7 +116,8 @@ def from_sklearn(
     from compiler.importers.exporters import sklearn_model
 
     model, samples = sklearn_model(estimator, examples)
-    return import_onnx(model, role=role, owner=owner, inputs=samples, network=network)
+    text = written(model, role=role, owner=owner, inputs=samples, title=type(estimator).__name__)
+    return _compiled(text, samples, network)
 
 
 def written(
@@ -125,13 +127,14 @@ def written(
     owner: str = "modeller",
     dims: Mapping[str, int] | None = None,
     inputs: Mapping[str, Any] | None = None,
+    title: str = "",
 ) -> Written:
-    """The text and the weights that `import_onnx` compiles."""
+    """The text and the weights that `import_onnx` compiles. title: the model's name, instead of the graph's."""
     _expect_onnx()
     from compiler.importers.models import Settings, import_model
 
     samples = {name: as_array(name, value) for name, value in (inputs or {}).items()}
-    return import_model(model, Settings(role, owner, dict(dims or {}), samples))
+    return import_model(model, Settings(role, owner, dict(dims or {}), samples, title))
 
 
 def _expect_onnx() -> None:
@@ -141,8 +144,26 @@ def _expect_onnx() -> None:
         raise InputError(INSTALL_ONNX) from None
 
 
-def _compiled(text: Written, network: str) -> Program:
-    return replace(compile(text=text.text, network=network), weights=text.weights)
+def _compiled(text: Written, samples: Mapping[str, Any], network: str) -> Program:
+    """The program; where the ranges of its values are too wide, with those that weights and samples show."""
+    try:
+        program = compile(text=text.text, network=network)
+    except CompileError as error:
+        program = compile(text=_narrowed(text, samples, error), network=network)
+    return replace(program, weights=text.weights)
+
+
+def _narrowed(text: Written, samples: Mapping[str, Any], error: CompileError) -> str:
+    """Raises the error for what is no matter of ranges."""
+    from compiler.calibration.calibrate import calibrate as calibrated_text
+    from dsl.errors import SourceErrors
+
+    given = {text.inputs[name]: as_array(name, value) for name, value in samples.items()}
+    whole = given if len(given) == len(text.inputs) else None
+    try:
+        return calibrated_text(text.text, "<text>", text.dims, text.weights, whole).source
+    except (SourceErrors, ValueError):
+        raise error from None
 
 
 def forest_of(estimator: Any) -> Forest:

@@ -41,7 +41,7 @@ APART = ("constants", "origins", "source", "filename")
 @dataclass(frozen=True)
 class Options:
     """What the compiler was asked for beside the source. network: as `compile` takes it. checked: whether every run
-    reveals if the promises of the source hold."""
+    reveals if the promises of the source hold, and if values stay in the format."""
 
     network: str
     checked: bool
@@ -114,16 +114,30 @@ class Feed:
 
 @dataclass(frozen=True)
 class Promise:
-    """What the source says of a value in this line: `value = EXPR in [lo, hi]`. place: among the promises checked."""
+    """What the source says of a value in this line: `value = EXPR in [lo, hi]`. place: among the promises checked.
+
+    norm: it is the compiler's, without which it could not prove the range of what is computed from the value: every
+    vector of it that is multiplied with others has an L2 norm of at most `hi`.
+    """
 
     value: str
     line: int
     lo: float
     hi: float
     place: int
+    norm: bool = False
+
+    @property
+    def claim(self) -> str:
+        """What holds of all of the value."""
+        if self.norm:
+            return f"each vector of `{self.value}` has a norm of at most {number(self.hi)}"
+        return f"all of `{self.value}` lies in [{number(self.lo)}, {number(self.hi)}]"
 
     def __str__(self) -> str:
         text = f"{self.value} (line {self.line}) in [{number(self.lo)}, {number(self.hi)}]"
+        if self.norm:
+            text = f"norm of {self.value} (line {self.line}) at most {number(self.hi)}"
         return f"{text} #{self.place + 1}" if self.place else text
 
 
@@ -209,6 +223,16 @@ class Origin:
     part: str = ""
 
 
+@dataclass(frozen=True)
+class State:
+    """What training leaves in a register from step to step. unit: it is so many times what its name says: the sum of
+    gradients in a momentum is held with the mantissa of the learning rate in it."""
+
+    name: str
+    register: int
+    unit: float
+
+
 @dataclass(frozen=True, eq=False)
 class Plan:
     """A compiled program. `origins[procedure name][op]` and `source` are for people, outside the hash.
@@ -233,6 +257,7 @@ class Plan:
     procedures: tuple[Procedure, ...]
     constants: tuple[np.ndarray, ...]
     budgets: tuple[Budget, ...] = ()
+    states: tuple[State, ...] = ()
     claims: tuple[Claim, ...] = ()
     origins: tuple[tuple[Origin, ...], ...] = ()
     source: str = ""
@@ -302,7 +327,7 @@ class Plan:
 
     def head(self) -> bytes:
         """The canonical text of all that the hash covers, but for the constants' elements."""
-        head = {f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.name not in APART}
+        head = {f.name: plain(getattr(self, f.name)) for f in fields(self) if f.name not in APART}
         head["constants"] = [[_stored(a.dtype).str, list(a.shape)] for a in self.constants]
         return json.dumps(head, sort_keys=True, separators=(",", ":")).encode()
 
@@ -312,7 +337,7 @@ class Plan:
         return HEADER.pack(MAGIC, FORMAT, len(text)) + text + b"".join(arrays)
 
     def to_bytes(self) -> bytes:
-        debug = {"origins": _plain(self.origins), "source": self.source, "filename": self.filename}
+        debug = {"origins": plain(self.origins), "source": self.source, "filename": self.filename}
         return self._body() + json.dumps(debug, sort_keys=True, separators=(",", ":")).encode()
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -332,16 +357,16 @@ def _constant(array: np.ndarray) -> np.ndarray:
     return view
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """JSON data: records as lists of their fields, gates with their name in front, floats in hexadecimal."""
     if isinstance(value, Gate):
-        return [type(value).__name__, *(_plain(getattr(value, f.name)) for f in fields(value))]
+        return [type(value).__name__, *(plain(getattr(value, f.name)) for f in fields(value))]
     if isinstance(value, (Form, Domain)):
         return value.value
     if isinstance(value, float):
         return value.hex()
     if isinstance(value, tuple):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     if hasattr(value, "__dataclass_fields__"):
-        return [_plain(getattr(value, f.name)) for f in fields(value)]
+        return [plain(getattr(value, f.name)) for f in fields(value)]
     return value

@@ -217,8 +217,8 @@ def compile(
         text: The text of a model, instead of a path.
         dims: Sizes that override the file's defaults.
         network: "lan", "wan" or "rtt=40ms,bandwidth=100Mbps"; decides between fewer rounds and fewer bytes.
-        checked: Make every run reveal, for each promise `x = EXPR in [lo, hi]`, whether it holds, and raise an error
-            if it does not.
+        checked: Make every run reveal, for each promise `x = EXPR in [lo, hi]`, whether it holds, and whether values
+            stay in the format where no range proves it; raise an error if one does not.
 
     Raises:
         CompileError: The model has errors; all of them are in `diagnostics`.
@@ -309,8 +309,8 @@ def launch(
         window: Bytes of material that the dealer may work ahead of a party.
         material: The folder that `deal` wrote; then no dealer is started. Parameters and what `setup` computed from
             them are kept there too, so that a later session goes on without `provide`.
-        data_dir: The folder in which the parties keep their privacy ledgers, beside the keys of the roles by which they
-            know them again. Without one, a ledger ends with the session.
+        data_dir: The folder in which the parties keep their privacy ledgers and checkpoints of training, beside the
+            keys of the roles by which they know them again. Without one, they end with the session.
 
     Raises:
         PeerError: A process does not start.

@@ -26,6 +26,7 @@ from .roles.inputs import by_name, check_meeting
 from .sessions.connections import Connections
 from .sessions.privacy import Datasets, Privacy, check_limit, told, told_all
 from .sessions.progress import Report, shown
+from .sessions.resuming import CHECK_EVERY, Options, check_options
 from .sessions.rows import keeping
 from .sessions.training import WEIGHTS, Epoch, History, expect_training
 from .sessions.turns import on_a_thread
@@ -207,6 +208,9 @@ class Session:
         *,
         epochs: int = 1,
         seed: int | None = None,
+        checkpoint: str | None = None,
+        check_every: int = CHECK_EVERY,
+        resume: bool = False,
         on_epoch: Callable[[Epoch], object] | None = None,
         progress: Report | None = None,
         meeting: str | None = None,
@@ -221,6 +225,10 @@ class Session:
             inputs: Arrays by name, for names that cannot be keywords.
             epochs: How often all rows are used.
             seed: Decides the order. Everybody may know it; roles of different machines have to give the same one.
+            checkpoint: A name under which the parties keep what they have, in shares, in their data folders.
+            check_every: Steps between checkpoints; roles of different machines have to give the same.
+            resume: Go on from the last checkpoint of this name, if there is one, with the same rows and as if nothing
+                had happened; `provide` comes first all the same. Without it, checkpoints of the name are replaced.
             on_epoch: Called after each epoch with what was seen of it; `print` shows it.
             progress: Called after each step with the number of steps made and of all. By default, a terminal shows a
                 progress bar.
@@ -236,9 +244,11 @@ class Session:
         """
         expect_training(self.plan)
         began = time.perf_counter()
-        given, met, datasets = by_name(inputs, named), check_meeting(meeting), self._work.named(dataset, TRAIN_STEP)
+        given, datasets = by_name(inputs, named), self._work.named(dataset, TRAIN_STEP)
+        met = check_meeting(meeting)
+        options = check_options(Options(epochs, seed, met, datasets, checkpoint, check_every, resume))
         with self._connections.turn():
-            fitting = self._work.fitting(given, epochs, seed, met, datasets)
+            fitting = self._work.fitting(given, options)
         try:
             with shown(progress, "steps") as report, closing(self._work.steps(fitting)) as coming:
                 for epoch in coming:

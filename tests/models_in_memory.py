@@ -48,6 +48,8 @@ def feeds_of(program: Program, inputs: Mapping[str, Array], params: Mapping[str,
 
 
 NOISE = " with laplace(", " with gaussian("
+LARGE = "networks"
+"""The examples whose ranges hold for their own data, and which take long: `tests/examples` has them."""
 
 
 def all_models() -> list[tuple[str, str]]:
@@ -69,6 +71,7 @@ def _named() -> list[tuple[str, str]]:
             path.read_text(encoding="utf-8"),
         )
         for path in sorted(EXAMPLES.glob("*/*.ppml"))
+        if path.parent.name != LARGE
     ]
     for name, text in (*sources(), *NETWORKS.items(), *examples):
         kind = text.splitlines()[2].partition(" : ")[2].partition(" from")[0]

@@ -54,6 +54,8 @@ class Simulated:
         self._given = Given(plan, plan.roles, prepare_feed, stacked=True)
         self._simulator = Simulator(self.plan)
         self.steps = 0
+        self.checks: dict[str, bool] = {}
+        """What the last procedure found."""
         self._execute(SETUP, weights)
 
     def train(self, epoch: int = 0, **batch: Any) -> dict[str, Array]:
@@ -75,6 +77,10 @@ class Simulated:
         feeds = {name: feed for own in encoded.values() for name, feed in own.items()}
         words = self._simulator.execute(stage, (os.urandom(16), os.urandom(16)), feeds)
         results = {r.name: r for r in self.plan.results}
-        return {
+        decoded = {
             name: decode(w, results[name].bits, results[name].scale, results[name].kind) for name, w in words.items()
         }
+        self.checks = {
+            str(results[name].promise): bool(told) for name, told in decoded.items() if results[name].promise
+        }
+        return {name: told for name, told in decoded.items() if results[name].promise is None}

@@ -89,6 +89,7 @@ def explain(file: Path, dims: tuple[str, ...], network: str | None, tighter: boo
 
     program = load_program(file, dims, network)
     ranges = bounds(program, tighter=tighter)
+    checking = _checking(file, dims, network, program)
     if as_json:
         plan = program.plan
         echo_json(
@@ -99,6 +100,7 @@ def explain(file: Path, dims: tuple[str, ...], network: str | None, tighter: boo
                 "roles": list(plan.roles),
                 "cost": program.cost.to_dict(),
                 "ranges": [bound.plain() for bound in ranges],
+                "checking": checking,
                 "leakage": list(program.leakage),
             }
         )
@@ -108,9 +110,47 @@ def explain(file: Path, dims: tuple[str, ...], network: str | None, tighter: boo
     click.echo("ranges")
     for line in table(ranges):
         click.echo(line)
+    if checking:
+        _echo_checking(checking)
     click.echo("\nrevealed")
     for sentence in program.leakage:
         click.echo(f"  {sentence}")
+
+
+def _checking(file: Path, dims: tuple[str, ...], network: str | None, program: Program) -> dict[str, Any] | None:
+    """What `--checked` would check of a model whose ranges are not all proved, and at what cost; None for others."""
+    from mpc_runtime.errors import CompileError
+
+    if program.plan.options.checked or not program.warnings:
+        return None
+    try:
+        checked = load_program(file, dims, network, checked=True)
+    except CompileError as error:
+        found = [_diagnostic(d) for d in error.diagnostics]
+        return {"refused": [d["message"] for d in found if d["severity"] == "error"]}
+    plain, cost = program.cost, checked.cost
+    return {
+        "checks": [str(r.promise) for r in checked.plan.results if r.promise is not None],
+        "rounds": cost.rounds - plain.rounds,
+        "online_bytes": cost.online_bytes - plain.online_bytes,
+        "offline_bytes": cost.offline_bytes - plain.offline_bytes,
+    }
+
+
+def _echo_checking(checking: dict[str, Any]) -> None:
+    from mpc_runtime.analysis.units import human
+
+    click.echo("\nwith --checked")
+    for message in checking.get("refused", ()):
+        click.echo(f"  refused: {message}")
+    if "checks" in checking:
+        rounds, online, offline = (checking[key] for key in ("rounds", "online_bytes", "offline_bytes"))
+        more = ", ".join(
+            f"{'-' if n < 0 else '+'}{human(abs(n))} {what}" for n, what in ((online, "online"), (offline, "offline"))
+        )
+        click.echo(f"  {rounds:+} rounds, {more} a run; each run says whether these were kept:")
+        for promise in checking["checks"]:
+            click.echo(f"  {promise}")
 
 
 def _write_text(path: Path, text: str) -> None:

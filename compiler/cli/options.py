@@ -68,8 +68,9 @@ def _remember_checked(context: click.Context, parameter: click.Parameter, value:
     return value
 
 
-def load_program(file: Path, dims: Sequence[str], network: str | None) -> Program:
-    """The program in a .ppml file or a plan, told apart by their first bytes. The compiler's warnings go to stderr."""
+def load_program(file: Path, dims: Sequence[str], network: str | None, checked: bool = False) -> Program:
+    """The program in a .ppml file or a plan, told apart by their first bytes. The compiler's warnings go to stderr, but
+    for a program that is `checked` though nobody asked for it: they were told."""
     from mpc_runtime.errors import CompileWarning, InputError
     from mpc_runtime.program import compile, load
     from mpc_runtime.sources import looks_like_text
@@ -88,8 +89,9 @@ def load_program(file: Path, dims: Sequence[str], network: str | None) -> Progra
     sizes = sizes_of(dims)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CompileWarning)  # shown here, without the line of a Python file
-        program = compile(file, dims=sizes, network=network or "lan", checked=is_checked())
-    show_warnings(program)
+        program = compile(file, dims=sizes, network=network or "lan", checked=checked or is_checked())
+    if not checked:
+        show_warnings(program)
     return program
 
 

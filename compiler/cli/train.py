@@ -21,7 +21,7 @@ from compiler.cli.options import (
 if TYPE_CHECKING:
     from mpc_runtime.sessions.training import History
 
-WEIGHTS = "weights"
+WEIGHTS, CHECKPOINT = "weights", "mpcc train"
 
 
 @click.command(help="Train the model of FILE with the dealer, both parties and all roles as processes on this machine.")
@@ -37,6 +37,13 @@ WEIGHTS = "weights"
 @click.option("--input", "inputs", multiple=True, metavar="NAME=FILE", help="An input, any number of rows; repeats.")
 @click.option("--epochs", default=1, show_default=True, help="How often all rows are used.")
 @click.option("--seed", type=int, help="Decides the order of the rows, and the random weights (default: random).")
+@click.option(
+    "--resume",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Keep checkpoints in DIR, and go on from the last one in it, if there is one.",
+)
 @click.option("--output", "outputs", multiple=True, metavar="weights=FILE", help="File for the trained weights.")
 @click.option("--timeout", default=60.0, show_default=True, help="Seconds a machine may take to answer.")
 @click.option("--json", "as_json", is_flag=True, help="What was seen of every epoch, as JSON.")
@@ -49,6 +56,7 @@ def train(
     inputs: tuple[str, ...],
     epochs: int,
     seed: int | None,
+    folder: Path | None,
     outputs: tuple[str, ...],
     timeout: float,
     as_json: bool,
@@ -59,11 +67,18 @@ def train(
     values, weights = read_inputs(inputs), read_parameters(params)
     from mpc_runtime.program import launch
 
-    with launch(program, timeout=timeout) as session:
+    with launch(program, timeout=timeout, data_dir=folder) as session:
         begun = weights or program.initial_weights(seed)
         session.provide(begun, rename=pairs(renames, "--rename"))
         show = None if as_json else lambda epoch: click.echo(str(epoch), err=True)
-        history = session.fit(values, epochs=epochs, seed=seed, on_epoch=show)
+        history = session.fit(
+            values,
+            epochs=epochs,
+            seed=seed,
+            on_epoch=show,
+            checkpoint=CHECKPOINT if folder is not None else None,
+            resume=folder is not None,
+        )
         trained = session.finish() if outputs else {}
     for path in pairs([each if "=" in each else f"{WEIGHTS}={each}" for each in outputs], "--output").values():
         write_results(trained, [path])
@@ -83,4 +98,4 @@ def _plain(history: History) -> dict[str, object]:
         }
         for epoch in history.epochs
     ]
-    return {"seed": history.seed, "steps": history.steps, "epochs": epochs}
+    return {"seed": history.seed, "resumed": history.resumed, "steps": history.steps, "epochs": epochs}

@@ -7,6 +7,8 @@ common-subexpression pass makes equal ones one. Source positions and the wording
 end.
 """
 
+from compiler.graph import bounds
+from compiler.graph.bounds import Norm
 from compiler.graph.kinds import (
     FOLD_LIMIT,
     INT_LIMIT,
@@ -86,6 +88,7 @@ __all__ = [
     "Kind",
     "Leaf",
     "NoGradient",
+    "Norm",
     "OpError",
     "Output",
     "Owned",
@@ -103,6 +106,7 @@ __all__ = [
     "Value",
     "Visibility",
     "apply",
+    "bounds",
     "constant",
     "declare",
     "expect_constant",

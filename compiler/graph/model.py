@@ -15,6 +15,7 @@ from mpc_runtime.privacy.noise import Law
 from mpc_runtime.procedure import RUN
 
 if TYPE_CHECKING:
+    from compiler.training.limits import Limits
     from compiler.training.optimizers import Optimizer
     from dsl.ast import Span
 
@@ -59,7 +60,7 @@ class Training:
 
     rate: the learning rate, a number or a function of the clock, which is the epoch and the step, from 0, as a role
     gives them; inputs: what only training reads; outputs: sent at every step; weights_to: who learns the parameters
-    when training is finished; frozen: parameters that stay as they are.
+    when training is finished; frozen: parameters that stay as they are; limits: of norms.
     """
 
     loss: Value
@@ -70,6 +71,7 @@ class Training:
     outputs: tuple[Output, ...]
     weights_to: tuple[str, ...]
     frozen: tuple[Value, ...]
+    limits: Limits
     span: Span = field(repr=False)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from compiler.graph.bounds import Norm
 from compiler.graph.interval import BITS, UNKNOWN, Interval
 from compiler.graph.kinds import Array, Kind, OpError, Shape
 from mpc_runtime.procedure import RUN
@@ -102,6 +103,14 @@ class TensorOp:
     def interval(self, *args: Value) -> Interval:
         """A range that holds every element of the result, from the arguments' ranges, shapes and constants."""
         raise AssertionError(f"{self.name} has no range")
+
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        """What is known of elements of the result together, from the same; none where only `interval` is."""
+        return ()
+
+    def distance(self, x: Value, result: Value) -> Interval | None:
+        """The range of `x` less the result, broadcast to it, where the two depend on each other and it is known."""
+        return None
 
     def evaluate(self, *arrays: Array) -> Array:
         """The plaintext meaning: float64, int64 and bool arrays in, one of them out."""
@@ -221,7 +230,8 @@ class State(Leaf):
     """What the parties hold in shares from one execution to the next: a parameter in training, or what its optimizer
     remembers of it. It is nobody's: no role knows it.
 
-    stage: the procedure that reads it; frac: the fraction bits with which it is held; lo, hi: its range.
+    stage: the procedure that reads it; frac: the fraction bits with which it is held; lo, hi: its range; known: its
+    norms; unit: as of `plan.State`.
     """
 
     key: str = ""
@@ -229,9 +239,14 @@ class State(Leaf):
     frac: int = 16
     lo: float = 0.0
     hi: float = 0.0
+    known: tuple[Norm, ...] = ()
+    unit: float = 1.0
 
     def interval(self, *args: Value) -> Interval:
         return Interval(self.lo, self.hi)
+
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        return self.known
 
     def evaluate(self, *arrays: Array) -> Array:
         raise TypeError("a state has no value of its own: executions leave it")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from compiler.graph.bounds import Norm, useful
 from compiler.graph.interval import Interval
 from compiler.graph.kinds import (
     FOLD_LIMIT,
@@ -43,6 +44,7 @@ class Value:
     owners: frozenset[str] = frozenset()
     measured: bool = False  # whether `declared` was seen on samples, so that nobody tries to prove it
     part: str = ""  # of a step of training, for reports: FORWARD, BACKWARD, UPDATE
+    norms: tuple[Norm, ...] = ()  # what is known of its elements together, beside `range`; of a leaf the contract
 
     @property
     def size(self) -> int:
@@ -153,6 +155,7 @@ def apply(
         span=span,
         name=name,
         owners=_owners(op, args),
+        norms=useful(op.norms(*args), derived, tuple(shape)),
     )
     return value if declared is None else declare(value, declared)
 

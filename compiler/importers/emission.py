@@ -16,7 +16,7 @@ import numpy as np
 from compiler.graph import Array, Kind
 from compiler.importers import writing
 from compiler.importers.lowering import Lowered
-from compiler.importers.names import Names, cleaned, is_automatic, path_of
+from compiler.importers.names import NOISE, OPERATION, Names, is_automatic, path_of
 from compiler.importers.sizes import Size, Trials
 from compiler.importers.terms import Call, Indexed, Labelled, Layer, Source, Table, Term, Weight
 from compiler.ops import FUNCTIONS, LAYERS
@@ -26,16 +26,31 @@ from dsl.printer import unparse
 LONGEST_LINE = 88  # of an expression that stays on one line
 INLINE_TABLE = 8  # numbers of a list that is written where it is used
 SMALLEST_BOUND = 2.0**-8  # of a declared range: a narrower one saves nothing
+SHORT = {
+    "dense": "fc",
+    "conv1d": "conv",
+    "conv2d": "conv",
+    "conv_transpose2d": "up",
+    "batchnorm": "bn",
+    "layernorm": "norm",
+    "embedding": "embed",
+    "forest": "trees",
+    "lstm": "recurrent",
+    "gru": "recurrent",
+}
+"""What a layer without a name in the graph is called."""
 MOVES = ("reshape", "flatten", "squeeze", "unsqueeze", "transpose", "broadcast_to")
 BUILTIN = frozenset(FUNCTIONS) | frozenset(LAYERS)
 
 
 @dataclass(frozen=True)
 class Written:
-    """A program's text, and the owner's tensors by key."""
+    """A program's text, the owner's tensors by key, the inputs' names by the graph's, and the sizes of dims."""
 
     text: str
     weights: Mapping[str, Array]
+    inputs: Mapping[str, str]
+    dims: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -57,8 +72,7 @@ def write(
 ) -> Written:
     """The program that computes the outputs of a model."""
     emission = Emission(trials, owners, Names((owners.role, owners.owner)))
-    emission.names.fresh(name)
-    return emission.write(cleaned(name) or "model", lowered, dims, head, ranges)
+    return emission.write(emission.names.fresh(name, "imported"), lowered, dims, head, ranges)
 
 
 @dataclass
@@ -75,7 +89,9 @@ class Emission:
     values: list[ast.Statement] = field(default_factory=list)
     weights: dict[str, Array] = field(default_factory=dict)
     layer_names: dict[object, str] = field(default_factory=dict)
-    embeddings: dict[object, str] = field(default_factory=dict)
+    embeddings: dict[str, Array] = field(default_factory=dict)
+    consts: dict[object, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
     bounds: dict[str, float] = field(default_factory=dict)
     wanted: dict[int, str] = field(default_factory=dict)
     remarks: dict[int, list[str]] = field(default_factory=dict)
@@ -110,7 +126,9 @@ class Emission:
             ("", self.leaves),
             ("", [*self.layers, *shared]),
         ]
-        return Written(self._text(name, parts, head), self.weights)
+        called = {term.hint: each.name.id for term, each in zip(lowered.inputs, inputs, strict=True)}
+        sizes = {self.dims[dim]: dims[dim] for dim in self.trials.dims}
+        return Written(self._text(name, parts, [*head, *self.notes]), self.weights, called, sizes)
 
     # -- parts of the file
 
@@ -129,7 +147,7 @@ class Emission:
         model = writing.model(name, statements)
         return unparse(model, above)
 
-    def _input(self, term: Term, ranges: Mapping[str, tuple[float, float]]) -> ast.Statement:
+    def _input(self, term: Term, ranges: Mapping[str, tuple[float, float]]) -> ast.Input:
         assert isinstance(term.form, Source)
         raw = term.form.name
         name = self.names.fresh(raw, "x")
@@ -196,10 +214,16 @@ class Emission:
         array = term.form.array
         made = writing.table(array)
         if array.size > INLINE_TABLE:
-            name = self.names.fresh(term.hint, "table")
-            self.leaves.append(writing.const(name, made))
-            made = writing.name(name)
+            made = writing.name(self._const(array, term.hint, made))
         self.written[id(term)] = made
+
+    def _const(self, array: Array, hint: str, made: ast.Expression) -> str:
+        """One for equal tables."""
+        key = (array.dtype.kind, array.shape, array.tobytes())
+        if key not in self.consts:
+            self.consts[key] = self.names.fresh(hint, "table")
+            self.leaves.append(writing.const(self.consts[key], made))
+        return self.consts[key]
 
     # -- what the owner provides
 
@@ -219,21 +243,24 @@ class Emission:
         """The embedding above whose weight a dense layer has, too."""
         if form.kind != "dense" or "bias" in form.arrays:
             return None
-        return self.embeddings.get(identity(form.arrays["weight"]))
+        weight = form.arrays["weight"]
+        return next((name for name, rows in self.embeddings.items() if np.array_equal(rows, weight)), None)
 
     def _layer(self, term: Term) -> str:
         form = term.form
         assert isinstance(form, Layer)
         key = (form.kind, form.options, tuple((k, identity(array)) for k, array in form.arrays.items()))
         if key not in self.layer_names:
-            name = self.names.fresh(self._layer_hint(term), form.kind, BUILTIN)
+            name = self.names.fresh(self._layer_hint(term), SHORT.get(form.kind, form.kind), BUILTIN)
             self.layer_names[key] = name
             self.layers.append(writing.layer(name, form, self.size))
             for part, array in form.arrays.items():
                 self.weights[f"{name}.{part}"] = stored(array)
             if form.kind == "embedding":
-                self.embeddings[identity(form.arrays["weight"])] = name
+                self.embeddings[name] = form.arrays["weight"]
             self.bounds[name] = bound_of(shared_tensors(form))
+            if form.note and form.note not in self.notes:
+                self.notes.append(form.note)
         return self.layer_names[key]
 
     def _layer_hint(self, term: Term) -> str:
@@ -293,7 +320,9 @@ def labels_of(term: Term) -> tuple[str, ...]:
 def _value_hint(term: Term) -> str:
     """What the graph calls a value, unless that is only where its node stands."""
     hint = term.hint.strip("/")
-    return "" if "/" in hint or is_automatic(hint) else hint
+    if isinstance(term.form, Layer) and path_of(hint) != hint:
+        return ""  # it is what the graph calls a parameter
+    return "" if "/" in hint or is_automatic(hint) or OPERATION.match(NOISE.sub("", hint)) else hint
 
 
 def postorder(roots: Sequence[Term]) -> list[Term]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import io
+import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
@@ -41,10 +42,10 @@ def torch_model(module: Any, example_inputs: Any) -> Exported:
 
 
 def _forward_names(module: Any, count: int) -> list[str]:
-    """The names of the arguments of `forward`; `x0`, … for those behind a `*`."""
+    """The names of the arguments of `forward`, `x` for PyTorch's `input`; `x0`, … for those behind a `*`."""
     parameters = inspect.signature(module.forward).parameters.values()
     plain = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    names = [each.name for each in parameters if each.kind in plain]
+    names = ["x" if each.name == "input" else each.name for each in parameters if each.kind in plain]
     return [*names[:count], *(f"x{place}" for place in range(len(names), count))]
 
 
@@ -53,30 +54,60 @@ def _torch_exported(torch: Any, module: Any, examples: Sequence[Any], names: Seq
     two = [each if each.dim() and each.shape[0] > 1 else torch.cat([each, each]) if each.dim() else each
            for each in examples]  # fmt: skip
     free = [name for name, each in zip(names, examples, strict=True) if each.dim()]
+    results = _result_names(torch, module, examples)
     reasons = []
     for inputs, dynamic in ((two, free), (examples, [])):
         for exporter in (_by_dynamo, _by_tracing):
             try:
                 with _quiet():
-                    return exporter(torch, module, tuple(inputs), names, dynamic)
+                    return exporter(torch, module, tuple(inputs), names, dynamic, results)
             except Exception as error:  # noqa: PERF203  # whatever the exporter or the module raises
                 reasons.append(str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__)
     raise InputError(f"PyTorch cannot export the module: {reasons[-1]}")
 
 
-def _by_dynamo(torch: Any, module: Any, inputs: tuple[Any, ...], names: Sequence[str], free: Sequence[str]) -> Any:
+def _result_names(torch: Any, module: Any, examples: Sequence[Any]) -> list[str] | None:
+    """`result`, or `result0`, … of several tensors; None leaves it to the exporter."""
+    try:
+        with torch.no_grad():
+            found = module(*examples)
+    except Exception as error:  # whatever the module raises
+        raise InputError(f"the module cannot be called with the example inputs: {error}") from None
+    if isinstance(found, torch.Tensor):
+        return ["result"]
+    if isinstance(found, list | tuple) and all(isinstance(each, torch.Tensor) for each in found):
+        return [f"result{place}" for place in range(len(found))]
+    return None
+
+
+def _by_dynamo(
+    torch: Any,
+    module: Any,
+    inputs: tuple[Any, ...],
+    names: Sequence[str],
+    free: Sequence[str],
+    results: Sequence[str] | None,
+) -> Any:
     if find_spec("onnxscript") is None:
         raise InputError("PyTorch's exporter needs onnxscript: pip install onnxscript")
     dim = torch.export.Dim(BATCH, min=1, max=1 << 20)
     shapes = tuple({0: dim} if name in free else None for name in names) if free else None
-    program = torch.onnx.export(module, inputs, dynamo=True, dynamic_shapes=shapes, input_names=names, verbose=False)
-    return program.model_proto
+    named = {"input_names": list(names), "output_names": results}
+    return torch.onnx.export(module, inputs, dynamo=True, dynamic_shapes=shapes, verbose=False, **named).model_proto
 
 
-def _by_tracing(torch: Any, module: Any, inputs: tuple[Any, ...], names: Sequence[str], free: Sequence[str]) -> bytes:
+def _by_tracing(
+    torch: Any,
+    module: Any,
+    inputs: tuple[Any, ...],
+    names: Sequence[str],
+    free: Sequence[str],
+    results: Sequence[str] | None,
+) -> bytes:
     buffer = io.BytesIO()
     axes = {name: {0: BATCH} for name in free}
-    torch.onnx.export(module, inputs, buffer, dynamo=False, input_names=list(names), dynamic_axes=axes)
+    named = {"input_names": list(names), "output_names": results}
+    torch.onnx.export(module, inputs, buffer, dynamo=False, dynamic_axes=axes, **named)
     return buffer.getvalue()
 
 
@@ -109,4 +140,9 @@ def _quiet() -> Iterator[None]:
         contextlib.redirect_stderr(io.StringIO()),
     ):
         warnings.simplefilter("ignore")
-        yield
+        least = logging.root.manager.disable
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(least)

@@ -100,6 +100,17 @@ def _size(axis: Axis, trials: Trials, dims: Mapping[str, int]) -> Size:
     return Size(trials.dims[axis.dim]) if axis.dim in trials.dims else trials.size(dims[axis.dim])
 
 
+def names_used(graph: Any) -> set[str]:
+    """The values that something in the graph, or in a branch inside it, needs."""
+    found = {output.name for output in graph.output}
+    for proto in graph.node:
+        found.update(proto.input)
+        for attribute in proto.attribute:
+            if attribute.HasField("g"):
+                found |= names_used(attribute.g)
+    return found
+
+
 @dataclass
 class Lowering:
     """The values by name; None stands for what a refused node would have made."""
@@ -110,6 +121,7 @@ class Lowering:
     refusals: list[Refusal] = field(default_factory=list)
     labels: dict[str, tuple[str, ...]] = field(default_factory=dict)
     folded: dict[Any, list[Known]] = field(default_factory=dict)
+    used: set[str] = field(default_factory=set)
 
     def run(self, graph: Any) -> None:
         """All nodes of a graph or of a branch of `If`, which sees the values around it."""
@@ -119,6 +131,7 @@ class Lowering:
         for tensor in graph.initializer:
             array = files.array_of(tensor)
             self.values.setdefault(tensor.name, Known.same(array, self.trials, tensor.name, is_weight(array)))
+        self.used |= names_used(graph)
         for proto in graph.node:
             self._node(proto)
 
@@ -180,7 +193,8 @@ class Lowering:
             raise Unsupported("this operator is not supported", nearest(op))
         self._check_attributes(proto, domain)
         attributes = {each.name: helper.get_attribute_value(each) for each in proto.attribute}
-        node = Node(op, proto.name, tuple(inputs), tuple(proto.output), attributes, self._version(domain), self.trials)
+        outputs = tuple(name if name in self.used else "" for name in proto.output)
+        node = Node(op, proto.name, tuple(inputs), outputs, attributes, self._version(domain), self.trials)
         result = HANDLERS[key](node)
         return [result] if isinstance(result, Term | Known | Absent) else list(result)
 

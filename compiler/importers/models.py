@@ -16,7 +16,7 @@ from compiler.graph import Array, Kind
 from compiler.importers import files, masks
 from compiler.importers.emission import Owners, Written, write
 from compiler.importers.lowering import KINDS, Axis, Given, lower
-from compiler.importers.names import RESERVED, cleaned, is_automatic
+from compiler.importers.names import RESERVED, TITLES, cleaned, is_automatic
 from compiler.importers.rewriting import rewritten
 from compiler.importers.sizes import Trials, Undecided
 from dsl.grammar import keywords
@@ -30,12 +30,13 @@ ROWS = 1  # the default of a free first axis
 
 @dataclass(frozen=True)
 class Settings:
-    """How a model is imported: its roles, sizes for free dims, samples of inputs by the graph's names."""
+    """How a model is imported: its roles, sizes for free dims, samples of inputs by the graph's names, its own name."""
 
     role: str = "client"
     owner: str = "modeller"
     dims: Mapping[str, int] = field(default_factory=dict)
     samples: Mapping[str, Array] = field(default_factory=dict)
+    title: str = ""
 
 
 def import_model(model: Any, settings: Settings) -> Written:
@@ -55,11 +56,24 @@ def import_model(model: Any, settings: Settings) -> Written:
             trials = Trials.of(free)
             lowered = rewritten(lower(found, given, trials, dims))
             masks.check(found.name, lowered)
-            return write(found.name, lowered, trials, dims, owners, _head(found), ranges)
+            return write(
+                settings.title or title_of(found.name),
+                lowered,
+                trials,
+                dims,
+                owners,
+                _head(found, settings.title),
+                ranges,
+            )
         except Undecided:  # noqa: PERF203
             if not free:
                 raise InputError(f"{found.name}: a size of the model depends on its data") from None
     raise AssertionError("the last attempt has no free dims")
+
+
+def title_of(name: str) -> str:
+    """The name of a model, if somebody chose it."""
+    return "imported" if TITLES.match(name) else name
 
 
 def _check_roles(settings: Settings) -> None:
@@ -142,12 +156,13 @@ def _attempts(given: Sequence[Given], dims: Mapping[str, int]) -> Iterator[list[
         yield []
 
 
-def _head(model: files.Imported) -> list[str]:
+def _head(model: files.Imported, title: str) -> list[str]:
     version = model.opsets.get(files.DEFAULT_DOMAIN)
     more = f", opset {version}" if version else ""
+    origin = title or f"the ONNX model {model.name}"
     return [
-        f"Imported from the ONNX model {model.name}{more}. Ranges of weights are those of its numbers, rounded up to",
-        "powers of two. The file is yours to change: names, comments and ranges.",
+        f"Imported from {origin}{more}. Ranges of weights are those of its numbers,",
+        "rounded up to powers of two. The file is yours to change: names, comments and ranges.",
     ]
 
 

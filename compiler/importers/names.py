@@ -12,6 +12,12 @@ AUTOMATIC = re.compile(
 )
 """What exporters call values that nobody named."""
 
+OPERATION = re.compile(r"^[A-Z][A-Za-z0-9]*(_\d+)?$")
+"""What PyTorch calls a value of a module that is called by nothing but its operator: `Add_4`."""
+
+TITLES = re.compile(r"^([0-9a-f]{32}|main_graph|torch_jit|torch-jit-export|graph)$")
+"""What exporters call a model."""
+
 OWN = ("weight", "bias", "running_mean", "running_var", "scale", "kernel", "gamma", "beta", "MatMul", "B", "W")
 """Last parts of the names of parameters: what stands before them is the layer."""
 

@@ -27,7 +27,10 @@ Result = Value | Sequence[Value | None]
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """Inputs are None where they are left out; `opset` is the version of its domain, `trials` how many there are."""
+    """Inputs are None where they are left out, outputs "" where nothing needs them.
+
+    `opset` is the version of the node's domain, `trials` how many there are.
+    """
 
     op: str
     name: str

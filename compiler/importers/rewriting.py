@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
+from compiler.graph import Kind
 from compiler.importers.emission import postorder
 from compiler.importers.lowering import Lowered
 from compiler.importers.matching import affine, factors, is_call, near, number_in, options_of, rooted, squared
+from compiler.importers.names import is_automatic, path_of
+from compiler.importers.operators.norms import layer_normalised
 from compiler.importers.terms import Call, Indexed, Layer, Table, Term, Weight, call, layer, named, remade
 
 Rule = Callable[[Term], Term | None]
@@ -69,8 +73,9 @@ def _with(product: Term, arrays: dict[str, np.ndarray], hint: str) -> Term:
     """A layer with other tensors."""
     form = product.form
     assert isinstance(form, Layer)
-    options = {key: value for key, value in form.options if key != "bias"}
-    return layer(form.kind, product.args[0], arrays, product.hint or hint, **options)
+    options: dict[str, Any] = {key: value for key, value in form.options if key != "bias"}
+    name = hint if is_automatic(path_of(product.hint)) else product.hint
+    return layer(form.kind, product.args[0], arrays, name, **options)
 
 
 def normalised(term: Term) -> Term | None:
@@ -91,9 +96,8 @@ def normalised(term: Term) -> Term | None:
     elif not (is_call(spread, "var") and _over_last(spread) and spread.args[0] is x):
         return None
     count = x.shape[-1].fixed
-    held = {"weight": np.ones(count, np.float32), "bias": np.zeros(count, np.float32)}
-    eps = float(f"{variance.addend:.6g}")
-    return layer("layernorm", x, held, "", **({} if eps == 1e-5 else {"eps": eps}))
+    ones, zeros = np.ones(count, np.float32), np.zeros(count, np.float32)
+    return layer_normalised(x, ones, zeros, "", float(f"{variance.addend:.6g}"))
 
 
 def _centred(term: Term) -> Term | None:
@@ -121,8 +125,9 @@ def scale_joins(term: Term) -> Term | None:
         unit = plain and (key == "bias" or bool((form.arrays["weight"] == 1).all()))
         if unit and array.size == array.shape[-1] == len(form.arrays["weight"]):
             held = {**form.arrays, key: array.reshape(-1)}
-            made = layer("layernorm", normed.args[0], held, normed.hint or numbers.hint, **dict(form.options))
-            return made
+            hint = normed.hint or numbers.hint
+            options: dict[str, Any] = dict(form.options)
+            return layer("layernorm", normed.args[0], held, hint, note=form.note, **options)
     return None
 
 
@@ -148,6 +153,51 @@ def gelu(term: Term) -> Term | None:
             rest = 2 * number * bell.addend
             return call("gelu", x) if near(rest, 1) else call("*", call("gelu", x), rest)
     return None
+
+
+def sigmoid(term: Term) -> Term | None:
+    """1 / (1 + exp(-x))."""
+    if is_call(term, "reciprocal"):
+        below = affine(term.args[0])
+    elif is_call(term, "/") and number_in(term.args[0]) == 1:
+        below = affine(term.args[1])
+    else:
+        return None
+    if not is_call(below.base, "exp") or below.factor != 1 or below.addend != 1:
+        return None
+    x = below.base.args[0]
+    return call("sigmoid", x.args[0] if is_call(x, "neg") else call("neg", x))
+
+
+def half_tanh(term: Term) -> Term | None:
+    """x (1 + tanh(u)) / 2 is x sigmoid(2u)."""
+    if not is_call(term, "*", "/"):
+        return None
+    parts, number = factors(term)
+    bell = next((part for part in parts if _shifted_tanh(part)), None)
+    if bell is None or len(parts) != 2:
+        return None
+    x = parts[0] if parts[1] is bell else parts[1]
+    found = affine(bell)
+    gate = call("sigmoid", _doubled(found.base.args[0]))
+    rest = 2 * number * found.addend
+    made = call("*", x, gate)
+    return made if near(rest, 1) else call("*", made, rest)
+
+
+def _shifted_tanh(term: Term) -> bool:
+    found = affine(term)
+    return is_call(found.base, "tanh") and found.addend != 0 and found.factor == found.addend
+
+
+def _doubled(term: Term) -> Term:
+    """Twice the term, with one factor."""
+    if is_call(term, "*"):
+        for x, other in (term.args, term.args[::-1]):
+            number = number_in(other)
+            if number is not None:
+                return call("*", x, 2 * number)
+    return call("*", term, 2.0)
 
 
 def silu(term: Term) -> Term | None:
@@ -231,6 +281,21 @@ def root_below(term: Term) -> Term | None:
     return call("*", term.args[0], call("rsqrt", term.args[1].args[0]))
 
 
+def numbers_join(term: Term) -> Term | None:
+    """Two numbers that a real value is multiplied by are one, or none."""
+    if not is_call(term, "*") or term.is_public:
+        return None
+    for number, product in (term.args, term.args[::-1]):
+        first = number_in(number)
+        if first is None or number.rank or not is_call(product, "*") or term.kind is not Kind.FIXED:
+            continue
+        for inner, x in (product.args, product.args[::-1]):
+            second = number_in(inner)
+            if second is not None and not inner.rank and x.kind is Kind.FIXED:
+                return x if first * second == 1 else call("*", x, first * second)
+    return None
+
+
 # -- masks -------------------------------------------------------------------------------------------------------------
 
 
@@ -239,9 +304,13 @@ def causal(term: Term) -> Term | None:
     if not is_call(term, "softmax") or options_of(term).get("axis", -1) not in (-1, term.rank - 1):
         return None
     masked = term.args[0]
-    if is_call(masked, "where") and isinstance(masked.args[2].form, Table) and masked.args[2].form.endless:
-        bits, scores = masked.args[0].form, masked.args[1]
-        seen = bits.array if isinstance(bits, Table) else None
+    if is_call(masked, "where"):
+        bits, scores, other = masked.args
+        hides = _endless(scores)
+        scores, other = (other, scores) if hides else (scores, other)
+        if not isinstance(bits.form, Table) or not _endless(other):
+            return None
+        seen: np.ndarray | None = ~bits.form.array if hides else bits.form.array
     elif is_call(masked, "+"):
         scores, mask = masked.args if isinstance(masked.args[1].form, Table) else masked.args[::-1]
         seen = _open(mask)
@@ -254,6 +323,10 @@ def causal(term: Term) -> Term | None:
     if square[0] != square[1] or seen.shape[-2:] != square or seen.size != lower.size or not (seen == lower).all():
         return None
     return call("softmax", scores, causal=True)
+
+
+def _endless(term: Term) -> bool:
+    return isinstance(term.form, Table) and term.form.endless
 
 
 def _open(mask: Term) -> np.ndarray | None:
@@ -305,9 +378,12 @@ RULES: tuple[Rule, ...] = (
     reshapes,
     bias_joins,
     relu6,
+    numbers_join,
+    sigmoid,
     hardsigmoid,
     silu,
     gelu,
+    half_tanh,
     softmax,
     logarithm,
     normalised,

@@ -71,6 +71,7 @@ class Layer:
     kind: str
     options: tuple[tuple[str, Option], ...]
     arrays: Mapping[str, Array]
+    note: str = ""  # of where it differs from the graph
 
 
 @dataclass(frozen=True)
@@ -163,13 +164,13 @@ def index(x: Term, *items: Item) -> Term:
     return remade(Term(Indexed(tuple(items)), (x,), ()), (x,))
 
 
-def layer(kind: str, x: Term, arrays: Mapping[str, Array], hint: str = "", **options: Any) -> Term:
+def layer(kind: str, x: Term, arrays: Mapping[str, Array], hint: str = "", *, note: str = "", **options: Any) -> Term:
     """A layer with the tensors that it owns; one that has none for `bias` is without."""
     known = {parameter.name for parameter in LAYERS[kind].parameters}
     if "bias" in known and not any(key.startswith("bias") for key in arrays):
         options["bias"] = False
     given = tuple((key, _option(value)) for key, value in options.items() if value is not None)
-    return remade(Term(Layer(kind, given, arrays), (x,), (), hint), (x,))
+    return remade(Term(Layer(kind, given, arrays, note), (x,), (), hint), (x,))
 
 
 def block(name: str, body: Term, *args: Term, **options: Any) -> Term:

@@ -7,7 +7,8 @@ It sees the names above it, and what it binds is seen in it alone. What a step c
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from fractions import Fraction
 
 from compiler.graph import (
     Input,
@@ -36,10 +37,12 @@ from compiler.ops import FUNCTIONS, LOSSES, Equal
 from compiler.ops.build import to_fixed
 from compiler.ops.rules import typed
 from compiler.ops.signatures import bind
+from compiler.training.limits import LARGEST_LIMIT, LEAST_LIMIT, NORMS, Limits
 from compiler.training.optimizers import OPTIMIZERS, Optimizer, OptimizerKind, expect_rate
 from dsl import ast
 from dsl.ast import Span
 from dsl.errors import did_you_mean
+from mpc_runtime.errors import number
 from mpc_runtime.procedure import CLOCK, TRAIN_STEP
 
 __all__ = ["Block", "lower_training"]
@@ -47,7 +50,7 @@ __all__ = ["Block", "lower_training"]
 LOSS, OPTIMIZER = "loss", "optimizer"
 DROPOUT = "leave it out, or train with p=0"
 MOST_EPOCHS, MOST_STEPS = 2**20, 2**29
-LATER = {"privacy": "differential privacy in training", "limits": "limits of training"}
+LATER = {"privacy": "differential privacy in training"}
 """What a block may bind that this version does not support, and what it is."""
 
 
@@ -63,6 +66,7 @@ class Block:
     loss: tuple[Value, Span] | None = None
     optimizer: tuple[Optimizer, Value] | None = None
     clock: tuple[Value, Value] | None = None
+    limits: Limits = field(default_factory=Limits)
     failed: bool = False  # an error is reported, and what follows from it is not
 
     def training(self) -> Training | None:
@@ -74,7 +78,16 @@ class Block:
         outputs = tuple(replace(o, value=value) for o, value in zip(self.outputs.values(), told, strict=True))
         inputs = tuple(self.inputs)
         return Training(
-            loss, optimizer, rate, self.clock, inputs, outputs, self.weights_to, tuple(self.frozen), self.span
+            loss,
+            optimizer,
+            rate,
+            self.clock,
+            inputs,
+            outputs,
+            self.weights_to,
+            tuple(self.frozen),
+            self.limits,
+            self.span,
         )
 
 
@@ -120,6 +133,8 @@ def _statement(
             leaf(statement, scope, block.inputs)
         case ast.Value(name=ast.Name(id="optimizer")):
             block.optimizer = _optimizer(context, statement, scope)
+        case ast.Value(name=ast.Name(id="limits")):
+            block.limits = _limits(context, statement, scope) or block.limits
         case ast.Value(name=ast.Name(id=name)) if name in LATER:
             message = f"{LATER[name]} is not supported yet"
             raise Problem(
@@ -208,6 +223,38 @@ def _optimizer(context: Context, statement: ast.Value, scope: Scope) -> tuple[Op
     if any(each.meaning is POISON for each in given):
         return None
     return _configured(kind, callee, given)
+
+
+def _limits(context: Context, statement: ast.Value, scope: Scope) -> Limits | None:
+    """`norms(weights=8, …)`: None where an argument is not known, which is reported."""
+    expression, help = statement.value, f"its form is `{NORMS}(weights=8, inputs=16, activations=256, signals=64)`"
+    if not isinstance(expression, ast.Call) or not isinstance(expression.function, ast.Name):
+        raise Problem(expression.span, "expected limits of norms", help)
+    if expression.function.id != NORMS:
+        raise Problem(expression.function.span, f"`{expression.function.id}` is no kind of limits", help)
+    given = calls.arguments_of(context, expression.arguments, scope)
+    if any(each.meaning is POISON for each in given):
+        return None
+    found: dict[str, float] = {}
+    for each in given:
+        value = operand(each.meaning, each.span)
+        name = each.name.id if each.name is not None else ""
+        if name not in {known.name for known in fields(Limits)} or name in found:
+            raise Problem(each.span, "expected one of the four norms by its name", help)
+        number_ = _number(value)
+        if number_ is None:
+            raise Problem(each.span, f"`{name}` expects a number, found {described(value)}", help)
+        found[name] = number_
+        if not LEAST_LIMIT <= found[name] <= LARGEST_LIMIT:
+            range_ = f"from {number(LEAST_LIMIT)} to {number(LARGEST_LIMIT)}"
+            raise Problem(each.span, f"`{name}` expects a number {range_}, found {number(found[name])}", help)
+    return Limits(**found)
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, Value) and value.is_constant and not value.shape and value.kind is not Kind.BIT:
+        return float(value.array)
+    return float(value) if isinstance(value, int | float | Fraction) and not isinstance(value, bool) else None
 
 
 def _configured(kind: OptimizerKind, callee: ast.Name, given: list[calls.Argument]) -> tuple[Optimizer, Value]:

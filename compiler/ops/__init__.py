@@ -51,6 +51,7 @@ from compiler.ops.functions import FUNCTIONS, OPERATORS, Function
 from compiler.ops.indexing import index
 from compiler.ops.layer import Layer, LayerParam
 from compiler.ops.layers import LAYERS
+from compiler.ops.limits import Bounded, WithinNorm
 from compiler.ops.linear import Conv2d, MatMul
 from compiler.ops.losses import LOSSES, BinaryCrossEntropy, CrossEntropy
 from compiler.ops.norms import ClipNorm, LayerNorm
@@ -77,6 +78,7 @@ __all__ = [
     "AvgPool2d",
     "BinaryCrossEntropy",
     "Blend",
+    "Bounded",
     "BroadcastTo",
     "Chosen",
     "Clip",
@@ -158,5 +160,6 @@ __all__ = [
     "Var",
     "Where",
     "Within",
+    "WithinNorm",
     "index",
 ]

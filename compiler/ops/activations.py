@@ -9,7 +9,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from compiler.graph import Array, Gradients, Kind, OpError, Rounding, Shape, Value, apply, constant
+from compiler.graph import Array, Gradients, Kind, OpError, Rounding, Shape, Value, apply, bounds, constant
+from compiler.graph.bounds import Norm
 from compiler.graph.interval import UNKNOWN, Interval
 from compiler.ops.comparisons import Positive, Within
 from compiler.ops.elementwise import Add, Div, Mul, Neg, Square, Sub, Unary, chosen, times
@@ -31,6 +32,9 @@ class Relu(Unary):
     def interval(self, *args: Value) -> Interval:
         return args[0].range.clip(0, math.inf)
 
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        return args[0].norms
+
     def evaluate(self, *arrays: Array) -> Array:
         return np.maximum(arrays[0], 0)
 
@@ -47,6 +51,9 @@ class Relu6(Unary):
 
     def interval(self, *args: Value) -> Interval:
         return args[0].range.clip(0, 6)
+
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        return args[0].norms
 
     def evaluate(self, *arrays: Array) -> Array:
         return np.clip(arrays[0], 0, 6)
@@ -86,6 +93,9 @@ class LeakyRelu(Smooth):
         if below is not None:
             branches.append(below * Interval(self.slope, self.slope))
         return branches[0].hull(branches[-1])
+
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        return bounds.scaled(args[0].norms, max(1.0, abs(self.slope)))
 
     def evaluate(self, *arrays: Array) -> Array:
         return np.where(arrays[0] > 0, arrays[0], self.slope * arrays[0])
@@ -165,6 +175,9 @@ class Tanh(Smooth):
     def interval(self, *args: Value) -> Interval:
         return args[0].range.monotone(math.tanh, Interval(-1, 1))
 
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        return args[0].norms
+
     def evaluate(self, *arrays: Array) -> Array:
         return np.tanh(arrays[0])
 
@@ -223,6 +236,10 @@ class Softmax(Along):
             return UNIT
         odds = Interval(-spread, spread).monotone(_exp, POSITIVE) * Interval(others, others)
         return (Interval(1, 1) + odds).reciprocal().clip(0, 1)
+
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        """They add up to 1, and each is at most 1."""
+        return (Norm(1, (self.axis,), 1.0), Norm(2, (self.axis,), 1.0))
 
     def evaluate(self, *arrays: Array) -> Array:
         x = np.where(seen(arrays[0].shape), arrays[0], -np.inf) if self.causal else arrays[0]

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from compiler.graph import Array, Gradients, Kind, NoGradient, Rounding, Shape, TensorOp, Value
+from compiler.graph.bounds import Norm
 from compiler.graph.interval import BITS, Interval
 from compiler.ops.families import Ordinary
 from compiler.ops.rules import NUMBERS, broadcast, expect_count, expect_kind
@@ -112,8 +113,18 @@ class Equal(Comparison):
         a, b = args[0].range, args[1].range
         return _decided(args, a.width == b.width == 0 and a.lo == b.lo, a.intersect(b) is None)
 
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        """One number is equal to at most one of different ones: a label beside all classes."""
+        return tuple(n for x, table in (args, args[::-1]) for n in _one_of(x, table))
+
     def evaluate(self, *arrays: Array) -> Array:
         return np.equal(*arrays)
+
+
+def _one_of(x: Value, table: Value) -> tuple[Norm, ...]:
+    if not table.is_constant or table.rank != 1 or x.rank < 1 or x.shape[-1] != 1:
+        return ()
+    return (Norm(1, (x.rank - 1,), 1.0),) if np.unique(table.array).size == table.size else ()
 
 
 @dataclass(frozen=True)

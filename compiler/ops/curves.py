@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from compiler.graph import Array, Gradients, Rounding, Value, apply, constant
+from compiler.graph.bounds import Norm
 from compiler.graph.interval import Interval
 from compiler.ops.activations import Exp, Sigmoid, Smooth, Softmax
 from compiler.ops.comparisons import Positive, Within
@@ -79,6 +80,9 @@ class Gelu(Smooth):
     def interval(self, *args: Value) -> Interval:
         return with_valley(args[0].range, _gelu, *GELU_VALLEY)
 
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        return args[0].norms
+
     def evaluate(self, *arrays: Array) -> Array:
         return arrays[0] * (0.5 + 0.5 * _erf(arrays[0] / math.sqrt(2)))
 
@@ -107,6 +111,9 @@ class Silu(Smooth):
     def interval(self, *args: Value) -> Interval:
         return with_valley(args[0].range, _silu, *SILU_VALLEY)
 
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        return args[0].norms
+
     def evaluate(self, *arrays: Array) -> Array:
         x = arrays[0]
         small = np.exp(-np.abs(x))
@@ -134,6 +141,9 @@ class HardSwish(Smooth):
 
     def interval(self, *args: Value) -> Interval:
         return with_valley(args[0].range, lambda x: x * (min(max(x + 3, 0), 6) / 6), -1.5, -0.375)
+
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        return args[0].norms
 
     def evaluate(self, *arrays: Array) -> Array:
         result: Array = arrays[0] * (np.clip(arrays[0] + 3, 0, 6) / 6)

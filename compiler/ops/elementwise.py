@@ -23,8 +23,10 @@ from compiler.graph import (
     TensorOp,
     Value,
     apply,
+    bounds,
     constant,
 )
+from compiler.graph.bounds import Norm
 from compiler.graph.interval import Interval
 from compiler.ops.comparisons import Larger, Within
 from compiler.ops.families import Ordinary
@@ -81,6 +83,9 @@ class Add(Binary):
     def interval(self, *args: Value) -> Interval:
         return args[0].range + args[1].range
 
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        return bounds.added(*args)
+
     def evaluate(self, *arrays: Array) -> Array:
         return np.add(*arrays)
 
@@ -97,7 +102,11 @@ class Sub(Binary):
     def interval(self, *args: Value) -> Interval:
         if args[0] is args[1]:
             return Interval(0, 0)
-        return args[0].range - args[1].range
+        both, known = args[0].range - args[1].range, args[1].op.distance(*args)
+        return both.intersect(known or both) or both
+
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        return bounds.added(*args)
 
     def evaluate(self, *arrays: Array) -> Array:
         return np.subtract(*arrays)
@@ -124,9 +133,10 @@ class Mul(Ordinary):
         return aligned(args, axes, shape)
 
     def interval(self, *args: Value) -> Interval:
-        if args[0] is args[1]:
-            return args[0].range.square()
-        return args[0].range * args[1].range
+        return args[0].range.square() if args[0] is args[1] else args[0].range * args[1].range
+
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        return bounds.multiplied(*args)
 
     def evaluate(self, *arrays: Array) -> Array:
         return np.multiply(*arrays)
@@ -173,6 +183,9 @@ class Neg(Unary):
     def interval(self, *args: Value) -> Interval:
         return -args[0].range
 
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        return args[0].norms
+
     def evaluate(self, *arrays: Array) -> Array:
         return np.negative(arrays[0])
 
@@ -189,6 +202,9 @@ class Square(Unary):
     def interval(self, *args: Value) -> Interval:
         return args[0].range.square()
 
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        return bounds.squared(args[0])
+
     def evaluate(self, *arrays: Array) -> Array:
         return np.square(arrays[0])
 
@@ -204,6 +220,9 @@ class Abs(Unary):
 
     def interval(self, *args: Value) -> Interval:
         return args[0].range.absolute()
+
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        return args[0].norms
 
     def evaluate(self, *arrays: Array) -> Array:
         return np.abs(arrays[0])
@@ -293,6 +312,9 @@ class Clip(Unary):
     def interval(self, *args: Value) -> Interval:
         return args[0].range.clip(self.lo, self.hi)
 
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        return args[0].norms if self.lo <= 0 <= self.hi else ()
+
     def evaluate(self, *arrays: Array) -> Array:
         return np.clip(arrays[0], self.lo, self.hi).astype(arrays[0].dtype)
 
@@ -321,6 +343,10 @@ class Where(Ordinary):
 
     def interval(self, *args: Value) -> Interval:
         return args[1].range.hull(args[2].range)
+
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        """Of one that is chosen or left out; of two, no more than the sum of theirs."""
+        return bounds.added(args[1], args[2], args[0])
 
     def evaluate(self, *arrays: Array) -> Array:
         return np.where(*arrays)
@@ -387,8 +413,9 @@ class Conversion(Ordinary, abstract=True):
     after: ClassVar[Kind]
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
-        expect_count(f"the conversion to {self.after.value}", args, 1)
-        expect_kind(f"the conversion to {self.after.value}", args, (self.before,))
+        what = f"the conversion to {self.after.value}"
+        expect_count(what, args, 1)
+        expect_kind(what, args, (self.before,))
         return self.after, args[0].shape
 
     def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
@@ -396,6 +423,9 @@ class Conversion(Ordinary, abstract=True):
 
     def interval(self, *args: Value) -> Interval:
         return args[0].range
+
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        return args[0].norms
 
     def evaluate(self, *arrays: Array) -> Array:
         return arrays[0].astype(self.after.dtype)

@@ -22,9 +22,11 @@ from compiler.graph import (
     Shape,
     Value,
     apply,
+    bounds,
     expect_constant,
     expect_tensor,
 )
+from compiler.graph.bounds import Norm
 from compiler.graph.interval import Interval
 from compiler.ops.elementwise import Mul
 from compiler.ops.families import Ordinary
@@ -87,6 +89,36 @@ class MatMul(Ordinary):
 
     def interval(self, *args: Value) -> Interval:
         a, b = args
+        box = self._box(a, b)
+        if not (a.norms or b.norms):
+            return box
+        row, column = bounds.terms(a, (a.rank - 1,)), bounds.terms(b, (max(b.rank - 2, 0),))
+        return bounds.within(box, row.product(column))
+
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        """A row of the result is a sum of rows of b: as long as those, times |row of a|_1; or |row of a|_2 |b|_2."""
+        a, b = args
+        if not (a.norms or b.norms):
+            return ()
+        rows, columns = (a.rank - 1,), (max(b.rank - 2, 0),)
+        rank = len(np.broadcast_shapes(a.shape[:-2], b.shape[:-2])) + (a.rank > 1) + (b.rank > 1)
+        found = []
+        if b.rank > 1:
+            known = (
+                bounds.l1(a, rows) * bounds.l2(b, (b.rank - 1,)),
+                bounds.l2(a, rows) * bounds.l2(b, (-2 % b.rank, -1 % b.rank)),
+            )
+            found.append(Norm(2, (rank - 1,), bounds.UP * min(known)))
+        if a.rank > 1:
+            known = (
+                bounds.l1(b, columns) * bounds.l2(a, (a.rank - 2,)),
+                bounds.l2(b, columns) * bounds.l2(a, (-2 % a.rank, -1 % a.rank)),
+            )
+            found.append(Norm(2, (rank - 1 - (b.rank > 1),), bounds.UP * min(known)))
+        return tuple(found)
+
+    def _box(self, a: Value, b: Value) -> Interval:
+        """When every element lies anywhere in its range."""
         if b.is_constant:
             return linear_form(b.array, (-2 if b.rank > 1 else 0,), a.range)
         if a.is_constant:
@@ -243,9 +275,28 @@ class Conv2d(Ordinary):
         x, weight = args
         pixels = x.range.hull(ZERO) if any(self.padding) else x.range
         if weight.is_constant:
-            return linear_form(weight.array, (1, 2, 3), pixels)
-        widest = (pixels * weight.range).times(int(np.prod(weight.shape[1:], dtype=np.int64)))
-        return _narrower(widest, weight, 0, pixels)
+            box = linear_form(weight.array, (1, 2, 3), pixels)
+        else:
+            widest = (pixels * weight.range).times(int(np.prod(weight.shape[1:], dtype=np.int64)))
+            box = _narrower(widest, weight, 0, pixels)
+        if not (x.norms or weight.norms):
+            return box
+        kernel = bounds.terms(weight, (1, 2, 3))
+        return bounds.within(box, bounds.window(x, weight.shape[1:]).product(kernel))
+
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        """One channel is a sum of moved images, each times an element of its kernel; one image is at every place a
+        product of a window and all kernels, and each pixel lies in so many windows."""
+        x, weight = args
+        if not (x.norms or weight.norms):
+            return ()
+        height, width = self.output_size(x.shape[2:], weight.shape[2:])
+        channel = bounds.l1(weight, (1, 2, 3)) * bounds.l2(x, (0, 2, 3))
+        kernels = bounds.l2(weight, (0, 1, 2, 3))
+        place = bounds.window(x, weight.shape[1:]).l2 * kernels
+        overlap = math.prod(min(pair) for pair in zip(weight.shape[2:], (height, width), strict=True))
+        image = min(place * math.sqrt(height * width), bounds.l2(x, (1, 2, 3)) * kernels * math.sqrt(overlap))
+        return Norm(2, (0, 2, 3), bounds.UP * channel), Norm(2, (1,), place), Norm(2, (1, 2, 3), bounds.UP * image)
 
     def evaluate(self, *arrays: Array) -> Array:
         x, weight = arrays

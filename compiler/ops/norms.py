@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from compiler.graph import ROWS_MEET, Array, Gradients, Kind, OpError, Rounding, Shape, Value, apply, constant
+from compiler.graph.bounds import UP, Norm
 from compiler.graph.interval import Interval
 from compiler.ops.activations import Rsqrt
 from compiler.ops.comparisons import Larger
@@ -55,6 +56,10 @@ class LayerNorm(Normed):
         most = math.sqrt(args[0].shape[-1] - 1)
         return Interval(-1, 1) * Interval(most, most).widened(1e-9 * most)
 
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        """The mean square is at most 1."""
+        return (Norm(2, (args[0].rank - 1,), UP * math.sqrt(args[0].shape[-1])),)
+
     def evaluate(self, *arrays: Array) -> Array:
         x = arrays[0]
         result: Array = (x - x.mean(axis=-1, keepdims=True)) / np.sqrt(x.var(axis=-1, keepdims=True) + self.eps)
@@ -89,6 +94,9 @@ class ClipNorm(Normed):
 
     def interval(self, *args: Value) -> Interval:
         return args[0].range.hull(Interval(0, 0)).clip(-self.bound, self.bound)
+
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        return (Norm(2, self.axes, UP * self.bound), *args[0].norms)
 
     def evaluate(self, *arrays: Array) -> Array:
         norm = np.sqrt(np.square(arrays[0]).sum(axis=self.axes, keepdims=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -20,10 +20,12 @@ from compiler.graph import (
     Shape,
     Value,
     apply,
+    bounds,
     constant,
     expect_constant,
     expect_tensor,
 )
+from compiler.graph.bounds import Norm
 from compiler.graph.interval import Interval
 from compiler.ops.elementwise import Mul
 from compiler.ops.families import Ordinary
@@ -69,6 +71,11 @@ class Pool2d(Ordinary, abstract=True):
     def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
         return axes[0] if axes[0] < 2 else ROWS_MEET
 
+    @property
+    def overlap(self) -> int:
+        """How many windows an element may lie in."""
+        return math.prod(-(-k // step) for k, step in zip(self.kernel, self.stride, strict=True))
+
     def output_size(self, shape: Shape) -> tuple[int, int]:
         """(oh, ow): whole windows only, as PyTorch without ceil_mode."""
         found = []
@@ -91,6 +98,11 @@ class Pool2d(Ordinary, abstract=True):
         return windows[:, :, :: self.stride[0], :: self.stride[1]]
 
 
+def _of_windows(norms: Iterable[Norm]) -> tuple[Norm, ...]:
+    """The norms along all of an image, or not along it, carried over to what is in its windows, or back."""
+    return tuple(norm for norm in norms if {2, 3} <= set(norm.axes))
+
+
 @dataclass(frozen=True)
 class MaxPool2d(Pool2d):
     """The largest of each window; padding never wins."""
@@ -100,6 +112,9 @@ class MaxPool2d(Pool2d):
 
     def interval(self, *args: Value) -> Interval:
         return args[0].range
+
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        return _of_windows(args[0].norms) if self.overlap == 1 else ()
 
     def evaluate(self, *arrays: Array) -> Array:
         outside = -math.inf if arrays[0].dtype == np.float64 else np.iinfo(np.int64).min
@@ -129,8 +144,11 @@ class MaxPool2dGradient(Pool2d):
         return axes[0] if axes[0] == axes[1] and axes[0] < 2 else ROWS_MEET
 
     def interval(self, *args: Value) -> Interval:
-        windows = math.prod(-(-k // step) for k, step in zip(self.kernel, self.stride, strict=True))
-        return args[1].range.hull(ZERO).times(windows)
+        return args[1].range.hull(ZERO).times(self.overlap)
+
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        """Where windows do not overlap, elements only move within theirs: along both axes of the image or neither."""
+        return _of_windows(args[1].norms) if self.overlap == 1 else ()
 
     def evaluate(self, *arrays: Array) -> Array:
         x, gradient = arrays
@@ -161,6 +179,12 @@ class AvgPool2d(Pool2d):
 
     def interval(self, *args: Value) -> Interval:
         return args[0].range.hull(ZERO) if any(self.padding) else args[0].range
+
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        """A mean of k numbers is at most their norm over the root of k, or their sum over k."""
+        count = math.prod(self.kernel)
+        scaled = (bounds.scaled((n,), count ** (-1 / n.order)) for n in _of_windows(args[0].norms))
+        return tuple(n for each in scaled for n in each) if self.overlap == 1 else ()
 
     def evaluate(self, *arrays: Array) -> Array:
         result: Array = self.windows(arrays[0], 0).sum(axis=(-2, -1)) / self.counts(arrays[0].shape)

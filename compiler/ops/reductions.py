@@ -18,8 +18,10 @@ from compiler.graph import (
     Shape,
     Value,
     apply,
+    bounds,
     constant,
 )
+from compiler.graph.bounds import Norm
 from compiler.graph.interval import Interval
 from compiler.ops.elementwise import Mul, Sub, times
 from compiler.ops.families import Ordinary
@@ -36,6 +38,18 @@ class Mean(Reduction):
     symbol: ClassVar[str] = "mean"
     compares: ClassVar[bool] = False
     kinds: ClassVar[tuple[Kind, ...]] = (Kind.FIXED,)
+
+    def interval(self, *args: Value) -> Interval:
+        count = self.count(args[0].shape)
+        return bounds.within(args[0].range, bounds.l1(args[0], self.axes) / count) if args[0].norms else args[0].range
+
+    def distance(self, x: Value, result: Value) -> Interval | None:
+        """What one of n elements is from their mean: at most (n - 1) / n of their width, and what rounds the mean."""
+        if x is not result.args[0] or result.rank != x.rank or result.declared is not None:
+            return None
+        count, rounding = self.count(x.shape), max(x.range.lo - result.range.lo, result.range.hi - x.range.hi, 0.0)
+        most = bounds.UP * x.range.width * (count - 1) / count + 2 * rounding
+        return Interval(-most, most) if x.range.is_finite else None
 
     def evaluate(self, *arrays: Array) -> Array:
         return np.asarray(np.mean(arrays[0], axis=self.axes, keepdims=self.keepdims))
@@ -57,7 +71,11 @@ class Var(Reduction):
     def interval(self, *args: Value) -> Interval:
         """At most that of numbers half of which are at either end."""
         half = args[0].range.width / 2
-        return Interval(0, Interval(half, half).square().hi)
+        box = Interval(0, Interval(half, half).square().hi)
+        if not args[0].norms:
+            return box
+        norm = bounds.l2(args[0], self.axes)
+        return bounds.within(box, bounds.UP * norm * norm / self.count(args[0].shape))
 
     def evaluate(self, *arrays: Array) -> Array:
         return np.asarray(np.var(arrays[0], axis=self.axes, keepdims=self.keepdims))
@@ -75,6 +93,9 @@ class Max(Reduction):
     symbol: ClassVar[str] = "max"
     compares: ClassVar[bool] = True
 
+    def distance(self, x: Value, result: Value) -> Interval | None:
+        return _below(x, result)
+
     def evaluate(self, *arrays: Array) -> Array:
         return np.asarray(np.max(arrays[0], axis=self.axes, keepdims=self.keepdims))
 
@@ -87,11 +108,23 @@ class Min(Reduction):
     symbol: ClassVar[str] = "min"
     compares: ClassVar[bool] = True
 
+    def distance(self, x: Value, result: Value) -> Interval | None:
+        above = _below(x, result)
+        return None if above is None else -above
+
     def evaluate(self, *arrays: Array) -> Array:
         return np.asarray(np.min(arrays[0], axis=self.axes, keepdims=self.keepdims))
 
     def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
         return (_extreme_gets(self, args[0], result, gradient, least=True),)
+
+
+def _below(x: Value, largest: Value) -> Interval | None:
+    """The range of x less the largest of it, which the rounding of choices leaves a little too small."""
+    if x is not largest.args[0] or largest.rank != x.rank or largest.declared is not None or not x.range.is_finite:
+        return None
+    rounding = max(x.range.lo - largest.range.lo, largest.range.hi - x.range.hi, 0.0)
+    return Interval(-x.range.width - rounding, rounding)
 
 
 def _extreme_gets(op: Reduction, x: Value, result: Value, gradient: Value, least: bool) -> Value:
@@ -122,6 +155,18 @@ class MaxGradient(Ordinary):
 
     def interval(self, *args: Value) -> Interval:
         return args[1].range.hull(Interval(0, 0))
+
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        """One element along `axes` is what the gradient is there."""
+        known = {(n.order, n.axes) for n in args[1].norms} or {(1, ()), (2, ())}
+        return tuple(
+            Norm(
+                order,
+                tuple(sorted({*axes, *self.axes})),
+                bounds.l1(args[1], axes) if order == 1 else bounds.l2(args[1], axes),
+            )
+            for order, axes in sorted(known)
+        )
 
     def evaluate(self, *arrays: Array) -> Array:
         x, gradient = arrays

@@ -24,6 +24,7 @@ from compiler.graph import (
     expect_constant,
     expect_tensor,
 )
+from compiler.graph.bounds import Norm
 from compiler.graph.interval import BITS, Interval
 from compiler.ops.elementwise import ToInt
 from compiler.ops.families import Ordinary
@@ -53,6 +54,9 @@ class OneHot(Ordinary):
     def interval(self, *args: Value) -> Interval:
         inside = args[0].range.intersect(Interval(0, self.count - 1))
         return BITS if inside is not None else Interval(0, 0)
+
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        return (Norm(1, (args[0].rank,), 1.0),)
 
     def evaluate(self, *arrays: Array) -> Array:
         result: Array = arrays[0][..., None] == np.arange(self.count)

@@ -22,7 +22,9 @@ from compiler.graph import (
     TensorOp,
     Value,
     apply,
+    bounds,
 )
+from compiler.graph.bounds import Norm
 from compiler.graph.interval import Interval, hull
 from compiler.ops.families import Ordinary
 from compiler.ops.rules import axis_of, broadcast_shapes, expect_count, expect_kind, show
@@ -49,6 +51,10 @@ class Move(TensorOp, abstract=True):
     def interval(self, *args: Value) -> Interval:
         return args[0].range
 
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        """Axes keep their places, and at most zeros are added."""
+        return args[0].norms
+
 
 @dataclass(frozen=True)
 class Reshape(Move):
@@ -70,6 +76,9 @@ class Reshape(Move):
                 0,
             )
         return self.shape
+
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        return bounds.reshaped(args[0].norms, args[0].shape, self.shape)
 
     def evaluate(self, *arrays: Array) -> Array:
         return arrays[0].reshape(self.shape)
@@ -112,6 +121,9 @@ class Transpose(Move):
                 0,
             )
         return tuple(shape[axis] for axis in self.axes)
+
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        return bounds.permuted(args[0].norms, self.axes)
 
     def evaluate(self, *arrays: Array) -> Array:
         return np.transpose(arrays[0], self.axes)
@@ -221,6 +233,9 @@ class Concat(Ordinary):
     def interval(self, *args: Value) -> Interval:
         return hull(arg.range for arg in args)
 
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        return bounds.joined(args, self.axis)
+
     def evaluate(self, *arrays: Array) -> Array:
         return np.concatenate(arrays, axis=self.axis)
 
@@ -274,6 +289,9 @@ class Pad(Move):
         padded = any(width for pair in self.widths for width in pair)
         return args[0].range.hull(Interval(self.value, self.value)) if padded else args[0].range
 
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        return args[0].norms if self.value == 0 else ()
+
     def evaluate(self, *arrays: Array) -> Array:
         if not self.widths:
             return arrays[0]
@@ -305,6 +323,9 @@ class BroadcastTo(Move):
                 0,
             )
         return self.shape
+
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        return bounds.broadcast(args[0], self.shape)
 
     def evaluate(self, *arrays: Array) -> Array:
         return np.broadcast_to(arrays[0], self.shape)

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from compiler.graph import ROWS_MEET, Array, Gradients, Kind, Rounding, Shape, Value, apply
+from compiler.graph import ROWS_MEET, Array, Gradients, Kind, Rounding, Shape, Value, apply, bounds
 from compiler.graph.interval import Interval
 from compiler.ops.families import Along, Ordinary
 from compiler.ops.rules import NUMBERS, axes_of, expect_count, expect_kind
@@ -70,7 +70,8 @@ class Sum(Reduction):
     compares: ClassVar[bool] = False
 
     def interval(self, *args: Value) -> Interval:
-        return args[0].range.times(self.count(args[0].shape))
+        box = args[0].range.times(self.count(args[0].shape))
+        return bounds.within(box, bounds.l1(args[0], self.axes)) if args[0].norms else box
 
     def evaluate(self, *arrays: Array) -> Array:
         return np.asarray(np.sum(arrays[0], axis=self.axes, keepdims=self.keepdims))

@@ -12,7 +12,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from compiler.graph import Array, Gradients, Kind, NoGradient, Rounding, Shape, TensorOp, Value, apply, constant
+from compiler.graph import Array, Gradients, Kind, NoGradient, Rounding, Shape, TensorOp, Value, apply, bounds, constant
+from compiler.graph.bounds import Norm
 from compiler.graph.interval import Interval
 from compiler.ops.elementwise import Mul, Unary, times
 from compiler.ops.rules import TWICE, broadcast, expect_count, expect_kind
@@ -30,6 +31,9 @@ class Shifted(Unary):
 
     def interval(self, *args: Value) -> Interval:
         return _shifted(args[0].range, self.by)
+
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        return bounds.scaled(args[0].norms, 2.0**-self.by)
 
     def evaluate(self, *arrays: Array) -> Array:
         return arrays[0] * 2.0**-self.by
@@ -50,6 +54,9 @@ class Stored(Unary):
 
     def interval(self, *args: Value) -> Interval:
         return _shifted(args[0].range, self.by)
+
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        return bounds.scaled(args[0].norms, 2.0**-self.by)
 
     def evaluate(self, *arrays: Array) -> Array:
         return arrays[0] * 2.0**-self.by
@@ -108,6 +115,9 @@ class Paced(Pair):
 
     def interval(self, *args: Value) -> Interval:
         return _shifted(args[0].range * args[1].range, self.by)
+
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        return bounds.scaled(bounds.multiplied(*args), 2.0**-self.by)
 
     def evaluate(self, *arrays: Array) -> Array:
         return arrays[0] * arrays[1] * 2.0**-self.by

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from compiler.graph import Graph
 from compiler.passes.dead_code import dead_code
+from compiler.passes.guards import with_guards
 from compiler.passes.layer_scale import layer_scale
 from compiler.passes.pool_first import pool_first
 from compiler.passes.prepare import prepare
@@ -44,11 +45,16 @@ PASSES: tuple[Pass, ...] = (
 )
 
 
-def run(graph: Graph, passes: tuple[Pass, ...] = PASSES) -> tuple[Graph, list[Diagnostic]]:
-    """The graph that the expansion takes, and the warnings; raises SourceErrors with all errors (and warnings)."""
+def run(graph: Graph, passes: tuple[Pass, ...] = PASSES, checked: bool = False) -> tuple[Graph, list[Diagnostic]]:
+    """The graph that the expansion takes, and the warnings; raises SourceErrors with all errors (and warnings).
+
+    checked: whether what is not proved is guarded, or else refused.
+    """
     for each in passes:
         graph = each(graph)
+    graph, refused = with_guards(graph) if checked else (graph, [])
     graph, diagnostics = check_ranges(graph)
+    diagnostics = refused or diagnostics  # each stands for the warning about the same value
     diagnostics += unsupported(graph)
     graph, more = check_releases(graph)
     diagnostics += more

@@ -2,6 +2,7 @@
 
 Each promise becomes one bit, revealed to everybody who gets a result: whether all elements of the value, computed
 without the promise, lie within it. It costs two comparisons an element and reveals that bit, so it must be asked for.
+`compiler.passes.guards` makes sure that the value is in the format when it is compared.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import numpy as np
 
 from compiler.graph import Graph, Kind, Leaf, Output, Precision, Value, apply, constant
 from compiler.graph.interval import Interval
-from compiler.ops import And, Equal, GreaterEqual, LessEqual, Sum, ToInt
+from compiler.ops import And, GreaterEqual, LessEqual, ToInt
+from compiler.passes.guards import all_hold
 from mpc_runtime.plan import Promise
 
 ROUNDING = 2.0**-10
@@ -49,9 +51,7 @@ def _kept(value: Value, precision: Precision) -> Value:
         apply(LessEqual(), free, hi, span=value.span),
         span=value.span,
     )
-    axes = tuple(range(value.rank))
-    count = apply(Sum(axes, False), apply(ToInt(), inside, span=value.span), span=value.span)
-    return apply(Equal(), count, constant(np.int64(value.size)), span=value.span)
+    return all_hold(inside)
 
 
 def _ends(promise: Interval, kind: Kind, precision: Precision) -> tuple[Value, Value]:

@@ -62,7 +62,7 @@ def _leaf(value: Value, index: int) -> Value:
     outputs = min(norms, key=lambda axis: norms[axis], default=0)
     op = Prepared(value.kind, value.shape, role, not value.is_secret, index, norms.get(outputs, math.inf), outputs)
     leaf = apply(op, span=value.span, name=_name(value))
-    return replace(leaf, range=value.range, declared=value.declared)
+    return replace(leaf, range=value.range, declared=value.declared, norms=value.norms)
 
 
 def _preparation(value: Value) -> Preparation:

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from compiler.graph import INT_LIMIT, Graph, Kind, Owned, Prepared, Value, topological
+from compiler.graph.bounds import useful
 from compiler.graph.interval import UNKNOWN, Interval
 from compiler.ops.activations import Log, Reciprocal, Rsqrt
 from compiler.ops.elementwise import Add, Div
@@ -56,14 +57,14 @@ def check_ranges(graph: Graph) -> tuple[Graph, list[Diagnostic]]:
         whole = graph.precision.format_range(value.kind)
         proved = _derived(value, tuple(honest[arg] for arg in value.args), implied)
         derived = proved if whole.contains(proved) else _derived(value, args, implied)
-        new[value] = replace(value, args=args, range=_cut(derived, whole))
+        new[value] = _ranged(value, args, _cut(derived, whole))
         below = frozenset().union(*(blamed.get(arg, ()) for arg in value.args))
         for leaf in below:
             doubts.leaves[leaf].note(value, leaves=not whole.contains(derived))
         if whole.contains(proved):
             honest[value] = new[value]
             continue
-        honest[value] = replace(new[value], range=UNKNOWN)
+        honest[value] = replace(new[value], range=UNKNOWN, norms=())
         causes = _undeclared_below(graph, value)
         if isinstance(value.op, Prepared) and not causes and proved.intersect(whole) is not None:
             causes = [value]  # its owner's client refuses what the format does not hold
@@ -82,6 +83,11 @@ def check_ranges(graph: Graph) -> tuple[Graph, list[Diagnostic]]:
     diagnostics += _undeclared(graph, doubts.leaves)
     outputs = tuple(replace(output, value=new[output.value]) for output in graph.outputs)
     return replace(graph, outputs=outputs), diagnostics
+
+
+def _ranged(value: Value, args: tuple[Value, ...], range_: Interval) -> Value:
+    norms = value.norms if isinstance(value.op, Owned) else useful(value.op.norms(*args), range_, value.shape)
+    return replace(value, args=args, range=range_, norms=norms)
 
 
 def _derived(value: Value, args: tuple[Value, ...], implied: Mapping[Value, Interval]) -> Interval:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from compiler.graph import Graph, Kind, Owned, Rounding, Value
+from compiler.graph.bounds import Norm, rounded, useful
 from compiler.graph.interval import Interval
 
 SMOOTH_ERROR = 2.0**-12
@@ -27,7 +28,8 @@ def with_rounding(graph: Graph) -> Graph:
             new[value] = value
             continue
         args = tuple(new[a] for a in value.args)
-        new[value] = replace(value, args=args, range=_stored(graph, value, args))
+        range_ = _stored(graph, value, args)
+        new[value] = replace(value, args=args, range=range_, norms=_norms(graph, value, args, range_))
     outputs = tuple(replace(output, value=new[output.value]) for output in graph.outputs)
     return replace(graph, outputs=outputs)
 
@@ -45,6 +47,17 @@ def _stored(graph: Graph, value: Value, args: tuple[Value, ...]) -> Interval:
     if value.kind is Kind.FIXED:
         derived = derived.widened(_error(value, derived, step))
     return _inside(derived, whole)
+
+
+def _norms(graph: Graph, value: Value, args: tuple[Value, ...], range_: Interval) -> tuple[Norm, ...]:
+    """As the ranges: those of the exact values, and what rounding adds to each element."""
+    if isinstance(value.op, Owned):
+        error = graph.precision.step / 2 if value.kind is Kind.FIXED else 0.0
+        return rounded(value.norms, error, value.shape)
+    norms = value.op.norms(*args)
+    if value.kind is Kind.FIXED:
+        norms = rounded(norms, _error(value, range_, graph.precision.step), value.shape)
+    return useful(norms, range_, value.shape)
 
 
 def _error(value: Value, derived: Interval, step: float) -> float:

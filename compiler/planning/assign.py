@@ -33,10 +33,11 @@ AHEAD = (RUN, TRAIN_STEP)
 
 @dataclass
 class Assigned:
-    """The registers with their types, and the procedures."""
+    """The registers with their types, the procedures, and the register of each state."""
 
     registers: list[Register]
     procedures: tuple[Unscheduled, ...]
+    states: Mapping[str, int]
 
 
 def assign(expanded: Expanded, feed_stages: Mapping[str, str]) -> Assigned:
@@ -186,7 +187,8 @@ def _renumbered(found: Staged) -> Assigned:
             sorted((Kept(order[k.made], order[k.place]) for k in found.keeps[stage] if k.place in order), key=_place)
         )
         procedures.append(Unscheduled(stage, stage in AHEAD, stage == SETUP, keeps, [move(op) for op in ops]))
-    return Assigned([found.types[old] for old in order], tuple(procedures))
+    states = {key: order[place] for key, place in found.places.items() if place in order}
+    return Assigned([found.types[old] for old in order], tuple(procedures), states)
 
 
 def _place(kept: Kept) -> int:

@@ -12,7 +12,7 @@ from compiler.planning.assign import Assigned
 from compiler.planning.schedule import schedule
 from compiler.reading.batch_axis import row_axes
 from compiler.reading.serial import to_plain
-from mpc_runtime.plan import Claim, Feed, Norm, Options, Origin, Plan, Result, Tensor
+from mpc_runtime.plan import Claim, Feed, Norm, Options, Origin, Plan, Result, State, Tensor
 from mpc_runtime.procedure import PACE, RUN, SETUP, TRAIN_STEP
 from mpc_runtime.version import VERSION
 
@@ -80,6 +80,7 @@ def make_plan(
         params=tuple(_tensor(graph, leaf, (SETUP,)) for leaf in graph.params),
         feeds=feeds,
         budgets=graph.budgets,
+        states=_states(graph, assigned),
         claims=claims,
         results=_results(expanded, lowered),
         registers=tuple(assigned.registers),
@@ -159,6 +160,12 @@ def _feeds(graph: Graph, assigned: Assigned) -> tuple[Feed, ...]:
             )
         )
     return tuple(feeds)
+
+
+def _states(graph: Graph, assigned: Assigned) -> tuple[State, ...]:
+    """What a step of training leaves."""
+    left = [output.keeps for output in graph.outputs if output.keeps is not None and output.stage == TRAIN_STEP]
+    return tuple(State(each.key, assigned.states[each.key], each.unit) for each in left if each.key in assigned.states)
 
 
 def _results(expanded: Expanded, lowered: Graph) -> tuple[Result, ...]:

@@ -24,11 +24,12 @@ ORDER = (SETUP, RUN, TRAIN_STEP, FINISH)
 
 @dataclass
 class Staged:
-    """The ops of each procedure, and what each leaves. A state is in one register, whoever reads it."""
+    """The ops of each procedure, and what each leaves. A state is in one register, whoever reads it: places, by key."""
 
     types: list[Register]
     ops: dict[str, Ops]
     keeps: dict[str, tuple[Kept, ...]]
+    places: dict[str, int]
 
 
 def staged(
@@ -115,7 +116,7 @@ def _with_states(
     moved[SETUP] = _wanted(moved[SETUP], wanted)
     keeps = {stage: tuple(Kept(r, places[key]) for key, r in left if key in places) for stage, left in kept.items()}
     keeps[SETUP] = (*(Kept(r, r) for r in sorted(read)), *keeps[SETUP])
-    return Staged(types, moved, keeps)
+    return Staged(types, moved, keeps, places)
 
 
 def _wanted(ops: Ops, wanted: Iterable[int]) -> Ops:

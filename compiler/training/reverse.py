@@ -12,7 +12,7 @@ caller's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from compiler.graph import Kind, NoGradient, OpError, Param, Shape, Value, apply, constant, stamp, topological
@@ -62,8 +62,16 @@ def _untrained(value: Value) -> str:
     return "frozen" if value.kind is Kind.FIXED else f"{value.kind.value} numbers"
 
 
-def gradients(loss: Value, wanted: Sequence[Value], seed: float = 1.0) -> tuple[Value, ...]:
+def gradients(
+    loss: Value,
+    wanted: Sequence[Value],
+    seed: float = 1.0,
+    limited: Callable[[Value, Value], Value] = lambda value, gradient: gradient,
+) -> tuple[Value, ...]:
     """The gradient of `loss`, times `seed`, for each of `wanted`, of its shape.
+
+    limited: what stands in the place of the gradient that has reached a value before it is passed on: what is equal to
+    it, and known to be smaller.
 
     Raises NotTrainable for a loss that is no scalar, for ops without a gradient on the way, and for values that no
     gradient reaches.
@@ -79,6 +87,7 @@ def gradients(loss: Value, wanted: Sequence[Value], seed: float = 1.0) -> tuple[
         if value not in reached or not value.args:
             continue
         try:
+            reached[value] = limited(value, reached[value])
             blames += _pass_on(value, active, reached)
         except OpError as error:
             blames.append(Blame(value, f"the gradient of {_called(value)}: {error.message}", error.help))

@@ -12,7 +12,7 @@ and are opened in `setup`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from compiler.graph import (
@@ -30,6 +30,7 @@ from compiler.graph import (
     Training,
     Value,
     apply,
+    bounds,
     constant,
     declare,
     mark,
@@ -43,10 +44,22 @@ from compiler.ops.losses import Loss
 from compiler.passes.pool_first import pool_first
 from compiler.passes.subexpressions import common_subexpressions
 from compiler.reading.report import report
+from compiler.training.limits import (
+    BROKEN,
+    Check,
+    Guards,
+    Orientation,
+    known,
+    memory,
+    orientations,
+    reach,
+    verdict,
+    with_verdict,
+)
 from compiler.training.optimizers import Adam
 from compiler.training.pace import decay_of, pace_of
 from compiler.training.reverse import NotTrainable, gradients, trained
-from compiler.training.updates import Memory, Updates
+from compiler.training.updates import MEAN_LIMIT, Memory, Updates
 from dsl.errors import Diagnostic, SourceErrors
 from mpc_runtime.errors import number
 from mpc_runtime.procedure import FINISH, RUN, SETUP, TRAIN_STEP
@@ -54,7 +67,9 @@ from mpc_runtime.procedure import FINISH, RUN, SETUP, TRAIN_STEP
 __all__ = ["WEIGHT_LIMIT", "with_training"]
 
 WEIGHT_LIMIT = 8.0
-"""The largest magnitude of a parameter in training (TRAINING section 2: the norm of a unit's weights)."""
+"""The largest magnitude of a parameter that its owner provides for training, where it declares none."""
+
+INITIAL = Interval(-WEIGHT_LIMIT, WEIGHT_LIMIT)
 
 WEIGHTS = "weights."
 """Before the keys of parameters, in the names of what `finish` releases: no output of an author has a dot."""
@@ -70,9 +85,10 @@ def with_training(graph: Graph) -> tuple[Graph, list[Diagnostic]]:
     except NotTrainable as error:
         found = [report(graph, blame.value, blame.message, blame.help) for blame in error.blames]
         raise SourceErrors(found, graph.source) from None
-    message = (
-        f"that parameters stay within [-{number(WEIGHT_LIMIT)}, {number(WEIGHT_LIMIT)}] in training is not checked"
-    )
+    if not isinstance(training.optimizer, Adam):
+        return whole, []
+    most = number(MEAN_LIMIT)
+    message = f"that the gradients of a mean loss stay within [-{most}, {most}] in training is not checked"
     help = "with a rate at which the loss falls they do; compare some steps with `program.reference_fit`"
     return whole, [Diagnostic.at(training.span, message, file=graph.filename, help=help, severity="warning")]
 
@@ -87,6 +103,18 @@ class _Trained:
     def read(self, stage: str) -> Value:
         """The state, as a procedure reads it."""
         return apply(replace(self.state, stage=stage), span=self.leaf.span, name=self.leaf.name)
+
+    def limited(self, guards: Guards, stage: str, used: Orientation | None) -> Value:
+        """The state as a procedure computes with it."""
+        return guards.parameter(self.read(stage), self.state.key, used)
+
+    def holding(self, left: Value) -> _Trained:
+        """With a state that holds what is provided and what a step leaves."""
+        provided = _provided(self.leaf)
+        largest = max(provided.range.magnitude, reach(left))
+        both = {(n.order, n.axes): max(n.bound, bounds.norm(provided, n.order, n.axes)) for n in known(left)}
+        norms = tuple(bounds.Norm(order, axes, bound) for (order, axes), bound in both.items())
+        return replace(self, state=replace(self.state, lo=-largest, hi=largest, known=norms))
 
 
 def _expect_layers(graph: Graph, leaves: Iterable[Value]) -> None:
@@ -132,37 +160,86 @@ def _with_procedures(graph: Graph, training: Training) -> Graph:
     _expect_unlimited(graph, training)
     _expect_layers(graph, trained(training.loss, training.frozen))
     changed = [_trained(graph, leaf) for leaf in trained(training.loss, training.frozen)]
+    used = orientations([training.loss], (each.leaf for each in changed))
+    step = _step(graph, training, changed, used)
+    left = {output.keeps.key: output.value for output in step.left if output.keeps is not None}
+    changed = [each.holding(left[each.state.key]) for each in changed]
+    step = _step(graph, training, changed, used)  # from the states as large as a step leaves them
+    assert all(_holds(output) for output in step.left), "a state is as large as what is left as it"
     leaves = {each.leaf: _provided(each.leaf) for each in changed}
-    run = _moved(graph, RUN, {each.leaf: each.read(RUN) for each in changed})
-    step = _step(graph, training, changed)
     setup = [
         Output(each.state.key, leaves[each.leaf], (), each.leaf.span, stage=SETUP, keeps=each.state) for each in changed
     ]
+    parameters = {each.state for each in changed}
     zeros = [
-        Output(output.name, constant(0.0), (), output.span, stage=SETUP, keeps=output.keeps)
-        for output in step
-        if output.keeps is not None and output.keeps not in {each.state for each in changed}
+        Output(output.name, _zero(output.keeps), (), output.span, stage=SETUP, keeps=output.keeps)
+        for output in step.left
+        if output.keeps is not None and output.keeps not in parameters
     ]
-    finish = [
-        Output(WEIGHTS + each.state.key, each.read(FINISH), training.weights_to, each.leaf.span, stage=FINISH)
-        for each in changed
-        if training.weights_to
-    ]
+    reading = _Reading(training, changed, used, step.checks)
     params = tuple(leaves.get(leaf, leaf) for leaf in graph.params)
-    return replace(graph, params=params, outputs=(*setup, *zeros, *run.outputs, *step, *finish))
+    outputs = (*setup, *zeros, *reading.run(graph), *step.told, *step.left, *reading.finish())
+    return replace(graph, params=params, outputs=outputs)
+
+
+def _holds(output: Output) -> bool:
+    state, value = output.keeps, output.value
+    return state is not None and Interval(state.lo, state.hi).contains(value.range)
+
+
+def _zero(state: State) -> Value:
+    return constant(state.kind.dtype.type(0))
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """The procedures that read the parameters and leave them. checks: those of a step."""
+
+    training: Training
+    changed: list[_Trained]
+    used: Mapping[Value, Orientation]
+    checks: Sequence[Check]
+
+    def run(self, graph: Graph) -> list[Output]:
+        """What a batch gives."""
+        guards = Guards(self.training.limits)
+        run = _moved(graph, RUN, self._parameters(guards, RUN))
+        roles = tuple(dict.fromkeys(role for output in run.outputs for role in output.roles))
+        return self._told(run.outputs, guards, roles, RUN)
+
+    def finish(self) -> list[Output]:
+        """The parameters, to those who learn them."""
+        guards, roles = Guards(self.training.limits), self.training.weights_to
+        if not roles:
+            return []
+        parameters = self._parameters(guards, FINISH)
+        released = [
+            Output(WEIGHTS + each.state.key, parameters[each.leaf], roles, each.leaf.span, stage=FINISH)
+            for each in self.changed
+        ]
+        return self._told(released, guards, roles, FINISH)
+
+    def _parameters(self, guards: Guards, stage: str) -> dict[Value, Value]:
+        return {each.leaf: each.limited(guards, stage, self.used.get(each.leaf)) for each in self.changed}
+
+    def _told(self, outputs: Sequence[Output], guards: Guards, roles: tuple[str, ...], stage: str) -> list[Output]:
+        if not self.checks:
+            return list(outputs)
+        before = apply(replace(memory(self.checks), stage=stage))
+        return with_verdict(outputs, verdict(self.checks, guards.checks, len(guards.checks), before), roles, stage)
 
 
 def _trained(graph: Graph, leaf: Value) -> _Trained:
     op = leaf.op
     assert isinstance(op, Param)
-    largest = max(WEIGHT_LIMIT, leaf.declared.magnitude if leaf.declared is not None else 0.0)
+    largest = graph.precision.limit - graph.precision.step  # until it is known what a step leaves
     key = op.key + "".join(f"[{i}]" for i in op.index_path)
     return _Trained(leaf, State(Kind.FIXED, leaf.shape, key, RUN, graph.precision.frac, -largest, largest))
 
 
 def _provided(leaf: Value) -> Value:
     """The parameter under the range in which it is trained, where its author declared none."""
-    return leaf if leaf.declared is not None else declare(leaf, Interval(-WEIGHT_LIMIT, WEIGHT_LIMIT))
+    return leaf if leaf.declared is not None else declare(leaf, INITIAL)
 
 
 def _moved(graph: Graph, stage: str, states: Mapping[Value, Value]) -> Graph:
@@ -185,29 +262,49 @@ def _moved(graph: Graph, stage: str, states: Mapping[Value, Value]) -> Graph:
 # -- a step ------------------------------------------------------------------------------------------------------------
 
 
-def _step(graph: Graph, training: Training, changed: list[_Trained]) -> list[Output]:
-    """What a step tells roles, and the states that it leaves.
+@dataclass(frozen=True)
+class _Step:
+    """What a step tells roles, the states that it leaves, and what it checks."""
 
-    What is equal is made one before the gradients are built, so that both directions share it.
-    """
+    told: list[Output]
+    left: list[Output]
+    checks: list[Check]
+
+
+def _step(graph: Graph, training: Training, changed: list[_Trained], used: Mapping[Value, Orientation]) -> _Step:
+    """What is equal is made one before the gradients are built, so that both directions share it."""
     loss = Output("loss", training.loss, ())
     told = [replace(output, stage=TRAIN_STEP) for output in training.outputs]
     whole = pool_first(common_subexpressions(replace(graph, outputs=(loss, *told))))
-    states = {each.leaf: each.read(TRAIN_STEP) for each in changed}
-    loss, *told = _moved(whole, TRAIN_STEP, states).outputs
-    updates = _updates(graph, training)
-    told = [replace(output, value=_written_out(output.value)) for output in told]
-    mark([loss.value, *(output.value for output in told)], FORWARD)
-    found = gradients(loss.value, tuple(states.values()), updates.pace.seed)
+    guards = Guards(training.limits)
+    states = {each.leaf: each.limited(guards, TRAIN_STEP, used.get(each.leaf)) for each in changed}
+    keys = {states[each.leaf]: each.state.key for each in changed}
+    outputs = _moved(whole, TRAIN_STEP, states).outputs
+    root, *values = guards.factors([output.value for output in outputs], keys)
+    early, updates = len(guards.checks), _updates(graph, training)
+    told = [replace(output, value=_written_out(value)) for output, value in zip(told, values, strict=True)]
+    mark([root, *(output.value for output in told)], FORWARD)
+    seed = updates.pace.seed
+    found = gradients(root, tuple(states.values()), seed, lambda value, signal: guards.signal(value, signal, keys))
     mark(found, BACKWARD)
     left: list[Output] = []
     for each, gradient in zip(changed, found, strict=True):
         left += _updated(updates, each, states[each.leaf], gradient)
+    if guards.checks:
+        found_kept = verdict(guards.checks, guards.checks, early, apply(memory(guards.checks)))
+        told = with_verdict(told, found_kept, _present(training, told), TRAIN_STEP)
+        left.append(Output(BROKEN, found_kept.state, (), stage=TRAIN_STEP, keeps=memory(guards.checks)))
     for output in left:
         if output.span is not None:
             stamp(output.value, output.span)
-    mark([output.value for output in left], UPDATE)
-    return [*told, *left]
+    mark([output.value for output in (*told, *left)], UPDATE)
+    return _Step(told, left, guards.checks)
+
+
+def _present(training: Training, told: Sequence[Output]) -> tuple[str, ...]:
+    """The roles that have a part in a step."""
+    give = [leaf.op.role for leaf in topological([training.loss]) if isinstance(leaf.op, Input)]
+    return tuple(dict.fromkeys([*give, *(role for output in told for role in output.roles)]))
 
 
 def _updates(graph: Graph, training: Training) -> Updates:
@@ -225,7 +322,7 @@ def _updates(graph: Graph, training: Training) -> Updates:
 def _updated(updates: Updates, each: _Trained, parameter: Value, gradient: Value) -> list[Output]:
     """The states of a parameter and of what is remembered of it, after the step."""
     gradient = updates.gradient(parameter, gradient)
-    remembered = {memory.name: _memory(each.state, memory) for memory in updates.memories(gradient)}
+    remembered = {kept.name: _memory(each.state, kept) for kept in updates.memories(gradient)}
     kept = {name: apply(replace(state, stage=TRAIN_STEP)) for name, state in remembered.items()}
     found = updates.update(parameter, gradient, kept)
     named = {each.state: found.parameter} | {remembered[name]: value for name, value in found.kept.items()}
@@ -234,9 +331,9 @@ def _updated(updates: Updates, each: _Trained, parameter: Value, gradient: Value
     ]
 
 
-def _memory(parameter: State, memory: Memory) -> State:
-    key = f"{parameter.key} ({memory.name})"
-    return replace(parameter, key=key, frac=memory.frac, lo=memory.lo, hi=memory.hi)
+def _memory(parameter: State, kept: Memory) -> State:
+    key = f"{parameter.key} ({kept.name})"
+    return replace(parameter, key=key, frac=kept.frac, lo=kept.lo, hi=kept.hi, known=kept.known, unit=kept.unit)
 
 
 def _written_out(value: Value) -> Value:

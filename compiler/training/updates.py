@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from compiler.graph import Precision, Value, apply, constant, declare
+from compiler.graph import Precision, Value, apply, bounds, constant, declare
 from compiler.graph.interval import Interval
 from compiler.ops import Add, Largest, Mul, OverRoot, Paced, Shifted, Squared, Stored, Sub
 from compiler.training.optimizers import LEAST_EPS, Adam, Optimizer, Sgd
@@ -40,12 +40,14 @@ STEP_BITS = 24
 
 @dataclass(frozen=True)
 class Memory:
-    """What an optimizer keeps of a parameter beside it: its name, fraction bits, and range."""
+    """What an optimizer keeps of a parameter beside it. known: its norms; unit: `plan.State.unit`."""
 
     name: str
     frac: int
     lo: float
     hi: float
+    known: tuple[bounds.Norm, ...] = ()
+    unit: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -85,9 +87,9 @@ class Updates:
         assert isinstance(self.optimizer, Sgd)
         if not self.optimizer.momentum:
             return ()
-        reach = gradient.range.magnitude / (1 - self.optimizer.momentum) * (1 + 2.0**-10)
-        reach = min(reach, self.precision.limit - self.precision.step)
-        return (Memory("velocity", self._velocity_bits, -reach, reach),)
+        sums, known = (1 + 2.0**-10) / (1 - self.optimizer.momentum), gradient.norms
+        reach = min(gradient.range.magnitude * sums, self.precision.limit - self.precision.step)
+        return (Memory("velocity", self._velocity_bits, -reach, reach, bounds.scaled(known, sums), self.pace.seed),)
 
     def update(self, parameter: Value, gradient: Value, kept: Mapping[str, Value]) -> Update:
         """A step. gradient: as `gradient` makes it; kept: what is remembered of the steps before, by name."""

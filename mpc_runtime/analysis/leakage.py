@@ -25,11 +25,22 @@ def manifest(plan: Plan) -> tuple[str, ...]:
         for each in gate.revelations(owners, plan.registers)
     ]
     lines = [when + each.sentence for when, each in found if not each.whole]
+    lines += _checks(plan)
     lines += _releases(plan)
     lines += dict.fromkeys(each.sentence for _, each in found if each.whole)
     lines += _promises(plan)
     lines.append("p0, p1 and the dealer know this plan: shapes, ranges, constants and the order of the ops")
     return tuple(lines)
+
+
+def _checks(plan: Plan) -> Iterator[str]:
+    """What a bit that says whether a check was kept tells of the values, and what the run is worth without it."""
+    for result in plan.results:
+        if result.promise is not None:
+            yield (
+                f"`{result.name}` is 1 if {result.promise.claim}, and 0 if any of it does not: then the results of "
+                "this run may be wrong, and its clients refuse them"
+            )
 
 
 HOW = {

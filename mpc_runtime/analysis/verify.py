@@ -18,6 +18,7 @@ its operand's shape, and what it sends has the ring's bits.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 
@@ -26,6 +27,7 @@ import numpy as np
 from ..errors import CompileError
 from ..gates.rules import Refused, expect, expect_between
 from ..plan import Claim, Feed, Plan, Tensor
+from ..procedure import TRAIN_STEP
 from ..registers import Domain, Form, Register
 from .memory import peak_memory
 from .oplist import check_procedure
@@ -102,11 +104,14 @@ def _check_names(plan: Plan) -> None:
         ("results", [r.name for r in plan.results]),
         ("procedures", [p.name for p in plan.procedures]),
         ("tensors of one role", [(t.role, t.name) for t in (*plan.inputs, *plan.params)]),
+        ("states", [s.name for s in plan.states]),
+        ("registers of states", [s.register for s in plan.states]),
     ):
         twice = [name for name, count in Counter(names).items() if count > 1]
         expect(not twice, f"two {what} are called {twice[0] if twice else ''}")
     named = [t.name for t in (*plan.inputs, *plan.params)] + [f.name for f in plan.feeds]
-    for name in (plan.name, *plan.roles, *named, *(r.name for r in plan.results)):
+    named += [r.name for r in plan.results] + [s.name for s in plan.states]
+    for name in (plan.name, *plan.roles, *named):
         expect(name.isprintable() and "`" not in name, f"{name!r} would look like something else in a message")
     expect_between("ops", sum(len(p.ops) for p in plan.procedures), 0, MAX_OPS)
 
@@ -198,6 +203,12 @@ def _check_procedures(plan: Plan) -> None:
     for p in plan.procedures:
         missing = sorted(p.reads - left)
         expect(not missing, f"{p.name} reads register {missing[:1]}, which nothing leaves")
+    replaced = {kept.place for p in plan.procedures if p.name == TRAIN_STEP for kept in p.keeps}
+    expect({s.register for s in plan.states} == replaced, "the states are not what a step of training leaves")
+    for state in plan.states:
+        register = plan.registers[state.register]
+        expect(register.form is Form.SHARED and register.domain is Domain.WORDS, f"`{state.name}` is not in shares")
+        expect(0 < state.unit < math.inf, f"`{state.name}`: expected a unit above 0, found {state.unit:g}")
 
 
 def _check_written_once(plan: Plan) -> None:

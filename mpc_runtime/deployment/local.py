@@ -33,6 +33,7 @@ __all__ = ["Processes", "SeenBy"]
 SeenBy = Callable[[str, Mapping[str, str]], Mapping[str, str]]
 
 START_SECONDS = 1.5  # for a child that could not start to end
+LISTEN_SECONDS = 30.0  # for children to start and listen, which takes a busy machine long, whatever peers may take
 END_SECONDS = 0.5  # for a child to see the end of its standard input, which it waits for, before it is killed
 KILL_SECONDS = 10.0  # that the system may take to end a killed child; a moment on all but a stuck machine
 DEALER_NICE = 10  # dealing ahead gives way to the online phase where they share cores
@@ -102,7 +103,7 @@ class Processes:
                     "plan_bytes": len(plan_bytes),
                 }
                 self._tell(name, json.dumps(given).encode() + b"\n" + plan_bytes)
-            self._collect_addresses(time.monotonic() + timeout)
+            self._collect_addresses(time.monotonic() + max(timeout, LISTEN_SECONDS))
             for name in self._names:
                 self._tell(name, json.dumps(dict(seen_by(name, self.addresses))).encode() + b"\n")
         except BaseException:

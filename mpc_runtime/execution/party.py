@@ -146,12 +146,19 @@ class PartyExecutor:
         values = {f"value {register}": value for register, value in self._kept.items()}
         return values | {f"mask {register}": mask for register, mask in self._kept_masks.items()}
 
+    def value(self, register: int) -> Array:
+        """What executions have left in a register."""
+        return self._kept[register]
+
     def restore(self, kept: Mapping[str, Array]) -> None:
-        """Puts in place what executions before this process have left."""
+        """Puts in place what executions before this process have left; shares, also for the execution that is
+        preprocessed."""
         for name, array in kept.items():
             kind, register = name.split()
             array.flags.writeable = False
             (self._kept if kind == "value" else self._kept_masks)[int(register)] = array
+            if self._preprocessed is not None and int(register) in self._preprocessed.program.reads:
+                self._preprocessed.values[int(register)] = array
 
     def _keep(self, run: Run) -> None:
         """What the procedure leaves replaces what was there, with the masks of what is opened."""

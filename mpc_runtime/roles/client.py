@@ -6,6 +6,8 @@ parties decide which submissions form a run, and in which order (`servers/party.
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import math
 import os
@@ -13,7 +15,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -128,6 +130,7 @@ class RoleClient:
         """
         self.plan = plan
         self.role = role
+        self._keys = keys
         self.apart = rows_apart(plan, "run")
         """Where rows lie of which a run may be given fewer than it has; None where it takes all of them."""
         self._alive = alive
@@ -182,18 +185,20 @@ class RoleClient:
         run: int = 0,
         rows: int | None = None,
         dataset: str | None = None,
+        training: Mapping[str, Any] | None = None,
     ) -> str:
         """Shares the feeds of a stage with both parties; the number by which to ask for the answer.
 
         meeting: what the roles have agreed on, to be paired with their submissions for the same `run` of it. rows: how
         many of a run's rows these are, where rows are `apart`; the feeds may have more, which are not shared. dataset:
-        what the parties' privacy ledgers call the data.
+        what the parties' privacy ledgers call the data. training: which step this is for, as in messages.
         """
         for call in self.calls.values():
             call.check("")
         number = os.urandom(ID_BYTES).hex()
         named: dict[str, Any] = {} if meeting is None else {"meeting": {"name": meeting, "run": run}}
         named |= {} if dataset is None else {"dataset": dataset}
+        named |= {} if training is None else {"training": dict(training)}
         feeds = self.plan.feeds_of(self.role, stage)
         if rows is not None and self.apart is not None:
             named["rows"] = rows
@@ -228,25 +233,24 @@ class RoleClient:
                 "come first"
             )
             self._next("p0", "begun", number, time.monotonic() + self._wait, late)
-        messages = [self._next(party, "result", number) for party in PARTIES]
-        reports = self._next("p0", "stats", number), self._next("p1", "stats", number)
+        messages = self._next("p0", "result", number), self._next("p1", "result", number)
         stage, rows = self._sent[number].stage, self._sent[number].rows
         results = self.plan.results_of(self.role, stage)
         if rows is not None and self.apart is not None:
             results = self.apart.of_results(results, rows)
         if not any(message.body["names"] for message in messages):
             results = ()  # the parties' cluster.toml does not let us receive them
-        names = [r.name for r in results]
+        names, ops = [r.name for r in results], len(self.plan.procedure(stage).ops)
         for party, message in zip(PARTIES, messages, strict=True):
-            if message.body["names"] != names or len(message.payload) != len(names):
+            if message.body["names"] != names or len(message.payload) != len(names) + REPORTED:
                 raise PeerError(f"{party} sent results {message.body['names']}, where the plan has {names}", party)
-        for party, report in zip(PARTIES, reports, strict=True):
-            if [len(part) for part in report.payload] != [8 * len(self.plan.procedure(stage).ops)] * REPORTED:
+            if any(len(part) != 8 * ops for part in message.payload[len(names) :]):
                 raise PeerError(f"{party} sent a report that does not fit the plan", party)
         self._words.pop(number, None)
-        moved = self._sent.pop(number).nbytes + sum(len(p) for m in messages for p in m.payload)
+        moved = self._sent.pop(number).nbytes + sum(len(p) for m in messages for p in m.payload[: len(names)])
         values = {r.name: rebuild(r, messages[0].payload[i], messages[1].payload[i]) for i, r in enumerate(results)}
-        return Answer(values, reports, moved)
+        reports = [replace(message, payload=message.payload[len(names) :]) for message in messages]
+        return Answer(values, (reports[0], reports[1]), moved)
 
     def _next(self, party: str, kind: str, number: str, until: float = math.inf, late: str = "") -> Message:
         """The message of this kind about this submission; other messages are kept for later calls. PeerError, which
@@ -295,20 +299,39 @@ class RoleClient:
 
         InputError from a party that keeps none. An answer also says that all that we have said before is done.
         """
-        number = os.urandom(ID_BYTES).hex()
         stated = {} if limit is None else {"limit": {"epsilon": limit.epsilon, "delta": limit.delta}}
+        told = self._ask({"kind": "budget", "dataset": dataset, **stated}, "spent", "what is spent", parties)
+        return [_spent(message) for message in told]
+
+    def ask_training(self, name: str | None) -> list[Message]:
+        """How far each party is with the training, and its checkpoints of this name. InputError from a party that keeps
+        none."""
+        named = {} if name is None else {"name": name}
+        return self._ask({"kind": "trained", **named}, "progress", "how far the training is", PARTIES)
+
+    def _ask(self, body: Mapping[str, Any], kind: str, what: str, parties: Sequence[str]) -> list[Message]:
+        """The answers of this kind to a question; InputError when one is denied."""
+        number = os.urandom(ID_BYTES).hex()
         for party in parties:
-            self.calls[party].say({"kind": "budget", "id": number, "dataset": dataset, **stated})
+            self.calls[party].say({**body, "id": number})
         self._asked.add(number)
         until = time.monotonic() + self._wait
         try:
-            late = "{} has not told what is spent"
-            told = [self._next(party, "spent", number, until, late.format(party)) for party in parties]
+            told = [self._next(party, kind, number, until, f"{party} has not told {what}") for party in parties]
         except BudgetError as error:
             self._forgotten.add(number)
             raise InputError(str(error)) from None
         self._asked.discard(number)
-        return [_spent(message) for message in told]
+        return told
+
+    def name_of(self, data: Mapping[str, Array]) -> str:
+        """What we call these arrays: equal for equal ones, and nobody without our secret key can tell more of them."""
+        name = hmac.new(self._keys.secret.encode(), b"rows of training\0", hashlib.sha256)
+        for key in sorted(data):
+            array = np.ascontiguousarray(data[key])
+            name.update(json.dumps([key, array.dtype.str, array.shape]).encode())
+            name.update(array.data if array.size else b"")
+        return name.hexdigest()
 
     def settle(self) -> None:
         """Returns when p0 has seen all that we have sent and withdrawn."""
@@ -364,5 +387,4 @@ def _limits(plan: Plan, role: str) -> Limits:
     results = plan.results_of(role)
     names = sum(len(json.dumps(result.name)) + 2 for result in results)
     reports = max(REPORTED * 8 * len(procedure.ops) for procedure in plan.procedures)
-    payload = max(sum(map(result_size, results)), reports)
-    return Limits(ERROR_BYTES + names, max(len(results), REPORTED), payload)
+    return Limits(ERROR_BYTES + names, len(results) + REPORTED, sum(map(result_size, results)) + reports)

@@ -77,11 +77,17 @@ class Epochs:
 
     def __iter__(self) -> Iterator[dict[str, Array]]:
         """The inputs of each step."""
+        return self.after(0)
+
+    def after(self, made: int) -> Iterator[dict[str, Array]]:
+        """The inputs of each step but the first ones, which were made."""
         size = self.batches.size
-        for epoch in range(self.epochs):
+        first, step = divmod(made, self.steps)
+        for epoch in range(first, self.epochs):
             rows = order(self.seed, epoch, self.batches.rows)
-            for start in range(0, self.steps * size, size):
+            for start in range(step * size, self.steps * size, size):
                 yield self.batches.take(rows[start : start + size])
+            step = 0
 
 
 def batches_of(plan: Plan, inputs: Mapping[str, Any], epochs: int, seed: int) -> Epochs:

@@ -77,7 +77,11 @@ def _safetensors(path: Path) -> dict[str, Array]:
     from safetensors.numpy import load_file
 
     try:
-        return dict(load_file(path))
+        found = load_file(path)
+        # with the package ml_dtypes, NumPy has the short types of others, whose values are all float32's too
+        return {
+            name: array if array.dtype.isbuiltin == 1 else array.astype(np.float32) for name, array in found.items()
+        }
     except TypeError as error:  # of a type of number that NumPy does not have
         raise InputError(f"{path}: {error}; save it as float32, as model.float().state_dict() is") from None
 

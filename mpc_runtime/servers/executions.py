@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import shake_256
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from ..transport.channel import PartyChannel
 from ..transport.node import Node
 from .submissions import Group, Submission
 from .supply import Supply, expect
+from .trained import Trained
 
 __all__ = ["Executions", "Taking"]
 
@@ -51,7 +53,7 @@ class Executions:
     """Of party `number` on a node that has met the other party and what else its supply hears from.
 
     channel: to the other party. supply: where the material comes from. kernels: what gates compute with. watch: is
-    told of executions.
+    told of executions. trained: how far the training is.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Executions:
         supply: Supply,
         kernels: Kernels = CPU,
         watch: Watch = NOBODY,
+        trained: Trained | None = None,
     ) -> None:
         self.plan = plan
         self.number = number
@@ -71,6 +74,7 @@ class Executions:
         self.channel = channel
         self.supply = supply
         self.executor = PartyExecutor(plan, number, self.channel, kernels)
+        self.trained = trained or Trained(plan, number, None)
         self._watch = watch
         self.doing = ""
         """The execution in progress, for messages."""
@@ -157,23 +161,37 @@ class Executions:
         feeds: dict[str, Array] = {}
         for role, each in taking.items():
             feeds |= self._gathered(name, role, each)
+        steps = {role: each[0].step for role, each in taking.items() if each[0].step is not None}
+        if steps:
+            self._go_on(next(iter(steps.values())), index)
         records = self.supply.records
         records.open(name, index, self.doing)
         outputs = self.executor.execute(name, keys, records, feeds)
-        if not procedure.standing:
-            self._send_results(name, group, taking, outputs)
         online_seconds = time.perf_counter() - began
         dealt = records.finish(self.doing)
         told = report(self.executor.last, online_seconds, float(dealt["seconds"]) + preprocessing_seconds)
         if procedure.standing:
             self._setup_report = told
+            self.trained.step = 0
             self.supply.keep(name, index, {role: ids[0] for role, ids in group.items()}, self.executor.kept, told)
         else:
-            self._send_reports(procedure, group, taking, told)
+            self._answer(procedure, group, taking, outputs, told)
         self.supply.finished(index, procedure)
+        if steps:
+            self.trained.made(steps, {s.register: self.executor.value(s.register) for s in self.plan.states})
         self._watch.tell(self._executed(procedure, index, told, began - arrived, taking))
         self.free_since = time.perf_counter()
         self.doing = ""
+
+    def _go_on(self, said: Mapping[str, Any], index: int) -> None:
+        """Puts the states of a checkpoint in place, where the step that this execution makes goes on from one."""
+
+        def fresh(count: int) -> bytes:
+            return shake_256(pair_key(self._pair, self.plan.hash, "checkpoint", index)).digest(count)
+
+        states = self.trained.states(said, fresh)
+        if states:
+            self.executor.restore({f"value {register}": array for register, array in states.items()})
 
     def _gathered(self, procedure: str, role: str, submissions: Sequence[Submission]) -> dict[str, Array]:
         """This party's share of each feed of a role: the rows of its submissions one behind the other, then zeros."""
@@ -206,25 +224,26 @@ class Executions:
             rows=sum(s.rows for s in one) if self._apart[procedure.name] else size,
         )
 
-    def _send_results(
-        self, procedure: str, group: Group, taking: Taking, outputs: Mapping[tuple[str, str], Array]
+    def _answer(
+        self,
+        procedure: Procedure,
+        group: Group,
+        taking: Taking,
+        outputs: Mapping[tuple[str, str], Array],
+        told: Mapping[str, Any],
     ) -> None:
+        """Sends each submission its results, and what the execution took."""
+        ops = op_report(self.executor.last, len(procedure.ops))
         for role, each in taking.items():
-            results = self.plan.results_of(role, procedure)
-            counts, apart = [s.rows for s in each], self._apart[procedure]
+            results = self.plan.results_of(role, procedure.name)
+            counts, apart = [s.rows for s in each], self._apart[procedure.name]
             parts: dict[str, list[Array]] = {r.name: [outputs[r.name, role]] for r in results}
             if apart is not None and counts != [apart.size]:
                 parts = {r.name: parted(r, parts[r.name][0], apart.results[r.name], counts) for r in results}
             for place, (number, submission) in enumerate(zip(group[role], each, strict=True)):
                 names = list(parts) if submission.receives else []
-                body = {"kind": "result", "id": number, "names": names}
-                self.node.reply(submission.route, role, body, *(parts[name][place] for name in names))
-
-    def _send_reports(self, procedure: Procedure, group: Group, taking: Taking, told: Mapping[str, Any]) -> None:
-        ops = op_report(self.executor.last, len(procedure.ops))
-        for role, number, submission in _each(group, taking):
-            body = {"kind": "stats", "id": number, **told, "setup": self._setup_report}
-            self.node.reply(submission.route, role, body, *ops)
+                body = {"kind": "result", "id": number, "names": names, **told, "setup": self._setup_report}
+                self.node.reply(submission.route, role, body, *(parts[name][place] for name in names), *ops)
 
 
 def _each(group: Group, taking: Taking) -> Iterator[tuple[str, str, Submission]]:

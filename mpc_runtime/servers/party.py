@@ -7,7 +7,7 @@
     p0   <-> p1       persisted (n)             with stored material: which records may be used (`stored.py`)
     p0    -> p1       begin (procedure, index, ids of each role's submissions)
     p0   <-> p1       the openings of the execution
-    both  -> roles    result, then stats
+    both  -> roles    result                    with what the execution took
 
 p0 decides, so both parties take the same submissions in the same order, whichever way they arrived. A run begins when
 each role that feeds it or learns from it has a submission at both, whose client is still there: of the same meeting, a
@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ..errors import MaterialError, PeerError
@@ -37,11 +37,10 @@ from ..transport.messages import MATERIAL, REASON, Message
 from .consent import Consent
 from .executions import Executions
 from .members import Members
-from .submissions import Group, Key, Submission, Submissions, meeting_of
+from .submissions import Group, Key, Submission, Submissions, firsts_of, keys_of, meeting_of
 from .supply import UsedUp
 
 __all__ = ["Party"]
-
 
 NOTHING = "the run was broken off, and nothing was computed"
 NOWHERE = 0  # the way back to whoever gave parameters in an earlier session
@@ -155,8 +154,8 @@ class Party:
 
     def _take(self, message: Message) -> bool:
         """Takes a message of a client; False for a submission that has to wait for room."""
-        if message.kind == "budget":
-            return self._tell_spent(message)
+        if message.kind in ("budget", "trained"):
+            return self._tell(message)
         key = message.body["stage"], message.sender, message.body["id"]
         if message.kind == "submit":
             return self._hold(key, message)
@@ -170,6 +169,7 @@ class Party:
         rows, meeting = message.body.get("rows"), meeting_of(message.body)
         problem = self._submissions.problem(key, [len(p) for p in message.payload], rows)
         problem = problem or self.consent.problem(stage, role, message.key, named=meeting is not None)
+        problem = problem or self.executions.trained.problem(stage, message.body.get("training"))
         count = self._submissions.rows(stage, rows)
         if not problem and not self._submissions.has_room(key, message.key, count):
             self._stalled = True
@@ -184,6 +184,7 @@ class Party:
             return self._turned_away(message, problem)
         receives = self.consent.receives(message.key)
         submission = Submission(message.route, message.payload[0], now, meeting, message.key, receives, count)
+        submission.step = message.body.get("training")
         charge = self.consent.charge(stage, role, message.key, message.body.get("dataset"))
         if isinstance(charge, str):
             self.consent.give_back(stage, submission)
@@ -209,12 +210,16 @@ class Party:
         self.node.answer(message.route, {"kind": "denied", "id": message.body["id"], "message": why})
         return True
 
-    def _tell_spent(self, message: Message) -> bool:
-        """Answers an owner that asks for its dataset, and has perhaps stated a limit."""
-        told = self.consent.spending.tell(message.key, message.body["dataset"], message.body.get("limit"))
+    def _tell(self, message: Message) -> bool:
+        """Answers an owner that asks for its dataset, and has perhaps stated a limit; or for the training."""
+        body = message.body
+        if message.kind == "budget":
+            told, kind = self.consent.spending.tell(message.key, body["dataset"], body.get("limit")), "spent"
+        else:
+            told, kind = self.executions.trained.tell(body.get("name"), message.sender), "progress"
         if isinstance(told, str):
             return self._denied(message, told)
-        self.node.answer(message.route, {"kind": "spent", "id": message.body["id"], **told})
+        self.node.answer(message.route, {"kind": kind, "id": body["id"], **told})
         return True
 
     def _put_away(self, key: Key, payload: Sequence[memoryview]) -> str:
@@ -228,8 +233,7 @@ class Party:
 
     def _lose_gone(self) -> bool:
         """Makes room: what clients have left for runs who are gone will not be used. True if there was any."""
-        gone = [key for key, held in self._submissions.for_runs() if not self.node.reaches(held.route, key[1])]
-        for key in gone:
+        for key in (gone := [k for k, held in self._submissions.for_runs() if not self.node.reaches(held.route, k[1])]):
             self._lose(key)
         return bool(gone)
 
@@ -248,7 +252,8 @@ class Party:
             if self.number == 0 and kind == "have" and self._submissions.finished(key):
                 self._drop(key, NOTHING)
             elif self.number == 0 and kind == "have":
-                if not self._submissions.elsewhere(key, time.perf_counter(), meeting_of(body), body.get("rows")):
+                said = meeting_of(body), body.get("rows"), body.get("training")
+                if not self._submissions.elsewhere(key, time.perf_counter(), *said):
                     raise PeerError(f"{self.peer} has a submission of {key[1]} that it cannot have", self.peer)
                 self._met(key)
             elif self.number == 0 and kind == "lost":
@@ -265,9 +270,10 @@ class Party:
     def _tell_have(self, key: Key, submission: Submission) -> None:
         named = submission.meeting
         meeting = {"meeting": {"name": named[0], "run": named[1]}} if named is not None else {}
-        self._tell("have", key, rows=submission.rows, **meeting)
+        step = {"training": submission.step} if submission.step is not None else {}
+        self._say("have", key, rows=submission.rows, **meeting, **step)
 
-    def _tell(self, kind: str, key: Key, **more: object) -> None:
+    def _say(self, kind: str, key: Key, **more: object) -> None:
         self.node.say(self.peer, {"kind": kind, "stage": key[0], "role": key[1], "id": key[2], **more})
 
     # -- submissions that will not be used ------------------------------------------------------------------------
@@ -277,7 +283,7 @@ class Party:
         if self.number == 1:
             if (held := self._submissions.get(key)) is not None:
                 held.lost = True
-            self._tell("lost", key, why=why[:REASON])
+            self._say("lost", key, why=why[:REASON])
         elif self._standing.get(key[0], {}).get(key[1]) != key[2]:
             if why:
                 self._warn(key, why)
@@ -298,7 +304,7 @@ class Party:
         """Forgets a submission; p0 has p1 forget it too. why: what its client is told, if anything; error: as of
         `Node.refuse`."""
         if self.number == 0:
-            self._tell("drop", key, why=why[:REASON], error=error)
+            self._say("drop", key, why=why[:REASON], error=error)
         submission = self._submissions.drop(key)
         if submission is not None:
             self.consent.give_back(key[0], submission)
@@ -334,7 +340,7 @@ class Party:
             elif self._submissions.get(key) is None:
                 self._drop(key, f"p0 got no such submission of {key[1]} in {self.node.timeout:g} s, only p1 did")
             else:
-                self._tell("seek", key)
+                self._say("seek", key)
                 self._submissions.asked_for(key, now)
                 due.append(self.node.timeout)
         return min(due, default=None)
@@ -350,6 +356,7 @@ class Party:
             or tuple(ids) != self._submissions.roles[name]
             or index < self.executions.lowest(procedure)
             or not self._submissions.may_share(name, ids)
+            or self._unfit(procedure, ids)
         ):
             raise PeerError(
                 f"{self.peer} began {name} {index}, which does not fit what {self.peer} was told", self.peer
@@ -367,16 +374,22 @@ class Party:
         for procedure in self._order:
             group = self._submissions.next(procedure.name)
             if procedure.standing:
-                if group is not None and _firsts(group) != self._standing.get(procedure.name):
+                if group is not None and firsts_of(group) != self._standing.get(procedure.name):
                     return self._begin(procedure, group)
             elif group is not None and self._stands:
-                gone = [key for key in _keys(procedure.name, group) if not self._attended(key)]
-                for key in gone:
-                    self._drop(key)
-                if not gone and self._lingers(procedure.name, group):
-                    return False
-                return True if gone else self._begin(procedure, group)
+                gone = [key for key in keys_of(procedure.name, group) if not self._attended(key)]
+                problem = "" if gone else self._unfit(procedure, group)
+                for key in keys_of(procedure.name, group) if problem else gone:
+                    self._drop(key, problem)
+                if gone or problem:
+                    return True
+                return not self._lingers(procedure.name, group) and self._begin(procedure, group)
         return False
+
+    def _unfit(self, procedure: Procedure, group: Group) -> str:
+        """Why a group cannot be the next step of training; empty where it can, or is none."""
+        taken = self._submissions.taken(procedure.name, group)
+        return self.executions.trained.unfit([each.step for each in taken if each.step is not None])
 
     def _lingers(self, name: str, group: Group) -> bool:
         """Whether a run waits for others to share it; it is due when the first has waited long enough."""
@@ -427,20 +440,11 @@ class Party:
     def _execute(self, procedure: Procedure, index: int, group: Group) -> None:
         name = procedure.name
         taking = {role: self._submissions.taken(name, {role: ids}) for role, ids in group.items()}
-        self._current = () if procedure.standing else tuple(_keys(name, group))
+        self._current = () if procedure.standing else tuple(keys_of(name, group))
         with self.node.finished():
             self.executions.execute(procedure, index, group, taking)
         if procedure.standing:
-            self._standing[name] = _firsts(group)  # what was given stays: another role's new parameters join it
+            self._standing[name] = firsts_of(group)  # what was given stays: another role's new parameters join it
         for key in self._current:
             self._submissions.finish(key)
         self._current = ()
-
-
-def _keys(stage: str, group: Group) -> Iterator[Key]:
-    return ((stage, role, number) for role, ids in group.items() for number in ids)
-
-
-def _firsts(group: Group) -> dict[str, str]:
-    """Of a group with one submission of each role."""
-    return {role: ids[0] for role, ids in group.items()}

@@ -17,6 +17,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ..analysis.verify import expect_room
 from ..errors import Error, InputError, MaterialError, PeerError
@@ -47,6 +48,7 @@ from .spending import MEMORY, Spending
 from .stored import StoreSupply
 from .submissions import Submissions, client_quota
 from .supply import DealerSupply, Supply
+from .trained import Trained
 from .uses import Uses
 
 __all__ = [
@@ -238,7 +240,8 @@ def at_work(
     channel = PeerChannel(node, "p1" if config.name == "p0" else "p0")
     number = int(config.name[1])
     supply = _supply(plan, config, node, store, desk.shelf if desk else None, addresses or {})
-    executions = Executions(plan, number, node, channel, supply, watch=watch)
+    trained = Trained(plan, number, Path(config.data) if config.data else None)
+    executions = Executions(plan, number, node, channel, supply, watch=watch, trained=trained)
     consent = Consent(plan, number, config.members, uses, spending)
     return Party(executions, consent, watch, desk.submissions if desk else None, config.linger)
 

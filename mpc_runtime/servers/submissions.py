@@ -13,7 +13,7 @@ the clients and to the other party, and says what time it is.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,17 @@ from ..privacy.ledger import Charge
 from ..transport.guests import Quota
 from ..transport.line import Limits
 
-__all__ = ["Group", "Key", "Meeting", "Submission", "Submissions", "client_quota", "meeting_of"]
+__all__ = [
+    "Group",
+    "Key",
+    "Meeting",
+    "Submission",
+    "Submissions",
+    "client_quota",
+    "firsts_of",
+    "keys_of",
+    "meeting_of",
+]
 
 AHEAD_AT_LEAST, AHEAD_AT_MOST = 4, 64  # submissions of whole batches that one role may have waiting
 AHEAD_BYTES = 256 << 20  # and how much memory they may take, if that allows AHEAD_AT_LEAST
@@ -66,12 +76,24 @@ class Submission:
     """Whether the other party, which is to drop it, knows that it will not be used."""
     charge: Charge | None = None
     """What it was charged in the privacy ledger."""
+    step: Mapping[str, Any] | None = None
+    """Which step of training it is for, and what it says of checkpoints."""
 
 
 def meeting_of(body: Mapping[str, Any]) -> Meeting:
     """What a message says of its submission's meeting."""
     given = body.get("meeting")
     return (given["name"], given["run"]) if given is not None else None
+
+
+def keys_of(stage: str, group: Group) -> Iterator[Key]:
+    """Of the submissions of a group."""
+    return ((stage, role, number) for role, ids in group.items() for number in ids)
+
+
+def firsts_of(group: Group) -> dict[str, str]:
+    """By role, of a group with one submission of each."""
+    return {role: ids[0] for role, ids in group.items()}
 
 
 def client_quota(plan: Plan, number: int) -> Quota:
@@ -110,7 +132,9 @@ class Submissions:
         self._held: dict[tuple[str, str], dict[str, Submission]] = {place: {} for place in self._sizes}
         self._room: dict[tuple[str, str], Counter[str]] = {place: Counter() for place in self._sizes}  # taken by key
         self._lone: dict[Key, float] = {}  # known to be at one party only -> since when
-        self._there: dict[Key, tuple[Meeting, int]] = {}  # known to be at the other party: what was said of it there
+        self._there: dict[
+            Key, tuple[Meeting, int, Any]
+        ] = {}  # known to be at the other party: what was said of it there
         self._only_there: Counter[tuple[str, str]] = Counter()
         self._finished: deque[Key] = deque(maxlen=FINISHED_KNOWN)
         self._turns = 0
@@ -184,9 +208,11 @@ class Submissions:
         self._only_there[stage, role] -= key in self._there
         self._met(key, submission.arrived)
 
-    def elsewhere(self, key: Key, now: float, meeting: Meeting = None, rows: int | None = None) -> bool:
-        """A submission has arrived at the other party, for this meeting and of so many rows. False if that cannot be:
-        the plan has no such stage or role, or the role has more of them there than it may."""
+    def elsewhere(
+        self, key: Key, now: float, meeting: Meeting = None, rows: int | None = None, step: Any = None
+    ) -> bool:
+        """A submission has arrived at the other party, for this meeting, of so many rows and for this step. False if
+        that cannot be: the plan has no such stage or role, or the role has more of them there than it may."""
         if key[:2] not in self._held or key in self._there:
             return False
         here = self.get(key)
@@ -195,7 +221,7 @@ class Submissions:
         elif self._only_there[key[:2]] >= AHEAD_AT_MOST * self.rows(key[0], None) + KEYS:
             return False
         self._only_there[key[:2]] += here is None
-        self._there[key] = meeting, self.rows(key[0], rows)
+        self._there[key] = meeting, self.rows(key[0], rows), step
         self._met(key, now)
         return True
 
@@ -308,9 +334,10 @@ class Submissions:
     def differs(self, key: Key) -> str:
         """What the two parties were told of a submission that both have, if it was not the same."""
         here, there = self.get(key), self._there.get(key)
-        if here is None or there is None or there == (here.meeting, here.rows):
+        if here is None or there is None or there == (here.meeting, here.rows, here.step):
             return ""
-        what = "meeting" if there[0] != here.meeting else "number of rows"
+        what = "step of training" if there[:2] == (here.meeting, here.rows) else "number of rows"
+        what = "meeting" if there[0] != here.meeting else what
         return f"one {what} to p0 and another to p1"
 
     def twin(self, key: Key) -> Key | None:

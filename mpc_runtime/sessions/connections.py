@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from ..deployment.blame import best_witness
-from ..errors import BudgetError, InputError, PeerError
+from ..errors import BudgetError, InputError, PeerError, RangeError
 from .deployed import Deployment
 from .turns import MEND_SECONDS, Ending, Turns
 from .variants import Variants
@@ -86,7 +86,7 @@ class Connections:
         self._exchanging = True
         try:
             yield
-        except (InputError, BudgetError):
+        except (InputError, BudgetError, RangeError):
             self._exchanging = False
             raise
         except PeerError as error:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from ..analysis.rows import Apart
 from ..deployment.cluster import load_cluster
 from ..deployment.keys import key_path, load_key
 from ..deployment.local import Processes, SeenBy
-from ..errors import BudgetError, InputError, PeerError
+from ..errors import BudgetError, InputError, PeerError, RangeError
 from ..execution.stats import Stats, run_stats
 from ..limits import check_seconds
 from ..plan import Plan
@@ -31,6 +31,7 @@ from ..procedure import RUN, SETUP
 from ..roles.client import Answer, Prepare, RoleClient
 from ..roles.inputs import ByRole, Given
 from ..store.report import check_stores
+from ..transport.messages import Message
 
 __all__ = ["Computed", "Deployment", "Submitted", "launched", "linked"]
 
@@ -42,7 +43,8 @@ RETRY_SECONDS, RETRY_AT_MOST = 0.25, 2.0  # before a connection that was lost is
 @dataclass(eq=False)
 class Submitted:
     """What an execution of a procedure was given. rows: how many of its rows they are; None for all. datasets: role ->
-    how it calls its data; numbers: role -> the number by which it asks for its answer."""
+    how it calls its data; training: role -> which step it is for; numbers: role -> the number by which it asks for its
+    answer."""
 
     encoded: ByRole
     meeting: str | None
@@ -50,6 +52,7 @@ class Submitted:
     rows: int | None
     datasets: Mapping[str, str]
     stage: str
+    training: Mapping[str, Mapping[str, Any]]
     numbers: dict[str, str] = field(default_factory=dict)
 
 
@@ -115,11 +118,12 @@ class Deployment:
         rows: int | None = None,
         datasets: Mapping[str, str] | None = None,
         stage: str = RUN,
+        training: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> Submitted:
         """Shares the inputs of a run, which may be one of those of a meeting. rows: as of `RoleClient.submit`; stage:
-        the procedure, if it is no run."""
+        the procedure, if it is no run; training: which step each role says that it is."""
         self._forget_abandoned()
-        submitted = Submitted(encoded, meeting, run, rows, datasets or {}, stage)
+        submitted = Submitted(encoded, meeting, run, rows, datasets or {}, stage, training or {})
         self._unanswered.append(submitted)
         self._tried(lambda: self._send(submitted))
         return submitted
@@ -154,7 +158,9 @@ class Deployment:
         if not submitted.numbers:
             which = submitted.meeting, submitted.run, submitted.rows
             submitted.numbers = {
-                role: self._clients[role].submit(submitted.stage, feeds, *which, submitted.datasets.get(role))
+                role: self._clients[role].submit(
+                    submitted.stage, feeds, *which, submitted.datasets.get(role), submitted.training.get(role)
+                )
                 for role, feeds in submitted.encoded.items()
             }
 
@@ -204,6 +210,14 @@ class Deployment:
         """What both parties' ledgers say of a dataset of a role of ours, after it has stated this limit."""
         return self._tried(lambda: self._clients[role].ask_spent(dataset, limit))
 
+    def progress(self, role: str, name: str | None) -> list[Message]:
+        """How far both parties are with the training, and the checkpoints of this name that a role of ours has."""
+        return self._tried(lambda: self._clients[role].ask_training(name))
+
+    def name_of(self, role: str, data: Mapping[str, Array]) -> str:
+        """As of `RoleClient.name_of`."""
+        return self._clients[role].name_of(data)
+
     def _withdraw(self, submitted: Submitted) -> None:
         """Takes back what some of our roles have sent for a run that others were denied, before anything else is sent:
         it would meet that."""
@@ -225,9 +239,12 @@ class Deployment:
 
     def _results(self, answers: list[Answer]) -> dict[str, Array]:
         got = {name: value for answer in answers for name, value in answer.results.items()}
-        broken = [str(r.promise) for r in self.plan.results if r.promise is not None and not got.get(r.name, True)]
+        broken = [r.promise for r in self.plan.results if r.promise is not None and not got.get(r.name, True)]
+        told = "; ".join(dict.fromkeys(map(str, broken)))
+        if self.plan.trains and any(promise.norm for promise in broken):
+            raise RangeError(told)
         if broken:
-            raise InputError("the values of this run break what the model promises: " + "; ".join(broken))
+            raise InputError(f"the values of this run break what the model promises: {told}")
         return {r.name: got[r.name] for r in self.plan.results if r.promise is None and r.name in got}
 
 

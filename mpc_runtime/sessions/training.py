@@ -1,25 +1,29 @@
 """Training over many batches: each is computed while the next is encoded, shared and sent.
 
-Which rows a batch has is decided by `roles/epochs.py`, and who may do what when by the session.
+Which rows a batch has is decided by `roles/epochs.py`, what is said of checkpoints by `resuming.py`, and who may do
+what when by the session.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from ..errors import Error, InputError
+from ..errors import Error, InputError, RangeError
 from ..execution.stats import Stats
 from ..plan import Plan
 from ..procedure import CLOCK, TRAIN_STEP
 from ..roles.epochs import Epochs, check_seed, fresh_seed
 from ..roles.inputs import ByRole
+from ..transport.messages import Message
 from .deployed import Deployment, Submitted
+from .resuming import Marks, Options, resumed
 
 __all__ = ["WEIGHTS", "Epoch", "Fitting", "History", "ReferenceFit", "clock_of", "expect_training"]
 
@@ -34,6 +38,15 @@ def expect_training(plan: Plan) -> None:
     """InputError for a model without a `train` block."""
     if not plan.trains:
         raise InputError(f"the model {plan.name} has no `train` block, so it cannot be trained")
+
+
+@contextmanager
+def counted(step: int) -> Iterator[None]:
+    """Adds to a RangeError the step, counted from 1, that was made last: its signals are told by what comes next."""
+    try:
+        yield
+    except RangeError as error:
+        raise error.between(max(step - 1, min(step, 1)), step) from None
 
 
 def clock_of(plan: Plan, roles: Sequence[str], epoch: int, step: int) -> dict[str, int]:
@@ -70,17 +83,19 @@ class History:
 
     Attributes:
         seed: The one that decided which rows each batch had.
+        resumed: How many steps were made before, by the call from whose checkpoint this one went on.
         epochs: One entry an epoch.
         outputs: For each output of the `train` block its value at every step, along a first axis.
     """
 
     seed: int
+    resumed: int = 0
     epochs: list[Epoch] = field(default_factory=list)
     outputs: dict[str, Array] = field(default_factory=dict)
 
     @property
     def steps(self) -> int:
-        """How many steps were made."""
+        """How many steps were made by this call."""
         return sum(epoch.steps for epoch in self.epochs)
 
     def plot(self) -> Any:
@@ -113,36 +128,40 @@ class ReferenceFit:
 
 
 class Fitting:
-    """The steps of one call. edition: of the parameters from which it started; meeting: whose steps they are."""
+    """The steps of one call. edition: of the parameters from which it started; told: by role of ours, how far both
+    parties are with the training, and their checkpoints."""
 
     def __init__(
         self,
         deployment: Deployment,
         inputs: Mapping[str, Any],
-        epochs: int,
-        seed: int | None,
+        options: Options,
         edition: int,
-        meeting: str | None,
-        datasets: Mapping[str, str],
-        before: int = 0,
+        told: Mapping[str, Sequence[Message]],
     ) -> None:
-        """datasets: how roles call their data; before: how many steps were made already."""
         self.deployment = deployment
         self.stats = Stats()
         """Of the steps that are done."""
         plan, given = deployment.plan, deployment.given
-        others = [role for role in plan.roles_of(TRAIN_STEP) if plan.feeds_of(role, TRAIN_STEP)]
-        if seed is None and not set(others) <= set(given.roles):
-            raise InputError(f"seed: {' and '.join(others)} give rows of the same batches, so they have to agree on it")
+        point = resumed(options, told)
+        owners = [role for role in plan.roles_of(TRAIN_STEP) if plan.feeds_of(role, TRAIN_STEP)]
+        seed = point.seed if point is not None and options.seed is None else options.seed
+        if seed is None and not set(owners) <= set(given.roles):
+            raise InputError(f"seed: {' and '.join(owners)} give rows of the same batches, so they have to agree on it")
         seed = fresh_seed() if seed is None else check_seed(seed)
         self._tensors = [t for t in given.tensors(TRAIN_STEP) if not t.name.startswith(CLOCK)]
-        self._before = before
-        self.epochs = Epochs(plan, self._tensors, inputs, given.stacked, epochs, seed)
-        given.check(self.epochs.batches.tensors(self._tensors), inputs, "input", TRAIN_STEP)
-        self.history = History(seed)
-        self._edition, self._meeting, self._datasets = edition, meeting, datasets
-        self._coming = iter(self.epochs)
-        self._submitted = 0
+        self.epochs = Epochs(plan, self._tensors, inputs, given.stacked, options.epochs, seed)
+        checked = given.check(self.epochs.batches.tensors(self._tensors), inputs, "input", TRAIN_STEP)
+        data = {}
+        if options.checkpoint is not None:
+            data = {role: deployment.name_of(role, checked[role]) for role in told}
+        if point is not None:
+            point.check(options, seed, data, self.total)
+        self._marks = Marks(options, seed, data, point, told, self.total)
+        self.history = History(seed, self._marks.first)
+        self._edition, self._options = edition, options
+        self._coming = self.epochs.after(self._marks.first)
+        self._submitted = self._marks.first
         self._waiting: deque[Submitted] = deque()
         self._told: list[dict[str, Array]] = []
         self._began = time.perf_counter()
@@ -154,8 +173,13 @@ class Fitting:
 
     @property
     def done(self) -> int:
-        """How many are made."""
-        return len(self._told)
+        """How many are made, those before the checkpoint too."""
+        return self._marks.first + len(self._told)
+
+    @property
+    def position(self) -> int:
+        """How many steps were made with the parameters in all."""
+        return self._marks.start + self.done
 
     def step(self, edition: int, params: ByRole) -> Epoch | None:
         """Makes a step; the epoch that it completes, if it does."""
@@ -163,14 +187,16 @@ class Fitting:
             raise Error("the parameters were replaced while these rows were trained on")
         while len(self._waiting) < STEPS_AHEAD and (batch := next(self._coming, None)) is not None:
             given = self.deployment.given
-            epoch, step = self._submitted // self.epochs.steps, self._before + self._submitted
+            epoch, step = self._submitted // self.epochs.steps, self._marks.start + self._submitted
             clock = clock_of(self.deployment.plan, given.roles, epoch, step)
             checked = given.check(given.tensors(TRAIN_STEP), {**batch, **clock}, "input", TRAIN_STEP)
             encoded = given.encode(TRAIN_STEP, checked, params)
-            named = self._meeting, self._submitted, None, self._datasets
-            self._waiting.append(self.deployment.submit(encoded, *named, stage=TRAIN_STEP))
+            named = self._options.meeting, self._submitted, None, self._options.datasets
+            training = self._marks.of(self._submitted)
+            self._waiting.append(self.deployment.submit(encoded, *named, stage=TRAIN_STEP, training=training))
             self._submitted += 1
-        computed = self.deployment.wait(self._waiting.popleft())
+        with counted(self.position + 1):
+            computed = self.deployment.wait(self._waiting.popleft())
         self.stats = self.stats.plus(computed.stats)
         self._told.append(computed.results)
         return None if self.done % self.epochs.steps else self._completed()
@@ -179,7 +205,7 @@ class Fitting:
         now = time.perf_counter()
         told = self._told[-self.epochs.steps :]
         means = {name: np.mean([each[name] for each in told], axis=0) for name in told[0]}
-        epoch = Epoch(len(self.history.epochs) + 1, self.epochs.steps, now - self._began, means)
+        epoch = Epoch(self.done // self.epochs.steps, len(told), now - self._began, means)
         self._began = now
         self.history.epochs.append(epoch)
         self.history.outputs = {name: np.array([each[name] for each in self._told]) for name in told[0]}

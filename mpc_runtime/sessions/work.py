@@ -20,10 +20,12 @@ from ..execution.stats import Stats
 from ..procedure import RUN, SETUP, TRAIN_STEP
 from ..roles.files import parameters
 from ..roles.inputs import ByRole
+from ..transport.messages import Message
 from .connections import Connections
 from .privacy import Datasets, check_datasets
+from .resuming import Options
 from .rows import Rows
-from .training import Epoch, Fitting, clock_of, expect_training
+from .training import Epoch, Fitting, clock_of, counted, expect_training
 
 __all__ = ["Prove", "Work"]
 
@@ -53,7 +55,7 @@ class Work:
         elsewhere = deployment.processes is None  # parameters of a cluster may have been provided by another process
         self._provided = provided or elsewhere or not deployment.given.tensors(SETUP)
         self._stats = Stats()
-        self._steps = 0  # of training, since the parameters were provided
+        self._steps: int | None = None if elsewhere else 0  # of training; None: the parties know
         finalizer = weakref.finalize(self, connections.release)
         finalizer.atexit = False  # a thread may be within a call; the processes end by themselves
 
@@ -81,15 +83,21 @@ class Work:
             expect_training(self._base.plan)
         self._check_provided()
         began = time.perf_counter()
+        training, last = None, self._steps or 0
         if stage == TRAIN_STEP:
-            given = {**given, **clock_of(self._base.plan, self._base.given.roles, 0, self._steps)}
+            step = self._position() if self._steps is None else self._steps
+            given = {**given, **clock_of(self._base.plan, self._base.given.roles, 0, step)}
+            last = step + 1
+            training = {role: {"step": step} for role in self._base.given.roles}
         checked = self._base.given.check(self._base.given.tensors(stage), given, "input", stage)
         encoded = self._base.given.encode(stage, checked, self._params)
-        with self._connections.exchange(self._base):
+        with self._connections.exchange(self._base), counted(last):
             self.datasets |= datasets
-            computed = self._base.wait(self._base.submit(encoded, meeting, datasets=datasets, stage=stage))
+            submitted = self._base.submit(encoded, meeting, datasets=datasets, stage=stage, training=training)
+            computed = self._base.wait(submitted)
         self.runs += stage == RUN
-        self._steps += stage == TRAIN_STEP
+        if stage == TRAIN_STEP:
+            self._steps = step + 1
         return computed.results, replace(computed.stats, seconds=time.perf_counter() - began)
 
     def cut(self, given: Inputs, meeting: str | None, datasets: Mapping[str, str]) -> Rows:
@@ -109,22 +117,27 @@ class Work:
         self._variants.use(rows, deployment)
         return rows
 
-    def fitting(
-        self,
-        given: Inputs,
-        epochs: int,
-        seed: int | None,
-        meeting: str | None,
-        datasets: Mapping[str, str],
-    ) -> Fitting:
+    def fitting(self, given: Inputs, options: Options) -> Fitting:
         """The steps of a call of `fit`, none of them made."""
         self._check_provided()
-        self.datasets |= datasets
-        return Fitting(self._base, given, epochs, seed, self.edition, meeting, datasets, self._steps)
+        self.datasets |= options.datasets
+        return Fitting(self._base, given, options, self.edition, self._told(options.checkpoint))
+
+    def _told(self, checkpoint: str | None = None) -> dict[str, list[Message]]:
+        """By role of ours that has a part in a step, what both parties say of the training."""
+        roles = [role for role in self._base.plan.roles_of(TRAIN_STEP) if role in self._base.given.roles]
+        if not roles:
+            raise InputError("this role has no part in training of this plan: it neither feeds it nor learns from it")
+        with self._connections.exchange(self._base):
+            return {role: self._base.progress(role, checkpoint) for role in roles}
+
+    def _position(self) -> int:
+        """How many steps were made, by the parties' word."""
+        return int(next(iter(self._told().values()))[0].body["step"])
 
     def _step(self, rows: Rows) -> dict[str, Array] | None:
         rows.check_edition(self.edition)
-        with self._connections.exchange(rows.deployment):
+        with self._connections.exchange(rows.deployment), counted(self._steps or 0):
             part = rows.step(self._params)
         self.runs += part is not None
         return part
@@ -166,7 +179,7 @@ class Work:
             while fitting.done < fitting.total:
                 with self._connections.turn(), self._connections.exchange(self._base):
                     epoch = fitting.step(self.edition, self._params)
-                self._steps += 1
+                self._steps = fitting.position
                 yield epoch
         finally:
             fitting.abandon()

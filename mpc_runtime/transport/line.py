@@ -29,6 +29,7 @@ __all__ = ["Limits", "Line", "LineClosed", "TooMuch", "tune"]
 _HEAD = struct.Struct(">IH")
 _SIZE = struct.Struct(">Q")
 JOIN_BYTES = 1 << 14  # smaller parts leave in one record of TLS
+READ_BYTES = 1 << 14  # a record of TLS at most: all of a small message is read at once, a larger part into its place
 SEND_BYTES = 1 << 18  # handed to TLS at once; between two, others may use the line
 KEEPALIVE = {"TCP_KEEPIDLE": 3, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 6000}
 """A machine that the network has lost is given up within seconds; milliseconds for the last one."""
@@ -78,6 +79,7 @@ class Line:
         self._reserve = reserve
         self._lock = threading.Lock()
         self._out: deque[memoryview] = deque()
+        self._ahead = memoryview(b"")  # what has been read and belongs to what is expected next
         self._begin()
 
     def _begin(self) -> None:
@@ -159,16 +161,22 @@ class Line:
 
     def _read(self) -> bool:
         """Takes what has arrived, up to what is expected; False when nothing has."""
+        wanted = self._target[self._got :]
         with self._lock:
             try:
-                received = self.connection.recv_into(self._target[self._got :])
+                if len(wanted) >= READ_BYTES and not self._ahead:
+                    count = self.connection.recv_into(wanted)
+                else:
+                    self._ahead = self._ahead or memoryview(self.connection.recv(READ_BYTES))
+                    count = min(len(wanted), len(self._ahead))
+                    wanted[:count], self._ahead = self._ahead[:count], self._ahead[count:]
             except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
                 return False
             except (OSError, ValueError) as error:
                 raise _closed(error) from None
-        if not received:
+        if not count:
             raise LineClosed("the connection was closed")
-        self._got += received
+        self._got += count
         return True
 
     # -- sending --------------------------------------------------------------------------------------------------

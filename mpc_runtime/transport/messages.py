@@ -206,8 +206,25 @@ _ROWS: dict[str, Field] = {"rows": Whole(least=1)}
 """How many rows of a batch a submission has; without it, it has all of them."""
 _DATASET: dict[str, Field] = {"dataset": Text(NAME)}
 """The name that an owner gives its data, in the privacy ledger."""
+_SEED = Whole(most=(1 << 63) - 1)
+_DATA_DIGITS = 64  # 32 bytes
+_CHECKPOINT = Shape(
+    {
+        "name": Text(NAME),
+        "start": Whole(),
+        "seed": _SEED,
+        "data": Digits(_DATA_DIGITS),
+        "clear": Flag(),
+        "resume": Flag(),
+        "write": Flag(),
+    }
+)
+_STEP: dict[str, Field] = {"training": Shape({"step": Whole()}, optional={"checkpoint": _CHECKPOINT})}
+"""Which step of training a submission is for, and what it says of checkpoints."""
 _LIMIT = Shape({"epsilon": Real(), "delta": Real()})
 _ANSWERED: dict[str, Field] = {"id": _NUMBER}
+_KNOWN = Shape({"step": Whole(), "start": Whole(), "seed": _SEED, "data": Text(_DATA_DIGITS)})
+"""A checkpoint, as a role is told of it."""
 _REPORT: dict[str, Field] = {
     "rounds": Whole(),
     "sent_bytes": Whole(),
@@ -248,9 +265,10 @@ _PONG = _kind({"clock": Seconds()})  # since 1970, for `mpcc doctor`: nothing de
 CLIENT: Dialect = {
     "hello": _HELLO,
     "ping": _BARE,
-    "submit": _kind({"stage": Text(NAME), "id": _NUMBER}, None, optional={**_MEETING, **_ROWS, **_DATASET}),
+    "submit": _kind({"stage": Text(NAME), "id": _NUMBER}, None, optional={**_MEETING, **_ROWS, **_DATASET, **_STEP}),
     "withdraw": _kind({"stage": Text(NAME), "id": _NUMBER}),
     "budget": _kind({"id": _NUMBER, **_DATASET}, optional={"limit": _LIMIT}),
+    "trained": _kind({"id": _NUMBER}, optional={"name": Text(NAME)}),
 }
 """A client to a party."""
 
@@ -265,8 +283,8 @@ PARTY_TO_CLIENT: Dialect = {
     "spent": _kind(
         {**_ANSWERED, "epsilon": Maybe(Real()), "delta": Real(), "by": Text(NAME), "limits": Listed(_LIMIT)}
     ),
-    "result": _kind({**_ANSWERED, "names": Listed(Text(NAME))}, None),
-    "stats": _kind({**_ANSWERED, **_REPORT, "setup": Maybe(Shape(_REPORT))}, None),
+    "progress": _kind({**_ANSWERED, "step": Whole(), "checkpoints": Listed(_KNOWN)}),
+    "result": _kind({**_ANSWERED, "names": Listed(Text(NAME)), **_REPORT, "setup": Maybe(Shape(_REPORT))}, None),
 }
 
 VISITOR: Dialect = {
@@ -302,7 +320,7 @@ PARTY: Dialect = {
     "contribution": _kind({}, (SEED_BYTES,), optional={"offer": _OFFER}),
     "persisted": _kind({"next": Whole()}),
     "added": _kind({"dealing": Digits(ID_DIGITS)}),
-    "have": _kind(_SUBMISSION, optional={**_MEETING, **_ROWS}),
+    "have": _kind(_SUBMISSION, optional={**_MEETING, **_ROWS, **_STEP}),
     "seek": _kind(_SUBMISSION),
     "lost": _kind({**_SUBMISSION, "why": Text(REASON)}),
     "drop": _kind({**_SUBMISSION, "why": Text(REASON), "error": Text(NAME)}),

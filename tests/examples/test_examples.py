@@ -5,6 +5,7 @@ The plaintext of each model is `program.reference`; its meaning has tests of its
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 import subprocess
@@ -130,6 +131,19 @@ def test_a_demo_runs_as_its_readme_says(module, arguments):
 def test_the_lenet_demo_runs(mnist, capsys):
     runpy.run_module("examples.lenet.demo")["main"](16)
     assert "same prediction" in capsys.readouterr().out
+
+
+def test_the_notebook_with_pytorch_runs_from_the_top(monkeypatch, capsys):
+    pytest.importorskip("torch", reason="needs PyTorch: pip install torch onnxscript")
+    pytest.importorskip("onnx", reason="needs onnx: pip install 'mpc-runtime[test]'")
+    monkeypatch.chdir(FOLDER)
+    cells = json.loads((FOLDER / "pytorch.ipynb").read_text(encoding="utf-8"))["cells"]
+    scope: dict[str, object] = {}
+    for cell in cells:
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]), scope)
+    assert "same digits: 1.0" in capsys.readouterr().out
+    assert np.abs(scope["scores"] - scope["plain"]).max() < TOLERANCE * np.abs(scope["plain"]).max()
 
 
 def test_the_notebook_runs_from_the_top(capsys):

@@ -287,13 +287,17 @@ class _Written:
     def __init__(self, random: Random, data: bytes) -> None:
         self._random, self._data = random, memoryview(data)
 
-    def recv_into(self, room: memoryview) -> int:
+    def recv(self, most: int) -> bytes:
         if self._random.random() < 0.01:
             raise ssl.SSLError("an alert")
-        count = min(len(room), len(self._data), self._random.choice((1, 7, 100, 1 << 16)))
-        room[:count] = self._data[:count]
-        self._data = self._data[count:]
-        return count
+        count = min(most, len(self._data), self._random.choice((1, 7, 100, 1 << 16)))
+        given, self._data = self._data[:count], self._data[count:]
+        return bytes(given)
+
+    def recv_into(self, room: memoryview) -> int:
+        given = self.recv(len(room))
+        room[: len(given)] = given
+        return len(given)
 
 
 def _few(random: Random) -> range:

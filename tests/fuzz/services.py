@@ -37,6 +37,7 @@ CLIENTS = 4
 RETRIES = 60
 RUNS, LOW_WATER = 400, 60
 BACK_SECONDS = 10.0  # the promise to operators
+START_SECONDS = 600.0  # for services to start where much else runs; what they take is told
 ERRORS = mpc.PeerError, mpc.MaterialError
 
 
@@ -58,7 +59,7 @@ def storm(kills: int, seed: int, folder: Path, *, stored: bool = False, refill: 
     found, chance = Found(), random.Random(seed)
     names = NAMES if refill or not stored else PARTIES
     with _running(folder, names, kills, stored=stored, refill=refill) as running:
-        with mpc.connect(running.cluster, PROGRAM, role="modeller", retries=RETRIES) as session:
+        with _connected(running, "modeller") as session:
             session.provide({"w": W})
         over = threading.Event()
         clients = [
@@ -71,7 +72,7 @@ def storm(kills: int, seed: int, folder: Path, *, stored: bool = False, refill: 
                 time.sleep(chance.uniform(0, 0.5))
                 _kill(running, names, chance)
                 began = time.monotonic()
-                with mpc.connect(running.cluster, PROGRAM, role="client", retries=RETRIES) as session:
+                with _connected(running, "client") as session:
                     _ask(session, np.full(4, chance.uniform(-8, 8)), found)
                 found.back.append(time.monotonic() - began)
                 if number % 20 == 19:
@@ -111,6 +112,10 @@ def _kill(running: Services, names: tuple[str, ...], chance: random.Random) -> N
     else:
         running.kill(name)
         running.start(name)
+
+
+def _connected(running: Services, role: str) -> mpc.Session:
+    return mpc.connect(running.cluster, PROGRAM, role=role, timeout=START_SECONDS, wait=START_SECONDS, retries=RETRIES)
 
 
 def _query(running: Services, number: int, retries: int, over: threading.Event, found: Found) -> None:

@@ -24,7 +24,7 @@ REAL_TYPES = (
     onnx.TensorProto.FLOAT16,
     onnx.TensorProto.BFLOAT16,
 )
-WHOLE_TYPES = {
+WHOLE_TYPES: Mapping[int, tuple[int, int] | None] = {
     onnx.TensorProto.INT8: (-(2**7), 2**7 - 1),
     onnx.TensorProto.UINT8: (0, 2**8 - 1),
     onnx.TensorProto.INT16: (-(2**15), 2**15 - 1),
@@ -37,6 +37,7 @@ WHOLE_TYPES = {
 """What fits, where that is less than the format of `int` holds."""
 BITS_OF_DROPOUT = 10  # the version since which the mask of dropout is of bits
 MAX_POWER = 16  # of a product written out
+NEARLY = 1e-6  # half of an exponent, in single precision
 
 
 # -- operands ----------------------------------------------------------------------------------------------------------
@@ -163,8 +164,8 @@ def power(node: Node) -> Result:
     n = scalar(exponent)
     if n is None:
         raise Unsupported("the exponents differ between elements", "use one constant exponent")
-    if n in (0.5, -0.5):
-        return call("**", base, table(float(n), node.trials))
+    if abs(abs(n) - 0.5) < NEARLY:
+        return call("**", base, table(math.copysign(0.5, n), node.trials))
     if n != int(n) or abs(n) > MAX_POWER:
         halves = n * 2
         if halves == int(halves) and 0 < n <= MAX_POWER:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +36,14 @@ def batch_norm(node: Node) -> Result:
     return found if len(shape) < 5 else call("reshape", found, shape=shape)
 
 
-def with_epsilon(number: float) -> dict[str, float]:
+def layer_normalised(x: Term, scale: Array, shift: Array, hint: str, eps: float) -> Term:
+    """The layer. An eps that the number format cannot tell from 0 becomes the smallest that it can."""
+    note = f"eps={EPSILON:g} stands for {eps:g}, which is less than the number format can tell from 0"
+    held = {"weight": scale, "bias": shift}
+    return layer("layernorm", x, held, hint, note=note if eps < EPSILON else "", **with_epsilon(max(eps, EPSILON)))
+
+
+def with_epsilon(number: float) -> dict[str, Any]:
     return {} if number == EPSILON else {"eps": number}
 
 
@@ -50,9 +58,9 @@ def layer_norm(node: Node) -> Result:
     known = node.value(1)
     hint = known.hint if isinstance(known, Known) else ""
     flat = x if len(rest) == 1 else call("reshape", x, shape=(*shape[:axis], Size((count,) * node.trials)))
-    found = layer("layernorm", flat, {"weight": scale, "bias": shift}, hint, **with_epsilon(epsilon(node)))
+    found = layer_normalised(flat, scale, shift, hint, epsilon(node))
     found = found if len(rest) == 1 else call("reshape", found, shape=shape)
-    if len(node.outputs) == 1:
+    if not any(node.outputs[1:]):
         return found
     axes = tuple(range(axis, x.rank))
     mean = call("mean", x, axis=axes, keepdims=True)

@@ -29,7 +29,10 @@ def recurrent(node: Node) -> Result:
     names = _activations(node, count)
     size = node.array(2, "its weights").shape[2]
     as_layer = names == DEFAULTS[node.op] * count and node.op in GATES and _from_zero(node)
-    as_layer = as_layer and (node.op == "LSTM" or bool(node.attribute("linear_before_reset", 0)))
+    if node.op == "LSTM":
+        as_layer = as_layer and not any(node.outputs[2:])  # the layer keeps its last cell to itself
+    else:
+        as_layer = as_layer and bool(node.attribute("linear_before_reset", 0))
     if as_layer:
         states, last, cell = _layer(node, rows, count, size)
     else:

@@ -11,6 +11,7 @@ from compiler.importers.operators import (
     classical,
     elementwise,
     linear,
+    machines,
     norms,
     pooling,
     recurrent,
@@ -34,6 +35,7 @@ HANDLERS: Mapping[tuple[str, str], Callable[[Node], Result]] = {
         (ONNX, reductions.HANDLERS),
         (ONNX, shapes.HANDLERS),
         (ML, classical.HANDLERS),
+        (ML, machines.HANDLERS),
         (ML, trees.HANDLERS),
     )
     for name, handler in table.items()

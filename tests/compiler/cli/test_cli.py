@@ -222,6 +222,18 @@ def test_the_doctor_looks_for_every_package_that_is_needed() -> None:
     assert {"pyzmq" if module == "zmq" else module for module in NEEDED} == named
 
 
+def test_explain_says_what_checking_would_cost(folder: Path) -> None:
+    head, limits = "model wide\nrole a, b\n", "in [-65536, 65536]\n"
+    text = f"{head}input x : [2, 64] from a in [-4096, 4096]\nparam w : [64, 4] from b {limits}"
+    (folder / "wide.ppml").write_text(text + "output y = x @ w to a\n")
+    told = mpcc(folder, "explain", "wide.ppml").stdout
+    assert "with --checked" in told and "  norm of x (line 3) at most" in told
+    (folder / "wide.ppml").write_text(text + "y = 1 / (x @ w) in [0, 1]\noutput z = y to a\n")
+    checking = json.loads(mpcc(folder, "explain", "--json", "wide.ppml").stdout)["checking"]
+    assert checking["refused"] and all("cannot be checked" in message for message in checking["refused"])
+    assert json.loads(mpcc(folder, "explain", "--json", "credit.ppml").stdout)["checking"] is None
+
+
 def test_explain_explains_its_protocols(folder: Path) -> None:
     text = mpcc(folder, "explain", "credit.ppml").stdout
     assert "masked product  multiplies under masks" in text

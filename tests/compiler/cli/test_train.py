@@ -27,16 +27,17 @@ FILES = ("--input", "visits=visits.npy", "--input", "debts=debts.npy", "--input"
 
 
 def test_weights_are_trained_and_written(folder: Path) -> None:
-    options = ("--epochs", "2", "--seed", "4", "--output", "weights=trained.safetensors", "--json")
+    options = ("--epochs", "2", "--seed", "4", "--output", "weights=trained.safetensors", "--json", "--resume", "kept")
     done = mpcc(folder, "train", "churn.ppml", *FILES, *options)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
-    assert (told["seed"], told["steps"], len(told["epochs"])) == (4, 6, 2)
+    assert (told["seed"], told["resumed"], told["steps"], len(told["epochs"])) == (4, 0, 6, 2)
     program = mpc.compile(text=LOGISTIC)
     clear = program.reference_fit(people(50), program.initial_weights(4), epochs=2, seed=4)
     assert told["epochs"][1]["outputs"]["loss"] == pytest.approx(clear.losses[3:].mean(), rel=1e-3)
     for name, array in load_file(folder / "trained.safetensors").items():
         assert np.abs(array - clear.weights[name]).max() < 1e-3
+    assert (folder / "kept" / "p0").is_dir() and (folder / "kept" / "roles" / "shop.key").is_file()
 
 
 def test_what_cannot_be_trained_is_said_without_a_traceback(folder: Path) -> None:

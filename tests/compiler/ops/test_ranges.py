@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compiler import ops
-from compiler.graph import Kind, Leaf, TensorOp, Value, apply, constant
+from compiler.graph import Kind, Leaf, Norm, TensorOp, Value, apply, constant
 from compiler.graph.interval import Interval
 from compiler.reading import serial
 from tests.compiler.graphs import leaf, sample
@@ -58,6 +58,18 @@ CASES: list[tuple[TensorOp, tuple[tuple[int, ...], ...]]] = [
     (ops.Concat(1), ((2, 3), (2, 1))),
     (ops.Pad(((0, 1), (2, 0)), 0.5), ((2, 3),)),
     (ops.BroadcastTo((4, 2, 3)), ((2, 3),)),
+    (ops.MaxPool2d((2, 2), (2, 2)), IMAGE),
+    (ops.MaxPool2dGradient((2, 2), (2, 3)), (*IMAGE, (1, 4, 2, 2))),
+    (ops.AvgPool2d((2, 3), (2, 3)), IMAGE),
+    (ops.MaxGradient((1,)), ((2, 3), (2, 1))),
+    (ops.Reshape((2, 12)), ((2, 3, 4),)),
+    (ops.Reshape((2, 2, 2, 3)), ((4, 6),)),
+    (ops.Reshape((1, 6, 1)), ((2, 1, 3),)),
+    (ops.Concat(0), ((2, 3), (1, 3))),
+    (ops.Pad(((0, 1), (2, 0))), ((2, 3),)),
+    (ops.Add(), ((2, 3), (3,))),
+    (ops.Mul(), ((2, 3), (2, 1))),
+    (ops.BroadcastTo((2, 4, 3)), ((2, 1, 3),)),
 ]
 
 
@@ -73,6 +85,33 @@ def test_samples_stay_in_the_range(op: TensorOp, shapes: tuple[tuple[int, ...], 
     elif len(args) > 1 and data.draw(st.booleans()):
         args[0] = constant(arrays[0])
     check(apply(op, *args), arrays)
+
+
+@pytest.mark.parametrize(("op", "shapes"), CASES, ids=lambda part: part.name if isinstance(part, TensorOp) else None)
+@settings(max_examples=12, deadline=None)
+@given(data=st.data())
+def test_samples_stay_within_their_norms(
+    op: TensorOp, shapes: tuple[tuple[int, ...], ...], data: st.DataObject
+) -> None:
+    """Arguments of which norms are known: ranges and norms of the result hold for what has just these norms."""
+    random = np.random.default_rng(data.draw(st.integers(0, 2**16)))
+    args, arrays = [], []
+    for place, shape in enumerate(shapes):
+        arg = leaf(f"x{place}", shape, data.draw(st.sampled_from(RANGES)))
+        array = sample(arg, random) * (random.uniform(size=shape) < data.draw(st.sampled_from([0.2, 1.0])))
+        arg = replace(arg, range=arg.range.hull(Interval(0, 0)))
+        axes = data.draw(st.sets(st.integers(0, len(shape) - 1), min_size=1))
+        order, along = data.draw(st.sampled_from([1, 2])), tuple(sorted(axes))
+        norm = Norm(order, along, float(norms_of(array, order, along).max()) + 1e-12)
+        args.append(replace(arg, norms=(norm,)))
+        arrays.append(array)
+    check(apply(op, *args), arrays)
+
+
+def norms_of(array: np.ndarray, order: int, axes: tuple[int, ...]) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        powers = np.abs(array.astype(np.float64)) ** order
+        return np.asarray(powers.sum(axis=axes) ** (1 / order))
 
 
 ENDS = [-np.inf, -1e308, -1e9, -1.0, -1e-300, 0.0, 1e-300, 0.5, 3.0, 1e200, 1e308, np.inf]
@@ -151,8 +190,11 @@ def check(value: Value, arrays: list[np.ndarray]) -> None:
     assert result.dtype == value.kind.dtype
     if not isinstance(value.op, Leaf):
         known = result[np.isfinite(result)] if result.dtype == np.float64 else result
-        slack = 1e-12 * max(1.0, value.range.magnitude if value.range.is_finite else 1.0)
+        slack = 1e-12 * max(1.0, *(abs(end) for end in (value.range.lo, value.range.hi) if np.isfinite(end)), 0.0)
         assert np.all(known >= value.range.lo - slack) and np.all(known <= value.range.hi + slack)
+        numbers = np.where(np.isfinite(result), result, 0)  # float64 itself overflows
+        for norm in value.norms:
+            assert norms_of(numbers, norm.order, norm.axes).max() <= norm.bound * (1 + 1e-12) + 1e-12
         assert serial.to_plain(serial.from_plain(serial.to_plain(value))) == serial.to_plain(value)
 
 

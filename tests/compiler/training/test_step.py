@@ -173,7 +173,7 @@ def test_a_layer_with_statistics_of_a_batch_is_not_trained_yet() -> None:
     with pytest.raises(mpc.CompileError, match="the batchnorm `norm` cannot be trained yet") as caught:
         mpc.compile(text=source.replace("WEIGHTS", "weights from modeller"))
     assert [each.line for each in caught.value.diagnostics] == [6]
-    fixed = "weights norm from modeller public\nweights fc from modeller in [-1, 1]"
+    fixed = "weights norm from modeller public in [-4, 4]\nweights fc from modeller in [-1, 1]"
     program = mpc.compile(text=source.replace("WEIGHTS", fixed))
     weights = program.initial_weights(1)
     private, (clear, rate) = Simulated(program.plan, weights), twin_of(program, weights)
@@ -212,3 +212,39 @@ def test_what_one_person_says_is_not_used_step_by_step(old: str, new: str, line:
     with pytest.raises(mpc.CompileError, match=message) as caught:
         mpc.compile(text=source.replace(old, new))
     assert [each.line for each in caught.value.diagnostics] == [line]
+
+
+@pytest.mark.parametrize("names", ["conv", "conv, fc1"])
+@pytest.mark.filterwarnings("ignore::mpc_runtime.CompileWarning")
+def test_frozen_layers_stay_and_the_others_follow_float64(names: str) -> None:
+    source = MLP.replace("OPTIMIZER", "sgd(lr=0.1, momentum=0.5)").replace("train {", f"train {{\n    freeze {names}")
+    program = mpc.compile(text=source)
+    weights, data = start(program), images(32)
+    private = Simulated(program.plan, weights)
+    losses = [float(private.train(**batch)["loss"]) for batch in batches(data, 8)]
+    whole = twin_of(program, weights)[0]
+    clear = Twin(whole.loss, whole.optimizer, weights, program.stages.lowered.training.frozen)
+    assert losses == pytest.approx([clear.train(batch, 0.1) for batch in batches(data, 8)], rel=0.01)
+    kept = {name for name in weights if name.partition(".")[0] in names}
+    released = private.finish()
+    assert released.keys() == weights.keys() - kept
+    for name, array in released.items():
+        assert np.abs(array - clear.params[name]).max() < 1e-2 and np.abs(array - weights[name]).max() > 1e-4
+    assert all(np.array_equal(clear.params[name], weights[name]) for name in kept)
+    chances = private.run(image=data["image"][:8])["chances"]
+    assert chances == pytest.approx(program.reference({"image": data["image"][:8]}, clear.params)["chances"], abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ("conv, fc1, fc2", r"only on `conv.weight` .frozen."),
+        ("logits", "`logits` is a value, and only layers and params are frozen"),
+        ("konv", "`konv`"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::mpc_runtime.CompileWarning")
+def test_what_cannot_be_frozen_is_refused_at_its_place(names: str, message: str) -> None:
+    source = MLP.replace("OPTIMIZER", "sgd(lr=0.1)").replace("train {", f"train {{\n    freeze {names}")
+    with pytest.raises(mpc.CompileError, match=message):
+        mpc.compile(text=source)

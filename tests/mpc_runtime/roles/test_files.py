@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -109,5 +110,8 @@ def test_weights_are_a_file_or_a_mapping() -> None:
 def test_numbers_that_numpy_does_not_have(tmp_path: Path) -> None:
     head = b'{"w":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}}'
     (tmp_path / "w.safetensors").write_bytes(len(head).to_bytes(8, "little") + head + b"\x80?")
+    if "ml_dtypes" in sys.modules:  # which onnx brings, and which gives NumPy that type
+        assert read(tmp_path / "w.safetensors").tolist() == [1.0]
+        return
     with pytest.raises(InputError, match=r"w\.safetensors: .*bfloat16.*save it as float32"):
         read(tmp_path / "w.safetensors")

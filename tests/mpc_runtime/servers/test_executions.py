@@ -263,7 +263,7 @@ class Served:
         told = [[r for r in desk.replies if r[0] == "a" and r[1]["kind"] == "result"] for desk in self.desks]
         for desk in self.desks:
             desk.replies.clear()
-        shares = [dict(zip(r[1]["names"], r[2], strict=True)) for mine in told for r in mine]
+        shares = [dict(zip(r[1]["names"], r[2], strict=False)) for mine in told for r in mine]
         if not shares:
             return {}
         return {r.name: rebuild(r, shares[0][r.name], shares[1][r.name]) for r in PLAN.results_of("a", "run")}

@@ -59,7 +59,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     finally:
         running.close()
         if small.returncode == 0:
-            subprocess.run(["umount", folder / "p0.material"], check=True)
+            subprocess.run(["umount", "--lazy", folder / "p0.material"], check=True)
 
 
 def connected(running: Services, role: str, plan: str = "first", retries: int = RETRIES) -> mpc.Session:
@@ -76,10 +76,16 @@ def health(running: Services, party: str) -> tuple[int, dict[str, object]]:
 
 
 def value(running: Services, party: str, name: str, plan: str) -> float:
-    """A metric of a plan."""
+    """A metric of a plan, which is shown."""
+    (line,) = shown(running, party, name, plan)
+    return float(line.split()[-1])
+
+
+def shown(running: Services, party: str, name: str, plan: str) -> list[str]:
+    """The line of a metric of a plan, if there is one: a process that has just begun has told nothing yet."""
     _, text = asked(int(str(running.options[party][3])), "/metrics")
     start = f'{name}{{plan="{plan}:{PLANS[plan].plan.hash[:12]}"}}'
-    return float(next(line for line in text.splitlines() if line.startswith(start)).split()[-1])
+    return [line for line in text.splitlines() if line.startswith(start)]
 
 
 def test_each_plan_takes_its_own_store_and_nobody_provides_twice(running: Services) -> None:
@@ -99,6 +105,7 @@ def test_what_a_service_does_is_shown_plan_by_plan(running: Services) -> None:
     for name, runs in (("first", 3), ("second", 5)):
         with connected(running, "client", name) as session:
             assert right(session, X[0])
+            until(lambda: shown(running, "p1", "mpc_queries_total", name))  # noqa: B023
             before = value(running, "p1", "mpc_queries_total", name)
             assert all(right(session, x) for x in X[:runs])
             until(lambda: value(running, "p1", "mpc_queries_total", name) >= before + runs)  # noqa: B023

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -12,6 +13,7 @@ from mpc_runtime.transport.identity import KeyPair
 from mpc_runtime.transport.messages import DEALER, PARTY, PARTY_TO_DEALER, Dialect
 from mpc_runtime.transport.node import Node
 from mpc_runtime.transport.records import PeerChannel
+from tests.waiting import SECONDS
 
 EXECUTION = 3
 """The one that `channel` is in."""
@@ -64,6 +66,27 @@ def meet(nodes: dict[str, Node]) -> list[Exception]:
     for thread in threads:
         thread.join()
     return errors
+
+
+def meet_in_vain(nodes: dict[str, Node]) -> Exception:
+    """All nodes try to meet, each in a thread of its own, until one of them raises an error: that one."""
+    errors: list[Exception] = []
+    until = time.monotonic() + SECONDS
+
+    def one(name: str, node: Node) -> None:
+        others = [other for other in nodes if other != name]
+        try:
+            while not errors and node.missing(others, 0.1) and time.monotonic() < until:
+                continue
+        except PeerError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=one, args=item) for item in nodes.items()]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return errors[0]
 
 
 def channel(node: Node, peer: str, execution: int = EXECUTION) -> PeerChannel:

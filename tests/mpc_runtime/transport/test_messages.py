@@ -18,8 +18,7 @@ CREDIT: dict[str, Any] = {"kind": "credit", "bytes": 7, "used": None}
 REPORT = {
     "rounds": 1, "sent_bytes": 2, "material_bytes": 3, "online_seconds": 0.1, "offline_seconds": 0, "peak_memory": 4,
 }  # fmt: skip
-STATS: dict[str, Any] = {"kind": "stats", "id": "7", **REPORT, "setup": REPORT}
-RESULT: dict[str, Any] = {"kind": "result", "id": "7", "names": ["y"]}
+RESULT: dict[str, Any] = {"kind": "result", "id": "7", "names": ["y"], **REPORT, "setup": REPORT}
 INVITATION: dict[str, Any] = {"kind": "invitation", "session": "0" * 64}
 
 
@@ -38,8 +37,8 @@ def said(body: object, dialect: Dialect, *payload: int) -> Any:
         (DEALT, DEALER, ()),
         (CREDIT, PARTY_TO_DEALER, ()),
         ({**CREDIT, "used": -1}, PARTY_TO_DEALER, ()),
-        (STATS, PARTY_TO_CLIENT, (8, 8, 8)),
-        ({**STATS, "setup": None}, PARTY_TO_CLIENT, ()),
+        (RESULT, PARTY_TO_CLIENT, (8, 8, 8)),
+        ({**RESULT, "setup": None}, PARTY_TO_CLIENT, ()),
         (RESULT, PARTY_TO_CLIENT, (3,)),
         (INVITATION, HOST, (16, 32)),
     ],
@@ -79,8 +78,13 @@ def test_what_fits_is_read(body: dict[str, Any], dialect: Dialect, payload: tupl
         ({**DEALT, "seconds": -1}, DEALER, (), "seconds: expected a number of seconds"),
         (b'{"kind": "dealt", "seconds": 1e999, "bytes": 1}', DEALER, (), "seconds: expected a number of seconds"),
         ({**CREDIT, "used": -2}, PARTY_TO_DEALER, (), "used: expected a whole number"),
-        ({**STATS, "setup": {}}, PARTY_TO_CLIENT, (), "setup: material_bytes is missing"),
-        ({**STATS, "setup": {**REPORT, "rounds": None}}, PARTY_TO_CLIENT, (), "setup: rounds: expected a whole number"),
+        ({**RESULT, "setup": {}}, PARTY_TO_CLIENT, (), "setup: material_bytes is missing"),
+        (
+            {**RESULT, "setup": {**REPORT, "rounds": None}},
+            PARTY_TO_CLIENT,
+            (),
+            "setup: rounds: expected a whole number",
+        ),
         ({**RESULT, "names": "y"}, PARTY_TO_CLIENT, (), "names: expected a list"),
         ({**RESULT, "names": [1]}, PARTY_TO_CLIENT, (), "names: expected a text"),
         ({**INVITATION, "session": "0" * 63}, HOST, (16, 32), "session: expected 64 hexadecimal digits"),

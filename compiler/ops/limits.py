@@ -1,0 +1,138 @@
+"""Norms that are checked while a plan runs: what is assumed of a value, and the bits that say whether it holds.
+
+A plan assumes that the vectors of a value have no larger L2 norm than a limit (`Bounded`, which computes nothing), and
+everything behind it is bounded by Cauchy and Schwarz. `WithinNorm` of the same value gives a bit for each vector. A
+sum of squares costs nothing where the value is opened anyway; one word a vector is opened, and one comparison made.
+PROTOCOLS section 1d.
+
+The check itself is right only where no sum of squares wraps in the ring. `pieces` proves that from what is known of
+the value before: where the whole sum is not proved, parts of it are, and are checked first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from compiler.graph import (
+    ROWS_MEET,
+    Array,
+    Gradients,
+    Kind,
+    NoGradient,
+    OpError,
+    Rounding,
+    Shape,
+    TensorOp,
+    Value,
+    bounds,
+)
+from compiler.graph.bounds import UP, Norm
+from compiler.graph.interval import BITS, Interval
+from compiler.ops.rules import NUMBERS, axes_of, expect_count, expect_kind
+from compiler.ops.shapes import Move
+from compiler.ops.sums import kept_axis, reduced
+
+ROOM = 2.0**63 * (1 - 2.0**-8)
+"""What a sum of squares stays below: it is compared as a signed number of 64 bits, less the low bits left out."""
+
+MOST_PIECES = 256
+"""Beyond this, one comparison for each element is hardly dearer."""
+
+
+@dataclass(frozen=True)
+class Bounded(Move):
+    """The argument, of whose vectors along `axes` it is checked elsewhere that none has an L2 norm beyond `bound`."""
+
+    axes: tuple[int, ...]
+    bound: float
+    symbol: ClassVar[str] = "the limit of a norm"
+    sizes: ClassVar[tuple[str, ...]] = ()
+
+    def moved(self, shape: Shape) -> Shape:
+        axes_of(self.symbol, self.axes, len(shape))
+        return shape
+
+    def interval(self, *args: Value) -> Interval:
+        return bounds.within(args[0].range, UP * self.bound)
+
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        return (Norm(2, self.axes, UP * self.bound), *args[0].norms)
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return arrays[0]
+
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        return (gradient,)
+
+    def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
+        return axes[0]
+
+
+@dataclass(frozen=True)
+class WithinNorm(TensorOp):
+    """A bit for each vector along `axes`: its L2 norm is at most `bound`. Next below the bound it may be 0 too."""
+
+    axes: tuple[int, ...]
+    bound: float
+    symbol: ClassVar[str] = "the check of a norm"
+    compares: ClassVar[bool] = True
+    rounding: ClassVar[Rounding] = Rounding.NONE
+    commutative: ClassVar[bool] = False
+    monotone: ClassVar[bool] = False
+    private: ClassVar[bool] = True
+    sizes: ClassVar[tuple[str, ...]] = ()
+
+    def infer(self, *args: Value) -> tuple[Kind, Shape]:
+        expect_count(self.symbol, args, 1)
+        expect_kind(self.symbol, args, NUMBERS)
+        axes = axes_of(self.symbol, self.axes, args[0].rank)
+        if not 0 < self.bound < math.inf:
+            raise OpError(f"a norm is limited by a number above 0, found {self.bound:g}")
+        return Kind.BIT, reduced(args[0].shape, axes, keepdims=False)
+
+    def interval(self, *args: Value) -> Interval:
+        return BITS
+
+    def evaluate(self, *arrays: Array) -> Array:
+        squares = np.square(arrays[0].astype(np.float64)).sum(axis=self.axes)
+        return np.asarray(squares <= self.bound**2)
+
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        return (NoGradient("a bit changes in jumps"),)
+
+    def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
+        return ROWS_MEET if axes[0] in self.axes else kept_axis(axes[0], self.axes, keepdims=False)
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """Into how many parts each vector is cut, and below what every sum of squares stays, as a ring element."""
+
+    count: int
+    most: float
+
+
+def pieces(value: Value, axes: Sequence[int], bound: float, scale: int) -> Pieces:
+    """How the norm of `value`, held with `scale` fraction bits, is checked. Raises OpError where it cannot be.
+
+    The whole sum of several parts is right if each of them is within the bound, for which each is checked too.
+    """
+    units, count = 4.0**scale, math.prod(value.shape[axis] for axis in axes)
+    norm, largest = bounds.l2(value, axes), value.range.magnitude
+    whole = UP * norm * norm * units
+    if whole < ROOM:
+        return Pieces(1, whole)
+    for parts in (2**i for i in range(1, MOST_PIECES.bit_length())):
+        part = UP * largest * largest * -(-count // parts) * units
+        together = UP * parts * bound * bound * units
+        if parts <= count and max(part, together) < ROOM:
+            return Pieces(parts, max(part, together))
+    raise OpError(
+        f"its norm cannot be checked: an element may lie anywhere in {value.range}, so that {count} squares may wrap",
+        "declare ranges of what it is made of, `… in [lo, hi]`; in training, use smaller `limits` or a smaller rate",
+    )

@@ -1,0 +1,309 @@
+"""What is limited and checked in a step of training: norms of weights, of activations and of signals on the way back.
+
+Ranges alone compound from layer to layer, and nothing bounds what training makes of a weight. Under limits of norms
+every product of a step is bounded by Cauchy and Schwarz, however many layers there are (TRAINING section 2). A limit is
+assumed where it is used (`Bounded`) and checked in the same step (`WithinNorm`). What the checks say is kept from step
+to step, in a state that never returns to 0: it is 0 only if every number since the parameters were provided was right.
+Whatever a role is sent is 0 in the place of a number that may be wrong, beside a bit for each check.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from compiler.graph import Kind, Leaf, Output, Shape, State, Value, apply, bounds, constant, rebuild, topological
+from compiler.ops import (
+    Add,
+    And,
+    Bounded,
+    Concat,
+    Conv2d,
+    Equal,
+    MatMul,
+    Not,
+    Pad,
+    Reshape,
+    Slice,
+    Sum,
+    ToInt,
+    Transpose,
+    Where,
+    WithinNorm,
+)
+from compiler.ops.shapes import Move
+from compiler.passes.guards import all_hold
+from mpc_runtime.plan import Promise
+from mpc_runtime.procedure import TRAIN_STEP
+
+__all__ = [
+    "Check",
+    "Guards",
+    "Limits",
+    "Orientation",
+    "known",
+    "memory",
+    "orientations",
+    "reach",
+    "verdict",
+    "with_verdict",
+]
+
+NORMS = "norms"
+"""What limits are called in the language."""
+
+LEAST_LIMIT, LARGEST_LIMIT = 2.0**-4, 2.0**20
+
+BROKEN = "broken limits"
+"""The key of the state that remembers what was found."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of L2 norms: the weights of a unit, what one input feeds, an example's activations, its signals on the way
+    back."""
+
+    weights: float = 8.0
+    inputs: float = 16.0
+    activations: float = 256.0
+    signals: float = 64.0
+
+
+@dataclass(frozen=True)
+class Check:
+    """What is checked: that the vectors of `value` along `axes` are no longer than `limit`. name: as it is told."""
+
+    name: str
+    value: Value
+    axes: tuple[int, ...]
+    limit: float
+
+    @property
+    def count(self) -> int:
+        """How many vectors there are."""
+        return math.prod(n for axis, n in enumerate(self.value.shape) if axis not in self.axes)
+
+    def broken(self) -> Value:
+        """How many of them are longer: [1]."""
+        bits = apply(WithinNorm(self.axes, self.limit), self.value, span=self.value.span)
+        longer = apply(Reshape((self.count,)), apply(ToInt(), apply(Not(), bits)))
+        return apply(Sum((0,), True), longer)
+
+    def promise(self, place: int) -> Promise:
+        line = self.value.span.line if self.value.span else 0
+        return Promise(self.name, line, -self.limit, self.limit, place, norm=True)
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """The axes of a parameter over which products with it are added up, the others, and whether a signal is sent back
+    through it."""
+
+    summed: tuple[int, ...]
+    others: tuple[int, ...]
+    back: bool
+
+
+def orientations(roots: Iterable[Value], wanted: Iterable[Value]) -> dict[Value, Orientation]:
+    """Of the parameters that are factors of matrix products or convolutions, as they are or transposed."""
+    wanted = set(wanted)
+    active = set(wanted)
+    found: dict[Value, Orientation] = {}
+    for value in topological(roots):
+        if not active.isdisjoint(value.args):
+            active.add(value)
+        if not isinstance(value.op, MatMul | Conv2d):
+            continue
+        for place, arg in enumerate(value.args):
+            leaf, summed = _untransposed(arg, _summed(value, place))
+            if leaf in wanted and leaf.rank > 1:
+                others = (0, 2, 3) if isinstance(value.op, Conv2d) else _others(leaf.rank, summed)
+                back = value.args[1 - place] in active or (leaf in found and found[leaf].back)
+                found[leaf] = Orientation(summed, others, back)
+    return found
+
+
+def _summed(value: Value, place: int) -> tuple[int, ...]:
+    if isinstance(value.op, Conv2d):
+        return (1, 2, 3)
+    rank = value.args[place].rank
+    return (rank - 1 if place == 0 else max(rank - 2, 0),)
+
+
+def _untransposed(value: Value, axes: tuple[int, ...]) -> tuple[Value, tuple[int, ...]]:
+    while isinstance(value.op, Transpose):
+        order = value.op.axes
+        value, axes = value.args[0], tuple(order[axis] for axis in axes)
+    return value, tuple(sorted(axes))
+
+
+def _others(rank: int, axes: Sequence[int]) -> tuple[int, ...]:
+    return tuple(axis for axis in range(rank) if axis not in axes)
+
+
+def _each(shape: Shape) -> tuple[int, ...]:
+    """The axes of one example."""
+    return tuple(range(1, len(shape))) or tuple(range(len(shape)))
+
+
+class Guards:
+    """The limits of one procedure, and the checks that they take, in the order of computation."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.checks: list[Check] = []
+        self._limited: dict[tuple[Value, tuple[int, ...]], Value] = {}
+
+    def parameter(self, read: Value, key: str, used: Orientation | None) -> Value:
+        """A parameter as a procedure finds it, limited, whatever is known: that is what follows from the limits."""
+        if used is None:
+            axes = [tuple(range(read.rank - 1)), (read.rank - 1,)] if read.rank > 1 else [tuple(range(read.rank))]
+            for along in axes:
+                read = self._checked(read, along, self.limits.inputs, key)
+            return read
+        read = self._checked(read, used.summed, self.limits.weights, key)
+        return self._checked(read, used.others, self.limits.inputs, f"{key} by inputs") if used.back else read
+
+    def factors(self, roots: Sequence[Value], keys: Mapping[Value, str]) -> list[Value]:
+        """The roots, with what flows into products limited. keys: of the parameters as they are read."""
+        new: dict[Value, Value] = {}
+        for value in topological(roots):
+            args = tuple(new[arg] for arg in value.args)
+            if isinstance(value.op, MatMul | Conv2d):
+                layer = _layer(args, keys)
+                args = tuple(self._flow(arg, layer, keys) for arg in args)
+            new[value] = rebuild(value, args)
+        return [new[root] for root in roots]
+
+    def _flow(self, flow: Value, layer: str, keys: Mapping[Value, str]) -> Value:
+        origin = flow
+        while isinstance(origin.op, Move) and origin not in keys:
+            origin = origin.args[0]
+        if origin in keys or isinstance(origin.op, Leaf):
+            return flow
+        return self._limit(flow, _each(flow.shape), self.limits.activations, f"what flows into {layer}")
+
+    def signal(self, value: Value, gradient: Value, keys: Mapping[Value, str]) -> Value:
+        """The gradient that has reached the result of a layer, before it is passed on."""
+        product = _product(value)
+        if product is None or gradient.shape != value.shape:
+            return gradient
+        layer = _layer(product.args, keys)
+        return self._limit(gradient, _each(gradient.shape), self.limits.signals, f"the signals of {layer}")
+
+    def _limit(self, value: Value, axes: tuple[int, ...], limit: float, name: str) -> Value:
+        if value.is_constant or not value.is_secret or bounds.l2(value, axes) <= limit * bounds.UP**4:
+            return value
+        return self._checked(value, axes, limit, name)
+
+    def _checked(self, value: Value, axes: tuple[int, ...], limit: float, name: str) -> Value:
+        if (value, axes) not in self._limited:
+            self.checks.append(Check(name, value, axes, limit))
+            self._limited[value, axes] = apply(Bounded(axes, limit), value, span=value.span, name=value.name)
+        return self._limited[value, axes]
+
+
+def _product(value: Value) -> Value | None:
+    """The product that a value is, but for what is added to it and how it is laid out."""
+    while True:
+        if isinstance(value.op, MatMul | Conv2d):
+            return value
+        if isinstance(value.op, Move) and not isinstance(value.op, Bounded):
+            value = value.args[0]
+        elif isinstance(value.op, Add):
+            products = [arg for arg in value.args if _product(arg) is not None]
+            if len(products) != 1:
+                return None
+            value = products[0]
+        else:
+            return None
+
+
+def _layer(args: Sequence[Value], keys: Mapping[Value, str]) -> str:
+    """The layer whose parameter is one of the factors, or what the source calls a factor."""
+    for arg in args:
+        origin = arg
+        while isinstance(origin.op, Move) and origin not in keys:
+            origin = origin.args[0]
+        if origin in keys:
+            return keys[origin].rpartition(".")[0] or keys[origin]
+    return next((arg.name for arg in args if arg.name), "a product")
+
+
+# -- what is found -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """bits: for each check whether it was kept in all executions before, and in this one where it is known before the
+    results are; state: what is left of that, and of the other checks."""
+
+    checks: tuple[Check, ...]
+    bits: Value
+    state: Value
+
+
+def memory(checks: Sequence[Check]) -> State:
+    """What remembers checks: 0 for each that was never broken."""
+    most = 1.0 + max(check.count for check in checks)
+    return State(Kind.INT, (len(checks),), BROKEN, TRAIN_STEP, 0, 0.0, most)
+
+
+def verdict(checks: Sequence[Check], own: Sequence[Check], early: int, before: Value) -> Verdict:
+    """checks: those of a step of training; own: those of this execution, the first of them; early: on how many of these
+    its results depend; before: the state."""
+    counts = [check.broken() for check in own]
+    bits = apply(Equal(), _plus(before, counts[:early], 0), constant(np.int64(0)))
+    left = _plus(apply(ToInt(), apply(Not(), bits)), counts[early:], early)
+    return Verdict(tuple(checks), bits, left)
+
+
+def _plus(total: Value, counts: Sequence[Value], first: int) -> Value:
+    """With counts added from the place `first` on."""
+    if not counts:
+        return total
+    behind = total.size - first - len(counts)
+    return apply(Add(), total, apply(Pad(((first, behind),)), apply(Concat(0), *counts)))
+
+
+def with_verdict(outputs: Sequence[Output], found: Verdict, roles: tuple[str, ...], stage: str) -> list[Output]:
+    """The outputs, where all checks were kept, else zeros; and for each check whether it was."""
+    kept = all_hold(found.bits)
+    told = [output if output.promise or output.release else _withheld(output, kept) for output in outputs]
+    return [*told, *_verdicts(found, roles, stage)]
+
+
+def _withheld(output: Output, kept: Value) -> Output:
+    value = output.value
+    if value.is_constant:
+        return output
+    if value.kind is Kind.BIT:
+        held = apply(And(), value, kept, span=value.span)
+    else:
+        held = apply(Where(), kept, value, constant(value.kind.dtype.type(0)), span=value.span, name=value.name)
+    return replace(output, value=held)
+
+
+def _verdicts(found: Verdict, roles: tuple[str, ...], stage: str) -> list[Output]:
+    before = "" if stage == TRAIN_STEP else f"{stage} "
+    outputs = []
+    for place, check in enumerate(found.checks):
+        bit = apply(Reshape(()), apply(Slice((place,), (1,), (1,)), found.bits))
+        bit = replace(bit, span=check.value.span)
+        promise = check.promise(0)
+        outputs.append(Output(f"{before}checked: {promise}", bit, roles, bit.span, promise, stage=stage))
+    return outputs
+
+
+def reach(value: Value) -> float:
+    """The largest magnitude of a value as it is stored."""
+    return value.range.magnitude * (1 + 2.0**-10) + 2.0**-10
+
+
+def known(value: Value) -> tuple[bounds.Norm, ...]:
+    """The norms of a value as it is stored."""
+    found = bounds.rounded(value.norms, 2.0**-14, value.shape)
+    return tuple(replace(each, bound=each.bound * (1 + 2.0**-10)) for each in found if math.isfinite(each.bound))

@@ -1,0 +1,124 @@
+"""How far the training of a plan is at one party: what a step has to agree with, and the checkpoints around it.
+
+A step says which one it is. One that is not the next is refused: what was trained is gone with a server, or somebody
+has begun anew, and going on would train other weights without a word. No sockets here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import MaterialError
+from ..plan import Plan
+from ..procedure import TRAIN_STEP
+from .checkpoints import Checkpoint, Checkpoints
+
+__all__ = ["NO_FOLDER", "Trained", "fresh_shares"]
+
+Array = np.ndarray
+Said = Mapping[str, Any]
+"""What a submission says of its step, as in messages."""
+
+NO_FOLDER = "p{} keeps no checkpoints: it was started without --data"
+
+
+class Trained:
+    """Of one plan at party `number`. folder: of the checkpoints, if it keeps any."""
+
+    def __init__(self, plan: Plan, number: int, folder: Path | None) -> None:
+        self.step = 0
+        """How many steps were made with the parameters that stand."""
+        self._number = number
+        self._checkpoints = Checkpoints(plan, folder) if folder is not None and plan.trains else None
+
+    def problem(self, stage: str, said: Said | None) -> str:
+        """Why this party cannot take a submission to a procedure of which that is said; empty when it can."""
+        if (stage == TRAIN_STEP) != (said is not None):
+            return "a step of training, and nothing else, says which one it is"
+        if said is None:
+            return ""
+        if said.get("checkpoint") is not None and self._checkpoints is None:
+            return NO_FOLDER.format(self._number)
+        return ""
+
+    def unfit(self, said: Sequence[Said]) -> str:
+        """Why the submissions of all roles are not those of the next step; empty when they are."""
+        if not said:
+            return ""
+        if any(_common(each) != _common(said[0]) for each in said):
+            steps = {each["step"] for each in said}
+            if len(steps) > 1:
+                return f"the roles are at different steps: {' and '.join(map(str, sorted(steps)))}"
+            return "the roles do not agree on checkpoint, seed and resume"
+        kept, step = said[0].get("checkpoint"), said[0]["step"]
+        if kept is not None and kept["resume"]:
+            return self._missing(kept["name"], step)
+        if step != self.step:
+            message = f"training is at step {self.step} here, not at {step}: what was trained is gone, or was replaced"
+            return f"{message}; go on from a checkpoint (fit(…, checkpoint=…, resume=True)), or provide anew"
+        return ""
+
+    def _missing(self, name: str, step: int) -> str:
+        assert self._checkpoints is not None, "`problem` comes first"
+        try:
+            self._checkpoints.read(name, step)
+        except MaterialError as error:
+            return str(error)
+        return ""
+
+    def tell(self, name: str | None, role: str) -> dict[str, Any] | str:
+        """What a role is told, as in messages: the step, and the checkpoints of this name; or why they cannot be
+        told."""
+        if name is not None and self._checkpoints is None:
+            return NO_FOLDER.format(self._number)
+        try:
+            known = self._checkpoints.known(name) if name is not None and self._checkpoints is not None else []
+        except MaterialError as error:
+            return str(error)
+        said = [{"step": c.step, "start": c.start, "seed": c.seed, "data": c.data.get(role, "")} for c in known]
+        return {"step": self.step, "checkpoints": said}
+
+    def states(self, said: Said, fresh: Callable[[int], bytes]) -> dict[int, Array]:
+        """What takes the place of the states before this step, by register: those of the checkpoint from which it goes
+        on, shared anew. fresh: so many bytes that both parties have in common and have not used."""
+        kept = said.get("checkpoint")
+        if kept is None or self._checkpoints is None:
+            return {}
+        if kept["clear"]:
+            self._checkpoints.clear(kept["name"])
+        if not kept["resume"]:
+            return {}
+        self.step = said["step"]
+        return fresh_shares(self._checkpoints.read(kept["name"], said["step"]), self._number, fresh)
+
+    def made(self, said: Mapping[str, Said], states: Mapping[int, Array]) -> None:
+        """A step is complete. said: by role; states: those that it has left. MaterialError when the checkpoint that is
+        asked for cannot be written."""
+        self.step += 1
+        one = next(iter(said.values()))
+        kept = one.get("checkpoint")
+        if kept is None or not kept["write"] or self._checkpoints is None:
+            return
+        data = {role: each["checkpoint"]["data"] for role, each in said.items()}
+        self._checkpoints.write(kept["name"], Checkpoint("", self.step, kept["start"], kept["seed"], data), states)
+
+
+def _common(said: Said) -> dict[str, Any]:
+    """What all roles have to say alike: all but what each calls its own data."""
+    kept = said.get("checkpoint")
+    return {**said, "checkpoint": {**kept, "data": ""} if kept is not None else None}
+
+
+def fresh_shares(states: Mapping[int, Array], number: int, fresh: Callable[[int], bytes]) -> dict[int, Array]:
+    """Shares of the same values that have nothing to do with those in the files: p0 adds what p1 takes away."""
+    words = np.frombuffer(fresh(8 * sum(array.size for array in states.values())), "<u8").astype(np.uint64)
+    found, at = {}, 0
+    for register, array in states.items():
+        change = words[at : at + array.size].reshape(array.shape)
+        at += array.size
+        found[register] = array + change if number == 0 else array - change
+    return found

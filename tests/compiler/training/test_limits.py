@@ -1,0 +1,130 @@
+"""Limits of norms in training: what a step checks is what the tensors' norms are, a broken limit is never forgotten,
+and nothing that may be wrong is told."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import mpc_runtime as mpc
+from compiler.training.twin import Twin
+from tests.trained import LOGISTIC, Simulated, people
+
+Array = np.ndarray
+
+NET = """model net
+role client, modeller
+dim batch = 8
+input x : [batch, 6] from client in [-1, 1]
+layer fc1 = dense(5)
+layer fc2 = dense(3)
+weights from modeller in [-2, 2]
+hidden = x |> fc1 |> relu
+y = fc2(hidden)
+output shown = y to client
+train {
+    input target : [batch, 3] from client in [-4, 4]
+    loss = mse(y, target)
+    optimizer = sgd(lr=RATE, momentum=0.5)
+    LIMITS
+    output loss to client
+    output weights to modeller
+}
+"""
+TIGHT = "limits = norms(weights=2, inputs=2.5, activations=3, signals=16)"
+ROOM = 2.0**-6
+"""Part of a limit next to it where rounding decides."""
+
+
+def start(seed: int = 3) -> dict[str, Array]:
+    random = np.random.default_rng(seed)
+    shapes = {"fc1.weight": (5, 6), "fc1.bias": (5,), "fc2.weight": (3, 5), "fc2.bias": (3,)}
+    return {name: random.uniform(-0.6, 0.6, shape) for name, shape in shapes.items()}
+
+
+def rows(step: int) -> dict[str, Array]:
+    random = np.random.default_rng(100 + step)
+    x = random.uniform(-1, 1, (8, 6))
+    return {"x": x, "target": np.stack([x[:, 0] * 3, x[:, 1] - x[:, 2], 2 * x[:, 3] + 1], axis=1)}
+
+
+def norms(weights: dict[str, Array], batch: dict[str, Array]) -> dict[str, float]:
+    """What a step limits, in NumPy."""
+    hidden = np.maximum(batch["x"] @ weights["fc1.weight"].T + weights["fc1.bias"], 0)
+    return {
+        "fc1.weight": np.linalg.norm(weights["fc1.weight"], axis=1).max(),
+        "fc2.weight": np.linalg.norm(weights["fc2.weight"], axis=1).max(),
+        "fc2.weight by inputs": np.linalg.norm(weights["fc2.weight"], axis=0).max(),
+        "fc1.bias": np.linalg.norm(weights["fc1.bias"]),
+        "fc2.bias": np.linalg.norm(weights["fc2.bias"]),
+        "what flows into fc2": np.linalg.norm(hidden, axis=1).max(),
+    }
+
+
+@pytest.mark.parametrize("rate", ["0.02", "1.5", "4"])
+def test_a_step_finds_what_its_norms_are_and_forgets_nothing(rate: str) -> None:
+    program = mpc.compile(text=NET.replace("RATE", rate).replace("LIMITS", TIGHT))
+    assert not program.warnings
+    training = program.stages.lowered.training
+    assert training is not None
+    private, clear = Simulated(program.plan, start()), Twin(training.loss, training.optimizer, start())
+    limits = {"fc1.weight": 2, "fc2.weight": 2, "fc2.weight by inputs": 2.5, "what flows into fc2": 3}
+    broken: set[str] = set()
+    for step in range(10):
+        expected = norms(clear.params, rows(step))
+        told = private.train(**rows(step))
+        found = {text.removeprefix("norm of ").partition(" (")[0]: kept for text, kept in private.checks.items()}
+        known = bool(broken) or not all(found.values())  # from here on the two go apart
+        for name, norm in expected.items() if not known else ():
+            assert norm <= limits.get(name, 2.5) * (1 + ROOM), (step, name)
+        if not broken:
+            loss = clear.train(rows(step), float(rate))
+            over = [name for name in found if expected.get(name, 0) > limits.get(name, 2.5) * (1 + ROOM)]
+            late = not all(kept for name, kept in found.items() if "signals" in name)  # of the step before
+            assert late or not any(found[name] for name in over[:1])  # those behind it may say anything
+            assert not known or any(
+                expected.get(name, np.inf) > limits.get(name, 2.5) * (1 - ROOM)
+                for name, kept in found.items()
+                if not kept
+            )
+            assert told["loss"] == (0 if known else pytest.approx(loss, rel=1e-2))
+        assert broken <= {name for name, kept in found.items() if not kept}
+        broken |= {name for name, kept in found.items() if not kept}
+    assert bool(broken) == (rate != "0.02")
+    shown, weights = private.run(x=rows(0)["x"])["shown"], private.finish()
+    assert all(private.checks.values()) == (not broken)
+    assert np.any(shown) == (not broken)
+    assert all(np.any(array) == (not broken) for array in weights.values())
+
+
+def test_limits_are_assumed_where_nothing_was_declared() -> None:
+    """Ranges of a step follow from its limits, so that nothing is left unproved."""
+    text = NET.replace("RATE", "0.1").replace("LIMITS", "")
+    assert not mpc.compile(text=text).warnings
+    wide = text.replace("loss =", "limits = norms(activations=1000)\n    loss =")
+    assert mpc.compile(text=wide).plan.hash != mpc.compile(text=text).plan.hash
+
+
+def test_limits_that_cannot_be_checked_are_refused_at_their_place() -> None:
+    """The squares of what lies within them may wrap."""
+    text = NET.replace("RATE", "100").replace("LIMITS", "limits = norms(weights=100000, signals=1000000)")
+    with pytest.raises(mpc.CompileError, match="norm cannot be checked") as caught:
+        mpc.compile(text=text)
+    assert caught.value.diagnostics[0].line
+
+
+def test_the_manifest_says_what_the_checks_tell() -> None:
+    lines = mpc.compile(text=LOGISTIC).leakage
+    for start in (
+        "in every step of training, output `checked: ",
+        "whenever training is finished, output `finish checked: ",
+    ):
+        assert any(line.startswith(start) and "revealed" in line for line in lines), start
+
+
+def test_good_training_is_not_stopped() -> None:
+    private = Simulated(mpc.compile(text=LOGISTIC).plan, {"fc.weight": np.zeros((1, 5)), "fc.bias": np.zeros(1)})
+    data = people(16 * 8)
+    for step in range(8):
+        private.train(**{name: array[16 * step : 16 * (step + 1)] for name, array in data.items()})
+        assert private.checks and all(private.checks.values())

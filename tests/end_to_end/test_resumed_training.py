@@ -1,0 +1,114 @@
+"""Training that goes on behind a server that was killed: from a checkpoint, as if nothing had happened."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mpc_runtime as mpc
+from tests.trained import LOGISTIC, people
+
+TOP = Path(__file__).parents[2]
+ROWS, SEED, EPOCHS = 16, 7, 3
+PROGRAM = mpc.compile(text=LOGISTIC)
+DATA = people(4 * ROWS)
+START = {"fc.weight": np.linspace(-0.25, 0.25, 5)[None], "fc.bias": np.array([0.125])}
+OPTIONS = {"epochs": EPOCHS, "checkpoint": "a", "check_every": 2, "resume": True}
+
+
+def shares(folder: Path, party: str) -> list[bytes]:
+    """The files of a party's checkpoints, the last one first."""
+    return [path.read_bytes() for path in sorted((folder / party / "checkpoints").glob("*/*"), reverse=True)]
+
+
+def journaled(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
+    """Has servers write down the keys of their executions, and what they send each other."""
+    known = os.environ.get("PYTHONPATH", "")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(TOP), str(TOP / "tests/journaled"), known)))
+    monkeypatch.setenv("MPC_JOURNAL", str(path))
+
+
+@pytest.mark.parametrize("victim", ["p0", "p1"])
+def test_a_killed_party_costs_the_steps_since_the_last_checkpoint(
+    tmp_path: Path, victim: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journaled(monkeypatch, tmp_path / "journal")
+    clear = PROGRAM.reference_fit(DATA, START, epochs=EPOCHS, seed=SEED)
+    with mpc.launch(PROGRAM, data_dir=tmp_path) as session:
+        session.provide(START)
+
+        def kill(done: int, total: int) -> None:
+            if done == 7:
+                os.kill(session.pids[victim], signal.SIGKILL)
+
+        with pytest.raises(mpc.PeerError, match=f"{victim} was killed"):
+            session.fit(DATA, seed=SEED, progress=kill, **OPTIONS)
+    before = shares(tmp_path, "p0")
+    assert len(before) == len(shares(tmp_path, "p1")) == 2, "two are kept"
+    with mpc.launch(PROGRAM, data_dir=tmp_path) as session:
+        session.provide({"fc.weight": np.ones((1, 5)) / 2, "fc.bias": np.zeros(1)})  # what was trained replaces them
+        history = session.fit(DATA, **OPTIONS)
+        weights = session.finish()
+    assert history.seed == SEED and 4 <= history.resumed <= 8
+    assert history.resumed + history.steps == len(clear.losses)
+    assert np.allclose(history.outputs["loss"], clear.losses[history.resumed :], rtol=1e-2)
+    for name, array in weights.items():
+        assert np.abs(array - clear.weights[name]).max() < 1e-3
+    assert not set(before) & set(shares(tmp_path, "p0"))
+    used = Counter(line for line in (tmp_path / "journal").read_text().splitlines() if not line.startswith("record"))
+    assert {line.split()[0] for line in used} == {"key", "message"} and set(used.values()) == {1}, "a word twice"
+
+
+def test_checkpoints_belong_to_a_model_its_rows_and_its_optimizer(tmp_path: Path) -> None:
+    with mpc.launch(PROGRAM, data_dir=tmp_path) as session:
+        session.provide(START)
+        session.fit(DATA, seed=SEED, **OPTIONS)
+        for changed, message in (
+            ({"seed": 8}, "seed: the checkpoint 'a' is of a training with the seed 7, found 8"),
+            ({"epochs": 1}, "the checkpoint 'a' is after 10 steps, and this call is for 4; ask for more epochs"),
+            ({"debts": -DATA["debts"]}, "the checkpoint 'a' is of other rows of bank"),
+            ({"checkpoint": None}, "resume: say from which checkpoint"),
+            ({"check_every": 0}, "check_every: expected a whole number from 1, found 0"),
+            ({"checkpoint": ""}, "checkpoint: expected a name"),
+        ):
+            with pytest.raises(mpc.InputError, match=message):
+                session.fit(**{**DATA, **OPTIONS, **changed})
+        assert session.fit(DATA, **{**OPTIONS, "checkpoint": "b", "epochs": 1}).resumed == 0
+    other = LOGISTIC.replace("sgd(lr=0.5, momentum=0.75)", "adam(lr=0.05)")
+    with mpc.launch(mpc.compile(text=other), data_dir=tmp_path) as session:
+        session.provide(START)
+        with pytest.raises(mpc.Error, match="the checkpoint 'a'"):
+            session.fit(DATA, **OPTIONS)
+    with mpc.launch(mpc.compile(text=LOGISTIC.replace("sigmoid(score)", "tanh(score)")), data_dir=tmp_path) as session:
+        session.provide(START)
+        with pytest.raises(mpc.InputError, match=r"the checkpoint 'a' at step \d+ is of another model than churn"):
+            session.fit(DATA, **OPTIONS)
+
+
+def test_a_rate_may_change_by_powers_of_two(tmp_path: Path) -> None:
+    """A momentum is held with the mantissa of the rate in it."""
+    with mpc.launch(PROGRAM, data_dir=tmp_path) as session:
+        session.provide(START)
+        session.fit(DATA, seed=SEED, **OPTIONS)
+    for lr, fits in ((0.25, True), (0.3, False)):
+        program = mpc.compile(text=LOGISTIC.replace("lr=0.5", f"lr={lr}"))
+        with mpc.launch(program, data_dir=tmp_path) as session:
+            session.provide(START)
+            if fits:
+                assert session.fit(DATA, **OPTIONS).resumed == 10
+                continue
+            with pytest.raises(mpc.Error, match="at another learning rate, of which only multiples by powers of two"):
+                session.fit(DATA, **OPTIONS)
+
+
+def test_without_a_data_folder_there_is_no_checkpoint() -> None:
+    with mpc.launch(PROGRAM) as session:
+        session.provide(START)
+        with pytest.raises(mpc.InputError, match="p0 keeps no checkpoints: it was started without --data"):
+            session.fit(DATA, **OPTIONS)
+        assert session.fit(DATA).steps == 4
