@@ -1,21 +1,30 @@
 """Whole models, in real processes: `python -m benchmarks.models [NAME ...]`.
 
-LeNet by batch, the seeds' network of the examples, logistic regression, softmax, max-pooling and a forest.
+LeNet by batch, the seeds' network of the examples, logistic regression, softmax, max-pooling, a forest, and large
+networks of the examples with ranges by `calibrate`.
 `measure.py` says what the columns are.
 """
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import load_file
 
+import mpc_runtime as mpc
 from benchmarks.measure import arguments, measure_all
 from benchmarks.workloads import MODELS, Workload, make
+from examples.networks import draw
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 SEEDS = {"seeds_b1": 1, "seeds_b32": 32}
+NETWORKS = {
+    "resnet18_b1": ("resnet18", 1, "logits"),
+    "resnet18_b8": ("resnet18", 8, "logits"),
+    "encoder_b1": ("encoder", 1, "scores"),
+}
 
 
 def seeds(name: str, batch: int) -> Workload:
@@ -34,10 +43,32 @@ def seeds(name: str, batch: int) -> Workload:
     )
 
 
+def network(name: str, file: str, batch: int, result: str) -> Workload:
+    """A large network with drawn weights, and the ranges that samples of eight rows show."""
+    path = EXAMPLES / "networks" / f"{file}.ppml"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", mpc.CompileWarning)  # without ranges, which calibrate then writes
+        program = mpc.compile(path, dims={"batch": batch})
+        params = draw.weights(program)
+        calibrated = mpc.calibrate(program, params=params, inputs=draw.inputs(program, seed=2, rows=8))
+    return Workload(
+        name,
+        f"{file} of the examples, batch {batch}, calibrated",
+        calibrated.plan.source.replace("dim  batch = 1", f"dim  batch = {batch}"),
+        draw.inputs(program),
+        result,
+        None,
+        params,
+        elements=batch,
+    )
+
+
 def workload(name: str) -> Workload:
+    if name in NETWORKS:
+        return network(name, *NETWORKS[name])
     return seeds(name, SEEDS[name]) if name in SEEDS else make(name)
 
 
 if __name__ == "__main__":
-    given = arguments(__doc__, (*MODELS, *SEEDS))
+    given = arguments(__doc__, (*MODELS, *SEEDS, *NETWORKS))
     measure_all("models", map(workload, given.names), given.runs, given.out)
