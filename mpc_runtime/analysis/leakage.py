@@ -38,8 +38,8 @@ def _checks(plan: Plan) -> Iterator[str]:
     for result in plan.results:
         if result.promise is not None and result.promise.norm and plan.trains:
             yield (
-                f"`{result.name}` is 1 if {result.promise.claim} in every step of training so far, and else 0; then all "
-                "that is sent with it is 0"
+                f"`{result.name}` is 1 if {result.promise.claim} in every step of training so far, and else 0; then "
+                "all that is sent with it is 0"
             )
         elif result.promise is not None:
             yield (
