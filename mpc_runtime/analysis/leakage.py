@@ -36,7 +36,12 @@ def manifest(plan: Plan) -> tuple[str, ...]:
 def _checks(plan: Plan) -> Iterator[str]:
     """What a bit that says whether a check was kept tells of the values, and what the run is worth without it."""
     for result in plan.results:
-        if result.promise is not None:
+        if result.promise is not None and result.promise.norm and plan.trains:
+            yield (
+                f"`{result.name}` is 1 if {result.promise.claim} in every step of training so far, and else 0; then "
+                "all that is sent with it is 0"
+            )
+        elif result.promise is not None:
             yield (
                 f"`{result.name}` is 1 if {result.promise.claim}, and 0 if any of it does not: then the results of "
                 "this run may be wrong, and its clients refuse them"

@@ -93,7 +93,7 @@ def test_what_is_given_is_checked_before_anything_is_shared(session: Session) ->
 
 def test_the_manifest_says_what_a_step_and_the_end_reveal() -> None:
     said = mpc.compile(text=LOGISTIC).leakage
-    told = [line.partition(":")[0] for line in said if "revealed" in line]
+    told = [line.partition(": ")[0] for line in said if "revealed" in line and "checked: " not in line]
     assert told == [
         "output `risk` is revealed to shop",
         "in every step of training, output `loss` is revealed to shop",
@@ -101,7 +101,10 @@ def test_the_manifest_says_what_a_step_and_the_end_reveal() -> None:
         "whenever training is finished, output `weights.fc.bias` is revealed to bank",
     ]
     silent = LOGISTIC.replace("output loss to shop", "").replace("output weights to bank", "")
-    assert sum("revealed" in line for line in mpc.compile(text=silent).leakage) == 1
+    left = [line for line in mpc.compile(text=silent).leakage if "revealed" in line and "checked: " not in line]
+    assert len(left) == 1
+    bits = [line for line in said if "checked: " in line and "revealed" in line]
+    assert len(bits) == 6 and all(line.endswith(": 1 bits") for line in bits)
 
 
 def test_fit_makes_the_steps_of_its_float64_twin(session: Session) -> None:
