@@ -4,36 +4,39 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import replace
+from dataclasses import fields
 from typing import Any
 
-from ..gates import Constant, Gate
+from ..gates import Combine, Constant, Gate, Leaf, ToBit
 from ..gates.base import register_fields
 from ..plan import Plan, plain
 from ..procedure import FINISH, RUN
 
 __all__ = ["model_of"]
 
+COMPARISONS = (Leaf, Combine, ToBit)
+"""Left out: how wide they are and what they compare with follows ranges, and so the learning rate and the limits of
+training."""
+
 
 def model_of(plan: Plan) -> str:
-    """What a plan computes with its states, whatever its learning rate: a hash of its tensors and of `run` and
-    `finish`."""
+    """What a plan computes with its states, whatever its learning rate and its limits: a hash of its tensors, and of
+    the ops of `run` and `finish` with the shapes of their results."""
     digest = hashlib.sha256(plan.name.encode())
     for tensors in (plan.inputs, plan.params, plan.results):
         digest.update(json.dumps(plain(tensors)).encode())
-    places: dict[int, int] = {}
     for procedure in plan.procedures:
         for gate in procedure.gates if procedure.name in (RUN, FINISH) else ():
-            changes: dict[str, Any] = {}
-            for name, annotation in register_fields(gate):
-                held = getattr(gate, name)
-                several = annotation not in ("In", "Out")
-                numbers = [places.setdefault(r, len(places)) for r in (held if several else (held,))]
-                changes[name] = tuple(numbers) if several else numbers[0]
-            moved: Gate = replace(gate, **changes)
-            types = [plain(plan.registers[r]) for r in gate.outs]
-            if isinstance(moved, Constant):
-                digest.update(plan.constants[moved.index].tobytes())
-                moved = replace(moved, index=0)
-            digest.update(json.dumps([plain(moved), types]).encode())
+            if isinstance(gate, COMPARISONS):
+                continue
+            if isinstance(gate, Constant):
+                digest.update(plan.constants[gate.index].tobytes())
+            shapes = [plan.registers[r].shape for r in gate.outs]
+            digest.update(json.dumps([type(gate).__name__, _attributes(gate), shapes]).encode())
     return digest.hexdigest()
+
+
+def _attributes(gate: Gate) -> dict[str, Any]:
+    """Without registers and places of constants, whose numbers say nothing."""
+    places = {name for name, _ in register_fields(gate)} | ({"index"} if isinstance(gate, Constant) else set())
+    return {f.name: plain(getattr(gate, f.name)) for f in fields(gate) if f.name not in places}

@@ -11,6 +11,7 @@ import pytest
 import mpc_runtime as mpc
 from compiler.graph import Graph
 from compiler.reading.batch_axis import row_axes
+from mpc_runtime.plan import Plan, Result
 from tests.compiler.lowered import graph
 
 TOP = Path(__file__).resolve().parents[3]
@@ -108,12 +109,17 @@ BATCHED = [
 ]
 
 
+def _told(plan: Plan) -> list[Result]:
+    """The results that are no checks."""
+    return [result for result in plan.results if result.promise is None]
+
+
 @pytest.mark.parametrize("path", BATCHED, ids=lambda path: path.stem)
 def test_examples_take_any_number_of_rows(path: Path) -> None:
     for batch in (1, 3):
         program = mpc.compile(path, dims={"batch": batch})
         ran = {name for gate in program.plan.procedure("run").gates for name in gate.results}
-        assert ran and all(result.dims[0] == "batch" for result in program.plan.results if result.name in ran)
+        assert ran and all(result.dims[0] == "batch" for result in _told(program.plan) if result.name in ran)
 
 
 def test_members_of_an_array_role_have_rows_behind_the_first_axis() -> None:
