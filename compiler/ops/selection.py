@@ -100,7 +100,8 @@ class Gather(Ordinary):
         x, i = arrays
         inside = (i >= 0) & (i < x.shape[self.axis])
         found = np.take(x, np.where(inside, i, 0), axis=self.axis)
-        result: Array = np.where(inside.reshape(*i.shape, *(1,) * (x.ndim - self.axis - 1)), found, x.dtype.type(0))
+        shape = (*i.shape, *(1,) * (x.ndim - self.axis - 1))
+        result: Array = np.where(np.reshape(inside, shape), found, x.dtype.type(0))
         return result
 
     def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
