@@ -251,7 +251,7 @@ class Signs:
 
     def _plain(self, y: int, scale: int, shift: int, k: int) -> int:
         x = self.x
-        return x.e.truncated(y, shift, k, scale) if shift else x.e.unmask(y)
+        return x.e.truncated(y, shift, k, scale) if shift else x.e.rescaled(x.e.unmask(y), scale, 1)
 
     def _chosen(self, y: int, flags: list[int], factors: list[int], scale: int, shift: int, k: int) -> int:
         """sum_j factor_j flag_j y, with all the selections as one gate along a new first axis."""

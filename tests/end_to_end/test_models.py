@@ -73,6 +73,20 @@ def test_reciprocals_over_wide_ranges(lo: float, hi: float) -> None:
         assert (np.abs(results[name] - expected) <= allowed).all(), name
 
 
+@pytest.mark.parametrize("quotient", ["w / w", "w / (w + 1)", "z / w", "w / (z + 0.5)", "(w * 2) / w"])
+def test_quotients_of_whole_numbers(quotient: str) -> None:
+    """Small ones stand in a ring that leaves nothing to cut; a divisor of 0 gives 0."""
+    x, z = np.meshgrid(np.arange(-9, 10), np.arange(-9, 10))
+    sizes = f"int[{x.size}]"
+    text = f"model whole\nrole a, b\ninput x : {sizes} from a in [-9, 9]\ninput z : {sizes} from b in [-9, 9]\n"
+    program = mpc.compile(text=f"{text}w = x + z\noutput q = {quotient} to a\n")
+    values = {"w": (x + z).ravel().astype(float), "z": z.ravel().astype(float)}
+    above, below = (eval(part, {}, values) for part in quotient.split(" / "))
+    expected = np.divide(above, below, out=np.zeros(x.size), where=below != 0)
+    found = run_plan(program.plan, {"x": x.ravel(), "z": z.ravel()}).results["q"]
+    assert (np.abs(found - expected) <= 2.0**-12 * np.maximum(1, np.abs(expected)) + 2.0**-15).all()
+
+
 def _counted(program: mpc.Program, run: object) -> None:
     cost, stats, dealt = program.cost, run.stats, run.dealt  # type: ignore[attr-defined]
     for stage, prefix in (("setup", "setup_"), ("run", "")):
