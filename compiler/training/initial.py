@@ -3,6 +3,8 @@
 Uniform within 1 / sqrt(fan-in) for dense and convolutional layers and their biases, within 1 / sqrt(size) for recurrent
 ones; Glorot's bound for the projections of an attention; the normal distribution for an embedding; 1 and 0 for what
 normalises. A bare `param` of the file begins at 0.
+
+The numbers are NumPy's, so that a seed gives them again. Where training begins is no secret, and nothing rests on it.
 """
 
 from __future__ import annotations

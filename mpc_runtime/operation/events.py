@@ -197,21 +197,6 @@ class Refused:
 
 
 @dataclass(frozen=True)
-class Configured:
-    """The cluster.toml was changed while the server runs; what has come of it."""
-
-    kind: ClassVar[str] = "configured"
-    level: ClassVar[int] = logging.WARNING
-    what: str
-
-    def facts(self) -> Mapping[str, Any]:
-        return {}
-
-    def __str__(self) -> str:
-        return self.what
-
-
-@dataclass(frozen=True)
 class Noted:
     """Something else that whoever operates the server should know."""
 
@@ -224,6 +209,13 @@ class Noted:
 
     def __str__(self) -> str:
         return self.what
+
+
+@dataclass(frozen=True)
+class Configured(Noted):
+    """The cluster.toml was changed while the server runs; what has come of it."""
+
+    kind: ClassVar[str] = "configured"
 
 
 @dataclass(frozen=True)
