@@ -21,9 +21,9 @@ START = {"fc.weight": np.linspace(-0.25, 0.25, 5)[None], "fc.bias": np.array([0.
 OPTIONS = {"epochs": EPOCHS, "checkpoint": "a", "check_every": 2, "resume": True}
 
 
-def shares(folder: Path, party: str) -> list[bytes]:
-    """The files of a party's checkpoints, the last one first."""
-    return [path.read_bytes() for path in sorted((folder / party / "checkpoints").glob("*/*"), reverse=True)]
+def shares(folder: Path, party: str) -> dict[int, bytes]:
+    """The files of a party's checkpoints, by their steps."""
+    return {int(path.stem): path.read_bytes() for path in (folder / party / "checkpoints").glob("*/*.checkpoint")}
 
 
 def journaled(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
@@ -59,7 +59,8 @@ def test_a_killed_party_costs_the_steps_since_the_last_checkpoint(
     assert np.allclose(history.outputs["loss"], clear.losses[history.resumed :], rtol=1e-2)
     for name, array in weights.items():
         assert np.abs(array - clear.weights[name]).max() < 1e-3
-    assert not set(before) & set(shares(tmp_path, "p0"))
+    made = {step: file for step, file in shares(tmp_path, "p0").items() if step > history.resumed}
+    assert made and not set(made.values()) & set(before.values())
     used = Counter(line for line in (tmp_path / "journal").read_text().splitlines() if not line.startswith("record"))
     assert {line.split()[0] for line in used} == {"key", "message"} and set(used.values()) == {1}, "a word twice"
 
