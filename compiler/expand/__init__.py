@@ -10,6 +10,7 @@ import numpy as np
 from compiler.expand import (
     arithmetic,
     choice,
+    clipping,
     division,
     floors,
     gradients,
@@ -62,6 +63,7 @@ HANDLERS = complete(
     roots.HANDLERS,
     norms.HANDLERS,
     limits.HANDLERS,
+    clipping.HANDLERS,
     smooth.HANDLERS,
     trees.HANDLERS,
     updates.HANDLERS,

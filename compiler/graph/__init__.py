@@ -23,6 +23,7 @@ from compiler.graph.kinds import (
     Visibility,
 )
 from compiler.graph.model import (
+    Clipping,
     Graph,
     Output,
     Preparation,
@@ -81,6 +82,7 @@ __all__ = [
     "ROWS_MEET",
     "UPDATE",
     "Array",
+    "Clipping",
     "Constant",
     "Gradients",
     "Graph",

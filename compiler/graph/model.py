@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from compiler.graph.kinds import Precision
 from compiler.graph.op import State
 from compiler.graph.values import Value, apply
-from mpc_runtime.plan import ArrayRole, Budget, Noise, Promise
+from mpc_runtime.plan import ArrayRole, Budget, Noise, Privacy, Promise
 from mpc_runtime.privacy.noise import Law
 from mpc_runtime.procedure import RUN
 
@@ -55,12 +55,29 @@ class Output:
 
 
 @dataclass(frozen=True)
+class Clipping:
+    """How single rows are hidden in training: `plan.Privacy` as the author states it.
+
+    counts: for each row of a step whether it was drawn, as a role gives it; batch: how many are on average. Both are
+    known once the block is lowered for as many rows as a step has room for.
+    """
+
+    clip: float
+    noise: float
+    delta: float
+    counts: Value | None = None
+    batch: int = 0
+    span: Span | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
 class Training:
     """A `train` block as its author wrote it.
 
     rate: the learning rate, a number or a function of the clock, which is the epoch and the step, from 0, as a role
     gives them; inputs: what only training reads; outputs: sent at every step; weights_to: who learns the parameters
-    when training is finished; frozen: parameters that stay as they are; limits: of norms.
+    when training is finished; frozen: parameters that stay as they are; limits: of norms; privacy:
+    under which single rows are hidden.
     """
 
     loss: Value
@@ -73,6 +90,7 @@ class Training:
     frozen: tuple[Value, ...]
     limits: Limits
     span: Span = field(repr=False)
+    privacy: Clipping | None = None
 
 
 @dataclass(frozen=True)
@@ -104,6 +122,7 @@ class Graph:
     training: Training | None = None
     layers: Mapping[str, str] = field(default_factory=dict)  # the kind of each layer, by its path
     budgets: tuple[Budget, ...] = ()
+    privacy: Privacy | None = None  # of training, once it is known what its steps compute
     source: str = field(default="", repr=False)
     filename: str = "<text>"
 

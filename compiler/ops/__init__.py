@@ -14,6 +14,7 @@ from compiler.ops.activations import (
     Sqrt,
     Tanh,
 )
+from compiler.ops.clipping import ClipFactor, Clipped, FactorSum, Noised, OuterSum
 from compiler.ops.comparisons import (
     And,
     Equal,
@@ -82,7 +83,9 @@ __all__ = [
     "BroadcastTo",
     "Chosen",
     "Clip",
+    "ClipFactor",
     "ClipNorm",
+    "Clipped",
     "Concat",
     "Conv2d",
     "CrossEntropy",
@@ -92,6 +95,7 @@ __all__ = [
     "Equal",
     "Erf",
     "Exp",
+    "FactorSum",
     "Floor",
     "Function",
     "Gather",
@@ -121,10 +125,12 @@ __all__ = [
     "Minimum",
     "Mul",
     "Neg",
+    "Noised",
     "Not",
     "NotEqual",
     "OneHot",
     "Or",
+    "OuterSum",
     "OverRoot",
     "PRelu",
     "Paced",

@@ -44,6 +44,7 @@ from compiler.ops.losses import Loss
 from compiler.passes.pool_first import pool_first
 from compiler.passes.subexpressions import common_subexpressions
 from compiler.reading.report import report
+from compiler.training.clipping import clipped, noised
 from compiler.training.limits import (
     BROKEN,
     Check,
@@ -62,6 +63,7 @@ from compiler.training.reverse import NotTrainable, gradients, trained
 from compiler.training.updates import MEAN_LIMIT, Memory, Updates
 from dsl.errors import Diagnostic, SourceErrors
 from mpc_runtime.errors import number
+from mpc_runtime.plan import Privacy
 from mpc_runtime.procedure import FINISH, RUN, SETUP, TRAIN_STEP
 
 __all__ = ["WEIGHT_LIMIT", "with_training"]
@@ -142,9 +144,10 @@ def _expect_unlimited(graph: Graph, training: Training) -> None:
     for leaf in topological([training.loss, *(output.value for output in training.outputs)]):
         if not isinstance(leaf.op, Input):
             continue
-        if (leaf.op.key, leaf.op.role) in budgets:
-            message = f"training reads `{leaf.op.key}`, which has a budget, and `privacy` is not supported yet"
-            found.append(Diagnostic.at(training.span, message, file=graph.filename, help="remove the budget"))
+        if (leaf.op.key, leaf.op.role) in budgets and training.privacy is None:
+            message = f"training reads `{leaf.op.key}`, which has a budget, without `privacy`"
+            help = "write `privacy = dp(clip=1.0, noise=1.1, delta=1e-5)`, or remove the budget"
+            found.append(Diagnostic.at(training.span, message, file=graph.filename, help=help))
         elif leaf.op.flipped:
             message = f"`{leaf.op.key}` is answered at random, at every step anew: many answers tell the truth"
             found.append(report(graph, leaf, message, "train on what was answered once"))
@@ -179,7 +182,7 @@ def _with_procedures(graph: Graph, training: Training) -> Graph:
     reading = _Reading(training, changed, used, step.checks)
     params = tuple(leaves.get(leaf, leaf) for leaf in graph.params)
     outputs = (*setup, *zeros, *reading.run(graph), *step.told, *step.left, *reading.finish())
-    return replace(graph, params=params, outputs=outputs)
+    return replace(graph, params=params, outputs=outputs, privacy=step.privacy)
 
 
 def _holds(output: Output) -> bool:
@@ -264,11 +267,12 @@ def _moved(graph: Graph, stage: str, states: Mapping[Value, Value]) -> Graph:
 
 @dataclass(frozen=True)
 class _Step:
-    """What a step tells roles, the states that it leaves, and what it checks."""
+    """What a step tells roles, the states that it leaves, what it checks, and what hides single rows in it."""
 
     told: list[Output]
     left: list[Output]
     checks: list[Check]
+    privacy: Privacy | None
 
 
 def _step(graph: Graph, training: Training, changed: list[_Trained], used: Mapping[Value, Orientation]) -> _Step:
@@ -284,8 +288,9 @@ def _step(graph: Graph, training: Training, changed: list[_Trained], used: Mappi
     early, updates = len(guards.checks), _updates(graph, training)
     told = [replace(output, value=_written_out(value)) for output, value in zip(told, values, strict=True)]
     mark([root, *(output.value for output in told)], FORWARD)
-    seed = updates.pace.seed
-    found = gradients(root, tuple(states.values()), seed, lambda value, signal: guards.signal(value, signal, keys))
+    found, privacy = _gradients(
+        graph, training, updates, root, tuple(states.values()), lambda at, signal: guards.signal(at, signal, keys)
+    )
     mark(found, BACKWARD)
     left: list[Output] = []
     for each, gradient in zip(changed, found, strict=True):
@@ -298,7 +303,31 @@ def _step(graph: Graph, training: Training, changed: list[_Trained], used: Mappi
         if output.span is not None:
             stamp(output.value, output.span)
     mark([output.value for output in (*told, *left)], UPDATE)
-    return _Step(told, left, guards.checks)
+    return _Step(told, left, guards.checks, privacy)
+
+
+def _gradients(
+    graph: Graph,
+    training: Training,
+    updates: Updates,
+    loss: Value,
+    wanted: tuple[Value, ...],
+    limited: Callable[[Value, Value], Value],
+) -> tuple[tuple[Value, ...], Privacy | None]:
+    """What the updates are made of; under `privacy`, sums of clipped gradients with noise, and what that hides."""
+    private, seed = training.privacy, updates.pace.seed
+    if private is None:
+        return gradients(loss, wanted, seed, limited), None
+    assert private.counts is not None, "a block is lowered for as many rows as a step has room for"
+    most, unit = private.counts.shape[0], seed / private.batch
+    bound = unit * private.clip
+    try:
+        found = clipped(loss, wanted, unit * most, private.counts, bound, limited, private.noise * bound)
+    except OpError as error:
+        raise SourceErrors([report(graph, loss, error.message, error.help)], graph.source) from None
+    privacy = Privacy(private.clip, private.noise, private.delta, private.batch, most, unit, found.rounding)
+    deviation = private.noise * privacy.sensitivity
+    return tuple(noised(each, deviation) for each in found.sums), privacy
 
 
 def _present(training: Training, told: Sequence[Output]) -> tuple[str, ...]:

@@ -14,14 +14,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 from ..errors import InputError
 
-__all__ = ["ACCOUNTANT", "BASIC", "Event", "Training", "capacity", "composed", "installed", "training"]
+__all__ = ["ACCOUNTANT", "BASIC", "Event", "Training", "capacity", "composed", "installed", "training", "within"]
 
 BASIC = "basic composition"
 ACCOUNTANT = "dp-accounting"
+CLOSE = 1 + 1e-9  # sums of floats
 SIGMAS = 6  # of a batch's size above its mean, beyond which rows are left out
 
 
@@ -63,7 +65,7 @@ def composed(events: Mapping[Event, int], delta: float) -> tuple[float, str]:
 
 def basic(events: Mapping[Event, int], delta: float) -> float:
     """By adding up; infinite where the deltas alone exceed `delta`."""
-    if sum(event.delta * count for event, count in events.items()) > delta * (1 + 1e-9):
+    if sum(event.delta * count for event, count in events.items()) > delta * CLOSE:
         return math.inf
     return sum(event.epsilon * count for event, count in events.items())
 
@@ -93,21 +95,56 @@ def installed() -> bool:
     return find_spec("dp_accounting") is not None
 
 
+def within(events: Mapping[Event, int], epsilon: float, delta: float) -> bool:
+    """Whether so many of each event together cost at most `epsilon` at this delta.
+
+    Steps of training are many, and each is asked for: what more of them would cost is remembered, and asked first.
+    """
+    if basic(events, delta) <= epsilon * CLOSE:
+        return True
+    if any(event.kind == "bare" for event in events) or not installed() or delta <= 0:
+        return False
+    counts = (
+        frozenset((event, _rounded_up(count, digits)) for event, count in events.items()) for digits in (3, 6, 64)
+    )
+    return any(_known(each, delta) <= epsilon * CLOSE for each in counts)
+
+
+def _rounded_up(count: int, digits: int) -> int:
+    """The next number of so many binary digits, and zeros behind."""
+    step = 1 << max(0, count.bit_length() - digits)
+    return -(-count // step) * step
+
+
+@lru_cache(1024)
+def _known(events: frozenset[tuple[Event, int]], delta: float) -> float:
+    return _accounted(dict(events), delta)
+
+
 def _accounted(events: Mapping[Event, int], delta: float) -> float:
-    from dp_accounting.pld import PLDAccountant
+    from dp_accounting.pld import privacy_loss_distribution as pld
 
-    accountant = PLDAccountant()
+    total = pld.identity()
     for event, count in events.items():
-        accountant.compose(_told(event), count)
-    return float(accountant.get_epsilon(delta))
+        total = total.compose(_distribution(event, count))
+    return float(total.get_epsilon_for_delta(delta))
 
 
-def _told(event: Event) -> Any:
-    """In the words of `dp-accounting`."""
-    from dp_accounting import dp_event as dp
+def _distribution(event: Event, count: int) -> Any:
+    """Of the privacy loss of so many of these events, in the words of `dp-accounting`."""
+    from dp_accounting.pld import privacy_loss_distribution as pld
 
     if event.kind == "pure":
-        return dp.DiscreteLaplaceDpEvent(event.epsilon, 1)
+        return pld.from_discrete_laplace_mechanism(event.epsilon).self_compose(count)
     if event.kind == "gaussian":
-        return dp.GaussianDpEvent(event.multiplier)
-    return dp.TruncatedSubsampledGaussianDpEvent(event.rows, event.batch / event.rows, event.most, event.multiplier)
+        return pld.from_gaussian_mechanism(event.multiplier / math.sqrt(count))
+    return _step(event).self_compose(count)
+
+
+@lru_cache(16)
+def _step(event: Event) -> Any:
+    """Of one step of training, which takes seconds to find."""
+    from dp_accounting.pld import privacy_loss_distribution as pld
+
+    chance = event.batch / event.rows
+    return pld.from_truncated_subsampled_gaussian_mechanism(event.rows, chance, event.most, event.multiplier)

@@ -33,6 +33,7 @@ class Trained:
         self.step = 0
         """How many steps were made with the parameters that stand."""
         self._number = number
+        self._privacy = plan.privacy
         self._checkpoints = Checkpoints(plan, folder) if folder is not None and plan.trains else None
 
     def problem(self, stage: str, said: Said | None) -> str:
@@ -41,6 +42,9 @@ class Trained:
             return "a step of training, and nothing else, says which one it is"
         if said is None:
             return ""
+        least = 0 if self._privacy is None else self._privacy.batch
+        if ("rows" in said) != (self._privacy is not None) or said.get("rows", 0) < least:
+            return f"a step of private training, and no other, says from how many rows it draws: at least {least}"
         if said.get("checkpoint") is not None and self._checkpoints is None:
             return NO_FOLDER.format(self._number)
         return ""
@@ -53,7 +57,7 @@ class Trained:
             steps = {each["step"] for each in said}
             if len(steps) > 1:
                 return f"the roles are at different steps: {' and '.join(map(str, sorted(steps)))}"
-            return "the roles do not agree on checkpoint, seed and resume"
+            return "the roles do not agree on checkpoint, seed, resume and how many rows there are"
         kept, step = said[0].get("checkpoint"), said[0]["step"]
         if kept is not None and kept["resume"]:
             return self._missing(kept["name"], step)

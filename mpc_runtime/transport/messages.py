@@ -219,8 +219,11 @@ _CHECKPOINT = Shape(
         "write": Flag(),
     }
 )
-_STEP: dict[str, Field] = {"training": Shape({"step": Whole()}, optional={"checkpoint": _CHECKPOINT})}
-"""Which step of training a submission is for, and what it says of checkpoints."""
+_STEP: dict[str, Field] = {
+    "training": Shape({"step": Whole()}, optional={"checkpoint": _CHECKPOINT, "rows": Whole(least=1)})
+}
+"""Which step of training a submission is for, what it says of checkpoints, and, where training is private, from how
+many rows its own are drawn."""
 _LIMIT = Shape({"epsilon": Real(), "delta": Real()})
 _ANSWERED: dict[str, Field] = {"id": _NUMBER}
 _KNOWN = Shape({"step": Whole(), "start": Whole(), "seed": _SEED, "data": Text(_DATA_DIGITS)})
