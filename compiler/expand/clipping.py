@@ -72,8 +72,13 @@ def _factor(x: Expansion, value: Value, squared: int, scale: int, within: Interv
     found = root(x, inverse, logarithmic(x, held, scale), "rsqrt", -0.5, factor, needed)
     if needed > x.e.scale(found) - 2 * ROOT_SCALE:
         raise _narrow(value, within.hi)
-    wire, _ = x.e.wire(found, needed)
-    return Held(value.kind, value.shape, value.range, {(SHARE, needed): x.bits.select(x.e.bit(counts), wire, needed)})
+    fine = min(needed, op.frac)
+    if fine < needed:  # rounded down: the few of the smallest are less exact, and never too large
+        shares = x.e.sub(x.e.share(found, fine)[0], x.e.constant(np.array(1), fine))
+        wire = x.e.open(shares)
+    else:
+        wire, _ = x.e.wire(found, fine)
+    return Held(value.kind, value.shape, value.range, {(SHARE, fine): x.bits.select(x.e.bit(counts), wire, fine)})
 
 
 def _room(value: Value, most: float) -> int:

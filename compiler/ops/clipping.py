@@ -54,11 +54,13 @@ class ClipFactor(Unclipped):
     """For each example min(1, bound / n), or 0 where it does not count.
 
     Arguments: `pairs` of x and d, whose gradients are their products; gradients that are written out; and a bit for
-    each example, whether it counts. n: the norm of all gradients of an example together.
+    each example, whether it counts. n: the norm of all gradients of an example together. frac: the fraction bits of the
+    result, at most.
     """
 
     bound: float
     pairs: int
+    frac: int
     compares: ClassVar[bool] = True
     rounding: ClassVar[Rounding] = Rounding.RELATIVE
 

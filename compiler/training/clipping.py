@@ -30,6 +30,7 @@ from compiler.graph import (
 )
 from compiler.ops import (
     Add,
+    Bounded,
     ClipFactor,
     Clipped,
     Conv2d,
@@ -64,8 +65,11 @@ COUNTS = CLOCK + "rows"
 SIGNAL_BITS = 24
 """Fraction bits of clipped signals: their rounding adds little to the norms (TRAINING section 3.2)."""
 
-NOISE_BITS = 44
+NOISE_BITS = 46
 """Binary digits of the deviation of noise, in steps, at most: a sampler draws up to 2^48."""
+
+FORMAT_BITS = 16
+"""Fraction bits of what clipped signals and factors are multiplied with, at most."""
 
 SQUARE_BITS = 60
 """Binary digits of the largest squared norm of a gradient that is written out."""
@@ -192,9 +196,10 @@ def clipped(
     dense = [use for use in uses if isinstance(use.at.op, MatMul)]
     pairs = [arg for use in dense for arg in (use.at.args[0], signals[use.at])]
     written = {use: _each(use, signals[use.at]) for use in uses if use not in dense}
-    op = ClipFactor(bound, len(dense))
+    room = NOISE_BITS - FORMAT_BITS - max(0, math.ceil(math.log2(max(deviation, 1.0))))
+    op = ClipFactor(bound, len(dense), room)
     factor = apply(op, *pairs, *written.values(), counts, span=loss.span, name="clip")
-    bits = min(SIGNAL_BITS, NOISE_BITS - 16 - max(0, math.ceil(math.log2(max(deviation, 1.0)))))
+    bits = min(SIGNAL_BITS, room)
     rounding = 2.0**-bits * math.hypot(*(math.sqrt(_outs(use)) * _reach(use) for use in dense), 0.0)
     most = bound + rounding
     cut = {use.at: apply(Clipped(bits), signals[use.at], factor, span=use.at.span) for use in dense}
@@ -281,7 +286,7 @@ def _each(use: _Use, signal: Value) -> Value:
     """The gradient of each example for an operand that is no matrix of a dense layer, [n, …]."""
     if isinstance(use.at.op, Conv2d):
         found = along_each_kernel(use.at.op, use.at.args[0], signal, use.operand.shape)
-        return apply(Stored(_fraction(found, use)), found, span=use.at.span)
+        return _stored(use, found, math.prod(use.operand.shape[2:]), use.at.args[0], signal)
     lead = signal.rank - use.operand.rank
     copied = [axis for axis in range(1, signal.rank) if axis < lead or use.operand.shape[axis - lead] == 1]
     if lead == 0 and use.operand.shape[0] != 1:
@@ -290,18 +295,21 @@ def _each(use: _Use, signal: Value) -> Value:
     if not copied:
         return signal
     found = apply(Sum(tuple(copied), True), signal, span=use.at.span)
-    return apply(Stored(_fraction(found, use)), found, span=use.at.span)
+    return _stored(use, found, math.prod(signal.shape[axis] for axis in copied), signal)
 
 
-def _fraction(found: Value, use: _Use) -> int:
-    """Fraction bits of a gradient whose square has room. Raises NotTrainable where there are none."""
-    largest = bounds.l2(found, range(1, found.rank))
-    bits = min(16, math.floor((SQUARE_BITS - 2 * math.log2(max(largest, 1.0))) / 2))
+def _stored(use: _Use, found: Value, count: int, *factors: Value) -> Value:
+    """A gradient with as many fraction bits as its square has room for. By Cauchy and Schwarz it is no longer than the
+    product of the factors' norms and the root of `count`: of the places of a kernel, or of what was added up. Raises
+    NotTrainable where it may be too long."""
+    largest = math.sqrt(count) * math.prod(bounds.l2(each, range(1, each.rank)) for each in factors)
+    found = apply(Bounded(tuple(range(1, found.rank)), largest), found, span=use.at.span)
+    bits = min(FORMAT_BITS, math.floor((SQUARE_BITS - 2 * math.log2(max(largest, 1.0))) / 2))
     if bits < LEAST_BITS:
         message = f"the gradient of {called(use.path[0])} may have a norm of 2^{math.ceil(math.log2(largest))}"
         help = "narrow the limits: `limits = norms(activations=64, signals=8)`"
         raise NotTrainable([Blame(use.at if use.at.span is not None else use.path[0], message, help)])
-    return bits
+    return apply(Stored(bits), found, span=use.at.span)
 
 
 def _outs(use: _Use) -> int:

@@ -12,7 +12,7 @@ import json
 import math
 from collections import Counter
 
-from ..gates import Gate, GradientNoise, Noise, Reshape, Reveal, Slice, Unmask
+from ..gates import Gate, GradientNoise, Materialize, Noise, Reshape, Reveal, Slice, Unmask
 from ..gates.rules import Refused, expect
 from ..plan import BATCH, Budget, Feed, Plan, Privacy, Result
 from ..plan import Noise as Declared
@@ -32,6 +32,9 @@ __all__ = [
 
 MAX_EPSILON = 64.0
 """More is no privacy, and nothing that a sampler could tell from infinity."""
+
+SAME = (Materialize, Unmask, Reshape, Slice)
+"""Gates whose result has the bits of their operand, or some of them."""
 
 
 class Lineage:
@@ -66,7 +69,7 @@ class Lineage:
                 pending += [
                     r
                     for gate in self._writers.get(register, ())
-                    if isinstance(gate, Reshape | Slice | Unmask)
+                    if isinstance(gate, SAME)
                     for r in gate.ins
                 ]
         types = plan.registers
