@@ -8,7 +8,20 @@ from functools import cached_property
 
 from .gates import Gate
 
-__all__ = ["CLOCK", "FINISH", "PACE", "RUN", "SETUP", "TRAINING", "TRAIN_STEP", "Kept", "Op", "Procedure", "Round"]
+__all__ = [
+    "CLOCK",
+    "COUNTS",
+    "FINISH",
+    "PACE",
+    "RUN",
+    "SETUP",
+    "TRAINING",
+    "TRAIN_STEP",
+    "Kept",
+    "Op",
+    "Procedure",
+    "Round",
+]
 
 SETUP, RUN, TRAIN_STEP, FINISH = "setup", "run", "train_step", "finish"
 """The procedures that the compiler makes: `setup` takes the parameters, `run` computes one batch, `train_step` changes
@@ -16,6 +29,9 @@ the parameters by what one batch teaches, `finish` releases them."""
 
 CLOCK = "training."
 """Before `epoch` and `step`, the names of what a session gives a step of training by itself."""
+
+COUNTS = CLOCK + "rows"
+"""What a session gives a step of private training by itself: for each row whether it was drawn."""
 
 PACE = "learning rate"
 """What a public number is called that follows the epoch and the step, in the manifest."""

@@ -148,7 +148,8 @@ class Program:
     def reference_fit(
         self, inputs: Mapping[str, Any] | None = None, params: Any = None, *, epochs: int = 1, seed: int
     ) -> ReferenceFit:
-        """Train on plaintext in float64, on the same batches as `session.fit` with this seed.
+        """Train on plaintext in float64, on the same batches as `session.fit` with this seed. Where the model's
+        training is private, gradients are clipped as there, but nothing is added to them, and the seed draws the rows.
 
         Args:
             inputs: Arrays by name, with any number of rows.
@@ -161,7 +162,7 @@ class Program:
         """
         from compiler.training.twin import follow
 
-        from .roles.epochs import batches_of
+        from .roles.draws import batches_of
         from .sessions.training import ReferenceFit
 
         training = self.stages.lowered.training

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,6 +85,8 @@ def train(
         write_results(trained, [path])
     if as_json:
         echo_json(_plain(history))
+    elif history.epsilon is not None:
+        click.echo(str(history.epsilon), err=True)
     return 0
 
 
@@ -98,4 +101,10 @@ def _plain(history: History) -> dict[str, object]:
         }
         for epoch in history.epochs
     ]
-    return {"seed": history.seed, "resumed": history.resumed, "steps": history.steps, "epochs": epochs}
+    told: dict[str, object] = {
+        "seed": history.seed,
+        "resumed": history.resumed,
+        "steps": history.steps,
+        "epochs": epochs,
+    }
+    return told if history.epsilon is None else {**told, "epsilon": asdict(history.epsilon)}

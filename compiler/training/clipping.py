@@ -55,12 +55,9 @@ from compiler.training.reverse import Blame, NotTrainable, gradients
 from dsl.errors import Diagnostic, SourceErrors
 from mpc_runtime.privacy.accountant import capacity
 from mpc_runtime.privacy.noise import reach
-from mpc_runtime.procedure import CLOCK, TRAIN_STEP
+from mpc_runtime.procedure import COUNTS, TRAIN_STEP
 
-__all__ = ["COUNTS", "Gradient", "clipped", "noised", "with_room"]
-
-COUNTS = CLOCK + "rows"
-"""What a session gives a step by itself: a bit for each row, whether it was drawn."""
+__all__ = ["Gradient", "clipped", "noised", "with_room"]
 
 SIGNAL_BITS = 24
 """Fraction bits of clipped signals: their rounding adds little to the norms (TRAINING section 3.2)."""

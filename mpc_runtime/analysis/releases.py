@@ -66,12 +66,7 @@ class Lineage:
             while pending:
                 register = pending.pop()
                 told[register] += 1
-                pending += [
-                    r
-                    for gate in self._writers.get(register, ())
-                    if isinstance(gate, SAME)
-                    for r in gate.ins
-                ]
+                pending += [r for gate in self._writers.get(register, ()) if isinstance(gate, SAME) for r in gate.ins]
         types = plan.registers
         return {r for r, count in told.items() if types[r].domain is Domain.BITS and count >= types[r].size}
 

@@ -17,9 +17,20 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
-from ..errors import InputError
+from ..errors import InputError, number
 
-__all__ = ["ACCOUNTANT", "BASIC", "Event", "Training", "capacity", "composed", "installed", "training", "within"]
+__all__ = [
+    "ACCOUNTANT",
+    "BASIC",
+    "Event",
+    "Training",
+    "capacity",
+    "composed",
+    "expect_installed",
+    "installed",
+    "training",
+    "within",
+]
 
 BASIC = "basic composition"
 ACCOUNTANT = "dp-accounting"
@@ -33,7 +44,8 @@ class Event:
 
     kind: "pure" promises (epsilon, 0). "gaussian" has noise whose deviation is `multiplier` sensitivities, and promises
     (epsilon, delta) by itself. "sampled" is a gaussian one on rows drawn from `rows` with chance batch / rows, at most
-    `most` of them; by itself nothing is promised of it. "bare" has no noise.
+    `most` of them; by itself nothing is promised of it, and its delta is that at which all steps are told of. "bare"
+    has no noise.
     """
 
     kind: Literal["pure", "gaussian", "sampled", "bare"]
@@ -47,11 +59,22 @@ class Event:
 
 @dataclass(frozen=True)
 class Training:
-    """What DP-SGD costs. outputs: towards whoever sees only outputs; party: towards a compute party that sees them too,
-    and the draws."""
+    """What DP-SGD costs, as epsilons at `delta`.
+
+    Attributes:
+        outputs: Towards whoever sees what training releases, and knows nothing of which rows were drawn.
+        party: Towards whoever knows that too, as roles do that give rows themselves, and a compute party may from them.
+        delta: At which both hold.
+    """
 
     outputs: float
     party: float
+    delta: float
+
+    def __str__(self) -> str:
+        at = f"at delta {number(self.delta)}"
+        party = "more than is known" if math.isinf(self.party) else f"{self.party:.3g}"
+        return f"epsilon {self.outputs:.3g} towards receivers, {party} towards whoever knows the rows drawn, {at}"
 
 
 def composed(events: Mapping[Event, int], delta: float) -> tuple[float, str]:
@@ -65,22 +88,33 @@ def composed(events: Mapping[Event, int], delta: float) -> tuple[float, str]:
 
 def basic(events: Mapping[Event, int], delta: float) -> float:
     """By adding up; infinite where the deltas alone exceed `delta`."""
+    if any(event.kind == "sampled" for event in events):
+        return math.inf
     if sum(event.delta * count for event, count in events.items()) > delta * CLOSE:
         return math.inf
     return sum(event.epsilon * count for event, count in events.items())
 
 
-def training(rows: int, batch: int, noise: float, steps: int, delta: float, draws: int) -> Training:
+def training(rows: int, batch: int, noise: float, steps: int, delta: float, draws: int | None) -> Training:
     """Of so many steps of DP-SGD on batches of `batch` of these rows on average, of which at most `capacity` are taken.
 
     noise: the deviation over the bound to which gradients are clipped. draws: how often the row that was drawn most
-    often was. InputError without dp-accounting.
+    often was, if that is known. InputError without dp-accounting.
     """
-    if not installed():
-        raise InputError("the epsilon of training needs dp-accounting: pip install 'mpc-runtime[dp]'")
+    expect_installed()
     step = Event("sampled", multiplier=noise, rows=rows, batch=batch, most=capacity(batch))
     seen = Event("gaussian", multiplier=noise)
-    return Training(_accounted({step: steps}, delta), _accounted({seen: draws}, delta))
+    outputs = _known(frozenset({(step, steps)}), delta) if steps else 0.0
+    party = 0.0 if draws == 0 else math.inf
+    if draws:
+        party = _known(frozenset({(seen, draws)}), delta)
+    return Training(outputs, party, delta)
+
+
+def expect_installed() -> None:
+    """InputError without dp-accounting."""
+    if not installed():
+        raise InputError("the epsilon of training needs dp-accounting: pip install 'mpc-runtime[dp]'")
 
 
 def capacity(batch: int) -> int:

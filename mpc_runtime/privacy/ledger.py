@@ -115,10 +115,11 @@ class Ledger:
                 self._count(charge.dataset, event, -count)
 
     def spent(self, dataset: Dataset) -> Spent:
-        """At the delta of the narrowest limit, or the sum of those of the releases."""
+        """At the delta of the narrowest limit, or the sum of those of the releases, and that of training."""
         with self._faults():
             limits, events = self._limits(dataset), self._events(dataset)
-        own = sum(event.delta * count for event, count in events.items())
+        own = sum(event.delta * count for event, count in events.items() if event.kind != "sampled")
+        own += max((event.delta for event in events if event.kind == "sampled"), default=0.0)
         delta = min((limit.delta for limit in limits), default=own)
         epsilon, by = composed(events, delta)
         return Spent(epsilon, delta, by, limits)

@@ -15,10 +15,9 @@ import numpy as np
 
 from ..errors import InputError
 from ..plan import Plan, Tensor
-from ..procedure import CLOCK, TRAIN_STEP
 from .batches import Batches
 
-__all__ = ["Epochs", "batches_of", "check_epochs", "check_seed", "fresh_seed", "order"]
+__all__ = ["Epochs", "check_epochs", "check_seed", "fresh_seed", "order"]
 
 Array = np.ndarray
 SEEDS = 1 << 63
@@ -88,10 +87,3 @@ class Epochs:
             for start in range(step * size, self.steps * size, size):
                 yield self.batches.take(rows[start : start + size])
             step = 0
-
-
-def batches_of(plan: Plan, inputs: Mapping[str, Any], epochs: int, seed: int) -> Epochs:
-    """Of a plan whose inputs of training are all here, the tensors of array roles stacked."""
-    tensors = [t for t in plan.inputs if TRAIN_STEP in t.stages and not t.name.startswith(CLOCK)]
-    stacked = frozenset(t.name for t in tensors if t.stacked)
-    return Epochs(plan, tensors, inputs, stacked, epochs, check_seed(seed))

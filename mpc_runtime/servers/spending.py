@@ -112,8 +112,8 @@ def _events(plan: Plan, role: str, stage: str) -> dict[Event, int]:
     """
     events: Counter[Event] = Counter()
     if stage == TRAIN_STEP and plan.privacy is not None and any(not f.public for f in plan.feeds_of(role, stage)):
-        privacy = plan.privacy
-        events[Event("sampled", multiplier=privacy.noise, batch=privacy.batch, most=privacy.most)] += 1
+        p = plan.privacy
+        events[Event("sampled", delta=p.delta, multiplier=p.noise, batch=p.batch, most=p.most)] += 1
     flipped = {}
     for tensor in plan.inputs:
         if tensor.role == role and tensor.flipped and stage in tensor.stages:

@@ -17,13 +17,15 @@ import numpy as np
 
 from ..errors import Error, InputError, RangeError
 from ..execution.stats import Stats
-from ..plan import Plan
+from ..plan import Plan, Privacy
+from ..privacy.accountant import Training, expect_installed, training
 from ..procedure import CLOCK, TRAIN_STEP
+from ..roles.draws import Draws
 from ..roles.epochs import Epochs, check_seed, fresh_seed
 from ..roles.inputs import ByRole
 from ..transport.messages import Message
 from .deployed import Deployment, Submitted
-from .resuming import Marks, Options, resumed
+from .resuming import Marks, Options, Point, resumed
 
 __all__ = ["WEIGHTS", "Epoch", "Fitting", "History", "ReferenceFit", "clock_of", "expect_training"]
 
@@ -77,26 +79,47 @@ class Epoch:
         return f"epoch {self.number}: {self.steps} steps in {self.seconds:.1f} s{told}"
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """The draws of private training so far."""
+
+    privacy: Privacy
+    draws: Draws
+
+    def cost(self, resumed: int) -> Training:
+        """resumed: steps that another call has made, whose draws are not known."""
+        p, drawn = self.privacy, self.draws.drawn
+        most = None if resumed else int(drawn.max())
+        return training(drawn.size, p.batch, p.noise, resumed + self.draws.made, p.delta, most)
+
+
 @dataclass
 class History:
     """What was seen of a training.
 
     Attributes:
-        seed: The one that decided which rows each batch had.
+        seed: The one that decided which rows each batch had; None where training is private.
         resumed: How many steps were made before, by the call from whose checkpoint this one went on.
         epochs: One entry an epoch.
         outputs: For each output of the `train` block its value at every step, along a first axis.
     """
 
-    seed: int
+    seed: int | None
     resumed: int = 0
     epochs: list[Epoch] = field(default_factory=list)
     outputs: dict[str, Array] = field(default_factory=dict)
+    _drawn: Drawn | None = field(default=None, repr=False)
 
     @property
     def steps(self) -> int:
         """How many steps were made by this call."""
         return sum(epoch.steps for epoch in self.epochs)
+
+    @property
+    def epsilon(self) -> Training | None:
+        """What the steps of this call, and those that it went on from, tell of a row at most; None without `privacy`.
+        It takes some seconds to find the first time."""
+        return None if self._drawn is None else self._drawn.cost(self.resumed)
 
     def plot(self) -> Any:
         """Draw what every step told, each scalar output a line, with matplotlib (`pip install mpc-runtime[plot]`); the
@@ -127,6 +150,26 @@ class ReferenceFit:
     weights: dict[str, Array]
 
 
+def _seed(options: Options, point: Point | None, owners: Sequence[str], apart: bool) -> int:
+    """The one that decides the order of rows. InputError where roles of other machines have to know it."""
+    seed = point.seed if point is not None and options.seed is None else options.seed
+    if seed is None and apart:
+        raise InputError(f"seed: {' and '.join(owners)} give rows of the same batches, so they have to agree on it")
+    return fresh_seed() if seed is None else check_seed(seed)
+
+
+def _expect_secret_draws(options: Options, owners: Sequence[str], apart: bool) -> None:
+    """InputError where rows cannot be drawn so that nobody else knows which, or nobody could say what that costs."""
+    expect_installed()
+    if options.seed is not None:
+        raise InputError("seed: under `privacy` rows are drawn at random, and whoever could tell them would learn more")
+    if apart:
+        raise InputError(
+            f"{' and '.join(owners)} give rows of the same batches, and under `privacy` one session draws them: train "
+            "with one owner of rows, or from a session that has all of these roles"
+        )
+
+
 class Fitting:
     """The steps of one call. edition: of the parameters from which it started; told: by role of ours, how far both
     parties are with the training, and their checkpoints."""
@@ -145,12 +188,18 @@ class Fitting:
         plan, given = deployment.plan, deployment.given
         point = resumed(options, told)
         owners = [role for role in plan.roles_of(TRAIN_STEP) if plan.feeds_of(role, TRAIN_STEP)]
-        seed = point.seed if point is not None and options.seed is None else options.seed
-        if seed is None and not set(owners) <= set(given.roles):
-            raise InputError(f"seed: {' and '.join(owners)} give rows of the same batches, so they have to agree on it")
-        seed = fresh_seed() if seed is None else check_seed(seed)
+        apart = not set(owners) <= set(given.roles)
         self._tensors = [t for t in given.tensors(TRAIN_STEP) if not t.name.startswith(CLOCK)]
-        self.epochs = Epochs(plan, self._tensors, inputs, given.stacked, options.epochs, seed)
+        rows = plan, self._tensors, inputs, given.stacked, options.epochs
+        self.epochs: Epochs | Draws
+        drawn, seed = None, 0
+        if plan.privacy is None:
+            seed = _seed(options, point, owners, apart)
+            self.epochs = Epochs(*rows, seed)
+        else:
+            _expect_secret_draws(options, owners, apart)
+            self.epochs = draws = Draws(*rows)
+            drawn = Drawn(plan.privacy, draws)
         checked = given.check(self.epochs.batches.tensors(self._tensors), inputs, "input", TRAIN_STEP)
         data = {}
         if options.checkpoint is not None:
@@ -158,7 +207,7 @@ class Fitting:
         if point is not None:
             point.check(options, seed, data, self.total)
         self._marks = Marks(options, seed, data, point, told, self.total)
-        self.history = History(seed, self._marks.first)
+        self.history = History(None if drawn else seed, self._marks.first, _drawn=drawn)
         self._edition, self._options = edition, options
         self._coming = self.epochs.after(self._marks.first)
         self._submitted = self._marks.first
@@ -192,7 +241,8 @@ class Fitting:
             checked = given.check(given.tensors(TRAIN_STEP), {**batch, **clock}, "input", TRAIN_STEP)
             encoded = given.encode(TRAIN_STEP, checked, params)
             named = self._options.meeting, self._submitted, None, self._options.datasets
-            training = self._marks.of(self._submitted)
+            said = {} if self.deployment.plan.privacy is None else {"rows": self.epochs.batches.rows}
+            training = {role: {**own, **said} for role, own in self._marks.of(self._submitted).items()}
             self._waiting.append(self.deployment.submit(encoded, *named, stage=TRAIN_STEP, training=training))
             self._submitted += 1
         with counted(self.position + 1):

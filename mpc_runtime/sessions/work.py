@@ -25,7 +25,7 @@ from .connections import Connections
 from .privacy import Datasets, check_datasets
 from .resuming import Options
 from .rows import Rows
-from .training import Epoch, Fitting, clock_of, counted, expect_training
+from .training import Epoch, Fitting, History, clock_of, counted, expect_training
 
 __all__ = ["Prove", "Work"]
 
@@ -48,6 +48,8 @@ class Work:
         """Of the parameters."""
         self.datasets: dict[str, str] = {}
         """Role -> how it has called its data last."""
+        self.fitted: History | None = None
+        """Of the last call of `fit`."""
         self._base = deployment
         self._connections, self._prove = connections, prove
         self._variants = connections.variants
@@ -81,6 +83,8 @@ class Work:
         """A run, or a procedure of training."""
         if stage != RUN:
             expect_training(self._base.plan)
+        if stage == TRAIN_STEP and self._base.plan.privacy is not None:
+            raise InputError("under `privacy` the rows of a step are drawn from all: give all of them to fit")
         self._check_provided()
         began = time.perf_counter()
         training, last = None, self._steps or 0
@@ -121,7 +125,9 @@ class Work:
         """The steps of a call of `fit`, none of them made."""
         self._check_provided()
         self.datasets |= options.datasets
-        return Fitting(self._base, given, options, self.edition, self._told(options.checkpoint))
+        fitting = Fitting(self._base, given, options, self.edition, self._told(options.checkpoint))
+        self.fitted = fitting.history
+        return fitting
 
     def _told(self, checkpoint: str | None = None) -> dict[str, list[Message]]:
         """By role of ours that has a part in a step, what both parties say of the training."""
