@@ -101,10 +101,6 @@ def _plain(history: History) -> dict[str, object]:
         }
         for epoch in history.epochs
     ]
-    told: dict[str, object] = {
-        "seed": history.seed,
-        "resumed": history.resumed,
-        "steps": history.steps,
-        "epochs": epochs,
-    }
-    return told if history.epsilon is None else {**told, "epsilon": asdict(history.epsilon)}
+    epsilon = history.epsilon
+    cost: dict[str, object] = {} if epsilon is None else {"epsilon": asdict(epsilon)}
+    return {"seed": history.seed, "resumed": history.resumed, "steps": history.steps, "epochs": epochs, **cost}

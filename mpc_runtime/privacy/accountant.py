@@ -35,6 +35,7 @@ __all__ = [
 BASIC = "basic composition"
 ACCOUNTANT = "dp-accounting"
 CLOSE = 1 + 1e-9  # sums of floats
+FIRST_STEPS = 64  # of training, whose cost is found at once
 SIGMAS = 6  # of a batch's size above its mean, beyond which rows are left out
 
 
@@ -139,15 +140,18 @@ def within(events: Mapping[Event, int], epsilon: float, delta: float) -> bool:
     if any(event.kind == "bare" for event in events) or not installed() or delta <= 0:
         return False
     counts = (
-        frozenset((event, _rounded_up(count, digits)) for event, count in events.items()) for digits in (3, 6, 64)
+        frozenset((event, _rounded_up(event, count, digits)) for event, count in events.items())
+        for digits in (1, 3, 6, 64)
     )
     return any(_known(each, delta) <= epsilon * CLOSE for each in counts)
 
 
-def _rounded_up(count: int, digits: int) -> int:
-    """The next number of so many binary digits, and zeros behind."""
+def _rounded_up(event: Event, count: int, digits: int) -> int:
+    """Of steps of training, the next number of so many binary digits, and zeros behind; some at once, at first."""
+    if event.kind != "sampled":
+        return count
     step = 1 << max(0, count.bit_length() - digits)
-    return -(-count // step) * step
+    return max(-(-count // step) * step, FIRST_STEPS if digits == 1 else 1)
 
 
 @lru_cache(1024)
