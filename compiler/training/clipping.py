@@ -222,10 +222,7 @@ def _expect_mean(loss: Value) -> None:
     pending = [loss]
     while pending:
         value = pending.pop()
-        axes = row_axes(value.args)
-        if isinstance(value.op, Loss) or value.is_constant:
-            continue
-        if isinstance(value.op, Mean) and axes[0] in value.op.axes:
+        if isinstance(value.op, Loss) or value.is_constant or (isinstance(value.op, Mean) and 0 in value.op.axes):
             continue
         scaled = isinstance(value.op, Mul) and any(arg.is_constant for arg in value.args)
         if value.shape == () and (scaled or isinstance(value.op, Add | Sub | Neg)):
