@@ -144,7 +144,6 @@ def _check_budget(plan: Plan, budget: Budget) -> None:
 
 def _check_privacy(plan: Plan, privacy: Privacy) -> None:
     """The chance of a row follows from the size of a batch, and the room from the chance."""
-    expect(plan.trains, "the privacy of training is declared, but nothing is trained")
     for what, size in (("norm", privacy.clip), ("noise", privacy.noise), ("unit", privacy.unit)):
         expect(0 < size < math.inf, f"the privacy of training: expected a {what} above 0, found {size:g}")
     expect(0 <= privacy.rounding < math.inf, "the privacy of training: expected a rounding of at least 0")
