@@ -1,7 +1,7 @@
 """Three hospitals train one model: `python -m examples.learning.hospitals [EPOCHS]`.
 
-The dealer and both parties run as processes on this machine, and this script plays all roles. The plaintext trainings of
-each hospital alone show what the others' patients are good for.
+The dealer and both parties run as processes on this machine, and this script plays all roles. Trainings on
+the rows of one hospital alone, in plaintext, show what the others' are good for.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ def main(epochs: int = 6) -> None:
     for alone in range(HOSPITALS):
         own = {name: np.stack([rows[alone]] * HOSPITALS) for name, rows in known.items()}
         fitted = program.reference_fit(own, start, epochs=epochs, seed=SEED)
-        print(f"of a plaintext training on hospital {alone} alone   {right(predicted(fresh, fitted.weights), truth):.2%}")
+        accuracy = right(predicted(fresh, fitted.weights), truth)
+        print(f"of a plaintext training on hospital {alone} alone   {accuracy:.2%}")
     weight = max(abs(weights[key] - plain.weights[key]).max() for key in weights)
     print(f"largest difference of a weight from plaintext  {weight:.6f}")
     print(f"a step of training takes {program.cost.train_rounds} rounds")

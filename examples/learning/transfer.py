@@ -1,7 +1,7 @@
 """Train a private classifier on public features: `python -m examples.learning.transfer [EPOCHS]`.
 
-The features are the convolutions of `examples/digits`, which have learnt to tell ten digits apart. The classifier behind
-them learns on another task, whether a digit is odd, from 256 images and labels that nobody sees.
+The features are the convolutions of `examples/digits`, which have learnt to tell ten digits apart. The classifier
+behind them learns another task, whether a digit is odd, from 256 images and labels that nobody sees.
 """
 
 from __future__ import annotations
