@@ -59,6 +59,9 @@ ROUNDED_UP = 2.0**-20
 ENOUGH = {True: 2.0**10, False: 2.0**8}
 """A limit that the activations of a model hardly reach: of the norm of a vector, and of an element."""
 
+ALL = {True: math.inf, False: math.inf}
+"""A limit as large as there is room for."""
+
 GROWING = (Add, Sub, Mul, Square, Sum, CumSum, Var, LogSoftmax)
 """What leaves the format only where an element of an argument is large, on either side of 0."""
 
@@ -200,7 +203,8 @@ class _Guards:
 
     def _guard(self, flow: Value, axes: tuple[int, ...], other: Terms) -> Guard:
         """The norm where that can be checked, else every element."""
-        limits = {True: self._most(other.l2, ENOUGH[True]), False: self._most(other.l1, ENOUGH[False])}
+        enough = ENOUGH if _moved(flow).declared is None else ALL  # its author expects larger values
+        limits = {True: self._most(other.l2, enough[True]), False: self._most(other.l1, enough[False])}
         return self._checkable(flow, axes, limits)
 
     def _checkable(self, flow: Value, axes: tuple[int, ...], limits: Mapping[bool, float]) -> Guard:

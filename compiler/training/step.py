@@ -26,6 +26,7 @@ from compiler.graph import (
     OpError,
     Output,
     Param,
+    Precision,
     State,
     Training,
     Value,
@@ -176,7 +177,7 @@ def _with_procedures(graph: Graph, training: Training) -> Graph:
         for output in step.left
         if output.keeps is not None and output.keeps not in parameters
     ]
-    reading = _Reading(training, changed, used, step.checks)
+    reading = _Reading(training, changed, used, step.checks, graph.precision)
     params = tuple(leaves.get(leaf, leaf) for leaf in graph.params)
     outputs = (*setup, *zeros, *reading.run(graph), *step.told, *step.left, *reading.finish())
     return replace(graph, params=params, outputs=outputs)
@@ -199,17 +200,18 @@ class _Reading:
     changed: list[_Trained]
     used: Mapping[Value, Orientation]
     checks: Sequence[Check]
+    precision: Precision
 
     def run(self, graph: Graph) -> list[Output]:
         """What a batch gives."""
-        guards = Guards(self.training.limits)
+        guards = Guards(self.training.limits, self.precision)
         run = _moved(graph, RUN, self._parameters(guards, RUN))
         roles = tuple(dict.fromkeys(role for output in run.outputs for role in output.roles))
         return self._told(run.outputs, guards, roles, RUN)
 
     def finish(self) -> list[Output]:
         """The parameters, to those who learn them."""
-        guards, roles = Guards(self.training.limits), self.training.weights_to
+        guards, roles = Guards(self.training.limits, self.precision), self.training.weights_to
         if not roles:
             return []
         parameters = self._parameters(guards, FINISH)
@@ -276,7 +278,7 @@ def _step(graph: Graph, training: Training, changed: list[_Trained], used: Mappi
     loss = Output("loss", training.loss, ())
     told = [replace(output, stage=TRAIN_STEP) for output in training.outputs]
     whole = pool_first(common_subexpressions(replace(graph, outputs=(loss, *told))))
-    guards = Guards(training.limits)
+    guards = Guards(training.limits, graph.precision)
     states = {each.leaf: each.limited(guards, TRAIN_STEP, used.get(each.leaf)) for each in changed}
     keys = {states[each.leaf]: each.state.key for each in changed}
     outputs = _moved(whole, TRAIN_STEP, states).outputs
