@@ -33,6 +33,7 @@ __all__ = [
     "Input",
     "Layer",
     "List",
+    "Metric",
     "Model",
     "Name",
     "Node",
@@ -395,10 +396,18 @@ class Freeze(Node):
 
 
 @dataclass(frozen=True)
-class Train(Node):
-    """`train { … }`: inputs, values, what stays as it is, and outputs."""
+class Metric(Node):
+    """`metric NAME to ROLE, …`, in a `train` block."""
 
-    body: tuple[Input | Value | Output | OutputWeights | Freeze, ...]
+    name: Name
+    roles: tuple[Ref, ...]
+
+
+@dataclass(frozen=True)
+class Train(Node):
+    """`train { … }`: inputs, values, what stays as it is, metrics and outputs."""
+
+    body: tuple[Input | Value | Output | OutputWeights | Freeze | Metric, ...]
 
 
 @dataclass(frozen=True)

@@ -233,6 +233,21 @@ class State:
     unit: float
 
 
+@dataclass(frozen=True)
+class Metric:
+    """What training adds up in shares and tells once an epoch. name: "accuracy" or "loss"; result: what is told.
+
+    validation: whether it is of rows that training does not learn from. The mean is the sum times `share`, over the
+    number of these rows, or else of the epoch's steps; the sum has room for at most `most` of them.
+    """
+
+    name: str
+    result: str
+    validation: bool
+    share: float
+    most: int
+
+
 @dataclass(frozen=True, eq=False)
 class Plan:
     """A compiled program. `origins[procedure name][op]` and `source` are for people, outside the hash.
@@ -258,6 +273,7 @@ class Plan:
     constants: tuple[np.ndarray, ...]
     budgets: tuple[Budget, ...] = ()
     states: tuple[State, ...] = ()
+    metrics: tuple[Metric, ...] = ()
     claims: tuple[Claim, ...] = ()
     origins: tuple[tuple[Origin, ...], ...] = ()
     source: str = ""
