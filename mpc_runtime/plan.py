@@ -26,7 +26,7 @@ import numpy as np
 from .errors import number
 from .gates import Gate
 from .privacy.noise import Law
-from .procedure import TRAIN_STEP, TRAINING, Procedure
+from .procedure import EVALUATE, TRAIN_STEP, TRAINING, Procedure
 from .registers import Domain, Form, Register
 
 FORMAT = 5
@@ -320,6 +320,15 @@ class Plan:
     def trains(self) -> bool:
         """Whether the model has a `train` block."""
         return any(p.name == TRAIN_STEP for p in self.procedures)
+
+    @property
+    def validates(self) -> bool:
+        """Whether training can tell metrics of rows that it does not learn from."""
+        return any(p.name == EVALUATE for p in self.procedures)
+
+    def watched(self, validated: bool) -> Metric | None:
+        """The metric by which training may end early: the first, of validation rows where there are some."""
+        return next((each for each in self.metrics if each.validation == validated), None)
 
     @cached_property
     def array_role_of(self) -> dict[str, str]:

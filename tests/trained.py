@@ -60,7 +60,8 @@ class Simulated:
 
     def train(self, epoch: int = 0, **batch: Any) -> dict[str, Array]:
         self.steps += 1
-        return self._execute(TRAIN_STEP, {**batch, **clock_of(self.plan, self.plan.roles, epoch, self.steps - 1)})
+        now = {"epoch": epoch, "step": self.steps - 1, "carry": 0}
+        return self._execute(TRAIN_STEP, {**batch, **clock_of(self.plan, self.plan.roles, TRAIN_STEP, **now)})
 
     def run(self, **batch: Any) -> dict[str, Array]:
         return self._execute(RUN, batch)

@@ -168,7 +168,8 @@ def _leaf(x: Expansion, value: Value, feed: str) -> Held:
 
 
 def _revealed(x: Expansion, name: str, roles: tuple[str, ...], h: Held, value: Value, fine: bool) -> Result:
-    """Send a value at the format's precision: bits below it would tell more than the result. fine: with all its bits."""
+    """Send a value at the format's precision: bits below it would tell more than the result. fine: with all its
+    bits."""
     if value.kind is Kind.BIT:
         if h.array is not None:
             shared = x.e.emit(gates.FromPublic, h.shape, SHARE, domain=Domain.BITS, x=x.e.bit_constant(h.array))

@@ -58,7 +58,8 @@ def carried(x: Expansion, value: Value, a: Held, on: Held) -> Held:
         return x.e.held(value, x.bits.select(x.e.bit(on), x.e.wire(a, scale)[0], scale), scale)
     public = x.e.existing(on, PUBLIC, 0)
     assert public is not None, "whether a sum goes on is public"
-    return x.e.held(value, x.e.emit(gates.Mul, value.shape, SHARE, scale=scale, x=x.e.share(a, scale)[0], y=public), scale)
+    product = x.e.emit(gates.Mul, value.shape, SHARE, scale=scale, x=x.e.share(a, scale)[0], y=public)
+    return x.e.held(value, product, scale)
 
 
 def over_root(x: Expansion, value: Value, m: Held, v: Held) -> Held:

@@ -121,11 +121,9 @@ def lower_training(
         if missing is None and not block.failed:
             help = "write `loss = cross_entropy(logits, label)`" if name == LOSS else "write `optimizer = sgd(lr=0.1)`"
             context.reporter.error(Problem(place, f"this `train` block binds no `{name}`", help))
-    for measure in block.metrics.values() if block.loss is not None else ():
-        try:
-            expect_measurable(block.loss[0], measure.name)
-        except OpError as error:
-            context.reporter.error(Problem(measure.span, error.message, error.help))
+    for measure in block.metrics.values():
+        with context.reporter.catching():
+            _expect_measurable(block, measure)
     return block
 
 
@@ -194,6 +192,15 @@ def _measure(context: Context, statement: ast.Metric, scope: Scope, block: Block
         help = f"name all roles in one: `metric {name.id} to a, b`"
         raise Problem(name.span, f"a second `metric {name.id}`", help, (before.span, "the first one"))
     return Measure(name.id, receivers(context, statement.roles, scope), name.span)
+
+
+def _expect_measurable(block: Block, measure: Measure) -> None:
+    if block.loss is None:
+        return
+    try:
+        expect_measurable(block.loss[0], measure.name)
+    except OpError as error:
+        raise Problem(measure.span, error.message, error.help) from None
 
 
 def _with_classes(roots: list[Value], inputs: list[Value]) -> list[Value]:

@@ -241,7 +241,8 @@ class _Reading:
     def metrics(self, graph: Graph, sums: Sequence[Added]) -> list[Output]:
         """The sums of an epoch, each to those who learn it."""
         roles = tuple(dict.fromkeys(role for measure in self.training.metrics for role in measure.roles))
-        outputs = self._told([each.told(graph.precision) for each in sums], Guards(self.training.limits), roles, METRICS)
+        told = [each.told(graph.precision) for each in sums]
+        outputs = self._told(told, Guards(self.training.limits), roles, METRICS)
         mark([output.value for output in outputs], METRIC)
         return outputs
 
@@ -352,8 +353,8 @@ def _whole(graph: Graph, loss: Value, values: Sequence[Value]) -> Graph:
 def _present(training: Training, told: Sequence[Output]) -> tuple[str, ...]:
     """The roles that have a part in a step: whoever gives something, and whoever is told something, of an epoch too."""
     give = [leaf.op.role for leaf in topological([training.loss]) if isinstance(leaf.op, Input)]
-    learn = [role for each in (*told, *training.metrics) for role in each.roles]
-    return tuple(dict.fromkeys([*give, *learn]))
+    roles = [*(output.roles for output in told), *(measure.roles for measure in training.metrics)]
+    return tuple(dict.fromkeys([*give, *(role for each in roles for role in each)]))
 
 
 def _speaker(training: Training) -> str:

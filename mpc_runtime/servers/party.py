@@ -216,7 +216,8 @@ class Party:
         if message.kind == "budget":
             told, kind = self.consent.spending.tell(message.key, body["dataset"], body.get("limit")), "spent"
         else:
-            told, kind = self.executions.trained.tell(body.get("name"), message.sender), "progress"
+            announced = self._submissions.announced(message.sender, body.get("meeting"))
+            told, kind = self.executions.trained.tell(body, message.sender, announced), "progress"
         if isinstance(told, str):
             return self._denied(message, told)
         self.node.answer(message.route, {"kind": kind, "id": body["id"], **told})
@@ -389,7 +390,8 @@ class Party:
     def _unfit(self, procedure: Procedure, group: Group) -> str:
         """Why a group cannot be the next step of training; empty where it can, or is none."""
         taken = self._submissions.taken(procedure.name, group)
-        return self.executions.trained.unfit([each.step for each in taken if each.step is not None])
+        said = [each.step for each in taken if each.step is not None]
+        return self.executions.trained.unfit(procedure.name, said)
 
     def _lingers(self, name: str, group: Group) -> bool:
         """Whether a run waits for others to share it; it is due when the first has waited long enough."""

@@ -187,6 +187,14 @@ class Submissions:
             if place[0] not in self._standing and not submission.lost
         ]
 
+    def announced(self, role: str, meeting: str | None) -> Mapping[str, Any] | None:
+        """What another role says of the training whose next step it waits for, as in messages."""
+        for key, held in self.for_runs():
+            named = held.meeting[0] if held.meeting is not None else None
+            if key[1] != role and named == meeting and held.step is not None and "fit" in held.step:
+                return held.step["fit"]  # type: ignore[no-any-return]
+        return None
+
     def get(self, key: Key) -> Submission | None:
         stage, role, number = key
         return self._held.get((stage, role), {}).get(number)
