@@ -14,7 +14,7 @@ and are opened in `setup`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from compiler.graph import (
@@ -89,12 +89,21 @@ def with_training(graph: Graph) -> tuple[Graph, list[Diagnostic]]:
     except NotTrainable as error:
         found = [report(graph, blame.value, blame.message, blame.help) for blame in error.blames]
         raise SourceErrors(found, graph.source) from None
-    if not isinstance(training.optimizer, Adam):
-        return whole, []
-    most = number(MEAN_LIMIT)
-    message = f"that the gradients of a mean loss stay within [-{most}, {most}] in training is not checked"
-    help = "with a rate at which the loss falls they do; compare some steps with `program.reference_fit`"
-    return whole, [Diagnostic.at(training.span, message, file=graph.filename, help=help, severity="warning")]
+    return whole, list(_warnings(graph, training, whole))
+
+
+def _warnings(graph: Graph, training: Training, whole: Graph) -> Iterator[Diagnostic]:
+    if isinstance(training.optimizer, Adam):
+        most = number(MEAN_LIMIT)
+        message = f"that the gradients of a mean loss stay within [-{most}, {most}] in training is not checked"
+        help = "with a rate at which the loss falls they do; compare some steps with `program.reference_fit`"
+        yield Diagnostic.at(training.span, message, file=graph.filename, help=help, severity="warning")
+    validated = {metric.name for metric in whole.metrics if metric.validation}
+    for measure in training.metrics:
+        if measure.name not in validated:
+            message = f"`{measure.name}` is not told of validation rows: the loss is no sum of means over rows"
+            help = "write it as one: `mean(…)` of what a row brings, times numbers, and what depends on no row"
+            yield Diagnostic.at(measure.span, message, file=graph.filename, help=help, severity="warning")
 
 
 @dataclass(frozen=True)
