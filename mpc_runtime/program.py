@@ -170,21 +170,10 @@ class Program:
         """
         from compiler.training.twin import follow
 
-        from .roles.epochs import batches_of, validation_of
-        from .sessions.history import ReferenceFit, watching
+        from .sessions.reference import followed
 
-        lowered = self.stages.lowered
-        if lowered.training is None:
-            raise InputError(f"the model {self.plan.name} has no `train` block, so it cannot be trained")
-        batches = batches_of(self.plan, arrays(inputs, "inputs"), epochs, seed)
-        rows = validation_of(self.plan, arrays(validation, "validation")) if validation is not None else []
-        is_over = watching(self.plan, bool(rows), patience)
-        try:
-            found = follow(lowered, batches, arrays(_weights(params), "params"), batches.steps, rows, is_over)
-        except (KeyError, ValueError) as e:
-            raise InputError(str(e.args[0] if e.args else e)) from None
-        stopped = len(found.losses) < batches.steps * batches.epochs
-        return ReferenceFit(np.array(found.losses), found.params, found.metrics, stopped)
+        given, others = arrays(inputs, "inputs"), None if validation is None else arrays(validation, "validation")
+        return followed(follow, self, given, arrays(_weights(params), "params"), epochs, seed, others, patience)
 
     def emit(self, stage: str) -> str:
         """Print a compiler stage: "ast", "graph", "oplist" or "plan"."""

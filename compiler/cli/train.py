@@ -110,4 +110,5 @@ def _plain(history: History) -> dict[str, object]:
         }
         for epoch in history.epochs
     ]
-    return {"seed": history.seed, "resumed": history.resumed, "steps": history.steps, "stopped": history.stopped, "epochs": epochs}
+    seen = {name: getattr(history, name) for name in ("seed", "resumed", "steps", "stopped")}
+    return {**seen, "epochs": epochs}

@@ -216,8 +216,7 @@ class Party:
         if message.kind == "budget":
             told, kind = self.consent.spending.tell(message.key, body["dataset"], body.get("limit")), "spent"
         else:
-            announced = self._submissions.announced(message.sender, body.get("meeting"))
-            told, kind = self.executions.trained.tell(body, message.sender, announced), "progress"
+            told, kind = self.executions.trained.tell(message, self._submissions.announced(message)), "progress"
         if isinstance(told, str):
             return self._denied(message, told)
         self.node.answer(message.route, {"kind": kind, "id": body["id"], **told})
@@ -390,8 +389,7 @@ class Party:
     def _unfit(self, procedure: Procedure, group: Group) -> str:
         """Why a group cannot be the next step of training; empty where it can, or is none."""
         taken = self._submissions.taken(procedure.name, group)
-        said = [each.step for each in taken if each.step is not None]
-        return self.executions.trained.unfit(procedure.name, said)
+        return self.executions.trained.unfit(procedure.name, [s.step for s in taken if s.step is not None])
 
     def _lingers(self, name: str, group: Group) -> bool:
         """Whether a run waits for others to share it; it is due when the first has waited long enough."""

@@ -23,6 +23,7 @@ from ..plan import Plan
 from ..privacy.ledger import Charge
 from ..transport.guests import Quota
 from ..transport.line import Limits
+from ..transport.messages import Message
 
 __all__ = [
     "Group",
@@ -187,8 +188,10 @@ class Submissions:
             if place[0] not in self._standing and not submission.lost
         ]
 
-    def announced(self, role: str, meeting: str | None) -> Mapping[str, Any] | None:
-        """What another role says of the training whose next step it waits for, as in messages."""
+    def announced(self, asked: Message) -> Mapping[str, Any] | None:
+        """What another role than the one that asks says of the training whose next step it waits for, as in
+        messages."""
+        role, meeting = asked.sender, asked.body.get("meeting")
         for key, held in self.for_runs():
             named = held.meeting[0] if held.meeting is not None else None
             if key[1] != role and named == meeting and held.step is not None and "fit" in held.step:

@@ -15,6 +15,7 @@ import numpy as np
 from ..errors import MaterialError
 from ..plan import Plan
 from ..procedure import EVALUATE, METRICS, TRAIN_STEP
+from ..transport.messages import Message
 from .checkpoints import Checkpoint, Checkpoints
 
 __all__ = ["NO_FOLDER", "Trained", "fresh_shares"]
@@ -78,10 +79,10 @@ class Trained:
             return str(error)
         return ""
 
-    def tell(self, asked: Said, role: str, announced: Said | None) -> dict[str, Any] | str:
+    def tell(self, asked: Message, announced: Said | None) -> dict[str, Any] | str:
         """What a role is told, as in messages: the step, the checkpoints of the name that it has asked for, what others
         have announced, and what was decided; or why it cannot be told. A role that may decide has perhaps done so."""
-        name, decided = asked.get("name"), asked.get("decided")
+        role, name, decided = asked.sender, asked.body.get("name"), asked.body.get("decided")
         if decided is not None:
             if role not in self._deciders:
                 return f"{role} is told no metric by which it could end training early"

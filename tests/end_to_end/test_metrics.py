@@ -1,4 +1,4 @@
-"""Metrics of an epoch in real processes: they are what float64 finds, of validation rows too, and end training early."""
+"""Metrics of an epoch in real processes: what float64 finds, of validation rows too; and an early end of training."""
 
 from __future__ import annotations
 
