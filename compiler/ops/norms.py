@@ -21,7 +21,6 @@ from compiler.ops.rules import axes_of, expect_count, expect_kind
 from compiler.ops.shapes import whole
 from compiler.ops.sums import Sum
 
-
 LEAST_VARIANCE = 2.0**-14
 """That layer normalisation divides by on the way back. A smaller one has less than 2 bits that are right."""
 

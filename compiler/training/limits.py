@@ -35,6 +35,7 @@ from compiler.ops import (
     Add,
     And,
     Bounded,
+    Carried,
     Concat,
     Conv2d,
     Equal,
@@ -308,7 +309,9 @@ def _withheld(output: Output, kept: Value) -> Output:
     value = output.value
     if value.is_constant:
         return output
-    if value.kind is Kind.BIT:
+    if output.fine:
+        held = apply(Carried(), value, kept, span=value.span)
+    elif value.kind is Kind.BIT:
         held = apply(And(), value, kept, span=value.span)
     else:
         held = apply(Where(), kept, value, constant(value.kind.dtype.type(0)), span=value.span, name=value.name)
