@@ -25,6 +25,7 @@ from compiler.graph.kinds import (
 from compiler.graph.model import (
     Clipping,
     Graph,
+    Measure,
     Output,
     Preparation,
     Release,
@@ -55,6 +56,7 @@ from compiler.graph.op import (
 from compiler.graph.values import (
     BACKWARD,
     FORWARD,
+    METRIC,
     UPDATE,
     Value,
     apply,
@@ -77,6 +79,7 @@ __all__ = [
     "MAX_ELEMENTS",
     "MAX_FOLDED",
     "MAX_RANK",
+    "METRIC",
     "NO_ROWS",
     "OPS",
     "ROWS_MEET",
@@ -89,6 +92,7 @@ __all__ = [
     "Input",
     "Kind",
     "Leaf",
+    "Measure",
     "NoGradient",
     "Norm",
     "OpError",

@@ -20,6 +20,7 @@ from compiler.graph import (
     Graph,
     Input,
     Kind,
+    OpError,
     Param,
     Training,
     Value,
@@ -53,11 +54,12 @@ from compiler.reading.batch_axis import row_axes
 from compiler.reading.report import called, report
 from compiler.training.reverse import Blame, NotTrainable, gradients
 from dsl.errors import Diagnostic, SourceErrors
+from mpc_runtime.plan import Privacy
 from mpc_runtime.privacy.accountant import capacity
 from mpc_runtime.privacy.noise import reach
-from mpc_runtime.procedure import COUNTS, TRAIN_STEP
+from mpc_runtime.procedure import DRAWN, TRAIN_STEP
 
-__all__ = ["Gradient", "clipped", "noised", "with_room"]
+__all__ = ["Gradient", "clipped", "learnt", "with_room"]
 
 SIGNAL_BITS = 24
 """Fraction bits of clipped signals: their rounding adds little to the norms (TRAINING section 3.2)."""
@@ -102,7 +104,7 @@ def with_room(graph: Graph, lowered: Callable[[int], Graph]) -> Graph:
     frozen = tuple(new[value] for value in wide.frozen)
     whole = replace(wide, loss=new[wide.loss], rate=new[wide.rate], outputs=outputs, frozen=frozen)
     _expect_private(graph, whole, training.privacy)
-    op = Input(Kind.BIT, (capacity(batch),), _first(whole), False, COUNTS, (), (BATCH,), stage=TRAIN_STEP)
+    op = Input(Kind.BIT, (capacity(batch),), _first(whole), False, DRAWN, (), (BATCH,), stage=TRAIN_STEP)
     privacy = replace(training.privacy, counts=apply(op, name="rows"), batch=batch)
     return replace(graph, training=replace(whole, privacy=privacy))
 
@@ -128,6 +130,10 @@ def _expect_private(graph: Graph, training: Training, privacy: Clipping) -> None
         message = f"the output `{output.name}` of every step has no noise, and `privacy` hides single rows"
         place = output.span or training.span
         found.append(Diagnostic.at(place, message, file=graph.filename, help="remove it, or `privacy`"))
+    for measure in training.metrics:
+        message = f"`metric {measure.name}` has no noise, and `privacy` hides single rows"
+        help = "leave it out; who has the weights can measure them on rows of their own"
+        found.append(Diagnostic.at(measure.span, message, file=graph.filename, help=help))
     for leaf in topological([training.loss]):
         if not isinstance(leaf.op, Input) or not leaf.is_secret:
             continue
@@ -154,6 +160,31 @@ class Gradient:
 
     sums: tuple[Value, ...]
     rounding: float
+
+
+def learnt(
+    graph: Graph,
+    training: Training,
+    loss: Value,
+    wanted: tuple[Value, ...],
+    seed: float,
+    limited: Callable[[Value, Value], Value],
+) -> tuple[tuple[Value, ...], Privacy | None]:
+    """The gradients of a step for `wanted`, of a loss that is a mean, times `seed`; under `privacy`, sums of clipped
+    gradients with noise, as large as those, and what that hides."""
+    private = training.privacy
+    if private is None:
+        return gradients(loss, wanted, seed, limited), None
+    assert private.counts is not None, "a block is lowered for as many rows as a step has room for"
+    most, unit = private.counts.size, seed / private.batch
+    bound = unit * private.clip
+    try:
+        found = clipped(loss, wanted, unit * most, private.counts, bound, limited, private.noise * bound)
+    except OpError as error:
+        raise SourceErrors([report(graph, loss, error.message, error.help)], graph.source) from None
+    privacy = Privacy(private.clip, private.noise, private.delta, private.batch, most, unit, found.rounding)
+    deviation = private.noise * privacy.sensitivity
+    return tuple(_noised(each, deviation) for each in found.sums), privacy
 
 
 @dataclass(frozen=True)
@@ -211,7 +242,7 @@ def clipped(
     return Gradient(tuple(_back(use, total) for use, total in zip(uses, sums, strict=True)), rounding)
 
 
-def noised(gradient: Value, deviation: float) -> Value:
+def _noised(gradient: Value, deviation: float) -> Value:
     """A sum with Gaussian noise."""
     most = reach("gaussian", 1, 1) * deviation
     return apply(Noised(deviation, most), gradient, span=gradient.span)

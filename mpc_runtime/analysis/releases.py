@@ -155,7 +155,8 @@ def _check_privacy(plan: Plan, privacy: Privacy) -> None:
 
 def _check_trained(plan: Plan, lineage: Lineage) -> None:
     """What training learns from rows is behind noise, whoever is told of it and in whichever procedure."""
-    taken = {feed for role in plan.roles for feed in plan.feeds_of(role, TRAIN_STEP) if not feed.public}
+    steps = [procedure.takes for procedure in plan.procedures if procedure.name == TRAIN_STEP]
+    taken = {feed for feed in plan.feeds if not feed.public and any(feed.name in takes for takes in steps)}
     for result in plan.results:
         bare = taken & lineage.feeds(result.name) if result.promise is None else set()
         expect(not bare, f"`{result.name}` depends on rows of training without noise")

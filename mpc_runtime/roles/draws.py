@@ -16,11 +16,11 @@ import numpy as np
 
 from ..errors import InputError
 from ..plan import Plan, Privacy, Tensor
-from ..procedure import CLOCK, COUNTS, TRAIN_STEP
+from ..procedure import CLOCK, DRAWN, TRAIN_STEP
 from .batches import Batches
-from .epochs import Epochs, check_epochs, check_seed
+from .epochs import check_epochs, check_seed
 
-__all__ = ["Draws", "batches_of"]
+__all__ = ["Draws", "drawn_by"]
 
 Array = np.ndarray
 WORDS = 1 << 64
@@ -67,6 +67,11 @@ class Draws:
         self.drawn, self.made = np.zeros(rows, np.int64), 0
 
     @property
+    def rows(self) -> int:
+        """From how many rows they are."""
+        return len(self.drawn)
+
+    @property
     def steps(self) -> int:
         """Of an epoch."""
         return self.batches.rows // self._privacy.batch
@@ -82,21 +87,19 @@ class Draws:
             self.made += 1
             spare = np.zeros(self._privacy.most - len(rows), np.int64)
             counts = np.arange(self._privacy.most) < len(rows)
-            yield {**self.batches.take(np.concatenate([rows, spare])), COUNTS: counts}
+            yield {**self.batches.take(np.concatenate([rows, spare])), DRAWN: counts}
 
     def _draw(self, step: int) -> Array:
-        rows, most = len(self.drawn), self._privacy.most
+        rows, most = self.rows, self._privacy.most
         below = min(WORDS * self._privacy.batch // rows, WORDS - 1)
         chance, order = np.split(self._words(step, 2 * rows), 2)
         drawn = np.flatnonzero(chance < np.uint64(below))
         return drawn[np.argsort(order[drawn], kind="stable")][:most]
 
 
-def batches_of(plan: Plan, inputs: Mapping[str, Any], epochs: int, seed: int) -> Epochs | Draws:
+def drawn_by(plan: Plan, inputs: Mapping[str, Any], epochs: int, seed: int) -> Draws:
     """Of a plan whose inputs of training are all here, the tensors of array roles stacked. For training on plaintext:
-    where it is private, the rows are drawn by a seed, which hides nothing."""
+    drawn by a seed, they hide nothing."""
     tensors = [t for t in plan.inputs if TRAIN_STEP in t.stages and not t.name.startswith(CLOCK)]
     stacked = frozenset(t.name for t in tensors if t.stacked)
-    if plan.privacy is None:
-        return Epochs(plan, tensors, inputs, stacked, epochs, check_seed(seed))
     return Draws(plan, tensors, inputs, stacked, epochs, _of_seed(check_seed(seed)))

@@ -219,11 +219,28 @@ _CHECKPOINT = Shape(
         "write": Flag(),
     }
 )
+_FIT = Shape(
+    {
+        "epochs": Whole(least=1),
+        "steps": Whole(least=1),
+        "start": Whole(),
+        "seed": _SEED,
+        "validation": Whole(),
+        "patience": Whole(),
+    }
+)
+"""What all roles of a call of `fit` have to say alike: the steps of an epoch, how many were made before the call, how
+many rows of validation there are, and for how many epochs a metric may be no better; 0 for any number."""
 _STEP: dict[str, Field] = {
-    "training": Shape({"step": Whole()}, optional={"checkpoint": _CHECKPOINT, "rows": Whole(least=1)})
+    "training": Shape(
+        {"step": Whole()},
+        optional={"checkpoint": _CHECKPOINT, "fit": _FIT, "place": Whole(), "rows": Whole(least=1)},
+    )
 }
-"""Which step of training a submission is for, what it says of checkpoints, and, where training is private, from how
-many rows its own are drawn."""
+"""Which step of training a submission is for, what it says of checkpoints and of the call that it is part of, which
+batch of validation rows it has, and, where training is private, from how many rows its own are drawn."""
+_DECIDED = Shape({"step": Whole(), "stop": Flag()})
+"""Whether training ends early, behind this step."""
 _LIMIT = Shape({"epsilon": Real(), "delta": Real()})
 _ANSWERED: dict[str, Field] = {"id": _NUMBER}
 _KNOWN = Shape({"step": Whole(), "start": Whole(), "seed": _SEED, "data": Text(_DATA_DIGITS)})
@@ -271,7 +288,7 @@ CLIENT: Dialect = {
     "submit": _kind({"stage": Text(NAME), "id": _NUMBER}, None, optional={**_MEETING, **_ROWS, **_DATASET, **_STEP}),
     "withdraw": _kind({"stage": Text(NAME), "id": _NUMBER}),
     "budget": _kind({"id": _NUMBER, **_DATASET}, optional={"limit": _LIMIT}),
-    "trained": _kind({"id": _NUMBER}, optional={"name": Text(NAME)}),
+    "trained": _kind({"id": _NUMBER}, optional={"name": Text(NAME), "meeting": Text(NAME), "decided": _DECIDED}),
 }
 """A client to a party."""
 
@@ -286,7 +303,15 @@ PARTY_TO_CLIENT: Dialect = {
     "spent": _kind(
         {**_ANSWERED, "epsilon": Maybe(Real()), "delta": Real(), "by": Text(NAME), "limits": Listed(_LIMIT)}
     ),
-    "progress": _kind({**_ANSWERED, "step": Whole(), "checkpoints": Listed(_KNOWN)}),
+    "progress": _kind(
+        {
+            **_ANSWERED,
+            "step": Whole(),
+            "checkpoints": Listed(_KNOWN),
+            "fit": Maybe(_FIT),
+            "decided": Maybe(_DECIDED),
+        }
+    ),
     "result": _kind({**_ANSWERED, "names": Listed(Text(NAME)), **_REPORT, "setup": Maybe(Shape(_REPORT))}, None),
 }
 

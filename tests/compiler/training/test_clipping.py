@@ -16,7 +16,7 @@ from compiler.training.twin import Twin
 from mpc_runtime.gates import Add, Gate, GradientNoise
 from mpc_runtime.plan import Plan
 from mpc_runtime.privacy.accountant import capacity
-from mpc_runtime.procedure import COUNTS, TRAIN_STEP
+from mpc_runtime.procedure import DRAWN, TRAIN_STEP
 from mpc_runtime.program import Program
 from tests.loaded import loaded
 from tests.mpc_runtime.privacy.chi import excess, gaussian
@@ -90,7 +90,7 @@ def test_the_sums_are_those_of_each_row_by_itself() -> None:
     counts = np.arange(capacity(4)) % 3 == 0
     each = one_by_one(program, weights, data, 0.25)
     expected = [sum(own[i] for own, used in zip(each, counts, strict=True) if used) / 4 for i in range(len(each[0]))]
-    given = {**data, COUNTS: counts}
+    given = {**data, DRAWN: counts}
     found = evaluate_values(twin_of(program, weights).gradients, lambda op: provided(op, given, weights))
     for one, other in zip(found, expected, strict=True):
         assert one == pytest.approx(other, abs=1e-12)
@@ -103,7 +103,7 @@ def test_without_its_noise_training_follows_float64(optimizer: str) -> None:
     weights = program.initial_weights(3)
     private, clear = Simulated(program.plan, weights), twin_of(program, weights)
     for step in range(4):
-        data = {**rows(step), COUNTS: np.random.default_rng(step).uniform(size=capacity(4)) < 0.25}
+        data = {**rows(step), DRAWN: np.random.default_rng(step).uniform(size=capacity(4)) < 0.25}
         private.train(**data)
         clear.train(data, 1 if "momentum" not in optimizer else 0.9**step)
     trained = private.finish()
@@ -142,7 +142,7 @@ def test_no_row_adds_more_than_what_noise_hides(clip: float, size: float) -> Non
     assert privacy is not None and privacy.batch == 4 and privacy.rounding < 0.001 * clip * privacy.unit
     exact = [math.sqrt(sum((each**2).sum() for each in own)) for own in one_by_one(program, weights, data, clip)]
     for row in range(capacity(4)):
-        steps.private.train(**data, **{COUNTS: np.arange(capacity(4)) == row})
+        steps.private.train(**data, **{DRAWN: np.arange(capacity(4)) == row})
         parts = zip(steps.sums(), steps.gates, strict=True)
         assert all(steps.private.checks.values())
         norm = math.sqrt(sum(((array * 2.0 ** -steps.scale(gate)) ** 2).sum() for array, gate in parts))
@@ -165,7 +165,7 @@ train {
     output weights to modeller
 }
 """
-NOBODY = {"x": np.ones((capacity(4), 60)), "y": np.ones((capacity(4), 5)), COUNTS: np.zeros(capacity(4), bool)}
+NOBODY = {"x": np.ones((capacity(4), 60)), "y": np.ones((capacity(4), 5)), DRAWN: np.zeros(capacity(4), bool)}
 NOWHERE = {"fc.weight": np.zeros((5, 60)), "fc.bias": np.zeros(5)}
 
 
@@ -256,6 +256,7 @@ DENSE = "layer fc = dense(2)\nweights from modeller in [-1, 1]\nz = fc(x)\n"
     ("body", "old", "new", "line", "message"),
     [
         (DENSE, "    loss", "    output told = mean(z) to client\n    loss", 10, "`told` of every step has no noise"),
+        (DENSE, "    loss", "    metric loss to client\n    loss", 10, "`metric loss` has no noise"),
         (DENSE, "mse(z, y)", "mse(z, y) + 0.01 * sum(fc.weight ** 2)", 10, "a loss that is a mean over the rows"),
         (DENSE, "mse(z, y)", "sum((z - y) ** 2)", 10, "a loss that is a mean over the rows"),
         (DENSE, "mse(z, y)", "mse(z - mean(z, axis=0), y)", 7, "not a sum over the rows of the batch"),
