@@ -155,14 +155,13 @@ class Program:
         validation: Mapping[str, Any] | None = None,
         patience: int | None = None,
     ) -> ReferenceFit:
-        """Train on plaintext in float64, on the same batches as `session.fit` with this seed. Where the model's
-        training is private, gradients are clipped as there, but nothing is added to them, and the seed draws the rows.
+        """Train on plaintext in float64, on the same batches as `session.fit` with this seed.
 
         Args:
             inputs: Arrays by name, with any number of rows.
             params: Arrays by key, or the path of a weights file.
             epochs: How often all rows are used.
-            seed: That of `session.fit`.
+            seed: That of `session.fit`. Under `privacy`, it draws the rows; gradients are clipped, and have no noise.
             validation: As of `session.fit`.
             patience: As of `session.fit`.
 

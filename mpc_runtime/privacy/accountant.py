@@ -83,7 +83,7 @@ def composed(events: Mapping[Event, int], delta: float) -> tuple[float, str]:
     total = basic(events, delta)
     if not events or any(event.kind == "bare" for event in events) or not installed() or delta <= 0:
         return total, BASIC
-    found = _accounted(events, delta)
+    found = _known(frozenset(events.items()), delta)
     return (found, ACCOUNTANT) if found < total else (total, BASIC)
 
 

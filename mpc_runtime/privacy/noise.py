@@ -17,7 +17,17 @@ from typing import Literal
 
 from .samplers import MAX_NUMERATOR
 
-__all__ = ["LAWS", "Law", "gaussian_delta", "gaussian_multiplier", "hides", "in_parts", "reach", "scale"]
+__all__ = [
+    "LAWS",
+    "Law",
+    "gaussian_delta",
+    "gaussian_epsilon",
+    "gaussian_multiplier",
+    "hides",
+    "in_parts",
+    "reach",
+    "scale",
+]
 
 Law = Literal["laplace", "gaussian"]
 LAWS: tuple[Law, ...] = ("laplace", "gaussian")
@@ -64,6 +74,17 @@ def gaussian_multiplier(epsilon: float, delta: float) -> float:
     while high - low > high * 2.0**-40:
         middle = (low + high) / 2
         low, high = (middle, high) if gaussian_delta(epsilon, middle) > delta else (low, middle)
+    return high
+
+
+def gaussian_epsilon(delta: float, multiplier: float) -> float:
+    """The least epsilon at this delta of noise whose deviation is so many sensitivities."""
+    low, high = 0.0, 1.0
+    while gaussian_delta(high, multiplier) > delta:
+        low, high = high, 2 * high
+    while high - low > high * 2.0**-20:
+        middle = (low + high) / 2
+        low, high = (middle, high) if gaussian_delta(middle, multiplier) > delta else (low, middle)
     return high
 
 
