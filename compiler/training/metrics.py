@@ -67,6 +67,9 @@ COARSE_BITS = 12
 """A sum of losses is held times 2^-COARSE_BITS, with as many fraction bits more than the format has: so it has room for
 more than one loss may be, and nothing is rounded."""
 
+SUM_BITS = 60
+"""Of a sum of losses as a number of the ring: so there is room to add to it at its scale."""
+
 MOST_HITS = 2.0**29
 
 RESULT = "metric."
@@ -89,10 +92,11 @@ class Added:
 
     def state(self, stage: str, precision: Precision) -> State:
         """The sum, as a procedure finds it."""
-        key, most = f"sum of {self.name}", precision.limit - precision.step
+        key, frac = f"sum of {self.name}", precision.frac + COARSE_BITS
         if self.of.name == ACCURACY:
             return State(Kind.INT, (), key, stage, 0, 0.0, MOST_HITS)
-        return State(Kind.FIXED, (), key, stage, precision.frac + COARSE_BITS, -most, most)
+        most = min(precision.limit, 2.0 ** (SUM_BITS - frac)) - precision.step
+        return State(Kind.FIXED, (), key, stage, frac, -most, most)
 
     def left(self, role: str, stage: str, precision: Precision) -> Output:
         """The sum behind an execution, which goes on or begins as this role says."""

@@ -67,6 +67,7 @@ from compiler.training.reverse import NotTrainable, gradients, trained
 from compiler.training.updates import MEAN_LIMIT, Memory, Updates
 from dsl.errors import Diagnostic, SourceErrors
 from mpc_runtime.errors import number
+from mpc_runtime.plan import Metric
 from mpc_runtime.procedure import EVALUATE, FINISH, METRICS, RUN, SETUP, TRAIN_STEP
 
 __all__ = ["WEIGHT_LIMIT", "with_training"]
@@ -197,8 +198,22 @@ def _with_procedures(graph: Graph, training: Training) -> Graph:
     told = [*reading.run(graph), *step.told, *step.left, *validation]
     sums = (*step.summed, *summed)
     outputs = (*setup, *zeros, *told, *reading.metrics(graph, sums), *reading.finish())
-    metrics = tuple(each.described(graph.precision) for each in sums)
+    metrics = _described(graph, sums)
     return replace(graph, params=params, outputs=outputs, metrics=metrics)
+
+
+def _described(graph: Graph, sums: Iterable[Added]) -> tuple[Metric, ...]:
+    """The metrics as the plan has them. Raises SourceErrors for one whose sum has no room."""
+    metrics, found = [], []
+    for each in sums:
+        metrics.append(each.described(graph.precision))
+        if metrics[-1].most < 1:
+            message = f"the metric `{each.of.name}` has no room: in one step it may reach {each.value.range}"
+            help = "declare ranges of what the loss depends on, `input x : … in [lo, hi]`"
+            found.append(Diagnostic.at(each.of.span, message, file=graph.filename, help=help))
+    if found:
+        raise SourceErrors(found, graph.source)
+    return tuple(metrics)
 
 
 def _holds(output: Output) -> bool:
