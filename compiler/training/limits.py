@@ -10,12 +10,28 @@ Whatever a role is sent is 0 in the place of a number that may be wrong, beside 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial, reduce
 
 import numpy as np
 
-from compiler.graph import Kind, Leaf, Output, Shape, State, Value, apply, bounds, constant, rebuild, topological
+from compiler.graph import (
+    Kind,
+    Leaf,
+    OpError,
+    Output,
+    Precision,
+    Shape,
+    State,
+    Value,
+    apply,
+    bounds,
+    constant,
+    rebuild,
+    topological,
+)
 from compiler.ops import (
     Add,
     And,
@@ -35,6 +51,7 @@ from compiler.ops import (
     Where,
     WithinNorm,
 )
+from compiler.ops.limits import pieces
 from compiler.ops.shapes import Move
 from compiler.passes.guards import all_hold
 from mpc_runtime.plan import Promise
@@ -75,7 +92,8 @@ class Limits:
 
 @dataclass(frozen=True)
 class Check:
-    """What is checked: that the vectors of `value` along `axes` are no longer than `limit`. name: as it is told."""
+    """What is checked: that the vectors of `value` along `axes` are no longer than `limit`; for no axes, its elements.
+    name: as it is told."""
 
     name: str
     value: Value
@@ -95,7 +113,7 @@ class Check:
 
     def promise(self, place: int) -> Promise:
         line = self.value.span.line if self.value.span else 0
-        return Promise(self.name, line, -self.limit, self.limit, place, norm=True)
+        return Promise(self.name, line, -self.limit, self.limit, place, norm=bool(self.axes))
 
 
 @dataclass(frozen=True)
@@ -153,8 +171,9 @@ def _each(shape: Shape) -> tuple[int, ...]:
 class Guards:
     """The limits of one procedure, and the checks that they take, in the order of computation."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, precision: Precision) -> None:
         self.limits = limits
+        self._precision = precision
         self.checks: list[Check] = []
         self._limited: dict[tuple[Value, tuple[int, ...]], Value] = {}
 
@@ -202,9 +221,19 @@ class Guards:
 
     def _checked(self, value: Value, axes: tuple[int, ...], limit: float, name: str) -> Value:
         if (value, axes) not in self._limited:
-            self.checks.append(Check(name, value, axes, limit))
-            self._limited[value, axes] = apply(Bounded(axes, limit), value, span=value.span, name=value.name)
+            held = value if not axes or self._can_square(value, axes, limit) else self._checked(value, (), limit, name)
+            self.checks.append(Check(name, held, axes, limit))
+            self._limited[value, axes] = apply(Bounded(axes, limit), held, span=value.span, name=value.name)
         return self._limited[value, axes]
+
+    def _can_square(self, value: Value, axes: tuple[int, ...], limit: float) -> bool:
+        """Whether its norm can be checked as it is; else each element is compared with the limit first. What may have
+        left the format cannot be checked at all, and is refused where it is expanded."""
+        try:
+            pieces(value, axes, limit, self._precision.frac + 1)  # what is opened may be a bit finer
+        except OpError:
+            return value.range.magnitude >= self._precision.limit - self._precision.step
+        return True
 
 
 def _product(value: Value) -> Value | None:
@@ -254,20 +283,33 @@ def memory(checks: Sequence[Check]) -> State:
 
 
 def verdict(checks: Sequence[Check], own: Sequence[Check], early: int, before: Value) -> Verdict:
-    """checks: those of a step of training; own: those of this execution, the first of them; early: on how many of these
+    """checks: those of a step of training; own: those of this execution; early: on how many of these, the first ones,
     its results depend; before: the state."""
+    at = _places(checks, own)
     counts = [check.broken() for check in own]
-    bits = apply(Equal(), _plus(before, counts[:early], 0), constant(np.int64(0)))
-    left = _plus(apply(ToInt(), apply(Not(), bits)), counts[early:], early)
+    bits = apply(Equal(), _plus(before, counts[:early], at[:early]), constant(np.int64(0)))
+    left = _plus(apply(ToInt(), apply(Not(), bits)), counts[early:], at[early:])
     return Verdict(tuple(checks), bits, left)
 
 
-def _plus(total: Value, counts: Sequence[Value], first: int) -> Value:
-    """With counts added from the place `first` on."""
+def _places(checks: Sequence[Check], own: Sequence[Check]) -> list[int]:
+    """Where each check of an execution stands among those of a step: at the next one that is called alike. One that a
+    step does not have stands at the last."""
+    free: dict[str, list[int]] = {}
+    for place, check in enumerate(checks):
+        free.setdefault(check.name, []).append(place)
+    return [free[check.name].pop(0) if free.get(check.name) else len(checks) - 1 for check in own]
+
+
+def _plus(total: Value, counts: Sequence[Value], at: Sequence[int]) -> Value:
+    """With counts added at these places."""
     if not counts:
         return total
-    behind = total.size - first - len(counts)
-    return apply(Add(), total, apply(Pad(((first, behind),)), apply(Concat(0), *counts)))
+    none = constant(np.zeros(1, np.int64))
+    first, last = min(at), max(at)
+    own = [[count for count, place in zip(counts, at, strict=True) if place == each] for each in range(first, last + 1)]
+    sums = [reduce(partial(apply, Add()), each) if each else none for each in own]
+    return apply(Add(), total, apply(Pad(((first, total.size - last - 1),)), apply(Concat(0), *sums)))
 
 
 def with_verdict(outputs: Sequence[Output], found: Verdict, roles: tuple[str, ...], stage: str) -> list[Output]:
@@ -292,11 +334,13 @@ def _withheld(output: Output, kept: Value) -> Output:
 
 def _verdicts(found: Verdict, roles: tuple[str, ...], stage: str) -> list[Output]:
     before = "" if stage == TRAIN_STEP else f"{stage} "
-    outputs = []
+    outputs, alike = [], Counter[str]()
     for place, check in enumerate(found.checks):
         bit = apply(Reshape(()), apply(Slice((place,), (1,), (1,)), found.bits))
         bit = replace(bit, span=check.value.span)
-        promise = check.promise(0)
+        alone = str(check.promise(0))
+        promise = check.promise(alike[alone])  # several in one line may be called alike
+        alike[alone] += 1
         outputs.append(Output(f"{before}checked: {promise}", bit, roles, bit.span, promise, stage=stage))
     return outputs
 

@@ -29,6 +29,7 @@ from compiler.graph import (
     OpError,
     Output,
     Param,
+    Precision,
     State,
     Training,
     Value,
@@ -188,7 +189,7 @@ def _with_procedures(model: Graph, training: Training) -> Graph:
     ]
     parameters = {each.state for each in changed}
     assert graph.training is not None
-    reading = _Reading(graph.training, changed, used, step.checks)
+    reading = _Reading(graph.training, changed, used, step.checks, graph.precision)
     validation, summed = reading.evaluate(graph)
     kept = {output.keeps.key: output for output in (*validation, *step.left) if output.keeps is not None}
     zeros = [
@@ -221,10 +222,11 @@ class _Reading:
     changed: list[_Trained]
     used: Mapping[Value, Orientation]
     checks: Sequence[Check]
+    precision: Precision
 
     def run(self, graph: Graph) -> list[Output]:
         """What a batch gives."""
-        guards = Guards(self.training.limits)
+        guards = Guards(self.training.limits, self.precision)
         run = _moved(graph, RUN, self._parameters(guards, RUN))
         roles = tuple(dict.fromkeys(role for output in run.outputs for role in output.roles))
         return self._told(run.outputs, guards, roles, RUN)
@@ -236,7 +238,7 @@ class _Reading:
         if not sums:
             return [], []
         whole = _whole(graph, training.loss, [each.value for each in sums])
-        guards = Guards(training.limits)
+        guards = Guards(training.limits, graph.precision)
         states = self._parameters(guards, EVALUATE)
         keys = {states[each.leaf]: each.state.key for each in self.changed}
         moved = _moved(whole, EVALUATE, states).outputs
@@ -255,13 +257,13 @@ class _Reading:
         """The sums of an epoch, each to those who learn it."""
         roles = tuple(dict.fromkeys(role for measure in self.training.metrics for role in measure.roles))
         told = [each.told(graph.precision) for each in sums]
-        outputs = self._told(told, Guards(self.training.limits), roles, METRICS)
+        outputs = self._told(told, Guards(self.training.limits, self.precision), roles, METRICS)
         mark([output.value for output in outputs], METRIC)
         return outputs
 
     def finish(self) -> list[Output]:
         """The parameters, to those who learn them."""
-        guards, roles = Guards(self.training.limits), self.training.weights_to
+        guards, roles = Guards(self.training.limits, self.precision), self.training.weights_to
         if not roles:
             return []
         parameters = self._parameters(guards, FINISH)
@@ -329,7 +331,7 @@ def _step(graph: Graph, training: Training, changed: list[_Trained], used: Mappi
     told = [replace(output, stage=TRAIN_STEP) for output in training.outputs]
     sums = of_steps(training, graph.precision.frac)
     whole = _whole(graph, training.loss, [*(output.value for output in told), *(each.value for each in sums)])
-    guards = Guards(training.limits)
+    guards = Guards(training.limits, graph.precision)
     states = {each.leaf: each.limited(guards, TRAIN_STEP, used.get(each.leaf)) for each in changed}
     keys = {states[each.leaf]: each.state.key for each in changed}
     outputs = _moved(whole, TRAIN_STEP, states).outputs

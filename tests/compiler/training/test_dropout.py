@@ -101,3 +101,20 @@ def test_nothing_is_dropped_with_probability_0_or_without_training() -> None:
         mpc.compile(text=plain).plan.hash
         == mpc.compile(text=plain.replace("|> dropout(0.5)", "").replace("|> dropout(0.25)", "")).plan.hash
     )
+
+
+def test_a_check_of_validation_rows_stands_where_a_step_has_it() -> None:
+    """Without coins less may need a check."""
+    text = (
+        NET.replace("P)", "0.875)")
+        .replace("in [-2, 2]", "in [-0.25, 0.25]")
+        .replace("    output loss to client", "    limits = norms(activations=24)\n    output loss to client")
+    )
+    plan = mpc.compile(text=text).plan
+    told = {result.name for result in plan.results if result.promise is not None}
+    assert any("what flows into fc2" in name for name in told if name.startswith("checked"))
+    private = Simulated(plan, {name: array / 4 for name, array in start().items()})
+    for step in range(2):
+        private.train(**rows(step), **coins(plan, ["client"], 7, step))
+        private.measure([rows(step)], 8)
+        assert all(private.checks.values())
