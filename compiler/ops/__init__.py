@@ -54,6 +54,7 @@ from compiler.ops.layers import LAYERS
 from compiler.ops.limits import Bounded, WithinNorm
 from compiler.ops.linear import Conv2d, MatMul
 from compiler.ops.losses import LOSSES, BinaryCrossEntropy, CrossEntropy
+from compiler.ops.modes import Dropout
 from compiler.ops.norms import ClipNorm, LayerNorm
 from compiler.ops.ordering import ArgSort, Sort
 from compiler.ops.pooling import AvgPool2d, MaxPool2d, MaxPool2dGradient
@@ -89,6 +90,7 @@ __all__ = [
     "CrossEntropy",
     "CumSum",
     "Div",
+    "Dropout",
     "Elu",
     "Equal",
     "Erf",

@@ -11,13 +11,14 @@ What a procedure does with these sums is `step.py`'s.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from compiler.graph import (
     NO_ROWS,
+    Graph,
     Input,
     Kind,
     Measure,
@@ -55,10 +56,11 @@ from compiler.ops import (
     build,
 )
 from compiler.reading.batch_axis import places
+from dsl.errors import Diagnostic, SourceErrors
 from mpc_runtime.plan import Metric
 from mpc_runtime.procedure import CARRY, COUNTED, EVALUATE, METRICS, ROWS
 
-__all__ = ["ACCURACY", "KINDS", "LOSS", "Added", "expect_measurable", "of_rows", "of_steps"]
+__all__ = ["ACCURACY", "KINDS", "LOSS", "Added", "described", "expect_measurable", "of_rows", "of_steps"]
 
 ACCURACY, LOSS = "accuracy", "loss"
 KINDS = (ACCURACY, LOSS)
@@ -116,6 +118,20 @@ class Added:
         largest = min(self.value.range.magnitude, precision.limit) * (1 + 2.0**-10) + precision.step
         most = math.floor(self.state(METRICS, precision).hi / largest) * max(self.rows, 1)
         return Metric(self.of.name, RESULT + self.name, bool(self.rows), self.share, most)
+
+
+def described(graph: Graph, sums: Iterable[Added]) -> tuple[Metric, ...]:
+    """The metrics as the plan has them. Raises SourceErrors for one whose sum has no room."""
+    metrics, found = [], []
+    for each in sums:
+        metrics.append(each.described(graph.precision))
+        if metrics[-1].most < 1:
+            message = f"the metric `{each.of.name}` has no room: in one step it may reach {each.value.range}"
+            help = "declare ranges of what the loss depends on, `input x : … in [lo, hi]`"
+            found.append(Diagnostic.at(each.of.span, message, file=graph.filename, help=help))
+    if found:
+        raise SourceErrors(found, graph.source)
+    return tuple(metrics)
 
 
 def expect_measurable(loss: Value, name: str) -> None:

@@ -60,14 +60,14 @@ from compiler.training.limits import (
     verdict,
     with_verdict,
 )
-from compiler.training.metrics import Added, of_rows, of_steps
+from compiler.training.metrics import Added, described, of_rows, of_steps
+from compiler.training.modes import inside, outside, speaker
 from compiler.training.optimizers import Adam
 from compiler.training.pace import decay_of, pace_of
 from compiler.training.reverse import NotTrainable, gradients, trained
 from compiler.training.updates import MEAN_LIMIT, Memory, Updates
 from dsl.errors import Diagnostic, SourceErrors
 from mpc_runtime.errors import number
-from mpc_runtime.plan import Metric
 from mpc_runtime.procedure import EVALUATE, FINISH, METRICS, RUN, SETUP, TRAIN_STEP
 
 __all__ = ["WEIGHT_LIMIT", "with_training"]
@@ -171,9 +171,11 @@ def _expect_unlimited(graph: Graph, training: Training) -> None:
         raise SourceErrors(found, graph.source)
 
 
-def _with_procedures(graph: Graph, training: Training) -> Graph:
-    _expect_unlimited(graph, training)
-    _expect_layers(graph, trained(training.loss, training.frozen))
+def _with_procedures(model: Graph, training: Training) -> Graph:
+    _expect_unlimited(model, training)
+    _expect_layers(model, trained(training.loss, training.frozen))
+    training, coins = inside(model)
+    graph = outside(model)
     changed = [_trained(graph, leaf) for leaf in trained(training.loss, training.frozen)]
     used = orientations([training.loss], (each.leaf for each in changed))
     step = _step(graph, training, changed, used)
@@ -186,7 +188,8 @@ def _with_procedures(graph: Graph, training: Training) -> Graph:
         Output(each.state.key, leaves[each.leaf], (), each.leaf.span, stage=SETUP, keeps=each.state) for each in changed
     ]
     parameters = {each.state for each in changed}
-    reading = _Reading(training, changed, used, step.checks, graph.precision)
+    assert graph.training is not None
+    reading = _Reading(graph.training, changed, used, step.checks, graph.precision)
     validation, summed = reading.evaluate(graph)
     kept = {output.keeps.key: output for output in (*validation, *step.left) if output.keeps is not None}
     zeros = [
@@ -198,22 +201,7 @@ def _with_procedures(graph: Graph, training: Training) -> Graph:
     told = [*reading.run(graph), *step.told, *step.left, *validation]
     sums = (*step.summed, *summed)
     outputs = (*setup, *zeros, *told, *reading.metrics(graph, sums), *reading.finish())
-    metrics = _described(graph, sums)
-    return replace(graph, params=params, outputs=outputs, metrics=metrics)
-
-
-def _described(graph: Graph, sums: Iterable[Added]) -> tuple[Metric, ...]:
-    """The metrics as the plan has them. Raises SourceErrors for one whose sum has no room."""
-    metrics, found = [], []
-    for each in sums:
-        metrics.append(each.described(graph.precision))
-        if metrics[-1].most < 1:
-            message = f"the metric `{each.of.name}` has no room: in one step it may reach {each.value.range}"
-            help = "declare ranges of what the loss depends on, `input x : … in [lo, hi]`"
-            found.append(Diagnostic.at(each.of.span, message, file=graph.filename, help=help))
-    if found:
-        raise SourceErrors(found, graph.source)
-    return tuple(metrics)
+    return replace(graph, params=params, outputs=outputs, metrics=described(graph, sums), coins=coins)
 
 
 def _holds(output: Output) -> bool:
@@ -255,7 +243,7 @@ class _Reading:
         moved = _moved(whole, EVALUATE, states).outputs
         _, *values = guards.factors([output.value for output in moved], keys)
         sums = [replace(each, value=_written_out(value)) for each, value in zip(sums, values, strict=True)]
-        left = [each.left(_speaker(training), EVALUATE, graph.precision) for each in sums]
+        left = [each.left(speaker(training), EVALUATE, graph.precision) for each in sums]
         if guards.checks:
             before = apply(replace(memory(self.checks), stage=EVALUATE))
             found = verdict(self.checks, guards.checks, len(guards.checks), before)
@@ -352,7 +340,7 @@ def _step(graph: Graph, training: Training, changed: list[_Trained], used: Mappi
     told = [replace(output, value=value) for output, value in zip(told, values, strict=False)]
     sums = [replace(each, value=value) for each, value in zip(sums, values[len(told) :], strict=True)]
     mark([root, *(output.value for output in told)], FORWARD)
-    left = [each.left(_speaker(training), TRAIN_STEP, graph.precision) for each in sums]
+    left = [each.left(speaker(training), TRAIN_STEP, graph.precision) for each in sums]
     mark([output.value for output in left], METRIC)
     seed = updates.pace.seed
     found = gradients(root, tuple(states.values()), seed, lambda value, signal: guards.signal(value, signal, keys))
@@ -381,12 +369,6 @@ def _present(training: Training, told: Sequence[Output]) -> tuple[str, ...]:
     give = [leaf.op.role for leaf in topological([training.loss]) if isinstance(leaf.op, Input)]
     roles = [*(output.roles for output in told), *(measure.roles for measure in training.metrics)]
     return tuple(dict.fromkeys([*give, *(role for each in roles for role in each)]))
-
-
-def _speaker(training: Training) -> str:
-    """The role that says in clear what a session says of steps."""
-    assert training.clock is not None and isinstance(training.clock[0].op, Input)
-    return training.clock[0].op.role
 
 
 def _updates(graph: Graph, training: Training) -> Updates:

@@ -22,6 +22,7 @@ from ..execution.stats import Stats
 from ..plan import Metric, Plan, Tensor
 from ..procedure import CLOCK, EVALUATE, METRICS, TRAIN_STEP
 from ..roles.batches import BATCH, Batches
+from ..roles.coins import coins
 from ..roles.epochs import Epochs, Followed, check_epochs, check_seed, expect_validation, fresh_seed
 from ..roles.epochs import counted as rows_counted
 from ..roles.inputs import ByRole
@@ -177,7 +178,8 @@ class Fitting:
             now = {"epoch": epoch, "step": self._marks.start + self._submitted, "carry": int(place > 0)}
             clock = clock_of(self.deployment.plan, given.roles, TRAIN_STEP, **now)
             training = self._marks.of(self._submitted)
-            self._submit(TRAIN_STEP, {**next(self._coming), **clock}, self._submitted, training)
+            thrown = coins(self.deployment.plan, given.roles, self.history.seed, self._submitted)
+            self._submit(TRAIN_STEP, {**next(self._coming), **clock, **thrown}, self._submitted, training)
             self._submitted += 1
         computed = self.deployment.wait(self._waiting.popleft())
         self.stats = self.stats.plus(computed.stats)
