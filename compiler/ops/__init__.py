@@ -28,7 +28,7 @@ from compiler.ops.comparisons import (
     Positive,
     Within,
 )
-from compiler.ops.curves import Elu, Erf, Gelu, HardSwish, LogSoftmax, Silu, Softplus
+from compiler.ops.curves import Celu, Elu, Erf, ExponentialUnit, Gelu, HardSwish, LogSoftmax, Mish, Selu, Silu, Softplus
 from compiler.ops.elementwise import (
     Abs,
     Add,
@@ -57,6 +57,7 @@ from compiler.ops.losses import LOSSES, BinaryCrossEntropy, CrossEntropy
 from compiler.ops.norms import ClipNorm, LayerNorm
 from compiler.ops.ordering import ArgSort, Sort
 from compiler.ops.pooling import AvgPool2d, MaxPool2d, MaxPool2dGradient
+from compiler.ops.powers import Power, PowerOf
 from compiler.ops.reductions import ArgMax, Max, MaxGradient, Mean, Min, Var
 from compiler.ops.selection import Gather, OneHot
 from compiler.ops.shapes import BroadcastTo, Concat, Pad, Reshape, Slice, Spread, Transpose
@@ -80,6 +81,7 @@ __all__ = [
     "Blend",
     "Bounded",
     "BroadcastTo",
+    "Celu",
     "Chosen",
     "Clip",
     "ClipNorm",
@@ -92,6 +94,7 @@ __all__ = [
     "Equal",
     "Erf",
     "Exp",
+    "ExponentialUnit",
     "Floor",
     "Function",
     "Gather",
@@ -119,6 +122,7 @@ __all__ = [
     "Mean",
     "Min",
     "Minimum",
+    "Mish",
     "Mul",
     "Neg",
     "Not",
@@ -131,12 +135,15 @@ __all__ = [
     "Pad",
     "Parameter",
     "Positive",
+    "Power",
+    "PowerOf",
     "Reciprocal",
     "Relu",
     "Relu6",
     "Reshape",
     "Round",
     "Rsqrt",
+    "Selu",
     "Shifted",
     "Sigmoid",
     "Sign",

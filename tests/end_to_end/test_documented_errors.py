@@ -5,6 +5,8 @@ Every operand is a multiple of the step, so that what is measured is the operati
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -109,6 +111,20 @@ def test_products_with_constants_are_right_to_one_step(range_: Range | None, exp
     assert np.abs(found - right).max() <= step * 1.001  # float64 is not exact either at 2^28
 
 
+@pytest.mark.parametrize(("bits", "frac"), [(64, 4), (64, 8), (64, 12), (64, 24), (32, 10), (32, 6)])
+@pytest.mark.parametrize("factor", [0.3, 1.05, 3.7, -0.9999])
+def test_products_with_constants_are_right_in_every_format(factor: float, bits: int, frac: int) -> None:
+    """Of values of an undeclared range, in pieces where the ring has no room. What is less exact says so."""
+    limit, step = format_of(bits, frac)
+    most = min(limit / 4, 2.0**52 * step)
+    x = spread((-most, most), 300, step, 6)
+    text = f"{HEAD}precision fixed(bits={bits}, frac={frac})\ninput u : [300] from a\ninput z : [] from b in [0, 0]\n"
+    program = mpc.compile(text=f"{text}output y = (u + z) * {factor} to a\n")
+    said = re.search(r"accurate only to ([\d.]+)", " ".join(str(w) for w in program.warnings))
+    found = run_plan(program.plan, {"u": x, "z": 0.0}).results["y"]
+    assert np.abs(found - x * factor).max() <= step * 1.01 + (float(said[1]) if said else 0.0)
+
+
 @pytest.mark.parametrize("range_", [None, (-4, 4), (-1e6, 1e6)], ids=str)
 def test_sums_of_products_with_constants_are_right_to_one_step(range_: Range | None) -> None:
     step = 2.0**-16
@@ -155,7 +171,7 @@ def test_softmax_keeps_its_bound_whatever_the_count(function: str, count: int, b
 @pytest.mark.parametrize(
     "function",
     ["sigmoid", "tanh", "exp", "softmax", "relu", "abs", "square", "1 /", "gelu", "softplus", "elu", "log_softmax",
-     "hardswish", "sqrt", "rsqrt", "log"],
+     "hardswish", "sqrt", "rsqrt", "log", "mish", "selu", "celu", "2 **", "(1 / 3) **"],
 )  # fmt: skip
 def test_functions_of_what_stands_at_a_fine_scale(function: str, factor: str) -> None:
     text = f"{HEAD}input x : [3, 4] from a in [-4, 4]\nparam w : [4, 5] from b in [-1, 1]\nt = x @ w * ({factor})\n"
