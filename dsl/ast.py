@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import Literal
 
+from dsl.span import Span
+
 __all__ = [
     "Argument",
     "Attribute",
@@ -33,6 +35,7 @@ __all__ = [
     "Input",
     "Layer",
     "List",
+    "Metric",
     "Model",
     "Name",
     "Node",
@@ -61,25 +64,6 @@ __all__ = [
 ]
 
 NumberKind = Literal["fixed", "int", "bit"]
-
-
-@dataclass(frozen=True)
-class Span:
-    """A stretch of source text: `text[start:end]`, with 1-based lines and columns counted in characters.
-
-    `end`, and `end_column` in line `end_line`, stand one character behind the last one.
-    """
-
-    start: int
-    end: int
-    line: int
-    column: int
-    end_line: int
-    end_column: int
-
-    def to(self, other: Span) -> Span:
-        """The span from the start of this one to the end of `other`."""
-        return Span(self.start, other.end, self.line, self.column, other.end_line, other.end_column)
 
 
 @dataclass(frozen=True)
@@ -395,10 +379,18 @@ class Freeze(Node):
 
 
 @dataclass(frozen=True)
-class Train(Node):
-    """`train { … }`: inputs, values, what stays as it is, and outputs."""
+class Metric(Node):
+    """`metric NAME to ROLE, …`, in a `train` block."""
 
-    body: tuple[Input | Value | Output | OutputWeights | Freeze, ...]
+    name: Name
+    roles: tuple[Ref, ...]
+
+
+@dataclass(frozen=True)
+class Train(Node):
+    """`train { … }`: inputs, values, what stays as it is, metrics and outputs."""
+
+    body: tuple[Input | Value | Output | OutputWeights | Freeze | Metric, ...]
 
 
 @dataclass(frozen=True)

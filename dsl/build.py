@@ -371,6 +371,11 @@ def _freeze(build: Builder, tree: Tree[Token], span: Span) -> ast.Freeze:
     return ast.Freeze(span, build.all(tree.children[1:]))
 
 
+def _metric(build: Builder, tree: Tree[Token], span: Span) -> ast.Metric:
+    _, name, refs = cast("list[Tree[Token]]", tree.children)
+    return ast.Metric(span, build(name), build.all(refs.children))
+
+
 def _train(build: Builder, tree: Tree[Token], span: Span) -> ast.Train:
     return ast.Train(span, build.all(tree.children))
 
@@ -409,5 +414,6 @@ RULES: dict[str, Rule] = {
     "for": _for,
     "train": _train,
     "freeze": _freeze,
+    "metric": _metric,
     "budget": _budget,
 }

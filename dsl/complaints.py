@@ -90,6 +90,7 @@ FORMS = {
     "OUTPUT": "output NAME = EXPR to ROLE",
     "TRAIN": "train { … }",
     "FREEZE": "freeze LAYER, …",
+    "METRIC": "metric accuracy to ROLE",
     "BUDGET": "budget NAME = dp(epsilon=3, delta=1e-5)",
 }
 

@@ -151,6 +151,8 @@ def _statement(statement: Node) -> str:
             return f"budget {name.id} = {_expression(value)}"
         case ast.Freeze(names=names):
             return f"freeze {', '.join(name.id for name in names)}"
+        case ast.Metric(name=name, roles=roles):
+            return f"metric {name.id} to {_refs(roles)}"
         case ast.OutputWeights(roles=roles):
             return f"output weights to {_refs(roles)}"
     raise TypeError(f"{type(statement).__name__} is not a statement")

@@ -40,7 +40,7 @@ MAX_TEXT = 250_000  # characters: models of a thousand lines have 50,000, and re
 MAX_OPEN = 5000  # brackets open at once: only noise has that many, and each is repaired on its own
 MAX_PROBLEMS = 20  # more than a screenful helps nobody, and each takes another pass over the text
 
-SOFT = frozenset({"BUDGET", "FREEZE"})  # words that start a statement, and are names elsewhere
+SOFT = frozenset({"BUDGET", "FREEZE", "METRIC"})  # words that start a statement, and are names elsewhere
 # The words that start a statement. A `NAME =` does too.
 STARTERS = SOFT | frozenset(
     {
@@ -64,7 +64,7 @@ STARTERS = SOFT | frozenset(
 BLOCKS = {
     "DEF": frozenset({"LAYER", "FOR", "RETURN"}),
     "FOR": frozenset({"LAYER", "FOR"}),
-    "TRAIN": frozenset({"INPUT", "OUTPUT", "FREEZE"}),
+    "TRAIN": frozenset({"INPUT", "OUTPUT", "FREEZE", "METRIC"}),
 }
 NAMING = STARTERS - {"RETURN", "PRECISION", "TRAIN"}  # behind these a `NAME =` still belongs to their statement
 

@@ -54,7 +54,7 @@ def misplaced(trouble: Trouble) -> Complaint | None:
         place,
         f"`{found}` is not allowed inside a `{trouble.block}` block",
         {
-            "TRAIN": "a `train` block holds inputs, values, `freeze` and outputs",
+            "TRAIN": "a `train` block holds inputs, values, `freeze`, metrics and outputs",
             "FOR": "the body of a `for` holds values, layers and loops",
             "DEF": "the body of a `def` holds values, layers and loops",
         }[trouble.block.type],

@@ -35,7 +35,7 @@ from .version import VERSION as __version__
 if TYPE_CHECKING:
     from .execution.stats import Stats
     from .session import Session
-    from .sessions.training import Epoch, History, ReferenceFit
+    from .sessions.history import Epoch, History, ReferenceFit
     from .store.deal import Dealt
 
 __all__ = [
@@ -74,9 +74,9 @@ __all__ = [
 
 _LATER = {
     "Dealt": "store.deal",
-    "Epoch": "sessions.training",
-    "History": "sessions.training",
-    "ReferenceFit": "sessions.training",
+    "Epoch": "sessions.history",
+    "History": "sessions.history",
+    "ReferenceFit": "sessions.history",
     "Session": "session",
     "Stats": "execution.stats",
 }

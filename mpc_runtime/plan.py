@@ -26,7 +26,7 @@ import numpy as np
 from .errors import number
 from .gates import Gate
 from .privacy.noise import Law
-from .procedure import TRAIN_STEP, TRAINING, Procedure
+from .procedure import EVALUATE, TRAIN_STEP, TRAINING, Procedure
 from .registers import Domain, Form, Register
 
 FORMAT = 5
@@ -233,6 +233,21 @@ class State:
     unit: float
 
 
+@dataclass(frozen=True)
+class Metric:
+    """What training adds up in shares and tells once an epoch. name: "accuracy" or "loss"; result: what is told.
+
+    validation: whether it is of rows that training does not learn from. The mean is the sum times `share`, over the
+    number of these rows, or else of the epoch's steps; the sum has room for at most `most` of them.
+    """
+
+    name: str
+    result: str
+    validation: bool
+    share: float
+    most: int
+
+
 @dataclass(frozen=True, eq=False)
 class Plan:
     """A compiled program. `origins[procedure name][op]` and `source` are for people, outside the hash.
@@ -258,6 +273,7 @@ class Plan:
     constants: tuple[np.ndarray, ...]
     budgets: tuple[Budget, ...] = ()
     states: tuple[State, ...] = ()
+    metrics: tuple[Metric, ...] = ()
     claims: tuple[Claim, ...] = ()
     origins: tuple[tuple[Origin, ...], ...] = ()
     source: str = ""
@@ -304,6 +320,15 @@ class Plan:
     def trains(self) -> bool:
         """Whether the model has a `train` block."""
         return any(p.name == TRAIN_STEP for p in self.procedures)
+
+    @property
+    def validates(self) -> bool:
+        """Whether training can tell metrics of rows that it does not learn from."""
+        return any(p.name == EVALUATE for p in self.procedures)
+
+    def watched(self, validated: bool) -> Metric | None:
+        """The metric by which training may end early: the first, of validation rows where there are some."""
+        return next((each for each in self.metrics if each.validation == validated), None)
 
     @cached_property
     def array_role_of(self) -> dict[str, str]:

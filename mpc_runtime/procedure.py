@@ -8,19 +8,46 @@ from functools import cached_property
 
 from .gates import Gate
 
-__all__ = ["CLOCK", "FINISH", "PACE", "RUN", "SETUP", "TRAINING", "TRAIN_STEP", "Kept", "Op", "Procedure", "Round"]
+__all__ = [
+    "CARRY",
+    "CLOCK",
+    "COUNTED",
+    "EVALUATE",
+    "FINISH",
+    "METRICS",
+    "PACE",
+    "ROWS",
+    "RUN",
+    "SETUP",
+    "TRAINING",
+    "TRAIN_STEP",
+    "Kept",
+    "Op",
+    "Procedure",
+    "Round",
+]
 
 SETUP, RUN, TRAIN_STEP, FINISH = "setup", "run", "train_step", "finish"
 """The procedures that the compiler makes: `setup` takes the parameters, `run` computes one batch, `train_step` changes
 the parameters by what one batch teaches, `finish` releases them."""
 
+EVALUATE, METRICS = "evaluate", "metrics"
+"""`evaluate` adds up what a batch of validation rows says of the parameters, `metrics` tells the sums of an epoch."""
+
 CLOCK = "training."
 """Before `epoch` and `step`, the names of what a session gives a step of training by itself."""
+
+CARRY, ROWS = CLOCK + "carry", CLOCK + "rows"
+"""What a session gives where metrics are added up: 1 where they go on, 0 where they begin; how many rows of a batch
+count, from the first."""
 
 PACE = "learning rate"
 """What a public number is called that follows the epoch and the step, in the manifest."""
 
-TRAINING = (TRAIN_STEP, FINISH)
+COUNTED = "rows that count"
+"""What a public list of 1 and 0 is called that says which rows of a batch count, in the manifest."""
+
+TRAINING = (TRAIN_STEP, EVALUATE, METRICS, FINISH)
 """Those that only a model with a `train` block has."""
 
 

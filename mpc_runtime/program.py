@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from dsl.errors import Diagnostic
 
     from .session import Session
-    from .sessions.training import ReferenceFit
+    from .sessions.history import ReferenceFit
     from .store.deal import Dealt
 
 Array = np.ndarray
@@ -146,7 +146,14 @@ class Program:
             raise InputError(e.message) from None
 
     def reference_fit(
-        self, inputs: Mapping[str, Any] | None = None, params: Any = None, *, epochs: int = 1, seed: int
+        self,
+        inputs: Mapping[str, Any] | None = None,
+        params: Any = None,
+        *,
+        epochs: int = 1,
+        seed: int,
+        validation: Mapping[str, Any] | None = None,
+        patience: int | None = None,
     ) -> ReferenceFit:
         """Train on plaintext in float64, on the same batches as `session.fit` with this seed.
 
@@ -155,24 +162,18 @@ class Program:
             params: Arrays by key, or the path of a weights file.
             epochs: How often all rows are used.
             seed: That of `session.fit`.
+            validation: As of `session.fit`.
+            patience: As of `session.fit`.
 
         Raises:
             InputError: A value is missing or does not fit, or the model has no `train` block.
         """
         from compiler.training.twin import follow
 
-        from .roles.epochs import batches_of
-        from .sessions.training import ReferenceFit
+        from .sessions.reference import followed
 
-        training = self.stages.lowered.training
-        if training is None:
-            raise InputError(f"the model {self.plan.name} has no `train` block, so it cannot be trained")
-        batches = batches_of(self.plan, arrays(inputs, "inputs"), epochs, seed)
-        try:
-            losses, weights = follow(training, batches, arrays(_weights(params), "params"), batches.steps)
-        except (KeyError, ValueError) as e:
-            raise InputError(str(e.args[0] if e.args else e)) from None
-        return ReferenceFit(losses, weights)
+        given, others = arrays(inputs, "inputs"), None if validation is None else arrays(validation, "validation")
+        return followed(follow, self, given, arrays(_weights(params), "params"), epochs, seed, others, patience)
 
     def emit(self, stage: str) -> str:
         """Print a compiler stage: "ast", "graph", "oplist" or "plan"."""

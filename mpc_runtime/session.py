@@ -24,11 +24,12 @@ from .procedure import FINISH, RUN, SETUP, TRAIN_STEP
 from .roles.batches import BATCH
 from .roles.inputs import by_name, check_meeting
 from .sessions.connections import Connections
+from .sessions.history import Epoch, History
 from .sessions.privacy import Datasets, Privacy, check_limit, told, told_all
 from .sessions.progress import Report, shown
 from .sessions.resuming import CHECK_EVERY, Options, check_options
 from .sessions.rows import keeping
-from .sessions.training import WEIGHTS, Epoch, History, expect_training
+from .sessions.training import WEIGHTS, expect_training
 from .sessions.turns import on_a_thread
 from .sessions.work import Prove, Work
 
@@ -208,6 +209,8 @@ class Session:
         *,
         epochs: int = 1,
         seed: int | None = None,
+        validation: Inputs | None = None,
+        patience: int | None = None,
         checkpoint: str | None = None,
         check_every: int = CHECK_EVERY,
         resume: bool = False,
@@ -225,6 +228,10 @@ class Session:
             inputs: Arrays by name, for names that cannot be keywords.
             epochs: How often all rows are used.
             seed: Decides the order. Everybody may know it; roles of different machines have to give the same one.
+            validation: Arrays by name, of rows that are not learnt from. Behind each epoch, what the block's `metric`
+                statements say is told of them too.
+            patience: Ends the training when the first metric of the block, of validation rows where there are some, was
+                no better than before for so many epochs.
             checkpoint: A name under which the parties keep what they have, in shares, in their data folders.
             check_every: Steps between checkpoints; roles of different machines have to give the same.
             resume: Go on from the last checkpoint of this name, if there is one, with the same rows and as if nothing
@@ -236,8 +243,11 @@ class Session:
             dataset: As of `train`.
             named: As of `train`, with any number of rows, as many in each.
 
+        Roles of different machines have to say the same of all these options but the last four. One that gives no rows
+        of its own waits for the others to begin, and learns from them what it does not say itself.
+
         Returns:
-            What the model's `train` block sent at every step.
+            What the model's `train` block sent at every step and behind each epoch.
 
         Raises:
             Error: As `train`. The steps before it have been made.
@@ -246,9 +256,9 @@ class Session:
         began = time.perf_counter()
         given, datasets = by_name(inputs, named), self._work.named(dataset, TRAIN_STEP)
         met = check_meeting(meeting)
-        options = check_options(Options(epochs, seed, met, datasets, checkpoint, check_every, resume))
-        with self._connections.turn():
-            fitting = self._work.fitting(given, options)
+        rows = None if validation is None else by_name(validation, {})
+        options = Options(epochs, seed, met, datasets, checkpoint, check_every, resume, rows, patience)
+        fitting = self._work.fitting(given, check_options(options))
         try:
             with shown(progress, "steps") as report, closing(self._work.steps(fitting)) as coming:
                 for epoch in coming:

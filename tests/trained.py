@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from mpc_runtime.encoding.fixed_point import decode
 from mpc_runtime.execution.simulator import Simulator
 from mpc_runtime.plan import Plan
-from mpc_runtime.procedure import FINISH, RUN, SETUP, TRAIN_STEP
+from mpc_runtime.procedure import EVALUATE, FINISH, METRICS, RUN, SETUP, TRAIN_STEP
 from mpc_runtime.program import prepare_feed
 from mpc_runtime.roles.inputs import Given
 from mpc_runtime.sessions.training import clock_of
@@ -60,7 +60,22 @@ class Simulated:
 
     def train(self, epoch: int = 0, **batch: Any) -> dict[str, Array]:
         self.steps += 1
-        return self._execute(TRAIN_STEP, {**batch, **clock_of(self.plan, self.plan.roles, epoch, self.steps - 1)})
+        now = {"epoch": epoch, "step": self.steps - 1, "carry": 0}
+        return self._execute(TRAIN_STEP, {**batch, **clock_of(self.plan, self.plan.roles, TRAIN_STEP, **now)})
+
+    def measure(self, batches: Sequence[Mapping[str, Any]], rows: int, validation: bool = True) -> dict[str, float]:
+        """The metrics of so many validation rows in batches, or of a step on each of the batches."""
+        for place, batch in enumerate(batches):
+            size = min(rows - place * dict(self.plan.dims)["batch"], dict(self.plan.dims)["batch"])
+            stage, now = (EVALUATE, {"rows": size}) if validation else (TRAIN_STEP, {"epoch": 0, "step": self.steps})
+            self.steps += not validation
+            clock = clock_of(self.plan, self.plan.roles, stage, **now, carry=int(place > 0))
+            self._execute(stage, {**batch, **clock})
+        told = self._execute(METRICS, {})
+        count = rows if validation else len(batches)
+        return {
+            m.name: float(told[m.result]) * m.share / count for m in self.plan.metrics if m.validation == validation
+        }
 
     def run(self, **batch: Any) -> dict[str, Array]:
         return self._execute(RUN, batch)

@@ -19,7 +19,7 @@ from compiler.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from mpc_runtime.sessions.training import History
+    from mpc_runtime.sessions.history import History
 
 WEIGHTS, CHECKPOINT = "weights", "mpcc train"
 
@@ -37,6 +37,13 @@ WEIGHTS, CHECKPOINT = "weights", "mpcc train"
 @click.option("--input", "inputs", multiple=True, metavar="NAME=FILE", help="An input, any number of rows; repeats.")
 @click.option("--epochs", default=1, show_default=True, help="How often all rows are used.")
 @click.option("--seed", type=int, help="Decides the order of the rows, and the random weights (default: random).")
+@click.option(
+    "--validation",
+    multiple=True,
+    metavar="NAME=FILE",
+    help="An input of rows that are not learnt from, for the metrics behind every epoch; repeats.",
+)
+@click.option("--patience", type=int, help="Ends when the first metric was no better for so many epochs.")
 @click.option(
     "--resume",
     "folder",
@@ -56,6 +63,8 @@ def train(
     inputs: tuple[str, ...],
     epochs: int,
     seed: int | None,
+    validation: tuple[str, ...],
+    patience: int | None,
     folder: Path | None,
     outputs: tuple[str, ...],
     timeout: float,
@@ -75,6 +84,8 @@ def train(
             values,
             epochs=epochs,
             seed=seed,
+            validation=read_inputs(validation) if validation else None,
+            patience=patience,
             on_epoch=show,
             checkpoint=CHECKPOINT if folder is not None else None,
             resume=folder is not None,
@@ -95,7 +106,9 @@ def _plain(history: History) -> dict[str, object]:
             "steps": epoch.steps,
             "seconds": epoch.seconds,
             "outputs": {name: value.tolist() for name, value in epoch.outputs.items()},
+            "metrics": dict(epoch.metrics),
         }
         for epoch in history.epochs
     ]
-    return {"seed": history.seed, "resumed": history.resumed, "steps": history.steps, "epochs": epochs}
+    seen = {name: getattr(history, name) for name in ("seed", "resumed", "steps", "stopped")}
+    return {**seen, "epochs": epochs}

@@ -124,7 +124,7 @@ def expand(
             held, value = released(x, output, x.held[output.value])
         except OpError as error:
             raise SourceErrors([report(graph, output.value, error.message, error.help)], graph.source) from None
-        result = _revealed(x, output.name, output.roles, held, value)
+        result = _revealed(x, output.name, output.roles, held, value, output.fine)
         found.results.append(replace(result, promise=output.promise, noise=output.noise))
         found.stages[output.name] = output.stage
     return found
@@ -169,8 +169,9 @@ def _leaf(x: Expansion, value: Value, feed: str) -> Held:
     return x.e.held(value, register, scale)
 
 
-def _revealed(x: Expansion, name: str, roles: tuple[str, ...], h: Held, value: Value) -> Result:
-    """Send a value at the format's precision: bits below it would tell more than the result."""
+def _revealed(x: Expansion, name: str, roles: tuple[str, ...], h: Held, value: Value, fine: bool) -> Result:
+    """Send a value at the format's precision: bits below it would tell more than the result. fine: with all its
+    bits."""
     if value.kind is Kind.BIT:
         if h.array is not None:
             shared = x.e.emit(gates.FromPublic, h.shape, SHARE, domain=Domain.BITS, x=x.e.bit_constant(h.array))
@@ -178,7 +179,7 @@ def _revealed(x: Expansion, name: str, roles: tuple[str, ...], h: Held, value: V
             shared = h.bits[SHARE] if SHARE in h.bits else x.e.unmask(x.e.bit(h))
         _reveal(x, name, roles, 1, shared)
         return Result(name, roles, "bit", value.shape, (), Domain.BITS, 1, 0)
-    scale = x.e.plain(h)
+    scale = max(x.e.scales(h)) if fine and not h.constant else x.e.plain(h)
     if h.array is not None:
         shared = x.e.emit(gates.FromPublic, h.shape, SHARE, scale=scale, x=x.e.encoded(h.array, scale))
     else:

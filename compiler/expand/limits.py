@@ -7,7 +7,7 @@ import math
 from compiler import ops
 from compiler.expand.context import Expansion, Handler
 from compiler.expand.emitter import SHARE, Held
-from compiler.graph import TensorOp, Value
+from compiler.graph import OpError, TensorOp, Value
 from compiler.ops.limits import pieces
 from mpc_runtime import gates
 
@@ -26,6 +26,8 @@ def within_norm(x: Expansion, value: Value, a: Held) -> Held:
     op, vector = value.op, value.args[0]
     assert isinstance(op, ops.WithinNorm)
     register, scale = x.e.wire_near(a, min(x.e.scale(a), x.e.plain(a)))
+    if not op.axes:
+        return x.e.held_bit(value, _elements(x, vector, register, scale, op.bound))
     cut = pieces(vector, op.axes, op.bound, scale)
     squares = x.e.emit(gates.Square, a.shape, SHARE, scale=2 * scale, x=register)
     sums = _sums(x, squares, op.axes, cut.count)
@@ -36,6 +38,19 @@ def within_norm(x: Expansion, value: Value, a: Held) -> Held:
     fits, last = x.bits.negate(over), len(x.e.shape(over)) - 1
     each = [x.e.slice_axis(fits, last, place, 1, 1) for place in range(x.e.shape(fits)[last])]
     return x.e.held_bit(value, x.bits.all([x.e.reshape(bit, value.shape) for bit in each]))
+
+
+def _elements(x: Expansion, vector: Value, register: int, scale: int, bound: float) -> int:
+    """A bit for each element. One that may have left the format is not known by any comparison."""
+    if vector.range.magnitude >= x.e.precision.format_range(vector.kind).magnitude:
+        raise OpError(
+            f"it cannot be checked, since it may lie anywhere in {vector.range}",
+            "declare ranges of what it is made of, `… in [lo, hi]`; in training, use smaller `limits`",
+        )
+    limit = math.floor(bound * 2.0**scale)
+    k = 1 + (math.ceil(vector.range.magnitude * 2.0**scale) + limit + 1).bit_length()
+    above, beyond = x.bits.at_least(register, (-limit, limit + 1), min(k, 64))
+    return x.bits.all([above, x.bits.negate(beyond)])
 
 
 def _sums(x: Expansion, squares: int, axes: tuple[int, ...], parts: int) -> int:

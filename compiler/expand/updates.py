@@ -9,7 +9,7 @@ from compiler.expand.arithmetic import typed
 from compiler.expand.context import Expansion, Handler
 from compiler.expand.emitter import PUBLIC, SHARE, Held, width
 from compiler.expand.roots import logarithmic, root
-from compiler.graph import TensorOp, Value
+from compiler.graph import Kind, TensorOp, Value
 from compiler.graph.interval import Interval
 from mpc_runtime import gates
 
@@ -49,6 +49,17 @@ def paced(x: Expansion, value: Value, a: Held, pace: Held) -> Held:
     product = x.e.emit(gates.Mul, value.shape, SHARE, scale=scale + x.e.frac, x=shares, y=public)
     reach = typed(value, value.shape, a.range * pace.range)
     return _cut(x, value, x.e.held(reach, product, scale + x.e.frac), op.by, x.e.frac)
+
+
+def carried(x: Expansion, value: Value, a: Held, on: Held) -> Held:
+    """Times a public 0 or 1, or selected by a bit: nothing is rounded."""
+    scale = _finest(x, a)
+    if on.kind is Kind.BIT:
+        return x.e.held(value, x.bits.select(x.e.bit(on), x.e.wire(a, scale)[0], scale), scale)
+    public = x.e.existing(on, PUBLIC, 0)
+    assert public is not None, "whether a sum goes on is public"
+    product = x.e.emit(gates.Mul, value.shape, SHARE, scale=scale, x=x.e.share(a, scale)[0], y=public)
+    return x.e.held(value, product, scale)
 
 
 def over_root(x: Expansion, value: Value, m: Held, v: Held) -> Held:
@@ -95,6 +106,7 @@ HANDLERS: dict[type[TensorOp], Handler] = {
     ops.Stored: stored,
     ops.Squared: squared,
     ops.Paced: paced,
+    ops.Carried: carried,
     ops.OverRoot: over_root,
     ops.Largest: largest,
 }

@@ -24,6 +24,7 @@ from compiler.graph.kinds import (
 )
 from compiler.graph.model import (
     Graph,
+    Measure,
     Output,
     Preparation,
     Release,
@@ -54,6 +55,7 @@ from compiler.graph.op import (
 from compiler.graph.values import (
     BACKWARD,
     FORWARD,
+    METRIC,
     UPDATE,
     Value,
     apply,
@@ -76,6 +78,7 @@ __all__ = [
     "MAX_ELEMENTS",
     "MAX_FOLDED",
     "MAX_RANK",
+    "METRIC",
     "NO_ROWS",
     "OPS",
     "ROWS_MEET",
@@ -87,6 +90,7 @@ __all__ = [
     "Input",
     "Kind",
     "Leaf",
+    "Measure",
     "NoGradient",
     "Norm",
     "OpError",

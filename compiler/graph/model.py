@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from compiler.graph.kinds import Precision
 from compiler.graph.op import State
 from compiler.graph.values import Value, apply
-from mpc_runtime.plan import ArrayRole, Budget, Noise, Promise
+from mpc_runtime.plan import ArrayRole, Budget, Metric, Noise, Promise
 from mpc_runtime.privacy.noise import Law
 from mpc_runtime.procedure import RUN
 
@@ -39,7 +39,8 @@ class Release:
 class Output:
     """A result of a procedure, and the roles that learn it, or the state as which the parties keep it.
 
-    promise: the one that it checks, if it is one bit for that. release: the noise that it asks for; noise: the one that
+    promise: the one that it checks, if it is one bit for that. fine: whether it is told in all the fraction bits with
+    which it is held, and not in those of the format. release: the noise that it asks for; noise: the one that
     it gets, once its sensitivity is known.
     """
 
@@ -52,6 +53,16 @@ class Output:
     noise: Noise | None = None
     stage: str = RUN
     keeps: State | None = None
+    fine: bool = False
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What is told once an epoch, as its author wrote it: `metric accuracy to modeller`."""
+
+    name: str
+    roles: tuple[str, ...]
+    span: Span = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -60,7 +71,7 @@ class Training:
 
     rate: the learning rate, a number or a function of the clock, which is the epoch and the step, from 0, as a role
     gives them; inputs: what only training reads; outputs: sent at every step; weights_to: who learns the parameters
-    when training is finished; frozen: parameters that stay as they are; limits: of norms.
+    when training is finished; frozen: parameters that stay as they are; limits: of norms; metrics: told once an epoch.
     """
 
     loss: Value
@@ -73,6 +84,7 @@ class Training:
     frozen: tuple[Value, ...]
     limits: Limits
     span: Span = field(repr=False)
+    metrics: tuple[Measure, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,6 +116,7 @@ class Graph:
     training: Training | None = None
     layers: Mapping[str, str] = field(default_factory=dict)  # the kind of each layer, by its path
     budgets: tuple[Budget, ...] = ()
+    metrics: tuple[Metric, ...] = ()  # what the results of the procedure METRICS are, once there is one
     source: str = field(default="", repr=False)
     filename: str = "<text>"
 

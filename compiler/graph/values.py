@@ -175,7 +175,7 @@ def declare(value: Value, declared: Interval, name: str | None = None, measured:
     return replace(value, range=both, declared=promise, name=name or value.name, measured=measured)
 
 
-FORWARD, BACKWARD, UPDATE = "forward", "backward", "update"
+FORWARD, BACKWARD, UPDATE, METRIC = "forward", "backward", "update", "metrics"
 
 
 def mark(roots: Iterable[Value], part: str) -> None:

@@ -13,6 +13,7 @@ from fractions import Fraction
 from compiler.graph import (
     Input,
     Kind,
+    Measure,
     OpError,
     Output,
     Owned,
@@ -38,6 +39,7 @@ from compiler.ops.build import to_fixed
 from compiler.ops.rules import typed
 from compiler.ops.signatures import bind
 from compiler.training.limits import LARGEST_LIMIT, LEAST_LIMIT, NORMS, Limits
+from compiler.training.metrics import KINDS, expect_measurable
 from compiler.training.optimizers import OPTIMIZERS, Optimizer, OptimizerKind, expect_rate
 from dsl import ast
 from dsl.ast import Span
@@ -67,6 +69,7 @@ class Block:
     optimizer: tuple[Optimizer, Value] | None = None
     clock: tuple[Value, Value] | None = None
     limits: Limits = field(default_factory=Limits)
+    metrics: dict[str, Measure] = field(default_factory=dict)
     failed: bool = False  # an error is reported, and what follows from it is not
 
     def training(self) -> Training | None:
@@ -88,6 +91,7 @@ class Block:
             tuple(self.frozen),
             self.limits,
             self.span,
+            tuple(self.metrics.values()),
         )
 
 
@@ -117,12 +121,15 @@ def lower_training(
         if missing is None and not block.failed:
             help = "write `loss = cross_entropy(logits, label)`" if name == LOSS else "write `optimizer = sgd(lr=0.1)`"
             context.reporter.error(Problem(place, f"this `train` block binds no `{name}`", help))
+    for measure in block.metrics.values():
+        with context.reporter.catching():
+            _expect_measurable(block, measure)
     return block
 
 
 def _statement(
     context: Context,
-    statement: ast.Input | ast.Value | ast.Output | ast.OutputWeights | ast.Freeze,
+    statement: ast.Input | ast.Value | ast.Output | ast.OutputWeights | ast.Freeze | ast.Metric,
     scope: Scope,
     block: Block,
     leaf: Callable[[ast.Input, Scope, list[Value]], None],
@@ -150,6 +157,8 @@ def _statement(
             for each in statement.names:
                 with context.reporter.catching():
                     block.frozen += _parameters(each, scope)
+        case ast.Metric(name=name):
+            block.metrics[name.id] = _measure(context, statement, scope, block)
         case ast.OutputWeights():
             if block.weights_to:
                 raise Problem(
@@ -171,6 +180,27 @@ def _loss(context: Context, found: object, statement: ast.Value) -> tuple[Value,
         help = "take the mean or the sum: `loss = mean(…)`" if value.shape else "a loss is a fixed number"
         raise Problem(place, f"the loss is expected to be fixed[], a scalar, found {typed(value)}", help)
     return value, place
+
+
+def _measure(context: Context, statement: ast.Metric, scope: Scope, block: Block) -> Measure:
+    name = statement.name
+    if name.id not in KINDS:
+        help = did_you_mean(name.id, KINDS) or f"the metrics are {' and '.join(f'`{kind}`' for kind in KINDS)}"
+        raise Problem(name.span, f"`{name.id}` is not a metric", help)
+    before = block.metrics.get(name.id)
+    if before is not None:
+        help = f"name all roles in one: `metric {name.id} to a, b`"
+        raise Problem(name.span, f"a second `metric {name.id}`", help, (before.span, "the first one"))
+    return Measure(name.id, receivers(context, statement.roles, scope), name.span)
+
+
+def _expect_measurable(block: Block, measure: Measure) -> None:
+    if block.loss is None:
+        return
+    try:
+        expect_measurable(block.loss[0], measure.name)
+    except OpError as error:
+        raise Problem(measure.span, error.message, error.help) from None
 
 
 def _with_classes(roots: list[Value], inputs: list[Value]) -> list[Value]:

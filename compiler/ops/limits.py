@@ -75,7 +75,8 @@ class Bounded(Move):
 
 @dataclass(frozen=True)
 class WithinNorm(TensorOp):
-    """A bit for each vector along `axes`: its L2 norm is at most `bound`. Next below the bound it may be 0 too."""
+    """A bit for each vector along `axes`: its L2 norm is at most `bound`. Next below the bound it may be 0 too. Without
+    axes it is a bit for each element, by a comparison."""
 
     axes: tuple[int, ...]
     bound: float

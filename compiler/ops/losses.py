@@ -61,6 +61,10 @@ class Loss(Ordinary, abstract=True):
         """The same number, of ops that are computed privately."""
         raise AssertionError(f"{self.name} does not say how it is computed")
 
+    def of_each_row(self, *args: Value) -> Value:
+        """What this is the mean of, along the first axis, of the same ops."""
+        raise AssertionError(f"{self.name} does not say what a row brings")
+
 
 @dataclass(frozen=True)
 class CrossEntropy(Loss):
@@ -87,9 +91,13 @@ class CrossEntropy(Loss):
         return np.asarray((whole - (labels * logits).sum(axis=1)).mean())
 
     def written_out(self, *args: Value) -> Value:
-        logits, labels = args
-        weighed = apply(Mul(), apply(LogSoftmax(1), logits), labels)
-        return apply(Neg(), build.reduce(Mean, build.reduce(Sum, weighed, axis=(1,))))
+        return apply(Neg(), build.reduce(Mean, self._likelihoods(*args)))
+
+    def of_each_row(self, *args: Value) -> Value:
+        return apply(Neg(), self._likelihoods(*args))
+
+    def _likelihoods(self, logits: Value, labels: Value) -> Value:
+        return build.reduce(Sum, apply(Mul(), apply(LogSoftmax(1), logits), labels), axis=(1,))
 
     def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
         """(softmax(x) - y) / batch."""
@@ -115,8 +123,14 @@ class BinaryCrossEntropy(Loss):
         return np.asarray((softplus - labels * logits).mean())
 
     def written_out(self, *args: Value) -> Value:
-        logits, labels = args
-        return build.reduce(Mean, apply(Sub(), apply(Softplus(), logits), apply(Mul(), logits, labels)))
+        return build.reduce(Mean, self._each(*args))
+
+    def of_each_row(self, *args: Value) -> Value:
+        each = self._each(*args)
+        return build.reduce(Mean, each, axis=tuple(range(1, each.rank))) if each.rank > 1 else each
+
+    def _each(self, logits: Value, labels: Value) -> Value:
+        return apply(Sub(), apply(Softplus(), logits), apply(Mul(), logits, labels))
 
     def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
         """(sigmoid(x) - y) / elements, and -x / elements along the labels."""

@@ -21,6 +21,9 @@ from compiler.ops.rules import axes_of, expect_count, expect_kind
 from compiler.ops.shapes import whole
 from compiler.ops.sums import Sum
 
+LEAST_VARIANCE = 2.0**-14
+"""That layer normalisation divides by on the way back. A smaller one has less than 2 bits that are right."""
+
 
 @dataclass(frozen=True)
 class Normed(Ordinary, abstract=True):
@@ -66,10 +69,11 @@ class LayerNorm(Normed):
         return result
 
     def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
-        """(g - mean(g) - y mean(g y)) / deviation."""
+        """(g - mean(g) - y mean(g y)) / deviation, which is taken to be no smaller than fixed point can divide by."""
         last = (args[0].rank - 1,)
         gradient = whole(gradient, result.shape)
-        inverse = apply(Rsqrt(), apply(Add(), apply(Var(last, True), args[0]), constant(self.eps)))
+        variance = apply(Add(), apply(Var(last, True), args[0]), constant(self.eps))
+        inverse = apply(Rsqrt(), apply(Maximum(), variance, constant(max(self.eps, LEAST_VARIANCE))))
         along = apply(Mul(), result, apply(Mean(last, True), apply(Mul(), gradient, result)))
         rest = apply(Sub(), apply(Sub(), gradient, apply(Mean(last, True), gradient)), along)
         return (apply(Mul(), rest, inverse),)

@@ -124,6 +124,22 @@ class Paced(Pair):
 
 
 @dataclass(frozen=True)
+class Carried(Pair):
+    """What is x where the second is 1, and 0 where it is 0, in all the fraction bits with which x is held. The second
+    is a public whole number, or a bit."""
+
+    def infer(self, *args: Value) -> tuple[Kind, Shape]:
+        expect_count(self.name, args, 2)
+        return args[0].kind, broadcast(self.name, *args)
+
+    def interval(self, *args: Value) -> Interval:
+        return args[0].range.hull(Interval(0, 0))
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.asarray(arrays[0] * arrays[1])
+
+
+@dataclass(frozen=True)
 class OverRoot(Pair):
     """m / sqrt(v + eps^2), whose magnitude is known to be at most `reach`, with `frac` fraction bits."""
 

@@ -6,14 +6,14 @@ that fails; all before it was in range, so it was computed rightly, and says so.
 
 Where a matrix product or a convolution is not proved, the norm of what flows into it is limited and checked (see
 `compiler.ops.limits`): one comparison for each vector. Where even that cannot be checked, and before sums and products
-of elements, each element is. What else is not proved (a quotient, a power) is refused by name where a check depends on
-it, and warned of as in any plan where none does.
+of elements, each element is; of weights without a range, too. What else is not proved (an exponential) is refused by
+name where a check depends on it, and warned of as in any plan where none does.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -34,10 +34,14 @@ from compiler.graph import (
     topological,
 )
 from compiler.graph.bounds import Terms
+from compiler.graph.interval import Interval
+from compiler.ops.activations import Log, Reciprocal, Rsqrt
 from compiler.ops.comparisons import And, Equal, GreaterEqual, LessEqual
-from compiler.ops.elementwise import Add, Mul, Square, Sub, ToInt
+from compiler.ops.curves import LogSoftmax
+from compiler.ops.elementwise import Add, Div, Mul, Square, Sub, ToInt
 from compiler.ops.limits import Bounded, WithinNorm, pieces
 from compiler.ops.linear import Conv2d, MatMul
+from compiler.ops.reductions import Var
 from compiler.ops.shapes import Move
 from compiler.ops.sums import CumSum, Sum
 from compiler.reading.report import called, report
@@ -55,8 +59,14 @@ ROUNDED_UP = 2.0**-20
 ENOUGH = {True: 2.0**10, False: 2.0**8}
 """A limit that the activations of a model hardly reach: of the norm of a vector, and of an element."""
 
-GROWING = (Add, Sub, Mul, Square, Sum, CumSum)
+ALL = {True: math.inf, False: math.inf}
+"""A limit as large as there is room for."""
+
+GROWING = (Add, Sub, Mul, Square, Sum, CumSum, Var, LogSoftmax)
 """What leaves the format only where an element of an argument is large, on either side of 0."""
+
+LEEWAY = 2.0**-10
+"""More than the error of a smooth function, of a result of at least 1."""
 
 LEAST_BITS = 6
 """Of a limit of elements: below this, values that are right would be refused."""
@@ -82,6 +92,7 @@ def with_guards(graph: Graph) -> tuple[Graph, list[Diagnostic]]:
             new[value] = rebuild(value, tuple(new[arg] for arg in value.args))
             continue
         found = rebuild(_in_format(value, graph.precision), tuple(new[arg] for arg in value.args))
+        found = _in_domain(found, graph.precision)
         whole = graph.precision.format_range(found.kind)
         if not (found.is_constant or whole.contains(found.range)):
             guarded = guards.guarded(found)
@@ -107,6 +118,22 @@ def _in_format(value: Value, precision: Precision) -> Value:
     return replace(value, range=value.range.intersect(whole) or whole)
 
 
+def _in_domain(value: Value, precision: Precision) -> Value:
+    """What a function gives where it has a meaning: no number of the format but 0 itself is nearer to 0 than a step.
+    Outside, it gives some number, and no check says which."""
+    if not isinstance(value.op, Div | Reciprocal | Rsqrt | Log):
+        return value
+    step = 2.0**-precision.frac if value.args[-1].kind is Kind.FIXED else 1.0
+    if isinstance(value.op, Log):
+        within = Interval(math.log(step) - LEEWAY, math.inf)
+    elif isinstance(value.op, Rsqrt):
+        within = Interval(0.0, (1 + LEEWAY) / math.sqrt(step))
+    else:
+        most = (1 + LEEWAY) / step * (value.args[0].range.magnitude if isinstance(value.op, Div) else 1.0)
+        within = Interval(-most, most)
+    return replace(value, range=value.range.intersect(within) or value.range)
+
+
 def _refused(graph: Graph, value: Value) -> Diagnostic:
     message = (
         f"{called(value)} cannot be checked: it may reach {value.range}, {graph.precision.holds(value.kind)},"
@@ -127,39 +154,66 @@ class _Guards:
         """`value` of a guarded operand, proved to stay in the format; None where that does not help."""
         if isinstance(value.op, GROWING):
             return self._by_elements(value)
+        if isinstance(value.op, Div):
+            return self._alike(value, value.args[:1])
         if not isinstance(value.op, MatMul | Conv2d):
             return None
         for place in sorted((0, 1), key=lambda place: isinstance(_moved(value.args[place]).op, Leaf)):
-            flow, other = value.args[place], value.args[1 - place]
-            if flow.is_constant:
+            if value.args[place].is_constant:
                 continue
-            guard = self._guard(flow, _summed(value.op, flow, place), _terms(value.op, value.args, 1 - place))
-            limited = self._limit(guard)
-            found = rebuild(value, (limited, other) if place == 0 else (other, limited))
-            if self.precision.format_range(value.kind).contains(found.range):
-                return found
-        return None
-
-    def _by_elements(self, value: Value) -> Value | None:
-        """Every element of what was computed before limited alike, to the largest power of two that is enough."""
-        flows = [arg for arg in value.args if not arg.is_constant]
-        flows = [arg for arg in flows if not isinstance(_moved(arg).op, Leaf)] or flows
-        for limit in (2.0**bits for bits in range(math.ceil(math.log2(self.precision.limit)), LEAST_BITS - 1, -1)):
-            held = {arg: arg if arg.range.magnitude <= limit else _bounded(Guard(arg, (), limit)) for arg in flows}
+            guards = self._of_product(value.op, value, place)
+            held = {guard.value: _bounded(guard) for guard in guards}
             found = rebuild(value, tuple(held.get(arg, arg) for arg in value.args))
             if self.precision.format_range(value.kind).contains(found.range):
-                limited = {arg: arg if held[arg] is arg else self._limit(Guard(arg, (), limit)) for arg in flows}
+                limited = {guard.value: self._limit(guard) for guard in guards}
                 return rebuild(value, tuple(limited.get(arg, arg) for arg in value.args))
+        return None
+
+    def _of_product(self, op: MatMul | Conv2d, value: Value, place: int) -> list[Guard]:
+        """Of what flows in at `place`; and of the other factor, where it is so little bounded that hardly anything
+        could flow in."""
+        flow, other = value.args[place], value.args[1 - place]
+        axes = _summed(op, flow, place)
+        guard = self._guard(flow, axes, _terms(op, value.args, 1 - place))
+        if other.is_constant or other is flow or guard.limit >= ENOUGH[bool(guard.axes)]:
+            return [guard]
+        others = self._checkable(other, _summed(op, other, 1 - place), ENOUGH)
+        bounded = _bounded(others)
+        args = (flow, bounded) if place == 0 else (bounded, flow)
+        if self.precision.format_range(value.kind).contains(rebuild(value, args).range):
+            return [others]
+        return [self._guard(flow, axes, _terms(op, args, 1 - place)), others]
+
+    def _by_elements(self, value: Value) -> Value | None:
+        """Every element of what was computed before limited alike, to the largest power of two that is enough; of what
+        is given too, where that is not enough."""
+        flows = [arg for arg in value.args if not arg.is_constant]
+        computed = [arg for arg in flows if not isinstance(_moved(arg).op, Leaf)]
+        chosen = [computed, flows] if computed else [flows]
+        return next((found for each in chosen if (found := self._alike(value, each)) is not None), None)
+
+    def _alike(self, value: Value, flows: Sequence[Value]) -> Value | None:
+        for limit in (2.0**bits for bits in range(math.ceil(math.log2(self.precision.limit)), LEAST_BITS - 1, -1)):
+            held = {arg: arg if arg.range.magnitude <= limit else _bounded(Guard(arg, (), limit)) for arg in flows}
+            found = _in_domain(rebuild(value, tuple(held.get(arg, arg) for arg in value.args)), self.precision)
+            if self.precision.format_range(value.kind).contains(found.range):
+                limited = {arg: arg if held[arg] is arg else self._limit(Guard(arg, (), limit)) for arg in flows}
+                return _in_domain(rebuild(value, tuple(limited.get(arg, arg) for arg in value.args)), self.precision)
         return None
 
     def _guard(self, flow: Value, axes: tuple[int, ...], other: Terms) -> Guard:
         """The norm where that can be checked, else every element."""
-        limit = self._most(other.l2, ENOUGH[True])
+        enough = ENOUGH if _moved(flow).declared is None else ALL  # its author expects larger values
+        limits = {True: self._most(other.l2, enough[True]), False: self._most(other.l1, enough[False])}
+        return self._checkable(flow, axes, limits)
+
+    def _checkable(self, flow: Value, axes: tuple[int, ...], limits: Mapping[bool, float]) -> Guard:
+        """limits: of the norm where that can be checked (True), else of every element."""
         try:
-            pieces(flow, axes, limit, self.precision.frac + 1 if flow.kind is Kind.FIXED else 0)  # opened one bit finer
+            pieces(flow, axes, limits[True], self.precision.frac + 1 if flow.kind is Kind.FIXED else 0)  # a bit finer
         except OpError:
-            return Guard(flow, (), self._most(other.l1, ENOUGH[False]))
-        return Guard(flow, axes, limit)
+            return Guard(flow, (), limits[False])
+        return Guard(flow, axes, limits[True])
 
     def _most(self, factor: float, enough: float) -> float:
         """A power of two: how large an operand may be for a small result, if that is enough, else for any."""

@@ -23,11 +23,11 @@ from compiler.planning.stages import Staged, staged
 from mpc_runtime.gates import Gate, Materialize
 from mpc_runtime.gates.base import register_fields
 from mpc_runtime.plan import Origin
-from mpc_runtime.procedure import RUN, SETUP, TRAIN_STEP, Kept
+from mpc_runtime.procedure import EVALUATE, RUN, SETUP, TRAIN_STEP, Kept
 from mpc_runtime.registers import Domain, Form, Register
 
 _FORMS = {SHARE: Form.SHARED, WIRE: Form.WIRE, PUBLIC: Form.PUBLIC, CONSTANT: Form.CONSTANT}
-AHEAD = (RUN, TRAIN_STEP)
+AHEAD = (RUN, TRAIN_STEP, EVALUATE)
 """The procedures whose records are dealt while they are executed."""
 
 

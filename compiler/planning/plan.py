@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 
 from compiler.expand import Expanded
-from compiler.graph import BATCH, Graph, Input, Kind, Owned, Param, Prepared, Training, Value, topological
+from compiler.graph import BATCH, Graph, Input, Kind, Owned, Param, Prepared, Value, topological
 from compiler.planning.assign import Assigned
 from compiler.planning.schedule import schedule
 from compiler.reading.batch_axis import row_axes
 from compiler.reading.serial import to_plain
 from mpc_runtime.plan import Claim, Feed, Norm, Options, Origin, Plan, Result, State, Tensor
-from mpc_runtime.procedure import PACE, RUN, SETUP, TRAIN_STEP
+from mpc_runtime.procedure import CLOCK, COUNTED, EVALUATE, PACE, RUN, SETUP, TRAIN_STEP, TRAINING
 from mpc_runtime.version import VERSION
 
 __all__ = ["feed_name", "feed_stages", "make_plan", "origin"]
@@ -24,7 +25,7 @@ def feed_name(leaf: Value) -> str:
     it where that is not `run`."""
     op = leaf.op
     if isinstance(op, Prepared):
-        return f"{PACE} {op.index}" if leaf.name == PACE else f"prepared.{op.index}"
+        return f"{leaf.name} {op.index}" if leaf.name in (PACE, COUNTED) else f"prepared.{op.index}"
     assert isinstance(op, (Input, Param))
     stage = f"{op.stage}." if isinstance(op, Input) and op.stage != RUN else ""
     return stage + op.key + "".join(f"[{i}]" for i in op.index_path)
@@ -81,6 +82,7 @@ def make_plan(
         feeds=feeds,
         budgets=graph.budgets,
         states=_states(graph, assigned),
+        metrics=graph.metrics,
         claims=claims,
         results=_results(expanded, lowered),
         registers=tuple(assigned.registers),
@@ -97,18 +99,28 @@ def _inputs(graph: Graph, lowered: Graph) -> tuple[Tensor, ...]:
     training = lowered.training
     if training is None:
         return tuple(_tensor(graph, leaf, (RUN,)) for leaf in graph.inputs)
-    read = {_named(leaf) for leaf in topological([training.loss, *(output.value for output in training.outputs)])}
-    both = [(RUN, TRAIN_STEP) if _named(leaf) in read else (RUN,) for leaf in graph.inputs]
-    inputs = [_tensor(graph, leaf, stages) for leaf, stages in zip(graph.inputs, both, strict=True)]
-    own = [*training.inputs, *_clock(graph, training)]
-    return (*inputs, *(_tensor(graph, leaf, (TRAIN_STEP,)) for leaf in own))
+    step = {_named(leaf) for leaf in topological([training.loss, *(output.value for output in training.outputs)])}
+    loss = {_named(leaf) for leaf in topological([training.loss])}
+    validates = any(output.stage == EVALUATE for output in graph.outputs)
+
+    def stages(leaf: Value) -> tuple[str, ...]:
+        return (TRAIN_STEP,) * (_named(leaf) in step) + (EVALUATE,) * (validates and _named(leaf) in loss)
+
+    inputs = [_tensor(graph, leaf, (RUN, *stages(leaf))) for leaf in graph.inputs]
+    own = [_tensor(graph, leaf, stages(leaf) or (TRAIN_STEP,)) for leaf in training.inputs]
+    return (*inputs, *own, *_given_by_sessions(graph))
 
 
-def _clock(graph: Graph, training: Training) -> list[Value]:
-    """The epoch and the step, where what is prepared reads them."""
-    prepared = topological(preparation.value for preparation in graph.prepared)
-    read = {value.op for value in prepared if isinstance(value.op, Input)}
-    return [leaf for leaf in training.clock or () if leaf.op in read]
+def _given_by_sessions(graph: Graph) -> Iterator[Tensor]:
+    """The epoch and the step, and what else a session gives by itself, where something reads it."""
+    prepared = (preparation.value for preparation in graph.prepared)
+    found: dict[str, list[Value]] = {}
+    for value in topological([*prepared, *(output.value for output in graph.outputs)]):
+        if isinstance(value.op, Input) and value.op.key.startswith(CLOCK):
+            found.setdefault(value.op.key, []).append(value)
+    for name in sorted(found):
+        read = {leaf.op.stage for leaf in found[name] if isinstance(leaf.op, Input)}
+        yield _tensor(graph, found[name][0], tuple(stage for stage in TRAINING if stage in read))
 
 
 def _named(leaf: Value) -> tuple[str, str] | None:

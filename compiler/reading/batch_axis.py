@@ -11,16 +11,22 @@ from collections.abc import Iterable
 
 from compiler.graph import NO_ROWS, ROWS_MEET, Value, topological
 
-__all__ = ["row_axes"]
+__all__ = ["places", "row_axes"]
 
 
 def row_axes(values: Iterable[Value]) -> list[int | None]:
     """For each value the axis of its rows; None where rows meet, and where it depends on none."""
     wanted = list(values)
-    axes: dict[Value, int] = {}
-    for value in topological(wanted):
-        axes[value] = _axis(value, [axes[arg] for arg in value.args])
+    axes = places(wanted)
     return [axes[value] if axes[value] >= 0 else None for value in wanted]
+
+
+def places(values: Iterable[Value]) -> dict[Value, int]:
+    """The axis of the rows of each value and of all below it; NO_ROWS or ROWS_MEET where there is none."""
+    axes: dict[Value, int] = {}
+    for value in topological(values):
+        axes[value] = _axis(value, [axes[arg] for arg in value.args])
+    return axes
 
 
 def _axis(value: Value, axes: list[int]) -> int:

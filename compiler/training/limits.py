@@ -10,16 +10,32 @@ Whatever a role is sent is 0 in the place of a number that may be wrong, beside 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from compiler.graph import Kind, Leaf, Output, Shape, State, Value, apply, bounds, constant, rebuild, topological
+from compiler.graph import (
+    Kind,
+    Leaf,
+    OpError,
+    Output,
+    Precision,
+    Shape,
+    State,
+    Value,
+    apply,
+    bounds,
+    constant,
+    rebuild,
+    topological,
+)
 from compiler.ops import (
     Add,
     And,
     Bounded,
+    Carried,
     Concat,
     Conv2d,
     Equal,
@@ -34,6 +50,7 @@ from compiler.ops import (
     Where,
     WithinNorm,
 )
+from compiler.ops.limits import pieces
 from compiler.ops.shapes import Move
 from compiler.passes.guards import all_hold
 from mpc_runtime.plan import Promise
@@ -74,7 +91,8 @@ class Limits:
 
 @dataclass(frozen=True)
 class Check:
-    """What is checked: that the vectors of `value` along `axes` are no longer than `limit`. name: as it is told."""
+    """What is checked: that the vectors of `value` along `axes` are no longer than `limit`; for no axes, its elements.
+    name: as it is told."""
 
     name: str
     value: Value
@@ -94,7 +112,7 @@ class Check:
 
     def promise(self, place: int) -> Promise:
         line = self.value.span.line if self.value.span else 0
-        return Promise(self.name, line, -self.limit, self.limit, place, norm=True)
+        return Promise(self.name, line, -self.limit, self.limit, place, norm=bool(self.axes))
 
 
 @dataclass(frozen=True)
@@ -152,8 +170,9 @@ def _each(shape: Shape) -> tuple[int, ...]:
 class Guards:
     """The limits of one procedure, and the checks that they take, in the order of computation."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, precision: Precision) -> None:
         self.limits = limits
+        self._precision = precision
         self.checks: list[Check] = []
         self._limited: dict[tuple[Value, tuple[int, ...]], Value] = {}
 
@@ -201,9 +220,19 @@ class Guards:
 
     def _checked(self, value: Value, axes: tuple[int, ...], limit: float, name: str) -> Value:
         if (value, axes) not in self._limited:
-            self.checks.append(Check(name, value, axes, limit))
-            self._limited[value, axes] = apply(Bounded(axes, limit), value, span=value.span, name=value.name)
+            held = value if not axes or self._can_square(value, axes, limit) else self._checked(value, (), limit, name)
+            self.checks.append(Check(name, held, axes, limit))
+            self._limited[value, axes] = apply(Bounded(axes, limit), held, span=value.span, name=value.name)
         return self._limited[value, axes]
+
+    def _can_square(self, value: Value, axes: tuple[int, ...], limit: float) -> bool:
+        """Whether its norm can be checked as it is; else each element is compared with the limit first. What may have
+        left the format cannot be checked at all, and is refused where it is expanded."""
+        try:
+            pieces(value, axes, limit, self._precision.frac + 1)  # what is opened may be a bit finer
+        except OpError:
+            return value.range.magnitude >= self._precision.limit - self._precision.step
+        return True
 
 
 def _product(value: Value) -> Value | None:
@@ -280,7 +309,9 @@ def _withheld(output: Output, kept: Value) -> Output:
     value = output.value
     if value.is_constant:
         return output
-    if value.kind is Kind.BIT:
+    if output.fine:
+        held = apply(Carried(), value, kept, span=value.span)
+    elif value.kind is Kind.BIT:
         held = apply(And(), value, kept, span=value.span)
     else:
         held = apply(Where(), kept, value, constant(value.kind.dtype.type(0)), span=value.span, name=value.name)
@@ -289,11 +320,13 @@ def _withheld(output: Output, kept: Value) -> Output:
 
 def _verdicts(found: Verdict, roles: tuple[str, ...], stage: str) -> list[Output]:
     before = "" if stage == TRAIN_STEP else f"{stage} "
-    outputs = []
+    outputs, alike = [], Counter[str]()
     for place, check in enumerate(found.checks):
         bit = apply(Reshape(()), apply(Slice((place,), (1,), (1,)), found.bits))
         bit = replace(bit, span=check.value.span)
-        promise = check.promise(0)
+        alone = str(check.promise(0))
+        promise = check.promise(alike[alone])  # several in one line may be called alike
+        alike[alone] += 1
         outputs.append(Output(f"{before}checked: {promise}", bit, roles, bit.span, promise, stage=stage))
     return outputs
 

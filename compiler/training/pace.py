@@ -41,8 +41,7 @@ Clock = tuple[Value, Value]
 @dataclass(frozen=True)
 class Pace:
     """A step moves a parameter by its gradient, of the loss times `seed`, times 2^-shift, and times `value`, if there
-    is
-    one: a public number within [0, ROOM 2^-PACE_BITS]."""
+    is one: a public number within [0, ROOM 2^-PACE_BITS]."""
 
     seed: float
     shift: int
@@ -67,7 +66,9 @@ def constant_pace(lr: float, batch: int) -> Pace:
 
 
 def decay_of(rate: Value, clock: Clock, weight_decay: float) -> Pace:
-    """By how much a decoupled weight decay shrinks a parameter."""
+    """By how much a decoupled weight decay shrinks a parameter; `seed` times it, where the rate is constant."""
+    if rate.is_constant:
+        return constant_pace(float(rate.array) * weight_decay, 1)
     shift, value = _given(apply(Mul(), rate, constant(weight_decay)), rate, clock, True)
     return Pace(1.0, shift, value)
 

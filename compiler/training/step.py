@@ -3,6 +3,8 @@
     setup        takes the parameters and keeps them, and zeros for what the optimizer remembers, as states
     run          predicts with the states
     train_step   forward, back, update: from the states and a batch to the states that replace them
+    evaluate     forward, of a batch of validation rows: adds to the sums behind their metrics
+    metrics      tells the sums of an epoch
     finish       releases the parameters
 
 A parameter that is trained is a state, which no role knows, so that no client prepares anything from it. Each procedure
@@ -12,13 +14,14 @@ and are opened in `setup`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from compiler.graph import (
     BACKWARD,
     BATCH,
     FORWARD,
+    METRIC,
     UPDATE,
     Graph,
     Input,
@@ -26,6 +29,7 @@ from compiler.graph import (
     OpError,
     Output,
     Param,
+    Precision,
     State,
     Training,
     Value,
@@ -56,13 +60,14 @@ from compiler.training.limits import (
     verdict,
     with_verdict,
 )
+from compiler.training.metrics import Added, of_rows, of_steps
 from compiler.training.optimizers import Adam
 from compiler.training.pace import decay_of, pace_of
 from compiler.training.reverse import NotTrainable, gradients, trained
 from compiler.training.updates import MEAN_LIMIT, Memory, Updates
 from dsl.errors import Diagnostic, SourceErrors
 from mpc_runtime.errors import number
-from mpc_runtime.procedure import FINISH, RUN, SETUP, TRAIN_STEP
+from mpc_runtime.procedure import EVALUATE, FINISH, METRICS, RUN, SETUP, TRAIN_STEP
 
 __all__ = ["WEIGHT_LIMIT", "with_training"]
 
@@ -85,12 +90,21 @@ def with_training(graph: Graph) -> tuple[Graph, list[Diagnostic]]:
     except NotTrainable as error:
         found = [report(graph, blame.value, blame.message, blame.help) for blame in error.blames]
         raise SourceErrors(found, graph.source) from None
-    if not isinstance(training.optimizer, Adam):
-        return whole, []
-    most = number(MEAN_LIMIT)
-    message = f"that the gradients of a mean loss stay within [-{most}, {most}] in training is not checked"
-    help = "with a rate at which the loss falls they do; compare some steps with `program.reference_fit`"
-    return whole, [Diagnostic.at(training.span, message, file=graph.filename, help=help, severity="warning")]
+    return whole, list(_warnings(graph, training, whole))
+
+
+def _warnings(graph: Graph, training: Training, whole: Graph) -> Iterator[Diagnostic]:
+    if isinstance(training.optimizer, Adam):
+        most = number(MEAN_LIMIT)
+        message = f"that the gradients of a mean loss stay within [-{most}, {most}] in training is not checked"
+        help = "with a rate at which the loss falls they do; compare some steps with `program.reference_fit`"
+        yield Diagnostic.at(training.span, message, file=graph.filename, help=help, severity="warning")
+    validated = {metric.name for metric in whole.metrics if metric.validation}
+    for measure in training.metrics:
+        if measure.name not in validated:
+            message = f"`{measure.name}` is not told of validation rows: the loss is no sum of means over rows"
+            help = "write it as one: `mean(…)` of what a row brings, times numbers, and what depends on no row"
+            yield Diagnostic.at(measure.span, message, file=graph.filename, help=help, severity="warning")
 
 
 @dataclass(frozen=True)
@@ -171,15 +185,20 @@ def _with_procedures(graph: Graph, training: Training) -> Graph:
         Output(each.state.key, leaves[each.leaf], (), each.leaf.span, stage=SETUP, keeps=each.state) for each in changed
     ]
     parameters = {each.state for each in changed}
+    reading = _Reading(training, changed, used, step.checks, graph.precision)
+    validation, summed = reading.evaluate(graph)
+    kept = {output.keeps.key: output for output in (*validation, *step.left) if output.keeps is not None}
     zeros = [
         Output(output.name, _zero(output.keeps), (), output.span, stage=SETUP, keeps=output.keeps)
-        for output in step.left
+        for output in kept.values()
         if output.keeps is not None and output.keeps not in parameters
     ]
-    reading = _Reading(training, changed, used, step.checks)
     params = tuple(leaves.get(leaf, leaf) for leaf in graph.params)
-    outputs = (*setup, *zeros, *reading.run(graph), *step.told, *step.left, *reading.finish())
-    return replace(graph, params=params, outputs=outputs)
+    told = [*reading.run(graph), *step.told, *step.left, *validation]
+    sums = (*step.summed, *summed)
+    outputs = (*setup, *zeros, *told, *reading.metrics(graph, sums), *reading.finish())
+    metrics = tuple(each.described(graph.precision) for each in sums)
+    return replace(graph, params=params, outputs=outputs, metrics=metrics)
 
 
 def _holds(output: Output) -> bool:
@@ -199,17 +218,48 @@ class _Reading:
     changed: list[_Trained]
     used: Mapping[Value, Orientation]
     checks: Sequence[Check]
+    precision: Precision
 
     def run(self, graph: Graph) -> list[Output]:
         """What a batch gives."""
-        guards = Guards(self.training.limits)
+        guards = Guards(self.training.limits, self.precision)
         run = _moved(graph, RUN, self._parameters(guards, RUN))
         roles = tuple(dict.fromkeys(role for output in run.outputs for role in output.roles))
         return self._told(run.outputs, guards, roles, RUN)
 
+    def evaluate(self, graph: Graph) -> tuple[list[Output], list[Added]]:
+        """What a batch of validation rows adds to metrics, and what is told of the checks, to all who make steps."""
+        frac, training = graph.precision.frac, self.training
+        sums = of_rows(training, frac, graph.dims.get(BATCH, 1))
+        if not sums:
+            return [], []
+        whole = _whole(graph, training.loss, [each.value for each in sums])
+        guards = Guards(training.limits, graph.precision)
+        states = self._parameters(guards, EVALUATE)
+        keys = {states[each.leaf]: each.state.key for each in self.changed}
+        moved = _moved(whole, EVALUATE, states).outputs
+        _, *values = guards.factors([output.value for output in moved], keys)
+        sums = [replace(each, value=_written_out(value)) for each, value in zip(sums, values, strict=True)]
+        left = [each.left(_speaker(training), EVALUATE, graph.precision) for each in sums]
+        if guards.checks:
+            before = apply(replace(memory(self.checks), stage=EVALUATE))
+            found = verdict(self.checks, guards.checks, len(guards.checks), before)
+            left += with_verdict([], found, _present(training, training.outputs), EVALUATE)
+            left.append(Output(BROKEN, found.state, (), stage=EVALUATE, keeps=memory(self.checks)))
+        mark([output.value for output in left], METRIC)
+        return left, sums
+
+    def metrics(self, graph: Graph, sums: Sequence[Added]) -> list[Output]:
+        """The sums of an epoch, each to those who learn it."""
+        roles = tuple(dict.fromkeys(role for measure in self.training.metrics for role in measure.roles))
+        told = [each.told(graph.precision) for each in sums]
+        outputs = self._told(told, Guards(self.training.limits, self.precision), roles, METRICS)
+        mark([output.value for output in outputs], METRIC)
+        return outputs
+
     def finish(self) -> list[Output]:
         """The parameters, to those who learn them."""
-        guards, roles = Guards(self.training.limits), self.training.weights_to
+        guards, roles = Guards(self.training.limits, self.precision), self.training.weights_to
         if not roles:
             return []
         parameters = self._parameters(guards, FINISH)
@@ -223,7 +273,7 @@ class _Reading:
         return {each.leaf: each.limited(guards, stage, self.used.get(each.leaf)) for each in self.changed}
 
     def _told(self, outputs: Sequence[Output], guards: Guards, roles: tuple[str, ...], stage: str) -> list[Output]:
-        if not self.checks:
+        if not self.checks or not outputs:
             return list(outputs)
         before = apply(replace(memory(self.checks), stage=stage))
         return with_verdict(outputs, verdict(self.checks, guards.checks, len(guards.checks), before), roles, stage)
@@ -264,30 +314,34 @@ def _moved(graph: Graph, stage: str, states: Mapping[Value, Value]) -> Graph:
 
 @dataclass(frozen=True)
 class _Step:
-    """What a step tells roles, the states that it leaves, and what it checks."""
+    """What a step tells roles, the states that it leaves, what it checks, and what it adds to metrics."""
 
     told: list[Output]
     left: list[Output]
     checks: list[Check]
+    summed: list[Added]
 
 
 def _step(graph: Graph, training: Training, changed: list[_Trained], used: Mapping[Value, Orientation]) -> _Step:
     """What is equal is made one before the gradients are built, so that both directions share it."""
-    loss = Output("loss", training.loss, ())
     told = [replace(output, stage=TRAIN_STEP) for output in training.outputs]
-    whole = pool_first(common_subexpressions(replace(graph, outputs=(loss, *told))))
-    guards = Guards(training.limits)
+    sums = of_steps(training, graph.precision.frac)
+    whole = _whole(graph, training.loss, [*(output.value for output in told), *(each.value for each in sums)])
+    guards = Guards(training.limits, graph.precision)
     states = {each.leaf: each.limited(guards, TRAIN_STEP, used.get(each.leaf)) for each in changed}
     keys = {states[each.leaf]: each.state.key for each in changed}
     outputs = _moved(whole, TRAIN_STEP, states).outputs
     root, *values = guards.factors([output.value for output in outputs], keys)
     early, updates = len(guards.checks), _updates(graph, training)
-    told = [replace(output, value=_written_out(value)) for output, value in zip(told, values, strict=True)]
+    values = [_written_out(value) for value in values]
+    told = [replace(output, value=value) for output, value in zip(told, values, strict=False)]
+    sums = [replace(each, value=value) for each, value in zip(sums, values[len(told) :], strict=True)]
     mark([root, *(output.value for output in told)], FORWARD)
+    left = [each.left(_speaker(training), TRAIN_STEP, graph.precision) for each in sums]
+    mark([output.value for output in left], METRIC)
     seed = updates.pace.seed
     found = gradients(root, tuple(states.values()), seed, lambda value, signal: guards.signal(value, signal, keys))
     mark(found, BACKWARD)
-    left: list[Output] = []
     for each, gradient in zip(changed, found, strict=True):
         left += _updated(updates, each, states[each.leaf], gradient)
     if guards.checks:
@@ -298,13 +352,26 @@ def _step(graph: Graph, training: Training, changed: list[_Trained], used: Mappi
         if output.span is not None:
             stamp(output.value, output.span)
     mark([output.value for output in (*told, *left)], UPDATE)
-    return _Step(told, left, guards.checks)
+    return _Step(told, left, guards.checks, sums)
+
+
+def _whole(graph: Graph, loss: Value, values: Sequence[Value]) -> Graph:
+    """The graph of a loss and of what else is computed with it, each thing once."""
+    outputs = [Output(f"value {place}", value, ()) for place, value in enumerate((loss, *values))]
+    return pool_first(common_subexpressions(replace(graph, outputs=tuple(outputs))))
 
 
 def _present(training: Training, told: Sequence[Output]) -> tuple[str, ...]:
-    """The roles that have a part in a step."""
+    """The roles that have a part in a step: whoever gives something, and whoever is told something, of an epoch too."""
     give = [leaf.op.role for leaf in topological([training.loss]) if isinstance(leaf.op, Input)]
-    return tuple(dict.fromkeys([*give, *(role for output in told for role in output.roles)]))
+    roles = [*(output.roles for output in told), *(measure.roles for measure in training.metrics)]
+    return tuple(dict.fromkeys([*give, *(role for each in roles for role in each)]))
+
+
+def _speaker(training: Training) -> str:
+    """The role that says in clear what a session says of steps."""
+    assert training.clock is not None and isinstance(training.clock[0].op, Input)
+    return training.clock[0].op.role
 
 
 def _updates(graph: Graph, training: Training) -> Updates:

@@ -6,25 +6,29 @@ never a part of it: nothing here is secret.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from compiler.graph import Array, Leaf, Param, Training, Value
+from compiler.graph import BATCH, Array, Graph, Leaf, Param, Training, Value
 from compiler.reading.reference import evaluate_values, provided
+from compiler.training.metrics import of_rows, of_steps
 from compiler.training.optimizers import Optimizer, State
 from compiler.training.pace import rate_at
 from compiler.training.reverse import gradients, trained
+from mpc_runtime.procedure import ROWS
 
 Arrays = Mapping[str, Array]
+Validation = Sequence[tuple[Arrays, int]]
 
 
 @dataclass
 class Twin:
     """A model in training. params: the parameters by key, trained and not; step: how many steps are done.
 
-    frozen: parameters that stay. Raises NotTrainable as `reverse.gradients` does.
+    frozen: parameters that stay. beside: what else is computed in a step, of the parameters before it, and found in
+    `seen` then. Raises NotTrainable as `reverse.gradients` does.
     """
 
     loss: Value
@@ -33,6 +37,8 @@ class Twin:
     frozen: Iterable[Value] = ()
     step: int = 0
     states: dict[Value, State] = field(default_factory=dict)
+    beside: Sequence[Value] = ()
+    seen: Sequence[Array] = ()
 
     def __post_init__(self) -> None:
         self.params = {key: np.array(array) for key, array in self.params.items()}
@@ -42,10 +48,8 @@ class Twin:
     def train(self, batch: Arrays, lr: float) -> float:
         """One step on the inputs of a batch, by key; the loss before it."""
 
-        def leaf(op: Leaf) -> Array:
-            return provided(op, batch, self.params)
-
-        loss, *found = evaluate_values([self.loss, *self.gradients], leaf)
+        loss, *found = self.evaluate([self.loss, *self.gradients, *self.beside], batch)
+        found, self.seen = found[: len(self.gradients)], found[len(self.gradients) :]
         self.step += 1
         for value, gradient in zip(self.trained, found, strict=True):
             assert isinstance(value.op, Param)
@@ -55,12 +59,62 @@ class Twin:
             at[0][at[1]] = moved
         return float(loss)
 
+    def evaluate(self, values: Sequence[Value], batch: Arrays) -> list[Array]:
+        """Values of the model as it stands."""
 
-def follow(training: Training, batches: Iterable[Arrays], params: Arrays, steps: int) -> tuple[Array, dict[str, Array]]:
-    """The loss of every step, and the parameters after the last one. steps: those of an epoch."""
-    twin = Twin(training.loss, training.optimizer, dict(params), training.frozen)
-    losses = [
-        twin.train(batch, rate_at(training.rate, training.clock, done // steps, done))
-        for done, batch in enumerate(batches)
-    ]
-    return np.array(losses), twin.params
+        def leaf(op: Leaf) -> Array:
+            return provided(op, batch, self.params)
+
+        return evaluate_values(values, leaf)
+
+
+@dataclass
+class Course:
+    """Of a training: the loss of every step, the parameters after the last one, and the metrics of epochs by name."""
+
+    losses: list[float]
+    params: dict[str, Array]
+    metrics: dict[str, list[float]]
+
+
+def follow(
+    graph: Graph,
+    batches: Iterable[Arrays],
+    params: Arrays,
+    steps: int,
+    validation: Validation = (),
+    is_over: Callable[[Mapping[str, list[float]]], bool] = lambda metrics: False,
+) -> Course:
+    """steps: those of an epoch; validation: the batches of its rows, each with how many of them count; is_over: whether
+    training ends early with these metrics."""
+    training = graph.training
+    assert training is not None, "the model has a `train` block"
+    sums = of_steps(training, graph.precision.frac)
+    beside = [each.value for each in sums]
+    twin = Twin(training.loss, training.optimizer, dict(params), training.frozen, beside=beside)
+    found = Course([], twin.params, {})
+    seen = []
+    for done, batch in enumerate(batches):
+        found.losses.append(twin.train(batch, rate_at(training.rate, training.clock, done // steps, done)))
+        seen.append([float(each) for each in twin.seen])
+        if len(found.losses) % steps:
+            continue
+        for each, total in zip(sums, np.sum(seen, axis=0), strict=True):
+            found.metrics.setdefault(each.name, []).append(float(total) * each.share / steps)
+        seen = []
+        _validate(twin, graph, training, validation, found.metrics)
+        if is_over(found.metrics):
+            break
+    return found
+
+
+def _validate(
+    twin: Twin, graph: Graph, training: Training, validation: Validation, metrics: dict[str, list[float]]
+) -> None:
+    """Adds what is told of validation rows."""
+    sums = of_rows(training, graph.precision.frac, graph.dims.get(BATCH, 1)) if validation else []
+    values, count = [each.value for each in sums], sum(rows for _, rows in validation)
+    seen = [twin.evaluate(values, {**batch, ROWS: np.array(rows)}) for batch, rows in validation]
+    for place, each in enumerate(sums):
+        total = sum(float(found[place]) for found in seen)
+        metrics.setdefault(each.name, []).append(total * each.share / count)

@@ -121,9 +121,9 @@ class Updates:
         eps = max(adam.eps, LEAST_EPS)
         move = apply(OverRoot(eps, _longest(adam), STEP_BITS), first, second)
         moved = self._moved(parameter, move)
-        if self.shrinks is not None and self.shrinks.value is not None:
-            moved = apply(Sub(), moved, apply(Paced(self.shrinks.shift), parameter, self.shrinks.value))
-        return Update(moved, remembered)
+        return Update(
+            moved if self.shrinks is None else apply(Sub(), moved, _shrunk(parameter, self.shrinks)), remembered
+        )
 
     def _gradient_limit(self) -> float:
         """For what a momentum makes of it to stay within MOVE_LIMIT."""
@@ -141,6 +141,13 @@ class Updates:
         if isinstance(self.optimizer, Sgd):
             move = apply(Stored(self._velocity_bits), move)
         return apply(Sub(), parameter, apply(Paced(pace.shift), move, pace.value))
+
+
+def _shrunk(parameter: Value, by: Pace) -> Value:
+    """The part of a parameter that a decoupled weight decay takes away."""
+    if by.value is not None:
+        return apply(Paced(by.shift), parameter, by.value)
+    return apply(Shifted(by.shift), apply(Mul(), parameter, constant(by.seed)))
 
 
 def _towards(before: Value, now: Value, share: float) -> Value:

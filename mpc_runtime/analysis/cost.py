@@ -13,7 +13,7 @@ from ..procedure import RUN, TRAIN_STEP, TRAINING, Procedure
 from .memory import peak_memory
 from .units import human
 
-PARTS = ("", "forward", "backward", "update")
+PARTS = ("", "forward", "backward", "update", "metrics")
 """Of a step of training, in this order; nothing else has parts."""
 
 

@@ -7,10 +7,15 @@ from collections.abc import Iterator
 
 from ..errors import number
 from ..plan import Noise, Plan
-from ..procedure import FINISH, TRAIN_STEP
+from ..procedure import EVALUATE, FINISH, METRICS, TRAIN_STEP
 from .verify import verify
 
-WHEN = {TRAIN_STEP: "in every step of training, ", FINISH: "whenever training is finished, "}
+WHEN = {
+    TRAIN_STEP: "in every step of training, ",
+    EVALUATE: "for every batch of validation rows, ",
+    METRICS: "once an epoch of training, ",
+    FINISH: "whenever training is finished, ",
+}
 """Before what a procedure reveals; `setup` and `run` go without saying."""
 
 

@@ -26,8 +26,8 @@ import numpy as np
 
 from ..errors import CompileError
 from ..gates.rules import Refused, expect, expect_between
-from ..plan import Claim, Feed, Plan, Tensor
-from ..procedure import TRAIN_STEP
+from ..plan import Claim, Feed, Metric, Plan, Tensor
+from ..procedure import METRICS, TRAIN_STEP
 from ..registers import Domain, Form, Register
 from .memory import peak_memory
 from .oplist import check_procedure
@@ -66,6 +66,8 @@ def verify(plan: Plan, name: str = "") -> None:
             _check(f"what {feed.role} shares as `{feed.name}`", _check_feed, plan, feed)
         for claim in plan.claims:
             _check(f"the promise of {claim.value!r}", _check_claim, plan, claim)
+        for metric in plan.metrics:
+            _check(f"the metric {metric.name!r}", _check_metric, plan, metric)
         _check_exchanges(plan)
         check_declared(plan)
         _check_procedures(plan)
@@ -121,6 +123,14 @@ def _check_claim(plan: Plan, claim: Claim) -> None:
     expect(claim.lo <= claim.hi, "its range is empty")
     expect_between("line", claim.line, 0, MAX_OPS)
     expect((claim.known == "provided") == (claim.owner in plan.roles), "it is not said whose client proves it")
+
+
+def _check_metric(plan: Plan, metric: Metric) -> None:
+    told = next((p.gives for p in plan.procedures if p.name == METRICS), frozenset())
+    expect(metric.result in told, f"`{metric.result}` is not told once an epoch")
+    expect(metric.name in ("accuracy", "loss"), f"there is no metric {metric.name!r}")
+    expect(0 < metric.share < math.inf, f"expected a share above 0, found {metric.share:g}")
+    expect_between("rows or steps", metric.most, 1, 1 << 48)
 
 
 def _check_shape(shape: Iterable[int]) -> None:

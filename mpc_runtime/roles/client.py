@@ -303,11 +303,15 @@ class RoleClient:
         told = self._ask({"kind": "budget", "dataset": dataset, **stated}, "spent", "what is spent", parties)
         return [_spent(message) for message in told]
 
-    def ask_training(self, name: str | None) -> list[Message]:
-        """How far each party is with the training, and its checkpoints of this name. InputError from a party that keeps
-        none."""
-        named = {} if name is None else {"name": name}
-        return self._ask({"kind": "trained", **named}, "progress", "how far the training is", PARTIES)
+    def ask_training(self, said: Mapping[str, Any]) -> list[Message]:
+        """How far each party is with the training, and what it knows of a checkpoint, a meeting and a decision, as in
+        messages. InputError from a party that keeps no checkpoints."""
+        return self._ask({"kind": "trained", **said}, "progress", "how far the training is", PARTIES)
+
+    @property
+    def patience(self) -> float:
+        """Seconds that other roles may take."""
+        return self._wait
 
     def _ask(self, body: Mapping[str, Any], kind: str, what: str, parties: Sequence[str]) -> list[Message]:
         """The answers of this kind to a question; InputError when one is denied."""

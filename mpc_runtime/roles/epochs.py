@@ -9,16 +9,28 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..errors import InputError
 from ..plan import Plan, Tensor
-from ..procedure import CLOCK, TRAIN_STEP
+from ..procedure import CLOCK, EVALUATE, TRAIN_STEP
 from .batches import Batches
 
-__all__ = ["Epochs", "batches_of", "check_epochs", "check_seed", "fresh_seed", "order"]
+__all__ = [
+    "Epochs",
+    "Followed",
+    "batches_of",
+    "check_epochs",
+    "check_seed",
+    "counted",
+    "expect_validation",
+    "fresh_seed",
+    "order",
+    "validation_of",
+]
 
 Array = np.ndarray
 SEEDS = 1 << 63
@@ -90,8 +102,41 @@ class Epochs:
             step = 0
 
 
+@dataclass(frozen=True)
+class Followed:
+    """The batches of a role that gives no rows: as many as those of others."""
+
+    steps: int
+    epochs: int
+
+    def after(self, made: int) -> Iterator[dict[str, Array]]:
+        """As of `Epochs`."""
+        return ({} for _ in range(made, self.steps * self.epochs))
+
+
 def batches_of(plan: Plan, inputs: Mapping[str, Any], epochs: int, seed: int) -> Epochs:
     """Of a plan whose inputs of training are all here, the tensors of array roles stacked."""
     tensors = [t for t in plan.inputs if TRAIN_STEP in t.stages and not t.name.startswith(CLOCK)]
     stacked = frozenset(t.name for t in tensors if t.stacked)
     return Epochs(plan, tensors, inputs, stacked, epochs, check_seed(seed))
+
+
+def validation_of(plan: Plan, inputs: Mapping[str, Any]) -> list[tuple[dict[str, Array], int]]:
+    """The batches of validation rows of all roles, each with how many of its rows count."""
+    expect_validation(plan)
+    tensors = [t for t in plan.inputs if EVALUATE in t.stages and not t.name.startswith(CLOCK)]
+    batches = Batches(plan, tensors, (), inputs, frozenset(t.name for t in tensors if t.stacked), single="train")
+    return list(counted(batches))
+
+
+def expect_validation(plan: Plan) -> None:
+    """InputError for a model that says nothing of validation rows."""
+    if not plan.validates:
+        help = "declare one in its `train` block: `metric accuracy to …`"
+        raise InputError(f"validation: the model {plan.name} tells no metric of validation rows; {help}")
+
+
+def counted(batches: Batches) -> Iterator[tuple[dict[str, Array], int]]:
+    """Each batch, and how many of its rows count: the last row is repeated where rows are missing."""
+    for place, batch in enumerate(batches):
+        yield batch, min(batches.size, batches.rows - place * batches.size)

@@ -172,13 +172,14 @@ class Executions:
         told = report(self.executor.last, online_seconds, float(dealt["seconds"]) + preprocessing_seconds)
         if procedure.standing:
             self._setup_report = told
-            self.trained.step = 0
+            self.trained.begin()
             self.supply.keep(name, index, {role: ids[0] for role, ids in group.items()}, self.executor.kept, told)
         else:
             self._answer(procedure, group, taking, outputs, told)
         self.supply.finished(index, procedure)
         if steps:
-            self.trained.made(steps, {s.register: self.executor.value(s.register) for s in self.plan.states})
+            states = {state.register: self.executor.value(state.register) for state in self.plan.states}
+            self.trained.made(procedure.name, steps, states)
         self._watch.tell(self._executed(procedure, index, told, began - arrived, taking))
         self.free_since = time.perf_counter()
         self.doing = ""

@@ -216,7 +216,7 @@ class Party:
         if message.kind == "budget":
             told, kind = self.consent.spending.tell(message.key, body["dataset"], body.get("limit")), "spent"
         else:
-            told, kind = self.executions.trained.tell(body.get("name"), message.sender), "progress"
+            told, kind = self.executions.trained.tell(message, self._submissions.announced(message)), "progress"
         if isinstance(told, str):
             return self._denied(message, told)
         self.node.answer(message.route, {"kind": kind, "id": body["id"], **told})
@@ -389,7 +389,7 @@ class Party:
     def _unfit(self, procedure: Procedure, group: Group) -> str:
         """Why a group cannot be the next step of training; empty where it can, or is none."""
         taken = self._submissions.taken(procedure.name, group)
-        return self.executions.trained.unfit([each.step for each in taken if each.step is not None])
+        return self.executions.trained.unfit(procedure.name, [s.step for s in taken if s.step is not None])
 
     def _lingers(self, name: str, group: Group) -> bool:
         """Whether a run waits for others to share it; it is due when the first has waited long enough."""

@@ -23,6 +23,7 @@ from ..plan import Plan
 from ..privacy.ledger import Charge
 from ..transport.guests import Quota
 from ..transport.line import Limits
+from ..transport.messages import Message
 
 __all__ = [
     "Group",
@@ -186,6 +187,16 @@ class Submissions:
             for number, submission in held.items()
             if place[0] not in self._standing and not submission.lost
         ]
+
+    def announced(self, asked: Message) -> Mapping[str, Any] | None:
+        """What another role than the one that asks says of the training whose next step it waits for, as in
+        messages."""
+        role, meeting = asked.sender, asked.body.get("meeting")
+        for key, held in self.for_runs():
+            named = held.meeting[0] if held.meeting is not None else None
+            if key[1] != role and named == meeting and held.step is not None and "fit" in held.step:
+                return held.step["fit"]  # type: ignore[no-any-return]
+        return None
 
     def get(self, key: Key) -> Submission | None:
         stage, role, number = key

@@ -14,10 +14,13 @@ import numpy as np
 
 from ..errors import MaterialError
 from ..plan import Plan
-from ..procedure import TRAIN_STEP
+from ..procedure import EVALUATE, METRICS, TRAIN_STEP
+from ..transport.messages import Message
 from .checkpoints import Checkpoint, Checkpoints
 
 __all__ = ["NO_FOLDER", "Trained", "fresh_shares"]
+
+OF_A_STEP = (TRAIN_STEP, EVALUATE, METRICS)
 
 Array = np.ndarray
 Said = Mapping[str, Any]
@@ -33,30 +36,36 @@ class Trained:
         self.step = 0
         """How many steps were made with the parameters that stand."""
         self._number = number
+        self._deciders = _deciders(plan)
+        self._told: int | None = None  # behind which step the metrics of an epoch were told last
+        self._decided: Said | None = None
         self._checkpoints = Checkpoints(plan, folder) if folder is not None and plan.trains else None
+
+    def begin(self, step: int = 0) -> None:
+        """Training begins, or goes on behind this step."""
+        self.step, self._told, self._decided = step, None, None
 
     def problem(self, stage: str, said: Said | None) -> str:
         """Why this party cannot take a submission to a procedure of which that is said; empty when it can."""
-        if (stage == TRAIN_STEP) != (said is not None):
-            return "a step of training, and nothing else, says which one it is"
+        if (stage in OF_A_STEP) != (said is not None):
+            return "what belongs to a step of training, and nothing else, says which one it is"
         if said is None:
             return ""
         if said.get("checkpoint") is not None and self._checkpoints is None:
             return NO_FOLDER.format(self._number)
         return ""
 
-    def unfit(self, said: Sequence[Said]) -> str:
-        """Why the submissions of all roles are not those of the next step; empty when they are."""
+    def unfit(self, stage: str, said: Sequence[Said]) -> str:
+        """Why the submissions of all roles are not those of what is next; empty when they are."""
         if not said:
             return ""
-        if any(_common(each) != _common(said[0]) for each in said):
-            steps = {each["step"] for each in said}
-            if len(steps) > 1:
-                return f"the roles are at different steps: {' and '.join(map(str, sorted(steps)))}"
-            return "the roles do not agree on checkpoint, seed and resume"
+        if different := _different([_common(each) for each in said]):
+            return different
         kept, step = said[0].get("checkpoint"), said[0]["step"]
         if kept is not None and kept["resume"]:
             return self._missing(kept["name"], step)
+        if stage == METRICS and (step == self._told or not _ends_epoch(said[0])):
+            return "the metrics of an epoch are told once, behind its last step"
         if step != self.step:
             message = f"training is at step {self.step} here, not at {step}: what was trained is gone, or was replaced"
             return f"{message}; go on from a checkpoint (fit(…, checkpoint=…, resume=True)), or provide anew"
@@ -70,9 +79,14 @@ class Trained:
             return str(error)
         return ""
 
-    def tell(self, name: str | None, role: str) -> dict[str, Any] | str:
-        """What a role is told, as in messages: the step, and the checkpoints of this name; or why they cannot be
-        told."""
+    def tell(self, asked: Message, announced: Said | None) -> dict[str, Any] | str:
+        """What a role is told, as in messages: the step, the checkpoints of the name that it has asked for, what others
+        have announced, and what was decided; or why it cannot be told. A role that may decide has perhaps done so."""
+        role, name, decided = asked.sender, asked.body.get("name"), asked.body.get("decided")
+        if decided is not None:
+            if role not in self._deciders:
+                return f"{role} is told no metric by which it could end training early"
+            self._decided = decided
         if name is not None and self._checkpoints is None:
             return NO_FOLDER.format(self._number)
         try:
@@ -80,7 +94,7 @@ class Trained:
         except MaterialError as error:
             return str(error)
         said = [{"step": c.step, "start": c.start, "seed": c.seed, "data": c.data.get(role, "")} for c in known]
-        return {"step": self.step, "checkpoints": said}
+        return {"step": self.step, "checkpoints": said, "fit": announced, "decided": self._decided}
 
     def states(self, said: Said, fresh: Callable[[int], bytes]) -> dict[int, Array]:
         """What takes the place of the states before this step, by register: those of the checkpoint from which it goes
@@ -92,12 +106,16 @@ class Trained:
             self._checkpoints.clear(kept["name"])
         if not kept["resume"]:
             return {}
-        self.step = said["step"]
+        self.begin(said["step"])
         return fresh_shares(self._checkpoints.read(kept["name"], said["step"]), self._number, fresh)
 
-    def made(self, said: Mapping[str, Said], states: Mapping[int, Array]) -> None:
-        """A step is complete. said: by role; states: those that it has left. MaterialError when the checkpoint that is
-        asked for cannot be written."""
+    def made(self, stage: str, said: Mapping[str, Said], states: Mapping[int, Array]) -> None:
+        """A step, or what belongs to one, is complete. said: by role; states: what it has left. MaterialError when the
+        checkpoint that is asked for cannot be written."""
+        if stage == METRICS:
+            self._told = self.step
+        if stage != TRAIN_STEP:
+            return
         self.step += 1
         one = next(iter(said.values()))
         kept = one.get("checkpoint")
@@ -105,6 +123,37 @@ class Trained:
             return
         data = {role: each["checkpoint"]["data"] for role, each in said.items()}
         self._checkpoints.write(kept["name"], Checkpoint("", self.step, kept["start"], kept["seed"], data), states)
+
+
+def _deciders(plan: Plan) -> frozenset[str]:
+    """The roles that may end training early: of each metric the first that is told it."""
+    return frozenset(r.roles[0] for r in plan.results if r.name in {metric.result for metric in plan.metrics})
+
+
+def _ends_epoch(said: Said) -> bool:
+    """Whether a step is the last one of an epoch, as a call of `fit` says."""
+    fit = said.get("fit")
+    return fit is not None and said["step"] > fit["start"] and (said["step"] - fit["start"]) % fit["steps"] == 0
+
+
+WORDS = {"steps": "the number of batches", "start": "the steps made before", "validation": "the rows of validation"}
+"""What roles are told that they do not agree on, where it is not called like its option."""
+
+
+def _different(said: Sequence[Said]) -> str:
+    """In what roles differ that have to say the same; empty where they do not."""
+    steps = {each["step"] for each in said}
+    if len(steps) > 1:
+        return f"the roles are at different steps: {' and '.join(map(str, sorted(steps)))}"
+    fits = [each.get("fit") or {} for each in said]
+    names = [name for name in fits[0] if any(fit.get(name) != fits[0][name] for fit in fits)]
+    if names:
+        name = names[0]
+        found = " and ".join(dict.fromkeys(str(fit.get(name, "none")) for fit in fits))
+        return f"the roles do not agree on {WORDS.get(name, name)}: {found}"
+    if any(each != said[0] for each in said):
+        return "the roles do not agree on checkpoint, check_every and resume"
+    return ""
 
 
 def _common(said: Said) -> dict[str, Any]:

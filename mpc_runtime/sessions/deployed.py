@@ -210,9 +210,14 @@ class Deployment:
         """What both parties' ledgers say of a dataset of a role of ours, after it has stated this limit."""
         return self._tried(lambda: self._clients[role].ask_spent(dataset, limit))
 
-    def progress(self, role: str, name: str | None) -> list[Message]:
-        """How far both parties are with the training, and the checkpoints of this name that a role of ours has."""
-        return self._tried(lambda: self._clients[role].ask_training(name))
+    def progress(self, role: str, said: Mapping[str, Any]) -> list[Message]:
+        """How far both parties are with the training, as of `RoleClient.ask_training`."""
+        return self._tried(lambda: self._clients[role].ask_training(said))
+
+    @property
+    def patience(self) -> float:
+        """Seconds that roles of other machines may take."""
+        return self.clients[0].patience
 
     def name_of(self, role: str, data: Mapping[str, Array]) -> str:
         """As of `RoleClient.name_of`."""

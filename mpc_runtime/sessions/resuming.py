@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import InputError
 from ..transport.messages import NAME, Message
 
-__all__ = ["CHECK_EVERY", "Marks", "Options", "Point", "check_options", "resumed"]
+__all__ = ["CHECK_EVERY", "Marks", "Options", "Point", "check_options", "check_patience", "resumed"]
 
 CHECK_EVERY = 50
 """Steps between checkpoints, where nobody says otherwise: what a crash costs at most."""
@@ -30,6 +30,8 @@ class Options:
     checkpoint: str | None = None
     check_every: int = CHECK_EVERY
     resume: bool = False
+    validation: Mapping[str, Any] | None = None
+    patience: int | None = None
 
 
 def check_options(options: Options) -> Options:
@@ -41,7 +43,16 @@ def check_options(options: Options) -> Options:
         raise InputError(f"check_every: expected a whole number from 1, found {every!r}")
     if options.resume and name is None:
         raise InputError("resume: say from which checkpoint: fit(…, checkpoint='a', resume=True)")
+    if options.patience is not None:
+        check_patience(options.patience)
     return options
+
+
+def check_patience(patience: object) -> int:
+    """InputError unless it counts epochs."""
+    if isinstance(patience, bool) or not isinstance(patience, int) or patience < 1:
+        raise InputError(f"patience: expected a whole number of epochs from 1, found {patience!r}")
+    return patience
 
 
 @dataclass(frozen=True)
@@ -84,7 +95,8 @@ def resumed(options: Options, told: Mapping[str, Sequence[Message]]) -> Point | 
 
 
 class Marks:
-    """What each step of a call says. told: by role, how far both parties are."""
+    """What each step of a call says. told: by role, how far both parties are; steps: of an epoch; validation: how many
+    rows of validation there are."""
 
     def __init__(
         self,
@@ -93,19 +105,33 @@ class Marks:
         data: Mapping[str, str],
         point: Point | None,
         told: Mapping[str, Sequence[Message]],
-        total: int,
+        steps: int,
+        validation: int,
     ) -> None:
         self.first = point.made if point is not None else 0
         """How many steps of the call were made already."""
         self.start = point.start if point is not None else next(iter(told.values()))[0].body["step"]
         """How many were made before the call."""
-        self._options, self._seed, self._data, self._total = options, seed, data, total
+        self._options, self._seed, self._data, self._total = options, seed, data, steps * options.epochs
         self._resumed = point is not None
         self._roles = tuple(told)
+        self._fit = {
+            "epochs": options.epochs,
+            "steps": steps,
+            "start": self.start,
+            "seed": seed,
+            "validation": validation,
+            "patience": options.patience or 0,
+        }
+
+    def behind(self, number: int, **more: int) -> dict[str, dict[str, Any]]:
+        """Of what belongs to the call's step of this number, and is done when it is made, by role."""
+        said = {"step": self.start + number, "fit": self._fit, **more}
+        return dict.fromkeys(self._roles, said)
 
     def of(self, number: int) -> dict[str, dict[str, Any]]:
         """Of the call's step of this number, from 0, by role."""
-        said: dict[str, Any] = {"step": self.start + number}
+        said: dict[str, Any] = {"step": self.start + number, "fit": self._fit}
         options = self._options
         if options.checkpoint is None:
             return dict.fromkeys(self._roles, said)

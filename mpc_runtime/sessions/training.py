@@ -1,7 +1,10 @@
 """Training over many batches: each is computed while the next is encoded, shared and sent.
 
-Which rows a batch has is decided by `roles/epochs.py`, what is said of checkpoints by `resuming.py`, and who may do
-what when by the session.
+Behind the last step of an epoch come the batches of validation rows, and what tells the metrics; who is told the one
+that is watched decides whether training ends there, and roles on other machines wait for that word.
+
+Which rows a batch has is decided by `roles/epochs.py`, what is said of checkpoints by `resuming.py`, what is kept of
+all by `history.py`, and who may do what when by the session.
 """
 
 from __future__ import annotations
@@ -10,28 +13,31 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from ..errors import Error, InputError, RangeError
+from ..errors import Error, InputError, PeerError, RangeError
 from ..execution.stats import Stats
-from ..plan import Plan
-from ..procedure import CLOCK, TRAIN_STEP
-from ..roles.epochs import Epochs, check_seed, fresh_seed
+from ..plan import Metric, Plan, Tensor
+from ..procedure import CLOCK, EVALUATE, METRICS, TRAIN_STEP
+from ..roles.batches import BATCH, Batches
+from ..roles.epochs import Epochs, Followed, check_epochs, check_seed, expect_validation, fresh_seed
+from ..roles.epochs import counted as rows_counted
 from ..roles.inputs import ByRole
 from ..transport.messages import Message
 from .deployed import Deployment, Submitted
+from .history import Epoch, History, called, is_worn_out, watched_by
 from .resuming import Marks, Options, resumed
 
-__all__ = ["WEIGHTS", "Epoch", "Fitting", "History", "ReferenceFit", "clock_of", "expect_training"]
+__all__ = ["WEIGHTS", "Fitting", "clock_of", "counted", "expect_training", "listens"]
 
 Array = np.ndarray
 WEIGHTS = "weights."
 """Before the keys of parameters, in the names of what `finish` releases."""
 
 STEPS_AHEAD = 2  # one is computed while the next is encoded, shared and sent
+POLL_SECONDS = 0.1  # between questions for what others have announced or decided
 
 
 def expect_training(plan: Plan) -> None:
@@ -49,122 +55,78 @@ def counted(step: int) -> Iterator[None]:
         raise error.between(max(step - 1, min(step, 1)), step) from None
 
 
-def clock_of(plan: Plan, roles: Sequence[str], epoch: int, step: int) -> dict[str, int]:
-    """What these roles give a step beside what their users do: the epoch and the step, where the plan asks for them."""
-    now = {CLOCK + "epoch": epoch, CLOCK + "step": step}
-    asked = {t.name for t in plan.inputs if t.role in roles}
-    return {name: number for name, number in now.items() if name in asked}
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What was seen of an epoch.
-
-    Attributes:
-        number: Counted from 1.
-        steps: How many steps it took.
-        seconds: How long they took.
-        outputs: For each output of the `train` block its mean over the steps.
-    """
-
-    number: int
-    steps: int
-    seconds: float
-    outputs: Mapping[str, Array]
-
-    def __str__(self) -> str:
-        told = "".join(f", {name} {float(value):.4g}" for name, value in self.outputs.items() if np.ndim(value) == 0)
-        return f"epoch {self.number}: {self.steps} steps in {self.seconds:.1f} s{told}"
-
-
-@dataclass
-class History:
-    """What was seen of a training.
-
-    Attributes:
-        seed: The one that decided which rows each batch had.
-        resumed: How many steps were made before, by the call from whose checkpoint this one went on.
-        epochs: One entry an epoch.
-        outputs: For each output of the `train` block its value at every step, along a first axis.
-    """
-
-    seed: int
-    resumed: int = 0
-    epochs: list[Epoch] = field(default_factory=list)
-    outputs: dict[str, Array] = field(default_factory=dict)
-
-    @property
-    def steps(self) -> int:
-        """How many steps were made by this call."""
-        return sum(epoch.steps for epoch in self.epochs)
-
-    def plot(self) -> Any:
-        """Draw what every step told, each scalar output a line, with matplotlib (`pip install mpc-runtime[plot]`); the
-        axes."""
-        try:
-            from matplotlib import pyplot
-        except ImportError:
-            raise InputError("plot needs matplotlib: pip install mpc-runtime[plot]") from None
-        _, axes = pyplot.subplots()
-        for name, values in self.outputs.items():
-            if values.ndim == 1:
-                axes.plot(values, label=name)
-        axes.set_xlabel("step")
-        axes.legend()
-        return axes
-
-
-@dataclass(frozen=True)
-class ReferenceFit:
-    """What training on plaintext gave.
-
-    Attributes:
-        losses: Of every step, before its update.
-        weights: All parameters after the last step, by key.
-    """
-
-    losses: Array
-    weights: dict[str, Array]
+def clock_of(plan: Plan, roles: Sequence[str], stage: str, **now: int) -> dict[str, int]:
+    """What these roles give a procedure of training beside what their users do, where the plan asks for it: `epoch`,
+    `step`, `carry`, `rows`."""
+    asked = {t.name for t in plan.inputs if t.role in roles and stage in t.stages}
+    return {CLOCK + name: number for name, number in now.items() if CLOCK + name in asked}
 
 
 class Fitting:
-    """The steps of one call. edition: of the parameters from which it started; told: by role of ours, how far both
-    parties are with the training, and their checkpoints."""
+    """The steps of one call. params: those from which it started, of this edition; told: by role of ours, how far both
+    parties are with the training, and their checkpoints; announced: what other roles have said of the call, where ours
+    have to ask."""
 
     def __init__(
         self,
         deployment: Deployment,
         inputs: Mapping[str, Any],
         options: Options,
+        params: ByRole,
         edition: int,
         told: Mapping[str, Sequence[Message]],
+        announced: Mapping[str, int] | None = None,
     ) -> None:
         self.deployment = deployment
         self.stats = Stats()
         """Of the steps that are done."""
         plan, given = deployment.plan, deployment.given
         point = resumed(options, told)
-        owners = [role for role in plan.roles_of(TRAIN_STEP) if plan.feeds_of(role, TRAIN_STEP)]
-        seed = point.seed if point is not None and options.seed is None else options.seed
-        if seed is None and not set(owners) <= set(given.roles):
-            raise InputError(f"seed: {' and '.join(owners)} give rows of the same batches, so they have to agree on it")
-        seed = fresh_seed() if seed is None else check_seed(seed)
-        self._tensors = [t for t in given.tensors(TRAIN_STEP) if not t.name.startswith(CLOCK)]
-        self.epochs = Epochs(plan, self._tensors, inputs, given.stacked, options.epochs, seed)
-        checked = given.check(self.epochs.batches.tensors(self._tensors), inputs, "input", TRAIN_STEP)
+        seed = self._seed(options, point.seed if point is not None else None, announced)
+        tensors = own_tensors(plan, given.roles, TRAIN_STEP)
+        self.epochs: Epochs | Followed
+        if announced is not None and not tensors:
+            self.epochs = Followed(announced["steps"], _agreed(check_epochs(options.epochs), announced["epochs"]))
+            checked = given.check([], inputs, "input", TRAIN_STEP)
+        else:
+            self.epochs = Epochs(plan, tensors, inputs, given.stacked, options.epochs, seed)
+            checked = given.check(self.epochs.batches.tensors(tensors), inputs, "input", TRAIN_STEP)
         data = {}
         if options.checkpoint is not None:
             data = {role: deployment.name_of(role, checked[role]) for role in told}
         if point is not None:
             point.check(options, seed, data, self.total)
-        self._marks = Marks(options, seed, data, point, told, self.total)
+        self._validation = Validation(deployment, options.validation, announced)
+        self._marks = Marks(options, seed, data, point, told, self.epochs.steps, self._validation.rows)
         self.history = History(seed, self._marks.first)
-        self._edition, self._options = edition, options
+        self._params, self._edition, self._options = params, edition, options
+        self._watched = self._watch(options)
+        self._measures = bool(self._told_to_us or self._validation.batches or self._watched)
         self._coming = self.epochs.after(self._marks.first)
         self._submitted = self._marks.first
         self._waiting: deque[Submitted] = deque()
         self._told: list[dict[str, Array]] = []
         self._began = time.perf_counter()
+        self._units = self._run()
+
+    def _seed(self, options: Options, known: int | None, announced: Mapping[str, int] | None) -> int:
+        plan, ours = self.deployment.plan, set(self.deployment.given.roles)
+        seed = known if options.seed is None else options.seed
+        if seed is None and announced is not None:
+            seed = announced["seed"]
+        owners = [role for role in plan.roles_of(TRAIN_STEP) if plan.feeds_of(role, TRAIN_STEP)]
+        if seed is None and not set(owners) <= ours:
+            raise InputError(f"seed: {' and '.join(owners)} give rows of the same batches, so they have to agree on it")
+        return fresh_seed() if seed is None else check_seed(seed)
+
+    def _watch(self, options: Options) -> Metric | None:
+        """The metric by which training may end early. InputError for one whose sum has no room."""
+        plan, rows = self.deployment.plan, self._validation.rows
+        for metric in plan.metrics:
+            count, what = (rows, "validation rows") if metric.validation else (self.epochs.steps, "steps of an epoch")
+            if count > metric.most:
+                raise InputError(f"the sum behind `{metric.name}` has room for {metric.most} {what}, found {count}")
+        return watched_by(plan, bool(rows), options.patience)
 
     @property
     def total(self) -> int:
@@ -181,37 +143,172 @@ class Fitting:
         """How many steps were made with the parameters in all."""
         return self._marks.start + self.done
 
-    def step(self, edition: int, params: ByRole) -> Epoch | None:
-        """Makes a step; the epoch that it completes, if it does."""
+    def advance(self, edition: int) -> tuple[bool, Epoch | None]:
+        """Makes a step, or what follows one; whether there was anything to do, and the epoch that is complete with
+        it."""
         if edition != self._edition:
             raise Error("the parameters were replaced while these rows were trained on")
-        while len(self._waiting) < STEPS_AHEAD and (batch := next(self._coming, None)) is not None:
-            given = self.deployment.given
-            epoch, step = self._submitted // self.epochs.steps, self._marks.start + self._submitted
-            clock = clock_of(self.deployment.plan, given.roles, epoch, step)
-            checked = given.check(given.tensors(TRAIN_STEP), {**batch, **clock}, "input", TRAIN_STEP)
-            encoded = given.encode(TRAIN_STEP, checked, params)
-            named = self._options.meeting, self._submitted, None, self._options.datasets
-            training = self._marks.of(self._submitted)
-            self._waiting.append(self.deployment.submit(encoded, *named, stage=TRAIN_STEP, training=training))
-            self._submitted += 1
         with counted(self.position + 1):
-            computed = self.deployment.wait(self._waiting.popleft())
+            for epoch in self._units:
+                return True, epoch
+        return False, None
+
+    def _run(self) -> Iterator[Epoch | None]:
+        """After each thing done the epoch that is complete, if there is one."""
+        while self.done < self.total and not self.history.stopped:
+            self._step()
+            if self.done % self.epochs.steps:
+                yield None
+                continue
+            metrics: dict[str, float] = {}
+            if self._measures:
+                yield None
+                yield from self._validated()
+                metrics = self._metrics()
+            yield self._completed(metrics)
+            if self._watched is not None and self.done < self.total:
+                yield from self._decided(self._watched)
+
+    def _step(self) -> None:
+        given, steps = self.deployment.given, self.epochs.steps
+        end = (self.done // steps + 1) * steps if self._measures else self.total
+        while len(self._waiting) < STEPS_AHEAD and self._submitted < end:
+            epoch, place = divmod(self._submitted, steps)
+            now = {"epoch": epoch, "step": self._marks.start + self._submitted, "carry": int(place > 0)}
+            clock = clock_of(self.deployment.plan, given.roles, TRAIN_STEP, **now)
+            training = self._marks.of(self._submitted)
+            self._submit(TRAIN_STEP, {**next(self._coming), **clock}, self._submitted, training)
+            self._submitted += 1
+        computed = self.deployment.wait(self._waiting.popleft())
         self.stats = self.stats.plus(computed.stats)
         self._told.append(computed.results)
-        return None if self.done % self.epochs.steps else self._completed()
 
-    def _completed(self) -> Epoch:
+    def _submit(
+        self, stage: str, values: Mapping[str, Any], run: int, training: Mapping[str, Mapping[str, Any]]
+    ) -> None:
+        given, options = self.deployment.given, self._options
+        checked = given.check(given.tensors(stage), values, "input", stage)
+        encoded = given.encode(stage, checked, self._params)
+        named = options.meeting, run, None, {} if stage == METRICS else options.datasets
+        self._waiting.append(self.deployment.submit(encoded, *named, stage=stage, training=training))
+
+    # -- behind an epoch ------------------------------------------------------------------------------------------
+
+    def _validated(self) -> Iterator[None]:
+        """The batches of validation rows."""
+        epoch, count = self.done // self.epochs.steps, self._validation.batches
+        for place, (batch, rows) in enumerate(self._validation):
+            now = {"carry": int(place > 0), "rows": rows}
+            clock = clock_of(self.deployment.plan, self.deployment.given.roles, EVALUATE, **now)
+            behind = self._marks.behind(self.done, place=place)
+            self._submit(EVALUATE, {**batch, **clock}, epoch * count + place, behind)
+            if len(self._waiting) == STEPS_AHEAD:
+                self.deployment.wait(self._waiting.popleft())
+                yield None
+        while self._waiting:
+            self.deployment.wait(self._waiting.popleft())
+            yield None
+
+    @property
+    def _told_to_us(self) -> list[Metric]:
+        plan, ours = self.deployment.plan, set(self.deployment.given.roles)
+        results = {result.name: ours.intersection(result.roles) for result in plan.results}
+        return [metric for metric in plan.metrics if results[metric.result]]
+
+    def _metrics(self) -> dict[str, float]:
+        if not self._told_to_us:
+            return {}
+        epoch = self.done // self.epochs.steps
+        self._submit(METRICS, {}, epoch, self._marks.behind(self.done))
+        told = self.deployment.wait(self._waiting.popleft()).results
+        found = {}
+        for metric in self._told_to_us:
+            count = self._validation.rows if metric.validation else self.epochs.steps
+            if count:
+                found[called(metric)] = float(told[metric.result]) * metric.share / count
+        return found
+
+    def _completed(self, metrics: Mapping[str, float]) -> Epoch:
         now = time.perf_counter()
         told = self._told[-self.epochs.steps :]
         means = {name: np.mean([each[name] for each in told], axis=0) for name in told[0]}
-        epoch = Epoch(self.done // self.epochs.steps, len(told), now - self._began, means)
+        epoch = Epoch(self.done // self.epochs.steps, len(told), now - self._began, means, metrics)
         self._began = now
-        self.history.epochs.append(epoch)
+        self.history.add(epoch)
         self.history.outputs = {name: np.array([each[name] for each in self._told]) for name in told[0]}
         return epoch
+
+    def _decided(self, watched: Metric) -> Iterator[None]:
+        """Ends the training, where the metric that is watched is no better any more. Its first receiver decides; roles
+        on other machines wait for that."""
+        plan, ours = self.deployment.plan, self.deployment.given.roles
+        taking = [role for role in plan.roles_of(TRAIN_STEP) if role in ours]
+        decider = next(result.roles[0] for result in plan.results if result.name == watched.result)
+        if decider in ours:
+            values = self.history.metrics[called(watched)]
+            self.history.stopped = is_worn_out(watched.name, values, self._options.patience or 0)
+            if set(plan.roles_of(TRAIN_STEP)) - set(ours):
+                decided = {"step": self.position, "stop": self.history.stopped}
+                self.deployment.progress(decider, {"decided": decided})
+            return
+        until = time.monotonic() + self.deployment.patience
+        while True:
+            said = [message.body["decided"] for message in self.deployment.progress(taking[0], {})]
+            if all(each is not None and each["step"] == self.position for each in said):
+                self.history.stopped = said[0]["stop"]
+                return
+            if time.monotonic() > until:
+                late = f"{decider} has not said whether training goes on behind step {self.position}"
+                raise PeerError(f"after {self.deployment.patience:g} s {late}", "p0")
+            yield None
+            time.sleep(POLL_SECONDS)
 
     def abandon(self) -> None:
         """Drops the steps that are under way: they are made, and what they tell is dropped."""
         while self._waiting:
             self.deployment.abandon(self._waiting.popleft())
+
+
+class Validation:
+    """The rows of validation, batch by batch. inputs: those of our roles, if any; announced: as of `Fitting`."""
+
+    def __init__(
+        self, deployment: Deployment, inputs: Mapping[str, Any] | None, announced: Mapping[str, int] | None
+    ) -> None:
+        plan, given = deployment.plan, deployment.given
+        tensors = own_tensors(plan, given.roles, EVALUATE)
+        self._batches = None
+        self.rows, size = 0, dict(plan.dims).get(BATCH, 1)
+        takes_part = any(role in given.roles for role in (plan.roles_of(EVALUATE) if plan.validates else ()))
+        if inputs is not None:
+            expect_validation(plan)
+            self._batches = Batches(plan, tensors, (), inputs, given.stacked, single="train")
+            self.rows = self._batches.rows
+            given.check(self._batches.tensors(tensors), inputs, "input", EVALUATE)
+        elif announced is not None and not tensors:
+            self.rows = announced["validation"]
+        self.batches = -(-self.rows // size) if takes_part else 0
+
+    def __iter__(self) -> Iterator[tuple[Mapping[str, Array], int]]:
+        """Each batch, and how many of its rows count, where it is ours."""
+        if self._batches is not None:
+            yield from rows_counted(self._batches)
+            return
+        for _ in range(self.batches):
+            yield {}, 0
+
+
+def own_tensors(plan: Plan, roles: Sequence[str], stage: str) -> list[Tensor]:
+    """What the users of these roles give a procedure of training."""
+    return [t for t in plan.inputs if t.role in roles and stage in t.stages and not t.name.startswith(CLOCK)]
+
+
+def listens(plan: Plan, roles: Sequence[str]) -> bool:
+    """Whether these roles have to be told what a call of `fit` is: they have no rows, or none of validation."""
+    return not own_tensors(plan, roles, EVALUATE if plan.validates else TRAIN_STEP)
+
+
+def _agreed(epochs: int, announced: int) -> int:
+    if epochs != announced:
+        raise InputError(f"epochs: expected {announced}, as the others train, found {epochs}")
+    return epochs

@@ -15,17 +15,18 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, PeerError
 from ..execution.stats import Stats
 from ..procedure import RUN, SETUP, TRAIN_STEP
 from ..roles.files import parameters
 from ..roles.inputs import ByRole
 from ..transport.messages import Message
 from .connections import Connections
+from .history import Epoch
 from .privacy import Datasets, check_datasets
 from .resuming import Options
 from .rows import Rows
-from .training import Epoch, Fitting, clock_of, counted, expect_training
+from .training import POLL_SECONDS, Fitting, clock_of, counted, expect_training, listens
 
 __all__ = ["Prove", "Work"]
 
@@ -86,7 +87,8 @@ class Work:
         training, last = None, self._steps or 0
         if stage == TRAIN_STEP:
             step = self._position() if self._steps is None else self._steps
-            given = {**given, **clock_of(self._base.plan, self._base.given.roles, 0, step)}
+            clock = clock_of(self._base.plan, self._base.given.roles, stage, epoch=0, step=step, carry=0)
+            given = {**given, **clock}
             last = step + 1
             training = {role: {"step": step} for role in self._base.given.roles}
         checked = self._base.given.check(self._base.given.tensors(stage), given, "input", stage)
@@ -119,21 +121,39 @@ class Work:
 
     def fitting(self, given: Inputs, options: Options) -> Fitting:
         """The steps of a call of `fit`, none of them made."""
-        self._check_provided()
-        self.datasets |= options.datasets
-        return Fitting(self._base, given, options, self.edition, self._told(options.checkpoint))
+        with self._connections.turn():
+            self._check_provided()
+            self.datasets |= options.datasets
+            told = self._told({"name": options.checkpoint} if options.checkpoint is not None else {})
+        announced = self._announced(options.meeting)
+        return Fitting(self._base, given, options, self._params, self.edition, told, announced)
 
-    def _told(self, checkpoint: str | None = None) -> dict[str, list[Message]]:
+    def _announced(self, meeting: str | None) -> Mapping[str, int] | None:
+        """What other roles have said of the training that they have begun, where ours have to know that."""
+        if not listens(self._base.plan, self._base.given.roles):
+            return None
+        until = time.monotonic() + self._base.patience
+        asked = {} if meeting is None else {"meeting": meeting}
+        while True:
+            with self._connections.turn():
+                found: Mapping[str, int] | None = next(iter(self._told(asked).values()))[0].body["fit"]
+            if found is not None:
+                return found
+            if time.monotonic() > until:
+                raise PeerError(f"after {self._base.patience:g} s no role that has rows has begun to train", "p0")
+            time.sleep(POLL_SECONDS)
+
+    def _told(self, asked: Mapping[str, Any]) -> dict[str, list[Message]]:
         """By role of ours that has a part in a step, what both parties say of the training."""
         roles = [role for role in self._base.plan.roles_of(TRAIN_STEP) if role in self._base.given.roles]
         if not roles:
             raise InputError("this role has no part in training of this plan: it neither feeds it nor learns from it")
         with self._connections.exchange(self._base):
-            return {role: self._base.progress(role, checkpoint) for role in roles}
+            return {role: self._base.progress(role, asked) for role in roles}
 
     def _position(self) -> int:
         """How many steps were made, by the parties' word."""
-        return int(next(iter(self._told().values()))[0].body["step"])
+        return int(next(iter(self._told({}).values()))[0].body["step"])
 
     def _step(self, rows: Rows) -> dict[str, Array] | None:
         rows.check_edition(self.edition)
@@ -174,11 +194,13 @@ class Work:
             rows.abandon()
 
     def steps(self, fitting: Fitting) -> Generator[Epoch | None, None, None]:
-        """Makes the steps of a fitting; after each the epoch that it completes, if it does."""
+        """Makes the steps of a fitting, and what follows them; after each the epoch that it completes, if it does."""
         try:
-            while fitting.done < fitting.total:
+            while True:
                 with self._connections.turn(), self._connections.exchange(self._base):
-                    epoch = fitting.step(self.edition, self._params)
+                    busy, epoch = fitting.advance(self.edition)
+                if not busy:
+                    return
                 self._steps = fitting.position
                 yield epoch
         finally:

@@ -219,8 +219,25 @@ _CHECKPOINT = Shape(
         "write": Flag(),
     }
 )
-_STEP: dict[str, Field] = {"training": Shape({"step": Whole()}, optional={"checkpoint": _CHECKPOINT})}
-"""Which step of training a submission is for, and what it says of checkpoints."""
+_FIT = Shape(
+    {
+        "epochs": Whole(least=1),
+        "steps": Whole(least=1),
+        "start": Whole(),
+        "seed": _SEED,
+        "validation": Whole(),
+        "patience": Whole(),
+    }
+)
+"""What all roles of a call of `fit` have to say alike: the steps of an epoch, how many were made before the call, how
+many rows of validation there are, and for how many epochs a metric may be no better; 0 for any number."""
+_STEP: dict[str, Field] = {
+    "training": Shape({"step": Whole()}, optional={"checkpoint": _CHECKPOINT, "fit": _FIT, "place": Whole()})
+}
+"""Which step of training a submission is for, what it says of checkpoints and of the call that it is part of, and which
+batch of validation rows it has."""
+_DECIDED = Shape({"step": Whole(), "stop": Flag()})
+"""Whether training ends early, behind this step."""
 _LIMIT = Shape({"epsilon": Real(), "delta": Real()})
 _ANSWERED: dict[str, Field] = {"id": _NUMBER}
 _KNOWN = Shape({"step": Whole(), "start": Whole(), "seed": _SEED, "data": Text(_DATA_DIGITS)})
@@ -268,7 +285,7 @@ CLIENT: Dialect = {
     "submit": _kind({"stage": Text(NAME), "id": _NUMBER}, None, optional={**_MEETING, **_ROWS, **_DATASET, **_STEP}),
     "withdraw": _kind({"stage": Text(NAME), "id": _NUMBER}),
     "budget": _kind({"id": _NUMBER, **_DATASET}, optional={"limit": _LIMIT}),
-    "trained": _kind({"id": _NUMBER}, optional={"name": Text(NAME)}),
+    "trained": _kind({"id": _NUMBER}, optional={"name": Text(NAME), "meeting": Text(NAME), "decided": _DECIDED}),
 }
 """A client to a party."""
 
@@ -283,7 +300,15 @@ PARTY_TO_CLIENT: Dialect = {
     "spent": _kind(
         {**_ANSWERED, "epsilon": Maybe(Real()), "delta": Real(), "by": Text(NAME), "limits": Listed(_LIMIT)}
     ),
-    "progress": _kind({**_ANSWERED, "step": Whole(), "checkpoints": Listed(_KNOWN)}),
+    "progress": _kind(
+        {
+            **_ANSWERED,
+            "step": Whole(),
+            "checkpoints": Listed(_KNOWN),
+            "fit": Maybe(_FIT),
+            "decided": Maybe(_DECIDED),
+        }
+    ),
     "result": _kind({**_ANSWERED, "names": Listed(Text(NAME)), **_REPORT, "setup": Maybe(Shape(_REPORT))}, None),
 }
 

@@ -137,6 +137,8 @@ def test_fit_refuses_what_it_cannot_train_on(session: Session) -> None:
         (data, {"epochs": 0}, "epochs: expected a whole number from 1, found 0"),
         (data, {"seed": -1}, "seed: expected a whole number of at least 0"),
         ({**data, "left": data["left"] * 2}, {}, "left"),
+        (data, {"validation": data}, "validation: the model churn tells no metric of validation rows; declare one"),
+        (data, {"patience": 1}, "patience: the model churn tells no metric of an epoch; declare one"),
     ):
         with pytest.raises(mpc.InputError, match=message):
             session.fit(values, **options)

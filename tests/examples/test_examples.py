@@ -162,6 +162,24 @@ def test_the_columns_of_two_owners_are_learnt(capsys):
     assert float(loss[1]) < 0.01 and float(weight[1]) < 0.005
 
 
+def test_the_rows_of_three_hospitals_are_learnt_together(capsys):
+    runpy.run_module("examples.learning.hospitals")["main"](2)
+    printed = capsys.readouterr().out
+    accuracy, weight = (re.search(rf"{what}.* ([\d.]+)", printed) for what in ("accuracy", "of a weight"))
+    assert "epoch 2: 2 steps" in printed and float(accuracy[1]) > 80
+    assert float(weight[1]) < 0.005
+
+
+def test_a_classifier_is_learnt_on_public_features(capsys):
+    runpy.run_module("examples.learning.transfer")["main"](4)
+    printed = capsys.readouterr().out
+    accuracy, loss, weight = (
+        re.search(rf"{what}.* ([\d.]+)", printed) for what in ("accuracy", "of a loss", "of a weight")
+    )
+    assert "only parity.weight, parity.bias changed" in printed and float(accuracy[1]) > 80
+    assert float(loss[1]) < 0.01 and float(weight[1]) < 0.005
+
+
 def test_lenet_is_trained_on_files_in_the_format_of_mnist(tmp_path, monkeypatch, capsys):
     """Random images: what is learnt from them is nothing, but what is computed is what float64 computes."""
     rng = np.random.default_rng(1)

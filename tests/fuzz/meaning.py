@@ -340,7 +340,7 @@ def gather(f: Format, a: Box, i: Box, axis: int) -> Box:
     shape = (*a.shape[:axis], *i.shape, *a.shape[axis + 1 :])
 
     def placed(which: int) -> Array:
-        rows = np.stack([pair[which] for pair in ends]).reshape(*i.shape, *lo.shape[:-1])
+        rows = np.stack([pair[which] for pair in ends]).reshape((*i.shape, *lo.shape[:-1]))
         rank = i.lo.ndim
         order = (*range(rank, rank + axis), *range(rank), *range(rank + axis, rows.ndim))
         return rows.transpose(order).reshape(shape)

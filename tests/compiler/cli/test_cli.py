@@ -228,7 +228,7 @@ def test_explain_says_what_checking_would_cost(folder: Path) -> None:
     (folder / "wide.ppml").write_text(text + "output y = x @ w to a\n")
     told = mpcc(folder, "explain", "wide.ppml").stdout
     assert "with --checked" in told and "  norm of x (line 3) at most" in told
-    (folder / "wide.ppml").write_text(text + "y = 1 / (x @ w) in [0, 1]\noutput z = y to a\n")
+    (folder / "wide.ppml").write_text(text + "y = exp(x @ w) in [0, 1]\noutput z = y to a\n")
     checking = json.loads(mpcc(folder, "explain", "--json", "wide.ppml").stdout)["checking"]
     assert checking["refused"] and all("cannot be checked" in message for message in checking["refused"])
     assert json.loads(mpcc(folder, "explain", "--json", "credit.ppml").stdout)["checking"] is None

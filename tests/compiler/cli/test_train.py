@@ -13,27 +13,36 @@ import mpc_runtime as mpc
 from tests.terminal import mpcc
 from tests.trained import LOGISTIC, people
 
+MEASURED = LOGISTIC.replace("output loss to shop", "output loss to shop\n    metric accuracy to bank")
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "churn.ppml").write_text(LOGISTIC)
+    (tmp_path / "churn.ppml").write_text(MEASURED)
     (tmp_path / "plain.ppml").write_text(LOGISTIC.partition("train {")[0])
     for name, rows in people(50).items():
         np.save(tmp_path / f"{name}.npy", rows)
+        np.save(tmp_path / f"other_{name}.npy", rows[:20])
     return tmp_path
 
 
+VALIDATION = [word for name in ("visits", "debts", "left") for word in ("--validation", f"{name}=other_{name}.npy")]
 FILES = ("--input", "visits=visits.npy", "--input", "debts=debts.npy", "--input", "left=left.npy")
 
 
 def test_weights_are_trained_and_written(folder: Path) -> None:
     options = ("--epochs", "2", "--seed", "4", "--output", "weights=trained.safetensors", "--json", "--resume", "kept")
-    done = mpcc(folder, "train", "churn.ppml", *FILES, *options)
+    done = mpcc(folder, "train", "churn.ppml", *FILES, *VALIDATION, "--patience", "5", *options)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert (told["seed"], told["resumed"], told["steps"], len(told["epochs"])) == (4, 0, 6, 2)
-    program = mpc.compile(text=LOGISTIC)
-    clear = program.reference_fit(people(50), program.initial_weights(4), epochs=2, seed=4)
+    program = mpc.compile(text=MEASURED)
+    others = {name: rows[:20] for name, rows in people(50).items()}
+    clear = program.reference_fit(people(50), program.initial_weights(4), epochs=2, seed=4, validation=others)
+    assert [epoch["metrics"] for epoch in told["epochs"]] == [
+        {name: pytest.approx(values[place], abs=1e-9) for name, values in clear.metrics.items()} for place in (0, 1)
+    ]
+    assert told["stopped"] is False
     assert told["epochs"][1]["outputs"]["loss"] == pytest.approx(clear.losses[3:].mean(), rel=1e-3)
     for name, array in load_file(folder / "trained.safetensors").items():
         assert np.abs(array - clear.weights[name]).max() < 1e-3

@@ -132,7 +132,7 @@ def test_a_norm_is_cheaper_than_its_elements() -> None:
 
 
 def test_what_cannot_be_guarded_is_refused_by_name() -> None:
-    text = WRAPS.replace("x @ w", "x[:, 0:1] / w[0]")
+    text = WRAPS.replace("x @ w", "exp(x[:, 0:1] * w[0])")
     with pytest.raises(mpc.CompileError, match="cannot be checked") as caught:
         mpc.compile(text=text, checked=True)
     assert [each.line for each in caught.value.diagnostics] == [5]
@@ -146,12 +146,55 @@ def test_a_guard_on_what_is_not_proved_is_refused() -> None:
     input x : [2, 3] from a in [-1048576, 1048576]
     input z : [2, 3] from b in [-1, 1]
     param w : [3, 4] from b in [-1, 1]
-    y = x / z
+    y = exp(x * z[0, 0])
     output q = y @ w to a
     """
     with pytest.raises(mpc.CompileError, match="cannot be checked") as caught:
         mpc.compile(text=text, checked=True)
     assert [each.line for each in caught.value.diagnostics] == [6]
+
+
+CARELESS = """model careless
+role a, b
+input x : [2, 8] from a in [0, 1]
+layer one = dense(4)
+layer two = dense(3)
+weights from b
+output y = x |> one |> relu |> two to a
+"""
+
+
+@pytest.mark.parametrize("size", [0.25, 8.0, 2.0**9, 2.0**20])
+def test_weights_without_a_range_are_guarded_like_what_flows_in(size: float) -> None:
+    """By limits that those of a network do not reach; and so is a bias."""
+    program = mpc.compile(text=CARELESS, checked=True)
+    rng = np.random.default_rng(3)
+    weights = {"one.weight": (4, 8), "one.bias": (4,), "two.weight": (3, 4), "two.bias": (3,)}
+    params = {key: size * rng.uniform(-1, 1, shape) for key, shape in weights.items()}
+    found = program.simulate({"x": rng.uniform(0, 1, (2, 8))}, params)
+    assert {each.split(" ")[0] for each in found.checks} > set(weights)
+    assert all(found.checks.values()) == (size <= 8)
+    assert found.errors["y"] < 1e-2 or size > 8
+
+
+@pytest.mark.parametrize("text", ["x / z", "1 / z", "z ** -1", "rsqrt(z)", "log(z)", "var(z)", "log_softmax(z)"])
+def test_a_kept_check_of_a_function_is_right(text: str) -> None:
+    """Over all that a number may be; where a function has no meaning, none is asked for."""
+    model = f"""model m
+    role a, b
+    input x : [4] from a
+    input w : [4] from b
+    z = where(x > 0.5, w, x)
+    y = {text} in [-10, 10]
+    output y to a
+    """
+    program = mpc.compile(text=model, checked=True)
+    for w in (2.0**-16, 2.0**-9, 0.5, 3.0, 2.0**10, 2.0**20, 2.0**29):
+        found = program.simulate({"x": np.full(4, 1.0 + w), "w": np.array([w, w, w, w + 3])})
+        (y,) = found.reference.values()
+        kept = all(found.checks.values())
+        assert not kept or (np.abs(y).max() <= 10.001 and found.errors["y"] < 1e-2)
+        assert kept or np.abs(y).max() > 9.999 or w >= 2.0**10
 
 
 @pytest.mark.parametrize("text", ["x * w", "x * w + x", "square(x - w)", "sum(x * w, axis=0) - w"])
@@ -180,7 +223,7 @@ def test_norms_at_the_ends_of_their_range(columns: int, tmp_path: Path) -> None:
     text = f"""model ends
     role a, b
     input x : [1, {columns}] from a in [{-WIDE}, {WIDE}]
-    input w : [{columns}, 1] from b in [-1048576, 1048576]
+    input w : [{columns}, 1] from b in [-32768, 32768]
     output y = x @ w to a
     """
     mpc.compile(text=text, checked=True).save(tmp_path / "ends.plan")
@@ -188,7 +231,7 @@ def test_norms_at_the_ends_of_their_range(columns: int, tmp_path: Path) -> None:
     (promise,) = [result.promise for result in program.plan.results if result.promise is not None]
     assert promise.norm and promise.lo == -promise.hi
     limit, step = promise.hi, 2.0**-16
-    w = np.full((columns, 1), 2.0**20)
+    w = np.full((columns, 1), 2.0**15)
     for row in _rows(limit, step, columns):
         results = run_plan(program.plan, {"x": row[None], "w": w}).results
         kept = bool(results["checked: " + str(promise)])

@@ -106,6 +106,7 @@ def batches(data: dict[str, Array], size: int) -> list[dict[str, Array]]:
         "sgd(lr=where(epoch < 1, 0.1, 0.01), momentum=0.5, nesterov=true)",
         "adam(lr=0.01)",
         "adam(lr=0.02, beta1=0.5, beta2=0.99, weight_decay=0.1)",
+        "adamw(lr=0.01, weight_decay=2)",
         "adamw(lr=0.01 * minimum(1, (step + 1) / 5), weight_decay=0.5)",
         "amsgrad(lr=0.01, beta2=0.9)",
     ],

@@ -1,0 +1,45 @@
+"""The float64 twin of `fit`: the same batches, metrics and early end, on plaintext. The steps are the compiler's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import InputError
+from ..roles.epochs import batches_of, validation_of
+from .history import ReferenceFit, watching
+from .training import expect_training
+
+if TYPE_CHECKING:
+    from ..program import Program
+
+__all__ = ["followed"]
+
+Array = np.ndarray
+Arrays = Mapping[str, Array]
+
+
+def followed(
+    follow: Callable[..., Any],
+    program: Program,
+    inputs: Arrays,
+    params: Arrays,
+    epochs: int,
+    seed: int,
+    validation: Arrays | None,
+    patience: int | None,
+) -> ReferenceFit:
+    """As of `Program.reference_fit`. follow: `compiler.training.twin.follow`."""
+    plan = program.plan
+    expect_training(plan)
+    batches = batches_of(plan, inputs, epochs, seed)
+    rows = validation_of(plan, validation) if validation is not None else []
+    is_over = watching(plan, bool(rows), patience)
+    try:
+        found = follow(program.stages.lowered, batches, params, batches.steps, rows, is_over)
+    except (KeyError, ValueError) as e:
+        raise InputError(str(e.args[0] if e.args else e)) from None
+    stopped = len(found.losses) < batches.steps * batches.epochs
+    return ReferenceFit(np.array(found.losses), found.params, found.metrics, stopped)
