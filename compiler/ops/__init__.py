@@ -65,7 +65,7 @@ from compiler.ops.shapes import BroadcastTo, Concat, Pad, Reshape, Slice, Spread
 from compiler.ops.signatures import Parameter, Takes
 from compiler.ops.sums import CumSum, Sum
 from compiler.ops.trees import Chosen, Leaves
-from compiler.ops.updates import Carried, Largest, OverRoot, Paced, Shifted, Squared, Stored
+from compiler.ops.updates import Carried, Largest, OverRoot, Paced, Scaled, Shifted, Squared, Stored
 
 __all__ = [
     "FUNCTIONS",
@@ -146,6 +146,7 @@ __all__ = [
     "Reshape",
     "Round",
     "Rsqrt",
+    "Scaled",
     "Selu",
     "Shifted",
     "Sigmoid",
