@@ -62,7 +62,10 @@ LARGE = ("digits/digits", "forest/forest", "classical/neighbours")
 
 
 def _cases() -> list[object]:
-    return [pytest.param(*each, id=each[0], marks=[pytest.mark.slow] * (each[0] in LARGE)) for each in JUDGES]
+    return [
+        pytest.param(*each, id=each[0], marks=[pytest.mark.slow, pytest.mark.long] if each[0] in LARGE else [])
+        for each in JUDGES
+    ]
 
 
 @pytest.mark.parametrize(("model", "output", "rows"), _cases())
