@@ -18,9 +18,10 @@ from compiler.lowering.numbers import flat, whole
 from compiler.lowering.problems import POISON, Problem
 from compiler.lowering.readings import operand, origin, tensor
 from compiler.lowering.scope import Category, Scope
-from compiler.ops import FUNCTIONS, LAYERS, LOSSES, Function, Layer, Parameter, Takes
+from compiler.ops import FUNCTIONS, LAYERS, LOSSES, Function, Layer, Parameter, Takes, build
 from compiler.ops.rules import show
 from compiler.ops.signatures import bind
+from compiler.ops.signatures import places as places_of
 from dsl import ast
 from dsl.ast import Span
 from dsl.errors import did_you_mean
@@ -154,9 +155,10 @@ def _apply_function(
     notes = dict.fromkeys(note for each in given for note in origin(each.meaning, each.expression, scope))
     if function.name == "argmax" and rest.get("axis") is None:
         _warn_of_all_rows(context, callee, rest["x"], scope)
-    if function.name == "dropout" and rest["p"]:
-        context.dropouts.append(callee.span)
     make = partial(function.build, *values, **rest)
+    if function.build is build.dropout and context.trains:
+        make = partial(build.dropped, context.dropouts, *values, **rest)
+        context.dropouts += 1
     return context.made(span, callee.span, make, notes, places)
 
 
@@ -176,7 +178,7 @@ def options(
     Raises Problem for an argument that is a layer.
     """
     by_name = {parameter.name: parameter for parameter in kind.parameters}
-    variadic = bool(kind.parameters) and kind.parameters[0].takes is Takes.VALUES
+    slots, several = places_of(kind.parameters)
     positional: list[object] = []
     named: dict[str, object] = {}
     places: dict[int | str, Span] = {}
@@ -186,8 +188,7 @@ def options(
             named[each.name.id] = _plain(each, parameter)
             places[each.name.id] = each.span if parameter is not None else each.name.span
             continue
-        within = kind.parameters[0 if variadic else position :]
-        parameter = within[0] if within else None
+        parameter = slots[position] if position < len(slots) else several
         positional.append(_plain(each, parameter))
         places[position] = each.span
         if parameter is not None:

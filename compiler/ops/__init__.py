@@ -29,7 +29,7 @@ from compiler.ops.comparisons import (
     Positive,
     Within,
 )
-from compiler.ops.curves import Elu, Erf, Gelu, HardSwish, LogSoftmax, Silu, Softplus
+from compiler.ops.curves import Celu, Elu, Erf, ExponentialUnit, Gelu, HardSwish, LogSoftmax, Mish, Selu, Silu, Softplus
 from compiler.ops.elementwise import (
     Abs,
     Add,
@@ -55,16 +55,18 @@ from compiler.ops.layers import LAYERS
 from compiler.ops.limits import Bounded, WithinNorm
 from compiler.ops.linear import Conv2d, MatMul
 from compiler.ops.losses import LOSSES, BinaryCrossEntropy, CrossEntropy
+from compiler.ops.modes import Dropout
 from compiler.ops.norms import ClipNorm, LayerNorm
 from compiler.ops.ordering import ArgSort, Sort
 from compiler.ops.pooling import AvgPool2d, MaxPool2d, MaxPool2dGradient
+from compiler.ops.powers import Power, PowerOf
 from compiler.ops.reductions import ArgMax, Max, MaxGradient, Mean, Min, Var
 from compiler.ops.selection import Gather, OneHot
 from compiler.ops.shapes import BroadcastTo, Concat, Pad, Reshape, Slice, Spread, Transpose
 from compiler.ops.signatures import Parameter, Takes
 from compiler.ops.sums import CumSum, Sum
 from compiler.ops.trees import Chosen, Leaves
-from compiler.ops.updates import Carried, Largest, OverRoot, Paced, Shifted, Squared, Stored
+from compiler.ops.updates import Carried, Largest, OverRoot, Paced, Scaled, Shifted, Squared, Stored
 
 __all__ = [
     "FUNCTIONS",
@@ -82,6 +84,7 @@ __all__ = [
     "Bounded",
     "BroadcastTo",
     "Carried",
+    "Celu",
     "Chosen",
     "Clip",
     "ClipFactor",
@@ -92,10 +95,12 @@ __all__ = [
     "CrossEntropy",
     "CumSum",
     "Div",
+    "Dropout",
     "Elu",
     "Equal",
     "Erf",
     "Exp",
+    "ExponentialUnit",
     "FactorSum",
     "Floor",
     "Function",
@@ -124,6 +129,7 @@ __all__ = [
     "Mean",
     "Min",
     "Minimum",
+    "Mish",
     "Mul",
     "Neg",
     "Noised",
@@ -138,12 +144,16 @@ __all__ = [
     "Pad",
     "Parameter",
     "Positive",
+    "Power",
+    "PowerOf",
     "Reciprocal",
     "Relu",
     "Relu6",
     "Reshape",
     "Round",
     "Rsqrt",
+    "Scaled",
+    "Selu",
     "Shifted",
     "Sigmoid",
     "Sign",

@@ -84,6 +84,7 @@ def make_plan(
         privacy=graph.privacy,
         states=_states(graph, assigned),
         metrics=graph.metrics,
+        coins=graph.coins,
         claims=claims,
         results=_results(expanded, lowered),
         registers=tuple(assigned.registers),

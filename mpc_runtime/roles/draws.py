@@ -45,7 +45,7 @@ def _of_seed(seed: int) -> Words:
 
 class Draws:
     """The rows of `inputs` along the dim `batch`; an epoch has as many steps as it has batches of the plan. stacked: as
-    of `Batches`. drawn: how often each row was, in the `made` steps so far."""
+    of `Batches`. drawn: how often each row was, in the `made` steps so far; seed: of other coins, no secrets."""
 
     def __init__(
         self,
@@ -55,10 +55,11 @@ class Draws:
         stacked: frozenset[str],
         epochs: int,
         words: Words = _fresh,
+        seed: int = 0,
     ) -> None:
         assert plan.privacy is not None, "rows are drawn where training is private"
         self.batches = Batches(plan, tensors, (), inputs, stacked, single="fit")
-        self.epochs, self.seed = check_epochs(epochs), 0
+        self.epochs, self.seed = check_epochs(epochs), seed
         self._privacy: Privacy = plan.privacy
         self._words = words
         rows = self.batches.rows
@@ -102,4 +103,4 @@ def drawn_by(plan: Plan, inputs: Mapping[str, Any], epochs: int, seed: int) -> D
     drawn by a seed, they hide nothing."""
     tensors = [t for t in plan.inputs if TRAIN_STEP in t.stages and not t.name.startswith(CLOCK)]
     stacked = frozenset(t.name for t in tensors if t.stacked)
-    return Draws(plan, tensors, inputs, stacked, epochs, _of_seed(check_seed(seed)))
+    return Draws(plan, tensors, inputs, stacked, epochs, _of_seed(check_seed(seed)), seed)

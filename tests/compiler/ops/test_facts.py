@@ -13,7 +13,7 @@ from compiler.graph import FACTS, OPS, Leaf, Rounding, TensorOp
 
 X = np.linspace(-7, 7, 57)
 UNARY: dict[str, TensorOp] = {"Clip": ops.Clip(-1.5, 2.0), "LeakyRelu": ops.LeakyRelu(0.1), "Relu6": ops.Relu6(),
-                              "Elu": ops.Elu(1.5)}  # fmt: skip
+                              "Elu": ops.Elu(1.5), "Celu": ops.Celu(1.5)}  # fmt: skip
 """Ops of one tensor that have attributes, with some."""
 BINARY = ("Add", "Sub", "Mul", "Div", "Minimum", "Maximum", "Greater", "GreaterEqual", "Less", "LessEqual", "Equal",
           "NotEqual", "MatMul")  # fmt: skip
@@ -95,7 +95,7 @@ def test_sizes_are_fields_of_whole_numbers() -> None:
 def test_moves_round_nothing() -> None:
     exact = {name for name, op in OPS.items() if op.rounding is Rounding.NONE and not issubclass(op, Leaf)}
     moves = {"Reshape", "Transpose", "Slice", "Concat", "Pad", "BroadcastTo", "Spread", "Neg", "ToInt", "ToFixed",
-                 "Chosen", "Bounded"}  # fmt: skip
+                 "Chosen", "Bounded", "Dropout"}  # fmt: skip
     decisions = {"Greater", "GreaterEqual", "Less", "LessEqual", "Equal", "NotEqual", "And", "Or", "Not", "ArgMax",
                  "OneHot", "Positive", "Larger", "Within", "WithinNorm", "Floor", "Round", "Sort",
                  "ArgSort"}  # fmt: skip

@@ -12,12 +12,14 @@ import pytest
 
 import mpc_runtime as mpc
 from compiler.reading.reference import evaluate_values, provided
+from compiler.training.modes import inside
 from compiler.training.twin import Twin
 from mpc_runtime.gates import Add, Gate, GradientNoise
 from mpc_runtime.plan import Plan
 from mpc_runtime.privacy.accountant import capacity
 from mpc_runtime.procedure import DRAWN, TRAIN_STEP
 from mpc_runtime.program import Program
+from mpc_runtime.roles.coins import coins
 from tests.loaded import loaded
 from tests.mpc_runtime.privacy.chi import excess, gaussian
 from tests.trained import LOGISTIC, Simulated
@@ -53,9 +55,12 @@ LITTLE = "0.000001"
 DIAGONAL = LOGISTIC.replace("    output loss to shop\n", "    privacy = dp(clip=0.5, noise=1.1, delta=1e-5)\n")
 
 
-def network(optimizer: str = "sgd(lr=0.3)", clip: float = 0.25, noise: str = LITTLE) -> Program:
-    text = NETWORK.replace("OPTIMIZER", optimizer).replace("CLIP", str(clip)).replace("NOISE", noise)
-    return mpc.compile(text=text)
+def network_text(optimizer: str, clip: float = 0.25) -> str:
+    return NETWORK.replace("OPTIMIZER", optimizer).replace("CLIP", str(clip)).replace("NOISE", LITTLE)
+
+
+def network(optimizer: str = "sgd(lr=0.3)", clip: float = 0.25) -> Program:
+    return mpc.compile(text=network_text(optimizer, clip))
 
 
 def rows(seed: int, count: int = capacity(4)) -> dict[str, Array]:
@@ -110,6 +115,21 @@ def test_without_its_noise_training_follows_float64(optimizer: str) -> None:
     for name, array in trained.items():
         assert np.abs(array - clear.params[name]).max() < 3e-4
     assert max(np.abs(clear.params[name] - weights[name]).max() for name in trained) > 0.05
+
+
+def test_what_dropout_leaves_is_clipped() -> None:
+    program = mpc.compile(text=network_text("sgd(lr=1)").replace("|> tanh |>", "|> tanh |> dropout(0.25) |>"))
+    training, _ = inside(program.stages.lowered)
+    weights = program.initial_weights(3)
+    private = Simulated(program.plan, weights)
+    clear = Twin(training.loss, training.optimizer, weights, training.frozen, training.privacy)
+    for step in range(3):
+        given = {**rows(step), DRAWN: np.arange(capacity(4)) % 4 == 0}
+        given |= coins(program.plan, ["client"], 7, step)
+        private.train(**given)
+        clear.train(given, 1)
+    for name, array in private.finish().items():
+        assert np.abs(array - clear.params[name]).max() < 3e-4
 
 
 class Steps:
