@@ -199,14 +199,14 @@ def _ignored(x: Expansion, a: Held, scale: int) -> int:
 def clip(x: Expansion, value: Value, a: Held) -> Held:
     op = value.op
     assert isinstance(op, ops.Clip)
-    return _clipped(x, value, a, op.lo, op.hi)
+    return clipped(x, value, a, op.lo, op.hi)
 
 
 def relu6(x: Expansion, value: Value, a: Held) -> Held:
-    return _clipped(x, value, a, 0.0, 6.0)
+    return clipped(x, value, a, 0.0, 6.0)
 
 
-def _clipped(x: Expansion, value: Value, a: Held, lo: float, hi: float) -> Held:
+def clipped(x: Expansion, value: Value, a: Held, lo: float, hi: float) -> Held:
     """lo + [a >= lo](a - lo) - [a >= hi](a - hi): two flags of one set of tables, none for a bound out of range."""
     if hi <= a.range.lo or lo >= min(hi, a.range.hi):
         return x.known(value, np.array(hi if hi <= a.range.lo else lo, value.kind.dtype))

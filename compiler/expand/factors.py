@@ -123,7 +123,8 @@ def _roomy(x: Expansion, a: Held, value: Value) -> int:
 
 
 def _in_pieces(x: Expansion, value: Value, a: Held, factor: Factor, multiply: Multiply) -> Held:
-    scale, out_scale = min(x.e.scale(a), x.e.plain(a)), x.e.frac + GUARD_BITS + 1
+    scale, room = min(x.e.scale(a), x.e.plain(a)), MAX_WIDTH - 1 - width(value.range, 0, most=64)
+    out_scale = max(x.e.frac, min(x.e.frac + GUARD_BITS + 1, room))
     wire, _ = x.e.wire(a, scale)
     total: int | None = None
     above: tuple[int, int] | None = None  # T_(i-1) and h_(i-1)

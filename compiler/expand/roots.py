@@ -48,10 +48,10 @@ class Logarithmic:
         """e - scale, of each exponent e."""
         return [e - self.scale for e in range(self.signs.low, self.signs.top + 1)]
 
-    def looked_up(self, function: str, table_scale: int, weight_scale: int) -> int:
+    def looked_up(self, function: str, table_scale: int, weight_scale: int, nodes_log: int = NODES_LOG) -> int:
         """Shares of a function of u."""
         x = self.signs.x
-        unit, normal = self.signs.unit(self.scale, INDEX_BITS + NODES_LOG)
+        unit, normal = self.signs.unit(self.scale, INDEX_BITS + nodes_log)
         return x.e.emit(
             gates.Table,
             x.e.shape(unit),
@@ -60,12 +60,12 @@ class Logarithmic:
             function=function,
             input_scale=normal,
             origin=-(5 << (normal - 3)),
-            nodes_log=NODES_LOG,
-            cell_log=normal + 1 - NODES_LOG,
+            nodes_log=nodes_log,
+            cell_log=normal + 1 - nodes_log,
             table_scale=table_scale,
             weight_scale=weight_scale,
             points=POINTS,
-            index_bits=min(INDEX_BITS, normal + 1 - NODES_LOG),
+            index_bits=min(INDEX_BITS, normal + 1 - nodes_log),
             entry_bits=ENTRY_BITS,
             x=unit,
         )
@@ -79,18 +79,18 @@ def logarithmic(x: Expansion, b: Held, scale: int) -> Logarithmic:
     return Logarithmic(Signs(x, wire, lowest_exponent(b.range, scale, top), top, True, False, below), scale)
 
 
-def _stored(x: Expansion, b: Held) -> Logarithmic:
+def stored(x: Expansion, b: Held) -> Logarithmic:
     """Of the number as it is stored."""
     x.e.wire(b, x.e.plain(b))
     return logarithmic(x, b, max(x.e.plain(b), x.e.frac))
 
 
 def sqrt(x: Expansion, value: Value, b: Held) -> Held:
-    return root(x, value, _stored(x, b), "sqrt", 0.5)
+    return root(x, value, stored(x, b), "sqrt", 0.5)
 
 
 def rsqrt(x: Expansion, value: Value, b: Held) -> Held:
-    return root(x, value, _stored(x, b), "rsqrt", -0.5)
+    return root(x, value, stored(x, b), "rsqrt", -0.5)
 
 
 def root(
@@ -115,14 +115,14 @@ def root(
 
 
 def log(x: Expansion, value: Value, b: Held) -> Held:
-    return logarithm(x, value, _stored(x, b))
+    return logarithm(x, value, stored(x, b))
 
 
-def logarithm(x: Expansion, value: Value, b: Logarithmic) -> Held:
+def logarithm(x: Expansion, value: Value, b: Logarithmic, nodes_log: int = NODES_LOG) -> Held:
     """log(u) + (e - scale) log(2)."""
     scale = LOG_TABLE_SCALE + LOG_WEIGHT_SCALE
     level = b.signs.level([round(ln(2.0) * 2.0**scale * e) for e in b.exponents], scale)
-    total = x.e.add(b.looked_up("log", LOG_TABLE_SCALE, LOG_WEIGHT_SCALE), level)
+    total = x.e.add(b.looked_up("log", LOG_TABLE_SCALE, LOG_WEIGHT_SCALE, nodes_log), level)
     reach = Interval(min(0.0, b.exponents[0] * ln(2.0)) - 1.0, max(0.0, b.exponents[-1] * ln(2.0)) + 1.0)
     return Held(value.kind, value.shape, value.range.intersect(reach) or value.range, {(SHARE, scale): total})
 

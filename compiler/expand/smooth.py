@@ -7,13 +7,13 @@ two masked bits tell the table from its tails.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import ceil, floor, inf, log, log2
+from math import ceil, floor, inf, isclose, log, log2
 
 import numpy as np
 
 from compiler import ops
 from compiler.expand.arithmetic import add, by_constant, sub, typed
-from compiler.expand.choice import tournament
+from compiler.expand.choice import clipped, tournament
 from compiler.expand.context import Array, Expansion, Handler, exact_kind
 from compiler.expand.division import inverse, normalise
 from compiler.expand.emitter import MAX_WIDTH, SHARE, WIRE, Held, width
@@ -62,6 +62,10 @@ ERF = Curve("lifted_erf", -2, 6, -3.0, 3.0, 2.0, -1.0, 18, 18, 40)
 SOFTPLUS = Curve("softplus", -1, 6, -10.5, 10.5, 0.0, 0.0, 16, 18, 40, rises=True)
 GELU = Curve("gelu", -1, 10, -4.5, 4.5, 0.0, 0.0, 17, 18, 40, rises=True)
 SILU = Curve("silu", -1, 8, -12.5, 12.5, 0.0, 0.0, 16, 18, 40, rises=True)
+MISH = Curve("mish", -1, 10, -12.5, 7.5, 0.0, 0.0, 16, 18, 40, rises=True)
+FINER_BITS = 9
+"""Bits below the stored precision at which a product with a number may stand, however it is made."""
+
 GENERAL_EXP = Curve("exp", -1, 8, -11.5, inf, 0.0, 0.0, 16, 16, 64)
 
 
@@ -89,38 +93,64 @@ def silu(x: Expansion, value: Value, a: Held) -> Held:
     return curve(x, value, a, SILU)
 
 
-def elu(x: Expansion, value: Value, a: Held) -> Held:
-    """relu(a) + alpha (exp(min(a, 0)) - 1): one bit [a >= 0] for both."""
+def mish(x: Expansion, value: Value, a: Held) -> Held:
+    return curve(x, value, a, MISH)
+
+
+def exponential_unit(x: Expansion, value: Value, a: Held) -> Held:
+    """above relu(a) + below (exp(min(inner a, 0)) - 1): one bit [a >= 0] for both."""
     op = value.op
-    assert isinstance(op, ops.Elu)
+    assert isinstance(op, ops.ExponentialUnit)
     if a.range.lo >= 0:
-        return Held(value.kind, value.shape, value.range, base=a, view=lambda register: register)
-    more = max(0, ceil(log2(max(op.alpha, 1.0))))
+        return _steeper(x, value, a, op.above)
+    more = max(0, ceil(log2(max(op.below, 1.0))))
     fine = negative_exp(x.e.frac + more)
-    c = replace(fine, cell_log=fine.cell_log - more, above=0.0, at_above=1.0, sharp=_elu_sharp(op.alpha))
-    power = curve(x, typed(value, value.shape, UNIT), a, c, x.e.frac + more)
+    near = a
+    if op.inner != 1 and width(a.range * Interval(op.inner, op.inner), x.e.frac + FINER_BITS, most=64) > MAX_WIDTH:
+        ends = floor(fine.below / op.inner), 1.0
+        near = clipped(x, typed(value, a.shape, a.range.clip(*ends)), a, *ends)
+    u = _steeper(x, typed(value, a.shape, near.range * Interval(op.inner, op.inner)), near, op.inner)
+    c = replace(fine, cell_log=fine.cell_log - more, above=0.0, at_above=1.0, sharp=_kink(op))
+    power = curve(x, typed(value, value.shape, UNIT), u, c, x.e.frac + more)
     register, scale = x.e.share(power)
     falls = Held(a.kind, a.shape, UNIT - Interval(1.0, 1.0), {(SHARE, scale): _shifted(x, register, scale, -1.0)})
-    below = typed(value, value.shape, falls.range * Interval(op.alpha, op.alpha))
-    out = by_constant(x, below, falls, np.array(op.alpha))
+    below = typed(value, value.shape, falls.range * Interval(op.below, op.below))
+    out = by_constant(x, below, falls, np.array(op.below))
     if a.range.hi <= 0:
         return Held(value.kind, value.shape, value.range, out.words)
-    wire, scale = _fine_wire(x, a, c)
-    _, above = _tails(x, a, wire, scale, c, a.range.lo < c.below, high_tail=True)
+    wire, scale = _fine_wire(x, u, c)
+    _, above = _tails(x, u, wire, scale, c, u.range.lo < c.below, high_tail=True)
     assert above is not None
-    positive = x.e.held(typed(value, value.shape, a.range.clip(0.0, inf)), _itself(x, a, wire, scale, above), x.e.frac)
-    return add(x, value, positive, out)
+    wire, scale = (wire, scale) if op.inner == 1 else x.e.wire(a)
+    reach = a.range.clip(0.0, inf)
+    positive = x.e.held(typed(value, value.shape, reach), _itself(x, a, wire, scale, above), x.e.frac)
+    steep = _steeper(x, typed(value, value.shape, reach * Interval(op.above, op.above)), positive, op.above)
+    return add(x, value, steep, out)
 
 
-def _elu_sharp(alpha: float) -> int:
-    """log2 of how far from 0 elu may change its branch: they differ by x^2 / 2, and by |alpha - 1| |x|."""
-    return -7 if alpha == 1 else -MAX_WIDTH
+def _steeper(x: Expansion, value: Value, a: Held, factor: float) -> Held:
+    """a times a number, which may be 1."""
+    if factor == 1:
+        return a if value.shape == a.shape and value.range == a.range else _seen_as(value, a)
+    return by_constant(x, value, a, np.array(factor))
+
+
+def _seen_as(value: Value, a: Held) -> Held:
+    return Held(value.kind, value.shape, value.range, base=a, view=lambda register: register)
+
+
+def _kink(op: ops.ExponentialUnit) -> int:
+    """log2 of how far from 0 the branch may change: they differ by below u^2 / 2 there, and by more where they meet at
+    an angle."""
+    if not isclose(op.below * op.inner, op.above):
+        return -MAX_WIDTH
+    return -7 - max(0, ceil(log2(op.below) / 2))
 
 
 def hardswish(x: Expansion, value: Value, a: Held) -> Held:
     """With c = min(max(a + 3, 0), 6): c (c - 3) / 6, and a - 3 more where a >= 3."""
     if a.range.lo >= 3:
-        return Held(value.kind, value.shape, value.range, base=a, view=lambda register: register)
+        return _seen_as(value, a)
     wire, scale = x.e.wire(a, x.e.plain(a))
     k = min(64, width(a.range.hull(Interval(-3.0, 3.0)), scale, exact_kind(a)) + 3)
     three = x.e.encoded(np.array(3.0), scale)
@@ -327,6 +357,9 @@ HANDLERS: dict[type[TensorOp], Handler] = {
     ops.Softplus: softplus,
     ops.Gelu: gelu,
     ops.Silu: silu,
-    ops.Elu: elu,
+    ops.Mish: mish,
+    ops.Elu: exponential_unit,
+    ops.Celu: exponential_unit,
+    ops.Selu: exponential_unit,
     ops.HardSwish: hardswish,
 }

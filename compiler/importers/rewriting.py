@@ -211,6 +211,16 @@ def silu(term: Term) -> Term | None:
     return None
 
 
+def mish(term: Term) -> Term | None:
+    """x tanh(softplus(x))."""
+    if not is_call(term, "*"):
+        return None
+    for x, gate in (term.args, term.args[::-1]):
+        if is_call(gate, "tanh") and is_call(gate.args[0], "softplus") and gate.args[0].args[0] is x:
+            return call("mish", x)
+    return None
+
+
 def hardsigmoid(term: Term) -> Term | None:
     """clip(x + 3, 0, 6) / 6, and with x as a factor."""
     if not is_call(term, "*", "/"):
@@ -382,6 +392,7 @@ RULES: tuple[Rule, ...] = (
     sigmoid,
     hardsigmoid,
     silu,
+    mish,
     gelu,
     half_tanh,
     softmax,

@@ -21,6 +21,7 @@ from compiler.lowering.scope import Category, Scope
 from compiler.ops import FUNCTIONS, LAYERS, LOSSES, Function, Layer, Parameter, Takes, build
 from compiler.ops.rules import show
 from compiler.ops.signatures import bind
+from compiler.ops.signatures import places as places_of
 from dsl import ast
 from dsl.ast import Span
 from dsl.errors import did_you_mean
@@ -177,7 +178,7 @@ def options(
     Raises Problem for an argument that is a layer.
     """
     by_name = {parameter.name: parameter for parameter in kind.parameters}
-    variadic = bool(kind.parameters) and kind.parameters[0].takes is Takes.VALUES
+    slots, several = places_of(kind.parameters)
     positional: list[object] = []
     named: dict[str, object] = {}
     places: dict[int | str, Span] = {}
@@ -187,8 +188,7 @@ def options(
             named[each.name.id] = _plain(each, parameter)
             places[each.name.id] = each.span if parameter is not None else each.name.span
             continue
-        within = kind.parameters[0 if variadic else position :]
-        parameter = within[0] if within else None
+        parameter = slots[position] if position < len(slots) else several
         positional.append(_plain(each, parameter))
         places[position] = each.span
         if parameter is not None:

@@ -8,32 +8,26 @@ a meaning (an operand, a size, a number) are `readings`'.
 from __future__ import annotations
 
 import math
-from functools import partial
 from types import EllipsisType
 
-from compiler.graph import OpError, Value
+from compiler.graph import Value
 from compiler.lowering import calls
 from compiler.lowering.context import Context
 from compiler.lowering.foreign import counterpart
 from compiler.lowering.layers import BlockInstance, Group, InstanceArray, LayerInstance, attribute, item
 from compiler.lowering.numbers import (
     NUMBERS,
-    Number,
     NumberError,
     Table,
     arithmetic,
-    describe_number,
     entries,
     power,
     public,
-    real,
-    whole,
 )
 from compiler.lowering.problems import POISON, Problem
-from compiler.lowering.readings import beside_the_clock, described, operand, origin, tensor, whole_at
+from compiler.lowering.readings import described, operand, origin, tensor, whole_at
 from compiler.lowering.scope import Category, Scope
 from compiler.ops import FUNCTIONS, LAYERS, OPERATORS, index
-from compiler.ops.build import to_fixed
 from dsl import ast
 from dsl.ast import Operator, Span
 
@@ -157,46 +151,15 @@ def _binary(context: Context, left: object, link: ast.Binary, scope: Scope) -> o
         return POISON
     a, b, op = operand(left, link.left.span), operand(right, link.right.span), link.operator
     try:
-        if op is Operator.POW and isinstance(a, NUMBERS) and isinstance(b, Value) and _follows_clock(b):
-            return context.made(link.span, link.operator_span, partial(_power, a, b))
-        if op is Operator.POW:
-            exponent = _exponent(b, link.right)
-            if isinstance(a, NUMBERS):
-                return power(a, exponent)
-            b = exponent
-        elif isinstance(a, NUMBERS) and isinstance(b, NUMBERS) and op in EXACT:
-            return arithmetic(op, a, b)
+        if isinstance(a, NUMBERS) and isinstance(b, NUMBERS):
+            if op is Operator.POW:
+                return power(a, b)
+            if op in EXACT:
+                return arithmetic(op, a, b)
     except NumberError as error:
         raise Problem(link.operator_span, error.message, error.help) from None
     notes = dict.fromkeys([*origin(a, link.left, scope), *origin(b, link.right, scope)])
     return context.made(link.span, link.operator_span, lambda: OPERATORS[op.value](tensor(a), tensor(b)), notes)
-
-
-def _follows_clock(value: Value) -> bool:
-    """Whether it is computed from the epoch and the step of a training."""
-    return not value.is_constant and beside_the_clock(value) is None
-
-
-def _power(base: Number, exponent: Value) -> Value:
-    """base ** exponent, which a client computes."""
-    if base <= 0:
-        raise OpError(f"a power of the epoch or the step has a positive base, found {describe_number(base)}")
-    scaled = OPERATORS["*"](to_fixed(exponent), tensor(math.log(base)))
-    return FUNCTIONS["exp"].call((scaled,), {})
-
-
-def _exponent(meaning: object, expression: ast.Expression) -> int | float:
-    number = whole(meaning)
-    if number is not None:
-        return number
-    fraction = real(meaning)
-    if fraction in (0.5, -0.5):
-        return fraction
-    raise Problem(
-        expression.span,
-        f"an exponent is a whole number known at compile time, 0.5 or -0.5; found {described(meaning)}",
-        "`x ** 3`, `x ** -1` and `x ** 0.5` are powers",
-    )
 
 
 # -- indices and attributes --------------------------------------------------------------------------------------------

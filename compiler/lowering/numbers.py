@@ -63,8 +63,9 @@ def arithmetic(op: Operator, left: Number, right: Number) -> Number:
 
 
 def power(base: Number, exponent: Number) -> Number:
-    """`base ** exponent` for a whole exponent, 0.5 or -0.5."""
-    base, exponent = _plain(base), _plain(exponent)
+    """`base ** exponent`; a base below 0 has whole powers only."""
+    base, given = _plain(base), whole(exponent)
+    exponent = float(exponent) if given is None else given
     if isinstance(exponent, int):
         if base == 0 and exponent < 0:
             raise NumberError("division by zero", "zero has no negative power")
@@ -76,9 +77,12 @@ def power(base: Number, exponent: Number) -> Number:
             return _bounded(base**exponent)
         except OverflowError:
             raise _too_large() from None
-    if base < 0 or (base == 0 and exponent < 0):
+    if (base < 0 and not exponent.is_integer()) or (base == 0 and exponent < 0):
         raise NumberError(f"{describe_number(base)} has no real power {describe_number(exponent)}")
-    return _bounded(math.pow(float(base), float(exponent)))
+    try:
+        return _bounded(math.pow(float(base), float(exponent)))
+    except OverflowError:
+        raise _too_large() from None
 
 
 def whole(meaning: object) -> int | None:

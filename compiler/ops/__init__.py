@@ -28,7 +28,7 @@ from compiler.ops.comparisons import (
     Positive,
     Within,
 )
-from compiler.ops.curves import Elu, Erf, Gelu, HardSwish, LogSoftmax, Silu, Softplus
+from compiler.ops.curves import Celu, Elu, Erf, ExponentialUnit, Gelu, HardSwish, LogSoftmax, Mish, Selu, Silu, Softplus
 from compiler.ops.elementwise import (
     Abs,
     Add,
@@ -58,6 +58,7 @@ from compiler.ops.modes import Dropout
 from compiler.ops.norms import ClipNorm, LayerNorm
 from compiler.ops.ordering import ArgSort, Sort
 from compiler.ops.pooling import AvgPool2d, MaxPool2d, MaxPool2dGradient
+from compiler.ops.powers import Power, PowerOf
 from compiler.ops.reductions import ArgMax, Max, MaxGradient, Mean, Min, Var
 from compiler.ops.selection import Gather, OneHot
 from compiler.ops.shapes import BroadcastTo, Concat, Pad, Reshape, Slice, Spread, Transpose
@@ -82,6 +83,7 @@ __all__ = [
     "Bounded",
     "BroadcastTo",
     "Carried",
+    "Celu",
     "Chosen",
     "Clip",
     "ClipNorm",
@@ -95,6 +97,7 @@ __all__ = [
     "Equal",
     "Erf",
     "Exp",
+    "ExponentialUnit",
     "Floor",
     "Function",
     "Gather",
@@ -122,6 +125,7 @@ __all__ = [
     "Mean",
     "Min",
     "Minimum",
+    "Mish",
     "Mul",
     "Neg",
     "Not",
@@ -134,6 +138,8 @@ __all__ = [
     "Pad",
     "Parameter",
     "Positive",
+    "Power",
+    "PowerOf",
     "Reciprocal",
     "Relu",
     "Relu6",
@@ -141,6 +147,7 @@ __all__ = [
     "Round",
     "Rsqrt",
     "Scaled",
+    "Selu",
     "Shifted",
     "Sigmoid",
     "Sign",

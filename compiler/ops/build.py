@@ -1,5 +1,5 @@
 """What the language's operators and functions make of their arguments: conversions between kinds, defaults, and the
-small rewritings (`x / 4`, `x ** 3`, `x[0]`) that leave few kinds of ops to the passes and the expansion.
+small rewritings (`x / 4`, `x[0]`) that leave few kinds of ops to the passes and the expansion.
 
 Each builder takes values, and plain Python numbers, flags and tuples for what is known at compile time, and returns a
 value or raises OpError. `compiler.ops.functions` and `layers` list them under their names in the language.
@@ -13,9 +13,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from compiler.graph import Array, Kind, OpError, TensorOp, Value, apply, constant, declare
-from compiler.ops.activations import PRelu, Reciprocal, Rsqrt, Softmax, Sqrt
+from compiler.ops.activations import PRelu, Reciprocal, Softmax
 from compiler.ops.comparisons import And, GreaterEqual, Not, Or
-from compiler.ops.curves import Elu, LogSoftmax
+from compiler.ops.curves import Celu, Elu, LogSoftmax
 from compiler.ops.elementwise import (
     Add,
     Clip,
@@ -41,7 +41,7 @@ from compiler.ops.selection import Gather
 from compiler.ops.shapes import BroadcastTo, Concat, Pad, Reshape, Transpose
 from compiler.ops.sums import CumSum
 
-MAX_ALPHA = 4  # of elu: a larger factor would need a finer table of the exponential
+LEAST_ALPHA, MAX_ALPHA = 0.01, 4  # of elu and celu: a larger factor would need a finer table of the exponential
 
 # -- kinds -------------------------------------------------------------------------------------------------------------
 
@@ -107,36 +107,6 @@ def matmul(a: Value, b: Value) -> Value:
     return apply(MatMul(), to_number(a), to_number(b))
 
 
-def power(x: Value, exponent: Value) -> Value:
-    """x ** n for a whole n, 0.5 or -0.5 that is known at compile time."""
-    wanted = "a whole number, 0.5 or -0.5, known at compile time"
-    if not exponent.is_constant or exponent.shape != ():
-        raise OpError(f"the exponent of `**` is {wanted}, found {_what(exponent)}", arg=1)
-    n = float(exponent.array)
-    if n == 0.5:
-        return smooth(Sqrt(), x)
-    if n == -0.5:
-        return smooth(Rsqrt(), x)
-    if n != int(n):
-        raise OpError(f"the exponent of `**` is {wanted}, found {n:g}", arg=1)
-    if n < 0:
-        return smooth(Reciprocal(), _whole_power(to_number(x), -int(n)))
-    return _whole_power(to_number(x), int(n))
-
-
-def _whole_power(x: Value, n: int) -> Value:
-    if n == 0:
-        return broadcast_to(constant(np.ones((), x.kind.dtype)), x.shape)
-    if n == 1:
-        return x
-    half = apply(Square(), _whole_power(x, n // 2))
-    return apply(Mul(), half, x) if n % 2 else half
-
-
-def _what(value: Value) -> str:
-    return f"a {value.visibility.name.lower()} value {typed(value)}"
-
-
 # -- elementwise functions ---------------------------------------------------------------------------------------------
 
 
@@ -169,12 +139,20 @@ def neg(x: Value) -> Value:
     return numeric(Neg(), x)
 
 
-def minimum(a: Value, b: Value) -> Value:
-    return numeric(Minimum(), a, b)
+def minimum(*more: Value, a: Value, b: Value) -> Value:
+    return _among(Minimum(), (a, b, *more))
 
 
-def maximum(a: Value, b: Value) -> Value:
-    return numeric(Maximum(), a, b)
+def maximum(*more: Value, a: Value, b: Value) -> Value:
+    return _among(Maximum(), (a, b, *more))
+
+
+def _among(op: TensorOp, values: Sequence[Value]) -> Value:
+    """Of several: the pairs side by side, round after round."""
+    while len(values) > 1:
+        pairs = zip(values[::2], values[1::2], strict=False)
+        values = [numeric(op, *pair) for pair in pairs] + list(values[len(values) // 2 * 2 :])
+    return values[0]
 
 
 def softmax(x: Value, axis: int = -1, causal: bool = False) -> Value:
@@ -189,6 +167,13 @@ def elu(x: Value, alpha: float = 1) -> Value:
     if not 0 <= alpha <= MAX_ALPHA:
         raise OpError(f"`alpha` of elu expects a number from 0 to {MAX_ALPHA}, found {alpha:g}", arg="alpha")
     return smooth(Elu(float(alpha)), x)
+
+
+def celu(x: Value, alpha: float = 1) -> Value:
+    if not LEAST_ALPHA <= alpha <= MAX_ALPHA:
+        message = f"`alpha` of celu expects a number from {LEAST_ALPHA} to {MAX_ALPHA}, found {alpha:g}"
+        raise OpError(message, arg="alpha")
+    return smooth(Celu(float(alpha)), x)
 
 
 def prelu(x: Value, slope: Value) -> Value:

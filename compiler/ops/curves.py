@@ -12,7 +12,7 @@ import numpy as np
 from compiler.graph import Array, Gradients, Rounding, Value, apply, constant
 from compiler.graph.bounds import Norm
 from compiler.graph.interval import Interval
-from compiler.ops.activations import Exp, Sigmoid, Smooth, Softmax
+from compiler.ops.activations import Exp, Sigmoid, Smooth, Softmax, Tanh
 from compiler.ops.comparisons import Positive, Within
 from compiler.ops.elementwise import Add, Clip, Mul, Neg, Square, Sub, chosen, times
 from compiler.ops.families import Along
@@ -22,7 +22,10 @@ from compiler.ops.sums import Sum
 NOT_NEGATIVE = Interval(0, math.inf)
 
 GELU_VALLEY, SILU_VALLEY = (-0.7517915247, -0.1699712075), (-1.2784645428, -0.2784645428)
+MISH_VALLEY = (-1.1924312145, -0.3088434130)
 """Where they are least, and how little they are there."""
+
+SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
 MORE = 1e-9
 """How far the digits of a valley may be off, and more."""
@@ -132,6 +135,35 @@ def _silu(x: float) -> float:
 
 
 @dataclass(frozen=True)
+class Mish(Smooth):
+    """x tanh(softplus(x))."""
+
+    symbol: ClassVar[str] = "mish"
+    compares: ClassVar[bool] = True
+
+    def interval(self, *args: Value) -> Interval:
+        return with_valley(args[0].range, _mish, *MISH_VALLEY)
+
+    def norms(self, *args: Value) -> tuple[Norm, ...]:
+        return args[0].norms
+
+    def evaluate(self, *arrays: Array) -> Array:
+        result: Array = arrays[0] * np.tanh(np.logaddexp(arrays[0], 0.0))
+        return result
+
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        """t + x s (1 - t^2), with t the tanh of softplus and s the sigmoid of x."""
+        x = args[0]
+        t = apply(Tanh(), apply(Softplus(), x))
+        bell = apply(Mul(), apply(Sigmoid(), x), apply(Sub(), constant(1.0), apply(Square(), t)))
+        return (times(gradient, apply(Add(), t, apply(Mul(), x, bell))),)
+
+
+def _mish(x: float) -> float:
+    return x * math.tanh(_softplus(x))
+
+
+@dataclass(frozen=True)
 class HardSwish(Smooth):
     """x min(max(x + 3, 0), 6) / 6."""
 
@@ -164,28 +196,84 @@ def with_valley(x: Interval, function: Callable[[float], float], place: float, l
 
 
 @dataclass(frozen=True)
-class Elu(Smooth):
+class ExponentialUnit(Smooth, abstract=True):
+    """above x where x >= 0, else below (exp(inner x) - 1): continuous, and not decreasing."""
+
+    symbol: ClassVar[str] = ""
+    compares: ClassVar[bool] = True
+    monotone: ClassVar[bool] = True
+
+    @property
+    def below(self) -> float:
+        return 1.0
+
+    @property
+    def inner(self) -> float:
+        return 1.0
+
+    @property
+    def above(self) -> float:
+        return 1.0
+
+    def interval(self, *args: Value) -> Interval:
+        return args[0].range.monotone(self._at, Interval(-self.below, math.inf))
+
+    def evaluate(self, *arrays: Array) -> Array:
+        x = arrays[0]
+        return np.where(x >= 0, self.above * x, self.below * np.expm1(self.inner * np.minimum(x, 0)))
+
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        """At 0 it is that of the side above."""
+        right = chosen(apply(Positive(), args[0]), gradient)
+        left = apply(Mul(), apply(Sub(), gradient, right), apply(Add(), result, constant(self.below)))
+        scaled = (times(each, constant(factor)) for each, factor in ((right, self.above), (left, self.inner)))
+        return (apply(Add(), *scaled),)
+
+    def _at(self, x: float) -> float:
+        return self.above * x if x >= 0 else self.below * math.expm1(self.inner * x)
+
+
+@dataclass(frozen=True)
+class Elu(ExponentialUnit):
     """x where x >= 0, else alpha (exp(x) - 1)."""
 
     alpha: float
     symbol: ClassVar[str] = "elu"
-    compares: ClassVar[bool] = True
-    monotone: ClassVar[bool] = True
 
-    def interval(self, *args: Value) -> Interval:
-        return args[0].range.monotone(self._at, Interval(-self.alpha, math.inf))
+    @property
+    def below(self) -> float:
+        return self.alpha
 
-    def evaluate(self, *arrays: Array) -> Array:
-        return np.where(arrays[0] >= 0, arrays[0], self.alpha * np.expm1(np.minimum(arrays[0], 0)))
 
-    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
-        """At 0 it is 1."""
-        above = chosen(apply(Positive(), args[0]), gradient)
-        below = apply(Sub(), gradient, above)
-        return (apply(Add(), above, apply(Mul(), below, apply(Add(), result, constant(self.alpha)))),)
+@dataclass(frozen=True)
+class Celu(ExponentialUnit):
+    """x where x >= 0, else alpha (exp(x / alpha) - 1)."""
 
-    def _at(self, x: float) -> float:
-        return x if x >= 0 else self.alpha * math.expm1(x)
+    alpha: float
+    symbol: ClassVar[str] = "celu"
+
+    @property
+    def below(self) -> float:
+        return self.alpha
+
+    @property
+    def inner(self) -> float:
+        return 1 / self.alpha
+
+
+@dataclass(frozen=True)
+class Selu(ExponentialUnit):
+    """An elu times a number, with the constants that keep mean 0 and deviation 1 (Klambauer et al., 2017)."""
+
+    symbol: ClassVar[str] = "selu"
+
+    @property
+    def below(self) -> float:
+        return SELU_SCALE * SELU_ALPHA
+
+    @property
+    def above(self) -> float:
+        return SELU_SCALE
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from compiler.graph import Value, apply
-from compiler.ops import build, resizing, windows
+from compiler.ops import build, powers, resizing, windows
 from compiler.ops.activations import Exp, LeakyRelu, Log, Reciprocal, Relu, Relu6, Rsqrt, Sigmoid, Sqrt, Tanh
 from compiler.ops.comparisons import And, Equal, Greater, GreaterEqual, Less, LessEqual, Not, NotEqual, Or
-from compiler.ops.curves import Erf, Gelu, HardSwish, Silu, Softplus
+from compiler.ops.curves import Erf, Gelu, HardSwish, Mish, Selu, Silu, Softplus
 from compiler.ops.einsum import einsum
 from compiler.ops.elementwise import (
     Abs,
@@ -43,6 +43,7 @@ class Function:
 
 X = Parameter("x")
 AXIS = Parameter("axis", Takes.WHOLE, -1)
+SEVERAL = (Parameter("a"), Parameter("b"), Parameter("more", Takes.VALUES, shown="…"))
 REDUCED = (X, Parameter("axis", Takes.WHOLES, None, "…"), Parameter("keepdims", Takes.FLAG, False))
 ORDER = (X, AXIS, Parameter("descending", Takes.FLAG, False))
 STRETCH = (
@@ -82,8 +83,14 @@ def _smooth(name: str, op: Any) -> Function:
     return Function(name, (X,), lambda x: build.smooth(op, x))
 
 
-def _reduction(kind: type[Reduction]) -> Function:
-    return Function(kind.symbol, REDUCED, partial(build.reduce, kind))
+def _reduction(kind: type[Reduction], parameters: tuple[Parameter, ...] = REDUCED) -> Function:
+    return Function(kind.symbol, parameters, partial(build.reduce, kind))
+
+
+def _extreme(kind: type[Reduction], of_several: str) -> Function:
+    """max or min, which others take of several values."""
+    axis = replace(REDUCED[1], advice=f"`{of_several}(a, b)` is that of several values, element by element")
+    return _reduction(kind, (X, axis, REDUCED[2]))
 
 
 _SUPPORTED = (
@@ -97,8 +104,11 @@ _SUPPORTED = (
     ),
     Function("prelu", (X, Parameter("slope")), build.prelu),
     Function("elu", (X, Parameter("alpha", Takes.NUMBER, 1)), build.elu),
+    Function("celu", (X, Parameter("alpha", Takes.NUMBER, 1)), build.celu),
+    _smooth("selu", Selu()),
     _smooth("gelu", Gelu()),
     _smooth("silu", Silu()),
+    _smooth("mish", Mish()),
     _smooth("softplus", Softplus()),
     _smooth("sigmoid", Sigmoid()),
     _smooth("tanh", Tanh()),
@@ -115,9 +125,10 @@ _SUPPORTED = (
     _smooth("reciprocal", Reciprocal()),
     _smooth("exp", Exp()),
     _smooth("log", Log()),
+    Function("pow", (X, Parameter("exponent")), powers.power),
     _smooth("erf", Erf()),
-    Function("minimum", (Parameter("a"), Parameter("b")), build.minimum),
-    Function("maximum", (Parameter("a"), Parameter("b")), build.maximum),
+    Function("minimum", SEVERAL, build.minimum),
+    Function("maximum", SEVERAL, build.maximum),
     Function("clip", (X, Parameter("lo", Takes.NUMBER), Parameter("hi", Takes.NUMBER)), build.clip),
     Function("where", (Parameter("bit"), Parameter("a"), Parameter("b")), build.where),
     Function("floor", (X,), build.floor),
@@ -131,8 +142,8 @@ _SUPPORTED = (
     _reduction(Sum),
     _reduction(Mean),
     _reduction(Var),
-    _reduction(Max),
-    _reduction(Min),
+    _extreme(Max, "maximum"),
+    _extreme(Min, "minimum"),
     Function("argmax", (X, Parameter("axis", Takes.WHOLE, None, "…")), build.argmax),
     Function("argmin", (X, Parameter("axis", Takes.WHOLE, None, "…")), build.argmin),
     Function("cumsum", (X, AXIS), build.cumsum),
@@ -182,7 +193,7 @@ OPERATORS: dict[str, Callable[..., Value]] = {
     "*": build.mul,
     "/": build.div,
     "@": build.matmul,
-    "**": build.power,
+    "**": powers.power,
     "neg": build.neg,
     "<": partial(build.numeric, Less()),
     "<=": partial(build.numeric, LessEqual()),

@@ -18,7 +18,7 @@ class Takes(Enum):
     """What a parameter accepts. All but values are known at compile time and reach the builder as Python objects."""
 
     VALUE = "a value"
-    VALUES = "values"  # any number of positional ones; first of the signature
+    VALUES = "values"  # any number of positional ones, behind those that stand before it in the signature
     NUMBER = "a number"
     WHOLE = "a whole number"
     FLAG = "true or false"
@@ -57,16 +57,20 @@ MAX_SHOWN = 60  # characters of an argument in a message
 
 @dataclass(frozen=True)
 class Parameter:
-    """`default` is what the builder gets; `shown` how the signature prints it, when that differs."""
+    """`default` is what the builder gets; `shown` how the signature prints it, when that differs.
+
+    advice: what helps who passes a value that is not known at compile time.
+    """
 
     name: str
     takes: Takes = Takes.VALUE
     default: Any = MISSING
     shown: str | None = None
+    advice: str = "use a number, a const, a dim or a loop index"
 
     def __str__(self) -> str:
         if self.takes is Takes.VALUES:
-            return "a, b, …"
+            return self.shown or "a, b, …"
         if self.default is MISSING:
             return self.name
         default = self.default
@@ -88,12 +92,11 @@ def bind(
     OpError whose `arg` is the position or the name of the argument to blame.
     """
     usage = signature(name, parameters)
-    variadic = bool(parameters) and parameters[0].takes is Takes.VALUES
-    slots = [] if variadic else list(parameters)
-    if not variadic and len(positional) > len(slots):
+    slots, several = places(parameters)
+    if several is None and len(positional) > len(slots):
         count = f"at most {len(slots)} argument{'s' * (len(slots) != 1)}"
         raise OpError(f"{name} expects {count}, found {len(positional)}", f"its form is `{usage}`", len(slots))
-    by_name = {parameter.name: parameter for parameter in parameters[1 if variadic else 0 :]}
+    by_name = {parameter.name: parameter for parameter in parameters if parameter is not several}
     found: dict[str, Any] = {}
     for position, (parameter, argument) in enumerate(zip(slots, positional, strict=False)):
         found[parameter.name] = convert(name, parameter, argument, position, usage)
@@ -111,8 +114,16 @@ def bind(
         if parameter.default is MISSING:
             raise OpError(f"{name} is missing its argument `{key}`", f"its form is `{usage}`")
         found[key] = parameter.default
-    values = [convert(name, parameters[0], argument, at) for at, argument in enumerate(positional)] if variadic else []
-    return values, found
+    if several is None:
+        return [], found
+    rest = list(enumerate(positional))[len(slots) :]
+    return [convert(name, several, argument, at) for at, argument in rest], found
+
+
+def places(parameters: Sequence[Parameter]) -> tuple[Sequence[Parameter], Parameter | None]:
+    """The parameters that positional arguments go to, one after another, and the one that takes all behind these."""
+    at = next((at for at, parameter in enumerate(parameters) if parameter.takes is Takes.VALUES), None)
+    return (parameters, None) if at is None else (parameters[:at], parameters[at])
 
 
 def convert(name: str, parameter: Parameter, argument: Any, where: int | str, usage: str | None = None) -> Any:
@@ -171,7 +182,7 @@ def _plain(name: str, parameter: Parameter, argument: Any, where: int | str) -> 
             raise OpError(
                 f"`{parameter.name}` of {name} must be known at compile time,"
                 f" found a {argument.visibility.name.lower()} value {typed(argument)}",
-                "use a number, a const, a dim or a loop index",
+                parameter.advice,
                 where,
             )
         return argument.array.tolist()

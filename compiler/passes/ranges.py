@@ -20,6 +20,7 @@ from compiler.graph.interval import UNKNOWN, Interval
 from compiler.ops.activations import Log, Reciprocal, Rsqrt
 from compiler.ops.elementwise import Add, Div
 from compiler.ops.linear import Conv2d, MatMul
+from compiler.ops.powers import Power, PowerOf
 from compiler.ops.shapes import Move
 from compiler.reading.report import called, report
 from dsl.ast import Span
@@ -27,7 +28,7 @@ from dsl.errors import Diagnostic
 from mpc_runtime.errors import number
 
 DIVIDING = (Div, Reciprocal)
-WITH_POLE = (*DIVIDING, Rsqrt, Log)  # what has no value at 0
+WITH_POLE = (*DIVIDING, Rsqrt, Log, Power, PowerOf)  # what has no value at 0
 MAX_LINES = 6  # of a list of lines in a message
 LEAST_ADVICE = 2.0**-4  # no model's activations lie within less
 

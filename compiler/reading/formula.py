@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from compiler.graph import Constant, Value
 from compiler.ops.elementwise import Square, ToFixed, ToInt
+from compiler.ops.powers import Power
 from compiler.ops.shapes import BroadcastTo, Reshape, Slice
 from mpc_runtime.errors import number
 
@@ -18,7 +19,7 @@ SPENT = 3  # of these for each op: an operator and its blanks, so that what is t
 SILENT = (Reshape, BroadcastTo, ToFixed, ToInt)  # what an author rarely writes
 
 # How tightly the operators hold, loosest first; a call holds tightest.
-TIGHTNESS = {"or": 1, "and": 2, "not": 3, "+": 5, "-": 5, "*": 6, "/": 6, "@": 6, "unary -": 7}
+TIGHTNESS = {"or": 1, "and": 2, "not": 3, "+": 5, "-": 5, "*": 6, "/": 6, "@": 6, "unary -": 7, "**": 8}
 COMPARISON, POWER, TIGHTEST = 4, 8, 9
 
 
@@ -45,6 +46,8 @@ def _written(value: Value, room: int, below: bool = True) -> tuple[str, int]:
         return f"{_bracketed(value.args[0], room, TIGHTEST)}[…]", TIGHTEST
     if isinstance(value.op, Square):
         return f"{_bracketed(value.args[0], room, TIGHTEST)} ** 2", POWER
+    if isinstance(value.op, Power):
+        return f"{_bracketed(value.args[0], room, TIGHTEST)} ** {number(value.op.exponent)}", POWER
     symbol = value.op.symbol or value.op.name.lower()
     sign = symbol.replace("`", "")
     if sign == symbol:  # a function

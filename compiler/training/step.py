@@ -52,7 +52,7 @@ from compiler.training.limits import (
     verdict,
     with_verdict,
 )
-from compiler.training.metrics import Added, of_steps
+from compiler.training.metrics import Added, described, of_steps
 from compiler.training.modes import inside, outside, speaker
 from compiler.training.optimizers import Adam
 from compiler.training.pace import decay_of, pace_of
@@ -165,8 +165,7 @@ def _with_procedures(model: Graph, training: Training) -> Graph:
         told += rescaled(speaker(training), [output.keeps for output in step.left if output.keeps is not None])
     sums = (*step.summed, *summed)
     outputs = (*setup, *zeros, *told, *reading.metrics(graph, sums), *reading.finish())
-    metrics = tuple(each.described(graph.precision) for each in sums)
-    return replace(graph, params=params, outputs=outputs, metrics=metrics, coins=coins)
+    return replace(graph, params=params, outputs=outputs, metrics=described(graph, sums), coins=coins)
 
 
 def _holds(output: Output) -> bool:

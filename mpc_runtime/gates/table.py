@@ -52,6 +52,7 @@ FUNCTIONS: dict[str, Callable[[Array], Array]] = {
     "lifted_erf": lambda x: 1.0 + _erf(x),
     "gelu": lambda x: 0.5 * x * (1.0 + _erf(x * 0.5**0.5)),
     "silu": lambda x: x * _sigmoid(x),
+    "mish": lambda x: x * np.tanh(np.logaddexp(x, 0.0)),
     "sqrt": lambda x: np.sqrt(np.maximum(x, 0.25)),
     "rsqrt": lambda x: np.maximum(x, 0.25) ** -0.5,
     "log": lambda x: np.log(np.maximum(x, 0.25)),

@@ -69,18 +69,28 @@ def _pools() -> list[Case]:
 
 def _elementwise() -> list[Case]:
     smooth = ("relu", "relu6", "leaky_relu", "sigmoid", "tanh", "abs", "square", "exp")
-    smooth += ("erf", "softplus", "gelu", "silu", "hardswish", "elu", "log_softmax")
+    smooth += ("erf", "softplus", "gelu", "silu", "mish", "selu", "hardswish", "elu", "log_softmax")
     positive = ("reciprocal", "sqrt", "rsqrt", "log")
     found = [Case(name, _call(name), ((3, 4),)) for name in smooth]
     found += [Case(name, _call(name), ((3, 4),), (0.5, 2.0)) for name in positive]
     found += [Case(f"clip to {ends}", _call("clip", lo=ends[0], hi=ends[1]), ((3, 4),))
               for ends in ((-0.5, 1.0), (-9.0, 1.0), (-0.5, 9.0), (-9.0, 9.0))]  # fmt: skip
+    found += [Case(f"celu with {alpha}", _call("celu", alpha=alpha), ((3, 4),)) for alpha in (0.4, 3)]
+    found += [Case(f"power {p}", _call("pow", exponent=p), ((3, 4),), (0.5, 2.0)) for p in (2.5, -1.3, -3, 0.1, 3)]
+    below = partial(_power_of_sum, -3, -3.0)
+    found.append(Case("power -3 of both signs", below, ((3, 4),), (0.5, 2.0)))
+    found.append(Case("maximum of several", _call("maximum"), ((3, 4), (4,), (3, 1), (1,))))
     broadcasts: list[tuple[Shape, Shape]] = [((3, 4), (4,)), ((3, 1), (4,)), ((), (2, 1)), ((1,), (1, 1))]
     for a, b in broadcasts:
         found += [Case(f"{a} {name} {b}", OPERATORS[name], (a, b), (0.5, 2.0)) for name in "+-*/"]
         found += [Case(f"prelu of {a} and {b}", _call("prelu"), (a, b))] if np.broadcast_shapes(a, b) == a else []
         found += [Case(f"{name} of {a} and {b}", _call(name), (a, b)) for name in ("minimum", "maximum")]
+        found.append(Case(f"{a} ** {b}", OPERATORS["**"], (a, b), (0.5, 2.0)))
     return found
+
+
+def _power_of_sum(exponent: int, shift: float, x: Value) -> Value:
+    return OPERATORS["**"](OPERATORS["+"](x, constant(shift)), constant(exponent))
 
 
 def _chosen(a: Value, b: Value) -> Value:

@@ -5,6 +5,8 @@ Every operand is a multiple of the step, so that what is measured is the operati
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -109,6 +111,35 @@ def test_products_with_constants_are_right_to_one_step(range_: Range | None, exp
     assert np.abs(found - right).max() <= step * 1.001  # float64 is not exact either at 2^28
 
 
+@pytest.mark.parametrize(("bits", "frac"), [(64, 4), (64, 8), (64, 12), (64, 24), (32, 10), (32, 6)])
+@pytest.mark.parametrize("factor", [0.3, 1.05, 3.7, -0.9999])
+def test_products_with_constants_are_right_in_every_format(factor: float, bits: int, frac: int) -> None:
+    """Of values of an undeclared range, in pieces where the ring has no room. What is less exact says so."""
+    limit, step = format_of(bits, frac)
+    most = min(limit / 4, 2.0**52 * step)
+    x = spread((-most, most), 300, step, 6)
+    text = f"{HEAD}precision fixed(bits={bits}, frac={frac})\ninput u : [300] from a\ninput z : [] from b in [0, 0]\n"
+    program = mpc.compile(text=f"{text}output y = (u + z) * {factor} to a\n")
+    said = re.search(r"accurate only to ([\d.]+)", " ".join(str(w) for w in program.warnings))
+    found = run_plan(program.plan, {"u": x, "z": 0.0}).results["y"]
+    assert np.abs(found - x * factor).max() <= step * 1.01 + (float(said[1]) if said else 0.0)
+
+
+@pytest.mark.parametrize("slopes", [(0, 1), (-1, 0.25), (-100, 100)], ids=str)
+@pytest.mark.parametrize("range_", [None, (-4, 4), (-16, 0), (0, 3), (-1e6, 1e6)], ids=str)
+def test_prelu_is_exact_above_0_and_right_to_one_step_below(range_: Range | None, slopes: Range) -> None:
+    limit, step = format_of(64, 16)
+    most = limit / 4 / max(map(abs, slopes))
+    x = spread(range_ or (-most, most), 300, step, 7)
+    slope = spread(slopes, 300, step, 8)
+    text = f"{HEAD}input u : [300] from a{declared(range_)}\ninput s : [300] from b{declared(slopes)}\n"
+    text += "input zero : [] from b in [0, 0]\noutput y = prelu(u + zero, s) to a\n"
+    found = run_plan(mpc.compile(text=text).plan, {"u": x, "s": slope, "zero": 0.0}).results["y"]
+    right = np.where(x > 0, x, slope * x)
+    assert np.array_equal(found[x > 0], x[x > 0])
+    assert np.abs(found - right).max() <= step * 1.001
+
+
 @pytest.mark.parametrize("range_", [None, (-4, 4), (-1e6, 1e6)], ids=str)
 def test_sums_of_products_with_constants_are_right_to_one_step(range_: Range | None) -> None:
     step = 2.0**-16
@@ -151,11 +182,51 @@ def test_softmax_keeps_its_bound_whatever_the_count(function: str, count: int, b
     assert (np.abs(found - right) <= np.maximum(RELATIVE * np.maximum(1, np.abs(right)), 2 * step)).all()
 
 
+@pytest.mark.parametrize(("queries", "keys", "bits", "frac"), [(1, 1, 64, 16), (2, 2, 64, 16), (3, 10, 64, 16),
+                                                                (100, 100, 64, 16), (10, 300, 64, 24),
+                                                                (12, 12, 32, 10)])  # fmt: skip
+def test_a_causal_softmax_keeps_its_bound_and_sees_nothing_later(queries: int, keys: int, bits: int, frac: int) -> None:
+    """Where the largest score is a later one, among the seen ones, far from the others, and nowhere."""
+    _, step = format_of(bits, frac)
+    random = np.random.default_rng(9)
+    x = random.uniform(-15, 15, (4, queries, keys))
+    x[0] = -16.0
+    x[1, :, -1] = 16.0
+    x[2, :, 0] = 16.0
+    x = np.round(x / step) * step
+    text = f"{HEAD}precision fixed(bits={bits}, frac={frac})\ninput u : [4, {queries}, {keys}] from a in [-16, 16]\n"
+    text += "input zero : [] from b in [0, 0]\noutput y = softmax(u + zero, causal=true) to a\n"
+    found = run_plan(mpc.compile(text=text).plan, {"u": x, "zero": 0.0}).results["y"]
+    seen = np.tri(queries, keys, keys - queries, dtype=bool)
+    powers = np.where(seen, np.exp(x - np.where(seen, x, -np.inf).max(axis=-1, keepdims=True)), 0)
+    assert (found[:, ~seen] == 0).all()
+    assert np.abs(found - powers / powers.sum(axis=-1, keepdims=True)).max() <= max(RELATIVE, 2 * step)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_attention_at_the_ends_of_its_range(causal: bool) -> None:
+    """Scores from -32 to 32 on every side. What stands later changes nothing before it, however large its score is."""
+    n, features, heads = 6, 8, 2
+    text = f"{HEAD}input u : [3, {n}, {features}] from a in [-4, 4]\n"
+    text += f"layer l = attention({heads}, causal={str(causal).lower()})\nweights l from b in [-1, 1]\n"
+    program = mpc.compile(text=f"{text}output y = l(u) to a\n")
+    random = np.random.default_rng(10)
+    x = random.choice([-4.0, 0.0, 4.0, 1.5], (3, n, features))
+    x[1] = x[0]
+    x[1, -1] = -x[0, -1]
+    weights = {each.name: random.choice([-1.0, 0.25, 1.0, -0.5], each.shape) for each in program.plan.params}
+    found = run_plan(program.plan, {"u": x}, weights).results["y"]
+    right = program.reference({"u": x}, weights)["y"]
+    values = 4 * features + 1  # as large is what the n probabilities, each off by 2^-12, weigh
+    assert np.abs(found - right).max() <= values * n * RELATIVE
+    assert causal == (np.abs(found[1, :-1] - found[0, :-1]).max() < 0.01)
+
+
 @pytest.mark.parametrize("factor", ["1e-4", "1e-9", "1e-4 * 3000 * 1e-5"])
 @pytest.mark.parametrize(
     "function",
     ["sigmoid", "tanh", "exp", "softmax", "relu", "abs", "square", "1 /", "gelu", "softplus", "elu", "log_softmax",
-     "hardswish", "sqrt", "rsqrt", "log"],
+     "hardswish", "sqrt", "rsqrt", "log", "mish", "selu", "celu", "2 **", "(1 / 3) **"],
 )  # fmt: skip
 def test_functions_of_what_stands_at_a_fine_scale(function: str, factor: str) -> None:
     text = f"{HEAD}input x : [3, 4] from a in [-4, 4]\nparam w : [4, 5] from b in [-1, 1]\nt = x @ w * ({factor})\n"

@@ -6,6 +6,7 @@ Ends of ranges, powers of two and their neighbours, values of every magnitude, a
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -22,8 +23,8 @@ def sigmoid(x: Array) -> Array:
     return 0.5 * (1 + np.tanh(0.5 * x))
 
 
-def elu(x: Array, alpha: float) -> Array:
-    return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
+def elu(x: Array, alpha: float, inner: float = 1.0) -> Array:
+    return np.where(x > 0, x, alpha * np.expm1(inner * np.minimum(x, 0)))
 
 
 EVERYWHERE: dict[str, Callable[[Array], Array]] = {
@@ -37,6 +38,11 @@ EVERYWHERE: dict[str, Callable[[Array], Array]] = {
     "elu(x, alpha=1.7)": lambda x: elu(x, 1.7),
     "elu(x, alpha=4)": lambda x: elu(x, 4.0),
     "elu(x, alpha=0)": lambda x: np.maximum(x, 0),
+    "celu(x)": lambda x: elu(x, 1.0),
+    "celu(x, alpha=0.3)": lambda x: elu(x, 0.3, 1 / 0.3),
+    "celu(x, alpha=4)": lambda x: elu(x, 4.0, 0.25),
+    "selu(x)": lambda x: 1.0507009873554805 * elu(x, 1.6732632423543772),
+    "mish(x)": lambda x: x * np.tanh(np.logaddexp(x, 0)),
     "hardswish(x)": lambda x: x * np.clip(x + 3, 0, 6) / 6,
     "hardsigmoid(x)": lambda x: np.clip(x + 3, 0, 6) / 6,
 }
@@ -45,6 +51,10 @@ POSITIVE: dict[str, Callable[[Array], Array]] = {
     "x ** 0.5": np.sqrt,
     "rsqrt(x)": lambda x: 1 / np.sqrt(x),
     "log(x)": np.log,
+    "x ** (1 / 3)": np.cbrt,
+    "x ** 2.5": lambda x: x**2.5,
+    "x ** -1.7": lambda x: x**-1.7,
+    "x ** -3": lambda x: x**-3.0,
 }
 FORMATS = [(64, 4), (64, 8), (64, 12), (64, 20), (64, 24), (32, 10), (32, 8)]
 TAILS = np.array([0, 3, 4.5, 6.5, 10.5, 11.5, 12.5])
@@ -100,6 +110,66 @@ def test_functions_of_positive_numbers_keep_their_bound(expression: str, range_:
 def test_functions_of_positive_numbers_keep_their_bound_in_every_format(expression: str, bits: int, frac: int) -> None:
     limit, step = format_of(bits, frac)
     check(expression, POSITIVE[expression], spread((step, limit - step), 300, step, 4), None, bits, frac)
+
+
+@pytest.mark.parametrize("range_", [None, (1e-3, 1e3), (0, 4), (1, 9), (0.25, 1e9)], ids=str)
+@pytest.mark.parametrize("exponent", [15.9, -16, -9.1, 0.01])
+def test_powers_up_to_the_largest_exponent_keep_their_bound(exponent: float, range_: Range | None) -> None:
+    """Of bases whose powers have a place in the format, of every size."""
+    limit, step = format_of(64, 16)
+    lo, hi = range_ or (step, limit - step)
+    ends = sorted([2.0 ** (29.9 / exponent), 2.0 ** (-20 / exponent)]) if abs(exponent) > 1 else [lo, hi]
+    x = spread((max(lo, step, ends[0]), min(hi, ends[1])), 600, step, 5)
+    check(f"x ** {exponent}", lambda x: x**exponent, x, range_, 64, 16, error=0.8)
+
+
+@pytest.mark.parametrize("n", [2, 3, 16, 17])
+def test_inverse_powers_of_both_signs(n: int) -> None:
+    step = 2.0**-16
+    x = spread((-4, 4), 600, step, 6)
+    check(f"x ** -{n}", lambda x: x ** -float(n), x[x != 0], (-4, 4), 64, 16, error=1.0)
+
+
+@pytest.mark.parametrize("exponents", [(-2, 2), (3, 3.5), (-16, 16)], ids=str)
+@pytest.mark.parametrize("range_", [(0.01, 10), (0, 4), (1, 1e9)], ids=str)
+def test_secret_exponents_keep_their_bound(range_: Range, exponents: Range) -> None:
+    (limit, step), random = format_of(64, 16), np.random.default_rng(7)
+    x = spread((max(range_[0], step), range_[1]), 800, step, 8)
+    y = (
+        np.round(np.clip(random.uniform(*exponents, x.size) * random.choice([1, 0.1], x.size), *exponents) / step)
+        * step
+    )
+    y[:8] = np.repeat(exponents, 4)
+    text = f"{HEAD}input x : [800] from a{declared(range_)}\ninput y : [800] from b{declared(exponents)}\n"
+    found = run_plan(mpc.compile(text=text + "output z = x ** y to a\n").plan, {"x": x, "y": y}).results["z"]
+    right = np.exp(y * np.log(x))
+    fits = right < limit * (1 - RELATIVE)
+    assert fits.sum() > 80
+    assert (np.abs(found - right) <= np.maximum(RELATIVE * np.maximum(1, right), 2 * step))[fits].all()
+
+
+@pytest.mark.parametrize("base", [2, 0.3, 100])
+def test_powers_of_a_number_keep_their_bound(base: float) -> None:
+    check(f"{base} ** x", lambda x: base**x, spread((-4, 4), 400, 2.0**-16, 9), (-4, 4), 64, 16)
+
+
+@pytest.mark.parametrize(
+    ("declared_", "expression", "column", "message"),
+    [((-4, -1), "x ** 2.5", 14, "a negative number has no power 2.5, found one in [-4, -1]"),
+     ((0, 4), "x ** 17.5", 14, "an exponent that is not whole lies within [-16, 16], found 17.5"),
+     ((0, 4), "x ** [1, 2]", 14, "the exponent of `**` is one number, found int[2]"),
+     ((0, 4), "x ** w", 14, "a computed exponent lies within [-16, 16], found one without a range"),
+     ((0, 4), "pow(x, 5 * y + 15)", 19, "a computed exponent lies within [-16, 16], found one in [15, 20]"),
+     ((-4, 0), "x ** y", 14, "a power with a computed exponent has a base above 0, found one in [-4, 0]"),
+     ((0, 4), "(-2) ** y", 17, "a power with a computed exponent has a base above 0, found -2"),
+     ((0, 4), "x * (-8) ** 0.3", 21, "-8 has no real power 0.3"),
+     ((0, 4), "celu(x, alpha=5)", 26, "`alpha` of celu expects a number from 0.01 to 4, found 5")],
+)  # fmt: skip
+def test_powers_that_have_no_meaning_are_refused(declared_: Range, expression: str, column: int, message: str) -> None:
+    text = f"{HEAD}input x : [2] from a{declared(declared_)}\ninput y : [2] from b in [0, 1]\n"
+    text += f"input w : [2] from b\nh = w\noutput z = {expression} to a\noutput v = h + y to b\n"
+    with pytest.raises(mpc.CompileError, match=re.escape(f"<text>:7:{column}: error: {message}")):
+        mpc.compile(text=text)
 
 
 @pytest.mark.parametrize("range_", [None, (0, 4), (-4, 4), (0, 1e6)], ids=str)

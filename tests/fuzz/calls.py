@@ -17,11 +17,14 @@ from tests.fuzz.layers import (
     conv2d,
     conv_transpose2d,
     dense,
+    embedding,
     layernorm,
     loop,
     pool,
     pool1d,
+    prelu_layer,
 )
+from tests.fuzz.orders import adaptive, cumsum, einsum, fraction, order, prelu, resize2d, several, whole
 
 Call = Callable[[Builder], Value | None]
 
@@ -82,7 +85,7 @@ def _constant(b: Builder, like: Value) -> Value | None:
 
 
 def power(b: Builder) -> Value | None:
-    n = b.pick([2, 3, 0, 1, -1, 4, 5, -2])
+    n = b.pick([2, 3, 0, 1, -1, 4, 5, -2, -3])
     return unary(b, "{0} ** {n}", m.power, n=n)
 
 
@@ -98,7 +101,14 @@ def root(b: Builder) -> Value | None:
 def elu(b: Builder) -> Value | None:
     alpha = b.pick([1.0, 0.5, 1.6733, 4.0])
     bent = m.monotone(lambda x: np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0.0))))
-    return unary(b, f"elu({{0}}, alpha={alpha})", bent)
+    scaled = m.monotone(lambda x: np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0.0) / alpha)))
+    form, meaning = b.pick([(f"elu({{0}}, alpha={alpha})", bent), (f"celu({{0}}, alpha={alpha})", scaled)])
+    return unary(b, form, meaning)
+
+
+def selu(x: np.ndarray) -> np.ndarray:
+    scale, alpha = 1.0507009873554805, 1.6732632423543772
+    return np.where(x > 0, scale * x, scale * alpha * np.expm1(np.minimum(x, 0.0)))
 
 
 def gather(b: Builder) -> Value | None:
@@ -173,7 +183,7 @@ def matmul(b: Builder) -> Value | None:
     y = b.operand(lambda value: _rows(value) == inner and len(value.shape) <= 3 and len(x.shape) <= 3)
     if y is not None and not b.chance(4):
         fits = len(x.shape) < 3 or len(y.shape) < 3 or 1 in (x.shape[0], y.shape[0]) or x.shape[0] == y.shape[0]
-        return b.make("{0} @ {1}", m.matmul, x, y) if fits else None
+        return b.make(b.pick(["{0} @ {1}", "matmul({0}, {1})"]), m.matmul, x, y) if fits else None
     if y is None and b.chance(2):
         return (
             b.make("{0} @ transpose({1})", lambda f, p, q: m.matmul(f, p, m.moved(np.transpose)(f, q)), x, x)
@@ -359,10 +369,13 @@ CALLS: list[Call] = [
     partial(unary, form="gelu({0})", meaning=m.falls_then_rises(lambda x: x * (1 + m.erf(x / 2**0.5)) / 2, -0.75179)),
     partial(unary, form="silu({0})", meaning=m.falls_then_rises(lambda x: x * m.logistic(x), -1.27846)),
     partial(unary, form="hardswish({0})", meaning=m.falls_then_rises(lambda x: x * np.clip(x + 3, 0.0, 6.0) / 6, -1.5)),
+    partial(unary, form="mish({0})", meaning=m.falls_then_rises(lambda x: x * np.tanh(np.logaddexp(x, 0)), -1.19243)),
+    partial(unary, form="selu({0})", meaning=m.monotone(selu)),
     partial(unary, form="reciprocal({0})", meaning=m.reciprocal),
     partial(unary, form="dropout({0}, 0.5)", meaning=m.moved(lambda end: end)),
     partial(binary, sign="minimum", meaning=m.each_end(np.minimum)),
     partial(binary, sign="maximum", meaning=m.each_end(np.maximum)),
     softmax, argmax, one_hot, gather, clip, clip_norm, leaky_relu, power, root, elu, transpose, reshape, axes, join,
     pad, index, shape, pool, pool1d, dense, conv1d, conv2d, conv_transpose2d, batchnorm, layernorm, block, loop,
+    whole, cumsum, order, fraction, several, prelu, einsum, resize2d, adaptive, prelu_layer, embedding,
 ]  # fmt: skip

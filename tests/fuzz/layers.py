@@ -10,6 +10,7 @@ import numpy as np
 from tests.fuzz import meaning as m
 from tests.fuzz.boxes import Box, Outside, admitted, point, provided, stored
 from tests.fuzz.building import Builder, Value
+from tests.fuzz.orders import prelu_of
 
 
 def _image(value: Value) -> bool:
@@ -184,6 +185,36 @@ def layernorm(b: Builder) -> Value | None:
     else:
         b.used.add(x)
     return made
+
+
+def prelu_layer(b: Builder) -> Value | None:
+    """A slope for all, or one for each channel."""
+    x = b.operand(lambda value: len(value.shape) >= 2)
+    if x is None:
+        return None
+    key, count, allowed = b.name("l"), b.pick([1, x.shape[1]]), b.pick([(-1, 1), (0, 0.5), None])
+    slope = _parameter(b, f"{key}.weight", (count,), allowed or (-2.0, 2.0))
+
+    def meaning(f: m.Format, box: Box, w: Box) -> Box:
+        return prelu_of(f, box, m.moved(lambda end: end.reshape(-1, *(1,) * (len(box.shape) - 2)))(f, w))
+
+    return _layer(b, f"prelu({count})", x, allowed, meaning, key, slope)
+
+
+def embedding(b: Builder) -> Value | None:
+    """Rows of a secret table; for an index outside it, zeros."""
+    i = b.operand(lambda value: value.kind == "int" and len(value.shape) < 3)
+    if i is None or int(np.prod(i.shape)) > 100:
+        return None
+    key, count, size, allowed = b.name("l"), b.whole(1, 6), b.whole(1, 3), b.pick([(-1, 1), (0, 3), None])
+    if np.array_equal(i.box.lo, i.box.hi) and (i.box.lo.min() < 0 or i.box.hi.max() >= count):
+        return None  # it may be a constant, which is refused
+    table = _parameter(b, f"{key}.weight", (count, size), allowed or (-2.0, 2.0))
+
+    def meaning(f: m.Format, index: Box, w: Box) -> Box:
+        return m.gather(f, w, index, 0)
+
+    return _layer(b, f"embedding({count}, {size})", i, allowed, meaning, key, table)
 
 
 # -- blocks and loops --------------------------------------------------------------------------------------------------

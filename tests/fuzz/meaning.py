@@ -78,9 +78,15 @@ def reciprocal(f: Format, a: Box) -> Box:
 
 
 def power(f: Format, a: Box, n: int) -> Box:
-    """Squares and products; 1 / x^-n below 0."""
+    """Squares and products; below 0 the inverse of the power of the number as it is stored."""
+    if n == -1:
+        return reciprocal(f, a)
     if n < 0:
-        return reciprocal(f, power(f, a, -n))
+        a = stored(f, fixed(f, a))
+        if ((a.lo <= 0) & (a.hi >= 0)).any():
+            raise Outside
+        ends = a.lo ** float(n), a.hi ** float(n)
+        return smooth(f, np.minimum(*ends), np.maximum(*ends))
     if n == 0:
         return point(number(a).kind, np.ones(a.shape))
     out = number(a)
@@ -91,10 +97,10 @@ def power(f: Format, a: Box, n: int) -> Box:
 
 
 def matmul(f: Format, a: Box, b: Box) -> Box:
-    return _bilinear(f, a, b, np.matmul)
+    return bilinear(f, a, b, np.matmul)
 
 
-def _bilinear(f: Format, a: Box, b: Box, op: Callable[[Array, Array], Array]) -> Box:
+def bilinear(f: Format, a: Box, b: Box, op: Callable[[Array, Array], Array]) -> Box:
     middle = op(a.middle, b.middle)
     far = op(np.abs(a.middle), b.radius) + op(a.radius, np.abs(b.middle)) + op(a.radius, b.radius)
     far = far + 2.0**-50 * op(a.magnitude, b.magnitude)
@@ -396,7 +402,7 @@ def conv2d(f: Format, x: Box, weight: Box, stride: Pair, padding: Pair, dilation
             parts.append(sum(chosen))
         return np.concatenate(parts, axis=1)
 
-    return _bilinear(f, x, weight, op)
+    return bilinear(f, x, weight, op)
 
 
 def conv_transpose2d(f: Format, x: Box, weight: Box, stride: Pair) -> Box:
@@ -410,7 +416,7 @@ def conv_transpose2d(f: Format, x: Box, weight: Box, stride: Pair) -> Box:
             place += np.einsum("nc,cohw->nohw", image[:, :, i, j], kernel)
         return out
 
-    return _bilinear(f, x, weight, op)
+    return bilinear(f, x, weight, op)
 
 
 # -- what only moves elements ------------------------------------------------------------------------------------------

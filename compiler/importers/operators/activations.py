@@ -13,8 +13,9 @@ from compiler.importers.nodes import Node, Result
 from compiler.importers.operators.elementwise import beside
 from compiler.importers.problems import Unsupported
 from compiler.importers.terms import Term, call
+from compiler.ops.curves import SELU_ALPHA, SELU_SCALE
 
-SELU_ALPHA, SELU_GAMMA = 1.6732632423543772, 1.0507009873554805
+NEARLY = 1e-6  # equal in single precision
 
 
 def plain(name: str) -> Callable[[Node], Result]:
@@ -67,16 +68,15 @@ def prelu(node: Node) -> Result:
 
 
 def selu(node: Node) -> Result:
-    alpha, gamma = node.attribute("alpha", SELU_ALPHA), node.attribute("gamma", SELU_GAMMA)
+    alpha, gamma = node.attribute("alpha", SELU_ALPHA), node.attribute("gamma", SELU_SCALE)
+    if math.isclose(alpha, SELU_ALPHA, rel_tol=NEARLY) and math.isclose(gamma, SELU_SCALE, rel_tol=NEARLY):
+        return call("selu", node.term())
     return call("*", call("elu", node.term(), alpha=_short(alpha)), _short(gamma))
 
 
 def celu(node: Node) -> Result:
-    """alpha * elu(x / alpha): max(x, 0) + min(alpha (exp(x / alpha) - 1), 0)."""
     alpha = float(node.attribute("alpha", 1.0))
-    if alpha == 1:
-        return call("elu", node.term())
-    return call("*", call("elu", call("/", node.term(), _short(alpha))), _short(alpha))
+    return call("celu", node.term(), alpha=None if alpha == 1 else _short(alpha))
 
 
 def thresholded_relu(node: Node) -> Result:
@@ -95,10 +95,6 @@ def gelu_tanh(x: Term) -> Term:
     return call("*", x, call("sigmoid", call("*", inner, 2 * math.sqrt(2 / math.pi))))
 
 
-def mish(node: Node) -> Result:
-    return call("*", node.term(), call("tanh", call("softplus", node.term())))
-
-
 def swish(node: Node) -> Result:
     x, alpha = node.term(), float(node.attribute("alpha", 1.0))
     return call("silu", x) if alpha == 1 else call("*", x, call("sigmoid", call("*", x, _short(alpha))))
@@ -107,7 +103,7 @@ def swish(node: Node) -> Result:
 def hard_sigmoid(node: Node) -> Result:
     """clip(alpha x + beta, 0, 1); PyTorch's, with 1/6 and 1/2, is a function of the language."""
     x, alpha, beta = node.term(), float(node.attribute("alpha", 0.2)), float(node.attribute("beta", 0.5))
-    if abs(alpha - 1 / 6) < 1e-6 and beta == 0.5:
+    if abs(alpha - 1 / 6) < NEARLY and beta == 0.5:
         return call("hardsigmoid", x)
     return call("clip", call("+", call("*", x, _short(alpha)), _short(beta)), lo=0, hi=1)
 
@@ -148,6 +144,6 @@ HANDLERS: Mapping[str, Callable[[Node], Result]] = {
     "Celu": celu,
     "ThresholdedRelu": thresholded_relu,
     "Gelu": gelu,
-    "Mish": mish,
+    "Mish": plain("mish"),
     "Swish": swish,
 }

@@ -36,8 +36,7 @@ WHOLE_TYPES: Mapping[int, tuple[int, int] | None] = {
 }
 """What fits, where that is less than the format of `int` holds."""
 BITS_OF_DROPOUT = 10  # the version since which the mask of dropout is of bits
-MAX_POWER = 16  # of a product written out
-NEARLY = 1e-6  # half of an exponent, in single precision
+NEARLY = 1e-6  # of twice an exponent, in single precision
 
 
 # -- operands ----------------------------------------------------------------------------------------------------------
@@ -155,23 +154,31 @@ def div(node: Node) -> Result:
 
 
 def power(node: Node) -> Result:
-    """Whole powers are products; 0.5 and -0.5 are roots."""
+    """A whole exponent is written without a point."""
     base, exponent = node.value(0), node.value(1)
-    if isinstance(base, Known):
-        raise Unsupported("the exponent is computed from the data", "write exp(y * log(a)) for a number a above 0")
     if isinstance(exponent, Term):
-        raise Unsupported("the exponent is computed from the data", "use a constant exponent")
+        base, exponent = both(base, exponent, node.trials)
+        return call("**", base, exponent)
     n = scalar(exponent)
     if n is None:
         raise Unsupported("the exponents differ between elements", "use one constant exponent")
-    if abs(abs(n) - 0.5) < NEARLY:
-        return call("**", base, table(math.copysign(0.5, n), node.trials))
-    if n != int(n) or abs(n) > MAX_POWER:
-        halves = n * 2
-        if halves == int(halves) and 0 < n <= MAX_POWER:
-            return call("*", call("**", base, int(n)), call("sqrt", base))
-        raise Unsupported(f"the exponent is {n:g}", "whole numbers, their halves and -0.5 are supported")
-    return base if n == 1 else call("**", base, table(int(n), node.trials))
+    n = round(2 * n) / 2 if abs(2 * n - round(2 * n)) < NEARLY else n
+    if n == 1:
+        return base
+    return call("**", node.term(), table(int(n) if n == int(n) else n, node.trials))
+
+
+def _most(name: str) -> Callable[[Node], Result]:
+    """The largest or smallest of all, in one call."""
+
+    def build(node: Node) -> Result:
+        values = [node.value(place) for place in range(len(node.inputs))]
+        if len(values) == 1:
+            return values[0]
+        widest = max((each for each in values if isinstance(each, Term)), key=lambda each: each.rank)
+        return call(name, *(beside(each, widest, node.trials) for each in values))
+
+    return build
 
 
 def _many(name: str) -> Callable[[Node], Result]:
@@ -306,8 +313,8 @@ HANDLERS: Mapping[str, Callable[[Node], Result]] = {
     "Pow": power,
     "Sum": _many("+"),
     "Mean": mean,
-    "Max": _many("maximum"),
-    "Min": _many("minimum"),
+    "Max": _most("maximum"),
+    "Min": _most("minimum"),
     "Equal": _compared("=="),
     "Less": _compared("<"),
     "LessOrEqual": _compared("<="),

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
 from compiler.graph import Array
+from compiler.importers.files import array_of
 from compiler.importers.nodes import Node, Result
 from compiler.importers.operators.classical import attribute_array, chosen, labels, real, transformed, two_classes
 from compiler.importers.problems import Unsupported
 from compiler.importers.terms import Term, call, index, layer, weight
 from compiler.importers.trees import Forest, Tree, complete
+from compiler.ops.trees import MAX_DEPTH
 from mpc_runtime.errors import InputError
 
 STEP = 2.0**-16  # of the number format: a row below a threshold lies at most one step below it
@@ -119,7 +122,58 @@ def _leaves(
     return value
 
 
+# -- since version 5: one node for all, whose leaves stand apart -------------------------------------------------------
+
+MODES = ("BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BRANCH_NEQ", "BRANCH_MEMBER")
+AGGREGATES = ("AVERAGE", "SUM", "MIN", "MAX")
+
+
+def ensemble(node: Node) -> Result:
+    given = node.attributes
+    joined = AGGREGATES[int(given.get("aggregate_function", 1))]
+    if joined not in ("SUM", "AVERAGE"):
+        raise Unsupported(f"its trees are joined by {joined}", "SUM and AVERAGE are supported")
+    if given.get("post_transform", 0):
+        raise Unsupported("the standard and onnxruntime number its `post_transform` otherwise",
+                          "export without it, and apply it behind the node")  # fmt: skip
+    outputs = int(given.get("n_targets", 1))
+    try:
+        forest = complete([_walked(given, int(root), outputs) for root in given["tree_roots"]])
+    except InputError as error:
+        raise Unsupported(str(error)) from None
+    return _scores(node, forest, 1 / forest.trees if joined == "AVERAGE" else 1.0)
+
+
+def _walked(given: Mapping[str, Any], root: int, outputs: int) -> Tree:
+    """A tree from its root on. A root both of whose sides are the same leaf is that leaf."""
+    names = [MODES[int(each)] for each in array_of(given["nodes_modes"])]
+    features, values = _lessened(names, np.array(given["nodes_featureids"]), array_of(given["nodes_splits"]) * 1.0)
+    to = [np.array(given[f"nodes_{side}nodeids"]) for side in ("true", "false")]
+    ends = [np.array(given[f"nodes_{side}leafs"], np.bool_) for side in ("true", "false")]
+    turned = [np.array(each) for each in (_sides(names, *to), _sides(names, *ends))]  # [2, nodes]: left, right
+    same = bool(turned[1][:, root].all()) and turned[0][0, root] == turned[0][1, root]
+    order = [(int(turned[0][0, root]), True) if same else (root, False)]
+    children = []
+    for at, leaf in order:  # grows while it is read
+        if leaf:
+            children.append((-1, -1))
+            continue
+        children.append((len(order), len(order) + 1))
+        if len(order) > 2 << MAX_DEPTH:
+            raise InputError(f"a tree is deeper than {MAX_DEPTH} levels, which a forest takes at most")
+        order += [(int(turned[0][side, at]), bool(turned[1][side, at])) for side in (0, 1)]
+    leaves = array_of(given["leaf_weights"]).astype(np.float64)
+    value = np.zeros((len(order), outputs))
+    for place, (at, leaf) in enumerate(order):
+        if leaf:
+            value[place, given["leaf_targetids"][at]] = leaves[at]
+    inner = [0 if leaf else at for at, leaf in order]
+    left, right = np.array(children).T
+    return Tree(features[inner], values[inner], left, right, value)
+
+
 HANDLERS: Mapping[str, Callable[[Node], Result]] = {
+    "TreeEnsemble": ensemble,
     "TreeEnsembleClassifier": classifier,
     "TreeEnsembleRegressor": regressor,
 }

@@ -76,6 +76,10 @@ NUMBERS = {
         (SOFTMAX, "softmax"),
         ([node("Log", ["p"], ["y"])], "log_softmax"),
         ([node("Sigmoid", ["x"], ["s"]), node("Mul", ["s", "x"], ["y"])], "silu"),
+        ([node("Softplus", ["x"], ["s"]), node("Tanh", ["s"], ["t"]), node("Mul", ["x", "t"], ["y"])], "mish"),
+        ([node("Celu", ["x"], ["y"], alpha=0.7)], "celu(x, alpha=0.7)"),
+        ([node("Selu", ["x"], ["y"])], "selu"),
+        ([node("Max", ["x", "one", "half"], ["y"])], "maximum(x, 1.0, 0.5)"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -13,7 +13,7 @@ from compiler.graph import FACTS, OPS, Leaf, Rounding, TensorOp
 
 X = np.linspace(-7, 7, 57)
 UNARY: dict[str, TensorOp] = {"Clip": ops.Clip(-1.5, 2.0), "LeakyRelu": ops.LeakyRelu(0.1), "Relu6": ops.Relu6(),
-                              "Elu": ops.Elu(1.5)}  # fmt: skip
+                              "Elu": ops.Elu(1.5), "Celu": ops.Celu(1.5)}  # fmt: skip
 """Ops of one tensor that have attributes, with some."""
 BINARY = ("Add", "Sub", "Mul", "Div", "Minimum", "Maximum", "Greater", "GreaterEqual", "Less", "LessEqual", "Equal",
           "NotEqual", "MatMul")  # fmt: skip

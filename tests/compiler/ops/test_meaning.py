@@ -89,6 +89,9 @@ def test_activations_have_their_known_values() -> None:
     assert ops.Gelu().evaluate(x) == pytest.approx([0, -0.045500, -0.154269, 0, 0.841345, 800], abs=1e-6)
     assert ops.Silu().evaluate(x) == pytest.approx([0, -0.238406, -0.188770, 0, 0.731059, 800], abs=1e-6)
     assert ops.Elu(2.0).evaluate(x) == pytest.approx([-2, -1.729329, -0.786939, 0, 1, 800], abs=1e-6)
+    assert ops.Celu(2.0).evaluate(x) == pytest.approx([-2, -1.264241, -0.442398, 0, 1, 800], abs=1e-6)
+    assert ops.Selu().evaluate(x) == pytest.approx([-1.758099, -1.520167, -0.691758, 0, 1.050701, 840.560789], abs=1e-6)
+    assert ops.Mish().evaluate(x) == pytest.approx([0, -0.252501, -0.220744, 0, 0.865098, 800], abs=1e-6)
     assert ops.HardSwish().evaluate(x) == pytest.approx([0, -0.333333, -0.208333, 0, 0.666667, 800], abs=1e-6)
     assert ops.Erf().evaluate(x) == pytest.approx([-1, -0.995322, -0.520500, 0, 0.842701, 1], abs=1e-6)
     assert ops.LogSoftmax(0).evaluate(x[1:5]) == pytest.approx([-3.495182, -1.995182, -1.495182, -0.495182], abs=1e-6)
@@ -139,10 +142,20 @@ def test_functions_of_constants_are_numpys() -> None:
     assert np.allclose(call("global_avgpool2d", constant(image))[..., 0, 0], image.mean(axis=(2, 3)))
 
 
-@pytest.mark.parametrize("exponent", [-3, -1, 0, 1, 2, 3, 5, 8, 0.5, -0.5])
+@pytest.mark.parametrize("exponent", [-20, -17, -3, -2, -1, 0, 1, 2, 3, 5, 8, 0.5, -0.5, 2.5, -1.7, 1 / 3])
 def test_powers(exponent: float) -> None:
-    x = np.array([0.5, 1.5, 3.0])
+    x = np.array([0.5, 1.5, 3.0, -2.0][: 4 if exponent == int(exponent) else 3])
     assert OPERATORS["**"](constant(x), constant(exponent)).array == pytest.approx(x**exponent)
+    assert call("pow", constant(x), exponent) == pytest.approx(x**exponent)
+
+
+def test_the_largest_of_several() -> None:
+    a, b, c = RANDOM.normal(size=(4, 3)), RANDOM.normal(size=3), RANDOM.normal(size=(4, 1))
+    values = [constant(each) for each in (a, b, c)]
+    assert np.array_equal(call("maximum", *values, 0.5), np.maximum(np.maximum(np.maximum(a, b), c), 0.5))
+    assert np.array_equal(call("minimum", *values, -1), np.minimum(np.minimum(np.minimum(a, b), c), -1))
+    assert np.array_equal(call("minimum", values[0], b=values[1]), np.minimum(a, b))
+    assert call("maximum", 3, 5, 4).dtype == np.int64 and call("maximum", 3, 5, 4.0).dtype == np.float64
 
 
 def test_kinds_are_the_languages() -> None:

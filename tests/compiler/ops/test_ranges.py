@@ -24,7 +24,12 @@ CASES: list[tuple[TensorOp, tuple[tuple[int, ...], ...]]] = [
     *((op(), PAIR) for op in (ops.Greater, ops.GreaterEqual, ops.Less, ops.LessEqual, ops.Equal, ops.NotEqual)),
     *((op(), ((2, 3),)) for op in (ops.Neg, ops.Square, ops.Abs, ops.Sign, ops.Relu, ops.Relu6)),
     *((op(), ((2, 3),)) for op in (ops.Sigmoid, ops.Tanh, ops.Exp, ops.Reciprocal, ops.Sqrt, ops.Rsqrt, ops.Log)),
-    *((op(), ((2, 3),)) for op in (ops.Erf, ops.Softplus, ops.Gelu, ops.Silu, ops.HardSwish)),
+    *((op(), ((2, 3),)) for op in (ops.Erf, ops.Softplus, ops.Gelu, ops.Silu, ops.Mish, ops.HardSwish, ops.Selu)),
+    *((ops.Power(p), ((2, 3),)) for p in (2.5, 0.01, -1.5, -3.0, 16.0)),
+    (ops.PowerOf(), PAIR),
+    (ops.PowerOf(), ((2, 3), (3,))),
+    (ops.Celu(0.3), ((2, 3),)),
+    (ops.Celu(4.0), ((2, 3),)),
     (ops.Elu(1.0), ((2, 3),)),
     (ops.Elu(2.5), ((2, 3),)),
     (ops.LogSoftmax(1), ((2, 3),)),
@@ -228,6 +233,7 @@ def test_softmax_of_a_narrow_range_is_narrow() -> None:
 @pytest.mark.parametrize(
     ("op", "within", "reached"),
     [(ops.Gelu(), (-3, 1), -0.17), (ops.Silu(), (-9, 0), -0.2785), (ops.HardSwish(), (-4, 3), -0.375),
+     (ops.Mish(), (-5, 2), -0.3088434), (ops.Mish(), (-1, 1), -0.3034014),
      (ops.Gelu(), (-9, -2), -0.0456), (ops.Silu(), (1, 2), 0.731), (ops.HardSwish(), (-1, 0), -1 / 3)],
 )  # fmt: skip
 def test_what_falls_and_rises_is_least_in_its_valley_or_at_an_end(

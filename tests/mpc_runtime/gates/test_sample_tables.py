@@ -43,6 +43,7 @@ CASES = [
     Case("softplus", lambda x: np.logaddexp(x, 0), -10.5, 10.5, -1, 6, 6, 48, 2.0**-13.5),
     Case("gelu", lambda x: x * (1 + ERF(x / 2**0.5)) / 2, -4.5, 4.5, -1, 5, 10, 48, 2.0**-13),
     Case("silu", lambda x: x / (1 + np.exp(-x)), -12.5, 12.5, -1, 6, 8, 48, 2.0**-13.4),
+    Case("mish", lambda x: x * np.tanh(np.logaddexp(x, 0)), -12.5, 7.5, -1, 6, 10, 48, 2.0**-13.2),
     Case("sqrt", np.sqrt, 1.0, 2.0, -3, 4, 6, 40, 2.0**-16),
     Case("rsqrt", lambda x: x**-0.5, 1.0, 2.0, -3, 4, 6, 40, 2.0**-16),
     Case("log", np.log, 1.0, 2.0, -3, 4, 6, 40, 2.0**-15),
