@@ -14,6 +14,7 @@ from compiler.ops.activations import (
     Sqrt,
     Tanh,
 )
+from compiler.ops.clipping import ClipFactor, Clipped, FactorSum, Noised, OuterSum
 from compiler.ops.comparisons import (
     And,
     Equal,
@@ -86,7 +87,9 @@ __all__ = [
     "Celu",
     "Chosen",
     "Clip",
+    "ClipFactor",
     "ClipNorm",
+    "Clipped",
     "Concat",
     "Conv2d",
     "CrossEntropy",
@@ -98,6 +101,7 @@ __all__ = [
     "Erf",
     "Exp",
     "ExponentialUnit",
+    "FactorSum",
     "Floor",
     "Function",
     "Gather",
@@ -128,10 +132,12 @@ __all__ = [
     "Mish",
     "Mul",
     "Neg",
+    "Noised",
     "Not",
     "NotEqual",
     "OneHot",
     "Or",
+    "OuterSum",
     "OverRoot",
     "PRelu",
     "Paced",

@@ -36,6 +36,7 @@ class Trained:
         self.step = 0
         """How many steps were made with the parameters that stand."""
         self._number = number
+        self._privacy = plan.privacy
         self._deciders = _deciders(plan)
         self._checked: int | None = None  # behind which step all roles were told what checks have found
         self._told: int | None = None  # behind which step the metrics of an epoch were told last
@@ -52,6 +53,10 @@ class Trained:
             return "what belongs to a step of training, and nothing else, says which one it is"
         if said is None:
             return ""
+        draws = stage == TRAIN_STEP and self._privacy is not None
+        least = self._privacy.batch if draws and self._privacy is not None else 0
+        if ("rows" in said) != draws or said.get("rows", 0) < least:
+            return f"a step of private training, and no other, says from how many rows it draws: at least {least}"
         if said.get("checkpoint") is not None and self._checkpoints is None:
             return NO_FOLDER.format(self._number)
         return ""

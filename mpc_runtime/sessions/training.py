@@ -23,11 +23,13 @@ from ..plan import Metric, Plan, Tensor
 from ..procedure import CHECK, CLOCK, EVALUATE, METRICS, RESCALE, SCALE, TRAIN_STEP
 from ..roles.batches import BATCH, Batches
 from ..roles.coins import coins
+from ..roles.draws import Draws
 from ..roles.epochs import Epochs, Followed, check_epochs, check_seed, expect_validation, fresh_seed
 from ..roles.epochs import counted as rows_counted
 from ..roles.inputs import ByRole
 from ..transport.messages import Message
 from .deployed import Deployment, Submitted
+from .drawing import Drawn, expect_drawn
 from .history import Epoch, History, called, is_worn_out, watched_by
 from .resuming import Marks, Options, resumed
 
@@ -83,10 +85,17 @@ class Fitting:
         """Of the steps that are done."""
         plan, given = deployment.plan, deployment.given
         point = resumed(options, told)
-        seed = self._seed(options, point.seed if point is not None else None, announced)
         tensors = own_tensors(plan, given.roles, TRAIN_STEP)
-        self.epochs: Epochs | Followed
-        if announced is not None and not tensors:
+        self.epochs: Epochs | Followed | Draws
+        if plan.privacy is not None:
+            expect_drawn(plan, given.roles, options.seed)
+        seed = self._seed = self._agreed_seed(options, point.seed if point is not None else None, announced)
+        drawn = None
+        if plan.privacy is not None:
+            self.epochs = draws = Draws(plan, tensors, inputs, given.stacked, options.epochs)
+            drawn = Drawn(plan.privacy, draws)
+            checked = given.check(draws.batches.tensors(tensors), inputs, "input", TRAIN_STEP)
+        elif announced is not None and not tensors:
             self.epochs = Followed(announced["steps"], _agreed(check_epochs(options.epochs), announced["epochs"]))
             checked = given.check([], inputs, "input", TRAIN_STEP)
         else:
@@ -99,7 +108,7 @@ class Fitting:
             point.check(options, seed, data, self.total)
         self._validation = Validation(deployment, options.validation, announced)
         self._marks = Marks(options, seed, data, point, told, self.epochs.steps, self._validation.rows)
-        self.history = History(seed, self._marks.first)
+        self.history = History(None if drawn else seed, self._marks.first, drawn=drawn)
         self._params, self._edition, self._options = params, edition, options
         self._watched = self._watch(options)
         self._measures = bool(self._told_to_us or self._validation.batches or self._watched)
@@ -110,7 +119,7 @@ class Fitting:
         self._began = time.perf_counter()
         self._units = self._run()
 
-    def _seed(self, options: Options, known: int | None, announced: Mapping[str, int] | None) -> int:
+    def _agreed_seed(self, options: Options, known: int | None, announced: Mapping[str, int] | None) -> int:
         plan, ours = self.deployment.plan, set(self.deployment.given.roles)
         seed = known if options.seed is None else options.seed
         if seed is None and announced is not None:
@@ -185,7 +194,9 @@ class Fitting:
             now = {"epoch": epoch, "step": self._marks.start + self._submitted, "carry": int(place > 0)}
             clock = clock_of(self.deployment.plan, given.roles, TRAIN_STEP, **now)
             training = self._marks.of(self._submitted)
-            thrown = coins(self.deployment.plan, given.roles, self.history.seed, self._submitted)
+            thrown = coins(self.deployment.plan, given.roles, self._seed, self._submitted)
+            if isinstance(self.epochs, Draws):
+                training = {role: {**said, "rows": self.epochs.rows} for role, said in training.items()}
             self._submit(TRAIN_STEP, {**next(self._coming), **clock, **thrown}, self._submitted, training)
             self._submitted += 1
         computed = self.deployment.wait(self._waiting.popleft())
