@@ -212,6 +212,8 @@ class Session:
         seed: int | None = None,
         validation: Inputs | None = None,
         patience: int | None = None,
+        ids: Any = None,
+        ids_key: str | None = None,
         checkpoint: str | None = None,
         check_every: int = CHECK_EVERY,
         resume: bool = False,
@@ -235,6 +237,9 @@ class Session:
                 statements say is told of them too.
             patience: Ends the training when the first metric of the block, of validation rows where there are some, was
                 no better than before for so many epochs.
+            ids: What each row is called, texts or whole numbers, or a dict of such lists by role. Refused where roles
+                bring other rows, or the same in another order; no id leaves the machine.
+            ids_key: A text that all roles know and no server does, with which roles of different machines compare ids.
             checkpoint: A name under which the parties keep what they have, in shares, in their data folders.
             check_every: Steps between checkpoints; roles of different machines have to give the same.
             resume: Go on from the last checkpoint of this name, if there is one, with the same rows and as if nothing
@@ -260,7 +265,7 @@ class Session:
         given, datasets = by_name(inputs, named), self._work.named(dataset, TRAIN_STEP)
         met = check_meeting(meeting)
         rows = None if validation is None else by_name(validation, {})
-        options = Options(epochs, seed, met, datasets, checkpoint, check_every, resume, rows, patience)
+        options = Options(epochs, seed, met, datasets, checkpoint, check_every, resume, rows, patience, ids, ids_key)
         fitting = self._work.fitting(given, check_options(options))
         try:
             with shown(progress, "steps") as report, closing(self._work.steps(fitting)) as coming:

@@ -137,7 +137,7 @@ class Work:
         self.fitted = fitting.history
         return fitting
 
-    def _announced(self, meeting: str | None) -> Mapping[str, int] | None:
+    def _announced(self, meeting: str | None) -> Mapping[str, Any] | None:
         """What other roles have said of the training that they have begun, where ours have to know that."""
         if not listens(self._base.plan, self._base.given.roles):
             return None
@@ -145,7 +145,7 @@ class Work:
         asked = {} if meeting is None else {"meeting": meeting}
         while True:
             with self._connections.turn():
-                found: Mapping[str, int] | None = next(iter(self._told(asked).values()))[0].body["fit"]
+                found: Mapping[str, Any] | None = next(iter(self._told(asked).values()))[0].body["fit"]
             if found is not None:
                 return found
             if time.monotonic() > until:
