@@ -25,6 +25,7 @@ from compiler.graph import (
     Shape,
     Value,
     apply,
+    bounds,
     constant,
     declare,
 )
@@ -111,7 +112,8 @@ class BatchNorm(Ordinary):
             raise OpError(
                 "batchnorm expects several numbers of each channel in a batch, found one", "use a larger `batch`"
             )
-        most = SLACK * activations * math.sqrt(x.shape[0])
+        longest = activations if x.is_secret else bounds.l2(x, range(1, x.rank))  # what is public is not limited
+        most = SLACK * longest * math.sqrt(x.shape[0])
         order = (1, 0, *range(2, x.rank))
         flat = apply(Reshape((channels, count)), apply(Transpose(order), apply(Mark(self.layer, False), x)))
         normal = apply(Standardised(self.eps, most), flat)

@@ -8,6 +8,7 @@ import pytest
 
 import mpc_runtime as mpc
 from mpc_runtime.program import Program
+from mpc_runtime.roles.epochs import batches_of
 from tests.trained import Simulated
 
 Array = np.ndarray
@@ -97,8 +98,6 @@ def test_private_training_follows_it(program: Program) -> None:
     data = {name: np.concatenate([rows(step)[name] for step in range(6)]) for name in ("x", "label")}
     clear = program.reference_fit(data, weights, epochs=2, seed=5)
     private = Simulated(program.plan, weights)
-    from mpc_runtime.roles.epochs import batches_of
-
     for batch, loss in zip(batches_of(program.plan, data, 2, 5), clear.losses, strict=True):
         assert private.train(**batch)["loss"] == pytest.approx(loss, rel=0.01)
         assert all(private.checks.values())
@@ -112,3 +111,38 @@ def test_private_training_follows_it(program: Program) -> None:
     told = private.measure([other], 8)
     assert told["loss"] == pytest.approx(entropy(z, other["label"]), rel=0.02)
     assert told["accuracy"] == pytest.approx((z.argmax(axis=1) == other["label"]).mean(), abs=1 / 8)
+
+
+def test_what_has_no_statistics_of_its_own_is_refused_at_its_place() -> None:
+    alone = NET.replace("batch = 8", "batch = 1").replace(
+        "|> norm |> relu |> flatten |> fc", "|> flatten |> fc |> norm"
+    )
+    twice = NET.replace("|> norm |> relu", "|> norm |> relu |> norm")
+    for text, message in (
+        (alone, "batchnorm expects several numbers of each channel in a batch, found one"),
+        (twice, "`norm` is applied twice: its running statistics would be those of both"),
+    ):
+        with pytest.raises(mpc.CompileError, match=message) as caught:
+            mpc.compile(text=text)
+        assert [each.line for each in caught.value.diagnostics] == [9]
+
+
+def test_training_stops_where_a_batch_leaves_its_limits() -> None:
+    """Of what flows into the layer, on which the proof of all behind it rests."""
+    program = mpc.compile(text=NET.replace("optimizer =", "limits = norms(activations=2)\n    optimizer ="))
+    private = Simulated(program.plan, start(program))
+    told = private.train(**rows(0))
+    broken = {name for name, kept in private.checks.items() if not kept}
+    assert any("what flows into norm" in name for name in broken) and told["loss"] == 0
+
+
+def test_running_statistics_are_released_with_the_weights(program: Program) -> None:
+    told = [line for line in program.leakage if "weights.norm" in line]
+    assert [line.partition("`weights.")[2].partition("`")[0] for line in told] == [
+        f"norm.{key}" for key in ("weight", "bias", "running_mean", "running_var")
+    ]
+
+
+def test_a_negative_variance_is_refused_by_its_owner(program: Program) -> None:
+    with pytest.raises(mpc.InputError, match=r"norm.running_var\[1\]: expected a value in \[0, 1024\], found -1"):
+        Simulated(program.plan, start(program) | {"norm.running_var": np.array([1.0, -1.0, 1.0])})
