@@ -55,7 +55,7 @@ class BatchNorm(Ordinary):
     lo: float
     hi: float
     layer: str
-    symbol: ClassVar[str] = "batchnorm"
+    symbol: ClassVar[str] = "batch normalisation"
     compares: ClassVar[bool] = False
     rounding: ClassVar[Rounding] = Rounding.STEPS
     private: ClassVar[bool] = False

@@ -108,7 +108,7 @@ def power(x: Value, exponent: Value) -> Value:
     if not exponent.is_constant:
         return _computed(x, exponent)
     if exponent.shape != ():
-        raise OpError(f"the exponent of `**` is one number, found {typed(exponent)}", "take a power for each", 1)
+        return _known(x, exponent)
     n = float(exponent.array)
     if n == int(n):
         x = build.to_number(x)
@@ -153,6 +153,23 @@ def _fraction(x: Value, n: float) -> Value:
         message = f"an exponent that is not whole lies within [-{MOST_EXPONENT}, {MOST_EXPONENT}], found {n:g}"
         raise OpError(message, "multiply smaller powers: `x ** 16 * x ** 0.5`", 1)
     return apply(Power(n), x)
+
+
+def _known(x: Value, exponents: Value) -> Value:
+    """A table of exponents: numbers have all their powers, a value that is proved to be positive those near 0."""
+    if x.is_constant:
+        base, y = (each.array.astype(np.float64) for each in (x, exponents))
+        with np.errstate(all="ignore"):
+            found = np.power(base, y)
+        if not np.isfinite(found).all():
+            raise OpError("a number here has no such power", "a negative one has whole powers, and 0 those above 0", 0)
+        whole = Kind.FIXED not in (x.kind, exponents.kind) and bool((y >= 0).all())
+        return constant(np.rint(found).astype(np.int64) if whole else found)
+    near = Interval(-MOST_EXPONENT, MOST_EXPONENT).contains(exponents.range)
+    if build.to_number(x).range.lo <= 0 or not near:
+        message = f"several exponents, {typed(exponents)}, are powers of a base that is proved to be above 0"
+        raise OpError(f"{message}, and lie within [-{MOST_EXPONENT}, {MOST_EXPONENT}]", "take a power for each", 1)
+    return apply(PowerOf(), build.to_fixed(x), build.to_fixed(exponents))
 
 
 def _computed(x: Value, y: Value) -> Value:

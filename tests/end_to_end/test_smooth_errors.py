@@ -148,6 +148,18 @@ def test_secret_exponents_keep_their_bound(range_: Range, exponents: Range) -> N
     assert (np.abs(found - right) <= np.maximum(RELATIVE * np.maximum(1, right), 2 * step))[fits].all()
 
 
+def test_a_table_of_exponents() -> None:
+    x = spread((0.25, 8), 200, 2.0**-16, 10)
+    for exponents in ([2.0, -1.5], [3, 0]):
+        table = np.tile(exponents, 100)
+        expression = f"reshape(reshape(x, [100, 2]) ** {exponents}, [200])"
+        check(expression, lambda x, table=table: x ** table.astype(float), x, (0.25, 8), 64, 16)
+    found = mpc.compile(text=f"{HEAD}input x : int[2] from a\noutput z = 2 ** [3, 10] + x to b\n").reference(
+        {"x": [1, 2]}
+    )
+    assert found["z"].tolist() == [9, 1026]
+
+
 @pytest.mark.parametrize("base", [2, 0.3, 100])
 def test_powers_of_a_number_keep_their_bound(base: float) -> None:
     check(f"{base} ** x", lambda x: base**x, spread((-4, 4), 400, 2.0**-16, 9), (-4, 4), 64, 16)
@@ -157,7 +169,7 @@ def test_powers_of_a_number_keep_their_bound(base: float) -> None:
     ("declared_", "expression", "column", "message"),
     [((-4, -1), "x ** 2.5", 14, "a negative number has no power 2.5, found one in [-4, -1]"),
      ((0, 4), "x ** 17.5", 14, "an exponent that is not whole lies within [-16, 16], found 17.5"),
-     ((0, 4), "x ** [1, 2]", 14, "the exponent of `**` is one number, found int[2]"),
+     ((0, 4), "x ** [1, 2]", 14, "several exponents, int[2], are powers of a base that is proved to be above 0"),
      ((0, 4), "x ** w", 14, "a computed exponent lies within [-16, 16], found one without a range"),
      ((0, 4), "pow(x, 5 * y + 15)", 19, "a computed exponent lies within [-16, 16], found one in [15, 20]"),
      ((-4, 0), "x ** y", 14, "a power with a computed exponent has a base above 0, found one in [-4, 0]"),

@@ -121,7 +121,7 @@ def fraction(b: Builder) -> Value | None:
         written = f"pow({{0}}, {p})" if p > 0 else f"{{0}} ** -{-p}"
         return b.make(written, lambda f, a: raised(f, a, point("fixed", p)), x)
     if form == 1:
-        base = b.pick([2, 0.3, 1, 1.7])
+        base = b.pick([2.0, 0.3, 1.0, 1.7])
         y = b.operand(lambda value: bool((np.abs(value.box.middle) < 12).all()))
         exact = (
             m.monotone(lambda v: base**v) if base >= 1 else lambda f, a: m.monotone(lambda v: base**-v)(f, m.neg(f, a))
