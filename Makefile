@@ -21,7 +21,7 @@ SANITIZED := build/sanitized
 SANITIZED_TESTS := $(addprefix tests/mpc_runtime/,kernels gates/test_operands.py analysis/test_verify.py) tests/fuzz/test_plans.py \
     -k "not conv2d_layers and not forced_variants" # large layers take long; processes that import the ordinary build
 
-.PHONY: help demo test sanitize fuzz lint bench docs dist install clean
+.PHONY: help compiled demo test sanitize fuzz lint bench docs dist install clean
 
 help:
 	@echo "make demo      classify handwritten digits privately: dealer, two parties and two data owners on this machine"
@@ -34,10 +34,10 @@ help:
 	@echo "make dist      build the source distribution and wheels into dist/, and try them where there is no compiler"
 	@echo "make clean     remove everything that was built"
 
-demo: $(VENV)/installed
+demo: compiled
 	$(BIN)/python -m examples.digits.demo
 
-test: $(VENV)/installed
+test: compiled
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup $(ARGS)
 
 # Python frees little at its end, so leaks are not looked for; with malloc small objects, too, are guarded on both sides
@@ -74,7 +74,12 @@ docs: $(VENV)/installed-for-docs
 dist: $(VENV)/installed-for-publishing
 	.ci/dist $(BIN)/python
 
-install: $(VENV)/installed
+install: compiled
+
+# Each server is a process that imports the runtime: where Python writes no bytecode (PYTHONDONTWRITEBYTECODE), all of
+# them would compile it anew
+compiled: $(VENV)/installed
+	@$(BIN)/python -m compileall -q mpc_runtime compiler dsl examples tests
 
 # The first lines turn what a bare machine may lack into a sentence instead of a traceback or a page of compiler output.
 $(VENV)/bin/python:

@@ -102,7 +102,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "gather": "NumPy's `take`: the elements at `int` indices along `axis`; for a secret one outside, 0",
     },
     "Other": {
-        "dropout": "x unchanged: it acts only in training",
+        "dropout": "x unchanged; in [training](training.md), elements are dropped with probability `p`",
         "clip_norm": "x scaled down so that its L2 norm over `axis` is at most `bound`",
     },
 }

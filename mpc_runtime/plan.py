@@ -248,6 +248,14 @@ class Metric:
     most: int
 
 
+@dataclass(frozen=True)
+class Coins:
+    """A tensor that a role's client draws for each step of training: 1 with probability `keep`, else 0."""
+
+    tensor: str
+    keep: float
+
+
 @dataclass(frozen=True, eq=False)
 class Plan:
     """A compiled program. `origins[procedure name][op]` and `source` are for people, outside the hash.
@@ -274,6 +282,7 @@ class Plan:
     budgets: tuple[Budget, ...] = ()
     states: tuple[State, ...] = ()
     metrics: tuple[Metric, ...] = ()
+    coins: tuple[Coins, ...] = ()
     claims: tuple[Claim, ...] = ()
     origins: tuple[tuple[Origin, ...], ...] = ()
     source: str = ""

@@ -10,14 +10,17 @@ from .gates import Gate
 
 __all__ = [
     "CARRY",
+    "CHECK",
     "CLOCK",
     "COUNTED",
     "EVALUATE",
     "FINISH",
     "METRICS",
     "PACE",
+    "RESCALE",
     "ROWS",
     "RUN",
+    "SCALE",
     "SETUP",
     "TRAINING",
     "TRAIN_STEP",
@@ -34,6 +37,9 @@ the parameters by what one batch teaches, `finish` releases them."""
 EVALUATE, METRICS = "evaluate", "metrics"
 """`evaluate` adds up what a batch of validation rows says of the parameters, `metrics` tells the sums of an epoch."""
 
+CHECK, RESCALE = "check", "rescale"
+"""`check` tells what checks of steps have found, `rescale` changes what momentums remember for another rate."""
+
 CLOCK = "training."
 """Before `epoch` and `step`, the names of what a session gives a step of training by itself."""
 
@@ -41,13 +47,16 @@ CARRY, ROWS = CLOCK + "carry", CLOCK + "rows"
 """What a session gives where metrics are added up: 1 where they go on, 0 where they begin; how many rows of a batch
 count, from the first."""
 
+SCALE = CLOCK + "scale"
+"""By what `rescale` multiplies."""
+
 PACE = "learning rate"
 """What a public number is called that follows the epoch and the step, in the manifest."""
 
 COUNTED = "rows that count"
 """What a public list of 1 and 0 is called that says which rows of a batch count, in the manifest."""
 
-TRAINING = (TRAIN_STEP, EVALUATE, METRICS, FINISH)
+TRAINING = (TRAIN_STEP, EVALUATE, METRICS, CHECK, RESCALE, FINISH)
 """Those that only a model with a `train` block has."""
 
 

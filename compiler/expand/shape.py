@@ -111,7 +111,12 @@ def pad(x: Expansion, value: Value, a: Held) -> Held:
     return x.e.held(value, x.e.add(x.e.pad(register, op.widths), x.e.encoded(border, scale)), scale)
 
 
+def unchanged(x: Expansion, value: Value, a: Held) -> Held:
+    return a
+
+
 HANDLERS: dict[type[TensorOp], Handler] = {
+    ops.Dropout: unchanged,
     ops.Reshape: reshape,
     ops.Transpose: transpose,
     ops.BroadcastTo: broadcast,

@@ -39,16 +39,23 @@ def squared(x: Expansion, value: Value, a: Held) -> Held:
 
 
 def paced(x: Expansion, value: Value, a: Held, pace: Held) -> Held:
-    """A public factor multiplies shares, which costs nothing; the product is opened and rounded."""
     op = value.op
     assert isinstance(op, ops.Paced)
+    return _cut(x, value, _times_public(x, value, a, pace), op.by, x.e.frac)
+
+
+def scaled(x: Expansion, value: Value, a: Held, by: Held) -> Held:
+    return _cut(x, value, _times_public(x, value, a, by), 0, _finest(x, a))
+
+
+def _times_public(x: Expansion, value: Value, a: Held, by: Held) -> Held:
+    """A public factor multiplies shares, which costs nothing; the product is opened and rounded."""
     scale = _finest(x, a)
-    public = x.e.existing(pace, PUBLIC, x.e.frac)
+    public = x.e.existing(by, PUBLIC, x.e.frac)
     assert public is not None, "a pace is public"
     shares = x.e.share(a, scale)[0]
     product = x.e.emit(gates.Mul, value.shape, SHARE, scale=scale + x.e.frac, x=shares, y=public)
-    reach = typed(value, value.shape, a.range * pace.range)
-    return _cut(x, value, x.e.held(reach, product, scale + x.e.frac), op.by, x.e.frac)
+    return x.e.held(typed(value, value.shape, a.range * by.range), product, scale + x.e.frac)
 
 
 def carried(x: Expansion, value: Value, a: Held, on: Held) -> Held:
@@ -106,6 +113,7 @@ HANDLERS: dict[type[TensorOp], Handler] = {
     ops.Stored: stored,
     ops.Squared: squared,
     ops.Paced: paced,
+    ops.Scaled: scaled,
     ops.Carried: carried,
     ops.OverRoot: over_root,
     ops.Largest: largest,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from compiler.graph.kinds import Precision
 from compiler.graph.op import State
 from compiler.graph.values import Value, apply
-from mpc_runtime.plan import ArrayRole, Budget, Metric, Noise, Promise
+from mpc_runtime.plan import ArrayRole, Budget, Coins, Metric, Noise, Promise
 from mpc_runtime.privacy.noise import Law
 from mpc_runtime.procedure import RUN
 
@@ -117,6 +117,7 @@ class Graph:
     layers: Mapping[str, str] = field(default_factory=dict)  # the kind of each layer, by its path
     budgets: tuple[Budget, ...] = ()
     metrics: tuple[Metric, ...] = ()  # what the results of the procedure METRICS are, once there is one
+    coins: tuple[Coins, ...] = ()  # what a client draws for each step, once there are steps
     source: str = field(default="", repr=False)
     filename: str = "<text>"
 

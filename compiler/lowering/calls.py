@@ -18,7 +18,7 @@ from compiler.lowering.numbers import flat, whole
 from compiler.lowering.problems import POISON, Problem
 from compiler.lowering.readings import operand, origin, tensor
 from compiler.lowering.scope import Category, Scope
-from compiler.ops import FUNCTIONS, LAYERS, LOSSES, Function, Layer, Parameter, Takes
+from compiler.ops import FUNCTIONS, LAYERS, LOSSES, Function, Layer, Parameter, Takes, build
 from compiler.ops.rules import show
 from compiler.ops.signatures import bind
 from compiler.ops.signatures import places as places_of
@@ -155,9 +155,10 @@ def _apply_function(
     notes = dict.fromkeys(note for each in given for note in origin(each.meaning, each.expression, scope))
     if function.name == "argmax" and rest.get("axis") is None:
         _warn_of_all_rows(context, callee, rest["x"], scope)
-    if function.name == "dropout" and rest["p"]:
-        context.dropouts.append(callee.span)
     make = partial(function.build, *values, **rest)
+    if function.build is build.dropout and context.trains:
+        make = partial(build.dropped, context.dropouts, *values, **rest)
+        context.dropouts += 1
     return context.made(span, callee.span, make, notes, places)
 
 

@@ -37,8 +37,10 @@ class Context:
     precision: Precision | None = field(
         default_factory=Precision
     )  # the file's number format; None where its statement is wrong
-    dropouts: list[Span] = field(default_factory=list)
-    """Where a `dropout` was applied that drops something."""
+    trains: bool = False
+    """Whether the file has a `train` block, so that what acts in training alone is kept apart."""
+    dropouts: int = 0
+    """How often `dropout` was used there."""
     steps: int = 0
     constants: int = 0  # elements
 

@@ -93,6 +93,7 @@ class Lowering:
     def run(self) -> None:
         """Run every statement; errors are in the context's reporter."""
         self.places = dict(_places(self.model.statements))
+        self.context.trains = any(isinstance(each, ast.Train) for each in self.model.statements)
         self.scope = Scope(later=self.places, used=self.context.used, lost=self.lost)
         self.weights = self._weights()
         self.home = Home("", self.weights.provider)

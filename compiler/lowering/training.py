@@ -50,7 +50,6 @@ from mpc_runtime.procedure import CLOCK, TRAIN_STEP
 __all__ = ["Block", "lower_training"]
 
 LOSS, OPTIMIZER = "loss", "optimizer"
-DROPOUT = "leave it out, or train with p=0"
 MOST_EPOCHS, MOST_STEPS = 2**20, 2**29
 LATER = {"privacy": "differential privacy in training"}
 """What a block may bind that this version does not support, and what it is."""
@@ -110,8 +109,6 @@ def lower_training(
     block = Block(place)
     with context.reporter.catching():
         block.clock = _clock(context, statement, inside, inputs)
-    for span in context.dropouts:
-        context.reporter.error(Problem(span, "`dropout` is not supported yet in a model with a `train` block", DROPOUT))
     for each in statement.body:
         before = len(context.reporter.errors)
         with context.reporter.catching():
@@ -150,6 +147,7 @@ def _statement(
         case ast.Value():
             found = blocks.bind_value(context, statement.name, statement.value, statement.range, scope)
             if statement.name.id == LOSS:
+                block.failed |= found is POISON
                 block.loss = _loss(context, found, statement)
         case ast.Output():
             output(statement, scope, block.outputs)

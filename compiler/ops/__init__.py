@@ -54,6 +54,7 @@ from compiler.ops.layers import LAYERS
 from compiler.ops.limits import Bounded, WithinNorm
 from compiler.ops.linear import Conv2d, MatMul
 from compiler.ops.losses import LOSSES, BinaryCrossEntropy, CrossEntropy
+from compiler.ops.modes import Dropout
 from compiler.ops.norms import ClipNorm, LayerNorm
 from compiler.ops.ordering import ArgSort, Sort
 from compiler.ops.pooling import AvgPool2d, MaxPool2d, MaxPool2dGradient
@@ -64,7 +65,7 @@ from compiler.ops.shapes import BroadcastTo, Concat, Pad, Reshape, Slice, Spread
 from compiler.ops.signatures import Parameter, Takes
 from compiler.ops.sums import CumSum, Sum
 from compiler.ops.trees import Chosen, Leaves
-from compiler.ops.updates import Carried, Largest, OverRoot, Paced, Shifted, Squared, Stored
+from compiler.ops.updates import Carried, Largest, OverRoot, Paced, Scaled, Shifted, Squared, Stored
 
 __all__ = [
     "FUNCTIONS",
@@ -91,6 +92,7 @@ __all__ = [
     "CrossEntropy",
     "CumSum",
     "Div",
+    "Dropout",
     "Elu",
     "Equal",
     "Erf",
@@ -144,6 +146,7 @@ __all__ = [
     "Reshape",
     "Round",
     "Rsqrt",
+    "Scaled",
     "Selu",
     "Shifted",
     "Sigmoid",

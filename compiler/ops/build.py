@@ -32,6 +32,7 @@ from compiler.ops.elementwise import (
 )
 from compiler.ops.floors import Floor, Round
 from compiler.ops.linear import MatMul
+from compiler.ops.modes import Dropout
 from compiler.ops.norms import ClipNorm
 from compiler.ops.ordering import ArgSort, Sort
 from compiler.ops.reductions import ArgMax, Mean, Reduction, Sum, Var
@@ -194,6 +195,12 @@ def dropout(x: Value, p: float) -> Value:
     if not 0 <= p < 1:
         raise OpError(f"dropout expects a probability of at least 0 and below 1, found {p:g}", arg=1)
     return x
+
+
+def dropped(place: int, x: Value, p: float) -> Value:
+    """What stands for `dropout` in a model that trains. place: as of `Dropout`."""
+    x = dropout(x, p)
+    return apply(Dropout(float(p), place), to_fixed(x)) if 1 - p < 1 else x
 
 
 # -- selection ---------------------------------------------------------------------------------------------------------

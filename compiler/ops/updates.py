@@ -124,6 +124,17 @@ class Paced(Pair):
 
 
 @dataclass(frozen=True)
+class Scaled(Pair):
+    """x p, with as many fraction bits as x is held with, for a public p."""
+
+    def interval(self, *args: Value) -> Interval:
+        return args[0].range * args[1].range
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.asarray(arrays[0] * arrays[1])
+
+
+@dataclass(frozen=True)
 class Carried(Pair):
     """What is x where the second is 1, and 0 where it is 0, in all the fraction bits with which x is held. The second
     is a public whole number, or a bit."""

@@ -83,6 +83,7 @@ def make_plan(
         budgets=graph.budgets,
         states=_states(graph, assigned),
         metrics=graph.metrics,
+        coins=graph.coins,
         claims=claims,
         results=_results(expanded, lowered),
         registers=tuple(assigned.registers),

@@ -14,11 +14,11 @@ from typing import Any
 from mpc_runtime.gates import Gate
 from mpc_runtime.gates.base import register_fields
 from mpc_runtime.plan import Origin
-from mpc_runtime.procedure import EVALUATE, FINISH, METRICS, RUN, SETUP, TRAIN_STEP, Kept
+from mpc_runtime.procedure import CHECK, EVALUATE, FINISH, METRICS, RESCALE, RUN, SETUP, TRAIN_STEP, Kept
 from mpc_runtime.registers import Form, Register
 
 Ops = list[tuple[Gate, Origin]]
-ORDER = (SETUP, RUN, TRAIN_STEP, EVALUATE, METRICS, FINISH)
+ORDER = (SETUP, RUN, TRAIN_STEP, EVALUATE, METRICS, CHECK, RESCALE, FINISH)
 """In which a plan has its procedures; it always has the first two."""
 
 

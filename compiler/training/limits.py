@@ -13,6 +13,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial, reduce
 
 import numpy as np
 
@@ -282,20 +283,33 @@ def memory(checks: Sequence[Check]) -> State:
 
 
 def verdict(checks: Sequence[Check], own: Sequence[Check], early: int, before: Value) -> Verdict:
-    """checks: those of a step of training; own: those of this execution, the first of them; early: on how many of these
+    """checks: those of a step of training; own: those of this execution; early: on how many of these, the first ones,
     its results depend; before: the state."""
+    at = _places(checks, own)
     counts = [check.broken() for check in own]
-    bits = apply(Equal(), _plus(before, counts[:early], 0), constant(np.int64(0)))
-    left = _plus(apply(ToInt(), apply(Not(), bits)), counts[early:], early)
+    bits = apply(Equal(), _plus(before, counts[:early], at[:early]), constant(np.int64(0)))
+    left = _plus(apply(ToInt(), apply(Not(), bits)), counts[early:], at[early:])
     return Verdict(tuple(checks), bits, left)
 
 
-def _plus(total: Value, counts: Sequence[Value], first: int) -> Value:
-    """With counts added from the place `first` on."""
+def _places(checks: Sequence[Check], own: Sequence[Check]) -> list[int]:
+    """Where each check of an execution stands among those of a step: at the next one that is called alike. One that a
+    step does not have stands at the last."""
+    free: dict[str, list[int]] = {}
+    for place, check in enumerate(checks):
+        free.setdefault(check.name, []).append(place)
+    return [free[check.name].pop(0) if free.get(check.name) else len(checks) - 1 for check in own]
+
+
+def _plus(total: Value, counts: Sequence[Value], at: Sequence[int]) -> Value:
+    """With counts added at these places."""
     if not counts:
         return total
-    behind = total.size - first - len(counts)
-    return apply(Add(), total, apply(Pad(((first, behind),)), apply(Concat(0), *counts)))
+    none = constant(np.zeros(1, np.int64))
+    first, last = min(at), max(at)
+    own = [[count for count, place in zip(counts, at, strict=True) if place == each] for each in range(first, last + 1)]
+    sums = [reduce(partial(apply, Add()), each) if each else none for each in own]
+    return apply(Add(), total, apply(Pad(((first, total.size - last - 1),)), apply(Concat(0), *sums)))
 
 
 def with_verdict(outputs: Sequence[Output], found: Verdict, roles: tuple[str, ...], stage: str) -> list[Output]:

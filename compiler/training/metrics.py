@@ -11,13 +11,14 @@ What a procedure does with these sums is `step.py`'s.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from compiler.graph import (
     NO_ROWS,
+    Graph,
     Input,
     Kind,
     Measure,
@@ -55,10 +56,11 @@ from compiler.ops import (
     build,
 )
 from compiler.reading.batch_axis import places
+from dsl.errors import Diagnostic, SourceErrors
 from mpc_runtime.plan import Metric
 from mpc_runtime.procedure import CARRY, COUNTED, EVALUATE, METRICS, ROWS
 
-__all__ = ["ACCURACY", "KINDS", "LOSS", "Added", "expect_measurable", "of_rows", "of_steps"]
+__all__ = ["ACCURACY", "KINDS", "LOSS", "Added", "described", "expect_measurable", "of_rows", "of_steps"]
 
 ACCURACY, LOSS = "accuracy", "loss"
 KINDS = (ACCURACY, LOSS)
@@ -66,6 +68,9 @@ KINDS = (ACCURACY, LOSS)
 COARSE_BITS = 12
 """A sum of losses is held times 2^-COARSE_BITS, with as many fraction bits more than the format has: so it has room for
 more than one loss may be, and nothing is rounded."""
+
+SUM_BITS = 60
+"""Of a sum of losses as a number of the ring: so there is room to add to it at its scale."""
 
 MOST_HITS = 2.0**29
 
@@ -89,10 +94,11 @@ class Added:
 
     def state(self, stage: str, precision: Precision) -> State:
         """The sum, as a procedure finds it."""
-        key, most = f"sum of {self.name}", precision.limit - precision.step
+        key, frac = f"sum of {self.name}", precision.frac + COARSE_BITS
         if self.of.name == ACCURACY:
             return State(Kind.INT, (), key, stage, 0, 0.0, MOST_HITS)
-        return State(Kind.FIXED, (), key, stage, precision.frac + COARSE_BITS, -most, most)
+        most = min(precision.limit, 2.0 ** (SUM_BITS - frac)) - precision.step
+        return State(Kind.FIXED, (), key, stage, frac, -most, most)
 
     def left(self, role: str, stage: str, precision: Precision) -> Output:
         """The sum behind an execution, which goes on or begins as this role says."""
@@ -112,6 +118,20 @@ class Added:
         largest = min(self.value.range.magnitude, precision.limit) * (1 + 2.0**-10) + precision.step
         most = math.floor(self.state(METRICS, precision).hi / largest) * max(self.rows, 1)
         return Metric(self.of.name, RESULT + self.name, bool(self.rows), self.share, most)
+
+
+def described(graph: Graph, sums: Iterable[Added]) -> tuple[Metric, ...]:
+    """The metrics as the plan has them. Raises SourceErrors for one whose sum has no room."""
+    metrics, found = [], []
+    for each in sums:
+        metrics.append(each.described(graph.precision))
+        if metrics[-1].most < 1:
+            message = f"the metric `{each.of.name}` has no room: in one step it may reach {each.value.range}"
+            help = "declare ranges of what the loss depends on, `input x : … in [lo, hi]`"
+            found.append(Diagnostic.at(each.of.span, message, file=graph.filename, help=help))
+    if found:
+        raise SourceErrors(found, graph.source)
+    return tuple(metrics)
 
 
 def expect_measurable(loss: Value, name: str) -> None:

@@ -5,6 +5,8 @@
     train_step   forward, back, update: from the states and a batch to the states that replace them
     evaluate     forward, of a batch of validation rows: adds to the sums behind their metrics
     metrics      tells the sums of an epoch
+    check        tells what checks have found
+    rescale      multiplies what momentums remember, where training goes on at another rate
     finish       releases the parameters
 
 A parameter that is trained is a state, which no role knows, so that no client prepares anything from it. Each procedure
@@ -14,7 +16,7 @@ and are opened in `setup`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from compiler.graph import (
@@ -29,55 +31,40 @@ from compiler.graph import (
     OpError,
     Output,
     Param,
-    Precision,
     State,
     Training,
     Value,
     apply,
-    bounds,
     constant,
-    declare,
     mark,
-    rebuild,
-    rewrite,
     stamp,
     topological,
 )
 from compiler.graph.interval import Interval
-from compiler.ops.losses import Loss
-from compiler.passes.pool_first import pool_first
-from compiler.passes.subexpressions import common_subexpressions
 from compiler.reading.report import report
 from compiler.training.limits import (
     BROKEN,
     Check,
     Guards,
     Orientation,
-    known,
     memory,
     orientations,
-    reach,
     verdict,
     with_verdict,
 )
-from compiler.training.metrics import Added, of_rows, of_steps
+from compiler.training.metrics import Added, described, of_steps
+from compiler.training.modes import inside, outside, speaker
 from compiler.training.optimizers import Adam
 from compiler.training.pace import decay_of, pace_of
+from compiler.training.parts import Trained, combined, moved, present, provided, written_out
+from compiler.training.readings import Reading
 from compiler.training.reverse import NotTrainable, gradients, trained
-from compiler.training.updates import MEAN_LIMIT, Memory, Updates
+from compiler.training.updates import MEAN_LIMIT, Memory, Updates, rescaled
 from dsl.errors import Diagnostic, SourceErrors
 from mpc_runtime.errors import number
-from mpc_runtime.procedure import EVALUATE, FINISH, METRICS, RUN, SETUP, TRAIN_STEP
+from mpc_runtime.procedure import RUN, SETUP, TRAIN_STEP
 
-__all__ = ["WEIGHT_LIMIT", "with_training"]
-
-WEIGHT_LIMIT = 8.0
-"""The largest magnitude of a parameter that its owner provides for training, where it declares none."""
-
-INITIAL = Interval(-WEIGHT_LIMIT, WEIGHT_LIMIT)
-
-WEIGHTS = "weights."
-"""Before the keys of parameters, in the names of what `finish` releases: no output of an author has a dot."""
+__all__ = ["with_training"]
 
 
 def with_training(graph: Graph) -> tuple[Graph, list[Diagnostic]]:
@@ -105,30 +92,6 @@ def _warnings(graph: Graph, training: Training, whole: Graph) -> Iterator[Diagno
             message = f"`{measure.name}` is not told of validation rows: the loss is no sum of means over rows"
             help = "write it as one: `mean(…)` of what a row brings, times numbers, and what depends on no row"
             yield Diagnostic.at(measure.span, message, file=graph.filename, help=help, severity="warning")
-
-
-@dataclass(frozen=True)
-class _Trained:
-    """A parameter that is trained, as its owner provides it, and the state that it is afterwards."""
-
-    leaf: Value
-    state: State
-
-    def read(self, stage: str) -> Value:
-        """The state, as a procedure reads it."""
-        return apply(replace(self.state, stage=stage), span=self.leaf.span, name=self.leaf.name)
-
-    def limited(self, guards: Guards, stage: str, used: Orientation | None) -> Value:
-        """The state as a procedure computes with it."""
-        return guards.parameter(self.read(stage), self.state.key, used)
-
-    def holding(self, left: Value) -> _Trained:
-        """With a state that holds what is provided and what a step leaves."""
-        provided = _provided(self.leaf)
-        largest = max(provided.range.magnitude, reach(left))
-        both = {(n.order, n.axes): max(n.bound, bounds.norm(provided, n.order, n.axes)) for n in known(left)}
-        norms = tuple(bounds.Norm(order, axes, bound) for (order, axes), bound in both.items())
-        return replace(self, state=replace(self.state, lo=-largest, hi=largest, known=norms))
 
 
 def _expect_layers(graph: Graph, leaves: Iterable[Value]) -> None:
@@ -170,9 +133,11 @@ def _expect_unlimited(graph: Graph, training: Training) -> None:
         raise SourceErrors(found, graph.source)
 
 
-def _with_procedures(graph: Graph, training: Training) -> Graph:
-    _expect_unlimited(graph, training)
-    _expect_layers(graph, trained(training.loss, training.frozen))
+def _with_procedures(model: Graph, training: Training) -> Graph:
+    _expect_unlimited(model, training)
+    _expect_layers(model, trained(training.loss, training.frozen))
+    training, coins = inside(model)
+    graph = outside(model)
     changed = [_trained(graph, leaf) for leaf in trained(training.loss, training.frozen)]
     used = orientations([training.loss], (each.leaf for each in changed))
     step = _step(graph, training, changed, used)
@@ -180,12 +145,13 @@ def _with_procedures(graph: Graph, training: Training) -> Graph:
     changed = [each.holding(left[each.state.key]) for each in changed]
     step = _step(graph, training, changed, used)  # from the states as large as a step leaves them
     assert all(_holds(output) for output in step.left), "a state is as large as what is left as it"
-    leaves = {each.leaf: _provided(each.leaf) for each in changed}
+    leaves = {each.leaf: provided(each.leaf) for each in changed}
     setup = [
         Output(each.state.key, leaves[each.leaf], (), each.leaf.span, stage=SETUP, keeps=each.state) for each in changed
     ]
     parameters = {each.state for each in changed}
-    reading = _Reading(training, changed, used, step.checks, graph.precision)
+    assert graph.training is not None
+    reading = Reading(graph.training, changed, used, step.checks, graph.precision)
     validation, summed = reading.evaluate(graph)
     kept = {output.keeps.key: output for output in (*validation, *step.left) if output.keeps is not None}
     zeros = [
@@ -194,11 +160,12 @@ def _with_procedures(graph: Graph, training: Training) -> Graph:
         if output.keeps is not None and output.keeps not in parameters
     ]
     params = tuple(leaves.get(leaf, leaf) for leaf in graph.params)
-    told = [*reading.run(graph), *step.told, *step.left, *validation]
+    told = [*reading.run(graph), *step.told, *step.left, *validation, *reading.check(step.told)]
+    if training.rate.is_constant:
+        told += rescaled(speaker(training), [output.keeps for output in step.left if output.keeps is not None])
     sums = (*step.summed, *summed)
     outputs = (*setup, *zeros, *told, *reading.metrics(graph, sums), *reading.finish())
-    metrics = tuple(each.described(graph.precision) for each in sums)
-    return replace(graph, params=params, outputs=outputs, metrics=metrics)
+    return replace(graph, params=params, outputs=outputs, metrics=described(graph, sums), coins=coins)
 
 
 def _holds(output: Output) -> bool:
@@ -210,103 +177,12 @@ def _zero(state: State) -> Value:
     return constant(state.kind.dtype.type(0))
 
 
-@dataclass(frozen=True)
-class _Reading:
-    """The procedures that read the parameters and leave them. checks: those of a step."""
-
-    training: Training
-    changed: list[_Trained]
-    used: Mapping[Value, Orientation]
-    checks: Sequence[Check]
-    precision: Precision
-
-    def run(self, graph: Graph) -> list[Output]:
-        """What a batch gives."""
-        guards = Guards(self.training.limits, self.precision)
-        run = _moved(graph, RUN, self._parameters(guards, RUN))
-        roles = tuple(dict.fromkeys(role for output in run.outputs for role in output.roles))
-        return self._told(run.outputs, guards, roles, RUN)
-
-    def evaluate(self, graph: Graph) -> tuple[list[Output], list[Added]]:
-        """What a batch of validation rows adds to metrics, and what is told of the checks, to all who make steps."""
-        frac, training = graph.precision.frac, self.training
-        sums = of_rows(training, frac, graph.dims.get(BATCH, 1))
-        if not sums:
-            return [], []
-        whole = _whole(graph, training.loss, [each.value for each in sums])
-        guards = Guards(training.limits, graph.precision)
-        states = self._parameters(guards, EVALUATE)
-        keys = {states[each.leaf]: each.state.key for each in self.changed}
-        moved = _moved(whole, EVALUATE, states).outputs
-        _, *values = guards.factors([output.value for output in moved], keys)
-        sums = [replace(each, value=_written_out(value)) for each, value in zip(sums, values, strict=True)]
-        left = [each.left(_speaker(training), EVALUATE, graph.precision) for each in sums]
-        if guards.checks:
-            before = apply(replace(memory(self.checks), stage=EVALUATE))
-            found = verdict(self.checks, guards.checks, len(guards.checks), before)
-            left += with_verdict([], found, _present(training, training.outputs), EVALUATE)
-            left.append(Output(BROKEN, found.state, (), stage=EVALUATE, keeps=memory(self.checks)))
-        mark([output.value for output in left], METRIC)
-        return left, sums
-
-    def metrics(self, graph: Graph, sums: Sequence[Added]) -> list[Output]:
-        """The sums of an epoch, each to those who learn it."""
-        roles = tuple(dict.fromkeys(role for measure in self.training.metrics for role in measure.roles))
-        told = [each.told(graph.precision) for each in sums]
-        outputs = self._told(told, Guards(self.training.limits, self.precision), roles, METRICS)
-        mark([output.value for output in outputs], METRIC)
-        return outputs
-
-    def finish(self) -> list[Output]:
-        """The parameters, to those who learn them."""
-        guards, roles = Guards(self.training.limits, self.precision), self.training.weights_to
-        if not roles:
-            return []
-        parameters = self._parameters(guards, FINISH)
-        released = [
-            Output(WEIGHTS + each.state.key, parameters[each.leaf], roles, each.leaf.span, stage=FINISH)
-            for each in self.changed
-        ]
-        return self._told(released, guards, roles, FINISH)
-
-    def _parameters(self, guards: Guards, stage: str) -> dict[Value, Value]:
-        return {each.leaf: each.limited(guards, stage, self.used.get(each.leaf)) for each in self.changed}
-
-    def _told(self, outputs: Sequence[Output], guards: Guards, roles: tuple[str, ...], stage: str) -> list[Output]:
-        if not self.checks or not outputs:
-            return list(outputs)
-        before = apply(replace(memory(self.checks), stage=stage))
-        return with_verdict(outputs, verdict(self.checks, guards.checks, len(guards.checks), before), roles, stage)
-
-
-def _trained(graph: Graph, leaf: Value) -> _Trained:
+def _trained(graph: Graph, leaf: Value) -> Trained:
     op = leaf.op
     assert isinstance(op, Param)
     largest = graph.precision.limit - graph.precision.step  # until it is known what a step leaves
     key = op.key + "".join(f"[{i}]" for i in op.index_path)
-    return _Trained(leaf, State(Kind.FIXED, leaf.shape, key, RUN, graph.precision.frac, -largest, largest))
-
-
-def _provided(leaf: Value) -> Value:
-    """The parameter under the range in which it is trained, where its author declared none."""
-    return leaf if leaf.declared is not None else declare(leaf, INITIAL)
-
-
-def _moved(graph: Graph, stage: str, states: Mapping[Value, Value]) -> Graph:
-    """The graph with leaves of this procedure."""
-    inputs: dict[Value, Value] = {}
-
-    def leaf(value: Value, args: tuple[Value, ...]) -> Value:
-        if value in states:
-            return states[value]
-        if not isinstance(value.op, Input) or value.op.stage == stage:
-            return rebuild(value, args)
-        if value not in inputs:
-            op = replace(value.op, stage=stage)
-            inputs[value] = apply(op, span=value.span, name=value.name, declared=value.declared)
-        return inputs[value]
-
-    return rewrite(graph, leaf)
+    return Trained(leaf, State(Kind.FIXED, leaf.shape, key, RUN, graph.precision.frac, -largest, largest))
 
 
 # -- a step ------------------------------------------------------------------------------------------------------------
@@ -322,22 +198,22 @@ class _Step:
     summed: list[Added]
 
 
-def _step(graph: Graph, training: Training, changed: list[_Trained], used: Mapping[Value, Orientation]) -> _Step:
+def _step(graph: Graph, training: Training, changed: list[Trained], used: Mapping[Value, Orientation]) -> _Step:
     """What is equal is made one before the gradients are built, so that both directions share it."""
     told = [replace(output, stage=TRAIN_STEP) for output in training.outputs]
     sums = of_steps(training, graph.precision.frac)
-    whole = _whole(graph, training.loss, [*(output.value for output in told), *(each.value for each in sums)])
+    forward = combined(graph, training.loss, [*(output.value for output in told), *(each.value for each in sums)])
     guards = Guards(training.limits, graph.precision)
     states = {each.leaf: each.limited(guards, TRAIN_STEP, used.get(each.leaf)) for each in changed}
     keys = {states[each.leaf]: each.state.key for each in changed}
-    outputs = _moved(whole, TRAIN_STEP, states).outputs
+    outputs = moved(forward, TRAIN_STEP, states).outputs
     root, *values = guards.factors([output.value for output in outputs], keys)
     early, updates = len(guards.checks), _updates(graph, training)
-    values = [_written_out(value) for value in values]
+    values = [written_out(value) for value in values]
     told = [replace(output, value=value) for output, value in zip(told, values, strict=False)]
     sums = [replace(each, value=value) for each, value in zip(sums, values[len(told) :], strict=True)]
     mark([root, *(output.value for output in told)], FORWARD)
-    left = [each.left(_speaker(training), TRAIN_STEP, graph.precision) for each in sums]
+    left = [each.left(speaker(training), TRAIN_STEP, graph.precision) for each in sums]
     mark([output.value for output in left], METRIC)
     seed = updates.pace.seed
     found = gradients(root, tuple(states.values()), seed, lambda value, signal: guards.signal(value, signal, keys))
@@ -346,32 +222,13 @@ def _step(graph: Graph, training: Training, changed: list[_Trained], used: Mappi
         left += _updated(updates, each, states[each.leaf], gradient)
     if guards.checks:
         found_kept = verdict(guards.checks, guards.checks, early, apply(memory(guards.checks)))
-        told = with_verdict(told, found_kept, _present(training, told), TRAIN_STEP)
+        told = with_verdict(told, found_kept, present(training, told), TRAIN_STEP)
         left.append(Output(BROKEN, found_kept.state, (), stage=TRAIN_STEP, keeps=memory(guards.checks)))
     for output in left:
         if output.span is not None:
             stamp(output.value, output.span)
     mark([output.value for output in (*told, *left)], UPDATE)
     return _Step(told, left, guards.checks, sums)
-
-
-def _whole(graph: Graph, loss: Value, values: Sequence[Value]) -> Graph:
-    """The graph of a loss and of what else is computed with it, each thing once."""
-    outputs = [Output(f"value {place}", value, ()) for place, value in enumerate((loss, *values))]
-    return pool_first(common_subexpressions(replace(graph, outputs=tuple(outputs))))
-
-
-def _present(training: Training, told: Sequence[Output]) -> tuple[str, ...]:
-    """The roles that have a part in a step: whoever gives something, and whoever is told something, of an epoch too."""
-    give = [leaf.op.role for leaf in topological([training.loss]) if isinstance(leaf.op, Input)]
-    roles = [*(output.roles for output in told), *(measure.roles for measure in training.metrics)]
-    return tuple(dict.fromkeys([*give, *(role for each in roles for role in each)]))
-
-
-def _speaker(training: Training) -> str:
-    """The role that says in clear what a session says of steps."""
-    assert training.clock is not None and isinstance(training.clock[0].op, Input)
-    return training.clock[0].op.role
 
 
 def _updates(graph: Graph, training: Training) -> Updates:
@@ -386,7 +243,7 @@ def _updates(graph: Graph, training: Training) -> Updates:
     return Updates(optimizer, graph.precision, pace, shrinks)
 
 
-def _updated(updates: Updates, each: _Trained, parameter: Value, gradient: Value) -> list[Output]:
+def _updated(updates: Updates, each: Trained, parameter: Value, gradient: Value) -> list[Output]:
     """The states of a parameter and of what is remembered of it, after the step."""
     gradient = updates.gradient(parameter, gradient)
     remembered = {kept.name: _memory(each.state, kept) for kept in updates.memories(gradient)}
@@ -401,25 +258,3 @@ def _updated(updates: Updates, each: _Trained, parameter: Value, gradient: Value
 def _memory(parameter: State, kept: Memory) -> State:
     key = f"{parameter.key} ({kept.name})"
     return replace(parameter, key=key, frac=kept.frac, lo=kept.lo, hi=kept.hi, known=kept.known, unit=kept.unit)
-
-
-def _written_out(value: Value) -> Value:
-    """The value with its losses as ops that are computed privately."""
-
-    def written(value: Value, args: tuple[Value, ...]) -> Value:
-        if not isinstance(value.op, Loss):
-            return rebuild(value, args)
-        found = value.op.written_out(*args)
-        if value.span is not None:
-            stamp(found, value.span)
-        return found
-
-    return _mapped(value, written)
-
-
-def _mapped(root: Value, rule: Callable[[Value, tuple[Value, ...]], Value]) -> Value:
-    """`rule(value, new arguments)` in the place of each value below the root, and of itself."""
-    new: dict[Value, Value] = {}
-    for value in topological([root]):
-        new[value] = rule(value, tuple(new[arg] for arg in value.args))
-    return new[root]

@@ -14,6 +14,7 @@ import numpy as np
 from compiler.graph import BATCH, Array, Graph, Leaf, Param, Training, Value
 from compiler.reading.reference import evaluate_values, provided
 from compiler.training.metrics import of_rows, of_steps
+from compiler.training.modes import inside, outside
 from compiler.training.optimizers import Optimizer, State
 from compiler.training.pace import rate_at
 from compiler.training.reverse import gradients, trained
@@ -82,19 +83,21 @@ def follow(
     batches: Iterable[Arrays],
     params: Arrays,
     steps: int,
+    coins: Callable[[int], Arrays],
     validation: Validation = (),
     is_over: Callable[[Mapping[str, list[float]]], bool] = lambda metrics: False,
 ) -> Course:
-    """steps: those of an epoch; validation: the batches of its rows, each with how many of them count; is_over: whether
-    training ends early with these metrics."""
-    training = graph.training
-    assert training is not None, "the model has a `train` block"
+    """steps: those of an epoch; coins: by the number of a step what is drawn for it; validation: the batches of its
+    rows, each with how many of them count; is_over: whether training ends early with these metrics."""
+    training, plain = inside(graph)[0], outside(graph).training
+    assert plain is not None, "the model has a `train` block"
     sums = of_steps(training, graph.precision.frac)
     beside = [each.value for each in sums]
     twin = Twin(training.loss, training.optimizer, dict(params), training.frozen, beside=beside)
     found = Course([], twin.params, {})
     seen = []
     for done, batch in enumerate(batches):
+        batch = {**batch, **coins(done)}
         found.losses.append(twin.train(batch, rate_at(training.rate, training.clock, done // steps, done)))
         seen.append([float(each) for each in twin.seen])
         if len(found.losses) % steps:
@@ -102,7 +105,7 @@ def follow(
         for each, total in zip(sums, np.sum(seen, axis=0), strict=True):
             found.metrics.setdefault(each.name, []).append(float(total) * each.share / steps)
         seen = []
-        _validate(twin, graph, training, validation, found.metrics)
+        _validate(twin, graph, plain, validation, found.metrics)
         if is_over(found.metrics):
             break
     return found

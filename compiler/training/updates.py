@@ -8,14 +8,15 @@ averages of the mean gradient: the first with 24 fraction bits, the second with 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from compiler.graph import Precision, Value, apply, bounds, constant, declare
+from compiler.graph import Input, Kind, Output, Precision, State, Value, apply, bounds, constant, declare
 from compiler.graph.interval import Interval
-from compiler.ops import Add, Largest, Mul, OverRoot, Paced, Shifted, Squared, Stored, Sub
+from compiler.ops import Add, Largest, Mul, OverRoot, Paced, Scaled, Shifted, Squared, Stored, Sub
 from compiler.training.optimizers import LEAST_EPS, Adam, Optimizer, Sgd
 from compiler.training.pace import Pace
+from mpc_runtime.procedure import RESCALE, SCALE
 
 MOMENTUM_BITS = 12
 """Fraction bits of the constant of a momentum, and of that of Adam's first moment."""
@@ -36,6 +37,12 @@ SECOND_CONSTANT_BITS = 8
 
 STEP_BITS = 24
 """Fraction bits of m / sqrt(v)."""
+
+
+VELOCITY = "velocity"
+
+MOST_SCALE = 2.0
+"""Between the mantissas of two learning rates."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +96,7 @@ class Updates:
             return ()
         sums, known = (1 + 2.0**-10) / (1 - self.optimizer.momentum), gradient.norms
         reach = min(gradient.range.magnitude * sums, self.precision.limit - self.precision.step)
-        return (Memory("velocity", self._velocity_bits, -reach, reach, bounds.scaled(known, sums), self.pace.seed),)
+        return (Memory(VELOCITY, self._velocity_bits, -reach, reach, bounds.scaled(known, sums), self.pace.seed),)
 
     def update(self, parameter: Value, gradient: Value, kept: Mapping[str, Value]) -> Update:
         """A step. gradient: as `gradient` makes it; kept: what is remembered of the steps before, by name."""
@@ -99,12 +106,12 @@ class Updates:
         if not self.optimizer.momentum:
             return Update(self._moved(parameter, gradient), {})
         momentum = constant(_rounded(self.optimizer.momentum, MOMENTUM_BITS))
-        total = apply(Add(), gradient, apply(Mul(), kept["velocity"], momentum))
+        total = apply(Add(), gradient, apply(Mul(), kept[VELOCITY], momentum))
         remembered = apply(Stored(self._velocity_bits), total)
         move = total if self.pace.value is None else remembered
         if self.optimizer.nesterov:
             move = apply(Add(), gradient, apply(Mul(), remembered, momentum))
-        return Update(self._moved(parameter, move), {"velocity": remembered})
+        return Update(self._moved(parameter, move), {VELOCITY: remembered})
 
     def _adam(self, adam: Adam, parameter: Value, gradient: Value, kept: Mapping[str, Value]) -> Update:
         mean = apply(Stored(FIRST_BITS, round(math.log2(self.pace.seed))), gradient)
@@ -169,3 +176,17 @@ def _rounded(number: float, bits: int) -> float:
 def _leading(number: float, bits: int) -> float:
     """The number with so many bits from its leading one."""
     return _rounded(number, bits - 1 - math.floor(math.log2(number)))
+
+
+def rescaled(speaker: str, left: Sequence[State]) -> list[Output]:
+    """What is remembered with the mantissa of a rate in it, times a number that this role says in clear."""
+    found = []
+    for state in left:
+        if not state.key.endswith(f" ({VELOCITY})"):
+            continue
+        op = Input(Kind.FIXED, (), speaker, True, key=SCALE, stage=RESCALE)
+        factor = apply(op, name=SCALE, declared=Interval(0.0, MOST_SCALE))
+        wide = replace(state, stage=RESCALE, lo=MOST_SCALE * state.lo, hi=MOST_SCALE * state.hi, known=())
+        value = declare(apply(Scaled(), apply(wide), factor), Interval(state.lo, state.hi))
+        found.append(Output(state.key, value, (), stage=RESCALE, keeps=state))
+    return found

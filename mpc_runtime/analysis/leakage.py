@@ -7,13 +7,15 @@ from collections.abc import Iterator
 
 from ..errors import number
 from ..plan import Noise, Plan
-from ..procedure import EVALUATE, FINISH, METRICS, TRAIN_STEP
+from ..procedure import CHECK, EVALUATE, FINISH, METRICS, RESCALE, TRAIN_STEP
 from .verify import verify
 
 WHEN = {
     TRAIN_STEP: "in every step of training, ",
     EVALUATE: "for every batch of validation rows, ",
     METRICS: "once an epoch of training, ",
+    CHECK: "before every checkpoint of training, ",
+    RESCALE: "where training goes on at another rate, ",
     FINISH: "whenever training is finished, ",
 }
 """Before what a procedure reveals; `setup` and `run` go without saying."""

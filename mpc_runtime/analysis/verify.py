@@ -26,7 +26,7 @@ import numpy as np
 
 from ..errors import CompileError
 from ..gates.rules import Refused, expect, expect_between
-from ..plan import Claim, Feed, Metric, Plan, Tensor
+from ..plan import Claim, Coins, Feed, Metric, Plan, Tensor
 from ..procedure import METRICS, TRAIN_STEP
 from ..registers import Domain, Form, Register
 from .memory import peak_memory
@@ -68,6 +68,8 @@ def verify(plan: Plan, name: str = "") -> None:
             _check(f"the promise of {claim.value!r}", _check_claim, plan, claim)
         for metric in plan.metrics:
             _check(f"the metric {metric.name!r}", _check_metric, plan, metric)
+        for coins in plan.coins:
+            _check(f"the coins `{coins.tensor}`", _check_coins, plan, coins)
         _check_exchanges(plan)
         check_declared(plan)
         _check_procedures(plan)
@@ -131,6 +133,13 @@ def _check_metric(plan: Plan, metric: Metric) -> None:
     expect(metric.name in ("accuracy", "loss"), f"there is no metric {metric.name!r}")
     expect(0 < metric.share < math.inf, f"expected a share above 0, found {metric.share:g}")
     expect_between("rows or steps", metric.most, 1, 1 << 48)
+
+
+def _check_coins(plan: Plan, coins: Coins) -> None:
+    drawn = [t for t in plan.inputs if t.name == coins.tensor]
+    expect(len(drawn) == 1 and drawn[0].stages == (TRAIN_STEP,), "no input of a step alone has this name")
+    expect(drawn[0].public and drawn[0].kind == "int" and (drawn[0].lo, drawn[0].hi) == (0, 1), "they are no coins")
+    expect(0 < coins.keep < 1, f"expected a probability between 0 and 1, found {coins.keep:g}")
 
 
 def _check_shape(shape: Iterable[int]) -> None:

@@ -100,17 +100,23 @@ class Checkpoints:
         except OSError as error:
             raise MaterialError(f"the checkpoint {name!r} cannot be replaced: {error.strerror}") from None
 
-    def read(self, name: str, step: int) -> dict[int, Array]:
-        """The states after this step, by register. MaterialError when there are none, or they do not fit the plan."""
+    def scale(self, checkpoint: Checkpoint) -> float:
+        """By what momentums are multiplied where a plan goes on from one of another rate."""
+        units = ((there.unit, here.unit) for there, here in zip(checkpoint.states, self._kept(), strict=False))
+        return next((here / there for there, here in units if here != there), 1.0)
+
+    def read(self, name: str, step: int, *, scaled: bool = False) -> dict[int, Array]:
+        """The states after this step, by register. scaled: whether momentums of another rate are multiplied by `scale`
+        next. MaterialError when there are none, or they do not fit the plan."""
         head = next((each for each in self.known(name) if each.step == step), None)
         if head is None:
             raise MaterialError(f"there is no checkpoint {name!r} at step {step}")
         for there, here in zip(head.states, self._kept(), strict=True):
             if replace(there, bits=here.bits, unit=here.unit) != here or there.bits < here.bits:
                 raise MaterialError(f"the checkpoint {name!r} holds `{there.name}` in another format; train anew")
-            if there.unit != here.unit:
+            if there.unit != here.unit and not scaled:
                 message = f"the checkpoint {name!r} holds `{there.name}` at another learning rate"
-                raise MaterialError(f"{message}, of which only multiples by powers of two go on from it")
+                raise MaterialError(f"{message}, and nobody has said by how much it changes")
         text = (self._place(name) / f"{step:015d}{SUFFIX}").read_bytes()
         at = _LENGTH.size + _LENGTH.unpack_from(text)[0]
         found = {}

@@ -163,7 +163,7 @@ class Executions:
             feeds |= self._gathered(name, role, each)
         steps = {role: each[0].step for role, each in taking.items() if each[0].step is not None}
         if steps:
-            self._go_on(next(iter(steps.values())), index)
+            self._go_on(name, steps, index)
         records = self.supply.records
         records.open(name, index, self.doing)
         outputs = self.executor.execute(name, keys, records, feeds)
@@ -178,19 +178,20 @@ class Executions:
             self._answer(procedure, group, taking, outputs, told)
         self.supply.finished(index, procedure)
         if steps:
-            states = {state.register: self.executor.value(state.register) for state in self.plan.states}
-            self.trained.made(procedure.name, steps, states)
+            self.trained.made(name)
         self._watch.tell(self._executed(procedure, index, told, began - arrived, taking))
         self.free_since = time.perf_counter()
         self.doing = ""
 
-    def _go_on(self, said: Mapping[str, Any], index: int) -> None:
-        """Puts the states of a checkpoint in place, where the step that this execution makes goes on from one."""
+    def _go_on(self, procedure: str, said: Mapping[str, Mapping[str, Any]], index: int) -> None:
+        """Before a step: writes a checkpoint where it is asked for one, and puts the states of one in place from which
+        it goes on. said: by role."""
 
         def fresh(count: int) -> bytes:
             return shake_256(pair_key(self._pair, self.plan.hash, "checkpoint", index)).digest(count)
 
-        states = self.trained.states(said, fresh)
+        self.trained.keep(said, lambda: {s.register: self.executor.value(s.register) for s in self.plan.states})
+        states = self.trained.states(procedure, next(iter(said.values())), fresh)
         if states:
             self.executor.restore({f"value {register}": array for register, array in states.items()})
 

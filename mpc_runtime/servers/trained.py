@@ -14,13 +14,13 @@ import numpy as np
 
 from ..errors import MaterialError
 from ..plan import Plan
-from ..procedure import EVALUATE, METRICS, TRAIN_STEP
+from ..procedure import CHECK, EVALUATE, METRICS, RESCALE, TRAIN_STEP
 from ..transport.messages import Message
 from .checkpoints import Checkpoint, Checkpoints
 
 __all__ = ["NO_FOLDER", "Trained", "fresh_shares"]
 
-OF_A_STEP = (TRAIN_STEP, EVALUATE, METRICS)
+OF_A_STEP = (TRAIN_STEP, EVALUATE, METRICS, CHECK, RESCALE)
 
 Array = np.ndarray
 Said = Mapping[str, Any]
@@ -37,13 +37,14 @@ class Trained:
         """How many steps were made with the parameters that stand."""
         self._number = number
         self._deciders = _deciders(plan)
+        self._checked: int | None = None  # behind which step all roles were told what checks have found
         self._told: int | None = None  # behind which step the metrics of an epoch were told last
         self._decided: Said | None = None
         self._checkpoints = Checkpoints(plan, folder) if folder is not None and plan.trains else None
 
     def begin(self, step: int = 0) -> None:
         """Training begins, or goes on behind this step."""
-        self.step, self._told, self._decided = step, None, None
+        self.step, self._checked, self._told, self._decided = step, None, None, None
 
     def problem(self, stage: str, said: Said | None) -> str:
         """Why this party cannot take a submission to a procedure of which that is said; empty when it can."""
@@ -63,18 +64,20 @@ class Trained:
             return different
         kept, step = said[0].get("checkpoint"), said[0]["step"]
         if kept is not None and kept["resume"]:
-            return self._missing(kept["name"], step)
+            return self._missing(stage, kept["name"], step)
         if stage == METRICS and (step == self._told or not _ends_epoch(said[0])):
             return "the metrics of an epoch are told once, behind its last step"
+        if kept is not None and kept["write"] and step != self._checked:
+            return "a checkpoint is written once its roles were told that all checks were kept"
         if step != self.step:
             message = f"training is at step {self.step} here, not at {step}: what was trained is gone, or was replaced"
             return f"{message}; go on from a checkpoint (fit(…, checkpoint=…, resume=True)), or provide anew"
         return ""
 
-    def _missing(self, name: str, step: int) -> str:
+    def _missing(self, stage: str, name: str, step: int) -> str:
         assert self._checkpoints is not None, "`problem` comes first"
         try:
-            self._checkpoints.read(name, step)
+            self._checkpoints.read(name, step, scaled=stage == RESCALE)
         except MaterialError as error:
             return str(error)
         return ""
@@ -90,15 +93,19 @@ class Trained:
         if name is not None and self._checkpoints is None:
             return NO_FOLDER.format(self._number)
         try:
-            known = self._checkpoints.known(name) if name is not None and self._checkpoints is not None else []
+            kept = self._checkpoints
+            known = [(c, kept.scale(c)) for c in kept.known(name)] if name is not None and kept is not None else []
         except MaterialError as error:
             return str(error)
-        said = [{"step": c.step, "start": c.start, "seed": c.seed, "data": c.data.get(role, "")} for c in known]
+        said = [
+            {"step": c.step, "start": c.start, "seed": c.seed, "data": c.data.get(role, ""), "scale": scale}
+            for c, scale in known
+        ]
         return {"step": self.step, "checkpoints": said, "fit": announced, "decided": self._decided}
 
-    def states(self, said: Said, fresh: Callable[[int], bytes]) -> dict[int, Array]:
-        """What takes the place of the states before this step, by register: those of the checkpoint from which it goes
-        on, shared anew. fresh: so many bytes that both parties have in common and have not used."""
+    def states(self, stage: str, said: Said, fresh: Callable[[int], bytes]) -> dict[int, Array]:
+        """What takes the place of the states before this execution, by register: those of the checkpoint from which it
+        goes on, shared anew. fresh: so many bytes that both parties have in common and have not used."""
         kept = said.get("checkpoint")
         if kept is None or self._checkpoints is None:
             return {}
@@ -107,22 +114,25 @@ class Trained:
         if not kept["resume"]:
             return {}
         self.begin(said["step"])
-        return fresh_shares(self._checkpoints.read(kept["name"], said["step"]), self._number, fresh)
+        found = self._checkpoints.read(kept["name"], said["step"], scaled=stage == RESCALE)
+        return fresh_shares(found, self._number, fresh)
 
-    def made(self, stage: str, said: Mapping[str, Said], states: Mapping[int, Array]) -> None:
-        """A step, or what belongs to one, is complete. said: by role; states: what it has left. MaterialError when the
-        checkpoint that is asked for cannot be written."""
-        if stage == METRICS:
-            self._told = self.step
-        if stage != TRAIN_STEP:
-            return
-        self.step += 1
-        one = next(iter(said.values()))
-        kept = one.get("checkpoint")
+    def keep(self, said: Mapping[str, Said], states: Callable[[], Mapping[int, Array]]) -> None:
+        """Writes a checkpoint of what was left before this execution, where all roles say that they were told that its
+        checks were kept. said: by role; states: that, by register. MaterialError when it cannot be written."""
+        kept = next(iter(said.values())).get("checkpoint")
         if kept is None or not kept["write"] or self._checkpoints is None:
             return
         data = {role: each["checkpoint"]["data"] for role, each in said.items()}
-        self._checkpoints.write(kept["name"], Checkpoint("", self.step, kept["start"], kept["seed"], data), states)
+        self._checkpoints.write(kept["name"], Checkpoint("", self.step, kept["start"], kept["seed"], data), states())
+
+    def made(self, stage: str) -> None:
+        """A step, or what belongs to one, is complete."""
+        if stage == METRICS:
+            self._told = self.step
+        if stage == CHECK:
+            self._checked = self.step
+        self.step += stage == TRAIN_STEP
 
 
 def _deciders(plan: Plan) -> frozenset[str]:

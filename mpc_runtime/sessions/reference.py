@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError
+from ..roles.coins import coins
 from ..roles.epochs import batches_of, validation_of
 from .history import ReferenceFit, watching
 from .training import expect_training
@@ -36,9 +37,13 @@ def followed(
     expect_training(plan)
     batches = batches_of(plan, inputs, epochs, seed)
     rows = validation_of(plan, validation) if validation is not None else []
+
+    def drawn(step: int) -> Arrays:
+        return coins(plan, plan.roles, batches.seed, step)
+
     is_over = watching(plan, bool(rows), patience)
     try:
-        found = follow(program.stages.lowered, batches, params, batches.steps, rows, is_over)
+        found = follow(program.stages.lowered, batches, params, batches.steps, drawn, rows, is_over)
     except (KeyError, ValueError) as e:
         raise InputError(str(e.args[0] if e.args else e)) from None
     stopped = len(found.losses) < batches.steps * batches.epochs

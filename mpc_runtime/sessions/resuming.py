@@ -58,12 +58,14 @@ def check_patience(patience: object) -> int:
 @dataclass(frozen=True)
 class Point:
     """A checkpoint that both parties have. made: how many steps of its call were made; start: and how many before
-    that call; data: by role of ours, what its client called the rows."""
+    that call; data: by role of ours, what its client called the rows; scale: by what momentums are multiplied, as they
+    are held for another learning rate."""
 
     made: int
     start: int
     seed: int
     data: Mapping[str, str]
+    scale: float
 
     def check(self, options: Options, seed: int, data: Mapping[str, str], total: int) -> None:
         """InputError where a call cannot go on from here."""
@@ -91,7 +93,7 @@ def resumed(options: Options, told: Mapping[str, Sequence[Message]]) -> Point | 
             raise InputError(f"the parties have different checkpoints {options.checkpoint!r} at step {step}")
     one = next(iter(known.values()))[0][step]
     data = {role: parties[0][step]["data"] for role, parties in known.items()}
-    return Point(step - one["start"], one["start"], one["seed"], data)
+    return Point(step - one["start"], one["start"], one["seed"], data, one["scale"])
 
 
 class Marks:
@@ -114,6 +116,8 @@ class Marks:
         """How many were made before the call."""
         self._options, self._seed, self._data, self._total = options, seed, data, steps * options.epochs
         self._resumed = point is not None
+        self.scale = point.scale if point is not None else 1.0
+        """By what momentums are multiplied first."""
         self._roles = tuple(told)
         self._fit = {
             "epochs": options.epochs,
@@ -129,19 +133,29 @@ class Marks:
         said = {"step": self.start + number, "fit": self._fit, **more}
         return dict.fromkeys(self._roles, said)
 
+    def is_checked(self, made: int) -> bool:
+        """Whether a checkpoint is written behind so many steps of the call, once their checks are known."""
+        every = self._options.check_every
+        return self._options.checkpoint is not None and self.first < made < self._total and made % every == 0
+
     def of(self, number: int) -> dict[str, dict[str, Any]]:
         """Of the call's step of this number, from 0, by role."""
+        return self._of(number, resume=number == self.first and self._resumed and self.scale == 1)
+
+    def rescaled(self) -> dict[str, dict[str, Any]]:
+        """Of what multiplies momentums, before the first step."""
+        return self._of(self.first, resume=True)
+
+    def _of(self, number: int, *, resume: bool) -> dict[str, dict[str, Any]]:
         said: dict[str, Any] = {"step": self.start + number, "fit": self._fit}
-        options = self._options
-        if options.checkpoint is None:
+        if self._options.checkpoint is None:
             return dict.fromkeys(self._roles, said)
-        made = number + 1
         kept = {
-            "name": options.checkpoint,
+            "name": self._options.checkpoint,
             "start": self.start,
             "seed": self._seed,
             "clear": number == 0 and not self._resumed,
-            "resume": number == self.first and self._resumed,
-            "write": made % options.check_every == 0 and made < self._total,
+            "resume": resume,
+            "write": self.is_checked(number),
         }
         return {role: {**said, "checkpoint": {**kept, "data": self._data[role]}} for role in self._roles}

@@ -20,8 +20,9 @@ import numpy as np
 from ..errors import Error, InputError, PeerError, RangeError
 from ..execution.stats import Stats
 from ..plan import Metric, Plan, Tensor
-from ..procedure import CLOCK, EVALUATE, METRICS, TRAIN_STEP
+from ..procedure import CHECK, CLOCK, EVALUATE, METRICS, RESCALE, SCALE, TRAIN_STEP
 from ..roles.batches import BATCH, Batches
+from ..roles.coins import coins
 from ..roles.epochs import Epochs, Followed, check_epochs, check_seed, expect_validation, fresh_seed
 from ..roles.epochs import counted as rows_counted
 from ..roles.inputs import ByRole
@@ -155,8 +156,15 @@ class Fitting:
 
     def _run(self) -> Iterator[Epoch | None]:
         """After each thing done the epoch that is complete, if there is one."""
+        if self._marks.scale != 1:
+            self._rescale()
+            yield None
         while self.done < self.total and not self.history.stopped:
             self._step()
+            if self._marks.is_checked(self.done):
+                yield None
+                self._submit(CHECK, {}, self.done, self._marks.behind(self.done))
+                self.deployment.wait(self._waiting.popleft())
             if self.done % self.epochs.steps:
                 yield None
                 continue
@@ -172,16 +180,30 @@ class Fitting:
     def _step(self) -> None:
         given, steps = self.deployment.given, self.epochs.steps
         end = (self.done // steps + 1) * steps if self._measures else self.total
-        while len(self._waiting) < STEPS_AHEAD and self._submitted < end:
+        while len(self._waiting) < STEPS_AHEAD and self._submitted < end and not self._stalls():
             epoch, place = divmod(self._submitted, steps)
             now = {"epoch": epoch, "step": self._marks.start + self._submitted, "carry": int(place > 0)}
             clock = clock_of(self.deployment.plan, given.roles, TRAIN_STEP, **now)
             training = self._marks.of(self._submitted)
-            self._submit(TRAIN_STEP, {**next(self._coming), **clock}, self._submitted, training)
+            thrown = coins(self.deployment.plan, given.roles, self.history.seed, self._submitted)
+            self._submit(TRAIN_STEP, {**next(self._coming), **clock, **thrown}, self._submitted, training)
             self._submitted += 1
         computed = self.deployment.wait(self._waiting.popleft())
         self.stats = self.stats.plus(computed.stats)
         self._told.append(computed.results)
+
+    def _stalls(self) -> bool:
+        """Whether the next step waits until what was found in those before it is known, for a checkpoint."""
+        return self._submitted > self.done and self._marks.is_checked(self._submitted)
+
+    def _rescale(self) -> None:
+        """What momentums remember is of another learning rate: the role that speaks of steps says by how much."""
+        plan, ours = self.deployment.plan, self.deployment.given.roles
+        if not any(procedure.name == RESCALE for procedure in plan.procedures):
+            raise InputError(f"the checkpoint {self._options.checkpoint!r} is of an optimizer that remembers otherwise")
+        if not set(plan.roles_of(RESCALE)).isdisjoint(ours):
+            self._submit(RESCALE, {SCALE: self._marks.scale}, 0, self._marks.rescaled())
+            self.deployment.wait(self._waiting.popleft())
 
     def _submit(
         self, stage: str, values: Mapping[str, Any], run: int, training: Mapping[str, Mapping[str, Any]]
@@ -189,7 +211,7 @@ class Fitting:
         given, options = self.deployment.given, self._options
         checked = given.check(given.tensors(stage), values, "input", stage)
         encoded = given.encode(stage, checked, self._params)
-        named = options.meeting, run, None, {} if stage == METRICS else options.datasets
+        named = options.meeting, run, None, options.datasets if stage in (TRAIN_STEP, EVALUATE) else {}
         self._waiting.append(self.deployment.submit(encoded, *named, stage=stage, training=training))
 
     # -- behind an epoch ------------------------------------------------------------------------------------------

@@ -18,6 +18,8 @@ import numpy as np
 from ..errors import InputError, PeerError
 from ..execution.stats import Stats
 from ..procedure import RUN, SETUP, TRAIN_STEP
+from ..roles.coins import coins
+from ..roles.epochs import fresh_seed
 from ..roles.files import parameters
 from ..roles.inputs import ByRole
 from ..transport.messages import Message
@@ -88,7 +90,7 @@ class Work:
         if stage == TRAIN_STEP:
             step = self._position() if self._steps is None else self._steps
             clock = clock_of(self._base.plan, self._base.given.roles, stage, epoch=0, step=step, carry=0)
-            given = {**given, **clock}
+            given = {**given, **clock, **coins(self._base.plan, self._base.given.roles, fresh_seed(), step)}
             last = step + 1
             training = {role: {"step": step} for role in self._base.given.roles}
         checked = self._base.given.check(self._base.given.tensors(stage), given, "input", stage)

@@ -240,7 +240,7 @@ _DECIDED = Shape({"step": Whole(), "stop": Flag()})
 """Whether training ends early, behind this step."""
 _LIMIT = Shape({"epsilon": Real(), "delta": Real()})
 _ANSWERED: dict[str, Field] = {"id": _NUMBER}
-_KNOWN = Shape({"step": Whole(), "start": Whole(), "seed": _SEED, "data": Text(_DATA_DIGITS)})
+_KNOWN = Shape({"step": Whole(), "start": Whole(), "seed": _SEED, "data": Text(_DATA_DIGITS), "scale": Real()})
 """A checkpoint, as a role is told of it."""
 _REPORT: dict[str, Field] = {
     "rounds": Whole(),

@@ -115,6 +115,7 @@ def _shapes() -> list[Case]:
         Case("transpose", _call("transpose", axes=[1, 2, 0]), ((3, 3, 3),)),
         Case("concat", _call("concat", axis=1), ((2, 3), (2, 1))),
         Case("pad", _call("pad", widths=[[1, 0], [0, 2]], value=3), ((2, 3),)),
+        Case("dropout outside training", _op(ops.Dropout(0.5, 0)), ((2, 3),)),
         Case("a limited norm", _op(ops.Bounded((1,), 9.0)), ((2, 3),)),
         Case("broadcast_to", _call("broadcast_to", shape=[2, 3, 4]), ((3, 1),)),
         Case("x[::-2, 1, None, 1::2]", indexed(slice(None, None, -2), 1, None, slice(1, None, 2)), ((5, 3, 4),)),

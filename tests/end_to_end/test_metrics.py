@@ -15,7 +15,9 @@ from tests.trained import LOGISTIC, people
 Array = np.ndarray
 ROWS, SEED = 16, 7
 START = {"fc.weight": np.linspace(-0.25, 0.25, 5)[None], "fc.bias": np.array([0.125])}
-SOURCE = LOGISTIC.replace("output loss to shop", "metric accuracy to bank\n    metric loss to shop, bank")
+SOURCE = LOGISTIC.replace("output loss to shop", "metric accuracy to bank\n    metric loss to shop, bank").replace(
+    "|> fc", "|> dropout(0.25) |> fc"
+)
 PROGRAM = mpc.compile(text=SOURCE)
 DATA, OTHERS = people(3 * ROWS + 5), people(2 * ROWS + 3, seed=2)
 

@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 
 import mpc_runtime as mpc
+from compiler.training.twin import Twin
+from mpc_runtime.roles.epochs import batches_of, order
 from tests.trained import LOGISTIC, people
 
 TOP = Path(__file__).parents[2]
 ROWS, SEED, EPOCHS = 16, 7, 3
+RATE = 0.5
 PROGRAM = mpc.compile(text=LOGISTIC)
 DATA = people(4 * ROWS)
 START = {"fc.weight": np.linspace(-0.25, 0.25, 5)[None], "fc.bias": np.array([0.125])}
@@ -91,20 +94,49 @@ def test_checkpoints_belong_to_a_model_its_rows_and_its_optimizer(tmp_path: Path
             session.fit(DATA, **OPTIONS)
 
 
-def test_a_rate_may_change_by_powers_of_two(tmp_path: Path) -> None:
-    """A momentum is held with the mantissa of the rate in it."""
+@pytest.mark.parametrize("lr", [0.25, 0.3])
+def test_training_goes_on_at_another_rate(tmp_path: Path, lr: float) -> None:
+    """A momentum is held with the mantissa of the rate in it, which is multiplied where that changes."""
     with mpc.launch(PROGRAM, data_dir=tmp_path) as session:
         session.provide(START)
         session.fit(DATA, seed=SEED, **OPTIONS)
-    for lr, fits in ((0.25, True), (0.3, False)):
-        program = mpc.compile(text=LOGISTIC.replace("lr=0.5", f"lr={lr}"))
-        with mpc.launch(program, data_dir=tmp_path) as session:
-            session.provide(START)
-            if fits:
-                assert session.fit(DATA, **OPTIONS).resumed == 10
-                continue
-            with pytest.raises(mpc.Error, match="at another learning rate, of which only multiples by powers of two"):
-                session.fit(DATA, **OPTIONS)
+    training = PROGRAM.stages.lowered.training
+    clear = Twin(training.loss, training.optimizer, START)
+    batches = list(batches_of(PROGRAM.plan, DATA, EPOCHS, SEED))
+    losses = [clear.train(batch, 0.5 if step < 10 else lr) for step, batch in enumerate(batches)]
+    with mpc.launch(mpc.compile(text=LOGISTIC.replace("lr=0.5", f"lr={lr}")), data_dir=tmp_path) as session:
+        session.provide(START)
+        history = session.fit(DATA, **OPTIONS)
+        assert history.resumed == 10
+        assert np.allclose(history.outputs["loss"], losses[10:], rtol=1e-3)
+        for name, array in session.finish().items():
+            assert np.abs(array - clear.params[name]).max() < 1e-3
+
+
+def test_no_checkpoint_is_kept_of_a_step_that_broke_a_limit(tmp_path: Path) -> None:
+    """Signals are told one step later than the rest; a checkpoint waits for them."""
+    last = order(SEED, 0, 4 * ROWS)[3 * ROWS :]  # rows of the fourth step
+    far = last[np.argmax(np.abs(DATA["visits"] @ [1.0, -1.0, 0.5] + DATA["debts"] @ [2.0, 0.0])[last])]
+    data = {**DATA, "left": DATA["left"].copy()}
+    data["left"][far] = 1 - data["left"][far]  # which nothing has said before
+    zeros = {"fc.weight": np.zeros((1, 5)), "fc.bias": np.zeros(1)}
+    training = PROGRAM.stages.lowered.training
+    clear = Twin(training.loss, training.optimizer, zeros)
+    signals = []
+    for batch in list(batches_of(PROGRAM.plan, data, 1, SEED)):
+        x = np.concatenate([batch["visits"], batch["debts"]], axis=1)
+        risk = 1 / (1 + np.exp(-(x @ clear.params["fc.weight"].T + clear.params["fc.bias"])))
+        signals.append(float(np.abs(risk - batch["left"]).max()))
+        clear.train(batch, RATE)
+    assert signals[3] > max(signals[:3]) + 0.1
+    most = (signals[3] + max(signals[:3])) / 2
+    program = mpc.compile(text=LOGISTIC.replace("optimizer =", f"limits = norms(signals={most:.3f})\n    optimizer ="))
+    with mpc.launch(program, data_dir=tmp_path) as session:
+        session.provide(zeros)
+        with pytest.raises(mpc.RangeError, match="the signals of fc"):
+            session.fit(data, seed=SEED, **{**OPTIONS, "check_every": 1})
+    for party in ("p0", "p1"):
+        assert max(shares(tmp_path, party)) == 3
 
 
 def test_without_a_data_folder_there_is_no_checkpoint() -> None:

@@ -34,8 +34,9 @@ train {
 INDEX, SHARES, BITS = "int[batch] from client", "[batch, 3] from client in [0, 1]", "bit[batch, 3] from client"
 
 
-def compiled(label: str, loss: str, metric: str = "metric accuracy to modeller, client") -> Program:
-    return mpc.compile(text=MODEL.replace("LABEL", label).replace("LOSS", loss).replace("METRIC", metric))
+def compiled(label: str, loss: str, metric: str = "metric accuracy to modeller, client", frac: int = 16) -> Program:
+    text = MODEL.replace("LABEL", label).replace("LOSS", loss).replace("METRIC", metric)
+    return mpc.compile(text=f"{text}precision fixed(bits=64, frac={frac})\n" if frac != 16 else text)
 
 
 def weights() -> dict[str, Array]:
@@ -114,6 +115,21 @@ def test_metrics_of_validation_rows_are_those_of_all_of_them(case: str) -> None:
         found = private.measure(batches(data), rows)
         assert found["loss"] == pytest.approx(lost(scores(data["x"]), data["label"]), rel=1e-3)
         assert found["accuracy"] == pytest.approx(hit(scores(data["x"]), data["label"]), abs=1e-9)
+
+
+@pytest.mark.parametrize("frac", [8, 12, 18, 20])
+def test_a_sum_of_losses_has_room_in_every_format(frac: int) -> None:
+    private = Simulated(compiled(INDEX, "cross_entropy(y, label)", frac=frac).plan, weights())
+    data = labelled(INDEX, 19)
+    found = private.measure(batches(data), 19)
+    assert found["loss"] == pytest.approx(entropy(scores(data["x"]), data["label"]), abs=2.0 ** (4 - frac) + 1e-3)
+
+
+def test_a_loss_without_a_bound_is_not_added_up() -> None:
+    text = MODEL.replace("LABEL", SHARES).replace("LOSS", "mse(y, label)").replace("    METRIC\n", "")
+    with pytest.raises(mpc.CompileError, match="the metric `loss` has no room") as caught:
+        mpc.compile(text=text.replace(" in [-2, 2]\nlayer", "\nlayer"))
+    assert [each.line for each in caught.value.diagnostics] == [13]
 
 
 def test_metrics_of_a_step_are_of_the_weights_that_it_found() -> None:

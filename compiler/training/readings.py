@@ -1,0 +1,97 @@
+"""The procedures that read the trained parameters and leave them as they are: what they compute, and tell.
+
+A step, which changes them, is `step.py`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from compiler.graph import BATCH, METRIC, Graph, Output, Precision, Training, Value, apply, mark
+from compiler.training.limits import BROKEN, Check, Guards, Orientation, memory, verdict, with_verdict
+from compiler.training.metrics import Added, of_rows
+from compiler.training.modes import speaker
+from compiler.training.parts import Trained, combined, moved, present, written_out
+from mpc_runtime.procedure import CHECK, EVALUATE, FINISH, METRICS, RUN
+
+__all__ = ["Reading"]
+
+WEIGHTS = "weights."
+"""Before the keys of parameters, in the names of what `finish` releases: no output of an author has a dot."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The procedures that read the parameters and leave them. checks: those of a step."""
+
+    training: Training
+    changed: list[Trained]
+    used: Mapping[Value, Orientation]
+    checks: Sequence[Check]
+    precision: Precision
+
+    def run(self, graph: Graph) -> list[Output]:
+        """What a batch gives."""
+        guards = Guards(self.training.limits, self.precision)
+        run = moved(graph, RUN, self._parameters(guards, RUN))
+        roles = tuple(dict.fromkeys(role for output in run.outputs for role in output.roles))
+        return self._told(run.outputs, guards, roles, RUN)
+
+    def evaluate(self, graph: Graph) -> tuple[list[Output], list[Added]]:
+        """What a batch of validation rows adds to metrics, and what is told of the checks, to all who make steps."""
+        frac, training = graph.precision.frac, self.training
+        sums = of_rows(training, frac, graph.dims.get(BATCH, 1))
+        if not sums:
+            return [], []
+        forward = combined(graph, training.loss, [each.value for each in sums])
+        guards = Guards(training.limits, graph.precision)
+        states = self._parameters(guards, EVALUATE)
+        keys = {states[each.leaf]: each.state.key for each in self.changed}
+        outputs = moved(forward, EVALUATE, states).outputs
+        _, *values = guards.factors([output.value for output in outputs], keys)
+        sums = [replace(each, value=written_out(value)) for each, value in zip(sums, values, strict=True)]
+        left = [each.left(speaker(training), EVALUATE, graph.precision) for each in sums]
+        if guards.checks:
+            before = apply(replace(memory(self.checks), stage=EVALUATE))
+            found = verdict(self.checks, guards.checks, len(guards.checks), before)
+            left += with_verdict([], found, present(training, training.outputs), EVALUATE)
+            left.append(Output(BROKEN, found.state, (), stage=EVALUATE, keeps=memory(self.checks)))
+        mark([output.value for output in left], METRIC)
+        return left, sums
+
+    def metrics(self, graph: Graph, sums: Sequence[Added]) -> list[Output]:
+        """The sums of an epoch, each to those who learn it."""
+        roles = tuple(dict.fromkeys(role for measure in self.training.metrics for role in measure.roles))
+        told = [each.told(graph.precision) for each in sums]
+        outputs = self._told(told, Guards(self.training.limits, self.precision), roles, METRICS)
+        mark([output.value for output in outputs], METRIC)
+        return outputs
+
+    def check(self, told: Sequence[Output]) -> list[Output]:
+        """What checks have found so far, to all who make steps. told: what a step tells."""
+        if not self.checks:
+            return []
+        found = verdict(self.checks, [], 0, apply(replace(memory(self.checks), stage=CHECK)))
+        return with_verdict([], found, present(self.training, told), CHECK)
+
+    def finish(self) -> list[Output]:
+        """The parameters, to those who learn them."""
+        guards, roles = Guards(self.training.limits, self.precision), self.training.weights_to
+        if not roles:
+            return []
+        parameters = self._parameters(guards, FINISH)
+        released = [
+            Output(WEIGHTS + each.state.key, parameters[each.leaf], roles, each.leaf.span, stage=FINISH)
+            for each in self.changed
+        ]
+        return self._told(released, guards, roles, FINISH)
+
+    def _parameters(self, guards: Guards, stage: str) -> dict[Value, Value]:
+        return {each.leaf: each.limited(guards, stage, self.used.get(each.leaf)) for each in self.changed}
+
+    def _told(self, outputs: Sequence[Output], guards: Guards, roles: tuple[str, ...], stage: str) -> list[Output]:
+        if not self.checks or not outputs:
+            return list(outputs)
+        before = apply(replace(memory(self.checks), stage=stage))
+        return with_verdict(outputs, verdict(self.checks, guards.checks, len(guards.checks), before), roles, stage)
