@@ -44,7 +44,10 @@ def layernorm(x: Expansion, value: Value, a: Held) -> Held:
     n, axis, spread = a.shape[-1], len(a.shape) - 1, a.range.width
     if n == 1:
         return x.known(value, np.array(0.0))
-    scale = _distance_scale(x, value, n, spread, op.eps)
+    squared = n * (spread / 2) ** 2
+    if isinstance(op, ops.Standardised):
+        squared = min(squared, op.most**2)
+    scale = _distance_scale(x, value, n, spread, squared, op.eps)
     reach = Interval(-spread, spread)
     exact = sub(x, typed(value, a.shape, reach), a, mean_over(x, value, a, axis))
     register, fine = x.e.share(exact)
@@ -52,22 +55,24 @@ def layernorm(x: Expansion, value: Value, a: Held) -> Held:
     least = round(n * op.eps * 4.0**scale)
     squares = x.e.sum(x.e.emit(gates.Square, a.shape, SHARE, scale=2 * scale, x=distance), (axis,))
     total = x.e.add(squares, x.e.constant(np.array(least), 2 * scale))
-    within = Interval(least * 0.25**scale, n * (spread / 2) ** 2 + n * op.eps)
+    within = Interval(least * 0.25**scale, squared + n * op.eps)
     return _scaled(x, value, distance, scale, total, within, sqrt(n))
 
 
-def _distance_scale(x: Expansion, value: Value, n: int, spread: float, eps: float) -> int:
-    """Fraction bits of d: a quarter of the error where the variance is 0, or what the sum of squares has room for."""
+def _distance_scale(x: Expansion, value: Value, n: int, spread: float, squared: float, eps: float) -> int:
+    """Fraction bits of d: a quarter of the error where the variance is 0, or what the sum of squares has room for.
+    squared: the largest such sum."""
     error = max(ERROR, 2 * x.e.precision.step)
     wanted = ceil(log2(4 / error / sqrt(eps)))
-    room = (MAX_WIDTH - 2 - ceil(log2(n * (spread / 2) ** 2 + n * eps))) // 2 if spread < 2.0**40 else 0
+    room = (MAX_WIDTH - 2 - ceil(log2(squared + n * eps))) // 2 if spread < 2.0**40 else 0
     if room < LEAST_SCALE:
         raise _no_room(value)
     if room < wanted:
         deviation = number(4 / error * 2.0**-room)
         x.warn(
             value,
-            f"this layernorm is accurate to {number(error)} only where the standard deviation is at least {deviation}",
+            f"this {value.op.symbol} is accurate to {number(error)} only where the standard deviation is at least "
+            f"{deviation}",
             "declare a narrower range for what flows in: `h = … in [lo, hi]`",
         )
     return min(room, wanted)
@@ -129,4 +134,8 @@ def _no_room(value: Value) -> OpError:
     return OpError(found, "declare a narrower range for what flows in: `h = … in [lo, hi]`")
 
 
-HANDLERS: dict[type[TensorOp], Handler] = {ops.LayerNorm: layernorm, ops.ClipNorm: clip_norm}
+HANDLERS: dict[type[TensorOp], Handler] = {
+    ops.LayerNorm: layernorm,
+    ops.Standardised: layernorm,
+    ops.ClipNorm: clip_norm,
+}

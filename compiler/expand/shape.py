@@ -117,6 +117,7 @@ def unchanged(x: Expansion, value: Value, a: Held) -> Held:
 
 HANDLERS: dict[type[TensorOp], Handler] = {
     ops.Dropout: unchanged,
+    ops.Mark: unchanged,
     ops.Reshape: reshape,
     ops.Transpose: transpose,
     ops.BroadcastTo: broadcast,

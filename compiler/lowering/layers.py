@@ -92,7 +92,7 @@ class LayerInstance:
             step = (context.precision or Precision()).step
             needed = self.kind.parameters_for(self.config, x.shape)
             self.parameters = {each.key: self._leaf(each, step) for each in needed}
-        return self.kind.apply(self.config, x, self.parameters, self.provider.range)
+        return self.kind.apply(self.config, x, self.parameters, self.provider.range, context.trains)
 
     def _leaf(self, needed: LayerParam, step: float) -> Value:
         path, shape, owner = f"{self.path}.{needed.key}", needed.shape, self.provider

@@ -14,6 +14,7 @@ from compiler.ops.activations import (
     Sqrt,
     Tanh,
 )
+from compiler.ops.batchnorm import BatchNorm, Standardised
 from compiler.ops.clipping import ClipFactor, Clipped, FactorSum, Noised, OuterSum
 from compiler.ops.comparisons import (
     And,
@@ -55,7 +56,7 @@ from compiler.ops.layers import LAYERS
 from compiler.ops.limits import Bounded, WithinNorm
 from compiler.ops.linear import Conv2d, MatMul
 from compiler.ops.losses import LOSSES, BinaryCrossEntropy, CrossEntropy
-from compiler.ops.modes import Dropout
+from compiler.ops.modes import Dropout, Mark
 from compiler.ops.norms import ClipNorm, LayerNorm
 from compiler.ops.ordering import ArgSort, Sort
 from compiler.ops.pooling import AvgPool2d, MaxPool2d, MaxPool2dGradient
@@ -79,6 +80,7 @@ __all__ = [
     "ArgMax",
     "ArgSort",
     "AvgPool2d",
+    "BatchNorm",
     "BinaryCrossEntropy",
     "Blend",
     "Bounded",
@@ -120,6 +122,7 @@ __all__ = [
     "LessEqual",
     "Log",
     "LogSoftmax",
+    "Mark",
     "MatMul",
     "Max",
     "MaxGradient",
@@ -166,6 +169,7 @@ __all__ = [
     "Sqrt",
     "Square",
     "Squared",
+    "Standardised",
     "Stored",
     "Sub",
     "Sum",

@@ -42,13 +42,15 @@ class LayerParam:
 
 @dataclass(frozen=True)
 class Layer:
-    """A kind of layer. `check` refuses wrong arguments, `params` gives what parameters an input of a shape needs."""
+    """A kind of layer. `check` refuses wrong arguments, `params` gives what parameters an input of a shape needs.
+    `trained` builds it in a model that trains, where that is not the same."""
 
     name: str
     parameters: tuple[Parameter, ...]
     params: Callable[[Config, Shape], tuple[LayerParam, ...]]
     build: Callable[[Config, Value, Mapping[str, Value], Interval | None], Value]
     check: Callable[[Config], None] = lambda config: None
+    trained: Callable[[Config, Value, Mapping[str, Value], Interval | None], Value] | None = None
 
     @property
     def signature(self) -> str:
@@ -64,8 +66,16 @@ class Layer:
         """The parameters at the first application, on an input of `shape`; raises OpError when it does not fit."""
         return self.params(config, shape)
 
-    def apply(self, config: Config, x: Value, params: Mapping[str, Value], declared: Interval | None = None) -> Value:
-        """The layer on `x`; `declared` is the range of its `weights`. Raises OpError (also on another input size)."""
+    def apply(
+        self,
+        config: Config,
+        x: Value,
+        params: Mapping[str, Value],
+        declared: Interval | None = None,
+        trains: bool = False,
+    ) -> Value:
+        """The layer on `x`; `declared` is the range of its `weights`; trains: whether the model does. Raises OpError
+        (also on another input size)."""
         for needed in self.parameters_for(config, x.shape):
             made = params[needed.key].shape
             if made != needed.shape:
@@ -75,7 +85,8 @@ class Layer:
                     "use another layer for another size",
                     0,
                 )
-        return self.build(config, build.to_number(x), params, declared)
+        make = self.trained if trains and self.trained is not None else self.build
+        return make(config, build.to_number(x), params, declared)
 
 
 def at_least(layer: str, config: Config, **least: int) -> None:

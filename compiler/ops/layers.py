@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import replace
 
-from compiler.graph import Kind, OpError, Shape, Value, apply, constant, declare
+from compiler.graph import Kind, OpError, Shape, Value, apply
 from compiler.graph.interval import Interval
 from compiler.ops import build
-from compiler.ops.activations import Sqrt
+from compiler.ops.batchnorm import BatchNorm
 from compiler.ops.comparisons import LessEqual
 from compiler.ops.convolutions import CONVOLUTIONS
 from compiler.ops.layer import BIAS, Config, Layer, LayerParam, at_least, with_bias
@@ -81,20 +81,22 @@ def _batchnorm_params(config: Config, shape: Shape) -> tuple[LayerParam, ...]:
 
 
 def _batchnorm(config: Config, x: Value, params: Mapping[str, Value], declared: Interval | None) -> Value:
-    """x * scale + shift. Scale and shift depend on one owner's values, who computes them before sharing."""
-    deviation = apply(Sqrt(), build.add(params["running_var"], constant(float(config["eps"]))))
-    scale = _part("scale", build.div(params["weight"], deviation), params["weight"], declared)
-    shift = build.sub(params["bias"], build.mul(params["running_mean"], scale))
-    shift = _part("shift", shift, params["bias"], declared)
-    per_channel = (1, -1, *(1,) * (x.rank - 2))
-    return build.add(build.mul(x, build.reshape(scale, per_channel)), build.reshape(shift, per_channel))
+    return _batchnorm_op(config, params, declared).by_its_owner(x, *_of_batchnorm(params))
 
 
-def _part(word: str, value: Value, beside: Value, declared: Interval | None) -> Value:
-    """What the owner computes, promised and named as if it were a parameter `beside` another: `bn.scale`."""
-    path, dot, _ = (beside.name or "").rpartition(".")
-    name = f"{path}{dot}{word}"
-    return replace(value, name=name) if declared is None else declare(value, declared, name)
+def _trained_batchnorm(config: Config, x: Value, params: Mapping[str, Value], declared: Interval | None) -> Value:
+    """In a model that trains: which statistics it takes depends on the procedure."""
+    return apply(_batchnorm_op(config, params, declared), build.to_fixed(x), *_of_batchnorm(params))
+
+
+def _batchnorm_op(config: Config, params: Mapping[str, Value], declared: Interval | None) -> BatchNorm:
+    limits = declared or Interval(-math.inf, math.inf)
+    layer = (params["weight"].name or "").rpartition(".")[0]
+    return BatchNorm(float(config["eps"]), limits.lo, limits.hi, layer)
+
+
+def _of_batchnorm(params: Mapping[str, Value]) -> list[Value]:
+    return [params[key] for key in ("weight", "bias", "running_mean", "running_var")]
 
 
 # -- layernorm ---------------------------------------------------------------------------------------------------------
@@ -185,7 +187,7 @@ _ORDINARY = (
         _check_forest,
     ),
     Layer("layernorm", EPS, _layernorm_params, _layernorm, _check_layernorm),
-    Layer("batchnorm", EPS, _batchnorm_params, _batchnorm, _check_batchnorm),
+    Layer("batchnorm", EPS, _batchnorm_params, _batchnorm, _check_batchnorm, _trained_batchnorm),
 )
 
 LAYERS: dict[str, Layer] = {layer.name: layer for layer in (*_ORDINARY, *CONVOLUTIONS, *SEQUENCES)}

@@ -35,3 +35,25 @@ class Dropout(Move):
 
     def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
         return axes[0]
+
+
+@dataclass(frozen=True)
+class Mark(Move):
+    """The argument, at the beginning of a layer whose arguments and signals are limited in training, or at its end."""
+
+    layer: str
+    end: bool
+    symbol: ClassVar[str] = "the limit of a layer"
+    sizes: ClassVar[tuple[str, ...]] = ()
+
+    def moved(self, shape: Shape) -> Shape:
+        return shape
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return arrays[0]
+
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        return (gradient,)
+
+    def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
+        return axes[0]

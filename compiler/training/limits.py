@@ -40,6 +40,7 @@ from compiler.ops import (
     Concat,
     Conv2d,
     Equal,
+    Mark,
     MatMul,
     Not,
     Pad,
@@ -192,6 +193,10 @@ class Guards:
         new: dict[Value, Value] = {}
         for value in topological(roots):
             args = tuple(new[arg] for arg in value.args)
+            if isinstance(value.op, Mark) and not value.op.end:
+                flow = f"what flows into {value.op.layer}"
+                new[value] = self._limit(args[0], _each(value.shape), self.limits.activations, flow)
+                continue
             if isinstance(value.op, MatMul | Conv2d):
                 layer = _layer(args, keys)
                 args = tuple(self._flow(arg, layer, keys) for arg in args)
@@ -208,6 +213,9 @@ class Guards:
 
     def signal(self, value: Value, gradient: Value, keys: Mapping[Value, str]) -> Value:
         """The gradient that has reached the result of a layer, before it is passed on."""
+        if isinstance(value.op, Mark) and gradient.shape == value.shape:
+            signals = f"the signals of {value.op.layer}"
+            return self._limit(gradient, _each(gradient.shape), self.limits.signals, signals)
         product = _product(value)
         if product is None or gradient.shape != value.shape:
             return gradient

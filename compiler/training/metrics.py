@@ -141,6 +141,9 @@ def expect_measurable(loss: Value, name: str) -> None:
         raise OpError("a metric is a mean over the rows of the dim `batch`, on which the loss does not depend")
     if name == ACCURACY:
         _hits(loss)
+        scores = next(value.args[0] for value in at if isinstance(value.op, CrossEntropy | BinaryCrossEntropy))
+        if at[scores] != 0:
+            raise OpError("accuracy expects the rows of the dim `batch` on the first axis of the scores")
 
 
 def of_steps(training: Training, frac: int) -> list[Added]:
@@ -199,8 +202,6 @@ def _hits(loss: Value) -> Value:
         count = f"{len(found)} losses with" if found else "no"
         raise OpError(f"accuracy compares the scores of one loss with its label, found {count} scores", help)
     (scores, label) = found[0].args
-    if places([scores])[scores] != 0:
-        raise OpError("accuracy expects the rows of the dim `batch` on the first axis of the scores", help)
     if isinstance(found[0].op, CrossEntropy):
         return apply(ToInt(), apply(Equal(), apply(ArgMax(1), scores), _classes(label)))
     above, zero, half = OPERATORS[">"], constant(0.0), constant(0.5)

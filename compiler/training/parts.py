@@ -9,6 +9,7 @@ from compiler.graph import (
     Graph,
     Input,
     Output,
+    Param,
     State,
     Training,
     Value,
@@ -33,13 +34,20 @@ WEIGHT_LIMIT = 8.0
 
 INITIAL = Interval(-WEIGHT_LIMIT, WEIGHT_LIMIT)
 
+MOST_STATISTIC = 2.0**10
+"""The largest magnitude of a running statistic that its owner provides."""
+
+RUNNING_MEAN = "running_mean"
+
 
 @dataclass(frozen=True)
 class Trained:
-    """A parameter that is trained, as its owner provides it, and the state that it is afterwards."""
+    """A parameter that is trained, as its owner provides it, and the state that it is afterwards. statistic: it follows
+    what batches say, and no gradient."""
 
     leaf: Value
     state: State
+    statistic: bool = False
 
     def read(self, stage: str) -> Value:
         """The state, as a procedure reads it."""
@@ -47,20 +55,30 @@ class Trained:
 
     def limited(self, guards: Guards, stage: str, used: Orientation | None) -> Value:
         """The state as a procedure computes with it."""
+        if self.statistic:
+            return self.read(stage)
         return guards.parameter(self.read(stage), self.state.key, used)
 
     def holding(self, left: Value) -> Trained:
         """With a state that holds what is provided and what a step leaves."""
-        given = provided(self.leaf)
+        given = provided(self.leaf, self.statistic)
+        if self.statistic:
+            declared = left.declared or left.range
+            return replace(self, state=replace(self.state, lo=declared.lo, hi=declared.hi))
         largest = max(given.range.magnitude, reach(left))
         both = {(n.order, n.axes): max(n.bound, bounds.norm(given, n.order, n.axes)) for n in known(left)}
         norms = tuple(bounds.Norm(order, axes, bound) for (order, axes), bound in both.items())
         return replace(self, state=replace(self.state, lo=-largest, hi=largest, known=norms))
 
 
-def provided(leaf: Value) -> Value:
+def provided(leaf: Value, statistic: bool = False) -> Value:
     """The parameter under the range in which it is trained, where its author declared none."""
-    return leaf if leaf.declared is not None else declare(leaf, INITIAL)
+    if leaf.declared is not None:
+        return leaf
+    if not statistic:
+        return declare(leaf, INITIAL)
+    is_mean = isinstance(leaf.op, Param) and leaf.op.key.endswith(RUNNING_MEAN)
+    return declare(leaf, Interval(-MOST_STATISTIC if is_mean else 0.0, MOST_STATISTIC))
 
 
 def moved(graph: Graph, stage: str, states: Mapping[Value, Value]) -> Graph:

@@ -34,7 +34,13 @@ class Reading:
     def run(self, graph: Graph) -> list[Output]:
         """What a batch gives."""
         guards = Guards(self.training.limits, self.precision)
-        run = moved(graph, RUN, self._parameters(guards, RUN))
+        states = self._parameters(guards, RUN)
+        run = moved(graph, RUN, states)
+        if any(each.statistic for each in self.changed):
+            keys = {states[each.leaf]: each.state.key for each in self.changed}
+            values = guards.factors([output.value for output in run.outputs], keys)
+            outputs = [replace(output, value=value) for output, value in zip(run.outputs, values, strict=True)]
+            run = replace(run, outputs=tuple(outputs))
         roles = tuple(dict.fromkeys(role for output in run.outputs for role in output.roles))
         return self._told(run.outputs, guards, roles, RUN)
 

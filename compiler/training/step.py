@@ -16,7 +16,7 @@ and are opened in `setup`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from compiler.graph import (
@@ -36,11 +36,13 @@ from compiler.graph import (
     Value,
     apply,
     constant,
+    declare,
     mark,
     stamp,
     topological,
 )
 from compiler.graph.interval import Interval
+from compiler.ops import Add, Mul, Stored, Sub
 from compiler.reading.report import report
 from compiler.training.clipping import learnt
 from compiler.training.limits import (
@@ -54,7 +56,7 @@ from compiler.training.limits import (
     with_verdict,
 )
 from compiler.training.metrics import Added, described, of_steps
-from compiler.training.modes import inside, outside, speaker
+from compiler.training.modes import Inside, inside, outside, speaker
 from compiler.training.optimizers import Adam
 from compiler.training.pace import decay_of, pace_of
 from compiler.training.parts import Trained, combined, moved, present, provided, written_out
@@ -67,6 +69,14 @@ from mpc_runtime.plan import Privacy
 from mpc_runtime.procedure import RUN, SETUP, TRAIN_STEP
 
 __all__ = ["with_training"]
+
+
+FOLLOWS = 0.1
+"""By this part of the difference a running statistic follows that of a batch, as PyTorch's."""
+
+ROUNDED = 16
+"""Steps of the format by which rounding may lift a running statistic above what batches have: one a batch, of which the
+next ones leave nine tenths each."""
 
 
 def with_training(graph: Graph) -> tuple[Graph, list[Diagnostic]]:
@@ -96,23 +106,6 @@ def _warnings(graph: Graph, training: Training, whole: Graph) -> Iterator[Diagno
             yield Diagnostic.at(measure.span, message, file=graph.filename, help=help, severity="warning")
 
 
-def _expect_layers(graph: Graph, leaves: Iterable[Value]) -> None:
-    """Raises SourceErrors for layers that are not trained yet: those whose statistics are of a batch."""
-    found = []
-    for path in dict.fromkeys(
-        op.key.rpartition(".")[0] for op in (leaf.op for leaf in leaves) if isinstance(op, Param)
-    ):
-        if graph.layers.get(path) == "batchnorm":
-            leaf = next(
-                each for each in graph.params if isinstance(each.op, Param) and each.op.key.startswith(f"{path}.")
-            )
-            message = f"the batchnorm `{path}` cannot be trained yet: its statistics would be those of each batch"
-            help = f"use `layernorm`, or provide it in clear: `weights {path} from … public`"
-            found.append(report(graph, leaf, message, help))
-    if found:
-        raise SourceErrors(found, graph.source)
-
-
 def _expect_unlimited(graph: Graph, training: Training) -> None:
     """Raises SourceErrors for what a person's answers may not be used for step by step: what has a budget, what is
     answered at random each time anew, and what would be told with noise at every step."""
@@ -138,19 +131,19 @@ def _expect_unlimited(graph: Graph, training: Training) -> None:
 
 def _with_procedures(model: Graph, training: Training) -> Graph:
     _expect_unlimited(model, training)
-    _expect_layers(model, trained(training.loss, training.frozen))
-    training, coins = inside(model)
-    graph = outside(model)
-    changed = [_trained(graph, leaf) for leaf in trained(training.loss, training.frozen)]
+    within, graph = inside(model), outside(model)
+    training = within.training
+    leaves = [*trained(training.loss, training.frozen), *within.statistics]
+    changed = [_trained(graph, leaf, leaf in within.statistics) for leaf in leaves]
     used = orientations([training.loss], (each.leaf for each in changed))
-    step = _step(graph, training, changed, used)
+    step = _step(graph, within, changed, used)
     left = {output.keeps.key: output.value for output in step.left if output.keeps is not None}
     changed = [each.holding(left[each.state.key]) for each in changed]
-    step = _step(graph, training, changed, used)  # from the states as large as a step leaves them
+    step = _step(graph, within, changed, used)  # from the states as large as a step leaves them
     assert all(_holds(output) for output in step.left), "a state is as large as what is left as it"
-    leaves = {each.leaf: provided(each.leaf) for each in changed}
+    given = {each.leaf: provided(each.leaf, each.statistic) for each in changed}
     setup = [
-        Output(each.state.key, leaves[each.leaf], (), each.leaf.span, stage=SETUP, keeps=each.state) for each in changed
+        Output(each.state.key, given[each.leaf], (), each.leaf.span, stage=SETUP, keeps=each.state) for each in changed
     ]
     parameters = {each.state for each in changed}
     assert graph.training is not None
@@ -162,13 +155,13 @@ def _with_procedures(model: Graph, training: Training) -> Graph:
         for output in kept.values()
         if output.keeps is not None and output.keeps not in parameters
     ]
-    params = tuple(leaves.get(leaf, leaf) for leaf in graph.params)
+    params = tuple(given.get(leaf, leaf) for leaf in graph.params)
     told = [*reading.run(graph), *step.told, *step.left, *validation, *reading.check(step.told)]
     if training.rate.is_constant:
         told += rescaled(speaker(training), [output.keeps for output in step.left if output.keeps is not None])
     sums = (*step.summed, *summed)
     outputs = (*setup, *zeros, *told, *reading.metrics(graph, sums), *reading.finish())
-    metrics = described(graph, sums)
+    metrics, coins = described(graph, sums), within.coins
     return replace(graph, params=params, outputs=outputs, metrics=metrics, coins=coins, privacy=step.privacy)
 
 
@@ -181,12 +174,12 @@ def _zero(state: State) -> Value:
     return constant(state.kind.dtype.type(0))
 
 
-def _trained(graph: Graph, leaf: Value) -> Trained:
+def _trained(graph: Graph, leaf: Value, statistic: bool) -> Trained:
     op = leaf.op
     assert isinstance(op, Param)
     largest = graph.precision.limit - graph.precision.step  # until it is known what a step leaves
     key = op.key + "".join(f"[{i}]" for i in op.index_path)
-    return Trained(leaf, State(Kind.FIXED, leaf.shape, key, RUN, graph.precision.frac, -largest, largest))
+    return Trained(leaf, State(Kind.FIXED, leaf.shape, key, RUN, graph.precision.frac, -largest, largest), statistic)
 
 
 # -- a step ------------------------------------------------------------------------------------------------------------
@@ -204,11 +197,13 @@ class _Step:
     privacy: Privacy | None
 
 
-def _step(graph: Graph, training: Training, changed: list[Trained], used: Mapping[Value, Orientation]) -> _Step:
+def _step(graph: Graph, within: Inside, changed: list[Trained], used: Mapping[Value, Orientation]) -> _Step:
     """What is equal is made one before the gradients are built, so that both directions share it."""
+    training = within.training
     told = [replace(output, stage=TRAIN_STEP) for output in training.outputs]
     sums = of_steps(training, graph.precision.frac)
-    forward = combined(graph, training.loss, [*(output.value for output in told), *(each.value for each in sums)])
+    values = [*(output.value for output in told), *(each.value for each in sums), *within.statistics.values()]
+    forward = combined(graph, training.loss, values)
     guards = Guards(training.limits, graph.precision)
     states = {each.leaf: each.limited(guards, TRAIN_STEP, used.get(each.leaf)) for each in changed}
     keys = {states[each.leaf]: each.state.key for each in changed}
@@ -217,15 +212,18 @@ def _step(graph: Graph, training: Training, changed: list[Trained], used: Mappin
     early, updates = len(guards.checks), _updates(graph, training)
     values = [written_out(value) for value in values]
     told = [replace(output, value=value) for output, value in zip(told, values, strict=False)]
-    sums = [replace(each, value=value) for each, value in zip(sums, values[len(told) :], strict=True)]
+    sums = [replace(each, value=value) for each, value in zip(sums, values[len(told) :], strict=False)]
+    statistics = dict(zip(within.statistics, values[len(told) + len(sums) :], strict=True))
     mark([root, *(output.value for output in told)], FORWARD)
     left = [each.left(speaker(training), TRAIN_STEP, graph.precision) for each in sums]
     mark([output.value for output in left], METRIC)
-    wanted, seed = tuple(states.values()), updates.pace.seed
+    learning = [each for each in changed if not each.statistic]
+    wanted, seed = tuple(states[each.leaf] for each in learning), updates.pace.seed
     found, privacy = learnt(graph, training, root, wanted, seed, lambda at, signal: guards.signal(at, signal, keys))
     mark(found, BACKWARD)
-    for each, gradient in zip(changed, found, strict=True):
+    for each, gradient in zip(learning, found, strict=True):
         left += _updated(updates, each, states[each.leaf], gradient)
+    left += [_followed(each, states[each.leaf], statistics[each.leaf]) for each in changed if each.statistic]
     if guards.checks:
         found_kept = verdict(guards.checks, guards.checks, early, apply(memory(guards.checks)))
         told = with_verdict(told, found_kept, present(training, told), TRAIN_STEP)
@@ -235,6 +233,16 @@ def _step(graph: Graph, training: Training, changed: list[Trained], used: Mappin
             stamp(output.value, output.span)
     mark([output.value for output in (*told, *left)], UPDATE)
     return _Step(told, left, guards.checks, sums, privacy)
+
+
+def _followed(each: Trained, before: Value, batch: Value) -> Output:
+    """A running statistic behind a batch."""
+    frac = each.state.frac
+    more = apply(Stored(frac), apply(Mul(), apply(Sub(), batch, before), constant(FOLLOWS)))
+    most = max(provided(each.leaf, True).range.magnitude, batch.range.magnitude + ROUNDED * 2.0**-frac)
+    least = 0.0 if batch.range.lo >= 0 else -most
+    value = declare(apply(Add(), before, more), Interval(least, most))
+    return Output(each.state.key, value, (), each.leaf.span, stage=TRAIN_STEP, keeps=each.state)
 
 
 def _updates(graph: Graph, training: Training) -> Updates:

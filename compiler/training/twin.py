@@ -71,6 +71,13 @@ class Twin:
             at[0][at[1]] = moved
         return float(loss)
 
+    def follow(self, statistics: Mapping[Value, Array]) -> None:
+        """Running statistics, by their leaves, take up what a batch says."""
+        for leaf, batch in statistics.items():
+            assert isinstance(leaf.op, Param)
+            running = self.params[leaf.op.key]
+            running[leaf.op.index_path] += 0.1 * (batch - running[leaf.op.index_path])
+
     def evaluate(self, values: Sequence[Value], batch: Arrays) -> list[Array]:
         """Values of the model as it stands."""
 
@@ -100,10 +107,11 @@ def follow(
 ) -> Course:
     """steps: those of an epoch; coins: by the number of a step what is drawn for it; validation: the batches of its
     rows, each with how many of them count; is_over: whether training ends early with these metrics."""
-    training, plain = inside(graph)[0], outside(graph).training
+    within, plain = inside(graph), outside(graph).training
+    training = within.training
     assert plain is not None, "the model has a `train` block"
     sums = of_steps(training, graph.precision.frac)
-    beside = [each.value for each in sums]
+    beside = [*(each.value for each in sums), *within.statistics.values()]
     start = training.loss, training.optimizer, dict(params), training.frozen, training.privacy
     twin = Twin(*start, beside=beside)
     found = Course([], twin.params, {})
@@ -111,7 +119,8 @@ def follow(
     for done, batch in enumerate(batches):
         batch = {**batch, **coins(done)}
         found.losses.append(twin.train(batch, rate_at(training.rate, training.clock, done // steps, done)))
-        seen.append([float(each) for each in twin.seen])
+        seen.append([float(each) for each in twin.seen[: len(sums)]])
+        twin.follow(dict(zip(within.statistics, twin.seen[len(sums) :], strict=True)))
         if len(found.losses) % steps:
             continue
         for each, total in zip(sums, np.sum(seen, axis=0), strict=True):

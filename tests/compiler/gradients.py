@@ -116,6 +116,7 @@ def _shapes() -> list[Case]:
         Case("concat", _call("concat", axis=1), ((2, 3), (2, 1))),
         Case("pad", _call("pad", widths=[[1, 0], [0, 2]], value=3), ((2, 3),)),
         Case("dropout outside training", _op(ops.Dropout(0.5, 0)), ((2, 3),)),
+        Case("a layer's end", _op(ops.Mark("norm", True)), ((2, 3),)),
         Case("a limited norm", _op(ops.Bounded((1,), 9.0)), ((2, 3),)),
         Case("broadcast_to", _call("broadcast_to", shape=[2, 3, 4]), ((3, 1),)),
         Case("x[::-2, 1, None, 1::2]", indexed(slice(None, None, -2), 1, None, slice(1, None, 2)), ((5, 3, 4),)),
@@ -135,6 +136,7 @@ def _reductions() -> list[Case]:
               for axis in ([0], [0, 2], [0, 1, 2])]  # fmt: skip
     found += [Case(f"clip_norm to {bound}", _call("clip_norm", bound=bound), ((3, 4),)) for bound in (0.5, 2.0, 9.0)]
     found.append(Case("layernorm", _op(ops.LayerNorm(1e-5)), ((3, 4),)))
+    found.append(Case("layernorm of short rows", _op(ops.Standardised(1e-5, 8.0)), ((3, 4),)))
     return [*found, Case("softmax", _call("softmax", axis=0), ((3, 4),)), Case("max of one", _call("max"), ((1,),))]
 
 

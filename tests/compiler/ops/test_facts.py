@@ -95,7 +95,7 @@ def test_sizes_are_fields_of_whole_numbers() -> None:
 def test_moves_round_nothing() -> None:
     exact = {name for name, op in OPS.items() if op.rounding is Rounding.NONE and not issubclass(op, Leaf)}
     moves = {"Reshape", "Transpose", "Slice", "Concat", "Pad", "BroadcastTo", "Spread", "Neg", "ToInt", "ToFixed",
-                 "Chosen", "Bounded", "Dropout"}  # fmt: skip
+                 "Chosen", "Bounded", "Dropout", "Mark"}  # fmt: skip
     decisions = {"Greater", "GreaterEqual", "Less", "LessEqual", "Equal", "NotEqual", "And", "Or", "Not", "ArgMax",
                  "OneHot", "Positive", "Larger", "Within", "WithinNorm", "Floor", "Round", "Sort",
                  "ArgSort"}  # fmt: skip

@@ -119,7 +119,7 @@ def test_without_its_noise_training_follows_float64(optimizer: str) -> None:
 
 def test_what_dropout_leaves_is_clipped() -> None:
     program = mpc.compile(text=network_text("sgd(lr=1)").replace("|> tanh |>", "|> tanh |> dropout(0.25) |>"))
-    training, _ = inside(program.stages.lowered)
+    training = inside(program.stages.lowered).training
     weights = program.initial_weights(3)
     private = Simulated(program.plan, weights)
     clear = Twin(training.loss, training.optimizer, weights, training.frozen, training.privacy)

@@ -49,7 +49,8 @@ def rows(step: int) -> dict[str, Array]:
 @pytest.mark.parametrize("p", ["0.5", "0.1"])
 def test_training_with_dropout_follows_float64(p: str) -> None:
     program = mpc.compile(text=NET.replace("P)", f"{p})"))
-    training, found = inside(program.stages.lowered)
+    within = inside(program.stages.lowered)
+    training, found = within.training, within.coins
     assert [each.keep for each in found] == [0.75, 1 - float(p)]
     private, clear = Simulated(program.plan, start()), Twin(training.loss, training.optimizer, start())
     losses = []

@@ -18,7 +18,7 @@ STEP = 1e-6
 WITHOUT = {"Sign", "ArgMax", "OneHot", "And", "Or", "Not", "Greater", "GreaterEqual", "Less", "LessEqual", "Equal",
            "NotEqual", "Positive", "Larger", "Within", "WithinNorm", "MaxGradient", "MaxPool2dGradient", "ArgSort",
            "Floor", "Round", "Chosen", "Leaves", "Largest", "OverRoot", "Paced", "Carried", "Scaled", "ClipFactor",
-           "Clipped", "FactorSum", "OuterSum", "Noised"}  # fmt: skip
+           "Clipped", "FactorSum", "OuterSum", "Noised", "BatchNorm"}  # fmt: skip
 """Ops that say that they have no gradient."""
 CONVERSIONS = {"ToInt", "ToFixed"}
 RANDOM = np.random.default_rng(4)

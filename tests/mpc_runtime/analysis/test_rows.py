@@ -174,5 +174,5 @@ train {
 """
     plan = mpc.compile(text=source).plan
     apart = {p.name: rows_apart(plan, p.name) for p in plan.procedures}
-    assert apart.keys() == {"setup", "run", "train_step", "finish"}
+    assert apart.keys() == {"setup", "run", "train_step", "check", "finish"}
     assert not any(apart.values())
