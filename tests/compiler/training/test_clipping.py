@@ -286,6 +286,8 @@ DENSE = "layer fc = dense(2)\nweights from modeller in [-1, 1]\nz = fc(x)\n"
         (DENSE.replace("z = fc(x)", "z = fc(x[:, 0:3] + fc(x)[:, 0:1])"), "", "", 7, "used more than once"),
         ("layer n = layernorm()\nlayer fc = dense(2)\nweights from modeller in [-1, 1]\nz = x |> n |> fc\n",
          "", "", 8, "`n.weight` is used in a way that gives examples no gradients"),
+        ("layer fc = dense(2)\nlayer n = batchnorm()\nweights from modeller in [-1, 1]\nz = x |> fc |> n\n",
+         "", "", 8, "`n.weight` is used in a way that gives examples no gradients"),
         ("param w : [3] from modeller in [-1, 1]\nz = (x * w)[:, 0:2]\n", "", "", 6, "no gradients"),
         ("layer fc = dense(2)\nweights from modeller in [-1, 1]\n"
          "z = reshape(fc(reshape(x, [batch, 3, 1])), [batch, 6])[:, 0:2]\n", "", "", 7, "no gradients"),
