@@ -9,13 +9,14 @@ from compiler import passes
 from compiler.calibration.claims import claims
 from compiler.expand import expand
 from compiler.expand.network import parse_network
-from compiler.graph import Graph
+from compiler.graph import BATCH, Graph
 from compiler.lowering.model import ModelErrors, lower
 from compiler.passes.check_promises import with_checks
 from compiler.passes.stored_ranges import with_rounding
 from compiler.planning.assign import assign
 from compiler.planning.plan import feed_name, feed_stages, make_plan, origin
 from compiler.reading.report import report
+from compiler.training.clipping import with_room
 from compiler.training.step import with_training
 from dsl import ast, parse
 from dsl.errors import Diagnostic, SourceErrors, SyntaxErrors, with_source
@@ -40,6 +41,7 @@ def compile_source(
     parse_network(network)
     tree = _parse(text, filename, dims or {})
     lowered, warnings = _lower(tree, dims or {})
+    lowered = with_room(lowered, lambda batch: _lower(tree, {**(dims or {}), BATCH: batch})[0])
     graph, plan, more = planned(lowered, Options(network, checked))
     told = sorted((*warnings, *more), key=lambda each: (each.line, each.column))
     return Stages(tree, lowered, graph, plan, with_source(told, text))

@@ -16,7 +16,7 @@ import hashlib
 import json
 import os
 import struct
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -29,13 +29,16 @@ from .privacy.noise import Law
 from .procedure import EVALUATE, TRAIN_STEP, TRAINING, Procedure
 from .registers import Domain, Form, Register
 
-FORMAT = 5
+FORMAT = 6
 """Plan format: raised whenever a plan's bytes would mean something else."""
 
 MAGIC = b"PPMLPLAN"
 HEADER = struct.Struct("<8sIQ")
 APART = ("constants", "origins", "source", "filename")
 """Fields of a plan that do not stand in its head."""
+
+BATCH = "batch"
+"""The dim of rows."""
 
 
 @dataclass(frozen=True)
@@ -194,6 +197,29 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class Privacy:
+    """What hides single rows in training. clip: the gradient of each row has at most this L2 norm; noise: the deviation
+    of the noise in their sum, in units of that norm; delta: at which the epsilon of training is told.
+
+    batch: rows of a step on average; most: for how many it has room. unit: gradients are held so many times, with the
+    mantissa of the learning rate; rounding: how much longer one may be as it is held.
+    """
+
+    clip: float
+    noise: float
+    delta: float
+    batch: int
+    most: int
+    unit: float
+    rounding: float
+
+    @property
+    def sensitivity(self) -> float:
+        """How far one row moves the sum, as it is held. A little more, for the roundings of this product."""
+        return (self.unit * self.clip + self.rounding) * (1 + 2.0**-40)
+
+
+@dataclass(frozen=True)
 class Result:
     """What roles are sent and decode. scale and bits are those of the ring element that is sent.
 
@@ -261,7 +287,8 @@ class Plan:
     """A compiled program. `origins[procedure name][op]` and `source` are for people, outside the hash.
 
     bits, frac: the number format of `fixed` values. roles: every one, the members of `array_roles` among them.
-    constants: whoever makes the plan, they become aligned, C-contiguous, read-only arrays in the machine's byte order.
+    privacy: of training, where it hides single rows. constants: whoever makes the plan, they become aligned,
+    C-contiguous, read-only arrays in the machine's byte order.
     """
 
     name: str
@@ -280,6 +307,7 @@ class Plan:
     procedures: tuple[Procedure, ...]
     constants: tuple[np.ndarray, ...]
     budgets: tuple[Budget, ...] = ()
+    privacy: Privacy | None = None
     states: tuple[State, ...] = ()
     metrics: tuple[Metric, ...] = ()
     coins: tuple[Coins, ...] = ()
@@ -343,6 +371,13 @@ class Plan:
     def array_role_of(self) -> dict[str, str]:
         """Member of an array role -> its name."""
         return {member: array.name for array in self.array_roles for member in array.members}
+
+    def sized(self, tensor: Tensor, stage: str) -> Tensor:
+        """An input as a procedure takes it: a step of private training has room for more rows than a run."""
+        if self.privacy is None or stage != TRAIN_STEP or BATCH not in tensor.dims:
+            return tensor
+        sizes = zip(tensor.dims, tensor.shape, strict=True)
+        return replace(tensor, shape=tuple(self.privacy.most if dim == BATCH else n for dim, n in sizes))
 
     def feeds_of(self, role: str, stage: str) -> tuple[Feed, ...]:
         """What a role gives a procedure."""

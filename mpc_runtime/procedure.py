@@ -13,6 +13,7 @@ __all__ = [
     "CHECK",
     "CLOCK",
     "COUNTED",
+    "DRAWN",
     "EVALUATE",
     "FINISH",
     "METRICS",
@@ -47,6 +48,8 @@ CARRY, ROWS = CLOCK + "carry", CLOCK + "rows"
 """What a session gives where metrics are added up: 1 where they go on, 0 where they begin; how many rows of a batch
 count, from the first."""
 
+DRAWN = CLOCK + "drawn"
+"""What a session gives a step of private training: for each row whether it was drawn."""
 SCALE = CLOCK + "scale"
 """By what `rescale` multiplies."""
 

@@ -161,7 +161,7 @@ class Program:
             inputs: Arrays by name, with any number of rows.
             params: Arrays by key, or the path of a weights file.
             epochs: How often all rows are used.
-            seed: That of `session.fit`.
+            seed: That of `session.fit`. Under `privacy`, it draws the rows; gradients are clipped, and have no noise.
             validation: As of `session.fit`.
             patience: As of `session.fit`.
 

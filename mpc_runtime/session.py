@@ -183,15 +183,16 @@ class Session:
         Args:
             inputs: Arrays by name, for names that cannot be keywords.
             meeting: As of `run`; steps are met by steps.
-            dataset: As of `run`. What is learnt reaches whoever sees predictions or weights, with nothing to hide one
-                person: a dataset with a limit is refused.
+            dataset: As of `run`. Without `privacy` in the model, what is learnt reaches whoever sees predictions or
+                weights, with nothing to hide one person: a dataset with a limit is refused.
             named: The model's inputs that the loss depends on, and those of the `train` block.
 
         Returns:
             What the block sends at every step: an array for each output name.
 
         Raises:
-            InputError: An input does not fit, or the model has no `train` block. Nothing has been shared.
+            InputError: An input does not fit, or the model has no `train` block, or it trains under `privacy`, where
+                `fit` draws the rows. Nothing has been shared.
             BudgetError: A dataset has a limit. Nothing has been computed.
             PeerError: A machine is gone.
         """
@@ -211,6 +212,8 @@ class Session:
         seed: int | None = None,
         validation: Inputs | None = None,
         patience: int | None = None,
+        ids: Any = None,
+        ids_key: str | None = None,
         checkpoint: str | None = None,
         check_every: int = CHECK_EVERY,
         resume: bool = False,
@@ -222,16 +225,21 @@ class Session:
     ) -> History:
         """Train on any number of rows along the dim `batch`: in every epoch on all of them, in a random order.
 
-        Rows that fill no batch are left out of an epoch. Every batch is shared anew.
+        Rows that fill no batch are left out of an epoch. Every batch is shared anew. Where the model trains under
+        `privacy`, every step draws its rows from all, and `epsilon` of what is returned tells what that costs.
 
         Args:
             inputs: Arrays by name, for names that cannot be keywords.
             epochs: How often all rows are used.
             seed: Decides the order. Everybody may know it; roles of different machines have to give the same one.
+                Refused under `privacy`.
             validation: Arrays by name, of rows that are not learnt from. Behind each epoch, what the block's `metric`
                 statements say is told of them too.
             patience: Ends the training when the first metric of the block, of validation rows where there are some, was
                 no better than before for so many epochs.
+            ids: What each row is called, texts or whole numbers, or a dict of such lists by role. Refused where roles
+                bring other rows, or the same in another order; no id leaves the machine.
+            ids_key: A text that all roles know and no server does, with which roles of different machines compare ids.
             checkpoint: A name under which the parties keep what they have, in shares, in their data folders.
             check_every: Steps between checkpoints; roles of different machines have to give the same.
             resume: Go on from the last checkpoint of this name, if there is one, with the same rows and as if nothing
@@ -257,7 +265,7 @@ class Session:
         given, datasets = by_name(inputs, named), self._work.named(dataset, TRAIN_STEP)
         met = check_meeting(meeting)
         rows = None if validation is None else by_name(validation, {})
-        options = Options(epochs, seed, met, datasets, checkpoint, check_every, resume, rows, patience)
+        options = Options(epochs, seed, met, datasets, checkpoint, check_every, resume, rows, patience, ids, ids_key)
         fitting = self._work.fitting(given, check_options(options))
         try:
             with shown(progress, "steps") as report, closing(self._work.steps(fitting)) as coming:
@@ -343,11 +351,13 @@ class Session:
     @property
     def privacy(self) -> Privacy | None:
         """What releases of this session's datasets have cost in all, by the parties' ledgers; None for a program
-        without noise, answers at random and budgets."""
+        without noise, answers at random and budgets. With private training, also what the last `fit` costs."""
         if not is_private(self.plan):
             return None
         with self._connections.turn():
-            return told_all(self._connections, self._base, self._work.datasets)
+            found = told_all(self._connections, self._base, self._work.datasets)
+        fitted = self._work.fitted
+        return found if fitted is None else replace(found, training=fitted.epsilon)
 
     def spent(self, dataset: str, *, role: str | None = None) -> Privacy:
         """What was released from a dataset of a role of this session, in all, by any program."""

@@ -19,7 +19,7 @@ from mpc_runtime.gates import Combine, Constant, Gate, Input, Leaf, Mul, Open, O
 from mpc_runtime.gates.base import Types
 from mpc_runtime.gates.comparison import leaf_planes
 from mpc_runtime.gates.rules import Declared, Layout
-from mpc_runtime.plan import Feed, Options, Origin, Plan, Result, Tensor
+from mpc_runtime.plan import Feed, Options, Origin, Plan, Privacy, Result, Tensor
 from mpc_runtime.procedure import Kept, Op
 from mpc_runtime.registers import Domain, Form, Register
 
@@ -56,6 +56,7 @@ class Builder:
         self.kept: dict[str, list[Kept]] = defaultdict(list)
         self.feeds: dict[str, Feed] = {}
         self.results: dict[str, Result] = {}
+        self.privacy: Privacy | None = None
         self.stage = stages[1]
         self.evens: set[int] = set()
 
@@ -197,7 +198,8 @@ class Builder:
             frac=16,
             roles=tuple(dict.fromkeys([ROLE, *(role for r in self.results.values() for role in r.roles)])),
             array_roles=(),
-            dims=(),
+            dims=() if self.privacy is None else (("batch", self.privacy.batch),),
+            privacy=self.privacy,
             inputs=tuple(
                 Tensor(
                     f.name,
@@ -235,6 +237,10 @@ class _Told:
 
     def __init__(self, builder: Builder) -> None:
         self.builder = builder
+
+    @property
+    def privacy(self) -> Privacy | None:
+        return self.builder.privacy
 
     def layout(self, register: int) -> Layout:
         t = self.builder.registers[register]

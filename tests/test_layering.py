@@ -25,7 +25,7 @@ RUNTIME = {
     "kernels": set(),
     "gates": {"kernels", "privacy", "registers"},
     "privacy": {"errors"},
-    "analysis": {"encoding", "errors", "gates", "limits", "plan", "procedure", "registers"},
+    "analysis": {"encoding", "errors", "gates", "limits", "plan", "privacy", "procedure", "registers"},
     "encoding": {"errors", "kernels", "plan", "registers", "transport"},
     "operation": {"errors", "version"},
     "execution": {"analysis", "gates", "kernels", "plan", "procedure", "registers", "transport"},

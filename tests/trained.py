@@ -58,6 +58,11 @@ class Simulated:
         """What the last procedure found."""
         self._execute(SETUP, weights)
 
+    @property
+    def values(self) -> Mapping[int, Array]:
+        """The plain values of the registers, as the last procedure has left them."""
+        return self._simulator.values
+
     def train(self, epoch: int = 0, **batch: Any) -> dict[str, Array]:
         self.steps += 1
         now = {"epoch": epoch, "step": self.steps - 1, "carry": 0}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -95,6 +96,8 @@ def train(
         write_results(trained, [path])
     if as_json:
         echo_json(_plain(history))
+    elif history.epsilon is not None:
+        click.echo(str(history.epsilon), err=True)
     return 0
 
 
@@ -111,4 +114,6 @@ def _plain(history: History) -> dict[str, object]:
         for epoch in history.epochs
     ]
     seen = {name: getattr(history, name) for name in ("seed", "resumed", "steps", "stopped")}
-    return {**seen, "epochs": epochs}
+    epsilon = history.epsilon
+    cost = {} if epsilon is None else {"epsilon": asdict(epsilon)}
+    return {**seen, "epochs": epochs, **cost}

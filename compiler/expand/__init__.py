@@ -10,6 +10,7 @@ import numpy as np
 from compiler.expand import (
     arithmetic,
     choice,
+    clipping,
     division,
     floors,
     gradients,
@@ -64,6 +65,7 @@ HANDLERS = complete(
     powers.HANDLERS,
     norms.HANDLERS,
     limits.HANDLERS,
+    clipping.HANDLERS,
     smooth.HANDLERS,
     trees.HANDLERS,
     updates.HANDLERS,

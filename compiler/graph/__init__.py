@@ -23,6 +23,7 @@ from compiler.graph.kinds import (
     Visibility,
 )
 from compiler.graph.model import (
+    Clipping,
     Graph,
     Measure,
     Output,
@@ -84,6 +85,7 @@ __all__ = [
     "ROWS_MEET",
     "UPDATE",
     "Array",
+    "Clipping",
     "Constant",
     "Gradients",
     "Graph",

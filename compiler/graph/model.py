@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from compiler.graph.kinds import Precision
 from compiler.graph.op import State
 from compiler.graph.values import Value, apply
-from mpc_runtime.plan import ArrayRole, Budget, Coins, Metric, Noise, Promise
+from mpc_runtime.plan import ArrayRole, Budget, Coins, Metric, Noise, Privacy, Promise
 from mpc_runtime.privacy.noise import Law
 from mpc_runtime.procedure import RUN
 
@@ -66,12 +66,29 @@ class Measure:
 
 
 @dataclass(frozen=True)
+class Clipping:
+    """How single rows are hidden in training: `plan.Privacy` as the author states it.
+
+    counts: for each row of a step whether it was drawn, as a role gives it; batch: how many are on average. Both are
+    known once the block is lowered for as many rows as a step has room for.
+    """
+
+    clip: float
+    noise: float
+    delta: float
+    counts: Value | None = None
+    batch: int = 0
+    span: Span | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
 class Training:
     """A `train` block as its author wrote it.
 
     rate: the learning rate, a number or a function of the clock, which is the epoch and the step, from 0, as a role
     gives them; inputs: what only training reads; outputs: sent at every step; weights_to: who learns the parameters
-    when training is finished; frozen: parameters that stay as they are; limits: of norms; metrics: told once an epoch.
+    when training is finished; frozen: parameters that stay as they are; limits: of norms; metrics: told once an epoch;
+    privacy: under which single rows are hidden.
     """
 
     loss: Value
@@ -85,6 +102,7 @@ class Training:
     limits: Limits
     span: Span = field(repr=False)
     metrics: tuple[Measure, ...] = ()
+    privacy: Clipping | None = None
 
 
 @dataclass(frozen=True)
@@ -116,6 +134,7 @@ class Graph:
     training: Training | None = None
     layers: Mapping[str, str] = field(default_factory=dict)  # the kind of each layer, by its path
     budgets: tuple[Budget, ...] = ()
+    privacy: Privacy | None = None  # of training, once it is known what its steps compute
     metrics: tuple[Metric, ...] = ()  # what the results of the procedure METRICS are, once there is one
     coins: tuple[Coins, ...] = ()  # what a client draws for each step, once there are steps
     source: str = field(default="", repr=False)

@@ -17,8 +17,22 @@ from compiler.graph import Array, Kind
 from compiler.importers import writing
 from compiler.importers.lowering import Lowered
 from compiler.importers.names import NOISE, OPERATION, Names, is_automatic, path_of
+from compiler.importers.repeats import common, generic, repeated, varying
 from compiler.importers.sizes import Size, Trials
-from compiler.importers.terms import Call, Indexed, Labelled, Layer, Source, Table, Term, Weight
+from compiler.importers.terms import (
+    Call,
+    Group,
+    Indexed,
+    Labelled,
+    Layer,
+    Option,
+    Repeated,
+    Source,
+    Table,
+    Term,
+    Weight,
+    postorder,
+)
 from compiler.ops import FUNCTIONS, LAYERS
 from dsl import ast
 from dsl.printer import unparse
@@ -39,6 +53,7 @@ SHORT = {
     "gru": "recurrent",
 }
 """What a layer without a name in the graph is called."""
+FLOW, WORDS = "x", {"out": "channels"}  # what a `def` calls what flows into it, and an option of its layers
 MOVES = ("reshape", "flatten", "squeeze", "unsqueeze", "transpose", "broadcast_to")
 BUILTIN = frozenset(FUNCTIONS) | frozenset(LAYERS)
 
@@ -51,6 +66,15 @@ class Written:
     weights: Mapping[str, Array]
     inputs: Mapping[str, str]
     dims: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Block:
+    """A `def`, and the names of its layers. arguments: behind the first, each is an option of the layer at a place."""
+
+    node: ast.Def
+    layers: tuple[str, ...]
+    arguments: tuple[tuple[int, str], ...]
 
 
 @dataclass(frozen=True)
@@ -72,7 +96,7 @@ def write(
 ) -> Written:
     """The program that computes the outputs of a model."""
     emission = Emission(trials, owners, Names((owners.role, owners.owner)))
-    return emission.write(emission.names.fresh(name, "imported"), lowered, dims, head, ranges)
+    return emission.write(emission.names.fresh(name, "imported"), repeated(lowered), dims, head, ranges)
 
 
 @dataclass
@@ -95,6 +119,10 @@ class Emission:
     bounds: dict[str, float] = field(default_factory=dict)
     wanted: dict[int, str] = field(default_factory=dict)
     remarks: dict[int, list[str]] = field(default_factory=dict)
+    blocks: dict[Group, Block] = field(default_factory=dict)
+    instances: dict[object, str] = field(default_factory=dict)
+    parts: int = 0
+    inside: bool = False  # a `def`, where no two layers are one
 
     def write(
         self,
@@ -124,6 +152,7 @@ class Emission:
             ("", statements),
             ("", inputs),
             ("", self.leaves),
+            *(("", [each.node]) for each in self.blocks.values()),
             ("", [*self.layers, *shared]),
         ]
         called = {term.hint: each.name.id for term, each in zip(lowered.inputs, inputs, strict=True)}
@@ -198,6 +227,8 @@ class Emission:
 
     def _expression(self, term: Term) -> ast.Expression:
         args = [self.written[id(arg)] for arg in term.args]
+        if isinstance(term.form, Repeated):
+            return writing.applied(args[0], self._instance(term.form))
         if isinstance(term.form, Layer):
             tied = self._tied(term.form)
             return writing.tied(args[0], tied) if tied else writing.applied(args[0], self._layer(term))
@@ -249,7 +280,8 @@ class Emission:
     def _layer(self, term: Term) -> str:
         form = term.form
         assert isinstance(form, Layer)
-        key = (form.kind, form.options, tuple((k, identity(array)) for k, array in form.arrays.items()))
+        tensors = tuple((k, identity(array)) for k, array in form.arrays.items())
+        key: object = id(term) if self.inside else (form.kind, form.options, tensors)
         if key not in self.layer_names:
             name = self.names.fresh(self._layer_hint(term), SHORT.get(form.kind, form.kind), BUILTIN)
             self.layer_names[key] = name
@@ -266,6 +298,53 @@ class Emission:
     def _layer_hint(self, term: Term) -> str:
         hint = path_of(term.hint)
         return "" if is_automatic(hint) else hint
+
+    # -- what is repeated
+
+    def _instance(self, form: Repeated) -> str:
+        """A layer that is an instance of a `def`, with its tensors under the names of the layers there."""
+        if form.group not in self.blocks:
+            self.blocks[form.group] = self._define(form.group)
+        block, layers = self.blocks[form.group], form.group.instances[form.place].layers
+        forms = [layer.form for layer in layers if isinstance(layer.form, Layer)]
+        tensors = tuple(identity(array) for each in forms for array in each.arrays.values())
+        if (form.group, tensors) in self.instances:  # applied again
+            return self.instances[form.group, tensors]
+        path = common([self._layer_hint(layer) for layer in layers]).replace(".", "_")
+        self.parts += not path
+        title = self.names.fresh(path or f"part{self.parts}", "part", BUILTIN)
+        self.instances[form.group, tensors] = title
+        given = [dict(forms[at].options)[key] for at, key in block.arguments]
+        self.layers.append(writing.instance(title, block.node.name.id, given, self.size))
+        for inside, local in zip(forms, block.layers, strict=True):
+            for part, array in inside.arrays.items():
+                self.weights[f"{title}.{local}.{part}"] = stored(array)
+        self.bounds[title] = max(bound_of(shared_tensors(each)) for each in forms)
+        return title
+
+    def _define(self, group: Group) -> Block:
+        """The `def` of a group, written as its first instance is, with arguments for the options that differ."""
+        inner = Emission(
+            self.trials, self.owners, Names((*self.dims.values(), *self.consts.values(), FLOW)), inside=True
+        )
+        inner.dims, inner.consts, inner.leaves, inner.notes = self.dims, self.consts, self.leaves, self.notes
+        columns: dict[tuple[Option, ...], tuple[str, tuple[int, str]]] = {}
+        for at, key, column in varying(group):
+            if column not in columns:
+                columns[column] = inner.names.fresh(WORDS.get(key, key)), (at, key)
+        body = generic(group, {column: name for column, (name, _) in columns.items()})
+        inner.written[id(body.entry)] = writing.name(FLOW)
+        order = postorder([body.exit], body.entry)
+        uses = Counter(id(arg) for term in order for arg in term.args)
+        for term in order:
+            if term is not body.entry:
+                inner._term(term, uses[id(term)])
+        name = self.names.fresh("block", "block", BUILTIN)
+        result, statements = inner.written[id(body.exit)], [*inner.layers, *inner.values]
+        node = writing.definition(name, [FLOW, *(name for name, _ in columns.values())], statements, result)
+        self.names.take(inner.names)
+        layers = tuple(inner._layer(layer) for layer in body.layers)
+        return Block(node, layers, tuple(place for _, place in columns.values()))
 
     def _shared_ranges(self) -> Iterator[tuple[list[str], float]]:
         """Layers by the bound of their weights; the most common one needs no names."""
@@ -323,22 +402,6 @@ def _value_hint(term: Term) -> str:
     if isinstance(term.form, Layer) and path_of(hint) != hint:
         return ""  # it is what the graph calls a parameter
     return "" if "/" in hint or is_automatic(hint) or OPERATION.match(NOISE.sub("", hint)) else hint
-
-
-def postorder(roots: Sequence[Term]) -> list[Term]:
-    """The terms below `roots` and these, arguments first."""
-    order: list[Term] = []
-    seen: set[int] = set()
-    pending = [(root, False) for root in reversed(roots)]
-    while pending:
-        term, done = pending.pop()
-        if done:
-            order.append(term)
-        elif id(term) not in seen:
-            seen.add(id(term))
-            pending.append((term, True))
-            pending += [(arg, False) for arg in reversed(term.args)]
-    return order
 
 
 def identity(array: Array) -> object:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from compiler.importers.emission import postorder
 from compiler.importers.lowering import Lowered
 from compiler.importers.problems import ImportFailed, Refusal
-from compiler.importers.terms import Call, Indexed, Table, Term
+from compiler.importers.terms import Call, Indexed, Table, Term, postorder
 
 ENDS = ("softmax", "log_softmax", "==", "!=", "<", "<=", ">", ">=")
 """What takes infinity for what it is; comparisons see the same number on both sides."""

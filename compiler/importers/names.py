@@ -32,6 +32,10 @@ class Names:
     def __init__(self, taken: tuple[str, ...] = ()) -> None:
         self._taken = {*RESERVED, *taken}
 
+    def take(self, other: Names) -> None:
+        """No name of the other program is given out any more."""
+        self._taken |= other._taken
+
     def fresh(self, wanted: str, otherwise: str = "x", avoid: frozenset[str] = frozenset()) -> str:
         """A name like the one wanted. One that was given out before, is a keyword or is in `avoid` gets a number."""
         base = cleaned(wanted) or otherwise

@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 
 from compiler.graph import Kind
-from compiler.importers.emission import postorder
 from compiler.importers.lowering import Lowered
 from compiler.importers.matching import affine, factors, is_call, near, number_in, options_of, rooted, squared
 from compiler.importers.names import is_automatic, path_of
 from compiler.importers.operators.norms import layer_normalised
-from compiler.importers.terms import Call, Indexed, Layer, Table, Term, Weight, call, layer, named, remade
+from compiler.importers.terms import Call, Indexed, Layer, Table, Term, Weight, call, layer, named, postorder, remade
 
 Rule = Callable[[Term], Term | None]
 

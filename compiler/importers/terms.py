@@ -8,7 +8,7 @@ the language's type rules are not said again here. `rewriting` changes terms, `e
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import EllipsisType
 from typing import Any
 
@@ -21,7 +21,16 @@ from compiler.ops import FUNCTIONS, LAYERS, OPERATORS
 from compiler.ops.indexing import index as build_index
 
 Whole = int | Size
-Option = int | float | bool | str | Size | tuple["Option", ...]
+
+
+@dataclass(frozen=True)
+class Formal:
+    """An argument of a `def`, in the place of an option."""
+
+    name: str
+
+
+Option = int | float | bool | str | Size | Formal | tuple["Option", ...]
 Item = Whole | slice | EllipsisType
 SOMEBODY = "owner"  # the role of leaves while types are found; the program names the real ones
 
@@ -74,13 +83,28 @@ class Layer:
     note: str = ""  # of where it differs from the graph
 
 
-@dataclass(frozen=True)
-class Block:
-    """A `def` of `blocks`, called with terms and numbers; `body` is what it computes."""
+@dataclass(frozen=True, eq=False)
+class Instance:
+    """A part of the model that others are like: from what flows into it to what comes out of it, with its layers."""
 
-    name: str
-    options: tuple[tuple[str, Option], ...] = ()
-    body: Term | None = field(default=None, compare=False)
+    entry: Term
+    exit: Term
+    layers: tuple[Term, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Parts of the model that are alike: one `def`."""
+
+    instances: list[Instance]
+
+
+@dataclass(frozen=True, eq=False)
+class Repeated:
+    """The result of one instance of a group, by its place there."""
+
+    group: Group
+    place: int
 
 
 @dataclass(frozen=True)
@@ -90,7 +114,7 @@ class Labelled:
     texts: tuple[str, ...]
 
 
-Form = Labelled | Source | Weight | Table | Call | Indexed | Layer | Block
+Form = Labelled | Source | Weight | Table | Call | Indexed | Layer | Repeated
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,6 +174,23 @@ def endless(term: Term, holds: bool) -> Term:
     return Term(Table(term.form.array, True), (), term.values, term.hint)
 
 
+def postorder(roots: Sequence[Term], entry: Term | None = None) -> list[Term]:
+    """The terms below `roots` and these, arguments first; not what is below `entry`."""
+    order: list[Term] = []
+    seen: set[int] = set()
+    pending = [(root, False) for root in reversed(roots)]
+    while pending:
+        term, done = pending.pop()
+        if done:
+            order.append(term)
+        elif id(term) not in seen:
+            seen.add(id(term))
+            pending.append((term, True))
+            if term is not entry:
+                pending += [(arg, False) for arg in reversed(term.args)]
+    return order
+
+
 # -- what is computed --------------------------------------------------------------------------------------------------
 
 
@@ -171,12 +212,6 @@ def layer(kind: str, x: Term, arrays: Mapping[str, Array], hint: str = "", *, no
         options["bias"] = False
     given = tuple((key, _option(value)) for key, value in options.items() if value is not None)
     return remade(Term(Layer(kind, given, arrays, note), (x,), (), hint), (x,))
-
-
-def block(name: str, body: Term, *args: Term, **options: Any) -> Term:
-    """`body`, written as a call of the `def` called `name`."""
-    given = tuple((key, _option(value)) for key, value in options.items())
-    return Term(Block(name, given, body), args, body.values, body.hint)
 
 
 def labelled(place: Term, texts: tuple[str, ...]) -> Term:

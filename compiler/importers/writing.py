@@ -9,7 +9,7 @@ import numpy as np
 
 from compiler.graph import Array, Kind
 from compiler.importers.sizes import Size
-from compiler.importers.terms import Block, Call, Indexed, Layer, Term
+from compiler.importers.terms import Call, Formal, Indexed, Layer, Term
 from dsl import ast, printer
 from dsl.ast import Operator, Span
 
@@ -82,6 +82,17 @@ def layer(title: str, form: Layer, size_of: SizeOf) -> ast.Layer:
     arguments = [ast.Argument(NOWHERE, None, option(given.pop(key), size_of)) for key in positional]
     arguments += [ast.Argument(NOWHERE, name(key), option(each, size_of)) for key, each in given.items()]
     return ast.Layer(NOWHERE, ref(title), ast.Call(NOWHERE, name(form.kind), tuple(arguments)))
+
+
+def definition(title: str, arguments: Sequence[str], body: Sequence[ast.Statement], result: ast.Expression) -> ast.Def:
+    formals = tuple(ast.Formal(NOWHERE, name(each), None) for each in arguments)
+    inside = tuple(each for each in body if isinstance(each, ast.Layer | ast.Value))
+    return ast.Def(NOWHERE, name(title), formals, inside, result)
+
+
+def instance(title: str, block: str, arguments: Sequence[Any], size_of: SizeOf) -> ast.Layer:
+    given = tuple(ast.Argument(NOWHERE, None, option(each, size_of)) for each in arguments)
+    return ast.Layer(NOWHERE, ref(title), ast.Call(NOWHERE, name(block), given))
 
 
 def type_of(kind: Kind, sizes: Sequence[ast.Expression]) -> ast.Type:
@@ -163,7 +174,7 @@ def expression(term: Term, args: Sequence[ast.Expression], size_of: SizeOf) -> a
         case Call(name=symbol) if symbol in BINARY:
             left, right = _whole_literals(term, args)
             return binary(BINARY[symbol], left, right)
-        case Call(name=function, options=options) | Block(name=function, options=options):
+        case Call(name=function, options=options):
             return _called(function, args, options, size_of)
     raise TypeError(f"{type(term.form).__name__} is no expression of its own")
 
@@ -201,6 +212,8 @@ def option(given: Any, size_of: SizeOf) -> ast.Expression:
         return ast.List(NOWHERE, tuple(option(each, size_of) for each in given))
     if isinstance(given, Size):
         return size_of(given)
+    if isinstance(given, Formal):
+        return name(given.name)
     if isinstance(given, str):
         return ast.String(NOWHERE, given)
     return number(given)

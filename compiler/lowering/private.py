@@ -1,4 +1,4 @@
-"""Private release: the noise of an output, answers at random in the place of bits, and budgets."""
+"""Private release: the noise of an output, answers at random in the place of bits, budgets, and private training."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from compiler.graph import Input, Kind, Release, Value
+from compiler.graph import Clipping, Input, Kind, Release, Value
 from compiler.lowering.context import Context
 from compiler.lowering.numbers import real
 from compiler.lowering.problems import POISON, Problem
@@ -18,7 +18,7 @@ from dsl.errors import did_you_mean
 from mpc_runtime.plan import Budget
 from mpc_runtime.privacy.noise import Law
 
-__all__ = ["budgets", "expect_noisy", "flipped", "release"]
+__all__ = ["budgets", "clipping", "expect_noisy", "flipped", "release"]
 
 LARGEST_EPSILON = 64.0  # exp(64) is no privacy
 
@@ -40,6 +40,11 @@ LAWS: dict[Law, dict[str, _Part]] = {
     "laplace": {"epsilon": EPSILON, "sensitivity": SENSITIVITY},
     "gaussian": {"epsilon": EPSILON, "delta": DELTA, "sensitivity": SENSITIVITY},
 }
+CLIPPING = {
+    "clip": _Part("a number above 0, at most 1024", 0.0, 1024.0),
+    "noise": _Part("a number above 0, at most 64", 0.0, 64.0),
+    "delta": DELTA,
+}
 LIMIT = {"epsilon": EPSILON, "delta": replace(DELTA, optional=True)}
 FORMS = {
     "laplace": "laplace(epsilon=0.5, sensitivity=0.1)",
@@ -47,6 +52,7 @@ FORMS = {
     "randomized_response": "randomized_response(epsilon=1)",
     "dp": "dp(epsilon=3, delta=1e-5)",
 }
+CLIPPED = "dp(clip=1.0, noise=1.1, delta=1e-5)"
 
 
 def release(context: Context, statement: ast.Output, scope: Scope) -> Release | None:
@@ -105,6 +111,18 @@ def budgets(
     return [Budget(name.id, leaf.role, given.get("epsilon", 1.0), given.get("delta", 0.0)) for leaf in leaves]
 
 
+def clipping(context: Context, statement: ast.Value, scope: Scope) -> Clipping | None:
+    """What hides single rows in training; None where an argument is not known, which is reported. Raises Problem."""
+    expression = statement.value
+    called = expression.function if isinstance(expression, ast.Call) else None
+    if not (isinstance(expression, ast.Call) and isinstance(called, ast.Name) and called.id == "dp"):
+        raise Problem(expression.span, "the privacy of training is differential", f"write `privacy = {CLIPPED}`")
+    given = _numbers(context, expression, CLIPPING, scope, CLIPPED)
+    if given.keys() < CLIPPING.keys():
+        return None
+    return Clipping(given["clip"], given["noise"], given["delta"], span=statement.name.span)
+
+
 def _called(noise: ast.Expression, names: Collection[str], what: str) -> ast.Call:
     """The call of one of these. Raises Problem for anything else."""
     forms = " or ".join(f"`{FORMS[name]}`" for name in names)
@@ -116,10 +134,12 @@ def _called(noise: ast.Expression, names: Collection[str], what: str) -> ast.Cal
     return noise
 
 
-def _numbers(context: Context, call: ast.Call, parts: Mapping[str, _Part], scope: Scope) -> dict[str, float]:
+def _numbers(
+    context: Context, call: ast.Call, parts: Mapping[str, _Part], scope: Scope, form: str = ""
+) -> dict[str, float]:
     """The arguments, by name, each a public number in its range. Raises Problem."""
     assert isinstance(call.function, ast.Name)
-    form = f"write `{FORMS[call.function.id]}`"
+    form = f"write `{form or FORMS[call.function.id]}`"
     given: dict[str, float] = {}
     for argument in call.arguments:
         if argument.name is None:

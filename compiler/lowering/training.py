@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 
 from compiler.graph import (
+    Clipping,
     Input,
     Kind,
     Measure,
@@ -30,6 +31,7 @@ from compiler.graph.interval import Interval
 from compiler.lowering import blocks, calls
 from compiler.lowering.context import Context
 from compiler.lowering.layers import BlockInstance, InstanceArray, LayerInstance, parameters
+from compiler.lowering.private import clipping
 from compiler.lowering.problems import POISON, Problem
 from compiler.lowering.readings import beside_the_clock, described, operand
 from compiler.lowering.roles import members, receivers
@@ -51,8 +53,6 @@ __all__ = ["Block", "lower_training"]
 
 LOSS, OPTIMIZER = "loss", "optimizer"
 MOST_EPOCHS, MOST_STEPS = 2**20, 2**29
-LATER = {"privacy": "differential privacy in training"}
-"""What a block may bind that this version does not support, and what it is."""
 
 
 @dataclass
@@ -68,6 +68,7 @@ class Block:
     optimizer: tuple[Optimizer, Value] | None = None
     clock: tuple[Value, Value] | None = None
     limits: Limits = field(default_factory=Limits)
+    privacy: Clipping | None = None
     metrics: dict[str, Measure] = field(default_factory=dict)
     failed: bool = False  # an error is reported, and what follows from it is not
 
@@ -91,6 +92,7 @@ class Block:
             self.limits,
             self.span,
             tuple(self.metrics.values()),
+            self.privacy,
         )
 
 
@@ -139,11 +141,8 @@ def _statement(
             block.optimizer = _optimizer(context, statement, scope)
         case ast.Value(name=ast.Name(id="limits")):
             block.limits = _limits(context, statement, scope) or block.limits
-        case ast.Value(name=ast.Name(id=name)) if name in LATER:
-            message = f"{LATER[name]} is not supported yet"
-            raise Problem(
-                statement.name.span, message, "it is part of the language, but this version does not support it"
-            )
+        case ast.Value(name=ast.Name(id="privacy")):
+            block.privacy = clipping(context, statement, scope)
         case ast.Value():
             found = blocks.bind_value(context, statement.name, statement.value, statement.range, scope)
             if statement.name.id == LOSS:

@@ -15,6 +15,7 @@ from compiler.ops.activations import (
     Tanh,
 )
 from compiler.ops.batchnorm import BatchNorm, Standardised
+from compiler.ops.clipping import ClipFactor, Clipped, FactorSum, Noised, OuterSum
 from compiler.ops.comparisons import (
     And,
     Equal,
@@ -88,7 +89,9 @@ __all__ = [
     "Celu",
     "Chosen",
     "Clip",
+    "ClipFactor",
     "ClipNorm",
+    "Clipped",
     "Concat",
     "Conv2d",
     "CrossEntropy",
@@ -100,6 +103,7 @@ __all__ = [
     "Erf",
     "Exp",
     "ExponentialUnit",
+    "FactorSum",
     "Floor",
     "Function",
     "Gather",
@@ -131,10 +135,12 @@ __all__ = [
     "Mish",
     "Mul",
     "Neg",
+    "Noised",
     "Not",
     "NotEqual",
     "OneHot",
     "Or",
+    "OuterSum",
     "OverRoot",
     "PRelu",
     "Paced",

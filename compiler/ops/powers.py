@@ -107,8 +107,11 @@ def power(x: Value, exponent: Value) -> Value:
     """x ** exponent: products for a whole exponent of at least 0, roots and logarithms for others."""
     if not exponent.is_constant:
         return _computed(x, exponent)
-    if exponent.shape != ():
+    if exponent.size > 1 and np.ptp(exponent.array):
         return _known(x, exponent)
+    if exponent.shape != ():
+        same = power(x, constant(exponent.array.flat[0]))
+        return build.broadcast_to(same, np.broadcast_shapes(x.shape, exponent.shape))
     n = float(exponent.array)
     if n == int(n):
         x = build.to_number(x)

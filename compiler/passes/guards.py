@@ -35,10 +35,10 @@ from compiler.graph import (
 )
 from compiler.graph.bounds import Terms
 from compiler.graph.interval import Interval
-from compiler.ops.activations import Log, Reciprocal, Rsqrt
+from compiler.ops.activations import Log, Reciprocal, Relu, Rsqrt
 from compiler.ops.comparisons import And, Equal, GreaterEqual, LessEqual
 from compiler.ops.curves import LogSoftmax
-from compiler.ops.elementwise import Add, Div, Mul, Square, Sub, ToInt
+from compiler.ops.elementwise import Add, Div, Mul, Square, Sub, ToFixed, ToInt
 from compiler.ops.limits import Bounded, WithinNorm, pieces
 from compiler.ops.linear import Conv2d, MatMul
 from compiler.ops.reductions import Var
@@ -87,15 +87,16 @@ def with_guards(graph: Graph) -> tuple[Graph, list[Diagnostic]]:
     unproved: dict[Value, Value] = {}
     new: dict[Value, Value] = {}
     runs = set(topological(output.value for output in graph.outputs if output.stage == RUN))
+    expected = _expected(graph)
     for value in graph.values():
         if value not in runs:  # a step of training has limits of its own
             new[value] = rebuild(value, tuple(new[arg] for arg in value.args))
             continue
-        found = rebuild(_in_format(value, graph.precision), tuple(new[arg] for arg in value.args))
+        found = _rebuilt(_in_format(value, graph.precision), tuple(new[arg] for arg in value.args))
         found = _in_domain(found, graph.precision)
         whole = graph.precision.format_range(found.kind)
         if not (found.is_constant or whole.contains(found.range)):
-            guarded = guards.guarded(found)
+            guarded = guards.guarded(found, expected.get(value, 0.0))
             cut = replace(found, range=found.range.intersect(whole) or whole) if guarded is None else guarded
             if guarded is None:
                 unproved[cut] = found
@@ -108,6 +109,28 @@ def with_guards(graph: Graph) -> tuple[Graph, list[Diagnostic]]:
     compared = topological(output.value for output in outputs if output.promise is not None)
     errors = (_refused(graph, unproved[value]) for value in compared if value in unproved)
     return replace(graph, outputs=tuple(outputs)), list(dict.fromkeys(errors))  # a promise and its check say the same
+
+
+def _expected(graph: Graph) -> dict[Value, float]:
+    """How large what flows into promised values may be, as far as their authors say so."""
+    found: dict[Value, float] = {}
+    for value in reversed(list(graph.values())):
+        if value.declared is not None and value.declared.is_finite:
+            found[value] = max(found.get(value, 0.0), value.declared.magnitude)
+        if isinstance(value.op, Move | Add | Sub | ToFixed | Relu) and value in found:
+            for arg in value.args:
+                found[arg] = max(found.get(arg, 0.0), found[value])
+    return found
+
+
+def _rebuilt(value: Value, args: tuple[Value, ...]) -> Value:
+    """With limited arguments. A promise that these cannot keep is broken in every run, and stays as it is."""
+    try:
+        return rebuild(value, args)
+    except OpError:
+        if value.declared is None:
+            raise
+        return replace(value, args=args)
 
 
 def _in_format(value: Value, precision: Precision) -> Value:
@@ -150,8 +173,9 @@ class _Guards:
         self.made: list[Guard] = []
         self._limited: dict[tuple[Value, tuple[int, ...], float], Value] = {}
 
-    def guarded(self, value: Value) -> Value | None:
-        """`value` of a guarded operand, proved to stay in the format; None where that does not help."""
+    def guarded(self, value: Value, expected: float) -> Value | None:
+        """`value` of a guarded operand, proved to stay in the format; None where that does not help. expected: how
+        large it may be without breaking a promise."""
         if isinstance(value.op, GROWING):
             return self._by_elements(value)
         if isinstance(value.op, Div):
@@ -161,7 +185,7 @@ class _Guards:
         for place in sorted((0, 1), key=lambda place: isinstance(_moved(value.args[place]).op, Leaf)):
             if value.args[place].is_constant:
                 continue
-            guards = self._of_product(value.op, value, place)
+            guards = self._of_product(value.op, value, place, expected)
             held = {guard.value: _bounded(guard) for guard in guards}
             found = rebuild(value, tuple(held.get(arg, arg) for arg in value.args))
             if self.precision.format_range(value.kind).contains(found.range):
@@ -169,12 +193,12 @@ class _Guards:
                 return rebuild(value, tuple(limited.get(arg, arg) for arg in value.args))
         return None
 
-    def _of_product(self, op: MatMul | Conv2d, value: Value, place: int) -> list[Guard]:
+    def _of_product(self, op: MatMul | Conv2d, value: Value, place: int, expected: float) -> list[Guard]:
         """Of what flows in at `place`; and of the other factor, where it is so little bounded that hardly anything
         could flow in."""
         flow, other = value.args[place], value.args[1 - place]
         axes = _summed(op, flow, place)
-        guard = self._guard(flow, axes, _terms(op, value.args, 1 - place))
+        guard = self._guard(flow, axes, _terms(op, value.args, 1 - place), expected)
         if other.is_constant or other is flow or guard.limit >= ENOUGH[bool(guard.axes)]:
             return [guard]
         others = self._checkable(other, _summed(op, other, 1 - place), ENOUGH)
@@ -182,7 +206,7 @@ class _Guards:
         args = (flow, bounded) if place == 0 else (bounded, flow)
         if self.precision.format_range(value.kind).contains(rebuild(value, args).range):
             return [others]
-        return [self._guard(flow, axes, _terms(op, args, 1 - place)), others]
+        return [self._guard(flow, axes, _terms(op, args, 1 - place), expected), others]
 
     def _by_elements(self, value: Value) -> Value | None:
         """Every element of what was computed before limited alike, to the largest power of two that is enough; of what
@@ -201,9 +225,11 @@ class _Guards:
                 return _in_domain(rebuild(value, tuple(limited.get(arg, arg) for arg in value.args)), self.precision)
         return None
 
-    def _guard(self, flow: Value, axes: tuple[int, ...], other: Terms) -> Guard:
+    def _guard(self, flow: Value, axes: tuple[int, ...], other: Terms, expected: float) -> Guard:
         """The norm where that can be checked, else every element."""
-        enough = ENOUGH if _moved(flow).declared is None else ALL  # its author expects larger values
+        least = max(flow.range.lo, -flow.range.hi)
+        usual = _moved(flow).declared is None and least <= 0 and expected <= RESULTS[0]
+        enough = ENOUGH if usual else ALL  # else larger values are expected
         limits = {True: self._most(other.l2, enough[True]), False: self._most(other.l1, enough[False])}
         return self._checkable(flow, axes, limits)
 

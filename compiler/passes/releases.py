@@ -33,11 +33,11 @@ def check_releases(graph: Graph) -> tuple[Graph, list[Diagnostic]]:
 
 def _unnoised(graph: Graph) -> list[Diagnostic]:
     """An error for each output that says more of an input than its budget allows. A bit that says whether a promise
-    was kept is beside the budget, which the manifest says."""
+    was kept is beside the budget, which the manifest says; what training keeps is told to nobody, and has its noise."""
     budgets = {(budget.source, budget.role) for budget in graph.budgets}
     found = []
     for output in graph.outputs:
-        if output.release is not None or output.promise is not None:
+        if output.release is not None or output.promise is not None or output.keeps is not None:
             continue
         read = {
             leaf.key for leaf in inputs_of(graph, output.value) if not leaf.flipped and (leaf.key, leaf.role) in budgets

@@ -81,6 +81,7 @@ def make_plan(
         params=tuple(_tensor(graph, leaf, (SETUP,)) for leaf in graph.params),
         feeds=feeds,
         budgets=graph.budgets,
+        privacy=graph.privacy,
         states=_states(graph, assigned),
         metrics=graph.metrics,
         coins=graph.coins,
@@ -130,6 +131,7 @@ def _named(leaf: Value) -> tuple[str, str] | None:
 
 
 def _tensor(graph: Graph, leaf: Value, stages: tuple[str, ...]) -> Tensor:
+    """As for a run: a step of private training has more rows (`Plan.sized`)."""
     op = leaf.op
     assert isinstance(op, (Input, Param))
     allowed = leaf.declared or graph.precision.format_range(leaf.kind)
@@ -138,7 +140,8 @@ def _tensor(graph: Graph, leaf: Value, stages: tuple[str, ...]) -> Tensor:
     kind, stacked = leaf.kind.value, bool(op.index_path)
     flipped = op.flipped if isinstance(op, Input) else 0.0
     norm = Norm(op.l1, op.outputs, op.groups) if isinstance(op, Param) and math.isfinite(op.l1) else None
-    return Tensor(op.key, op.role, kind, leaf.shape, dims, lo, hi, op.public, stages, stacked, flipped, norm)
+    shape = tuple(graph.dims[BATCH] if dim == BATCH else n for dim, n in zip(dims, leaf.shape, strict=True))
+    return Tensor(op.key, op.role, kind, shape, dims, lo, hi, op.public, stages, stacked, flipped, norm)
 
 
 def _feeds(graph: Graph, assigned: Assigned) -> tuple[Feed, ...]:

@@ -44,6 +44,7 @@ from compiler.graph import (
 from compiler.graph.interval import Interval
 from compiler.ops import Add, Mul, Stored, Sub
 from compiler.reading.report import report
+from compiler.training.clipping import learnt
 from compiler.training.limits import (
     BROKEN,
     Check,
@@ -60,10 +61,11 @@ from compiler.training.optimizers import Adam
 from compiler.training.pace import decay_of, pace_of
 from compiler.training.parts import Trained, combined, moved, present, provided, written_out
 from compiler.training.readings import Reading
-from compiler.training.reverse import NotTrainable, gradients, trained
+from compiler.training.reverse import NotTrainable, trained
 from compiler.training.updates import MEAN_LIMIT, Memory, Updates, rescaled
 from dsl.errors import Diagnostic, SourceErrors
 from mpc_runtime.errors import number
+from mpc_runtime.plan import Privacy
 from mpc_runtime.procedure import RUN, SETUP, TRAIN_STEP
 
 __all__ = ["with_training"]
@@ -112,9 +114,10 @@ def _expect_unlimited(graph: Graph, training: Training) -> None:
     for leaf in topological([training.loss, *(output.value for output in training.outputs)]):
         if not isinstance(leaf.op, Input):
             continue
-        if (leaf.op.key, leaf.op.role) in budgets:
-            message = f"training reads `{leaf.op.key}`, which has a budget, and `privacy` is not supported yet"
-            found.append(Diagnostic.at(training.span, message, file=graph.filename, help="remove the budget"))
+        if (leaf.op.key, leaf.op.role) in budgets and training.privacy is None:
+            message = f"training reads `{leaf.op.key}`, which has a budget, without `privacy`"
+            help = "write `privacy = dp(clip=1.0, noise=1.1, delta=1e-5)`, or remove the budget"
+            found.append(Diagnostic.at(training.span, message, file=graph.filename, help=help))
         elif leaf.op.flipped:
             message = f"`{leaf.op.key}` is answered at random, at every step anew: many answers tell the truth"
             found.append(report(graph, leaf, message, "train on what was answered once"))
@@ -158,7 +161,8 @@ def _with_procedures(model: Graph, training: Training) -> Graph:
         told += rescaled(speaker(training), [output.keeps for output in step.left if output.keeps is not None])
     sums = (*step.summed, *summed)
     outputs = (*setup, *zeros, *told, *reading.metrics(graph, sums), *reading.finish())
-    return replace(graph, params=params, outputs=outputs, metrics=described(graph, sums), coins=within.coins)
+    metrics, coins = described(graph, sums), within.coins
+    return replace(graph, params=params, outputs=outputs, metrics=metrics, coins=coins, privacy=step.privacy)
 
 
 def _holds(output: Output) -> bool:
@@ -183,12 +187,14 @@ def _trained(graph: Graph, leaf: Value, statistic: bool) -> Trained:
 
 @dataclass(frozen=True)
 class _Step:
-    """What a step tells roles, the states that it leaves, what it checks, and what it adds to metrics."""
+    """What a step tells roles, the states that it leaves, what it checks, what it adds to metrics, and what hides
+    single rows."""
 
     told: list[Output]
     left: list[Output]
     checks: list[Check]
     summed: list[Added]
+    privacy: Privacy | None
 
 
 def _step(graph: Graph, within: Inside, changed: list[Trained], used: Mapping[Value, Orientation]) -> _Step:
@@ -211,10 +217,9 @@ def _step(graph: Graph, within: Inside, changed: list[Trained], used: Mapping[Va
     mark([root, *(output.value for output in told)], FORWARD)
     left = [each.left(speaker(training), TRAIN_STEP, graph.precision) for each in sums]
     mark([output.value for output in left], METRIC)
-    seed = updates.pace.seed
     learning = [each for each in changed if not each.statistic]
-    wanted = tuple(states[each.leaf] for each in learning)
-    found = gradients(root, wanted, seed, lambda value, signal: guards.signal(value, signal, keys))
+    wanted, seed = tuple(states[each.leaf] for each in learning), updates.pace.seed
+    found, privacy = learnt(graph, training, root, wanted, seed, lambda at, signal: guards.signal(at, signal, keys))
     mark(found, BACKWARD)
     for each, gradient in zip(learning, found, strict=True):
         left += _updated(updates, each, states[each.leaf], gradient)
@@ -227,7 +232,7 @@ def _step(graph: Graph, within: Inside, changed: list[Trained], used: Mapping[Va
         if output.span is not None:
             stamp(output.value, output.span)
     mark([output.value for output in (*told, *left)], UPDATE)
-    return _Step(told, left, guards.checks, sums)
+    return _Step(told, left, guards.checks, sums, privacy)
 
 
 def _followed(each: Trained, before: Value, batch: Value) -> Output:

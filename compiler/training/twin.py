@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from compiler.graph import BATCH, Array, Graph, Leaf, Param, Training, Value
+from compiler.graph import BATCH, Array, Clipping, Graph, Leaf, Param, Training, Value, apply, constant
+from compiler.ops import Mul
 from compiler.reading.reference import evaluate_values, provided
+from compiler.training.clipping import clipped
 from compiler.training.metrics import of_rows, of_steps
 from compiler.training.modes import inside, outside
 from compiler.training.optimizers import Optimizer, State
@@ -28,14 +30,16 @@ Validation = Sequence[tuple[Arrays, int]]
 class Twin:
     """A model in training. params: the parameters by key, trained and not; step: how many steps are done.
 
-    frozen: parameters that stay. beside: what else is computed in a step, of the parameters before it, and found in
-    `seen` then. Raises NotTrainable as `reverse.gradients` does.
+    frozen: parameters that stay. privacy: gradients of rows are clipped, and added up without noise. beside: what else
+    is computed in a step, of the parameters before it, and found in `seen` then. Raises NotTrainable as
+    `reverse.gradients` does.
     """
 
     loss: Value
     optimizer: Optimizer
     params: dict[str, Array]
     frozen: Iterable[Value] = ()
+    privacy: Clipping | None = None
     step: int = 0
     states: dict[Value, State] = field(default_factory=dict)
     beside: Sequence[Value] = ()
@@ -44,7 +48,14 @@ class Twin:
     def __post_init__(self) -> None:
         self.params = {key: np.array(array) for key, array in self.params.items()}
         self.trained = trained(self.loss, self.frozen)
-        self.gradients = gradients(self.loss, self.trained)
+        self.gradients = self._gradients()
+
+    def _gradients(self) -> tuple[Value, ...]:
+        private = self.privacy
+        if private is None or private.counts is None:
+            return gradients(self.loss, self.trained)
+        sums = clipped(self.loss, self.trained, private.counts.size, private.counts, private.clip).sums
+        return tuple(apply(Mul(), total, constant(1 / private.batch)) for total in sums)
 
     def train(self, batch: Arrays, lr: float) -> float:
         """One step on the inputs of a batch, by key; the loss before it."""
@@ -101,7 +112,8 @@ def follow(
     assert plain is not None, "the model has a `train` block"
     sums = of_steps(training, graph.precision.frac)
     beside = [*(each.value for each in sums), *within.statistics.values()]
-    twin = Twin(training.loss, training.optimizer, dict(params), training.frozen, beside=beside)
+    start = training.loss, training.optimizer, dict(params), training.frozen, training.privacy
+    twin = Twin(*start, beside=beside)
     found = Course([], twin.params, {})
     seen = []
     for done, batch in enumerate(batches):

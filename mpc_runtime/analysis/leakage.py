@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..errors import number
-from ..plan import Noise, Plan
+from ..plan import Noise, Plan, Privacy
+from ..privacy.noise import gaussian_epsilon
 from ..procedure import CHECK, EVALUATE, FINISH, METRICS, RESCALE, TRAIN_STEP
 from .verify import verify
 
@@ -80,14 +81,37 @@ def _releases(plan: Plan) -> Iterator[str]:
     for result in plan.results:
         if result.noise is not None:
             yield from _noise(result.name, " and ".join(result.roles), result.noise)
+    if plan.privacy is not None:
+        yield from _training(plan, plan.privacy)
     for budget in plan.budgets:
         yield (
             f"`{budget.source}` of {budget.role} has a budget of {_spent(budget.epsilon, budget.delta)}: p0 and p1 "
             "refuse what would exceed it, by their ledgers of the dataset that its owner names"
         )
-    private = plan.budgets or any(result.noise for result in plan.results)
+    private = plan.budgets or plan.privacy or any(result.noise for result in plan.results)
     if private and any(result.promise is not None for result in plan.results):
         yield "whether promises were kept is told without noise: these bits are outside epsilon"
+
+
+def _training(plan: Plan, privacy: Privacy) -> Iterator[str]:
+    """Of how many rows and in how many steps, and so at which epsilon, is known when it is trained."""
+    roles = plan.roles_of(TRAIN_STEP)
+    givers = " and ".join(role for role in roles if any(not feed.public for feed in plan.feeds_of(role, TRAIN_STEP)))
+    noise, clip, delta = number(privacy.noise), number(privacy.clip), number(privacy.delta)
+    yield (
+        f"each row moves the sum of the gradients of a step of training by at most {clip} in L2, as clipping proves, "
+        f"and the dealer's discrete Gaussian noise in it is {noise} times as wide; what is made of that is free"
+    )
+    yield (
+        f"each step of training draws every row with the chance {privacy.batch} / (number of rows), at most "
+        f"{privacy.most}; which it has drawn is known to {givers} and to no other machine"
+    )
+    yield (
+        f"`history.epsilon` tells both epsilons of training at delta {delta}: towards who sees only what it releases, "
+        f"and towards who knows the rows drawn too, as a party may from {givers}; towards these, one step by itself "
+        f"costs epsilon {number(round(gaussian_epsilon(privacy.delta, privacy.noise), 2))}"
+    )
+    yield "the dealer knows the noise of training: together with who is sent what is trained it could take it off"
 
 
 def _noise(name: str, receivers: str, noise: Noise) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..gates import Gate
-from ..gates.rules import DeclaredFeed, DeclaredResult, Layout, Refused, expect, expect_between
+from ..gates.rules import DeclaredFeed, DeclaredPrivacy, DeclaredResult, Layout, Refused, expect, expect_between
 from ..plan import Plan
 from ..procedure import Procedure
 from ..registers import Domain, Form, Register
@@ -42,6 +42,10 @@ class _Given:
         self._plan = plan
         self._feeds = {feed.name: feed for feed in plan.feeds}
         self._results = {result.name: result for result in plan.results}
+
+    @property
+    def privacy(self) -> DeclaredPrivacy | None:
+        return self._plan.privacy
 
     def layout(self, register: int) -> Layout:
         return layout_of(self.types[register], register in self.even)

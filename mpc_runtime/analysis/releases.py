@@ -2,23 +2,39 @@
 has a budget reaches nobody without. How wide noise must be, its gates infer themselves (`gates/noise.py`).
 
 What is computed with a result behind its noise is free: it tells no more of a person. So the walk back from what is
-revealed ends, on every way, at the noise, or else at what a role has given.
+revealed ends, on every way, at the noise, or else at what a role has given. It ends too at the noise of gradients, and
+at bits that roles are told anyway, whether limits were kept: what was learnt beyond them is withheld by these bits.
 """
 
 from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 
-from ..gates import Gate, Noise, Reveal
+from ..gates import Gate, GradientNoise, Materialize, Noise, Reshape, Reveal, Slice, Unmask
 from ..gates.rules import Refused, expect
-from ..plan import Budget, Feed, Plan, Result
+from ..plan import BATCH, Budget, Feed, Plan, Privacy, Result
 from ..plan import Noise as Declared
+from ..privacy.accountant import capacity
+from ..procedure import TRAIN_STEP
+from ..registers import Domain
 
-__all__ = ["MAX_EPSILON", "Lineage", "check_declared", "check_releases", "is_private", "tensors_in"]
+__all__ = [
+    "MAX_EPSILON",
+    "Lineage",
+    "check_declared",
+    "check_releases",
+    "is_private",
+    "is_private_in",
+    "tensors_in",
+]
 
 MAX_EPSILON = 64.0
 """More is no privacy, and nothing that a sampler could tell from infinity."""
+
+SAME = (Materialize, Unmask, Reshape, Slice)
+"""Gates whose result has the bits of their operand, or some of them."""
 
 
 class Lineage:
@@ -26,6 +42,7 @@ class Lineage:
 
     def __init__(self, plan: Plan) -> None:
         self._feeds = {feed.name: feed for feed in plan.feeds}
+        self._promises = {result.name for result in plan.results if result.promise is not None}
         self._writers: dict[int, list[Gate]] = {}
         self._kept: dict[int, list[int]] = {}
         self._reveals: dict[str, list[Gate]] = {}
@@ -37,10 +54,26 @@ class Lineage:
                     self._reveals.setdefault(name, []).append(gate)
             for kept in procedure.keeps:
                 self._kept.setdefault(kept.place, []).append(kept.made)
+        self._told = self._bits_told(plan)
+
+    def _bits_told(self, plan: Plan) -> set[int]:
+        """The registers of bits each of which a role is told as whether a limit was kept."""
+        told: Counter[int] = Counter()
+        for result in plan.results:
+            if result.promise is None:
+                continue
+            pending = [r for gate in self._reveals.get(result.name, ()) for r in gate.ins]
+            while pending:
+                register = pending.pop()
+                told[register] += 1
+                pending += [r for gate in self._writers.get(register, ()) if isinstance(gate, SAME) for r in gate.ins]
+        types = plan.registers
+        return {r for r, count in told.items() if types[r].domain is Domain.BITS and count >= types[r].size}
 
     def feeds(self, result: str, *, noisy: bool = True) -> set[Feed]:
         """Those that a result depends on. noisy: also where that is behind the result's own noise."""
         found: set[Feed] = set()
+        ends: set[int] = set() if result in self._promises else self._told
         pending = [r for gate in self._reveals.get(result, ()) for r in gate.ins]
         seen: set[int] = set()
         while pending:
@@ -48,8 +81,12 @@ class Lineage:
             if register in seen:
                 continue
             seen.add(register)
+            if register in ends:
+                continue
             pending += self._kept.get(register, ())
             for gate in self._writers.get(register, ()):
+                if isinstance(gate, GradientNoise):
+                    continue
                 if not noisy and isinstance(gate, Noise) and gate.result_name == result:
                     continue
                 found |= {self._feeds[name] for name in gate.feeds}
@@ -58,15 +95,27 @@ class Lineage:
 
 
 def is_private(plan: Plan) -> bool:
-    """Whether a run releases what the parties' privacy ledgers count, by what the plan says."""
-    noisy = any(result.noise is not None for result in plan.results)
-    return noisy or bool(plan.budgets) or any(tensor.flipped for tensor in plan.inputs)
+    """Whether an execution releases what the parties' privacy ledgers count, by what the plan says."""
+    return any(is_private_in(plan, procedure.name) for procedure in plan.procedures)
+
+
+def is_private_in(plan: Plan, stage: str) -> bool:
+    """Whether executions of this procedure do."""
+    if stage == TRAIN_STEP and plan.privacy is not None:
+        return True
+    gives = plan.procedure(stage).gives
+    noisy = any(result.noise is not None for result in plan.results if result.name in gives)
+    limited = {(budget.source, budget.role) for budget in plan.budgets}
+    given = [tensor for tensor in plan.inputs if stage in tensor.stages]
+    return noisy or any(t.flipped or (t.name, t.role) in limited for t in given)
 
 
 def check_declared(plan: Plan) -> None:
     """That what is declared of budgets and noise makes sense, whatever the ops are. Raises Refused."""
     for budget in plan.budgets:
         _check_budget(plan, budget)
+    if plan.privacy is not None:
+        _check_privacy(plan, plan.privacy)
     for result in plan.results:
         if result.noise is not None:
             _check_noise(result, result.noise)
@@ -75,6 +124,8 @@ def check_declared(plan: Plan) -> None:
 def check_releases(plan: Plan) -> None:
     """That the ops do as is declared. Raises Refused."""
     lineage = Lineage(plan)
+    if plan.privacy is not None:
+        _check_trained(plan, lineage)
     for result in plan.results:
         if result.noise is not None:
             bare = lineage.feeds(result.name, noisy=False)
@@ -89,6 +140,26 @@ def _check_budget(plan: Plan, budget: Budget) -> None:
     expect(bool(tensors), f"a budget is for `{budget.source}` of {budget.role}, which is no input")
     expect(not any(t.public for t in tensors), f"`{budget.source}` has a budget, but is public")
     _check_spent(budget.epsilon, budget.delta, f"the budget of `{budget.source}`")
+
+
+def _check_privacy(plan: Plan, privacy: Privacy) -> None:
+    """The chance of a row follows from the size of a batch, and the room from the chance."""
+    for what, size in (("norm", privacy.clip), ("noise", privacy.noise), ("unit", privacy.unit)):
+        expect(0 < size < math.inf, f"the privacy of training: expected a {what} above 0, found {size:g}")
+    expect(0 <= privacy.rounding < math.inf, "the privacy of training: expected a rounding of at least 0")
+    expect(0 < privacy.delta < 1, f"the privacy of training: expected a delta of 0 to 1, found {privacy.delta:g}")
+    expect(privacy.batch == dict(plan.dims).get(BATCH), "the privacy of training is of batches of another size")
+    room = capacity(privacy.batch)
+    expect(privacy.most == room, f"a step of private training has room for {room} rows, found {privacy.most}")
+
+
+def _check_trained(plan: Plan, lineage: Lineage) -> None:
+    """What training learns from rows is behind noise, whoever is told of it and in whichever procedure."""
+    steps = [procedure.takes for procedure in plan.procedures if procedure.name == TRAIN_STEP]
+    taken = {feed for feed in plan.feeds if not feed.public and any(feed.name in takes for takes in steps)}
+    for result in plan.results:
+        bare = taken & lineage.feeds(result.name) if result.promise is None else set()
+        expect(not bare, f"`{result.name}` depends on rows of training without noise")
 
 
 def _check_noise(result: Result, noise: Declared) -> None:

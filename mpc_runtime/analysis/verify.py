@@ -192,7 +192,8 @@ def _check_feed(plan: Plan, feed: Feed) -> None:
     expect(feed.role in plan.roles, "there is no such role")
     expect(bool(feed.source) != bool(feed.expression), "expected a tensor or an expression of tensors")
     _check_register(Register(feed.shape, Form.SHARED, feed.domain, feed.bits, feed.scale))
-    owned = {t.name: t for t in (*plan.inputs, *plan.params) if t.role == feed.role}
+    stage = next((p.name for p in plan.procedures if feed.name in p.takes), "")
+    owned = {t.name: plan.sized(t, stage) for t in (*plan.inputs, *plan.params) if t.role == feed.role}
     for name in tensors_in(feed):
         expect(name in owned, f"{feed.role} has no tensor `{name}`")
         expect(owned[name].public or not feed.public, f"`{name}` is secret, but would be shared in clear")

@@ -5,7 +5,7 @@ from .comparison import Combine, Leaf, ToBit, ToPlanes
 from .given import Constant, Input
 from .linear import Add, Concat, Xor
 from .maps import Broadcast, LinearMap, Pad, Rescale, Reshape, Scale, Slice, Sum, Transpose, WindowSum
-from .noise import DealerNoise, Noise, PartyNoise
+from .noise import DealerNoise, GradientNoise, Noise, PartyNoise
 from .opening import FromPublic, Materialize, Open, OpenEven, Reveal, Unmask
 from .product import Conv2d, MatMul, Mul, Product, Square
 from .secrets import Planes, Samples, Secret, Words
@@ -25,6 +25,7 @@ __all__ = [
     "DealerNoise",
     "FromPublic",
     "Gate",
+    "GradientNoise",
     "Input",
     "Leaf",
     "LinearMap",

@@ -4,8 +4,10 @@
                   do nothing, and the next opening (of a truncation), or `Materialize`, carries it
     PartyNoise    each party draws e_i from a key of its own and adds it to its share: each must suffice alone, so that
                   the variance is twice that
+    GradientNoise DealerNoise in what a step of training learns, before the update is rounded
 
-The scale is not believed: a plan declares what the noise of a result hides, and `infer` computes whether it does.
+The scale is not believed: a plan declares what the noise of a result, or of its training, hides, and `infer` computes
+whether it does.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import numpy as np
 
 from ..privacy.noise import Law, hides
 from ..privacy.samplers import MAX_NUMERATOR, Words, gaussian, laplace
-from ..registers import Domain, Form
+from ..registers import Domain, Form, Register
 from .base import Array, DealerContext, Gate, In, MeaningContext, Out, Part, PartyContext, Types, low, narrowest, tiles
 from .rules import Declared, Layout, expect, expect_additive, expect_between, expect_domain
 from .streams import PURPOSE_NOISE, stream
@@ -70,11 +72,7 @@ class Noise(Gate, family=True):
 
     def drawn(self, words: Words, types: Types) -> Array:
         """Noise in the shape of the result, as ring elements."""
-        t = types[self.y]
-        noise = np.empty(t.size, np.int64)
-        for start, n in tiles(t.size):
-            noise[start : start + n] = SAMPLERS[self.law](words, n, self.numerator, self.denominator)
-        return low(noise.view(np.uint64).reshape(t.shape), t.bits)
+        return _drawn(self.law, words, types[self.y], self.numerator, self.denominator)
 
 
 @dataclass(frozen=True)
@@ -139,6 +137,65 @@ class PartyNoise(Noise):
 
     def meaning(self, s: MeaningContext) -> None:
         s[self.y] = s[self.x] + sum(self.drawn(_Stream((own,), s.op), s.types) for own in s.owns)
+
+
+@dataclass(frozen=True)
+class GradientNoise(Gate):
+    """y = x + e, for what examples whose gradients are clipped have added up to."""
+
+    fresh = False
+    reveals = False
+    protocol: ClassVar[Part | None] = Part("the dealer's noise", "noise in a mask: the parties do nothing")
+
+    numerator: int
+    denominator: int
+    x: In
+    y: Out
+
+    def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
+        expect_additive(types, self.x)
+        t = expect_domain(given.layout(self.x), Domain.WORDS)
+        declared = given.privacy
+        expect(declared is not None, "a gradient has noise, but nothing is declared of its privacy")
+        assert declared is not None
+        expect_between("numerator", self.numerator, 1, MAX_NUMERATOR)
+        expect_between("denominator", self.denominator, 1, MAX_NUMERATOR)
+        steps = Fraction(declared.sensitivity) * Fraction(2) ** types[self.x].scale
+        enough = Fraction(self.numerator, self.denominator) >= Fraction(declared.noise) * steps
+        expect(enough, "the noise of a gradient is too narrow for what is declared of training")
+        return (t,)
+
+    def most_bits(self, most: Mapping[int, int]) -> int:
+        return narrowest(self.ins, most)
+
+    def wants_true_shares(self, register: int, types: Types) -> bool:
+        return False
+
+    def result(self, out: int, types: Types) -> Form:
+        return Form.OFFSET
+
+    def is_view(self, types: Types) -> bool:
+        return True
+
+    def deal(self, d: DealerContext) -> None:
+        offset = d[self.x]
+        noise = _drawn("gaussian", _Stream(d.prgs, d.op), d.types[self.y], self.numerator, self.denominator)
+        d[self.y] = noise if offset is None else low(offset + noise, d.types[self.y].bits)
+
+    def evaluate(self, p: PartyContext) -> None:
+        p[self.y] = p[self.x]
+
+    def meaning(self, s: MeaningContext) -> None:
+        """The offsets of the dealer's side tell what it has drawn."""
+        s[self.y] = s[self.x] + s.mask(self.y) - s.mask(self.x)
+
+
+def _drawn(law: Law, words: Words, t: Register, numerator: int, denominator: int) -> Array:
+    """Noise in the shape of a register, as its ring elements."""
+    noise = np.empty(t.size, np.int64)
+    for start, n in tiles(t.size):
+        noise[start : start + n] = SAMPLERS[law](words, n, numerator, denominator)
+    return low(noise.view(np.uint64).reshape(t.shape), t.bits)
 
 
 class _Stream:

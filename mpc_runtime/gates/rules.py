@@ -21,6 +21,7 @@ __all__ = [
     "Declared",
     "DeclaredFeed",
     "DeclaredNoise",
+    "DeclaredPrivacy",
     "DeclaredResult",
     "Layout",
     "Refused",
@@ -93,6 +94,15 @@ class DeclaredNoise(Protocol):
     def made_by(self) -> str: ...
 
 
+class DeclaredPrivacy(Protocol):
+    """What the noise of training hides, as `plan.Privacy` describes it."""
+
+    @property
+    def noise(self) -> float: ...
+    @property
+    def sensitivity(self) -> float: ...
+
+
 class DeclaredResult(Protocol):
     """What roles decode, as `plan.Result` describes it."""
 
@@ -115,6 +125,11 @@ class Declared(Protocol):
 
     Every method raises Refused for what there is not.
     """
+
+    @property
+    def privacy(self) -> DeclaredPrivacy | None:
+        """Of training, if it is private."""
+        ...
 
     def layout(self, register: int) -> Layout:
         """Of an operand."""

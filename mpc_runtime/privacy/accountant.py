@@ -14,14 +14,28 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
-from ..errors import InputError
+from ..errors import InputError, number
 
-__all__ = ["ACCOUNTANT", "BASIC", "Event", "Training", "capacity", "composed", "installed", "training"]
+__all__ = [
+    "ACCOUNTANT",
+    "BASIC",
+    "Event",
+    "Training",
+    "capacity",
+    "composed",
+    "expect_installed",
+    "installed",
+    "training",
+    "within",
+]
 
 BASIC = "basic composition"
 ACCOUNTANT = "dp-accounting"
+CLOSE = 1 + 1e-9  # sums of floats
+FIRST_STEPS = 64  # of training, whose cost is found at once
 SIGMAS = 6  # of a batch's size above its mean, beyond which rows are left out
 
 
@@ -31,7 +45,8 @@ class Event:
 
     kind: "pure" promises (epsilon, 0). "gaussian" has noise whose deviation is `multiplier` sensitivities, and promises
     (epsilon, delta) by itself. "sampled" is a gaussian one on rows drawn from `rows` with chance batch / rows, at most
-    `most` of them; by itself nothing is promised of it. "bare" has no noise.
+    `most` of them; by itself nothing is promised of it, and its delta is that at which all steps are told of. "bare"
+    has no noise.
     """
 
     kind: Literal["pure", "gaussian", "sampled", "bare"]
@@ -45,11 +60,22 @@ class Event:
 
 @dataclass(frozen=True)
 class Training:
-    """What DP-SGD costs. outputs: towards whoever sees only outputs; party: towards a compute party that sees them too,
-    and the draws."""
+    """What DP-SGD costs, as epsilons at `delta`.
+
+    Attributes:
+        outputs: Towards whoever sees what training releases, and knows nothing of which rows were drawn.
+        party: Towards whoever knows that too, as roles do that give rows themselves, and a compute party may from them.
+        delta: At which both hold.
+    """
 
     outputs: float
     party: float
+    delta: float
+
+    def __str__(self) -> str:
+        at = f"at delta {number(self.delta)}"
+        party = "more than is known" if math.isinf(self.party) else f"{self.party:.3g}"
+        return f"epsilon {self.outputs:.3g} towards receivers, {party} towards whoever knows the rows drawn, {at}"
 
 
 def composed(events: Mapping[Event, int], delta: float) -> tuple[float, str]:
@@ -57,28 +83,39 @@ def composed(events: Mapping[Event, int], delta: float) -> tuple[float, str]:
     total = basic(events, delta)
     if not events or any(event.kind == "bare" for event in events) or not installed() or delta <= 0:
         return total, BASIC
-    found = _accounted(events, delta)
+    found = _known(frozenset(events.items()), delta)
     return (found, ACCOUNTANT) if found < total else (total, BASIC)
 
 
 def basic(events: Mapping[Event, int], delta: float) -> float:
     """By adding up; infinite where the deltas alone exceed `delta`."""
-    if sum(event.delta * count for event, count in events.items()) > delta * (1 + 1e-9):
+    if any(event.kind == "sampled" for event in events):
+        return math.inf
+    if sum(event.delta * count for event, count in events.items()) > delta * CLOSE:
         return math.inf
     return sum(event.epsilon * count for event, count in events.items())
 
 
-def training(rows: int, batch: int, noise: float, steps: int, delta: float, draws: int) -> Training:
+def training(rows: int, batch: int, noise: float, steps: int, delta: float, draws: int | None) -> Training:
     """Of so many steps of DP-SGD on batches of `batch` of these rows on average, of which at most `capacity` are taken.
 
     noise: the deviation over the bound to which gradients are clipped. draws: how often the row that was drawn most
-    often was. InputError without dp-accounting.
+    often was, if that is known. InputError without dp-accounting.
     """
-    if not installed():
-        raise InputError("the epsilon of training needs dp-accounting: pip install 'mpc-runtime[dp]'")
+    expect_installed()
     step = Event("sampled", multiplier=noise, rows=rows, batch=batch, most=capacity(batch))
     seen = Event("gaussian", multiplier=noise)
-    return Training(_accounted({step: steps}, delta), _accounted({seen: draws}, delta))
+    outputs = _known(frozenset({(step, steps)}), delta) if steps else 0.0
+    party = 0.0 if draws == 0 else math.inf
+    if draws:
+        party = _known(frozenset({(seen, draws)}), delta)
+    return Training(outputs, party, delta)
+
+
+def expect_installed() -> None:
+    """InputError without dp-accounting."""
+    if not installed():
+        raise InputError("the epsilon of training needs dp-accounting: pip install 'mpc-runtime[dp]'")
 
 
 def capacity(batch: int) -> int:
@@ -93,21 +130,59 @@ def installed() -> bool:
     return find_spec("dp_accounting") is not None
 
 
+def within(events: Mapping[Event, int], epsilon: float, delta: float) -> bool:
+    """Whether so many of each event together cost at most `epsilon` at this delta.
+
+    Steps of training are many, and each is asked for: what more of them would cost is remembered, and asked first.
+    """
+    if basic(events, delta) <= epsilon * CLOSE:
+        return True
+    if any(event.kind == "bare" for event in events) or not installed() or delta <= 0:
+        return False
+    counts = (
+        frozenset((event, _rounded_up(event, count, digits)) for event, count in events.items())
+        for digits in (1, 3, 6, 64)
+    )
+    return any(_known(each, delta) <= epsilon * CLOSE for each in counts)
+
+
+def _rounded_up(event: Event, count: int, digits: int) -> int:
+    """Of steps of training, the next number of so many binary digits, and zeros behind; some at once, at first."""
+    if event.kind != "sampled":
+        return count
+    step = 1 << max(0, count.bit_length() - digits)
+    return max(-(-count // step) * step, FIRST_STEPS if digits == 1 else 1)
+
+
+@lru_cache(1024)
+def _known(events: frozenset[tuple[Event, int]], delta: float) -> float:
+    return _accounted(dict(events), delta)
+
+
 def _accounted(events: Mapping[Event, int], delta: float) -> float:
-    from dp_accounting.pld import PLDAccountant
+    from dp_accounting.pld import privacy_loss_distribution as pld
 
-    accountant = PLDAccountant()
+    total = pld.identity()
     for event, count in events.items():
-        accountant.compose(_told(event), count)
-    return float(accountant.get_epsilon(delta))
+        total = total.compose(_distribution(event, count))
+    return float(total.get_epsilon_for_delta(delta))
 
 
-def _told(event: Event) -> Any:
-    """In the words of `dp-accounting`."""
-    from dp_accounting import dp_event as dp
+def _distribution(event: Event, count: int) -> Any:
+    """Of the privacy loss of so many of these events, in the words of `dp-accounting`."""
+    from dp_accounting.pld import privacy_loss_distribution as pld
 
     if event.kind == "pure":
-        return dp.DiscreteLaplaceDpEvent(event.epsilon, 1)
+        return pld.from_discrete_laplace_mechanism(event.epsilon).self_compose(count)
     if event.kind == "gaussian":
-        return dp.GaussianDpEvent(event.multiplier)
-    return dp.TruncatedSubsampledGaussianDpEvent(event.rows, event.batch / event.rows, event.most, event.multiplier)
+        return pld.from_gaussian_mechanism(event.multiplier / math.sqrt(count))
+    return _step(event).self_compose(count)
+
+
+@lru_cache(16)
+def _step(event: Event) -> Any:
+    """Of one step of training, which takes seconds to find."""
+    from dp_accounting.pld import privacy_loss_distribution as pld
+
+    chance = event.batch / event.rows
+    return pld.from_truncated_subsampled_gaussian_mechanism(event.rows, chance, event.most, event.multiplier)

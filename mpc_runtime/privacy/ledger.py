@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..errors import InputError, number
-from .accountant import ACCOUNTANT, Event, composed, installed
+from .accountant import ACCOUNTANT, Event, composed, installed, within
 
 __all__ = ["FILE", "Charge", "Dataset", "Ledger", "Limit", "Spent"]
 
@@ -25,7 +25,6 @@ FILE = "privacy.db"
 APPLICATION = 0x4D504350  # "MPCP", in the header of the SQLite file
 FORMAT = 1
 BUSY_SECONDS = 10.0  # for another process with the ledger to finish
-CLOSE = 1 + 1e-9  # sums of floats
 
 _SCHEMA = """
 CREATE TABLE limits (owner TEXT, dataset TEXT, epsilon REAL, delta REAL, UNIQUE (owner, dataset, epsilon, delta));
@@ -116,10 +115,11 @@ class Ledger:
                 self._count(charge.dataset, event, -count)
 
     def spent(self, dataset: Dataset) -> Spent:
-        """At the delta of the narrowest limit, or the sum of those of the releases."""
+        """At the delta of the narrowest limit, or the sum of those of the releases, and that of training."""
         with self._faults():
             limits, events = self._limits(dataset), self._events(dataset)
-        own = sum(event.delta * count for event, count in events.items())
+        own = sum(event.delta * count for event, count in events.items() if event.kind != "sampled")
+        own += max((event.delta for event in events if event.kind == "sampled"), default=0.0)
         delta = min((limit.delta for limit in limits), default=own)
         epsilon, by = composed(events, delta)
         return Spent(epsilon, delta, by, limits)
@@ -182,9 +182,12 @@ def _exceeded(limit: Limit, before: Mapping[Event, int], after: Mapping[Event, i
         new = not any(event.kind == "bare" for event in before)
         what = "a result without noise" if new else "a result that was released without noise before"
         return f"has a budget of {limit}, which {what} exceeds"
-    epsilon, by = composed(after, limit.delta)
-    if epsilon <= limit.epsilon * CLOSE:
+    if within(after, limit.epsilon, limit.delta):
         return ""
+    if any(event.kind == "sampled" for event in after) and not installed() and limit.delta:
+        needed = f"needs {ACCOUNTANT} (pip install 'mpc-runtime[dp]')"
+        return f"has a budget of {limit}, and to count the steps of training against it {needed}"
+    epsilon, by = composed(after, limit.delta)
     spent, _ = composed(before, limit.delta)
     delta = f" at delta {number(limit.delta)}" if limit.delta else ""
     found = f"has spent epsilon {number(spent)} of its budget of {limit}; this would make it {number(epsilon)}{delta}"

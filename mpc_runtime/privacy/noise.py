@@ -17,7 +17,17 @@ from typing import Literal
 
 from .samplers import MAX_NUMERATOR
 
-__all__ = ["LAWS", "Law", "gaussian_delta", "gaussian_multiplier", "hides", "reach", "scale"]
+__all__ = [
+    "LAWS",
+    "Law",
+    "gaussian_delta",
+    "gaussian_epsilon",
+    "gaussian_multiplier",
+    "hides",
+    "in_parts",
+    "reach",
+    "scale",
+]
 
 Law = Literal["laplace", "gaussian"]
 LAWS: tuple[Law, ...] = ("laplace", "gaussian")
@@ -33,7 +43,11 @@ REACHES = {"laplace": 45.0, "gaussian": 9.3}
 def scale(law: Law, epsilon: float, delta: float, sensitivity: Fraction) -> tuple[int, int] | None:
     """(numerator, denominator) of the scale in steps that hides a distance of `sensitivity` steps; None where no
     sampler reaches so far."""
-    wide = sensitivity / Fraction(epsilon) if law == "laplace" else _deviation(epsilon, delta, sensitivity)
+    return in_parts(sensitivity / Fraction(epsilon) if law == "laplace" else _deviation(epsilon, delta, sensitivity))
+
+
+def in_parts(wide: Fraction) -> tuple[int, int] | None:
+    """(numerator, denominator) of a scale that is hardly wider; None where no sampler reaches so far."""
     denominator = 1 << max(0, FINE - math.floor(wide).bit_length())
     numerator = math.ceil(wide * denominator)
     return (max(numerator, 1), denominator) if numerator <= MAX_NUMERATOR else None
@@ -60,6 +74,17 @@ def gaussian_multiplier(epsilon: float, delta: float) -> float:
     while high - low > high * 2.0**-40:
         middle = (low + high) / 2
         low, high = (middle, high) if gaussian_delta(epsilon, middle) > delta else (low, middle)
+    return high
+
+
+def gaussian_epsilon(delta: float, multiplier: float) -> float:
+    """The least epsilon at this delta of noise whose deviation is so many sensitivities."""
+    low, high = 0.0, 1.0
+    while gaussian_delta(high, multiplier) > delta:
+        low, high = high, 2 * high
+    while high - low > high * 2.0**-20:
+        middle = (low + high) / 2
+        low, high = (middle, high) if gaussian_delta(middle, multiplier) > delta else (low, middle)
     return high
 
 

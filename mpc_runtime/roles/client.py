@@ -67,7 +67,8 @@ class _Sent:
 
 def tensors_of(plan: Plan, role: str, stage: str) -> tuple[Tensor, ...]:
     """What a role gives for a procedure."""
-    return tuple(t for t in (*plan.inputs, *plan.params) if t.role == role and stage in t.stages)
+    given = (t for t in (*plan.inputs, *plan.params) if t.role == role and stage in t.stages)
+    return tuple(plan.sized(t, stage) for t in given)
 
 
 def check_tensors(

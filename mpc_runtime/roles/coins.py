@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..plan import Plan
+from ..procedure import TRAIN_STEP
 
 __all__ = ["coins", "drawn"]
 
@@ -31,5 +32,5 @@ def drawn(name: str, shape: tuple[int, ...], keep: float, seed: int, step: int) 
 def coins(plan: Plan, roles: Sequence[str], seed: int, step: int) -> dict[str, Array]:
     """Those that these roles give a step."""
     keep = {each.tensor: each.keep for each in plan.coins}
-    mine = [t for t in plan.inputs if t.role in roles and t.name in keep]
+    mine = [plan.sized(t, TRAIN_STEP) for t in plan.inputs if t.role in roles and t.name in keep]
     return {t.name: drawn(t.name, t.shape, keep[t.name], seed, step) for t in mine}

@@ -6,6 +6,9 @@ submission is `party.py`'s.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ..plan import Plan
 from ..privacy.ledger import Charge
 from .members import PROVIDE, RECEIVE, RIGHTS, SUBMIT, Members, roles_of
@@ -49,11 +52,13 @@ class Consent:
         problem = self.uses.count(key, member, now)
         return f"{member.title(key)} {problem} [p{self._number}]" if problem else ""
 
-    def charge(self, stage: str, role: str, key: str, dataset: str | None) -> Charge | str | None:
-        """Enters what a submission's run will release of its owner's data; why it may not, else."""
+    def charge(self, stage: str, role: str, key: str, said: Mapping[str, Any]) -> Charge | str | None:
+        """Enters what a submission's run will release of its owner's data; why it may not, else. said: with it, as in
+        messages."""
         if self._plan.procedure(stage).standing:
             return None
-        return self.spending.charge(stage, role, key, dataset)
+        rows = said.get("training", {}).get("rows", 0)
+        return self.spending.charge(stage, role, key, said.get("dataset"), rows)
 
     def give_back(self, stage: str, submission: Submission, *, begun: bool = False) -> None:
         """A submission that was counted has not been computed. begun: its run had begun, so its releases stay spent."""

@@ -185,7 +185,7 @@ class Party:
         receives = self.consent.receives(message.key)
         submission = Submission(message.route, message.payload[0], now, meeting, message.key, receives, count)
         submission.step = message.body.get("training")
-        charge = self.consent.charge(stage, role, message.key, message.body.get("dataset"))
+        charge = self.consent.charge(stage, role, message.key, message.body)
         if isinstance(charge, str):
             self.consent.give_back(stage, submission)
             return self._denied(message, charge)

@@ -11,16 +11,17 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from ..analysis.releases import Lineage, is_private, tensors_in
+from ..analysis.releases import Lineage, is_private, is_private_in, tensors_in
 from ..errors import InputError
 from ..plan import Noise, Plan
 from ..privacy.accountant import Event
 from ..privacy.ledger import Charge, Dataset, Ledger, Limit, Spent
 from ..privacy.noise import gaussian_multiplier
+from ..procedure import TRAIN_STEP
 
 __all__ = ["MEMORY", "Spending"]
 
@@ -36,28 +37,26 @@ class Spending:
         if not folder and is_private(plan):
             raise InputError(f"{plan.name} releases private data: p{number} needs --data DIR, for its privacy ledger")
         self._number = number
-        self._always = is_private(plan)
         self._ledger = Ledger(None if folder == MEMORY else Path(folder)) if folder else None
         stages = [p.name for p in plan.procedures if not p.standing]
         self._events = {(role, stage): _events(plan, role, stage) for role in plan.roles for stage in stages}
-        self._limits = {
-            role: tuple(Limit(each.epsilon, each.delta) for each in plan.budgets if each.role == role)
-            for role in plan.roles
-        }
+        self._private = {stage for stage in stages if is_private_in(plan, stage)}
+        self._limits = {(role, stage): _limits(plan, role, stage) for role in plan.roles for stage in stages}
 
     def close(self) -> None:
         if self._ledger is not None:
             self._ledger.close()
 
-    def charge(self, stage: str, role: str, key: str, dataset: str | None) -> Charge | str | None:
+    def charge(self, stage: str, role: str, key: str, dataset: str | None, rows: int = 0) -> Charge | str | None:
         """Enters what an execution releases of what this role gives it; why it may not, else. None where nothing is
-        entered."""
-        if dataset is None and not self._always:
+        entered. rows: from how many those of a step of private training are drawn."""
+        if dataset is None and stage not in self._private:
             return None
         if self._ledger is None:
             return f"p{self._number} keeps no ledger, for which it needs --data, so no dataset can be named"
         try:
-            found = self._ledger.charge(Dataset(key, dataset or ""), self._events[role, stage], self._limits[role])
+            events = {_of(event, rows): count for event, count in self._events[role, stage].items()}
+            found = self._ledger.charge(Dataset(key, dataset or ""), events, self._limits[role, stage])
         except InputError as error:
             return f"p{self._number} cannot enter the release: {error}"
         named = f"the dataset {dataset!r}" if dataset else "the dataset without a name"
@@ -92,13 +91,29 @@ def _told(spent: Spent) -> dict[str, Any]:
     }
 
 
-def _events(plan: Plan, role: str, stage: str) -> dict[Event, int]:
-    """What a procedure releases of what a role gives it: what its client answers at random, and each result.
+def _limits(plan: Plan, role: str, stage: str) -> tuple[Limit, ...]:
+    """Those of the plan for what a role gives a procedure."""
+    given = {tensor.name for tensor in plan.inputs if tensor.role == role and stage in tensor.stages}
+    found = (each for each in plan.budgets if each.role == role and each.source in given)
+    return tuple(Limit(each.epsilon, each.delta) for each in found)
 
-    What it leaves to later executions, as training does, is in their results any number of times: no noise of theirs
-    hides it.
+
+def _of(event: Event, rows: int) -> Event:
+    """An event as it is entered: how many rows there are is known when they come."""
+    return replace(event, rows=rows) if event.kind == "sampled" else event
+
+
+def _events(plan: Plan, role: str, stage: str) -> dict[Event, int]:
+    """What a procedure releases of what a role gives it: what its client answers at random, each result, and a step of
+    private training.
+
+    What it leaves to later executions, as other training does, is in their results any number of times: no noise of
+    theirs hides it.
     """
     events: Counter[Event] = Counter()
+    if stage == TRAIN_STEP and plan.privacy is not None and any(not f.public for f in plan.feeds_of(role, stage)):
+        p = plan.privacy
+        events[Event("sampled", delta=p.delta, multiplier=p.noise, batch=p.batch, most=p.most)] += 1
     flipped = {}
     for tensor in plan.inputs:
         if tensor.role == role and tensor.flipped and stage in tensor.stages:

@@ -36,6 +36,7 @@ class Trained:
         self.step = 0
         """How many steps were made with the parameters that stand."""
         self._number = number
+        self._privacy = plan.privacy
         self._deciders = _deciders(plan)
         self._checked: int | None = None  # behind which step all roles were told what checks have found
         self._told: int | None = None  # behind which step the metrics of an epoch were told last
@@ -52,6 +53,10 @@ class Trained:
             return "what belongs to a step of training, and nothing else, says which one it is"
         if said is None:
             return ""
+        draws = stage == TRAIN_STEP and self._privacy is not None
+        least = self._privacy.batch if draws and self._privacy is not None else 0
+        if ("rows" in said) != draws or said.get("rows", 0) < least:
+            return f"a step of private training, and no other, says from how many rows it draws: at least {least}"
         if said.get("checkpoint") is not None and self._checkpoints is None:
             return NO_FOLDER.format(self._number)
         return ""
@@ -146,7 +151,12 @@ def _ends_epoch(said: Said) -> bool:
     return fit is not None and said["step"] > fit["start"] and (said["step"] - fit["start"]) % fit["steps"] == 0
 
 
-WORDS = {"steps": "the number of batches", "start": "the steps made before", "validation": "the rows of validation"}
+WORDS = {
+    "rows": "the number of rows",
+    "steps": "the number of batches",
+    "start": "the steps made before",
+    "validation": "the rows of validation",
+}
 """What roles are told that they do not agree on, where it is not called like its option."""
 
 
@@ -156,7 +166,10 @@ def _different(said: Sequence[Said]) -> str:
     if len(steps) > 1:
         return f"the roles are at different steps: {' and '.join(map(str, sorted(steps)))}"
     fits = [each.get("fit") or {} for each in said]
-    names = [name for name in fits[0] if any(fit.get(name) != fits[0][name] for fit in fits)]
+    known = dict.fromkeys(name for fit in fits for name in fit)
+    names = [name for name in known if any(fit.get(name) != fits[0].get(name) for fit in fits)]
+    if names == ["ids"]:
+        return "the roles do not bring the same rows in the same order, as the ids say, or not under the same ids_key"
     if names:
         name = names[0]
         found = " and ".join(dict.fromkeys(str(fit.get(name, "none")) for fit in fits))

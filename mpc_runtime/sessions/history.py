@@ -13,6 +13,8 @@ import numpy as np
 
 from ..errors import InputError
 from ..plan import Metric, Plan
+from ..privacy.accountant import Training
+from .drawing import Drawn
 from .resuming import check_patience
 
 __all__ = ["Epoch", "History", "ReferenceFit", "called", "is_worn_out", "watched_by", "watching"]
@@ -75,7 +77,7 @@ class History(Measured):
     """What was seen of a training.
 
     Attributes:
-        seed: The one that decided which rows each batch had.
+        seed: The one that decided which rows each batch had; None under `privacy`, where each step draws its own.
         resumed: How many steps were made before, by the call from whose checkpoint this one went on.
         epochs: One entry an epoch.
         outputs: For each output of the `train` block its value at every step, along a first axis.
@@ -84,12 +86,19 @@ class History(Measured):
         stopped: Whether training ended early, by `patience`.
     """
 
-    seed: int
+    seed: int | None
     resumed: int = 0
     epochs: list[Epoch] = field(default_factory=list)
     outputs: dict[str, Array] = field(default_factory=dict)
     metrics: dict[str, list[float]] = field(default_factory=dict)
     stopped: bool = False
+    drawn: Drawn | None = field(default=None, repr=False)
+
+    @property
+    def epsilon(self) -> Training | None:
+        """What the steps of this call, and those that it went on from, tell of a row at most; None without `privacy`.
+        It takes some seconds to find."""
+        return None if self.drawn is None else self.drawn.cost(self.resumed)
 
     @property
     def steps(self) -> int:

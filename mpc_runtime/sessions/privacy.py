@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from ..analysis.releases import MAX_EPSILON
 from ..errors import InputError, number
+from ..privacy.accountant import Training
 from ..privacy.ledger import Limit
 from ..transport.messages import NAME
 from .connections import Connections
@@ -39,9 +40,11 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Privacy:
-    """What was spent of each dataset, and the largest."""
+    """What was spent of each dataset, and the largest. training: what the last `fit` of this session tells, where that
+    is private."""
 
     datasets: tuple[Dataset, ...]
+    training: Training | None = None
 
     @property
     def epsilon(self) -> float:
@@ -52,21 +55,28 @@ class Privacy:
         return max((each.delta for each in self.datasets), default=0.0)
 
     def __str__(self) -> str:
-        return "\n".join(map(str, self.datasets))
+        trained = [] if self.training is None else [f"the last training: {self.training}"]
+        return "\n".join([*map(str, self.datasets), *trained])
 
 
 def told(
     connections: Connections, deployment: Deployment, role: str | None, dataset: str, limit: Limit | None = None
 ) -> Privacy:
     """Of a dataset of one of our roles, after its owner has stated this limit. InputError for what is none."""
-    owner = _owner(role, deployment.given.owners())
+    owner = _owner(role, _owners(deployment))
     return Privacy((_spent(connections, deployment, owner, check_dataset(dataset), limit),))
 
 
 def told_all(connections: Connections, deployment: Deployment, datasets: Mapping[str, str]) -> Privacy:
     """Of the datasets of all our roles; those that are not named have no name."""
-    named = {role: datasets.get(role, "") for role in deployment.given.owners()}
+    named = {role: datasets.get(role, "") for role in _owners(deployment)}
     return Privacy(tuple(_spent(connections, deployment, *each) for each in named.items()))
+
+
+def _owners(deployment: Deployment) -> list[str]:
+    """Our roles that have data of their own in anything that is executed anew for each."""
+    stages = [procedure.name for procedure in deployment.plan.procedures if not procedure.standing]
+    return list(dict.fromkeys(role for stage in stages for role in deployment.given.owners(stage)))
 
 
 def _spent(

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..roles.coins import coins
+from ..roles.draws import drawn_by
 from ..roles.epochs import batches_of, validation_of
 from .history import ReferenceFit, watching
 from .training import expect_training
@@ -35,7 +36,8 @@ def followed(
     """As of `Program.reference_fit`. follow: `compiler.training.twin.follow`."""
     plan = program.plan
     expect_training(plan)
-    batches = batches_of(plan, inputs, epochs, seed)
+    private = plan.privacy is not None
+    batches = drawn_by(plan, inputs, epochs, seed) if private else batches_of(plan, inputs, epochs, seed)
     rows = validation_of(plan, validation) if validation is not None else []
 
     def drawn(step: int) -> Arrays:

@@ -32,6 +32,8 @@ class Options:
     resume: bool = False
     validation: Mapping[str, Any] | None = None
     patience: int | None = None
+    ids: Any = None
+    ids_key: str | None = None
 
 
 def check_options(options: Options) -> Options:
@@ -97,8 +99,8 @@ def resumed(options: Options, told: Mapping[str, Sequence[Message]]) -> Point | 
 
 
 class Marks:
-    """What each step of a call says. told: by role, how far both parties are; steps: of an epoch; validation: how many
-    rows of validation there are."""
+    """What each step of a call says. told: by role, how far both parties are; rows, ids: as in messages; steps: of an
+    epoch; validation: how many rows of validation there are."""
 
     def __init__(
         self,
@@ -107,6 +109,8 @@ class Marks:
         data: Mapping[str, str],
         point: Point | None,
         told: Mapping[str, Sequence[Message]],
+        rows: int,
+        ids: str,
         steps: int,
         validation: int,
     ) -> None:
@@ -121,11 +125,13 @@ class Marks:
         self._roles = tuple(told)
         self._fit = {
             "epochs": options.epochs,
+            "rows": rows,
             "steps": steps,
             "start": self.start,
             "seed": seed,
             "validation": validation,
             "patience": options.patience or 0,
+            **({"ids": ids} if ids else {}),
         }
 
     def behind(self, number: int, **more: int) -> dict[str, dict[str, Any]]:

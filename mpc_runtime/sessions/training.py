@@ -23,11 +23,14 @@ from ..plan import Metric, Plan, Tensor
 from ..procedure import CHECK, CLOCK, EVALUATE, METRICS, RESCALE, SCALE, TRAIN_STEP
 from ..roles.batches import BATCH, Batches
 from ..roles.coins import coins
+from ..roles.draws import Draws
 from ..roles.epochs import Epochs, Followed, check_epochs, check_seed, expect_validation, fresh_seed
 from ..roles.epochs import counted as rows_counted
+from ..roles.ids import check_ids
 from ..roles.inputs import ByRole
 from ..transport.messages import Message
 from .deployed import Deployment, Submitted
+from .drawing import Drawn, expect_drawn
 from .history import Epoch, History, called, is_worn_out, watched_by
 from .resuming import Marks, Options, resumed
 
@@ -63,6 +66,11 @@ def clock_of(plan: Plan, roles: Sequence[str], stage: str, **now: int) -> dict[s
     return {CLOCK + name: number for name, number in now.items() if CLOCK + name in asked}
 
 
+def _owners(plan: Plan) -> list[str]:
+    """The roles that bring rows."""
+    return [role for role in plan.roles_of(TRAIN_STEP) if plan.feeds_of(role, TRAIN_STEP)]
+
+
 class Fitting:
     """The steps of one call. params: those from which it started, of this edition; told: by role of ours, how far both
     parties are with the training, and their checkpoints; announced: what other roles have said of the call, where ours
@@ -76,17 +84,24 @@ class Fitting:
         params: ByRole,
         edition: int,
         told: Mapping[str, Sequence[Message]],
-        announced: Mapping[str, int] | None = None,
+        announced: Mapping[str, Any] | None = None,
     ) -> None:
         self.deployment = deployment
         self.stats = Stats()
         """Of the steps that are done."""
         plan, given = deployment.plan, deployment.given
         point = resumed(options, told)
-        seed = self._seed(options, point.seed if point is not None else None, announced)
         tensors = own_tensors(plan, given.roles, TRAIN_STEP)
-        self.epochs: Epochs | Followed
-        if announced is not None and not tensors:
+        self.epochs: Epochs | Followed | Draws
+        if plan.privacy is not None:
+            expect_drawn(plan, given.roles, options.seed)
+        seed = self._seed = self._agreed_seed(options, point.seed if point is not None else None, announced)
+        drawn = None
+        if plan.privacy is not None:
+            self.epochs = draws = Draws(plan, tensors, inputs, given.stacked, options.epochs)
+            drawn = Drawn(plan.privacy, draws)
+            checked = given.check(draws.batches.tensors(tensors), inputs, "input", TRAIN_STEP)
+        elif announced is not None and not tensors:
             self.epochs = Followed(announced["steps"], _agreed(check_epochs(options.epochs), announced["epochs"]))
             checked = given.check([], inputs, "input", TRAIN_STEP)
         else:
@@ -98,8 +113,9 @@ class Fitting:
         if point is not None:
             point.check(options, seed, data, self.total)
         self._validation = Validation(deployment, options.validation, announced)
-        self._marks = Marks(options, seed, data, point, told, self.epochs.steps, self._validation.rows)
-        self.history = History(seed, self._marks.first)
+        rows, ids = self._same_rows(options, announced)
+        self._marks = Marks(options, seed, data, point, told, rows, ids, self.epochs.steps, self._validation.rows)
+        self.history = History(None if drawn else seed, self._marks.first, drawn=drawn)
         self._params, self._edition, self._options = params, edition, options
         self._watched = self._watch(options)
         self._measures = bool(self._told_to_us or self._validation.batches or self._watched)
@@ -110,15 +126,32 @@ class Fitting:
         self._began = time.perf_counter()
         self._units = self._run()
 
-    def _seed(self, options: Options, known: int | None, announced: Mapping[str, int] | None) -> int:
+    def _agreed_seed(self, options: Options, known: int | None, announced: Mapping[str, Any] | None) -> int:
         plan, ours = self.deployment.plan, set(self.deployment.given.roles)
         seed = known if options.seed is None else options.seed
         if seed is None and announced is not None:
             seed = announced["seed"]
-        owners = [role for role in plan.roles_of(TRAIN_STEP) if plan.feeds_of(role, TRAIN_STEP)]
+        owners = _owners(plan)
         if seed is None and not set(owners) <= ours:
             raise InputError(f"seed: {' and '.join(owners)} give rows of the same batches, so they have to agree on it")
         return fresh_seed() if seed is None else check_seed(seed)
+
+    def _same_rows(self, options: Options, announced: Mapping[str, Any] | None) -> tuple[int, str]:
+        """How many rows there are, and a hash of their ids, which other roles have to say alike: (0, "") where the
+        roles are members of one, each with rows of its own."""
+        plan, ours = self.deployment.plan, set(self.deployment.given.roles)
+        owners = _owners(plan)
+        if isinstance(self.epochs, Followed):
+            if options.ids is not None:
+                raise InputError("ids: this role brings no rows")
+            assert announced is not None, "whoever follows has heard of the training"
+            return announced["rows"], announced.get("ids", "")
+        if any(set(owners) <= set(role.members) for role in plan.array_roles):
+            if options.ids is not None:
+                raise InputError(f"ids: {' and '.join(owners)} each bring other rows, so there is nothing to compare")
+            return 0, ""
+        rows, own = self.epochs.batches.rows, [role for role in owners if role in ours]
+        return rows, check_ids(options.ids, options.ids_key, own, rows, set(owners) <= ours)
 
     def _watch(self, options: Options) -> Metric | None:
         """The metric by which training may end early. InputError for one whose sum has no room."""
@@ -185,7 +218,9 @@ class Fitting:
             now = {"epoch": epoch, "step": self._marks.start + self._submitted, "carry": int(place > 0)}
             clock = clock_of(self.deployment.plan, given.roles, TRAIN_STEP, **now)
             training = self._marks.of(self._submitted)
-            thrown = coins(self.deployment.plan, given.roles, self.history.seed, self._submitted)
+            thrown = coins(self.deployment.plan, given.roles, self._seed, self._submitted)
+            if isinstance(self.epochs, Draws):
+                training = {role: {**said, "rows": self.epochs.rows} for role, said in training.items()}
             self._submit(TRAIN_STEP, {**next(self._coming), **clock, **thrown}, self._submitted, training)
             self._submitted += 1
         computed = self.deployment.wait(self._waiting.popleft())
@@ -295,7 +330,7 @@ class Validation:
     """The rows of validation, batch by batch. inputs: those of our roles, if any; announced: as of `Fitting`."""
 
     def __init__(
-        self, deployment: Deployment, inputs: Mapping[str, Any] | None, announced: Mapping[str, int] | None
+        self, deployment: Deployment, inputs: Mapping[str, Any] | None, announced: Mapping[str, Any] | None
     ) -> None:
         plan, given = deployment.plan, deployment.given
         tensors = own_tensors(plan, given.roles, EVALUATE)

@@ -24,7 +24,8 @@ from ..roles.files import parameters
 from ..roles.inputs import ByRole
 from ..transport.messages import Message
 from .connections import Connections
-from .history import Epoch
+from .drawing import expect_fit
+from .history import Epoch, History
 from .privacy import Datasets, check_datasets
 from .resuming import Options
 from .rows import Rows
@@ -51,6 +52,8 @@ class Work:
         """Of the parameters."""
         self.datasets: dict[str, str] = {}
         """Role -> how it has called its data last."""
+        self.fitted: History | None = None
+        """Of the last call of `fit`."""
         self._base = deployment
         self._connections, self._prove = connections, prove
         self._variants = connections.variants
@@ -84,6 +87,8 @@ class Work:
         """A run, or a procedure of training."""
         if stage != RUN:
             expect_training(self._base.plan)
+        if stage == TRAIN_STEP:
+            expect_fit(self._base.plan)
         self._check_provided()
         began = time.perf_counter()
         training, last = None, self._steps or 0
@@ -128,9 +133,11 @@ class Work:
             self.datasets |= options.datasets
             told = self._told({"name": options.checkpoint} if options.checkpoint is not None else {})
         announced = self._announced(options.meeting)
-        return Fitting(self._base, given, options, self._params, self.edition, told, announced)
+        fitting = Fitting(self._base, given, options, self._params, self.edition, told, announced)
+        self.fitted = fitting.history
+        return fitting
 
-    def _announced(self, meeting: str | None) -> Mapping[str, int] | None:
+    def _announced(self, meeting: str | None) -> Mapping[str, Any] | None:
         """What other roles have said of the training that they have begun, where ours have to know that."""
         if not listens(self._base.plan, self._base.given.roles):
             return None
@@ -138,7 +145,7 @@ class Work:
         asked = {} if meeting is None else {"meeting": meeting}
         while True:
             with self._connections.turn():
-                found: Mapping[str, int] | None = next(iter(self._told(asked).values()))[0].body["fit"]
+                found: Mapping[str, Any] | None = next(iter(self._told(asked).values()))[0].body["fit"]
             if found is not None:
                 return found
             if time.monotonic() > until:

@@ -222,20 +222,26 @@ _CHECKPOINT = Shape(
 _FIT = Shape(
     {
         "epochs": Whole(least=1),
+        "rows": Whole(),
         "steps": Whole(least=1),
         "start": Whole(),
         "seed": _SEED,
         "validation": Whole(),
         "patience": Whole(),
-    }
+    },
+    optional={"ids": Digits(64)},
 )
-"""What all roles of a call of `fit` have to say alike: the steps of an epoch, how many were made before the call, how
-many rows of validation there are, and for how many epochs a metric may be no better; 0 for any number."""
+"""What all roles of a call of `fit` have to say alike: how many rows there are (0 where each role has its own), the
+steps of an epoch, how many were made before the call, how many rows of validation there are, for how many epochs a
+metric may be no better (0 for any number), and a hash of the rows' ids."""
 _STEP: dict[str, Field] = {
-    "training": Shape({"step": Whole()}, optional={"checkpoint": _CHECKPOINT, "fit": _FIT, "place": Whole()})
+    "training": Shape(
+        {"step": Whole()},
+        optional={"checkpoint": _CHECKPOINT, "fit": _FIT, "place": Whole(), "rows": Whole(least=1)},
+    )
 }
-"""Which step of training a submission is for, what it says of checkpoints and of the call that it is part of, and which
-batch of validation rows it has."""
+"""Which step of training a submission is for, what it says of checkpoints and of the call that it is part of, which
+batch of validation rows it has, and, where training is private, from how many rows its own are drawn."""
 _DECIDED = Shape({"step": Whole(), "stop": Flag()})
 """Whether training ends early, behind this step."""
 _LIMIT = Shape({"epsilon": Real(), "delta": Real()})

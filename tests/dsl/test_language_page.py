@@ -11,12 +11,10 @@ from compiler.lowering.model import lower
 from compiler.ops import FUNCTIONS, LAYERS
 from docs import functions
 from dsl import grammar, parse
-from dsl.errors import SourceErrors
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = (ROOT / "docs" / "language.md").read_text(encoding="utf-8")
-SUPPORTED, LATER = REFERENCE.split("## Not supported yet")
-TABLES = SUPPORTED[SUPPORTED.index("## Functions") :]
+TABLES = REFERENCE[REFERENCE.index("## Functions") :]
 
 
 def programs(text: str) -> list[str]:
@@ -25,18 +23,10 @@ def programs(text: str) -> list[str]:
 
 @pytest.mark.parametrize("page", ["README.md", "docs/language.md"])
 def test_programs_compile(page: str) -> None:
-    text = (ROOT / page).read_text(encoding="utf-8").split("## Not supported yet")[0]
+    text = (ROOT / page).read_text(encoding="utf-8")
     assert programs(text)
     for program in programs(text):
         lower(parse(program))
-
-
-def test_what_comes_later_is_refused_at_its_place() -> None:
-    (program,) = programs(LATER)
-    with pytest.raises(SourceErrors) as caught:
-        lower(parse(program))
-    assert {each.line for each in caught.value.diagnostics} == {12}
-    assert all("not supported yet" in each.message for each in caught.value.diagnostics)
 
 
 def test_keywords() -> None:

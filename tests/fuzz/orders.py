@@ -127,7 +127,7 @@ def fraction(b: Builder) -> Value | None:
             m.monotone(lambda v: base**v) if base >= 1 else lambda f, a: m.monotone(lambda v: base**-v)(f, m.neg(f, a))
         )
         return None if y is None else b.make(f"{base} ** {{0}}", exact, y)
-    y = b.operand(lambda value: _fits(x, value))
+    y = b.operand(lambda value: _fits(x, value) and bool(value.owners))  # a table of exponents wants more of its base
     if y is None:
         return None
     return b.make("{0} ** clip({1}, -2.0, 2.5)", lambda f, u, v: raised(f, u, m.clip(f, v, -2.0, 2.5)), x, y)

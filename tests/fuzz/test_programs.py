@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 
 from tests.fuzz import judge
 from tests.fuzz.boxes import Box, Format, provided
 from tests.fuzz.meaning import add, mul
 from tests.fuzz.programs import Case, cases
 
-SHORT = settings(deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+SHORT = settings(
+    deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck),
+    phases=[Phase.explicit, Phase.generate],  # `python -m tests.fuzz` makes what it finds small, which takes minutes
+)  # fmt: skip
 TEXT = """model m
 role a, b
 input x : [2] from a in [-4, 4]

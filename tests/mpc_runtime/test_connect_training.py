@@ -127,3 +127,47 @@ def test_roles_that_want_another_training_are_refused(watched: Path) -> None:
             client.close()  # it may wait for a role that does not come any more
             with pytest.raises(mpc.Error):
                 ours.result(SECONDS)
+
+
+KEY = "what only shop and bank know"
+
+
+@pytest.mark.parametrize(
+    ("rows", "theirs", "message"),
+    [
+        (34, {}, "the roles do not agree on the number of rows: 3[24] and 3[24]"),
+        (32, {"ids": [f"u{i}" for i in range(31, -1, -1)], "ids_key": KEY}, "do not bring the same rows"),
+        (32, {}, "do not bring the same rows"),
+    ],
+    ids=["other rows", "another order", "no ids"],
+)
+def test_rows_that_do_not_belong_together_are_refused(folder: Path, rows: int, theirs: dict, message: str) -> None:
+    """Both counts make two batches, which would be of other people at either role."""
+    program, data = mpc.compile(folder / "churn.ppml"), people(34)
+    ids = {} if rows == 34 else {"ids": [f"u{i}" for i in range(32)], "ids_key": KEY}
+    with (
+        mpc.connect(folder / "cluster.toml", program, role="shop") as shop,
+        mpc.connect(folder / "cluster.toml", program, role="bank") as bank,
+        ThreadPoolExecutor() as pool,
+    ):
+        bank.provide(START)
+        given = {name: data[name][:32] for name in ("visits", "left")}
+        ours = pool.submit(shop.fit, given, epochs=2, seed=7, **ids)
+        with pytest.raises(mpc.Error, match=message):
+            bank.fit(debts=data["debts"][:rows], epochs=2, seed=7, **theirs)
+        with pytest.raises(mpc.Error, match=message):
+            ours.result(SECONDS)
+
+
+def test_the_same_ids_under_the_same_key_are_trained_on(folder: Path) -> None:
+    program, data = mpc.compile(folder / "churn.ppml"), people(32)
+    ids = {"ids": np.arange(100, 132), "ids_key": KEY}
+    with (
+        mpc.connect(folder / "cluster.toml", program, role="shop") as shop,
+        mpc.connect(folder / "cluster.toml", program, role="bank") as bank,
+        ThreadPoolExecutor() as pool,
+    ):
+        bank.provide(START)
+        ours = pool.submit(shop.fit, visits=data["visits"], left=data["left"], seed=7, **ids)
+        assert bank.fit(debts=data["debts"], seed=7, **ids).steps == 2
+        assert ours.result(SECONDS).steps == 2

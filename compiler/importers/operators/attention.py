@@ -24,7 +24,7 @@ def attention(node: Node) -> Result:
     flat = q.rank == 3
     if flat:
         heads, shared = int(node.attributes["q_num_heads"]), int(node.attributes["kv_num_heads"])
-        q, k, v = _apart(q, heads), _apart(k, shared), _apart(v, shared)
+        q, k, v = apart(q, heads), apart(k, shared), apart(v, shared)
     past = 0
     if node.has(4):
         past = node.term(4).shape[2].fixed
@@ -51,7 +51,7 @@ def attention(node: Node) -> Result:
     weights = call("softmax", scores, causal=True if plain else None)
     weights = _nothing_seen(node, weights)
     made = call("matmul", weights, v)
-    return _together(made) if flat else made, *present, Absent("the scores of the attention", HELP)
+    return together(made) if flat else made, *present, Absent("the scores of the attention", HELP)
 
 
 CAPPED_FIRST = 24
@@ -62,7 +62,7 @@ def _capped(scores: Term, cap: float) -> Term:
     return call("*", call("tanh", call("/", scores, cap)), cap)
 
 
-def _apart(x: Term, heads: int) -> Term:
+def apart(x: Term, heads: int) -> Term:
     """[batch, positions, heads * depth] as [batch, heads, positions, depth]."""
     trials = len(x.values)
     batch, positions, size = x.shape
@@ -70,7 +70,7 @@ def _apart(x: Term, heads: int) -> Term:
     return call("transpose", call("reshape", x, shape=split), axes=(0, 2, 1, 3))
 
 
-def _together(x: Term) -> Term:
+def together(x: Term) -> Term:
     batch, heads, positions, depth = x.shape
     return call("reshape", call("transpose", x, axes=(0, 2, 1, 3)), shape=(batch, positions, heads * depth))
 
@@ -118,6 +118,6 @@ def hidden(trials: int) -> Term:
     return endless(table(MASKED, trials), True)
 
 
-__all__ = ["HANDLERS", "hidden"]
+__all__ = ["HANDLERS", "apart", "hidden", "together"]
 
 HANDLERS: Mapping[str, Callable[[Node], Result]] = {"Attention": attention}

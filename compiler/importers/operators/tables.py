@@ -16,6 +16,7 @@ from compiler.importers.operators import (
     pooling,
     recurrent,
     reductions,
+    rotary,
     shapes,
     trees,
 )
@@ -33,6 +34,7 @@ HANDLERS: Mapping[tuple[str, str], Callable[[Node], Result]] = {
         (ONNX, pooling.HANDLERS),
         (ONNX, recurrent.HANDLERS),
         (ONNX, reductions.HANDLERS),
+        (ONNX, rotary.HANDLERS),
         (ONNX, shapes.HANDLERS),
         (ML, classical.HANDLERS),
         (ML, machines.HANDLERS),

@@ -15,7 +15,7 @@ import pytest
 
 from mpc_runtime import gates, kernels
 from mpc_runtime.gates import GATES, Gate
-from mpc_runtime.plan import Noise, Result
+from mpc_runtime.plan import Noise, Privacy, Result
 from mpc_runtime.registers import Domain, Form
 from tests.loaded import registers_laid, scattered, scattered_and_read_only
 from tests.mpc_runtime.gates.operands import LAYOUTS, RING, Array, Check, Operands, Shape, U, at_most_one_more, equals
@@ -75,6 +75,15 @@ def noisy(cls: type[gates.DealerNoise | gates.PartyNoise]) -> Callable[[Operands
             yield equals(shared, x)
 
     return case
+
+
+def noisy_gradient(o: Operands) -> Iterator[Check]:
+    """Noise as narrow as that."""
+    o.b.privacy = Privacy(1.0, 2.0**-7, 1e-5, 4, 16, 1.0, 0.0)
+    for form, shape in product(ADDITIVE, SHAPES):
+        x = o.words(shape)
+        y = o.b.emit(gates.GradientNoise, shape, RING, numerator=1, denominator=64, x=o.lay(form, x))
+        yield equals(o.b.emit(gates.Materialize, shape, RING, x=y), x)
 
 
 # -- linear maps -------------------------------------------------------------------------------------------------------
@@ -354,6 +363,7 @@ CASES: dict[str, Callable[[Operands], Iterator[Check]]] = {
         {"stride": (1, 1), "padding": (1, 0, 0, 1), "dilation": (1, 1), "groups": 1},
     ),
     "DealerNoise": noisy(gates.DealerNoise),
+    "GradientNoise": noisy_gradient,
     "FromPublic": changing_form(gates.FromPublic, KNOWN),
     "Input": inputs,
     "Leaf": comparison,

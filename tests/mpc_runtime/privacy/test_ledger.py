@@ -12,7 +12,7 @@ import pytest
 
 from mpc_runtime.errors import InputError
 from mpc_runtime.privacy import accountant
-from mpc_runtime.privacy.accountant import BASIC, Event, basic, capacity, composed, training
+from mpc_runtime.privacy.accountant import BASIC, Event, basic, capacity, composed, training, within
 from mpc_runtime.privacy.ledger import FILE, Charge, Dataset, Ledger, Limit
 
 DATA, OTHER = Dataset("a key", "cohort"), Dataset("a key", "another")
@@ -135,6 +135,29 @@ def test_the_accountant_of_training() -> None:
     figures = training(60_000, 256, 1.1, 15 * (60_000 // 256), 1e-5, draws=15)
     assert figures.outputs == pytest.approx(1.13, abs=0.005)
     assert figures.party == pytest.approx(20.56, abs=0.01)
+
+
+def test_steps_of_training_are_asked_for_coarsely_first_and_answered_exactly() -> None:
+    pytest.importorskip("dp_accounting")
+    step = Event("sampled", delta=1e-5, multiplier=4.0, rows=1000, batch=50, most=capacity(50))
+    for count in (1, 11, 70):
+        epsilon, by = composed({step: count}, 1e-5)
+        assert by == accountant.ACCOUNTANT
+        assert within({step: count}, epsilon, 1e-5) and not within({step: count}, epsilon * 0.999, 1e-5)
+    assert not within({step: 1}, 64.0, 0.0)
+    assert not within({step: 1, **BARE}, 64.0, 1e-5)
+
+
+def test_without_an_accountant_no_step_of_training_fits_a_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    step = Event("sampled", delta=1e-5, multiplier=4.0, rows=1000, batch=50, most=capacity(50))
+    monkeypatch.setattr("mpc_runtime.privacy.accountant.installed", lambda: False)
+    monkeypatch.setattr("mpc_runtime.privacy.ledger.installed", lambda: False)
+    assert not within({step: 1}, 64.0, 1e-5)
+    ledger = Ledger()
+    assert isinstance(ledger.charge(DATA, {step: 3}), Charge), "nobody has limited it"
+    assert ledger.spent(DATA).epsilon == math.inf and ledger.spent(DATA).delta == 1e-5
+    ledger.limit(DATA, Limit(64.0, 1e-5))
+    assert "needs dp-accounting" in str(ledger.charge(DATA, {step: 1}))
 
 
 def test_the_accountant_of_many_releases() -> None:

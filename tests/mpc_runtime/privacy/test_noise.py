@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from mpc_runtime.privacy.noise import gaussian_delta, gaussian_multiplier, hides, reach, scale
+from mpc_runtime.privacy.noise import gaussian_delta, gaussian_epsilon, gaussian_multiplier, hides, reach, scale
 from tests.mpc_runtime.privacy import chi
 
 
@@ -46,6 +46,12 @@ def test_more_noise_costs_less() -> None:
     wide = [gaussian_delta(1.0, multiplier) for multiplier in (0.5, 1.0, 2.0, 4.0, 8.0)]
     assert wide == sorted(wide, reverse=True)
     assert gaussian_multiplier(1.0, 1e-5) < math.sqrt(2 * math.log(1.25 / 1e-5))  # the classical bound
+
+
+@pytest.mark.parametrize("delta", [1e-3, 1e-6])
+def test_the_epsilon_of_noise_is_that_at_which_it_has_its_delta(delta: float) -> None:
+    for multiplier in (0.5, 1.1, 9.0):
+        assert gaussian_delta(gaussian_epsilon(delta, multiplier), multiplier) == pytest.approx(delta, rel=1e-3)
 
 
 def test_no_sampler_reaches_without_end() -> None:
