@@ -31,7 +31,7 @@ DEALER = "dealer"
 AT_ONCE_BYTES = 4 << 20  # are taken between two executions: a few milliseconds of writing
 GRANT_BYTES = 4 << 20  # after so many, or a part of the window, the dealer may send as many more
 CREDIT_SHARE = 4
-AGAIN_SECONDS, AGAIN_AT_MOST = 1.0, 30.0  # before a dealer that is gone, or refuses us, is called again
+AGAIN_SECONDS, AGAIN_AT_MOST = 1.0, 5.0  # before a dealer that is gone, or refuses us, is called again
 
 
 class Refill:

@@ -36,6 +36,7 @@ W = np.random.default_rng(5).uniform(-1, 1, (4, 4))
 CLIENTS = 4
 RETRIES = 60
 RUNS, LOW_WATER = 400, 60
+PAUSE_SECONDS = 0.1
 BACK_SECONDS = 10.0  # the promise to operators
 START_SECONDS = 600.0  # for services to start where much else runs; what they take is told
 ERRORS = mpc.PeerError, mpc.MaterialError
@@ -72,8 +73,7 @@ def storm(kills: int, seed: int, folder: Path, *, stored: bool = False, refill: 
                 time.sleep(chance.uniform(0, 0.5))
                 _kill(running, names, chance)
                 began = time.monotonic()
-                with _connected(running, "client") as session:
-                    _ask(session, np.full(4, chance.uniform(-8, 8)), found)
+                _answered(running, np.full(4, chance.uniform(-8, 8)), found)
                 found.back.append(time.monotonic() - began)
                 if number % 20 == 19:
                     print(f"{number + 1} kills, {found.right} answers", flush=True)
@@ -116,6 +116,21 @@ def _kill(running: Services, names: tuple[str, ...], chance: random.Random) -> N
 
 def _connected(running: Services, role: str) -> mpc.Session:
     return mpc.connect(running.cluster, PROGRAM, role=role, timeout=START_SECONDS, wait=START_SECONDS, retries=RETRIES)
+
+
+def _answered(running: Services, x: np.ndarray, found: Found) -> None:
+    """Asks until there is an answer; a store may have run dry while its dealer was away."""
+    until = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            with _connected(running, "client") as session:
+                _ask(session, x, found)
+            return
+        except mpc.MaterialError:
+            found.refused += 1
+            if time.monotonic() > until:
+                raise
+        time.sleep(PAUSE_SECONDS)
 
 
 def _query(running: Services, number: int, retries: int, over: threading.Event, found: Found) -> None:
