@@ -23,6 +23,7 @@ from .errors import CompileError, Error, InputError
 from .limits import TIMEOUT_SECONDS, WAIT_SECONDS, WINDOW_BYTES
 from .plan import APART, Feed, Plan
 from .plan_file import load as load_plan
+from .procedure import CLOCK
 from .proving import prove
 from .sources import SUFFIX, read_source, warn
 
@@ -57,12 +58,10 @@ class Program:
 
     def __repr__(self) -> str:
         plan = self.plan
-        inputs = dict.fromkeys(f"{t.name} {list(t.shape)}" for t in plan.inputs)  # an array role's are alike
+        inputs = dict.fromkeys(f"{t.name} {list(t.shape)}" for t in plan.inputs if not t.name.startswith(CLOCK))
         outputs = (f"{r.name} {list(r.shape)}" for r in plan.outputs)
-        return (
-            f"<Program {plan.name}, plan {plan.hash[:16]}: inputs {', '.join(inputs) or 'none'}; "
-            f"{len(plan.params)} parameters; outputs {', '.join(outputs)}>"
-        )
+        given = f"inputs {', '.join(inputs) or 'none'}; {len(plan.params)} parameters"
+        return f"<Program {plan.name}, plan {plan.hash[:16]}: {given}; outputs {', '.join(outputs) or 'none'}>"
 
     @property
     def source(self) -> str:

@@ -71,7 +71,7 @@ def init_cluster(
     for role in plan.roles_of("setup"):
         click.echo(f"  mpcc provide {file}{same}{where} --role {shlex.quote(role)} --param WEIGHTS")
     for role in plan.roles_of("run"):
-        inputs = "".join(f" --input {t.name}=FILE" for t in plan.inputs if t.role == role)
+        inputs = "".join(f" --input {t.name}=FILE" for t in plan.inputs if t.role == role and "run" in t.stages)
         click.echo(f"  mpcc submit {file}{same}{where} --role {shlex.quote(role)}{inputs}")
 
 

@@ -7,7 +7,7 @@ import json
 from dataclasses import fields
 from typing import Any
 
-from ..gates import Combine, Constant, Gate, Leaf, ToBit
+from ..gates import Combine, Constant, Gate, Leaf, Reveal, ToBit
 from ..gates.base import register_fields
 from ..plan import Plan, plain
 from ..procedure import FINISH, RUN
@@ -19,15 +19,22 @@ COMPARISONS = (Leaf, Combine, ToBit)
 training."""
 
 
+WIDTHS = {"bits", "width"}
+"""Follow ranges too."""
+
+
 def model_of(plan: Plan) -> str:
     """What a plan computes with its states, whatever its learning rate and its limits: a hash of its tensors, and of
     the ops of `run` and `finish` with the shapes of their results."""
     digest = hashlib.sha256(plan.name.encode())
-    for tensors in (plan.inputs, plan.params, plan.results):
+    for tensors in (plan.inputs, plan.params):
         digest.update(json.dumps(plain(tensors)).encode())
+    for result in plan.results:
+        if result.promise is None:
+            digest.update(json.dumps([result.name, result.kind, result.shape, result.scale]).encode())
     for procedure in plan.procedures:
         for gate in procedure.gates if procedure.name in (RUN, FINISH) else ():
-            if isinstance(gate, COMPARISONS):
+            if isinstance(gate, (*COMPARISONS, Reveal)):
                 continue
             if isinstance(gate, Constant):
                 digest.update(plan.constants[gate.index].tobytes())
@@ -37,6 +44,6 @@ def model_of(plan: Plan) -> str:
 
 
 def _attributes(gate: Gate) -> dict[str, Any]:
-    """Without registers and places of constants, whose numbers say nothing."""
-    places = {name for name, _ in register_fields(gate)} | ({"index"} if isinstance(gate, Constant) else set())
+    """Without registers and places of constants, whose numbers say nothing, and without widths."""
+    places = {name for name, _ in register_fields(gate)} | ({"index"} if isinstance(gate, Constant) else set()) | WIDTHS
     return {f.name: plain(getattr(gate, f.name)) for f in fields(gate) if f.name not in places}

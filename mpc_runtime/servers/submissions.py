@@ -290,7 +290,7 @@ class Submissions:
             whole = {role: self._whole(stage, role) for role in roles}
             return {role: ids[-1:] for role, ids in whole.items()} if all(whole.values()) else None
         if not roles:
-            return {}
+            return None  # nobody asks for it
         firsts = {role: self._firsts(stage, role) for role in roles}
         complete = [meeting for meeting in firsts[roles[0]] if all(meeting in ids for ids in firsts.values())]
         return {role: [ids[complete[0]]] for role, ids in firsts.items()} if complete else None

@@ -178,3 +178,12 @@ def test_what_training_releases_of_a_dataset_is_refused_where_it_has_a_limit(ses
     assert session.spent("guests", role="shop").epsilon == np.inf
     with pytest.raises(mpc.InputError, match="dataset: 'clerk' gives nothing"):
         session.train(batch, dataset={"clerk": "x"})
+
+
+def test_a_model_that_nobody_asks_for_predictions_is_trained() -> None:
+    """Its `run` has no roles, and is not executed for nobody."""
+    program = mpc.compile(text=LOGISTIC.replace("output risk = sigmoid(score) to shop\n", ""))
+    with mpc.launch(program) as session:
+        session.provide(program.initial_weights(seed=1))
+        assert session.fit(people(32), seed=1).steps == 2
+        assert set(session.finish()) == {"fc.weight", "fc.bias"}
