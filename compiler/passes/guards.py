@@ -151,14 +151,7 @@ class _Guards:
         self._limited: dict[tuple[Value, tuple[int, ...], float], Value] = {}
 
     def guarded(self, value: Value) -> Value | None:
-        """`value` of a guarded operand, proved to stay in the format; None where that does not help, as where the
-        author promises more than would be let through."""
-        try:
-            return self._guarded(value)
-        except OpError:
-            return None
-
-    def _guarded(self, value: Value) -> Value | None:
+        """`value` of a guarded operand, proved to stay in the format; None where that does not help."""
         if isinstance(value.op, GROWING):
             return self._by_elements(value)
         if isinstance(value.op, Div):
