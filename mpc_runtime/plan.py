@@ -428,6 +428,8 @@ def _constant(array: np.ndarray) -> np.ndarray:
 
 def plain(value: Any) -> Any:
     """JSON data: records as lists of their fields, gates with their name in front, floats in hexadecimal."""
+    if type(value) in (int, str):  # nearly all of them
+        return value
     if isinstance(value, Gate):
         return [type(value).__name__, *(plain(getattr(value, f.name)) for f in fields(value))]
     if isinstance(value, (Form, Domain)):

@@ -10,10 +10,10 @@ import json
 import math
 import os
 import types
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
 from enum import Enum
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -25,6 +25,8 @@ from .gates import GATES, Gate
 from .plan import APART, FORMAT, HEADER, MAGIC, Origin, Plan
 
 __all__ = ["load", "read"]
+
+Reader = Callable[[Any], Any]
 
 MAX_DIGITS = 1 << 65
 """Whole numbers in a plan are below this: the largest are constants of a word, of either sign."""
@@ -110,45 +112,78 @@ def _hints(kind: type) -> dict[str, Any]:
 
 def _built(hint: Any, value: Any) -> Any:
     """A value of the annotated type from JSON data. Raises ValueError for data of another type."""
+    return _reader(hint)(value)
+
+
+@cache
+def _reader(hint: Any) -> Reader:
+    """What makes values of an annotated type: found once, since a plan has hundreds of thousands of values."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is tuple:
-        return _tuple(arguments, _list(value))
+        return _tuples(arguments)
     if origin is Literal:
-        return _one_of(arguments, value)
+        return partial(_one_of, arguments)
     if origin in (Union, types.UnionType):
-        return None if value is None else _built(next(a for a in arguments if a is not type(None)), value)
+        some = _reader(next(a for a in arguments if a is not type(None)))
+        return lambda value: None if value is None else some(value)
     if hint is Gate:
-        name, *rest = _list(value)
-        return _record(GATES[_one_of(tuple(GATES), name)], rest)
+        return _gate
     if is_dataclass(hint):
-        return _record(hint, _list(value))
+        return lambda value: _record(hint, _list(value))
     if isinstance(hint, type) and issubclass(hint, Enum):
-        return hint(value)
+        return hint
     if hint is float:
-        return _float(value)
+        return _float
     if hint is str:
-        return _text(value, MAX_TEXT)
-    if type(value) is not hint or hint not in (int, bool):
-        raise ValueError(f"expected {getattr(hint, '__name__', hint)}, found {_shown(value)}")
-    if hint is int and not -MAX_DIGITS < value < MAX_DIGITS:
+        return lambda value: _text(value, MAX_TEXT)
+    return _int if hint is int else partial(_exactly, hint)
+
+
+def _int(value: Any) -> int:
+    if type(value) is not int:
+        raise ValueError(f"expected int, found {_shown(value)}")
+    if not -MAX_DIGITS < value < MAX_DIGITS:
         raise ValueError("a whole number beyond 65 bits")
     return value
 
 
+def _exactly(hint: Any, value: Any) -> Any:
+    if type(value) is not hint or hint is not bool:
+        raise ValueError(f"expected {getattr(hint, '__name__', hint)}, found {_shown(value)}")
+    return value
+
+
+def _gate(value: Any) -> Any:
+    name, *rest = _list(value)
+    return _record(GATES[_one_of(tuple(GATES), name)], rest)
+
+
+@cache
+def _readers(kind: Any) -> tuple[Reader, ...]:
+    """Of the fields of a dataclass."""
+    return tuple(_reader(hint) for hint in _hints(kind).values())
+
+
 def _record(kind: Any, row: Sequence[Any]) -> Any:
     """A dataclass from its fields in order."""
-    hints = _hints(kind)
-    if len(row) != len(hints):
-        raise ValueError(f"{kind.__name__}: expected {len(hints)} fields, found {len(row)}")
-    return kind(*(_built(hint, value) for hint, value in zip(hints.values(), row, strict=True)))
+    readers = _readers(kind)
+    if len(row) != len(readers):
+        raise ValueError(f"{kind.__name__}: expected {len(readers)} fields, found {len(row)}")
+    return kind(*[read(value) for read, value in zip(readers, row, strict=True)])
 
 
-def _tuple(arguments: tuple[Any, ...], values: list[Any]) -> tuple[Any, ...]:
+def _tuples(arguments: tuple[Any, ...]) -> Reader:
     if len(arguments) == 2 and arguments[1] is Ellipsis:
-        return tuple(_built(arguments[0], value) for value in values)
-    if len(values) != len(arguments):
-        raise ValueError(f"expected {len(arguments)} values, found {len(values)}")
-    return tuple(_built(hint, value) for hint, value in zip(arguments, values, strict=True))
+        each = _reader(arguments[0])
+        return lambda value: tuple([each(part) for part in _list(value)])
+    readers = [_reader(hint) for hint in arguments]
+
+    def made(value: Any) -> tuple[Any, ...]:
+        if len(_list(value)) != len(readers):
+            raise ValueError(f"expected {len(readers)} values, found {len(value)}")
+        return tuple([read(part) for read, part in zip(readers, value, strict=True)])
+
+    return made
 
 
 def _list(value: Any) -> list[Any]:
