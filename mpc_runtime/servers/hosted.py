@@ -33,8 +33,10 @@ from ..operation.wire import Speaker
 from ..plan import Plan
 from ..plan_file import load
 from ..store.store import Store
+from ..transport.call import GLANCE_SECONDS
 from ..transport.door import Handed
 from ..transport.identity import KeyPair
+from ..transport.link import Link
 from ..transport.messages import MATERIAL
 from ..transport.node import Node
 from .admission import Admission
@@ -101,8 +103,8 @@ def host(
                     admission.joined(server)
                     pause = AGAIN_SECONDS
                     server.serve()
-                except PeerError as error:
-                    doing = server.doing if server else "the start"
+                except PeerError as found:
+                    doing, error = server.doing if server else "the start", _traced(node, found)
                     sessions.ended(error, doing)
                     node.part(error.peer, error.op or doing or "between executions", str(error))
                     if isinstance(server, Party):
@@ -130,6 +132,29 @@ def host(
         uses.close()
         spending.close()
         _close(store)
+
+
+def _traced(node: Node, error: PeerError) -> PeerError:
+    """The cause of an error, if it comes to light within a moment: a machine that leaves because another is gone says
+    so, but what is sent to it may fail before that is read."""
+    until = time.monotonic() + GLANCE_SECONDS
+    while time.monotonic() < until:
+        for link in node.links.values():
+            if (cause := _told_by(link)) is not None and cause.peer != error.peer:
+                return cause
+        time.sleep(GLANCE_SECONDS / 10)
+    return error
+
+
+def _told_by(link: Link) -> PeerError | None:
+    """What has happened to the server at the other end, by its own word if there is one."""
+    try:
+        link.check("", drain=True)
+    except PeerError as error:
+        return error
+    except MaterialError:
+        return None
+    return None
 
 
 def _close(store: Store | None) -> None:
