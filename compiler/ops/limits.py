@@ -34,7 +34,7 @@ from compiler.graph import (
 from compiler.graph.bounds import UP, Norm
 from compiler.graph.interval import BITS, Interval
 from compiler.ops.rules import NUMBERS, axes_of, expect_count, expect_kind
-from compiler.ops.shapes import Move
+from compiler.ops.shapes import Same
 from compiler.ops.sums import kept_axis, reduced
 
 ROOM = 2.0**63 * (1 - 2.0**-8)
@@ -45,13 +45,12 @@ MOST_PIECES = 256
 
 
 @dataclass(frozen=True)
-class Bounded(Move):
+class Bounded(Same):
     """The argument, of whose vectors along `axes` it is checked elsewhere that none has an L2 norm beyond `bound`."""
 
     axes: tuple[int, ...]
     bound: float
     symbol: ClassVar[str] = "the limit of a norm"
-    sizes: ClassVar[tuple[str, ...]] = ()
 
     def moved(self, shape: Shape) -> Shape:
         axes_of(self.symbol, self.axes, len(shape))
@@ -62,15 +61,6 @@ class Bounded(Move):
 
     def norms(self, *args: Value) -> tuple[Norm, ...]:
         return (Norm(2, self.axes, UP * self.bound), *args[0].norms)
-
-    def evaluate(self, *arrays: Array) -> Array:
-        return arrays[0]
-
-    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
-        return (gradient,)
-
-    def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
-        return axes[0]
 
 
 @dataclass(frozen=True)

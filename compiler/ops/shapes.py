@@ -56,6 +56,24 @@ class Move(TensorOp, abstract=True):
         return args[0].norms
 
 
+class Same(Move, abstract=True):
+    """The argument as it is, of which something is said."""
+
+    sizes: ClassVar[tuple[str, ...]] = ()
+
+    def moved(self, shape: Shape) -> Shape:
+        return shape
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return arrays[0]
+
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        return (gradient,)
+
+    def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
+        return axes[0]
+
+
 @dataclass(frozen=True)
 class Reshape(Move):
     """The same elements in C order; every size is given."""

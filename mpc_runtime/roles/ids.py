@@ -45,6 +45,8 @@ def check_ids(
     lists = ids if isinstance(ids, Mapping) else dict.fromkeys(roles, ids)
     if unknown := [role for role in lists if role not in roles]:
         raise InputError(f"ids: {unknown[0]} brings no rows here; expected {' or '.join(roles) or 'none'}")
+    if missing := [role for role in roles if role not in lists]:
+        raise InputError(f"ids: expected those of {' and '.join(roles)}, found none of {' and '.join(missing)}")
     texts = {role: _texts(each, role, rows) for role, each in lists.items()}
     first, *others = texts
     for role in others:

@@ -36,7 +36,6 @@ from ..store.store import Store
 from ..transport.call import GLANCE_SECONDS
 from ..transport.door import Handed
 from ..transport.identity import KeyPair
-from ..transport.link import Link
 from ..transport.messages import MATERIAL
 from ..transport.node import Node
 from .admission import Admission
@@ -136,25 +135,18 @@ def host(
 
 def _traced(node: Node, error: PeerError) -> PeerError:
     """The cause of an error, if it comes to light within a moment: a machine that leaves because another is gone says
-    so, but what is sent to it may fail before that is read."""
+    so, but what is sent to it may fail before that is read. Only its own word counts: others may leave for its sake."""
     until = time.monotonic() + GLANCE_SECONDS
-    while time.monotonic() < until:
-        for link in node.links.values():
-            if (cause := _told_by(link)) is not None and cause.peer != error.peer:
-                return cause
+    link = node.links.get(error.peer)
+    while link is not None and time.monotonic() < until:
+        try:
+            link.check("", drain=True)
+        except PeerError as cause:
+            return cause if cause.peer != error.peer else error
+        except MaterialError:
+            return error
         time.sleep(GLANCE_SECONDS / 10)
     return error
-
-
-def _told_by(link: Link) -> PeerError | None:
-    """What has happened to the server at the other end, by its own word if there is one."""
-    try:
-        link.check("", drain=True)
-    except PeerError as error:
-        return error
-    except MaterialError:
-        return None
-    return None
 
 
 def _close(store: Store | None) -> None:

@@ -33,6 +33,8 @@ def test_without_ids_nothing_is_said() -> None:
         (["a", "b"], None, True, "one for each of the 3 rows of clinic, found 2"),
         (["a", 1.5, "c"], None, True, "texts or whole numbers, found float for row 1 of clinic"),
         ({"nurse": ["a", "b", "c"]}, None, True, "nurse brings no rows here; expected clinic or lab"),
+        ({"clinic": ["a", "b", "c"]}, None, True, "expected those of clinic and lab, found none of lab"),
+        ({}, None, True, "expected those of clinic and lab, found none of clinic and lab"),
         (["a", "b", "c"], None, False, "give `ids_key`, a text that all roles know and no server does"),
         (["a", "b", "c"], "short", False, "expected a text of at least 16 characters"),
         (None, KEY, False, "it is a key for `ids`, found no ids"),
