@@ -72,9 +72,16 @@ class StoreSupply:
         return busy
 
     def _left(self) -> int:
-        """How many runs both parties have left."""
-        ahead = [p for p in self._plan.procedures if p.ahead]
-        return sum(self._store.count(p.name, self._lowest, self._end) for p in ahead)
+        """How many runs both parties have left, without those of a dealing whose setup was burnt."""
+        ahead, found = [p.name for p in self._plan.procedures if p.ahead], 0
+        stands = self._dealing.first if self._dealing is not None else None
+        for dealing in reversed(self._store.dealings):
+            if dealing.end <= self._lowest:
+                break
+            if not self._bound or dealing.first >= self._lowest or dealing.first == stands:
+                start, end = max(self._lowest, dealing.first), min(self._end, dealing.end)
+                found += sum(self._store.count(name, start, end) for name in ahead)
+        return found
 
     # -- the start ----------------------------------------------------------------------------------------------------
 

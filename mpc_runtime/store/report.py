@@ -22,7 +22,7 @@ __all__ = ["DealingStatus", "Status", "burn", "check_stores", "holds_parameters"
 @dataclass(frozen=True)
 class DealingStatus:
     """One dealing of a store; both parties have it under this id. left: records by procedure that may still be used;
-    burnt: those that were passed over, interrupted, or reserved by a process that ended."""
+    burnt: those that were passed over, interrupted, or reserved by a process that ended, and runs whose setup was."""
 
     number: int
     id: str
@@ -63,14 +63,16 @@ def status(path: str | os.PathLike[str]) -> Status:
     with _ledger(path) as ledger:
         identity, next_ = ledger.identity, ledger.next
         procedures = sorted({record.procedure for record in ledger.records()})
-        dealings = []
-        for d in ledger.dealings():
-            left = {name: ledger.count(name, max(next_, d.first), d.end) for name in procedures}
-            burnt = min(max(next_ - d.first, 0), d.records) - d.used
-            dealings.append(DealingStatus(d.number, d.id, d.first, d.records, left, d.used, burnt))
         kept = {each.name: each for each in ledger.kept()}
         roles = dict.fromkeys(str(each.facts["role"]) for each in kept.values() if "role" in each.facts)
         state = kept.get("setup")
+        setup = max(each["record"] for each in state.facts["standing"].values()) if state else None
+        dealings = []
+        for d in ledger.dealings():
+            lost = "setup" in procedures and d.first < next_ and not (setup is not None and d.first <= setup < d.end)
+            start = d.end if lost else min(max(next_, d.first), d.end)
+            left = {name: ledger.count(name, start, d.end) for name in procedures}
+            dealings.append(DealingStatus(d.number, d.id, d.first, d.records, left, d.used, start - d.first - d.used))
         return Status(
             str(path),
             identity.id,
@@ -83,7 +85,7 @@ def status(path: str | os.PathLike[str]) -> Status:
             sum(record.size for record in ledger.records(next_)),
             _blocks(Path(path)),
             tuple(roles),
-            max(each["record"] for each in state.facts["standing"].values()) if state else None,
+            setup,
             tuple(dealings),
         )
 

@@ -23,6 +23,7 @@ from mpc_runtime.procedure import Procedure
 from mpc_runtime.servers.stored import BLOCK, StoreSupply
 from mpc_runtime.servers.supply import DealerSupply, UsedUp
 from mpc_runtime.store.adding import add
+from mpc_runtime.store.report import status
 from mpc_runtime.store.store import Store
 from mpc_runtime.transport.messages import PARTY, Message, encode, read
 from tests.mpc_runtime.store.stored import PARTIES, PLAN, dealt
@@ -252,6 +253,50 @@ def test_a_crash_before_a_block_burns_no_setup_to_come(tmp_path: Path) -> None:
     pair.execute(RUN)
     pair.crash()
     assert pair.execute(SETUP) == 4
+    pair.close()
+
+
+class Counted:
+    """A refill that keeps what it is told is left."""
+
+    sources = ()
+    comes = False
+
+    def __init__(self) -> None:
+        self.left: list[int] = []
+
+    def ask(self, left: int) -> None:
+        self.left.append(left)
+
+    def receive(self) -> bool:
+        return False
+
+    def taken(self) -> None:
+        return None
+
+
+def test_runs_whose_setup_was_burnt_are_not_left(tmp_path: Path) -> None:
+    """Else a party whose setup was interrupted would never ask the dealer for more."""
+    pair = uses(tmp_path, runs=3, setups=2)
+
+    def left() -> int:
+        pair.supplies[0]._refill = counted = Counted()  # type: ignore[assignment]
+        pair.supplies[0].receive()
+        return counted.left[0]
+
+    def reported() -> list[int]:
+        return [status(pair.material / name).left["run"] for name in PARTIES]
+
+    assert left() == 6 and reported() == [6, 6]
+    pair.execute(SETUP)
+    pair.execute(RUN)
+    assert left() == 5
+    pair.crash()  # nothing was kept of the setup
+    assert left() == 3 and reported() == [3, 3]
+    pair.execute(SETUP)
+    assert left() == 3
+    pair.crash()
+    assert left() == 0 and reported() == [0, 0]
     pair.close()
 
 
