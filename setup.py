@@ -23,11 +23,12 @@ KERNELS = Path("mpc_runtime/kernels")
 SOURCES = KERNELS / "src"
 
 AES = ["aes.c", "aes_sliced.c", "aes_x86.c", "aes_arm.c"]
+LINEAR = ["linear.c", "linear_portable.c", "linear_neon.c", "linear_avx2.c", "linear_avx512.c", "linear_amx.c"]
 PACK = ["pack.c", "pack_widths.c", "pack_portable.c", "pack_avx2.c", "pack_avx512.c"]
 
 # Extension module -> its hand-written C files in src/. cpu.c is added to each.
 C_SOURCES: dict[str, list[str]] = {
-    "_linear": ["linear.c", "linear_portable.c", "linear_avx2.c", "linear_avx512.c", "linear_neon.c"],
+    "_linear": LINEAR,
     "_prg": AES,
     "_pack": PACK,
     "_compare": ["compare_portable.c", "compare_avx2.c", "compare_avx512.c", "compare.c"],

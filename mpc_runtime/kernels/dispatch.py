@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
-LEVELS = ("portable", "neon", "avx2", "avx512")
+LEVELS = ("portable", "neon", "avx2", "avx512", "amx")
 """Names of the levels; the index is the number used in ``src/cpu.h``."""
 
 _modules: list[ModuleType] = []

@@ -6,6 +6,7 @@
 const mpc_compare_kernels *mpc_compare(void) {
 #if MPC_X86
     switch (mpc_level()) {
+    case MPC_AMX:
     case MPC_AVX512: return &mpc_compare_avx512;
     case MPC_AVX2: return &mpc_compare_avx2;
     }

@@ -6,17 +6,22 @@
 
 #if MPC_X86
 #include <cpuid.h>
+#if MPC_AMX_COMPILED
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #elif MPC_ARM && defined(__linux__)
 #include <sys/auxv.h>
 #endif
 
-static const char *const NAMES[MPC_LEVELS] = {"portable", "neon", "avx2", "avx512"};
+static const char *const NAMES[MPC_LEVELS] = {"portable", "neon", "avx2", "avx512", "amx"};
 
 static const unsigned COVERED[MPC_LEVELS] = {
     [MPC_PORTABLE] = 0,
     [MPC_NEON] = MPC_HAS_NEON | MPC_HAS_ARM_AES,
     [MPC_AVX2] = MPC_HAS_AVX2 | MPC_HAS_AESNI | MPC_HAS_VAES256 | MPC_HAS_GFNI,
-    [MPC_AVX512] = ~0u,
+    [MPC_AVX512] = ~(unsigned)MPC_HAS_AMX,
+    [MPC_AMX] = ~0u,
 };
 
 static int chosen_level = -2; /* -2: not decided yet */
@@ -28,12 +33,22 @@ static unsigned long long xcr0(void) {
     return ((unsigned long long)hi << 32) | lo;
 }
 
+/* Linux gives a process the registers of AMX when it asks for them. They are then part of every signal frame: it says no
+ * where an alternative stack for signals is too small. */
+static int may_use_tiles(void) {
+#if MPC_AMX_COMPILED
+    enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
+    return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+#else
+    return 0;
+#endif
+}
+
 static unsigned detect(void) {
     unsigned a, b, c, d, b7 = 0, c7 = 0, d7 = 0, found = 0;
     if (!__get_cpuid(1, &a, &b, &c, &d)) return 0;
     const unsigned c1 = c;
     if (__get_cpuid_count(7, 0, &a, &b, &c, &d)) b7 = b, c7 = c, d7 = d;
-    (void)d7;
     const int osxsave = (c1 >> 27) & 1;
     const unsigned long long state = osxsave ? xcr0() : 0;
     const int ymm = (state & 0x06) == 0x06; /* SSE and AVX state saved by the system */
@@ -54,6 +69,8 @@ static unsigned detect(void) {
     if ((c7 >> 1) & 1) found |= MPC_HAS_VBMI;
     if ((c7 >> 6) & 1) found |= MPC_HAS_VBMI2;
     if ((b7 >> 21) & 1) found |= MPC_HAS_IFMA;
+    const int tiles = ((d7 >> 24) & 1) && ((d7 >> 25) & 1) && (state & 0x60000) == 0x60000; /* and AMX state saved */
+    if (tiles && (found & MPC_HAS_VBMI) && may_use_tiles()) found |= MPC_HAS_AMX;
     return found;
 }
 #elif MPC_ARM
@@ -88,6 +105,7 @@ int mpc_level_available(int level) {
     case MPC_NEON: return (machine_features() & MPC_HAS_NEON) != 0;
     case MPC_AVX2: return (machine_features() & MPC_HAS_AVX2) != 0;
     case MPC_AVX512: return (machine_features() & MPC_HAS_AVX512) != 0;
+    case MPC_AMX: return (machine_features() & MPC_HAS_AMX) != 0;
     default: return 0;
     }
 }

@@ -1,6 +1,6 @@
 /* Which instruction sets this machine has, and which one the kernels use.
  *
- * A *level* names a family of kernel variants (MPC_KERNELS=portable|neon|avx2|avx512 forces one); the best level the
+ * A *level* names a family of kernel variants (MPC_KERNELS=portable|neon|avx2|avx512|amx forces one); the best level the
  * machine has is the default. Within a level, single *features* (AES-NI, VAES, VBMI ...) are asked for separately:
  * mpc_features() never reports one that the chosen level does not cover, so that `portable` is portable everywhere.
  *
@@ -19,20 +19,29 @@
 #define MPC_ARM 0
 #endif
 
-enum { MPC_PORTABLE = 0, MPC_NEON = 1, MPC_AVX2 = 2, MPC_AVX512 = 3, MPC_LEVELS = 4 };
+/* AMX needs a compiler that knows it, and a system that is asked for its registers (cpu.c does that for Linux). */
+#if defined(__x86_64__) && defined(__linux__) && \
+    ((defined(__clang__) && __clang_major__ >= 12) || (!defined(__clang__) && __GNUC__ >= 11))
+#define MPC_AMX_COMPILED 1
+#else
+#define MPC_AMX_COMPILED 0
+#endif
+
+enum { MPC_PORTABLE = 0, MPC_NEON = 1, MPC_AVX2 = 2, MPC_AVX512 = 3, MPC_AMX = 4, MPC_LEVELS = 5 };
 
 enum {
     MPC_HAS_AVX2 = 1 << 0,      /* AVX2, BMI1, BMI2, POPCNT */
     MPC_HAS_AVX512 = 1 << 1,    /* AVX-512 F, DQ, BW, VL: all of Skylake-X and later, Zen 4 and later */
-    MPC_HAS_AESNI = 1 << 2,     /* AES-NI, SSSE3, SSE4.1 (levels avx2 and avx512) */
-    MPC_HAS_VAES256 = 1 << 3,   /* VAES on 256-bit registers (levels avx2 and avx512) */
-    MPC_HAS_VAES512 = 1 << 4,   /* VAES on 512-bit registers (level avx512) */
-    MPC_HAS_VBMI = 1 << 5,      /* AVX-512 VBMI (level avx512) */
-    MPC_HAS_VBMI2 = 1 << 6,     /* AVX-512 VBMI2 (level avx512) */
-    MPC_HAS_GFNI = 1 << 7,      /* GFNI (levels avx2 and avx512) */
-    MPC_HAS_IFMA = 1 << 8,      /* AVX-512 IFMA (level avx512) */
+    MPC_HAS_AESNI = 1 << 2,     /* AES-NI, SSSE3, SSE4.1 (level avx2 and higher) */
+    MPC_HAS_VAES256 = 1 << 3,   /* VAES on 256-bit registers (level avx2 and higher) */
+    MPC_HAS_VAES512 = 1 << 4,   /* VAES on 512-bit registers (level avx512 and higher) */
+    MPC_HAS_VBMI = 1 << 5,      /* AVX-512 VBMI (level avx512 and higher) */
+    MPC_HAS_VBMI2 = 1 << 6,     /* AVX-512 VBMI2 (level avx512 and higher) */
+    MPC_HAS_GFNI = 1 << 7,      /* GFNI (level avx2 and higher) */
+    MPC_HAS_IFMA = 1 << 8,      /* AVX-512 IFMA (level avx512 and higher) */
     MPC_HAS_NEON = 1 << 9,      /* Advanced SIMD (level neon) */
     MPC_HAS_ARM_AES = 1 << 10,  /* ARMv8 AES instructions (level neon) */
+    MPC_HAS_AMX = 1 << 11,      /* AMX tiles of bytes, which the system lets us use: Xeons of 2023 and later (level amx) */
 };
 
 /* GCC and clang spell "compile what follows for this target" differently:

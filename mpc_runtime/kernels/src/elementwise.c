@@ -6,6 +6,7 @@
 const mpc_elementwise_kernels *mpc_elementwise(void) {
 #if MPC_X86
     switch (mpc_level()) {
+    case MPC_AMX:
     case MPC_AVX512: return &mpc_elementwise_avx512;
     case MPC_AVX2: return &mpc_elementwise_avx2;
     }

@@ -14,6 +14,9 @@ static const mpc_linear_variant *const VARIANTS[MPC_LEVELS] = {
 #elif MPC_X86
     [MPC_AVX2] = &mpc_linear_avx2,
     [MPC_AVX512] = &mpc_linear_avx512,
+#if MPC_AMX_COMPILED
+    [MPC_AMX] = &mpc_linear_amx,
+#endif
 #endif
 };
 

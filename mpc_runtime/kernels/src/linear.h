@@ -50,6 +50,6 @@ typedef struct {
     size_t columns; /* width of a register tile: threads split at its multiples */
 } mpc_linear_variant;
 
-extern const mpc_linear_variant mpc_linear_portable, mpc_linear_avx2, mpc_linear_avx512, mpc_linear_neon;
+extern const mpc_linear_variant mpc_linear_portable, mpc_linear_neon, mpc_linear_avx2, mpc_linear_avx512, mpc_linear_amx;
 
 #endif

@@ -15,18 +15,10 @@
 
 #include "linear.h"
 
-#define INLINE static inline __attribute__((always_inline))
-
-/* An unrolled loop, its bound known to the compiler. */
-#if defined(__clang__)
-#define EACH(i, bound) _Pragma("clang loop unroll(full)") for (int i = 0; i < (int)(bound); i++)
-#else
-#define EACH(i, bound) _Pragma("GCC unroll 8") for (int i = 0; i < (int)(bound); i++)
-#endif
+#include "linear_base.inc.h"
 
 enum {
     COLS = VECS * LANES,
-    LINE = 8,                          /* words of a cache line */
     DEPTH = 256,                       /* 48 KiB for a panel of 24 columns; 192 to 384 are within 10 % */
     BLOCK_ROWS = 16 * ROWS,            /* 256 KiB at ROWS = 8 */
     BLOCK_COLS = COLS * (1536 / COLS), /* 3 MiB; smaller blocks repack the left operand too often */
@@ -39,16 +31,6 @@ enum {
     RIGHT_WORDS = BLOCK_COLS * DEPTH,
     OFFSET_WORDS = LEFT_WORDS / ROWS, /* for each word of a patch */
 };
-
-INLINE size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
-
-/* Length of the first block when `total` is cut into the fewest equal blocks of at most `limit`. */
-INLINE size_t even_block(size_t total, size_t limit) {
-    const size_t blocks = (total + limit - 1) / limit;
-    return blocks ? (total + blocks - 1) / blocks : 1;
-}
-
-INLINE vec merge(vec old, vec sum, int sign) { return sign > 0 ? add(old, sum) : sub(old, sum); }
 
 /* ---- register tile ------------------------------------------------------------------------------------------- */
 
@@ -211,15 +193,6 @@ static void row_times_rows(const mpc_matmul_args *g) {
             tile(1, WIDE_VECS, 0, depth, a, 0, g->a_col, b + j, g->b_row, g->c + j, 0, mask_of(LANES), sign);
         for (; j < g->n; j += COLS)
             plain_tile(1, min_size(COLS, g->n - j), depth, a, 0, g->a_col, b + j, g->b_row, g->c + j, 0, sign);
-    }
-}
-
-/* to[0..count) (op)= from[0..count). */
-INLINE void combine_row(uint64_t *to, const uint64_t *from, size_t count, int sign) {
-    for (size_t t = 0; t < count; t += LANES) {
-        const mask here = mask_of(min_size(LANES, count - t));
-        const vec sum = load_part(from + t, here);
-        store_part(to + t, here, sign == 0 ? sum : merge(load_part(to + t, here), sum, sign));
     }
 }
 

@@ -6,6 +6,7 @@
 const mpc_table_kernels *mpc_table(void) {
 #if MPC_X86
     switch (mpc_level()) {
+    case MPC_AMX:
     case MPC_AVX512: return mpc_features() & MPC_HAS_VBMI ? &mpc_table_vbmi : &mpc_table_avx512;
     case MPC_AVX2: return &mpc_table_avx2;
     }

@@ -95,15 +95,27 @@ def test_matmul_small(m, k, n, a_layout, b_layout, sign, seed):
 
 @pytest.mark.parametrize(
     ("m", "k", "n"),
-    [(300, 300, 50), (17, 530, 26), (1, 40, 1000), (1, 1100, 9), (9, 3, 1600), (270, 20, 1), (4, 1050, 30)],
+    [
+        *((300, 300, 50), (17, 530, 26), (1, 40, 1000), (1, 1100, 9), (9, 3, 1600), (270, 20, 1), (4, 1050, 30)),
+        *((31, 127, 30), (33, 600, 50), (64, 1050, 290), (100, 1050, 40)),
+    ],
 )
-@pytest.mark.parametrize("layout", ["plain", "transposed"])
+@pytest.mark.parametrize("layout", ["plain", "transposed", "spread"])
 def test_matmul_over_block_bounds(variant, m, k, n, layout):
     rng = np.random.default_rng(m)
     a, b = strided(rng, layout, m, k), strided(rng, layout, k, n)
     wanted = sum(product(a[:, p : p + 50], b[p : p + 50]) for p in range(0, k, 50))
     np.testing.assert_array_equal(kernels.matmul(a, b), wanted)
     np.testing.assert_array_equal(kernels.matmul(a, b, out=wanted.copy(), sign=-1), 0)
+
+
+@pytest.mark.parametrize("k", [511, 512, 513, 1500])
+def test_sums_of_the_largest_words(variant, k):
+    """(2^64 - 1)^2 = 1, and each of its limbs is as large as it can be."""
+    a, b = np.full((40, k), 2**64 - 1, np.uint64), np.full((k, 40), 2**64 - 1, np.uint64)
+    np.testing.assert_array_equal(kernels.matmul(a, b), np.full((40, 40), k, np.uint64))
+    x, w = a[:, :507].reshape(1, 40, 39, 13), np.full((20, 40, 3, 3), 2**64 - 1, np.uint64)
+    np.testing.assert_array_equal(kernels.conv2d(x, w), np.full((1, 20, 37, 11), 360, np.uint64))
 
 
 @pytest.mark.parametrize(
@@ -206,6 +218,18 @@ def test_conv2d_layers(variant, x_shape, w_shape, padding, stride):
     np.testing.assert_array_equal(kernels.conv2d(x, w, stride, padding), wanted)
     flipped = np.ascontiguousarray(x[:, ::-1])[:, ::-1]
     np.testing.assert_array_equal(kernels.conv2d(flipped, w[::-1], stride, padding), wanted[:, ::-1])
+
+
+@pytest.mark.parametrize(("stride", "dilation"), [((1, 1), (1, 1)), ((2, 3), (1, 2)), ((1, 2), (2, 1))])
+@pytest.mark.parametrize(("images", "ins", "kernel"), [(1, 37, (5, 7)), (9, 22, (3, 4)), (20, 7, (9, 4))])
+def test_conv2d_of_many_channels(variant, images, stride, dilation, ins, kernel):
+    """Numbers that fill no tile: of channels, kernel entries, columns and outputs. Some images share a band."""
+    rng = np.random.default_rng(images)
+    x, w = words(rng, images, 2 * ins, 11, 17), words(rng, 24, ins, *kernel)
+    options = stride, (3, 4, 2, 5), dilation, 2
+    wanted = convolution(x, w, *options)
+    np.testing.assert_array_equal(kernels.conv2d(x, w, *options), wanted)
+    np.testing.assert_array_equal(kernels.conv2d(x, w, *options, out=wanted.copy(), sign=-1), 0)
 
 
 @pytest.mark.parametrize("kernel", [1, 2])
