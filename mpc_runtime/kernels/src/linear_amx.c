@@ -122,15 +122,16 @@ static void multiply_panels(const uint8_t *left, const uint8_t *right, size_t st
 INLINE void words_of_sums(const uint8_t *sums, size_t row, vec words[2]) {
     __m512i s[LIMBS];
     EACH(i, LIMBS) s[i] = load_bytes(sums + i * TILE + row * STEP);
-    const __m512i high = _mm512_add_epi32(
-        _mm512_add_epi32(s[4], _mm512_slli_epi32(s[5], 8)),
-        _mm512_add_epi32(_mm512_slli_epi32(s[6], 16), _mm512_slli_epi32(s[7], 24)));
+    const __m512i high = _mm512_add_epi32(_mm512_add_epi32(s[4], _mm512_slli_epi32(s[5], 8)),
+                                          _mm512_add_epi32(_mm512_slli_epi32(s[6], 16), _mm512_slli_epi32(s[7], 24)));
     EACH(h, 2) {
         __m512i low[4];
-        EACH(i, 4) low[i] = _mm512_cvtepu32_epi64(h ? _mm512_extracti64x4_epi64(s[i], 1) : _mm512_castsi512_si256(s[i]));
+        EACH(i, 4)
+            low[i] = _mm512_cvtepu32_epi64(h ? _mm512_extracti64x4_epi64(s[i], 1) : _mm512_castsi512_si256(s[i]));
         const __m256i top = h ? _mm512_extracti64x4_epi64(high, 1) : _mm512_castsi512_si256(high);
-        words[h] = add(add(add(low[0], _mm512_slli_epi64(low[1], 8)), add(_mm512_slli_epi64(low[2], 16),
-                           _mm512_slli_epi64(low[3], 24))), _mm512_slli_epi64(_mm512_cvtepu32_epi64(top), 32));
+        words[h] = add(add(add(low[0], _mm512_slli_epi64(low[1], 8)),
+                           add(_mm512_slli_epi64(low[2], 16), _mm512_slli_epi64(low[3], 24))),
+                       _mm512_slli_epi64(_mm512_cvtepu32_epi64(top), 32));
     }
 }
 
@@ -157,7 +158,8 @@ typedef void pack_left(const void *product, size_t i, size_t rows, size_t first,
 typedef void pack_right(const void *product, size_t j, size_t cols, size_t first, size_t depth, uint8_t *to);
 
 /* Merges sums into rows [i, i+rows) and columns [j, j+cols) of the result. */
-typedef void store_result(const void *product, const uint8_t *sums, size_t i, size_t rows, size_t j, size_t cols, int sign);
+typedef void store_result(const void *product, const uint8_t *sums, size_t i, size_t rows, size_t j, size_t cols,
+                          int sign);
 
 static size_t steps_of(size_t depth) { return (depth + STEP - 1) / STEP; }
 
@@ -213,7 +215,8 @@ static void right_of_matrix(const void *product, size_t j, size_t cols, size_t f
         pack_block(from + (ptrdiff_t)at * g->b_row, g->b_col, g->b_row, cols, min_size(STEP, depth - at), 1, to);
 }
 
-static void store_matrix(const void *product, const uint8_t *sums, size_t i, size_t rows, size_t j, size_t cols, int sign) {
+static void store_matrix(const void *product, const uint8_t *sums, size_t i, size_t rows, size_t j, size_t cols,
+                         int sign) {
     const mpc_matmul_args *g = product;
     store_sums(sums, rows, cols, g->c + (ptrdiff_t)i * g->c_row + j, g->c_row, sign);
 }
@@ -227,9 +230,9 @@ static void matmul(const mpc_matmul_args *g, uint64_t *work) {
 
 /* ---- convolution -------------------------------------------------------------------------------------------------
  *
- * Weights [outs, depth] times patches [depth, positions], as in linear_conv.inc.h, where four channels are a step of four
- * in depth: depth is (channels / 4, kernel row, kernel column, 4). A band of the padded image is cut into limbs once,
- * four channels side by side, so that the patches of neighbouring positions lie side by side as well. */
+ * Weights [outs, depth] times patches [depth, positions], as in linear_conv.inc.h, but depth is (channels / 4, kernel
+ * row, kernel column, 4). A band of the padded image is cut into limbs once, four channels side by side, so that the
+ * patches of neighbouring positions lie side by side as well. */
 
 typedef struct {
     const mpc_conv_args *g;
@@ -262,7 +265,7 @@ static void left_of_weights(const void *product, size_t i, size_t rows, size_t f
     }
 }
 
-/* A stretch of positions of one panel in one output row: where its quads would lie if the panel's first were among them. */
+/* A stretch of positions of one panel in one output row; `quads` is where the panel's first would lie in that row. */
 typedef struct {
     const uint8_t *quads;
     __mmask16 columns;
@@ -281,7 +284,8 @@ static size_t find_stretches(const convolution *c, size_t j, size_t cols, stretc
     return count;
 }
 
-INLINE void copy_quads(const convolution *c, const stretch *found, size_t count, size_t first, size_t quads, uint8_t *to) {
+INLINE void copy_quads(const convolution *c, const stretch *found, size_t count, size_t first, size_t quads,
+                       uint8_t *to) {
     for (size_t quad = 0; quad < quads; quad++) {
         const ptrdiff_t offset = c->offsets[first + quad] * QUAD;
         uint8_t *row = to + quad / SIDE * BLOCK + quad % SIDE * STEP;
@@ -407,7 +411,8 @@ static void conv2d(const mpc_conv_args *g, size_t group, size_t from, size_t to,
         return;
     }
     const size_t positions = (to - from) * g->out_w;
-    if (quads > OFFSETS || band_bytes(g, 1) > BAND_BYTES || !is_worth_tiles(g->outs, positions, inner, quads * QUAD, 0.3)) {
+    if (quads > OFFSETS || band_bytes(g, 1) > BAND_BYTES ||
+        !is_worth_tiles(g->outs, positions, inner, quads * QUAD, 0.3)) {
         mpc_linear_avx512.conv2d(g, group, from, to, work);
         return;
     }

@@ -116,7 +116,8 @@ static void transpose_tile(uint8_t *tile) {
         r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]), r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
     }
     for (int c = 0; c < QUAD; c++) { /* r[4*g + c], lane l: column 4*l + c of rows 4*g to 4*g + 3 */
-        const __m512i a02 = _mm512_shuffle_i32x4(r[c], r[4 + c], 0x88), a13 = _mm512_shuffle_i32x4(r[c], r[4 + c], 0xdd);
+        const __m512i a02 = _mm512_shuffle_i32x4(r[c], r[4 + c], 0x88),
+                      a13 = _mm512_shuffle_i32x4(r[c], r[4 + c], 0xdd);
         const __m512i b02 = _mm512_shuffle_i32x4(r[8 + c], r[12 + c], 0x88),
                       b13 = _mm512_shuffle_i32x4(r[8 + c], r[12 + c], 0xdd);
         store_bytes(tile + (0 + c) * STEP, _mm512_shuffle_i32x4(a02, b02, 0x88));
@@ -130,7 +131,7 @@ static void transpose_block(uint8_t *block) {
     for (int i = 0; i < LIMBS; i++) transpose_tile(block + i * TILE);
 }
 
-/* A block of `wide` x `depth` words (up to 16 x 64) of any strides: of rows for a left one, of columns for a right one. */
+/* Up to 16 x 64 words of any strides as a block: `wide` rows for a left one, `wide` columns for a right one. */
 static void pack_block(const uint64_t *from, ptrdiff_t along, ptrdiff_t deep, size_t wide, size_t depth, int right,
                        uint8_t *to) {
     if (deep == 1) {
