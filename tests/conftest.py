@@ -3,12 +3,16 @@ And which tests may run beside each other (`make test`: pytest-xdist)."""
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+# Before NumPy is imported: as many tests as there are cores run already, and OpenBLAS's threads look for work for a while
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # A shell starts background jobs with SIGINT ignored, and every child inherits it: the tests of Ctrl-C need it back.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,10 +1,13 @@
-"""How a server's process keeps its memory between ops.
+"""How a server's process keeps its memory between ops, and the environment that it is started with.
 
 glibc gives large arrays back to the system as soon as they are freed, and every new one then costs a page fault for
 each 4 KiB: a third of a party's time for a product of a million elements (benchmarks/gates.py). A server runs the same
 op-list again and again, so it keeps what it has (`keep_memory`). What it does ask for is cheapest in huge pages:
 with them, dealing for LeNet on 1024 images into fresh memory took less than half of the time, and runs that follow each
 other 0.84 of it (one pair of sessions). glibc takes that wish from the environment only, when a program starts.
+
+A server multiplies no floating-point matrices. OpenBLAS, which NumPy brings along, would start a thread for each core all
+the same, and these look for work for a while: a quarter of the CPU time of a server's start.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8
 
 _RESTARTED = "MPC_RESTARTED"
 _TUNABLES, _HUGE_PAGES = "GLIBC_TUNABLES", "glibc.malloc.hugetlb"
+_BLAS_THREADS = "OPENBLAS_NUM_THREADS"
 _NEVER_TRIM = 2**31 - 1
 _GROW_BY = 16 << 20
 
@@ -56,14 +60,15 @@ def keep_memory() -> bool:
 
 
 def environment(given: Mapping[str, str]) -> dict[str, str]:
-    """The environment with which to start a server, so that its memory comes in huge pages where the system has them.
+    """The environment with which to start a server, so that its memory comes in huge pages where the system has them,
+    and no threads for floating-point matrices.
 
     A choice that `given` makes already is kept.
     """
     tunables = [setting for setting in given.get(_TUNABLES, "").split(":") if setting]
     if not any(setting.startswith(_HUGE_PAGES) for setting in tunables):
         tunables.append(f"{_HUGE_PAGES}=1")
-    return {**given, _TUNABLES: ":".join(tunables)}
+    return {_BLAS_THREADS: "1", **given, _TUNABLES: ":".join(tunables)}
 
 
 def restart_with_environment() -> None:

@@ -1,4 +1,4 @@
-"""A server's environment asks glibc for huge pages, once, whatever else is asked of it."""
+"""A server's environment asks glibc for huge pages, once, whatever else is asked of it, and OpenBLAS for no threads."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ from mpc_runtime.servers.heap import environment
     ],
 )
 def test_what_is_chosen_already_is_kept(given: dict[str, str], tunables: str) -> None:
-    assert environment({"A": "b", **given}) == {"A": "b", "GLIBC_TUNABLES": tunables}
+    found = environment({"A": "b", **given})
+    assert found == {"A": "b", "GLIBC_TUNABLES": tunables, "OPENBLAS_NUM_THREADS": "1"}
+    assert environment({"OPENBLAS_NUM_THREADS": "2"})["OPENBLAS_NUM_THREADS"] == "2"
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc is Linux's")
