@@ -7,14 +7,13 @@
         session.provide("lenet.safetensors")
         result = session.run(image=x)
 
-`Program` says what a model costs and reveals; `Session` runs it. What sessions need (sockets, processes) is imported
-when the first one is asked for.
+`Program` says what a model costs and reveals; `Session` runs it. Names are imported when they are asked for: a server
+needs no compiler's face, and a program that only looks for its environment no NumPy.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .analysis.cost import Cost, OpCost
 from .errors import (
     BudgetError,
     CompileError,
@@ -28,12 +27,13 @@ from .errors import (
     PromiseWarning,
     RangeError,
 )
-from .models import calibrate, forest_of, from_sklearn, from_torch, import_onnx
-from .program import Program, compile, connect, deal, launch, load
 from .version import VERSION as __version__
 
 if TYPE_CHECKING:
+    from .analysis.cost import Cost, OpCost
     from .execution.stats import Stats
+    from .models import calibrate, forest_of, from_sklearn, from_torch, import_onnx
+    from .program import Program, compile, connect, deal, launch, load
     from .session import Session
     from .sessions.history import Epoch, History, ReferenceFit
     from .store.deal import Dealt
@@ -73,20 +73,22 @@ __all__ = [
 ]
 
 _LATER = {
+    **dict.fromkeys(("Cost", "OpCost"), "analysis.cost"),
     "Dealt": "store.deal",
-    "Epoch": "sessions.history",
-    "History": "sessions.history",
-    "ReferenceFit": "sessions.history",
+    **dict.fromkeys(("Epoch", "History", "ReferenceFit"), "sessions.history"),
+    **dict.fromkeys(("Program", "compile", "connect", "deal", "launch", "load"), "program"),
     "Session": "session",
     "Stats": "execution.stats",
+    **dict.fromkeys(("calibrate", "forest_of", "from_sklearn", "from_torch", "import_onnx"), "models"),
 }
 
 
 def __getattr__(name: str) -> Any:
-    """What sessions need, when it is asked for."""
+    """A public name, when it is asked for."""
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_LATER[name]}", __name__), name)
+    found = getattr(import_module(f".{_LATER[name]}", __name__), name)
+    return globals().setdefault(name, found)
 
 
 def __dir__() -> list[str]:

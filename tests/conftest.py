@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# Before NumPy is imported: as many tests as there are cores run already, and OpenBLAS's threads look for work for a while
+# Before NumPy is imported: tests keep all cores busy, and OpenBLAS's threads would look for work for a while
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # A shell starts background jobs with SIGINT ignored, and every child inherits it: the tests of Ctrl-C need it back.

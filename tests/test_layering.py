@@ -251,3 +251,10 @@ def test_a_party_and_a_dealer_load_no_compiler():
     code = f"import sys, {servers}; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], cwd=TOP, capture_output=True, text=True, check=True).stdout
     assert [name for name in loaded.split() if name.split(".")[0] in ("dsl", "compiler", "lark", "click")] == []
+
+
+def test_what_starts_a_server_again_loads_little():
+    """A server is started anew when its environment is not right yet: what was loaded before that is lost."""
+    code = "import sys, compiler.cli, mpc_runtime.servers.heap; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=TOP, capture_output=True, text=True, check=True).stdout
+    assert [name for name in loaded.split() if name in ("numpy", "zmq", "cryptography", "lark")] == []

@@ -6,8 +6,8 @@ op-list again and again, so it keeps what it has (`keep_memory`). What it does a
 with them, dealing for LeNet on 1024 images into fresh memory took less than half of the time, and runs that follow each
 other 0.84 of it (one pair of sessions). glibc takes that wish from the environment only, when a program starts.
 
-A server multiplies no floating-point matrices. OpenBLAS, which NumPy brings along, would start a thread for each core all
-the same, and these look for work for a while: a quarter of the CPU time of a server's start.
+A server multiplies no floating-point matrices. OpenBLAS, which NumPy brings along, would start a thread for each core
+all the same, and these look for work for a while: a quarter of the CPU time of a server's start.
 """
 
 from __future__ import annotations
