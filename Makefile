@@ -56,6 +56,7 @@ fuzz: $(VENV)/installed
 	$(BIN)/python -m tests.fuzz.plans --plans $(PROGRAMS) $(if $(SEED),--seed $(SEED))
 	$(BIN)/python -m tests.fuzz.services --kills 100 $(if $(SEED),--seed $(SEED))
 	$(BIN)/python -m tests.fuzz.services --kills 100 --refill $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.fuzz.training --kills 50 $(if $(SEED),--seed $(SEED))
 	$(BIN)/python -m tests.fuzz.frames --cases $(FRAMES) $(if $(SEED),--seed $(SEED))
 	$(BIN)/python -m tests.fuzz.namespaces
 
