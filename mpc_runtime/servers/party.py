@@ -58,8 +58,7 @@ class Party:
         submissions: Submissions | None = None,
         linger: float = 0.0,
     ) -> None:
-        """submissions: what clients have left at this party in an earlier session. linger: seconds that p0 lets a
-        submission wait for others to share its run."""
+        """submissions: left here in an earlier session. linger: seconds that p0 lets one wait for others in its run."""
         self.executions = executions
         self.consent = consent
         self.plan, self.number = executions.plan, executions.number
@@ -216,7 +215,8 @@ class Party:
         if message.kind == "budget":
             told, kind = self.consent.spending.tell(message.key, body["dataset"], body.get("limit")), "spent"
         else:
-            told, kind = self.executions.trained.tell(message, self._submissions.announced(message)), "progress"
+            announced, begins = self._submissions.announced(message), self._submissions.renewed(self._standing)
+            told, kind = self.executions.trained.tell(message, announced, begins=begins), "progress"
         if isinstance(told, str):
             return self._denied(message, told)
         self.node.answer(message.route, {"kind": kind, "id": body["id"], **told})

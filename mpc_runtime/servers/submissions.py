@@ -179,6 +179,15 @@ class Submissions:
         """The role's submissions here by id."""
         return self._held[stage, role]
 
+    def renewed(self, standing: Mapping[str, Mapping[str, str]]) -> bool:
+        """Whether there are parameters here that no execution has taken yet. standing: by stage and role, those that
+        the last one has taken."""
+        return any(
+            held and next(reversed(held)) != standing.get(stage, {}).get(role)
+            for (stage, role), held in self._held.items()
+            if stage in self._standing
+        )
+
     def for_runs(self) -> list[tuple[Key, Submission]]:
         """The submissions here that do not stay, but for those that the other party knows not to be used."""
         return [

@@ -87,9 +87,10 @@ class Trained:
             return str(error)
         return ""
 
-    def tell(self, asked: Message, announced: Said | None) -> dict[str, Any] | str:
+    def tell(self, asked: Message, announced: Said | None, *, begins: bool = False) -> dict[str, Any] | str:
         """What a role is told, as in messages: the step, the checkpoints of the name that it has asked for, what others
-        have announced, and what was decided; or why it cannot be told. A role that may decide has perhaps done so."""
+        have announced, and what was decided; or why it cannot be told. A role that may decide has perhaps done so.
+        begins: parameters wait with which training will have begun anew before whatever the role does next."""
         role, name, decided = asked.sender, asked.body.get("name"), asked.body.get("decided")
         if decided is not None:
             if role not in self._deciders:
@@ -106,7 +107,8 @@ class Trained:
             {"step": c.step, "start": c.start, "seed": c.seed, "data": c.data.get(role, ""), "scale": scale}
             for c, scale in known
         ]
-        return {"step": self.step, "checkpoints": said, "fit": announced, "decided": self._decided}
+        step, decision = (0, None) if begins else (self.step, self._decided)
+        return {"step": step, "checkpoints": said, "fit": announced, "decided": decision}
 
     def states(self, stage: str, said: Said, fresh: Callable[[int], bytes]) -> dict[int, Array]:
         """What takes the place of the states before this execution, by register: those of the checkpoint from which it

@@ -49,11 +49,31 @@ def arrived(sender: str, body: Mapping[str, Any]) -> Message:
     return read(sender, 0, [memoryview(encode(body))], PARTY)
 
 
+class Counted:
+    """A refill that keeps what it is told is left."""
+
+    sources = ()
+    comes = False
+
+    def __init__(self) -> None:
+        self.left: list[int] = []
+
+    def ask(self, left: int) -> None:
+        self.left.append(left)
+
+    def receive(self) -> bool:
+        return False
+
+    def taken(self) -> None:
+        return None
+
+
 class Pair:
     """Both parties' supplies on the stores in a folder, as after a start of both. `keys`: what either has derived."""
 
-    def __init__(self, material: Path, begin: bool = True) -> None:
+    def __init__(self, material: Path, begin: bool = True, refill: Counted | None = None) -> None:
         self.material = material
+        self.refill = refill
         self.keys: tuple[list[bytes], list[bytes]] = [], []
         self.start(begin)
 
@@ -61,7 +81,7 @@ class Pair:
         self.stores = [Store(self.material / name, PLAN, i) for i, name in enumerate(PARTIES)]
         self.posts = [Post(name) for name in PARTIES]
         self.supplies = [
-            StoreSupply(PLAN, i, post, store)  # type: ignore[arg-type]
+            StoreSupply(PLAN, i, post, store, None if i else self.refill)  # type: ignore[arg-type]
             for i, (post, store) in enumerate(zip(self.posts, self.stores, strict=True))
         ]
         if begin:
@@ -256,33 +276,14 @@ def test_a_crash_before_a_block_burns_no_setup_to_come(tmp_path: Path) -> None:
     pair.close()
 
 
-class Counted:
-    """A refill that keeps what it is told is left."""
-
-    sources = ()
-    comes = False
-
-    def __init__(self) -> None:
-        self.left: list[int] = []
-
-    def ask(self, left: int) -> None:
-        self.left.append(left)
-
-    def receive(self) -> bool:
-        return False
-
-    def taken(self) -> None:
-        return None
-
-
 def test_runs_whose_setup_was_burnt_are_not_left(tmp_path: Path) -> None:
     """Else a party whose setup was interrupted would never ask the dealer for more."""
-    pair = uses(tmp_path, runs=3, setups=2)
+    counted = Counted()
+    pair = Pair(dealt(tmp_path, runs=3, setups=2), refill=counted)
 
     def left() -> int:
-        pair.supplies[0]._refill = counted = Counted()  # type: ignore[assignment]
         pair.supplies[0].receive()
-        return counted.left[0]
+        return counted.left[-1]
 
     def reported() -> list[int]:
         return [status(pair.material / name).left["run"] for name in PARTIES]

@@ -115,6 +115,18 @@ def test_of_parameters_the_newest_counts_and_replaces_the_older() -> None:
     assert submissions.superseded("setup", "modeller") == [("setup", "modeller", n) for n in ("old", "lone")]
 
 
+def test_parameters_that_no_execution_has_taken_are_seen() -> None:
+    submissions = book()
+    assert not submissions.renewed({})
+    submissions.add(("run", "client", "1"), held())
+    assert not submissions.renewed({})
+    submissions.add(("setup", "modeller", "old"), held(rows=1))
+    assert submissions.renewed({}) and not submissions.renewed({"setup": {"modeller": "old"}})
+    submissions.add(("setup", "modeller", "new"), held(rows=1))
+    assert submissions.renewed({"setup": {"modeller": "old"}})
+    assert not submissions.renewed({"setup": {"modeller": "new"}})
+
+
 def test_what_the_other_party_cannot_have_is_not_believed() -> None:
     submissions = book()
     assert not submissions.elsewhere(("run", "modeller", "1"), 0.0)
