@@ -63,7 +63,7 @@ class Task:
 
 def logistic(seed: int) -> Task:
     start = {"fc.weight": np.zeros((1, 5)), "fc.bias": np.zeros(1)}
-    return Task(mpc.compile(text=LOGISTIC), people(16 * 50, seed), start, epochs=10, seed=seed)
+    return Task(mpc.compile(text=LOGISTIC.replace("lr=0.5", "lr=0.05")), people(16 * 50, seed), start, 10, seed)
 
 
 def lenet(seed: int) -> Task:
