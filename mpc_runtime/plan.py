@@ -29,7 +29,7 @@ from .privacy.noise import Law
 from .procedure import EVALUATE, TRAIN_STEP, TRAINING, Procedure
 from .registers import Domain, Form, Register
 
-FORMAT = 6
+FORMAT = 7
 """Plan format: raised whenever a plan's bytes would mean something else."""
 
 MAGIC = b"PPMLPLAN"
@@ -287,7 +287,8 @@ class Plan:
     """A compiled program. `origins[procedure name][op]` and `source` are for people, outside the hash.
 
     bits, frac: the number format of `fixed` values. roles: every one, the members of `array_roles` among them.
-    privacy: of training, where it hides single rows. constants: whoever makes the plan, they become aligned,
+    privacy: of training, where it hides single rows. model: what the checkpoints of a plan that trains are bound to, the
+    same where plans differ in their learning rate alone. constants: whoever makes the plan, they become aligned,
     C-contiguous, read-only arrays in the machine's byte order.
     """
 
@@ -312,6 +313,7 @@ class Plan:
     metrics: tuple[Metric, ...] = ()
     coins: tuple[Coins, ...] = ()
     claims: tuple[Claim, ...] = ()
+    model: str = ""
     origins: tuple[tuple[Origin, ...], ...] = ()
     source: str = ""
     filename: str = ""

@@ -10,6 +10,7 @@ from dataclasses import replace
 from compiler.expand import Expanded
 from compiler.graph import BATCH, Graph, Input, Kind, Owned, Param, Prepared, Value, topological
 from compiler.planning.assign import Assigned
+from compiler.planning.identity import identity
 from compiler.planning.schedule import schedule
 from compiler.reading.batch_axis import row_axes
 from compiler.reading.serial import to_plain
@@ -86,6 +87,7 @@ def make_plan(
         metrics=graph.metrics,
         coins=graph.coins,
         claims=claims,
+        model=identity(lowered),
         results=_results(expanded, lowered),
         registers=tuple(assigned.registers),
         procedures=tuple(procedure for procedure, _ in scheduled),

@@ -19,6 +19,7 @@ its operand's shape, and what it sends has the ring's bits.
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable
 
@@ -100,6 +101,7 @@ def _check(where: str, rule: object, *arguments: object) -> None:
 
 
 def _check_names(plan: Plan) -> None:
+    expect(re.fullmatch("([0-9a-f]{64})?", plan.model) is not None, "model: expected a SHA-256 hash, or nothing")
     members = [member for array in plan.array_roles for member in array.members]
     expect(set(members) <= set(plan.roles), "an array role has a member that is no role")
     for what, names in (

@@ -21,7 +21,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ..analysis.model import model_of
 from ..errors import MaterialError
 from ..plan import Plan
 from .shelf import write_durably
@@ -66,12 +65,11 @@ class Checkpoints:
     def __init__(self, plan: Plan, folder: Path) -> None:
         self._folder = folder
         self._plan = plan
-        self._model = model_of(plan)
 
     def known(self, name: str) -> list[Checkpoint]:
         """Those of a name that fit this plan, by their steps. MaterialError when they are another model's."""
         found = [head for path in self._files(name) if (head := self._head(path)) is not None]
-        if others := [head for head in found if head.model != self._model]:
+        if others := [head for head in found if head.model != self._plan.model]:
             message = f"the checkpoint {name!r} at step {others[0].step} is of another model than {self._plan.name}"
             raise MaterialError(f"{message}; give it another name")
         return sorted(found, key=lambda head: head.step)
@@ -79,7 +77,9 @@ class Checkpoints:
     def write(self, name: str, checkpoint: Checkpoint, states: Mapping[int, Array]) -> None:
         """states: by register. MaterialError when it cannot be written."""
         kept = tuple(self._kept())
-        head = json.dumps({"format": FORMAT, **asdict(replace(checkpoint, model=self._model, states=kept))}).encode()
+        head = json.dumps(
+            {"format": FORMAT, **asdict(replace(checkpoint, model=self._plan.model, states=kept))}
+        ).encode()
         words = [np.ascontiguousarray(states[each.register], "<u8").tobytes() for each in self._plan.states]
         text = b"".join((_LENGTH.pack(len(head)), head, *words))
         path = self._place(name) / f"{checkpoint.step:015d}{SUFFIX}"

@@ -234,6 +234,7 @@ def test_results_feeds_and_tensors_agree() -> None:
         ({"inputs": (replace(plan.inputs[0], dims=()),)}, "expected a name, or none"),
         ({"inputs": (replace(plan.inputs[0], kind="float"),)}, "expected a kind of fixed or int or bit"),
         ({"roles": ("client", "client", "modeller")}, "two roles are called client"),
+        ({"model": "abc"}, "model: expected a SHA-256 hash"),
         ({"name": "x\nverified"}, "would look like something else in a message"),
     ):
         refused(replace(plan, **wrong), why)  # type: ignore[arg-type]
