@@ -287,8 +287,8 @@ class Plan:
     """A compiled program. `origins[procedure name][op]` and `source` are for people, outside the hash.
 
     bits, frac: the number format of `fixed` values. roles: every one, the members of `array_roles` among them.
-    privacy: of training, where it hides single rows. model: what the checkpoints of a plan that trains are bound to, the
-    same where plans differ in their learning rate alone. constants: whoever makes the plan, they become aligned,
+    privacy: of training, where it hides single rows. model: what the checkpoints of a plan that trains are bound to; it
+    is the same where plans differ in their learning rate alone. constants: whoever makes the plan, they become aligned,
     C-contiguous, read-only arrays in the machine's byte order.
     """
 
