@@ -1,7 +1,7 @@
 """The importer on one page: a file becomes terms, the terms a program, and a program that does not compile an error.
 
 Free dims stay free where the model allows it. Where its arithmetic on shapes says more than the language's sizes can,
-the dims behind the first axis get numbers, and then all of them.
+or a node is refused, which one size may allow, the dims behind the first axis get numbers, and then all of them.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from compiler.importers import files, masks
 from compiler.importers.emission import Owners, Written, write
 from compiler.importers.lowering import KINDS, Axis, Given, lower
 from compiler.importers.names import RESERVED, TITLES, cleaned, is_automatic
+from compiler.importers.problems import ImportFailed
 from compiler.importers.rewriting import rewritten
 from compiler.importers.sizes import Trials, Undecided
 from dsl.grammar import keywords
@@ -53,7 +54,7 @@ def import_model(model: Any, settings: Settings) -> Written:
     owners = Owners(settings.role, settings.owner)
     for free in _attempts(given, dims):
         try:
-            trials = Trials.of(free)
+            trials = Trials.of(free, dims)
             lowered = rewritten(lower(found, given, trials, dims))
             masks.check(found.name, lowered)
             return write(
@@ -68,6 +69,9 @@ def import_model(model: Any, settings: Settings) -> Written:
         except Undecided:  # noqa: PERF203
             if not free:
                 raise InputError(f"{found.name}: a size of the model depends on its data") from None
+        except ImportFailed:
+            if not free:
+                raise
     raise AssertionError("the last attempt has no free dims")
 
 
