@@ -100,6 +100,13 @@ def _size(axis: Axis, trials: Trials, dims: Mapping[str, int]) -> Size:
     return Size(trials.dims[axis.dim]) if axis.dim in trials.dims else trials.size(dims[axis.dim])
 
 
+def _is_whole(value: Value | None) -> bool:
+    """Whether its elements are whole numbers."""
+    if isinstance(value, Known):
+        return value.arrays[0].dtype.kind in "iu"
+    return isinstance(value, Term) and value.kind is Kind.INT
+
+
 def names_used(graph: Any) -> set[str]:
     """The values that something in the graph, or in a branch inside it, needs."""
     found = {output.name for output in graph.output}
@@ -196,7 +203,9 @@ class Lowering:
         outputs = tuple(name if name in self.used else "" for name in proto.output)
         node = Node(op, proto.name, tuple(inputs), outputs, attributes, self._version(domain), self.trials)
         result = HANDLERS[key](node)
-        return [result] if isinstance(result, Term | Known | Absent) else list(result)
+        results: list[Value | None] = [result] if isinstance(result, Term | Known | Absent) else list(result)
+        self._check_whole(op, domain, inputs, results)
+        return results
 
     def _fold(self, proto: Any, inputs: Sequence[Value | None]) -> list[Known]:
         """Folded once for equal nodes, so that a tensor that two layers share stays one."""
@@ -226,6 +235,20 @@ class Lowering:
         new = [each.name for each in proto.attribute if each.name not in known]
         if new:
             raise Unsupported(f"its attribute {new[0]} is newer than opset {NEWEST}", f"export with opset {NEWEST}")
+
+    def _check_whole(
+        self, op: str, domain: str, inputs: Sequence[Value | None], results: Sequence[Value | None]
+    ) -> None:
+        """Refuses real results where ONNX's are of the type of an operand, which is whole: there they are cut off."""
+        version = min(self._version(domain), onnx.defs.onnx_opset_version())
+        if domain != files.DEFAULT_DOMAIN or not onnx.defs.has(op, version):
+            return
+        schema = onnx.defs.get_schema(op, version, domain)
+        whole = {each.type_str for each, value in zip(schema.inputs, inputs, strict=False) if _is_whole(value)}
+        for each, result in zip(schema.outputs, results, strict=False):
+            if each.type_str in whole and isinstance(result, Term) and result.kind is Kind.FIXED:
+                help = "cast to float before it, and to int64 after it if its result should be cut off"
+                raise Unsupported("of whole numbers it gives whole numbers, and here real ones", help)
 
     def _branch(self, proto: Any, condition: bool) -> list[Value | None]:
         """What the branch of an `If` gives whose condition is known."""
