@@ -121,7 +121,7 @@ class Emission:
     blocks: dict[Group, Block] = field(default_factory=dict)
     instances: dict[object, str] = field(default_factory=dict)
     parts: int = 0
-    inside: bool = False  # a `def`, where no two layers are one
+    outside: Names | None = None  # of the file around a `def`, where no two layers are one
 
     def write(
         self,
@@ -253,7 +253,7 @@ class Emission:
         """One for equal tables."""
         key = (array.dtype.kind, array.shape, array.tobytes())
         if key not in self.consts:
-            self.consts[key] = self.names.fresh(hint, "table")
+            self.consts[key] = self.names.fresh_in_both(self.outside or self.names, hint, "table")
             self.leaves.append(writing.const(self.consts[key], made))
         return self.consts[key]
 
@@ -282,7 +282,7 @@ class Emission:
         form = term.form
         assert isinstance(form, Layer)
         tensors = tuple((k, identity(array)) for k, array in form.arrays.items())
-        key: object = id(term) if self.inside else (form.kind, form.options, tensors)
+        key: object = id(term) if self.outside is not None else (form.kind, form.options, tensors)
         if key not in self.layer_names:
             name = self.names.fresh(self._layer_hint(term), SHORT.get(form.kind, form.kind), BUILTIN)
             self.layer_names[key] = name
@@ -325,16 +325,15 @@ class Emission:
 
     def _define(self, group: Group) -> Block:
         """The `def` of a group, written as its first instance is, with arguments for the options that differ."""
-        inner = Emission(
-            self.trials, self.owners, Names((*self.dims.values(), *self.consts.values(), FLOW)), inside=True
-        )
+        names = Names((*self.dims.values(), *self.consts.values()))
+        inner, flow = Emission(self.trials, self.owners, names, outside=self.names), names.fresh(FLOW)
         inner.dims, inner.consts, inner.leaves, inner.notes = self.dims, self.consts, self.leaves, self.notes
         columns: dict[tuple[Option, ...], tuple[str, tuple[int, str]]] = {}
         for at, key, column in varying(group):
             if column not in columns:
                 columns[column] = inner.names.fresh(WORDS.get(key, key)), (at, key)
         body = generic(group, {column: name for column, (name, _) in columns.items()})
-        inner.written[id(body.entry)] = writing.name(FLOW)
+        inner.written[id(body.entry)] = writing.name(flow)
         order = postorder([body.exit], body.entry)
         uses = Counter(id(arg) for term in order for arg in term.args)
         for term in order:
@@ -342,7 +341,7 @@ class Emission:
                 inner._term(term, uses[id(term)])
         name = self.names.fresh("block", "block", BUILTIN)
         result, statements = inner.written[id(body.exit)], [*inner.layers, *inner.values]
-        node = writing.definition(name, [FLOW, *(name for name, _ in columns.values())], statements, result)
+        node = writing.definition(name, [flow, *(name for name, _ in columns.values())], statements, result)
         self.names.take(inner.names)
         layers = tuple(inner._layer(layer) for layer in body.layers)
         return Block(node, layers, tuple(place for _, place in columns.values()))
