@@ -20,6 +20,7 @@ from compiler.importers.names import RESERVED, TITLES, cleaned, is_automatic
 from compiler.importers.problems import ImportFailed
 from compiler.importers.rewriting import rewritten
 from compiler.importers.sizes import Trials, Undecided
+from compiler.ops.rules import show
 from dsl.grammar import keywords
 from mpc_runtime.errors import InputError
 
@@ -49,7 +50,7 @@ def import_model(model: Any, settings: Settings) -> Written:
     found = files.load(model)
     given = inputs_of(found)
     dims = _defaults(given, settings.dims)
-    ranges = measured(given, settings.samples)
+    ranges = measured(given, settings.samples, dims)
     _check_roles(settings)
     owners = Owners(settings.role, settings.owner)
     for free in _attempts(given, dims):
@@ -172,16 +173,33 @@ def _head(model: files.Imported, title: str) -> list[str]:
 
 def span_of(samples: Array, guard: float = 2.0) -> tuple[float, float]:
     """A range for values like these: the largest magnitude times the guard, rounded up to a power of two."""
-    largest = float(np.abs(samples).max(initial=0)) * guard
+    largest = float(np.abs(samples.astype(np.float64)).max(initial=0)) * guard
     bound = float(2.0 ** np.ceil(np.log2(largest))) if largest else 1.0
     return -bound, bound
 
 
-def measured(given: Sequence[Given], samples: Mapping[str, Array]) -> dict[str, tuple[float, float]]:
-    """Ranges of real inputs by samples of them."""
+def measured(
+    given: Sequence[Given], samples: Mapping[str, Array], dims: Mapping[str, int]
+) -> dict[str, tuple[float, float]]:
+    """Ranges of real inputs by samples of them: finite numbers, and any number of rows."""
     names = [each.name for each in given]
     unknown = [name for name in samples if name not in names]
     if unknown:
         raise InputError(f"samples of {unknown[0]!r}: the model has no such input; it has {', '.join(names)}")
-    real = {each.name for each in given if each.kind is Kind.FIXED}
-    return {name: span_of(np.asarray(array)) for name, array in samples.items() if name in real}
+    wanted = {each.name: each for each in given}
+    problems = [line for name, array in samples.items() for line in _misfit(wanted[name], array, dims)]
+    if problems:
+        raise InputError("\n".join(problems))
+    return {name: span_of(array) for name, array in samples.items() if wanted[name].kind is Kind.FIXED}
+
+
+def _misfit(given: Given, array: Array, dims: Mapping[str, int]) -> Iterator[str]:
+    """What `mpc.calibrate` says of such samples."""
+    if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
+        yield f"{given.name}: expected finite numbers"
+    sizes = [dims[axis.dim] if axis.dim else axis.size or 0 for axis in given.axes]
+    if array.ndim == len(sizes):
+        free = [axis.dim is not None and _is_rows(place, axis.dim) for place, axis in enumerate(given.axes)]
+        sizes = [max(n, 1) if any_ else size for n, any_, size in zip(array.shape, free, sizes, strict=True)]
+    if array.shape != tuple(sizes):
+        yield f"the input {given.name!r} expects {show(tuple(sizes))}, found {show(array.shape)}"
