@@ -84,7 +84,10 @@ def lower(model: files.Imported, given: Sequence[Given], trials: Trials, dims: M
     inputs = []
     for each in given:
         shape = [_size(axis, trials, dims) for axis in each.axes]
-        inputs.append(source(each.name, each.kind, shape, trials.count))
+        try:
+            inputs.append(source(each.name, each.kind, shape, trials.count))
+        except Unsupported as problem:  # of more elements than a machine holds
+            raise ImportFailed(model.name, [_refusal(each.name, "input", problem)]) from None
         lowering.values[each.name] = inputs[-1]
     lowering.run(model.graph)
     outputs = lowering.outputs(model.graph)
@@ -98,6 +101,10 @@ def _size(axis: Axis, trials: Trials, dims: Mapping[str, int]) -> Size:
         assert axis.size is not None
         return trials.size(axis.size)
     return Size(trials.dims[axis.dim]) if axis.dim in trials.dims else trials.size(dims[axis.dim])
+
+
+def _refusal(name: str, op: str, problem: Unsupported) -> Refusal:
+    return Refusal(name, op, problem.reason, problem.help or ELSEWHERE)
 
 
 def _is_whole(value: Value | None) -> bool:
@@ -261,4 +268,4 @@ class Lowering:
         return self.model.opsets.get(domain, 1)
 
     def _refuse(self, name: str, op: str, problem: Unsupported) -> None:
-        self.refusals.append(Refusal(name, op, problem.reason, problem.help or ELSEWHERE))
+        self.refusals.append(_refusal(name, op, problem))

@@ -120,6 +120,8 @@ def _axis(place: int, dim: Any) -> Axis:
 
 def _defaults(given: Sequence[Given], wanted: Mapping[str, int]) -> dict[str, int]:
     """A size for every free dim: that asked for, else 1 for the first axis of an input."""
+    for dim in wanted:
+        _check_size(dim, wanted[dim])
     found: dict[str, int] = {}
     missing: dict[str, str] = {}
     for each in given:
@@ -127,7 +129,7 @@ def _defaults(given: Sequence[Given], wanted: Mapping[str, int]) -> dict[str, in
             if axis.dim is None or axis.dim in found:
                 continue
             if axis.dim in wanted:
-                found[axis.dim] = wanted[axis.dim]
+                found[axis.dim] = int(wanted[axis.dim])
             elif _is_rows(place, axis.dim):
                 found[axis.dim] = ROWS
             else:
@@ -142,6 +144,11 @@ def _defaults(given: Sequence[Given], wanted: Mapping[str, int]) -> dict[str, in
         known = ", ".join(found) or "none"
         raise InputError(f"--dim {unknown[0]}: the model has no such free size; its free sizes: {known}")
     return found
+
+
+def _check_size(dim: str, size: object) -> None:
+    if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
+        raise InputError(f"--dim {dim}: a size is a whole number of at least 1, found {size!r}")
 
 
 def _is_rows(place: int, dim: str) -> bool:
@@ -201,5 +208,7 @@ def _misfit(given: Given, array: Array, dims: Mapping[str, int]) -> Iterator[str
     if array.ndim == len(sizes):
         free = [axis.dim is not None and _is_rows(place, axis.dim) for place, axis in enumerate(given.axes)]
         sizes = [max(n, 1) if any_ else size for n, any_, size in zip(array.shape, free, sizes, strict=True)]
+        if array.ndim > 1 and array.shape[0] and array.shape[0] % sizes[0] == 0:
+            sizes[0] = array.shape[0]  # several batches of a model whose batch is a number
     if array.shape != tuple(sizes):
         yield f"the input {given.name!r} expects {show(tuple(sizes))}, found {show(array.shape)}"

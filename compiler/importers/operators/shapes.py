@@ -82,7 +82,7 @@ def squeeze(node: Node) -> Result:
     x = node.term()
     axes = node.integers("axes", 1)
     if axes is None:
-        axes = [axis for axis, n in enumerate(x.shape) if n.is_fixed and n.fixed == 1]
+        axes = [axis for axis, n in enumerate(x.shape) if 1 in n.values and n.fixed]
     gone = tuple(sorted(axis_at(axis, x.rank) for axis in axes))
     if not gone:
         return x

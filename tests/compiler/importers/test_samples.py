@@ -34,6 +34,13 @@ def test_what_is_no_sample_is_refused(name, samples, message):
         imported(proto(), inputs={name: np.asarray(samples)})
 
 
+def test_several_batches_of_a_model_whose_batch_is_a_number():
+    fixed = model([node("Relu", ["x"], ["y"])], {"x": (FLOAT, [2, 3])}, ["y"])
+    assert "in [-2, 2]" in imported(fixed, inputs={"x": np.ones((6, 3))}).source
+    with pytest.raises(mpc.InputError, match=r"expects \[2, 3\], found \[5, 3\]"):
+        imported(fixed, inputs={"x": np.ones((5, 3))})
+
+
 def test_all_that_is_wrong_is_said_at_once():
     with pytest.raises(mpc.InputError, match=r"x: expected finite numbers\nthe input 'i' expects"):
         imported(proto(), inputs={"x": np.full((1, 3), np.nan), "i": np.ones(3, int)})

@@ -109,6 +109,12 @@ def test_a_shape_that_only_one_size_has():
     sized(proto, {"batch": 6}, {"x": normal(6, 4)})
 
 
+def test_a_squeeze_without_axes_drops_every_axis_of_1():
+    proto = model([node("Squeeze", ["x"], ["y"])], {"x": (FLOAT, ["batch", 1, 4])}, ["y"])
+    sized(proto, {}, {"x": normal(1, 1, 4)})
+    assert "dim batch" in sized(proto, {"batch": 3}, {"x": normal(3, 1, 4)}).source
+
+
 # -- computed indices --------------------------------------------------------------------------------------------------
 
 
