@@ -67,7 +67,7 @@ def test_parts_fix_the_size_that_they_are_parts_of(split):
     assert "dim batch" not in program.source
 
 
-def test_numbers_without_a_sign_of_the_data_keep_their_free_shape():
+def test_constants_of_a_free_size_keep_it():
     """Of a size that the input has, and alike all over: joined, as an output, and beside an operand with fewer axes."""
     nodes = [
         node("Shape", ["x"], ["shape"]),
