@@ -41,14 +41,18 @@ def import_(
     check_writable(weights)
     found = written(model, role=role, owner=owner, dims=sizes_of(dims), inputs=read_inputs(inputs))
     _write_text(output, found.text)
-    write(weights, found.weights)
+    if found.weights:
+        write(weights, found.weights)
     count = sum(array.size for array in found.weights.values())
     if as_json:
-        echo_json({"file": str(output), "weights": str(weights), "tensors": len(found.weights), "numbers": count})
+        held = str(weights) if found.weights else None
+        echo_json({"file": str(output), "weights": held, "tensors": len(found.weights), "numbers": count})
         return
-    click.echo(
-        f"{output}: {len(found.text.splitlines())} lines; {weights}: {len(found.weights)} tensors, {count} numbers"
-    )
+    lines = f"{output}: {len(found.text.splitlines())} lines"
+    if not found.weights:
+        click.echo(f"{lines}; the model has no weights")
+        return
+    click.echo(f"{lines}; {weights}: {len(found.weights)} tensors, {count} numbers")
     click.echo(f"next: mpcc calibrate {output} --param {weights} writes ranges that the weights prove")
 
 

@@ -22,7 +22,6 @@ from compiler.importers.sizes import Size, Trials
 from compiler.importers.terms import (
     Call,
     Group,
-    Indexed,
     Labelled,
     Layer,
     Option,
@@ -31,6 +30,7 @@ from compiler.importers.terms import (
     Table,
     Term,
     Weight,
+    origin,
     postorder,
 )
 from compiler.ops import FUNCTIONS, LAYERS
@@ -54,7 +54,6 @@ SHORT = {
 }
 """What a layer without a name in the graph is called."""
 FLOW, WORDS = "x", {"out": "channels"}  # what a `def` calls what flows into it, and an option of its layers
-MOVES = ("reshape", "flatten", "squeeze", "unsqueeze", "transpose", "broadcast_to")
 BUILTIN = frozenset(FUNCTIONS) | frozenset(LAYERS)
 
 
@@ -122,7 +121,7 @@ class Emission:
     blocks: dict[Group, Block] = field(default_factory=dict)
     instances: dict[object, str] = field(default_factory=dict)
     parts: int = 0
-    inside: bool = False  # a `def`, where no two layers are one
+    outside: Names | None = None  # of the file around a `def`, where no two layers are one
 
     def write(
         self,
@@ -140,8 +139,8 @@ class Emission:
         for new, _, term in outputs:
             self.wanted.setdefault(id(term), new)
         order = postorder([term for _, _, term in outputs])
-        ranges = {**index_ranges(order), **ranges}
-        inputs = [self._input(each, ranges) for each in lowered.inputs]
+        places = last_places(order)
+        inputs = [self._input(each, places, ranges) for each in lowered.inputs]
         uses = Counter(id(arg) for term in order for arg in term.args)
         for term in order:
             self._term(term, uses[id(term)])
@@ -176,14 +175,16 @@ class Emission:
         model = writing.model(name, statements)
         return unparse(model, above)
 
-    def _input(self, term: Term, ranges: Mapping[str, tuple[float, float]]) -> ast.Input:
+    def _input(self, term: Term, places: Mapping[str, Size], ranges: Mapping[str, tuple[float, float]]) -> ast.Input:
         assert isinstance(term.form, Source)
         raw = term.form.name
         name = self.names.fresh(raw, "x")
         self.written[id(term)] = writing.name(name)
         sizes = [self.size(size) for size in term.shape]
-        limits = ranges.get(raw, term.form.span)
-        return writing.input(name, term.kind, sizes, self.owners.role, limits)
+        span = writing.span(ranges.get(raw, term.form.span))
+        if raw in places:
+            span = writing.places(self.size(places[raw]))
+        return writing.input(name, term.kind, sizes, self.owners.role, span)
 
     def _output(self, name: str, raw: str, term: Term) -> None:
         texts = labels_of(term)
@@ -252,7 +253,7 @@ class Emission:
         """One for equal tables."""
         key = (array.dtype.kind, array.shape, array.tobytes())
         if key not in self.consts:
-            self.consts[key] = self.names.fresh(hint, "table")
+            self.consts[key] = self.names.fresh_in_both(self.outside or self.names, hint, "table")
             self.leaves.append(writing.const(self.consts[key], made))
         return self.consts[key]
 
@@ -281,7 +282,7 @@ class Emission:
         form = term.form
         assert isinstance(form, Layer)
         tensors = tuple((k, identity(array)) for k, array in form.arrays.items())
-        key: object = id(term) if self.inside else (form.kind, form.options, tensors)
+        key: object = id(term) if self.outside is not None else (form.kind, form.options, tensors)
         if key not in self.layer_names:
             name = self.names.fresh(self._layer_hint(term), SHORT.get(form.kind, form.kind), BUILTIN)
             self.layer_names[key] = name
@@ -324,16 +325,15 @@ class Emission:
 
     def _define(self, group: Group) -> Block:
         """The `def` of a group, written as its first instance is, with arguments for the options that differ."""
-        inner = Emission(
-            self.trials, self.owners, Names((*self.dims.values(), *self.consts.values(), FLOW)), inside=True
-        )
+        names = Names((*self.dims.values(), *self.consts.values()))
+        inner, flow = Emission(self.trials, self.owners, names, outside=self.names), names.fresh(FLOW)
         inner.dims, inner.consts, inner.leaves, inner.notes = self.dims, self.consts, self.leaves, self.notes
         columns: dict[tuple[Option, ...], tuple[str, tuple[int, str]]] = {}
         for at, key, column in varying(group):
             if column not in columns:
                 columns[column] = inner.names.fresh(WORDS.get(key, key)), (at, key)
         body = generic(group, {column: name for column, (name, _) in columns.items()})
-        inner.written[id(body.entry)] = writing.name(FLOW)
+        inner.written[id(body.entry)] = writing.name(flow)
         order = postorder([body.exit], body.entry)
         uses = Counter(id(arg) for term in order for arg in term.args)
         for term in order:
@@ -341,7 +341,7 @@ class Emission:
                 inner._term(term, uses[id(term)])
         name = self.names.fresh("block", "block", BUILTIN)
         result, statements = inner.written[id(body.exit)], [*inner.layers, *inner.values]
-        node = writing.definition(name, [FLOW, *(name for name, _ in columns.values())], statements, result)
+        node = writing.definition(name, [flow, *(name for name, _ in columns.values())], statements, result)
         self.names.take(inner.names)
         layers = tuple(inner._layer(layer) for layer in body.layers)
         return Block(node, layers, tuple(place for _, place in columns.values()))
@@ -356,35 +356,34 @@ class Emission:
             yield ([] if place == 0 else names), bound
 
 
-def index_ranges(order: Sequence[Term]) -> dict[str, tuple[float, float]]:
-    """The ranges of inputs that are indices: their owner's client refuses others."""
-    found: dict[str, tuple[float, float]] = {}
+def last_places(order: Sequence[Term]) -> dict[str, Size]:
+    """Of inputs that are indices, the last place: their range begins with 0, and their owner's client checks it."""
+    found: dict[str, Size] = {}
     for term in order:
-        index, count = _indexes(term)
-        while index is not None and _only_moves(index):
-            index = index.args[0]
-        if index is not None and isinstance(index.form, Source):
-            name = index.form.name
-            found[name] = (0, min(count - 1, found.get(name, (0, count - 1))[1]))
+        indices, count = _indexes(term)
+        form = None if indices is None else origin(indices).form
+        if isinstance(form, Source):
+            last = Size(tuple(n - 1 for n in count.values))
+            found[form.name] = _smaller(found.get(form.name, last), last)
     return found
 
 
-def _only_moves(term: Term) -> bool:
-    """Whether all its elements are elements of its argument."""
-    return isinstance(term.form, Indexed) or (isinstance(term.form, Call) and term.form.name in MOVES)
+def _smaller(a: Size, b: Size) -> Size:
+    return a if a == b or a.fixed <= b.fixed else b
 
 
-def _indexes(term: Term) -> tuple[Term | None, int]:
+def _indexes(term: Term) -> tuple[Term | None, Size]:
     """What a term takes as indices, and of how many places."""
+    trials = len(term.values)
     match term.form:
         case Layer(kind="embedding", arrays=arrays):
-            return term.args[0], len(arrays["weight"])
+            return term.args[0], Size((len(arrays["weight"]),) * trials)
         case Call(name="gather", options=options):
             axis = next((int(value) for key, value in options if key == "axis" and isinstance(value, int)), 0)
-            return term.args[1], min(term.args[0].shape[axis].values)
+            return term.args[1], term.args[0].shape[axis]
         case Call(name="one_hot", options=(("n", int(count)),)):
-            return term.args[0], count
-    return None, 0
+            return term.args[0], Size((count,) * trials)
+    return None, Size((0,) * trials)
 
 
 def labels_of(term: Term) -> tuple[str, ...]:

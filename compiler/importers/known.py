@@ -17,7 +17,7 @@ from onnx.reference import ReferenceEvaluator
 from compiler.graph import Array
 from compiler.importers.problems import Unsupported
 from compiler.importers.sizes import Size, Undecided
-from compiler.importers.terms import Term, table, weight
+from compiler.importers.terms import Term, call, table, weight
 
 HUGE = 1e9
 """Beyond this a number stands for infinity: bounds that bind nothing, and what masks add to scores before a softmax."""
@@ -58,6 +58,14 @@ class Known:
     @property
     def rank(self) -> int:
         return self.arrays[0].ndim
+
+    @property
+    def shape(self) -> tuple[Size, ...]:
+        """Raises Undecided where the number of axes depends on a free dim."""
+        shapes = [array.shape for array in self.arrays]
+        if len(set(map(len, shapes))) > 1:
+            raise Undecided
+        return tuple(map(Size, zip(*shapes, strict=True)))
 
     def size_list(self) -> list[Size]:
         """The elements of a list of whole numbers."""
@@ -108,10 +116,18 @@ def readable(array: Any) -> Array:
 
 
 def to_term(known: Known, trials: int) -> Term:
-    """A parameter of the owner, or public numbers; raises Undecided when it depends on a free dim.
+    """A parameter of the owner, or public numbers; raises Undecided where they depend on a free dim."""
+    return spread(to_broadcast(known, trials), known.shape)
 
-    An axis of free size along which all is alike gets the size 1, so it fits by broadcasting.
-    """
+
+def spread(x: Term, sizes: Sequence[Size]) -> Term:
+    """Broadcast to a shape."""
+    return x if tuple(sizes) == x.shape else call("broadcast_to", x, shape=tuple(sizes))
+
+
+def to_broadcast(known: Known, trials: int) -> Term:
+    """As `to_term`, for an operand beside another that has its axes: one of free size along which all is alike gets
+    the size 1."""
     array = _shrunk(known)
     if array.dtype.kind not in "fiub":
         raise Unsupported("it holds text, not numbers")
@@ -152,10 +168,8 @@ def _shrunk(known: Known) -> Array:
     if known.is_same:
         return known.arrays[0]
     arrays = list(known.arrays)
-    if len({array.ndim for array in arrays}) > 1:
-        raise Undecided
-    for axis in range(arrays[0].ndim):
-        if len({array.shape[axis] for array in arrays}) > 1:
+    for axis, size in enumerate(known.shape):
+        if not size.is_fixed:
             arrays = [_alike(array, axis) for array in arrays]
     return Known(tuple(arrays)).array
 

@@ -84,7 +84,10 @@ def lower(model: files.Imported, given: Sequence[Given], trials: Trials, dims: M
     inputs = []
     for each in given:
         shape = [_size(axis, trials, dims) for axis in each.axes]
-        inputs.append(source(each.name, each.kind, shape, trials.count))
+        try:
+            inputs.append(source(each.name, each.kind, shape, trials.count))
+        except Unsupported as problem:  # of more elements than a machine holds
+            raise ImportFailed(model.name, [_refusal(each.name, "input", problem)]) from None
         lowering.values[each.name] = inputs[-1]
     lowering.run(model.graph)
     outputs = lowering.outputs(model.graph)
@@ -98,6 +101,17 @@ def _size(axis: Axis, trials: Trials, dims: Mapping[str, int]) -> Size:
         assert axis.size is not None
         return trials.size(axis.size)
     return Size(trials.dims[axis.dim]) if axis.dim in trials.dims else trials.size(dims[axis.dim])
+
+
+def _refusal(name: str, op: str, problem: Unsupported) -> Refusal:
+    return Refusal(name, op, problem.reason, problem.help or ELSEWHERE)
+
+
+def _is_whole(value: Value | None) -> bool:
+    """Whether its elements are whole numbers."""
+    if isinstance(value, Known):
+        return value.arrays[0].dtype.kind in "iu"
+    return isinstance(value, Term) and value.kind is Kind.INT
 
 
 def names_used(graph: Any) -> set[str]:
@@ -196,7 +210,9 @@ class Lowering:
         outputs = tuple(name if name in self.used else "" for name in proto.output)
         node = Node(op, proto.name, tuple(inputs), outputs, attributes, self._version(domain), self.trials)
         result = HANDLERS[key](node)
-        return [result] if isinstance(result, Term | Known | Absent) else list(result)
+        results: list[Value | None] = [result] if isinstance(result, Term | Known | Absent) else list(result)
+        self._check_whole(op, domain, inputs, results)
+        return results
 
     def _fold(self, proto: Any, inputs: Sequence[Value | None]) -> list[Known]:
         """Folded once for equal nodes, so that a tensor that two layers share stays one."""
@@ -227,6 +243,20 @@ class Lowering:
         if new:
             raise Unsupported(f"its attribute {new[0]} is newer than opset {NEWEST}", f"export with opset {NEWEST}")
 
+    def _check_whole(
+        self, op: str, domain: str, inputs: Sequence[Value | None], results: Sequence[Value | None]
+    ) -> None:
+        """Refuses real results where ONNX's are of the type of an operand, which is whole: there they are cut off."""
+        version = min(self._version(domain), onnx.defs.onnx_opset_version())
+        if domain != files.DEFAULT_DOMAIN or not onnx.defs.has(op, version):
+            return
+        schema = onnx.defs.get_schema(op, version, domain)
+        whole = {each.type_str for each, value in zip(schema.inputs, inputs, strict=False) if _is_whole(value)}
+        for each, result in zip(schema.outputs, results, strict=False):
+            if each.type_str in whole and isinstance(result, Term) and result.kind is Kind.FIXED:
+                help = "cast to float before it, and to int64 after it if its result should be cut off"
+                raise Unsupported("of whole numbers it gives whole numbers, and here real ones", help)
+
     def _branch(self, proto: Any, condition: bool) -> list[Value | None]:
         """What the branch of an `If` gives whose condition is known."""
         wanted = "then_branch" if condition else "else_branch"
@@ -238,4 +268,4 @@ class Lowering:
         return self.model.opsets.get(domain, 1)
 
     def _refuse(self, name: str, op: str, problem: Unsupported) -> None:
-        self.refusals.append(Refusal(name, op, problem.reason, problem.help or ELSEWHERE))
+        self.refusals.append(_refusal(name, op, problem))

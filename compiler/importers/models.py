@@ -1,7 +1,7 @@
 """The importer on one page: a file becomes terms, the terms a program, and a program that does not compile an error.
 
 Free dims stay free where the model allows it. Where its arithmetic on shapes says more than the language's sizes can,
-the dims behind the first axis get numbers, and then all of them.
+or a node is refused, which one size may allow, the dims behind the first axis get numbers, and then all of them.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from compiler.importers import files, masks
 from compiler.importers.emission import Owners, Written, write
 from compiler.importers.lowering import KINDS, Axis, Given, lower
 from compiler.importers.names import RESERVED, TITLES, cleaned, is_automatic
+from compiler.importers.problems import ImportFailed
 from compiler.importers.rewriting import rewritten
 from compiler.importers.sizes import Trials, Undecided
+from compiler.ops.rules import show
 from dsl.grammar import keywords
 from mpc_runtime.errors import InputError
 
@@ -48,12 +50,12 @@ def import_model(model: Any, settings: Settings) -> Written:
     found = files.load(model)
     given = inputs_of(found)
     dims = _defaults(given, settings.dims)
-    ranges = measured(given, settings.samples)
+    ranges = measured(given, settings.samples, dims)
     _check_roles(settings)
     owners = Owners(settings.role, settings.owner)
     for free in _attempts(given, dims):
         try:
-            trials = Trials.of(free)
+            trials = Trials.of(free, dims)
             lowered = rewritten(lower(found, given, trials, dims))
             masks.check(found.name, lowered)
             return write(
@@ -68,6 +70,9 @@ def import_model(model: Any, settings: Settings) -> Written:
         except Undecided:  # noqa: PERF203
             if not free:
                 raise InputError(f"{found.name}: a size of the model depends on its data") from None
+        except ImportFailed:
+            if not free:
+                raise
     raise AssertionError("the last attempt has no free dims")
 
 
@@ -115,6 +120,8 @@ def _axis(place: int, dim: Any) -> Axis:
 
 def _defaults(given: Sequence[Given], wanted: Mapping[str, int]) -> dict[str, int]:
     """A size for every free dim: that asked for, else 1 for the first axis of an input."""
+    for dim in wanted:
+        _check_size(dim, wanted[dim])
     found: dict[str, int] = {}
     missing: dict[str, str] = {}
     for each in given:
@@ -122,7 +129,7 @@ def _defaults(given: Sequence[Given], wanted: Mapping[str, int]) -> dict[str, in
             if axis.dim is None or axis.dim in found:
                 continue
             if axis.dim in wanted:
-                found[axis.dim] = wanted[axis.dim]
+                found[axis.dim] = int(wanted[axis.dim])
             elif _is_rows(place, axis.dim):
                 found[axis.dim] = ROWS
             else:
@@ -137,6 +144,11 @@ def _defaults(given: Sequence[Given], wanted: Mapping[str, int]) -> dict[str, in
         known = ", ".join(found) or "none"
         raise InputError(f"--dim {unknown[0]}: the model has no such free size; its free sizes: {known}")
     return found
+
+
+def _check_size(dim: str, size: object) -> None:
+    if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
+        raise InputError(f"--dim {dim}: a size is a whole number of at least 1, found {size!r}")
 
 
 def _is_rows(place: int, dim: str) -> bool:
@@ -168,16 +180,35 @@ def _head(model: files.Imported, title: str) -> list[str]:
 
 def span_of(samples: Array, guard: float = 2.0) -> tuple[float, float]:
     """A range for values like these: the largest magnitude times the guard, rounded up to a power of two."""
-    largest = float(np.abs(samples).max(initial=0)) * guard
+    largest = float(np.abs(samples.astype(np.float64)).max(initial=0)) * guard
     bound = float(2.0 ** np.ceil(np.log2(largest))) if largest else 1.0
     return -bound, bound
 
 
-def measured(given: Sequence[Given], samples: Mapping[str, Array]) -> dict[str, tuple[float, float]]:
-    """Ranges of real inputs by samples of them."""
+def measured(
+    given: Sequence[Given], samples: Mapping[str, Array], dims: Mapping[str, int]
+) -> dict[str, tuple[float, float]]:
+    """Ranges of real inputs by samples of them: finite numbers, and any number of rows."""
     names = [each.name for each in given]
     unknown = [name for name in samples if name not in names]
     if unknown:
         raise InputError(f"samples of {unknown[0]!r}: the model has no such input; it has {', '.join(names)}")
-    real = {each.name for each in given if each.kind is Kind.FIXED}
-    return {name: span_of(np.asarray(array)) for name, array in samples.items() if name in real}
+    wanted = {each.name: each for each in given}
+    problems = [line for name, array in samples.items() for line in _misfit(wanted[name], array, dims)]
+    if problems:
+        raise InputError("\n".join(problems))
+    return {name: span_of(array) for name, array in samples.items() if wanted[name].kind is Kind.FIXED}
+
+
+def _misfit(given: Given, array: Array, dims: Mapping[str, int]) -> Iterator[str]:
+    """What `mpc.calibrate` says of such samples."""
+    if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
+        yield f"{given.name}: expected finite numbers"
+    sizes = [dims[axis.dim] if axis.dim else axis.size or 0 for axis in given.axes]
+    if array.ndim == len(sizes):
+        free = [axis.dim is not None and _is_rows(place, axis.dim) for place, axis in enumerate(given.axes)]
+        sizes = [max(n, 1) if any_ else size for n, any_, size in zip(array.shape, free, sizes, strict=True)]
+        if array.ndim > 1 and array.shape[0] and array.shape[0] % sizes[0] == 0:
+            sizes[0] = array.shape[0]  # several batches of a model whose batch is a number
+    if array.shape != tuple(sizes):
+        yield f"the input {given.name!r} expects {show(tuple(sizes))}, found {show(array.shape)}"

@@ -32,6 +32,12 @@ class Names:
     def __init__(self, taken: tuple[str, ...] = ()) -> None:
         self._taken = {*RESERVED, *taken}
 
+    def fresh_in_both(self, other: Names, wanted: str, otherwise: str) -> str:
+        """A name like the one wanted that neither program has so far, and both have now."""
+        name = other.fresh(wanted, otherwise, frozenset(self._taken))
+        self._taken.add(name)
+        return name
+
     def take(self, other: Names) -> None:
         """No name of the other program is given out any more."""
         self._taken |= other._taken

@@ -16,6 +16,7 @@ from compiler.graph import Kind
 from compiler.importers.lowering import Lowered
 from compiler.importers.matching import affine, factors, is_call, near, number_in, options_of, rooted, squared
 from compiler.importers.names import is_automatic, path_of
+from compiler.importers.operators.elementwise import MASKED
 from compiler.importers.operators.norms import layer_normalised
 from compiler.importers.terms import Call, Indexed, Layer, Table, Term, Weight, call, layer, named, postorder, remade
 
@@ -43,7 +44,8 @@ def _applied(term: Term, rules: Sequence[Rule]) -> Term:
         changed = False
         for rule in rules:
             better = rule(term)
-            if better is not None:
+            # a number of several axes adds axes to what it meets, which a rule does not look at
+            if better is not None and better.shape == term.shape and better.kind is term.kind:
                 term, changed = named(better, term.hint), True
     return term
 
@@ -265,7 +267,7 @@ def logarithm(term: Term) -> Term | None:
 
 
 def softmax(term: Term) -> Term | None:
-    """exp(x) / sum(exp(x)), with or without the maximum taken off."""
+    """exp(x) / sum(exp(x)), with or without a maximum taken off that is one number along the axis."""
     if not is_call(term, "/") or not is_call(term.args[1], "sum"):
         return None
     top, total = term.args
@@ -277,8 +279,17 @@ def softmax(term: Term) -> Term | None:
         return None
     x = top.args[0]
     if is_call(x, "-") and is_call(x.args[1], "max") and x.args[1].args[0] is x.args[0]:
-        x = x.args[0]
+        x = x.args[0] if _alike_along(x.args[1], axis % x.rank) else x
     return call("softmax", x, axis=None if axis in (-1, x.rank - 1) else axis)
+
+
+def _alike_along(found: Term, axis: int) -> bool:
+    """Whether a reduction is one number along an axis of what it is taken from."""
+    options, rank = options_of(found), found.args[0].rank
+    given = options.get("axis")
+    axes = given if isinstance(given, tuple) else range(rank) if given is None else (given,)
+    gone = {each % rank for each in axes if isinstance(each, int)}
+    return len(gone) == rank or (axis in gone and options.get("keepdims") is True)
 
 
 def root_below(term: Term) -> Term | None:
@@ -335,7 +346,8 @@ def causal(term: Term) -> Term | None:
 
 
 def _endless(term: Term) -> bool:
-    return isinstance(term.form, Table) and term.form.endless
+    """Whether all its numbers stand for minus infinity."""
+    return isinstance(term.form, Table) and term.form.endless and bool((term.form.array == MASKED).all())
 
 
 def _open(mask: Term) -> np.ndarray | None:
@@ -343,7 +355,7 @@ def _open(mask: Term) -> np.ndarray | None:
     form = mask.form
     if not isinstance(form, Table) or not form.endless:
         return None
-    return form.array == 0 if bool(((form.array == 0) | (form.array == form.array.min())).all()) else None
+    return form.array == 0 if bool(((form.array == 0) | (form.array == MASKED)).all()) else None
 
 
 # -- shapes ------------------------------------------------------------------------------------------------------------

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 # Trial values: small, so that no axis of a model is exceeded, and without a common factor, so that none is taken for
 # another or for a number of the model.
 TRIAL_PRIMES = ((5, 7, 11), (13, 17, 19), (23, 29, 31), (37, 41, 43))
-COUNT = 3
 
 
 class Undecided(Exception):
@@ -58,20 +57,20 @@ class Formula:
 
 @dataclass(frozen=True)
 class Trials:
-    """What each free dim is in each trial; one trial without free dims."""
+    """What each free dim is in each trial, in the last one the size that was asked for; one trial without free dims."""
 
     dims: Mapping[str, tuple[int, ...]]
 
     @classmethod
-    def of(cls, names: Sequence[str]) -> Trials:
+    def of(cls, names: Sequence[str], asked: Mapping[str, int]) -> Trials:
         """Raises Undecided for more dims than there are trial values."""
         if len(names) > len(TRIAL_PRIMES):
             raise Undecided
-        return cls(dict(zip(names, TRIAL_PRIMES, strict=False)))
+        return cls({name: (*primes, asked[name]) for name, primes in zip(names, TRIAL_PRIMES, strict=False)})
 
     @property
     def count(self) -> int:
-        return COUNT if self.dims else 1
+        return max((len(values) for values in self.dims.values()), default=1)
 
     def size(self, number: int) -> Size:
         return Size((number,) * self.count)

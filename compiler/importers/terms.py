@@ -32,6 +32,8 @@ class Formal:
 
 Option = int | float | bool | str | Size | Formal | tuple["Option", ...]
 Item = Whole | slice | EllipsisType
+MOVES = ("reshape", "flatten", "squeeze", "unsqueeze", "transpose", "broadcast_to")
+"""What gives the elements of its argument and no other ones."""
 SOMEBODY = "owner"  # the role of leaves while types are found; the program names the real ones
 
 
@@ -139,6 +141,11 @@ class Term:
         return self.values[0].rank
 
     @property
+    def lowest(self) -> float:
+        """The least that an element can be, whatever the free dims."""
+        return min(value.range.lo for value in self.values)
+
+    @property
     def is_public(self) -> bool:
         """Whether the compiler knows it."""
         return self.values[0].is_constant
@@ -243,6 +250,13 @@ def operands(args: Sequence[Operand]) -> tuple[Term, ...]:
     """Terms; numbers become tables of one."""
     trials = next(len(arg.values) for arg in args if isinstance(arg, Term))
     return tuple(arg if isinstance(arg, Term) else table(arg, trials) for arg in args)
+
+
+def origin(term: Term) -> Term:
+    """What has all the elements of a term, which is only moved on the way."""
+    while isinstance(term.form, Indexed) or (isinstance(term.form, Call) and term.form.name in MOVES):
+        term = term.args[0]
+    return term
 
 
 def named(term: Term, hint: str) -> Term:

@@ -48,10 +48,8 @@ def dim(title: str, default: int) -> ast.Dim:
     return ast.Dim(NOWHERE, name(title), number(default))
 
 
-def input(
-    title: str, kind: Kind, sizes: Sequence[ast.Expression], owner: str, limits: tuple[float, float] | None
-) -> ast.Input:
-    return ast.Input(NOWHERE, name(title), type_of(kind, sizes), ref(owner), False, span(limits))
+def input(title: str, kind: Kind, sizes: Sequence[ast.Expression], owner: str, limits: ast.Range | None) -> ast.Input:
+    return ast.Input(NOWHERE, name(title), type_of(kind, sizes), ref(owner), False, limits)
 
 
 def param(title: str, sizes: Sequence[ast.Expression], owner: str, bound: float) -> ast.Param:
@@ -101,6 +99,11 @@ def type_of(kind: Kind, sizes: Sequence[ast.Expression]) -> ast.Type:
 
 def span(limits: tuple[float, float] | None) -> ast.Range | None:
     return None if limits is None else ast.Range(NOWHERE, number(short(limits[0])), number(short(limits[1])))
+
+
+def places(last: ast.Expression) -> ast.Range:
+    """The range of an index."""
+    return ast.Range(NOWHERE, number(0), last)
 
 
 def short(value: float) -> float | int:

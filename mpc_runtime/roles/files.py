@@ -135,13 +135,14 @@ def write(path: str | Path, arrays: Mapping[str, Array]) -> None:
     suffix = path.suffix.lower()
     if suffix in (".npy", ".csv") and len(arrays) != 1:
         raise InputError(f"{path}: a {suffix} file holds one array, not {len(arrays)}; use .npz or .safetensors")
-    one = next(iter(arrays.values()))
     try:
         if suffix == ".npy":
+            (one,) = arrays.values()
             np.save(path, one)
         elif suffix == ".npz":
             np.savez(path, **dict(arrays))  # type: ignore[arg-type]  # NumPy's own flag is among the keywords
         elif suffix == ".csv":
+            (one,) = arrays.values()
             table = np.asarray(one).reshape(len(one) if one.ndim else 1, -1)
             np.savetxt(path, table, delimiter=",", fmt="%.17g" if one.dtype.kind == "f" else "%d")
         else:

@@ -11,7 +11,6 @@ from compiler.graph import Kind
 from compiler.importers.known import HUGE, Known, scalar
 from compiler.importers.nodes import Node, Result
 from compiler.importers.operators.elementwise import beside
-from compiler.importers.problems import Unsupported
 from compiler.importers.terms import Term, call
 from compiler.ops.curves import SELU_ALPHA, SELU_SCALE
 
@@ -38,8 +37,8 @@ def clip(node: Node) -> Result:
         return call("minimum", x, _short(hi))
     if hi is None:
         return call("maximum", x, _short(lo))
-    if lo >= hi:
-        raise Unsupported(f"its lower bound {lo:g} is not below its upper bound {hi:g}", "exchange its bounds")
+    if lo >= hi:  # everything is the upper bound
+        return call("minimum", call("maximum", x, _short(lo)), _short(hi))
     return call("clip", x, lo=_short(lo), hi=_short(hi))
 
 

@@ -38,24 +38,18 @@ def attention(node: Node) -> Result:
     scale = 1 / math.sqrt(q.shape[-1].fixed) if scale is None else float(scale)
     scores = call("*", call("matmul", q, call("transpose", k, axes=(0, 1, 3, 2))), scale)
     capped = float(node.attribute("softcap", 0.0))
-    if capped and node.opset >= CAPPED_FIRST:
-        scores, capped = _capped(scores, capped), 0.0
+    if capped:  # before the mask is added, as the reference and onnxruntime do in every version
+        scores = _capped(scores, capped)
     causal = bool(node.attribute("is_causal", 0))
     plain = causal and not past and q.shape[2] == k.shape[2]
     if causal and not plain:
         scores = _causal(scores, past)
     if node.has(3):
         scores = _masked(node, scores)
-    if capped:
-        scores = _capped(scores, capped)
     weights = call("softmax", scores, causal=True if plain else None)
     weights = _nothing_seen(node, weights)
     made = call("matmul", weights, v)
     return together(made) if flat else made, *present, Absent("the scores of the attention", HELP)
-
-
-CAPPED_FIRST = 24
-"""The version since which scores are capped before the mask is added."""
 
 
 def _capped(scores: Term, cap: float) -> Term:

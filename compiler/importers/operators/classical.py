@@ -140,7 +140,7 @@ def normalizer(node: Node) -> Result:
         case "L2":
             return call("*", x, call("rsqrt", call("sum", call("square", x), axis=-1, keepdims=True)))
         case "L1":
-            size = x if x.values[0].range.lo >= 0 else call("abs", x)
+            size = x if x.lowest >= 0 else call("abs", x)
             return call("/", x, call("sum", size, axis=-1, keepdims=True))
         case _:
             return call("/", x, call("max", call("abs", x), axis=-1, keepdims=True))

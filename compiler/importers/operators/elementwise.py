@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 
 import numpy as np
 import onnx
 
 from compiler.graph import Kind
-from compiler.importers.known import HUGE, Known, is_huge, scalar, to_term
-from compiler.importers.nodes import Node, Result
+from compiler.importers.known import HUGE, Known, is_huge, scalar, spread, to_broadcast, to_term
+from compiler.importers.nodes import Node, Result, Undecided
 from compiler.importers.problems import Unsupported
+from compiler.importers.sizes import Size
 from compiler.importers.terms import Table, Term, call, endless, table
 
 MASKED = -(2.0**14)
@@ -46,22 +47,46 @@ def beside(value: Term | Known, other: Term, trials: int) -> Term:
     """An operand beside another: a known one that is one number all over is a number, if broadcasting allows it."""
     if isinstance(value, Term):
         return value
-    one = scalar(value)
-    if one is None or value.rank > other.rank or not _fits(value, other):
+    one, fits = scalar(value), _fits(value, other)
+    if one is None or not fits:
         masked = _masked(value)
-        if value.weight and masked is not value:
-            return _owners_mask(value, trials)
-        return endless(to_term(masked, trials), masked is not value)
+        split = value.weight and masked is not value
+        term = _owners_mask(value, trials) if split else endless(to_broadcast(masked, trials), masked is not value)
+        return term if fits else spread(term, value.shape)
     return endless(table(_bounded(one), trials), isinstance(one, float) and is_huge(one))
 
 
 def _fits(known: Known, other: Term) -> bool:
     """Whether broadcasting against it leaves the other's shape."""
-    sizes = other.shape[other.rank - known.rank :]
-    for trial, array in enumerate(known.arrays):
-        if any(n not in (1, size.values[trial]) for n, size in zip(array.shape, sizes, strict=True)):
+    if known.rank > other.rank:
+        return False
+    for mine, size in zip(known.shape, other.shape[other.rank - known.rank :], strict=True):
+        if mine == size or _is_one(mine):
+            continue
+        if _is_one(size) or (mine.is_fixed and size.is_fixed):
             return False
+        raise Undecided
     return True
+
+
+def _is_one(size: Size) -> bool:
+    return size.is_fixed and size.fixed == 1
+
+
+def joint_shape(*shapes: Sequence[Size]) -> tuple[Size, ...]:
+    """What shapes are broadcast to. Raises Undecided where that depends on which size a free one has."""
+    ranks = max(map(len, shapes))
+    columns = zip(*([None] * (ranks - len(shape)) + list(shape) for shape in shapes), strict=True)
+    return tuple(_joint([size for size in column if size is not None]) for column in columns)
+
+
+def _joint(sizes: Sequence[Size]) -> Size:
+    wide = list(dict.fromkeys(size for size in sizes if not _is_one(size)))
+    if len(wide) > 1 and any(not size.is_fixed for size in wide):
+        raise Undecided
+    if len(wide) > 1:
+        raise Unsupported(f"sizes of {' and '.join(str(size.fixed) for size in wide)} do not fit", "check its operands")
+    return wide[0] if wide else sizes[0]
 
 
 def _bounded(one: float | int | bool) -> float | int | bool:
@@ -84,7 +109,8 @@ def _owners_mask(known: Known, trials: int) -> Term:
     far = [np.abs(array) >= HUGE for array in known.arrays]
     numbers = tuple(np.where(at, 0, array) for at, array in zip(far, known.arrays, strict=True))
     mask = tuple(np.where(at, np.copysign(MASKED, array), 0.0) for at, array in zip(far, known.arrays, strict=True))
-    return call("+", to_term(Known(numbers, known.hint, True), trials), endless(to_term(Known(mask), trials), True))
+    finite = to_broadcast(Known(numbers, known.hint, True), trials)
+    return call("+", finite, endless(to_broadcast(Known(mask), trials), True))
 
 
 def _finite(array: np.ndarray) -> np.ndarray:
@@ -163,9 +189,9 @@ def power(node: Node) -> Result:
     if n is None:
         raise Unsupported("the exponents differ between elements", "use one constant exponent")
     n = round(2 * n) / 2 if abs(2 * n - round(2 * n)) < NEARLY else n
-    if n == 1:
-        return base
-    return call("**", node.term(), table(int(n) if n == int(n) else n, node.trials))
+    x = node.term()
+    x = spread(x, joint_shape(x.shape, exponent.shape))
+    return x if n == 1 else call("**", x, table(int(n) if n == int(n) else n, node.trials))
 
 
 def _most(name: str) -> Callable[[Node], Result]:
@@ -219,10 +245,8 @@ def where(node: Node) -> Result:
     bit, a, b = node.value(0), node.value(1), node.value(2)
     if isinstance(bit, Known) and (one := scalar(bit)) is not None:
         chosen = a if one else b
-        if isinstance(chosen, Term) and _fits(bit, chosen):
-            return chosen
-    shape = next((each for each in (bit, a, b) if isinstance(each, Term)), None)
-    assert shape is not None
+        if isinstance(chosen, Term):
+            return spread(chosen, joint_shape(bit.shape, a.shape, b.shape))
     widest = max((each for each in (bit, a, b) if isinstance(each, Term)), key=lambda each: each.rank)
     terms = [beside(each, widest, node.trials) for each in (bit, a, b)]
     return call("where", *terms)
@@ -281,7 +305,7 @@ def _expect_room(x: Term, limits: tuple[int, int] | None) -> None:
 
 def _cut(x: Term) -> Term:
     """Rounded towards 0."""
-    if x.values[0].range.lo >= 0:
+    if x.lowest >= 0:
         return call("floor", x)
     return call("where", call("<", x, 0.0), call("ceil", x), call("floor", x))
 

@@ -15,6 +15,8 @@ from compiler.importers.operators.padding import Sides, padded
 from compiler.importers.problems import Unsupported
 from compiler.importers.terms import Term, call, index, layer, table, weight
 
+MATRIX = 2  # the rank of what Gemm multiplies and adds
+
 
 def matmul(node: Node) -> Result:
     """With known weights on the right, a dense layer; a bias that is added to it joins it later (`rewriting`)."""
@@ -55,15 +57,13 @@ def _scaled(array: Array, factor: float) -> Array:
 
 
 def _bias(c: Term | Known | None, units: int, beta: float) -> Array | None:
-    """A known addend that is one row, as a layer's bias."""
-    if not isinstance(c, Known) or c.array.size not in (1, units) or c.array.shape[-1:] not in ((), (1,), (units,)):
+    """A known addend that is one number, or one row, as a layer's bias."""
+    if not isinstance(c, Known) or c.rank > MATRIX:
         return None
-    return _scaled(
-        np.ascontiguousarray(np.broadcast_to(c.array.reshape(-1), (units,)))
-        if c.array.size != units
-        else c.array.reshape(-1),
-        beta,
-    )
+    if c.array.size != 1 and (c.array.size, *c.array.shape[-1:]) != (units, units):
+        return None
+    row = c.array.reshape(-1)
+    return _scaled(row if row.size == units else np.ascontiguousarray(np.broadcast_to(row, (units,))), beta)
 
 
 # -- convolutions ------------------------------------------------------------------------------------------------------
@@ -135,7 +135,7 @@ def _group(node: Node) -> int | None:
 
 
 def transposed_convolution(node: Node) -> Result:
-    """Over one axis, that of an image of height 1. Padding that differs on the two sides is cut off behind."""
+    """Over one axis, that of an image of height 1. Padding that differs on the two sides is cut off afterwards."""
     x, kernel = node.term(0), node.known(1, "the kernel of a convolution")
     array, axes = kernel.array, x.rank - 2
     if axes not in (1, 2):
@@ -151,8 +151,11 @@ def transposed_convolution(node: Node) -> Result:
     one = [] if axes == 2 else [1]
     none = [] if axes == 2 else [0]
     image = x if axes == 2 else call("unsqueeze", x, axis=2)
-    even = all(before == behind and before >= 0 for before, behind in sides)
+    even = all(before == behind for before, behind in sides)
     padding = [before for before, _ in sides] if even else [0] * axes
+    cuts = [(before, behind - more) for (before, behind), more in zip(sides, extra, strict=True)]
+    if not even:  # where the image grows behind, the layer does it, because the bias is added there too
+        extra = [max(0, -behind) for _, behind in cuts]
     made = layer(
         "conv_transpose2d",
         image,
@@ -162,14 +165,13 @@ def transposed_convolution(node: Node) -> Result:
         kernel=_square([*one, *array.shape[2:]]),
         stride=_unless([*one, *strides], 1, False),
         padding=_unless([*none, *padding], 0, False),
-        output_padding=_unless([*none, *extra], 0, False) if even else None,
+        output_padding=_unless([*none, *extra], 0, False),
         groups=_group(node),
     )
     made = made if axes == 2 else call("squeeze", made, axis=2)
     if even:
         return made
-    grown = [(-before, more - behind) for (before, behind), more in zip(sides, extra, strict=True)]
-    return padded(made, ((0, 0), (0, 0), *grown))
+    return padded(made, ((0, 0), (0, 0), *((-before, -max(0, behind)) for before, behind in cuts)))
 
 
 def _dilated(array: Array, dilations: Sequence[int]) -> Array:
@@ -191,6 +193,8 @@ def _transposed_sides(
     wanted = node.attribute("output_shape", None)
     if wanted is None and auto in ("NOTSET", "", "VALID"):
         pads = [int(each) for each in node.attribute("pads", [0] * 2 * len(kernel))]
+        if min(pads) < 0:
+            raise Unsupported("its padding is below 0", "use output_padding, or pad its result")
         return tuple(zip(pads[: len(kernel)], pads[len(kernel) :], strict=True))
     sizes = fixed(x.shape[2:])
     targets = [int(n) for n in wanted] if wanted is not None else [n * s for n, s in zip(sizes, strides, strict=True)]

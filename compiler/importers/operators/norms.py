@@ -72,9 +72,9 @@ def _vector(node: Node, place: int, sizes: list[int], default: float) -> Array:
     if not node.has(place):
         return np.full(int(np.prod(sizes)), default, np.float32)
     array = node.array(place, "its scale and shift")
-    return (
-        np.ascontiguousarray(np.broadcast_to(array, sizes)).reshape(-1) if array.ndim != 1 or len(sizes) > 1 else array
-    )
+    if len(sizes) == 1 and array.shape == (sizes[0],):
+        return array  # itself, so that a tensor that two layers share stays one
+    return np.ascontiguousarray(np.broadcast_to(array, sizes)).reshape(-1)
 
 
 def normalised(x: Term, groups: Size, eps: float) -> Term:

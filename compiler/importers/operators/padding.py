@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from compiler.graph import Kind
-from compiler.importers.nodes import Node, Result, axis_at
+from compiler.importers.nodes import Node, Result, Undecided, axis_at
 from compiler.importers.problems import Unsupported
 from compiler.importers.terms import Term, call, index, table
 
@@ -64,12 +64,15 @@ def _taken(x: Term, axis: int, before: int, behind: int, mode: str) -> Term:
 def taken(x: Term, places: Sequence[int] | np.ndarray, axis: int) -> Term:
     """The elements at these places of an axis; a run of them is a slice."""
     found = np.asarray(places, np.int64)
-    size = x.shape[axis].values[0]
+    size = x.shape[axis]
+    if not size.is_fixed and found.max(initial=0) >= min(size.values):
+        raise Undecided
     steps = set(np.diff(found).tolist())
     if len(found) > 1 and len(steps) == 1 and (step := steps.pop()) > 0:
         stop = int(found[-1]) + 1
-        if x.shape[axis].is_fixed and found[0] == 0 and stop == size and step == 1:
+        ends = size.is_fixed and stop >= size.fixed
+        if ends and found[0] == 0 and step == 1:
             return x
-        part = slice(int(found[0]) or None, stop if stop < size else None, step if step > 1 else None)
+        part = slice(int(found[0]) or None, None if ends else stop, step if step > 1 else None)
         return index(x, *[slice(None)] * axis, part)
     return call("gather", x, table(found, len(x.values)), axis=axis or None)

@@ -150,17 +150,16 @@ def resize(node: Node) -> Result:
     """Along each axis: rows that are chosen, or sums of neighbours with known weights."""
     x = node.term()
     mode = node.attribute("mode", b"nearest").decode()
-    sizes = fixed(x.shape[1:])
     axes = node.attribute("axes", None)
     given, scales = _sizes_and_scales(node, x, axes)
     if node.attribute("antialias", 0) and any(scale < 1 for scale in scales):
         raise Unsupported("it averages while it makes smaller", "export with antialias=False, or pool before")
     if node.attribute("keep_aspect_ratio_policy", b"stretch") != b"stretch":
         raise Unsupported("the ratio of the sides is kept", "give the sizes")
-    for axis, size in enumerate(sizes, 1):
-        scale, target = scales[axis], given[axis]
-        if target is None or (target == size and scale == 1):
+    for axis, (scale, target) in enumerate(zip(scales, given, strict=True)):
+        if target is None:
             continue
+        size = x.shape[axis].fixed
         where = np.asarray(_coordinates(node, size, target, scale), np.float64)
         if mode == "nearest":
             x = taken(x, _nearest(node, where, size, scale), axis)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from compiler.graph import Array
-from compiler.importers.known import Known, scalar
+from compiler.importers.known import Known
 from compiler.importers.nodes import Absent, Node, Result
 from compiler.importers.problems import Unsupported
 from compiler.importers.sizes import Size
@@ -66,7 +66,7 @@ def _check(node: Node, x: Term) -> None:
         raise Unsupported("its cells are clipped", "export the model without `clip`")
     if node.attribute("input_forget", 0):
         raise Unsupported("its input and forget gates are coupled", "train with separate gates")
-    if node.has(7) and (scalar(node.known(7, "its peepholes")) != 0):
+    if node.has(7) and node.array(7, "its peepholes").any():
         raise Unsupported("it has peepholes", "train without them")
     steps = x.shape[1 if node.attribute("layout", 0) else 0]
     if node.has(4):

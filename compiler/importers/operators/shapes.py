@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from compiler.graph import Kind
-from compiler.importers.known import Known, scalar, term_of
+from compiler.importers.known import Known, spread, term_of
 from compiler.importers.nodes import Node, Result, Undecided, axis_at, fixed
-from compiler.importers.operators.elementwise import cast_to
+from compiler.importers.operators.elementwise import cast_to, joint_shape
 from compiler.importers.operators.linear import embedded
 from compiler.importers.operators.padding import pad, taken
 from compiler.importers.problems import Unsupported
 from compiler.importers.sizes import Size, product
-from compiler.importers.terms import Source, Term, call, index, table
+from compiler.importers.terms import Source, Term, call, index, origin, table
 
 MAX_TILES = 64  # copies that are joined one by one
 
@@ -82,7 +82,7 @@ def squeeze(node: Node) -> Result:
     x = node.term()
     axes = node.integers("axes", 1)
     if axes is None:
-        axes = [axis for axis, n in enumerate(x.shape) if n.is_fixed and n.fixed == 1]
+        axes = [axis for axis, n in enumerate(x.shape) if 1 in n.values and n.fixed]
     gone = tuple(sorted(axis_at(axis, x.rank) for axis in axes))
     if not gone:
         return x
@@ -114,19 +114,7 @@ def permuted(x: Term, axes: Sequence[int]) -> Term:
 def expand(node: Node) -> Result:
     """NumPy's broadcasting of both shapes."""
     x, wanted = node.term(), node.known(1, "the shape").size_list()
-    sizes = [node_one(node)] * max(0, len(wanted) - x.rank) + list(x.shape)
-    for place, target in enumerate(reversed(wanted), 1):
-        here = sizes[-place]
-        sizes[-place] = Size(tuple(t if h == 1 else h for h, t in zip(here.values, target.values, strict=True)))
-    return broadcast(x, sizes)
-
-
-def node_one(node: Node) -> Size:
-    return Size((1,) * node.trials)
-
-
-def broadcast(x: Term, sizes: Sequence[Size]) -> Term:
-    return x if tuple(sizes) == x.shape else call("broadcast_to", x, shape=tuple(sizes))
+    return spread(x, joint_shape(x.shape, wanted))
 
 
 def tile(node: Node) -> Result:
@@ -138,7 +126,7 @@ def tile(node: Node) -> Result:
         sizes = list(x.shape)
         if sizes[axis].is_fixed and sizes[axis].fixed == 1:
             sizes[axis] = times
-            x = broadcast(x, sizes)
+            x = spread(x, sizes)
         elif times.fixed > MAX_TILES:
             raise Unsupported(f"{times.fixed} copies along an axis", f"at most {MAX_TILES} are supported")
         else:
@@ -155,26 +143,25 @@ def concat(node: Node) -> Result:
     if len(terms) == 1:
         return terms[0]
     axis = axis_at(int(node.attributes["axis"]), terms[0].rank)
-    terms = _alike(terms, axis)
     return call("concat", *terms, axis=axis or None)
 
 
 def _is_empty(value: Term | Known) -> bool:
-    return isinstance(value, Known) and not value.arrays[0].size
-
-
-def _alike(terms: Sequence[Term], axis: int) -> list[Term]:
-    """All of the sizes of the largest but along the axis: a known one may have been made smaller."""
-    sizes = [max(column, key=lambda size: size.values) for column in zip(*(t.shape for t in terms), strict=True)]
-    return [broadcast(t, [t.shape[a] if a == axis else size for a, size in enumerate(sizes)]) for t in terms]
+    """Raises Undecided where that depends on a free dim."""
+    if isinstance(value, Term):
+        return False
+    empty = {not array.size for array in value.arrays}
+    if len(empty) > 1:
+        raise Undecided
+    return empty.pop()
 
 
 def split(node: Node) -> Result:
     x = node.term()
     axis = axis_at(int(node.attribute("axis", 0)), x.rank)
-    parts = node.integers("split", 1)
+    parts, total = node.integers("split", 1), x.shape[axis].fixed
     if parts is None:
-        count, total = int(node.attribute("num_outputs", len(node.outputs))), x.shape[axis].fixed
+        count = int(node.attribute("num_outputs", len(node.outputs)))
         each = -(-total // count)
         parts = [min(each, total - each * place) for place in range(count)]
     ends = np.cumsum(parts).tolist()
@@ -208,10 +195,21 @@ def slices(node: Node) -> Result:
         ends_of = zip(start.values, end.values, size.values, strict=True)
         if not any(range(*slice(s, e, step).indices(n)) for s, e, n in ends_of):
             return _nothing(x, place)
+        _expect_decided((start, end), size)
         items[place] = _part(start, end, step, size)
     while items and items[-1] == slice(None):
         items.pop()
     return index(x, *items) if items else x
+
+
+FAR = 2**31 - 1  # from here on, the end of a slice is what exporters write for "to the end"
+
+
+def _expect_decided(ends: Sequence[Size], size: Size) -> None:
+    """Raises Undecided where a number lies beyond an axis of free size in some trial: at another it lies within."""
+    for end in ends:
+        if not size.is_fixed and end.is_fixed and FAR > abs(end.fixed) > min(size.values):
+            raise Undecided
 
 
 def _part(start: Size, end: Size, step: int, size: Size) -> slice:
@@ -241,26 +239,24 @@ def gather(node: Node) -> Result:
     rank = x.rank
     axis = axis_at(int(node.attribute("axis", 0)), rank)
     if isinstance(i, Term):
+        i = from_front(i, x.shape[axis])
         if isinstance(x, Known) and axis == 0:
             return embedded(x, i, node.trials)
-        size = x.shape[axis] if isinstance(x, Term) else None
-        return call("gather", node.term(0), from_front(i, size), axis=axis or None)
+        return call("gather", node.term(0), i, axis=axis or None)
     assert isinstance(x, Term)
     places = i.array
     if places.ndim == 0:
         return index(x, *[slice(None)] * axis, int(places))
     if places.ndim == 1:
-        found = np.where(places < 0, places + x.shape[axis].values[0], places)
-        if (places < 0).any():
-            x.shape[axis].fixed  # noqa: B018  a place from behind needs an axis of one size
-        return taken(x, found, axis)
+        behind = (places < 0).any()  # counted from there, a place needs an axis of one size
+        return taken(x, np.where(places < 0, places + x.shape[axis].fixed, places) if behind else places, axis)
     return call("gather", x, table(places, node.trials), axis=axis or None)
 
 
-def from_front(i: Term, size: Size | None) -> Term:
+def from_front(i: Term, size: Size) -> Term:
     """Computed indices, those from behind counted from the front. What an input provides is bound by its range."""
     i = cast_to(i, INT64)
-    if isinstance(i.form, Source) or i.values[0].range.lo >= 0 or size is None:
+    if isinstance(origin(i).form, Source) or i.lowest >= 0:
         return i
     return call("where", call("<", i, 0), call("+", i, size.fixed), i)
 
@@ -334,7 +330,7 @@ def one_hot(node: Node) -> Result:
     depth = int(node.array(1, "the depth").reshape(-1)[0])
     off, on = (node.array(2, "the values").reshape(-1)[k] for k in (0, 1))
     i = cast_to(i, INT64)
-    if i.values[0].range.lo < 0:
+    if i.lowest < 0:
         i = call("where", call("<", i, 0), call("+", i, depth), i)
     bits = call("one_hot", i, n=depth)
     axis = int(node.attribute("axis", -1))
@@ -393,7 +389,7 @@ def constant_of_shape(node: Node) -> Result:
     raise Unsupported("its shape is computed from the data")
 
 
-__all__ = ["HANDLERS", "broadcast", "permuted", "reshaped", "scalar"]
+__all__ = ["HANDLERS", "permuted", "reshaped"]
 
 HANDLERS: Mapping[str, Callable[[Node], Result]] = {
     "Shape": shape,

@@ -45,6 +45,30 @@ def test_what_was_written_as_json(saved, capsys):
     assert saved.with_suffix(".ppml").exists() and saved.with_suffix(".safetensors").exists()
 
 
+def test_a_model_without_weights_is_one_file(tmp_path, capsys):
+    onnx.save(model([node("Relu", ["x"], ["y"])], {"x": (FLOAT, [2])}, ["y"]), tmp_path / "relu.onnx")
+    assert run("import", tmp_path / "relu.onnx") == 0
+    assert "no weights" in capsys.readouterr().out
+    assert (tmp_path / "relu.ppml").exists() and not (tmp_path / "relu.safetensors").exists()
+    assert run("import", tmp_path / "relu.onnx", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["weights"] is None
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        (np.array([[1, np.nan]]), "x: expected finite numbers"),
+        (np.array([["a", "b"]]), "x: expected finite numbers"),
+        (np.ones((2, 3)), "the input 'x' expects [2, 2], found [2, 3]"),
+    ],
+    ids=["nan", "text", "shape"],
+)
+def test_samples_that_are_no_samples(saved, tmp_path, capsys, samples, message):
+    np.save(tmp_path / "x.npy", samples)
+    assert run("import", saved, "--input", f"x={tmp_path / 'x.npy'}") == 1
+    assert message in capsys.readouterr().err
+
+
 def test_errors_are_messages(saved, tmp_path, capsys):
     assert run("import", tmp_path / "none.onnx") == 1
     assert "no such file" in capsys.readouterr().err

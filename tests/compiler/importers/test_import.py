@@ -133,6 +133,17 @@ def test_recurrent_layers_with_their_gates_in_onnx_order(op, gates, direction):
     assert_agrees(proto, {"x": x})
 
 
+def test_peepholes_of_zeros_are_none():
+    def proto(peepholes):
+        weights = {"w": normal(1, 12, 2), "r": normal(1, 12, 3), "p": peepholes}
+        lstm = node("LSTM", ["x", "w", "r", "", "", "", "", "p"], ["y"], hidden_size=3)
+        return model([lstm], {"x": (FLOAT, [4, 2, 2])}, ["y"], weights)
+
+    assert "lstm(3" in assert_agrees(proto(np.zeros((1, 9))), {"x": normal(4, 2, 2)}).source
+    with pytest.raises(mpc.CompileError, match="peepholes"):
+        imported(proto(normal(1, 9)))
+
+
 def test_weights_that_are_tied_are_one():
     weight = normal(7, 4)
     nodes = [

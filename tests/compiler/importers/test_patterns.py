@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.onnx_models import FLOAT, INT, assert_agrees, imported, model, node
+from tests.onnx_models import FLOAT, INT, assert_agrees, imported, model, node, reference_results
 
 RANDOM = np.random.default_rng(12)
 
@@ -161,3 +161,56 @@ def test_a_cast_that_would_wrap_around_is_refused():
     proto = model([node("Cast", ["i"], ["y"], to=3)], {"i": (INT, [2])}, ["y"])
     with pytest.raises(Exception, match=r"beyond \[-128, 127\] would wrap around"):
         imported(proto)
+
+
+@pytest.mark.parametrize(
+    ("axes", "keepdims", "subtracted"),
+    [([1], 1, False), ([-1], 1, False), ([0, 1], 0, False), (None, 0, False), ([0], 1, True), ([1], 0, True)],
+    ids=str,
+)
+def test_a_maximum_is_dropped_where_it_is_one_number_along_the_softmax(axes, keepdims, subtracted):
+    chosen = {} if axes is None else {"axes": axes}
+    nodes = [node("ReduceMax", ["x"], ["m"], keepdims=keepdims, **chosen), *SOFTMAX[1:]]
+    proto = model(nodes, {"x": (FLOAT, [4, 4])}, ["y"], {"last": np.array([-1])}, opset=13)
+    program = assert_agrees(proto, {"x": 4 * normal(4, 4)})
+    assert "softmax(" in program.source and ("- max(" in program.source) == subtracted
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 1, 1)], ids=str)
+@pytest.mark.parametrize(
+    "nodes",
+    [GELU, GELU_BY_TANH, SIGMOID, [node("Div", ["one", "x"], ["y"])], [node("Mul", ["x", "half"], ["y"])]],
+    ids=["gelu", "gelu by tanh", "sigmoid", "reciprocal", "product"],
+)
+def test_numbers_of_several_axes_add_these_axes(nodes, shape):
+    used = {name for each in nodes for name in each.input}
+    weights = {name: np.full(shape, array) for name, array in NUMBERS.items() if name in used}
+    assert_agrees(model(nodes, {"x": (FLOAT, [8])}, ["y"], weights), {"x": np.abs(normal(8)) + 0.5})
+
+
+@pytest.mark.parametrize("wide", ["eps", "ln.weight", "ln.bias"])
+def test_numbers_of_a_layernorm_that_add_an_axis(wide):
+    """Beside ONNX's reference: onnxruntime's own layernorm loses the axis."""
+    weights = {name: array for name, array in NUMBERS.items() if any(name in each.input for each in NORM)}
+    weights[wide] = weights[wide].reshape(1, 1, -1)
+    proto, x = model(NORM, {"x": (FLOAT, [3, 8])}, ["y"], weights, opset=13), normal(3, 8)
+    (expected,) = reference_results(proto, {"x": x})
+    program = imported(proto)
+    found = program.reference({"x": x}, program.weights)["y"]
+    assert found.shape == expected.shape and np.abs(found - expected).max() < 1e-4
+
+
+def test_a_bias_that_adds_an_axis():
+    nodes = [node("MatMul", ["x", "w"], ["a"]), node("Add", ["a", "b"], ["y"])]
+    weights = {"w": normal(4, 3), "b": normal(1, 1, 3)}
+    assert_agrees(model(nodes, {"x": (FLOAT, [3, 4])}, ["y"], weights), {"x": normal(3, 4)})
+
+
+def test_a_mask_that_hides_part_of_a_row_is_not_all_of_minus_infinity():
+    """What stands above the diagonal is 0 in one place."""
+    other = np.triu(np.full((4, 4), -np.inf, np.float32), 1)
+    other[1, 3] = 0
+    nodes = [node("Where", ["bits", "x", "other"], ["masked"]), node("Softmax", ["masked"], ["y"])]
+    weights = {"bits": np.tril(np.ones((4, 4), np.bool_)), "other": other}
+    program = assert_agrees(model(nodes, {"x": (FLOAT, [2, 4, 4])}, ["y"], weights), {"x": normal(2, 4, 4)})
+    assert "causal" not in program.source

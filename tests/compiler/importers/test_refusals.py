@@ -63,7 +63,21 @@ def test_open_sizes_are_asked_for():
         imported(proto)
     with pytest.raises(mpc.InputError, match="no such free size"):
         imported(proto, dims={"length": 4, "width": 3})
-    assert "dim length = 4" in imported(proto, dims={"length": 4}).source
+    for size in (4, np.int64(4)):
+        assert "dim length = 4" in imported(proto, dims={"length": size}).source
+
+
+@pytest.mark.parametrize("size", [0, -1, 1.5, "a", True])
+def test_a_size_is_a_whole_number_of_at_least_1(size):
+    proto = model([node("Relu", ["x"], ["y"])], {"x": (FLOAT, ["batch", "length"])}, ["y"])
+    with pytest.raises(mpc.InputError, match="--dim length: a size is a whole number of at least 1"):
+        imported(proto, dims={"length": size})
+
+
+def test_a_size_that_no_machine_holds():
+    proto = model([node("Relu", ["x"], ["y"])], {"x": (FLOAT, ["batch", "length"])}, ["y"])
+    with pytest.raises(mpc.CompileError, match=r"input `x`: .*more elements than a machine holds"):
+        imported(proto, dims={"length": 10**12})
 
 
 def test_weights_in_a_file_that_is_not_here(tmp_path):

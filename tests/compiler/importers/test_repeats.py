@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.onnx_models import FLOAT, assert_agrees, model, node
+from tests.onnx_models import FLOAT, assert_agrees, imported, model, node
 
 RANDOM = np.random.default_rng(5)
 
@@ -128,3 +128,39 @@ def test_tensors_that_instances_share() -> None:
     source = net.agrees((2, 2, 4, 4), tensors=6)
     assert source.count("def ") == 1 and source.count("= block()") == 2
     assert "|> part1 |> part2 |> part1" in source
+
+
+@pytest.mark.parametrize("entry", ["in1", "table", "perm_0", "fc1"])
+@pytest.mark.parametrize("called", ["perm.0", "const_1", "x", "fc1.weight"])
+def test_a_table_inside_a_def_is_called_like_nothing_outside_or_inside(entry: str, called: str) -> None:
+    """It stands before the `def`, among the inputs and outputs."""
+    weights: dict[str, Any] = {called: RANDOM.permutation(10)}
+    nodes, at = [], entry
+    for step in range(3):
+        for part in ("fc1", "fc2"):
+            weights[f"blk{step}.{part}.weight"] = RANDOM.normal(size=(10, 10)) * 0.3
+        nodes += [
+            node("MatMul", [at, f"blk{step}.fc1.weight"], [f"a{step}"]),
+            node("Gather", [f"a{step}", called], [f"b{step}"], axis=1),
+            node("MatMul", [f"b{step}", f"blk{step}.fc2.weight"], [f"c{step}"]),
+            node("Relu", [f"c{step}"], [f"d{step}"]),
+            node("Add", [f"d{step}", at], [f"e{step}"]),
+        ]
+        at = f"e{step}"
+    nodes.append(node("Gather", [at, called], ["table2"], axis=1))
+    proto = model(nodes, {entry: (FLOAT, [2, 10])}, ["table2"], weights)
+    assert "def block" in assert_agrees(proto, {entry: RANDOM.normal(size=(2, 10))}).source
+
+
+def test_what_flows_into_a_def_is_called_like_no_size() -> None:
+    net = Net()
+    for step in range(2):
+        before = net.at
+        net.step("MatMul", net.weight(f"blk{step}.fc1.weight", 6, 6))
+        net.step("Relu")
+        net.step("MatMul", net.weight(f"blk{step}.fc2.weight", 6, 6))
+        net.step("Add", before)
+    net.nodes[-1].output[0] = "y"
+    proto = model(net.nodes, {"x": (FLOAT, ["batch", "x", 6])}, ["y"], net.weights)
+    program = assert_agrees(proto, {"x": RANDOM.normal(size=(2, 4, 6))}, imported(proto, dims={"x": 4}))
+    assert "dim x = 4" in program.source and "def block" in program.source
