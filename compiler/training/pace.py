@@ -17,7 +17,7 @@ from compiler.graph import Array, Leaf, OpError, Value, apply, constant, declare
 from compiler.graph.interval import Interval
 from compiler.ops import Add, Div, Exp, Floor, Mul, Sqrt, Sub, ToFixed
 from compiler.reading.reference import evaluate_values
-from compiler.training.optimizers import LEAST_RATE, MOST_RATE, Adam, Optimizer, expect_rate
+from compiler.training.optimizers import LEAST_DECAY, LEAST_RATE, MOST_RATE, Adam, Optimizer, expect_rate
 from mpc_runtime.errors import number
 from mpc_runtime.procedure import PACE
 
@@ -86,10 +86,16 @@ def constant_pace(lr: float, batch: int) -> Pace:
 
 
 def decay_of(rate: Value, clock: Clock, weight_decay: float, frac: int) -> Pace:
-    """By how much a decoupled weight decay shrinks a parameter; `seed` times it, where the rate is constant."""
+    """By how much a decoupled weight decay shrinks a parameter; `seed` times it, where the rate is constant. Raises
+    OpError for one that no step can follow."""
+    factor = apply(Mul(), rate, constant(weight_decay))
+    most = float(rate.array) * weight_decay if rate.is_constant else _highest(factor, clock).rate
+    if most < LEAST_DECAY:
+        message = f"`lr` times `weight_decay` expects at least {number(LEAST_DECAY)}, found at most {number(most)}"
+        raise OpError(message, "where that is meant, write `weight_decay=0`", "lr")
     if rate.is_constant:
-        return constant_pace(float(rate.array) * weight_decay, 1)
-    shift, value = _given(apply(Mul(), rate, constant(weight_decay)), rate, clock, frac)
+        return constant_pace(most, 1)
+    shift, value = _given(factor, rate, clock, frac)
     return Pace(1.0, shift, value)
 
 

@@ -256,7 +256,9 @@ def _updates(graph: Graph, training: Training) -> Updates:
         if isinstance(optimizer, Adam) and optimizer.decoupled and optimizer.weight_decay and training.clock:
             shrinks = decay_of(training.rate, training.clock, optimizer.weight_decay, frac)
     except OpError as error:
-        raise SourceErrors([report(graph, training.rate, error.message, error.help)], graph.source) from None
+        place = training.rate.span or training.span
+        found = Diagnostic.at(place, error.message, file=graph.filename, help=error.help)
+        raise SourceErrors([found], graph.source) from None
     return Updates(optimizer, graph.precision, pace, shrinks)
 
 
