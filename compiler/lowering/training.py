@@ -6,7 +6,7 @@ It sees the names above it, and what it binds is seen in it alone. What a step c
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 
@@ -36,9 +36,11 @@ from compiler.lowering.problems import POISON, Problem
 from compiler.lowering.readings import beside_the_clock, described, operand
 from compiler.lowering.roles import members, receivers
 from compiler.lowering.scope import Binding, Category, Scope
-from compiler.ops import FUNCTIONS, LOSSES, Equal
+from compiler.ops import FUNCTIONS, LOSSES, Concat, CrossEntropy
 from compiler.ops.build import to_fixed
+from compiler.ops.losses import classes_of
 from compiler.ops.rules import typed
+from compiler.ops.shapes import Move
 from compiler.ops.signatures import bind
 from compiler.training.limits import LARGEST_LIMIT, LEAST_LIMIT, NORMS, Limits
 from compiler.training.metrics import KINDS, expect_measurable
@@ -120,6 +122,8 @@ def lower_training(
         if missing is None and not block.failed:
             help = "write `loss = cross_entropy(logits, label)`" if name == LOSS else "write `optimizer = sgd(lr=0.1)`"
             context.reporter.error(Problem(place, f"this `train` block binds no `{name}`", help))
+    with context.reporter.catching():
+        _expect_classes(block)
     for measure in block.metrics.values():
         with context.reporter.catching():
             _expect_measurable(block, measure)
@@ -201,19 +205,43 @@ def _expect_measurable(block: Block, measure: Measure) -> None:
 
 
 def _with_classes(roots: list[Value], inputs: list[Value]) -> list[Value]:
-    """The roots, with labels whose range nobody declared within the classes that they are compared with: the client of
-    their owner refuses what is no class. The inputs are changed in their place."""
+    """The roots, with labels within the classes that they are compared with, whatever was declared: the client of their
+    owner refuses what is no class. The inputs are changed in their place."""
     order = topological(roots)
-    classes: dict[Value, int] = {}
-    for value in order:
-        label = value.args[0].args[0] if isinstance(value.op, Equal) and value.args[0].args else None
-        if label in inputs and label.declared is None and label.kind is Kind.INT and value.args[1].is_constant:
-            classes[label] = max(classes.get(label, 0), int(value.args[1].array.max()))
-    new = {label: declare(label, Interval(0, most)) for label, most in classes.items()}
+    within = {label: Interval(0, most) for label, most in _classes(roots, inputs).items()}
+    new = {label: declare(label, each) for label, each in within.items() if label.range.intersect(each) is not None}
     inputs[:] = [new.get(value, value) for value in inputs]
     for value in order if new else ():
         new.setdefault(value, rebuild(value, tuple(new.get(arg, arg) for arg in value.args)))
     return [new.get(root, root) for root in roots]
+
+
+def _classes(roots: list[Value], inputs: list[Value]) -> dict[Value, int]:
+    """The last class of each input that is a label."""
+    found: dict[Value, int] = {}
+    for value in topological(roots):
+        labels = classes_of(value.args[1]) if isinstance(value.op, CrossEntropy) else []
+        for leaf in (leaf for label in labels for leaf in _moved_from(label)):
+            if leaf in inputs:
+                found[leaf] = max(found.get(leaf, 0), value.args[1].shape[1] - 1)
+    return found
+
+
+def _moved_from(value: Value) -> Iterator[Value]:
+    """The leaves whose elements those of the value are."""
+    if not value.args:
+        yield value
+    elif isinstance(value.op, Move | Concat):
+        for arg in value.args:
+            yield from _moved_from(arg)
+
+
+def _expect_classes(block: Block) -> None:
+    """Raises Problem for a label whose range has no class."""
+    for label, most in _classes([block.loss[0]], block.inputs).items() if block.loss is not None else ():
+        if label.range.intersect(Interval(0, most)) is None:
+            message = f"a label is a class from 0 to {most}, and `{label.name}` is declared in {label.range}"
+            raise Problem(label.span or block.span, message, "correct its range, or leave it out")
 
 
 def _parameters(name: ast.Name, scope: Scope) -> list[Value]:

@@ -30,13 +30,18 @@ from compiler.ops import build
 from compiler.ops.activations import Sigmoid, Softmax
 from compiler.ops.comparisons import Equal
 from compiler.ops.curves import LogSoftmax, Softplus
-from compiler.ops.elementwise import Abs, Mul, Neg, Square, Sub, times
+from compiler.ops.elementwise import Abs, Add, Mul, Neg, Square, Sub, ToFixed, ToInt, times
 from compiler.ops.families import Ordinary
 from compiler.ops.functions import Function
 from compiler.ops.reductions import Mean
 from compiler.ops.rules import expect_count, expect_kind, show, typed
+from compiler.ops.selection import OneHot
+from compiler.ops.shapes import Reshape
 from compiler.ops.signatures import Parameter
 from compiler.ops.sums import Sum
+
+SUM_DIGITS = 9
+"""Decimal digits with which sums of labels are equal: 0.7 + 0.2 + 0.1 is 1."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,8 @@ class Loss(Ordinary, abstract=True):
 
 @dataclass(frozen=True)
 class CrossEntropy(Loss):
-    """The mean over the batch of log(sum(exp(x))) - sum(y x), for logits x and distributions y, [batch, classes]."""
+    """The mean over the batch of sum(y) log(sum(exp(x))) - sum(y x), for logits x and labels y, [batch, classes], as of
+    PyTorch: a row counts as much as its labels add up to, which is 1 for a distribution."""
 
     symbol: ClassVar[str] = "cross_entropy"
 
@@ -81,14 +87,16 @@ class CrossEntropy(Loss):
     def interval(self, *args: Value) -> Interval:
         logits, labels = args
         classes = logits.shape[1]
+        total = _known_sum(labels, labels.shape)
+        totals = labels.range.times(classes) if total is None else Interval(total, total)
         above_largest = Interval(0, classes - 1)  # log(n) <= n - 1
-        return logits.range + above_largest - (logits.range * labels.range).times(classes)
+        return (logits.range + above_largest) * totals - (logits.range * labels.range).times(classes)
 
     def evaluate(self, *arrays: Array) -> Array:
         logits, labels = arrays
         largest = logits.max(axis=1, keepdims=True)
         whole = np.log(np.exp(logits - largest).sum(axis=1)) + largest[:, 0]
-        return np.asarray((whole - (labels * logits).sum(axis=1)).mean())
+        return np.asarray((labels.sum(axis=1) * whole - (labels * logits).sum(axis=1)).mean())
 
     def written_out(self, *args: Value) -> Value:
         return apply(Neg(), build.reduce(Mean, self._likelihoods(*args)))
@@ -100,11 +108,55 @@ class CrossEntropy(Loss):
         return build.reduce(Sum, apply(Mul(), apply(LogSoftmax(1), logits), labels), axis=(1,))
 
     def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
-        """(softmax(x) - y) / batch."""
+        """(softmax(x) sum(y) - y) / batch; a product less where it is known what labels add up to."""
         logits, labels = args
         each = apply(Mul(), gradient, constant(1 / logits.shape[0]))
-        wrong = apply(Sub(), apply(Softmax(1), logits), labels)
-        return times(wrong, each), NoGradient("its labels are given")
+        likely, total = apply(Softmax(1), logits), _known_sum(labels, labels.shape)
+        if total is None:
+            likely = apply(Mul(), likely, build.reduce(Sum, labels, axis=(1,), keepdims=True))
+        elif total != 1:
+            likely = apply(Mul(), likely, constant(total))
+        return times(apply(Sub(), likely, labels), each), NoGradient("its labels are given")
+
+
+def classes_of(labels: Value) -> list[Value]:
+    """The classes, int[batch], of which labels [batch, classes] are made, also where they are smoothed."""
+    if isinstance(labels.op, ToFixed | ToInt | Mul | Add | Sub):
+        return [each for arg in labels.args for each in classes_of(arg)]
+    if isinstance(labels.op, OneHot):
+        return [labels.args[0]]
+    if not isinstance(labels.op, Equal) or not isinstance(labels.args[0].op, Reshape) or labels.rank != 2:
+        return []
+    label, numbers = labels.args[0].args[0], labels.args[1]
+    numbered = numbers.is_constant and np.array_equal(numbers.array, np.arange(labels.shape[1]))
+    return [label] if numbered and label.kind is Kind.INT and label.shape == labels.shape[:1] else []
+
+
+def _known_sum(labels: Value, shape: Shape) -> float | None:
+    """What each row of labels [batch, classes] adds up to, broadcast to this shape, where that is the same number
+    whatever is given."""
+    if labels.is_constant:
+        sums = np.broadcast_to(np.asarray(labels.array, np.float64), shape).sum(axis=1)
+        return round(float(sums[0]), SUM_DIGITS) if np.ptp(sums) < 10.0**-SUM_DIGITS else None
+    if labels.shape != shape:
+        return None
+    match labels.op:
+        case ToFixed() | ToInt():
+            return _known_sum(labels.args[0], shape)
+        case Add() | Sub():
+            first, second = (_known_sum(arg, shape) for arg in labels.args)
+            if first is None or second is None:
+                return None
+            return round(first + second if isinstance(labels.op, Add) else first - second, SUM_DIGITS)
+        case Mul():
+            number, other = labels.args if labels.args[0].is_constant else labels.args[::-1]
+            known = _known_sum(other, shape)
+            scales = number.is_constant and number.array.size == 1 and known is not None
+            return round(known * float(number.array.item()), SUM_DIGITS) if scales and known is not None else None
+        case Softmax(axis=1):
+            return 1.0
+    found = classes_of(labels)
+    return 1.0 if found and Interval(0, shape[1] - 1).contains(found[0].range) else None
 
 
 @dataclass(frozen=True)

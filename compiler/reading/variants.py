@@ -12,10 +12,10 @@ from dataclasses import fields
 
 import numpy as np
 
-from compiler.graph import BATCH, Constant, Graph, TensorOp, Value
+from compiler.graph import BATCH, Constant, Graph, TensorOp, Value, topological
 from compiler.reading.batch_axis import row_axes
 
-__all__ = ["same_rows"]
+__all__ = ["computed_otherwise", "same_rows"]
 
 
 def same_rows(one: Graph, other: Graph) -> bool:
@@ -36,6 +36,17 @@ def same_rows(one: Graph, other: Graph) -> bool:
             return False
     rows = [row_axes(output.value for output in graph.outputs) for graph in (one, other)]
     return rows[0] == rows[1] and None not in rows[0]
+
+
+def computed_otherwise(one: Value, other: Value, sizes: tuple[int, int]) -> Value | None:
+    """The first value on the way to `one` that is not computed alike on the way to `other`, where the batch has another
+    size: but for sizes that have grown with it. None where all are."""
+    orders = topological([one]), topological([other])
+    places = [{value: i for i, value in enumerate(order)} for order in orders]
+    for a, b in zip(*orders, strict=False):
+        if [places[0][arg] for arg in a.args] != [places[1][arg] for arg in b.args] or not _same_op(a.op, b.op, sizes):
+            return a
+    return None if len(orders[0]) == len(orders[1]) else one
 
 
 def _pairs(one: Graph, other: Graph) -> Iterator[tuple[Value, Value]]:

@@ -21,7 +21,6 @@ from compiler.graph import (
     Input,
     Kind,
     OpError,
-    Param,
     Training,
     Value,
     apply,
@@ -52,6 +51,7 @@ from compiler.ops.losses import Loss
 from compiler.ops.shapes import BroadcastTo, Move
 from compiler.reading.batch_axis import row_axes
 from compiler.reading.report import called, report
+from compiler.reading.variants import computed_otherwise
 from compiler.training.reverse import Blame, NotTrainable, gradients
 from dsl.errors import Diagnostic, SourceErrors
 from mpc_runtime.plan import Privacy
@@ -84,7 +84,8 @@ NO_OTHER_USE = "`privacy` clips the gradients of dense and convolutional layers 
 
 def with_room(graph: Graph, lowered: Callable[[int], Graph]) -> Graph:
     """The graph with its block for as many rows as a step of private training has room for. lowered: the graph of the
-    source for a batch of this size. Raises SourceErrors where that cannot be."""
+    source for a batch of this size, of which only the rows are wanted: what else the author computes from `batch`, as a
+    rate, is of the batch as it is. Raises SourceErrors where that cannot be."""
     training = graph.training
     if training is None or training.privacy is None:
         return graph
@@ -95,18 +96,29 @@ def with_room(graph: Graph, lowered: Callable[[int], Graph]) -> Graph:
         raise SourceErrors([found], graph.source)
     wide = lowered(capacity(batch)).training
     assert wide is not None, "the same source"
-    known = {leaf.op: leaf for leaf in graph.params}
-    roots = [wide.loss, wide.rate, *(output.value for output in wide.outputs), *wide.frozen]
+    known = {leaf.op: leaf for leaf in (*graph.params, *(training.clock or ()))}
+    roots = [wide.loss, *(output.value for output in wide.outputs), *wide.frozen]
     new: dict[Value, Value] = {}
     for value in topological(roots):
-        new[value] = known.get(value.op, value) if isinstance(value.op, Param) else _rebuilt(value, new)
+        new[value] = known[value.op] if value.op in known else _rebuilt(value, new)
     outputs = tuple(replace(output, value=new[output.value]) for output in wide.outputs)
     frozen = tuple(new[value] for value in wide.frozen)
-    whole = replace(wide, loss=new[wide.loss], rate=new[wide.rate], outputs=outputs, frozen=frozen)
+    whole = replace(training, inputs=wide.inputs, loss=new[wide.loss], outputs=outputs, frozen=frozen)
     _expect_private(graph, whole, training.privacy)
+    _expect_alike(graph, training.loss, wide.loss, (batch, capacity(batch)))
     op = Input(Kind.BIT, (capacity(batch),), _first(whole), False, DRAWN, (), (BATCH,), stage=TRAIN_STEP)
     privacy = replace(training.privacy, counts=apply(op, name="rows"), batch=batch)
     return replace(graph, training=replace(whole, privacy=privacy))
+
+
+def _expect_alike(graph: Graph, loss: Value, wide: Value, sizes: tuple[int, int]) -> None:
+    """Raises SourceErrors for a loss that means something else in a step, which has more rows."""
+    value = computed_otherwise(loss, wide, sizes)
+    if value is None:
+        return
+    message = f"a step under `privacy` has {sizes[1]} rows, and {called(value)} is computed otherwise for these"
+    help = f"a loss is a mean over the rows; write {sizes[0]} in the place of `{BATCH}` elsewhere"
+    raise SourceErrors([report(graph, value if value.span else loss, message, help)], graph.source)
 
 
 def _rebuilt(value: Value, new: Mapping[Value, Value]) -> Value:

@@ -2,7 +2,8 @@
 
 The formulas are PyTorch's, with two differences that private training needs: the second moment's eps is inside the
 root, where it is at least 2^-20, and the running averages are corrected by constants of the step's number. At an eps of
-at most 1e-5 the two are one for practical purposes; a larger one would be another optimizer, and is refused.
+at most 1e-5 the two are one for practical purposes; a larger one would be another optimizer, and is refused. So are
+constants that private training cannot hold as they are.
 """
 
 from __future__ import annotations
@@ -25,6 +26,24 @@ MAX_EPS = 1e-5
 LEAST_EPS = 2.0**-20
 """Its square is the last bit of a second moment of 40 fraction bits."""
 
+MOMENTUM_BITS = 12
+"""Fraction bits of the constant of a momentum, and at least of that of Adam's first moment."""
+
+LEADING_BITS = 8
+"""Bits of other constants of an optimizer, from their leading one."""
+
+CLOSE = 0.05
+"""By which part a momentum that is rounded may change how many steps it remembers, 1 / (1 - momentum)."""
+
+MOST_BETA = 0.999999
+"""Of Adam's moments, whose constants then have LEADING_BITS in the ring."""
+
+LEAST_DECAY = 2.0**-40
+"""What a step takes of a parameter at least, unless nothing: a millionth in a million steps."""
+
+MOST_RATIO = 2.0**10
+"""Of Adam's first moment over the root of the second."""
+
 
 @dataclass(frozen=True)
 class Optimizer:
@@ -45,9 +64,18 @@ class Sgd(Optimizer):
 
     def __post_init__(self) -> None:
         _expect_below_one("momentum", self.momentum)
-        _expect_positive("weight_decay", self.weight_decay)
+        _expect_decay(self.weight_decay)
+        if abs(1 - self.held - (1 - self.momentum)) > CLOSE * (1 - self.momentum):
+            nearest = min(self.held, 1 - 2.0**-MOMENTUM_BITS)
+            message = f"`momentum` is held in steps of 2^-{MOMENTUM_BITS}, and {self.momentum:.9g} would be another one"
+            raise OpError(message, f"the nearest is `momentum={nearest:.9g}`", "momentum")
         if self.nesterov and not self.momentum:
             raise OpError("nesterov expects a momentum", "write `sgd(…, momentum=0.9, nesterov=true)`", "nesterov")
+
+    @property
+    def held(self) -> float:
+        """The momentum as private training has it."""
+        return rounded(self.momentum, MOMENTUM_BITS)
 
     def update(self, parameter: Array, gradient: Array, state: State, lr: float, step: int) -> tuple[Array, State]:
         gradient = gradient + self.weight_decay * parameter
@@ -70,12 +98,30 @@ class Adam(Optimizer):
     amsgrad: bool = False
 
     def __post_init__(self) -> None:
-        _expect_below_one("beta1", self.beta1)
-        _expect_below_one("beta2", self.beta2)
-        _expect_positive("weight_decay", self.weight_decay)
+        for name, beta in (("beta1", self.beta1), ("beta2", self.beta2)):
+            _expect_below_one(name, beta)
+            if beta > MOST_BETA:
+                raise OpError(f"`{name}` expects at most {MOST_BETA}, found {beta:.9g}", arg=name)
+        _expect_decay(self.weight_decay)
         if not 0 <= self.eps <= MAX_EPS:
             help = "it is added inside the root, where a larger one would make another optimizer"
             raise OpError(f"`eps` expects a number from 0 to {number(MAX_EPS)}, found {number(self.eps)}", help, "eps")
+        if self.ratio > MOST_RATIO:
+            square, found = number(self.beta1**2), number(self.beta2)
+            message = f"`beta2` expects a number well above the square of `beta1`, {square}, found {found}"
+            raise OpError(message, "else nothing bounds how far a step of Adam goes", "beta2")
+
+    @property
+    def shares(self) -> tuple[float, float]:
+        """1 - beta1 and 1 - beta2 as private training has them."""
+        first, second = 1 - self.beta1, 1 - self.beta2
+        return rounded(first, max(MOMENTUM_BITS, leading(first))), rounded(second, leading(second))
+
+    @property
+    def ratio(self) -> float:
+        """The largest magnitude of the first moment over the root of the second, by Cauchy and Schwarz."""
+        first, second = self.shares
+        return max(1.25 * _ratio(1 - self.beta1, 1 - self.beta2), _ratio(first, second))
 
     def update(self, parameter: Array, gradient: Array, state: State, lr: float, step: int) -> tuple[Array, State]:
         if self.decoupled:
@@ -90,6 +136,30 @@ class Adam(Optimizer):
             second = kept["largest"] = np.maximum(state.get("largest", zero), second)
         rate = lr * math.sqrt(1 - self.beta2**step) / (1 - self.beta1**step)
         return parameter - rate * first / np.sqrt(second + max(self.eps, LEAST_EPS) ** 2), kept
+
+
+def _ratio(first: float, second: float) -> float:
+    """Of moments that follow by these shares; infinite where nothing bounds it."""
+    beta1, beta2 = 1 - first, 1 - second
+    if not beta1:
+        return first / math.sqrt(second)
+    return first / math.sqrt(second) / math.sqrt(1 - beta1**2 / beta2) if beta1**2 < beta2 else math.inf
+
+
+def rounded(number: float, bits: int) -> float:
+    return round(number * 2.0**bits) * 2.0**-bits
+
+
+def leading(number: float) -> int:
+    """Fraction bits with which LEADING_BITS of a number are there."""
+    return LEADING_BITS - 1 - math.floor(math.log2(number))
+
+
+def _expect_decay(found: float) -> None:
+    _expect_positive("weight_decay", found)
+    if 0 < found < LEAST_DECAY:
+        least = number(LEAST_DECAY)
+        raise OpError(f"`weight_decay` expects 0 or at least {least}, found {number(found)}", arg="weight_decay")
 
 
 def _expect_below_one(name: str, found: float) -> None:

@@ -2,22 +2,22 @@
 
 A constant rate of SGD is part of the plan: lr / batch = m 2^-shift with m in [1, 2), and m is in the gradient that the
 loss sends back, so that only a power of two is left for the update. A rate that follows the epoch and the step, and the
-corrections of Adam, are a public number that a role gives with each step.
+corrections of Adam, are a public number that a role gives with each step, in multiples of a grain: it is rounded down
+or up, at other steps otherwise, so that the mean over steps is right for rates far below a grain too.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from compiler.graph import Array, Leaf, OpError, Value, apply, constant, declare
 from compiler.graph.interval import Interval
-from compiler.ops import Add, Div, Exp, Mul, Sqrt, Sub, ToFixed
+from compiler.ops import Add, Div, Exp, Floor, Mul, Sqrt, Sub, ToFixed
 from compiler.reading.reference import evaluate_values
-from compiler.training.optimizers import LEAST_RATE, Adam, Optimizer, expect_rate
+from compiler.training.optimizers import LEAST_DECAY, LEAST_RATE, MOST_RATE, Adam, Optimizer, expect_rate
 from mpc_runtime.errors import number
 from mpc_runtime.procedure import PACE
 
@@ -26,6 +26,10 @@ MANTISSA_BITS = 11
 
 PACE_BITS = 4
 """A pace is given times 2^-PACE_BITS, with the 16 fraction bits of any number: 12 of them at the highest rate."""
+
+TURN = (math.sqrt(5) - 1) / 2
+"""How far the threshold of rounding turns with each step. Multiples of the golden ratio are spread over [0, 1) as
+evenly as any (D. Knuth, TAOCP 3, section 6.4): of n equal rates, the mean is right to some log(n) / n grains."""
 
 ROOM = 4.0
 """How many times the highest rate that was found at compile time a rate may be."""
@@ -48,15 +52,31 @@ class Pace:
     value: Value | None = None
 
 
-def pace_of(optimizer: Optimizer, rate: Value, clock: Clock | None, batch: int) -> Pace:
-    """For the gradient of a mean over `batch` rows. Raises OpError for a rate that training cannot follow."""
+def pace_of(optimizer: Optimizer, rate: Value, clock: Clock | None, batch: int, frac: int) -> Pace:
+    """For the gradient of a mean over `batch` rows, in a format of `frac` fraction bits. Raises OpError for a rate that
+    training cannot follow."""
     if rate.is_constant and not isinstance(optimizer, Adam):
         return constant_pace(expect_rate(float(rate.array)), batch)
     assert clock is not None, "the front end gives a clock to what follows one"
     power = math.ceil(math.log2(batch))
-    factor = corrected(rate, optimizer, clock) if isinstance(optimizer, Adam) else rate
-    shift, value = _given(factor, rate, clock, factor is not rate)
+    shift, value = _given(_followed(optimizer, rate, clock), rate, clock, frac)
     return Pace(2.0**power, shift if isinstance(optimizer, Adam) else shift + power, value)
+
+
+def coarse(optimizer: Optimizer, rate: Value, clock: Clock | None, frac: int) -> OpError | None:
+    """What to say of a rate that begins below a grain, as one that rises may: the grain follows from the highest."""
+    if rate.is_constant:
+        return None
+    assert clock is not None, "the front end gives a clock to what follows one"
+    factor = _followed(optimizer, rate, clock)
+    found, top = _highest(rate, clock), _highest(factor, clock).rate
+    grain = 2.0 ** -(_shift(top) + frac)
+    first = next((each for step in (0, 1) if (each := rate_at(factor, clock, 0, step))), grain)
+    if not first < grain:
+        return None
+    told = f"is rounded to multiples of {number(grain)}, as its highest was taken to be {found}"
+    help = "if you do not train so long, bound it, as by `minimum(…, 0.1)`; what is rounded is right in the mean"
+    return OpError(f"`lr` begins with {number(first)} and {told}", help, "lr")
 
 
 def constant_pace(lr: float, batch: int) -> Pace:
@@ -65,11 +85,17 @@ def constant_pace(lr: float, batch: int) -> Pace:
     return Pace(mantissa * batch, shift)
 
 
-def decay_of(rate: Value, clock: Clock, weight_decay: float) -> Pace:
-    """By how much a decoupled weight decay shrinks a parameter; `seed` times it, where the rate is constant."""
+def decay_of(rate: Value, clock: Clock, weight_decay: float, frac: int) -> Pace:
+    """By how much a decoupled weight decay shrinks a parameter; `seed` times it, where the rate is constant. Raises
+    OpError for one that no step can follow."""
+    factor = apply(Mul(), rate, constant(weight_decay))
+    most = float(rate.array) * weight_decay if rate.is_constant else _highest(factor, clock).rate
+    if most < LEAST_DECAY:
+        message = f"`lr` times `weight_decay` expects at least {number(LEAST_DECAY)}, found at most {number(most)}"
+        raise OpError(message, "where that is meant, write `weight_decay=0`", "lr")
     if rate.is_constant:
-        return constant_pace(float(rate.array) * weight_decay, 1)
-    shift, value = _given(apply(Mul(), rate, constant(weight_decay)), rate, clock, True)
+        return constant_pace(most, 1)
+    shift, value = _given(factor, rate, clock, frac)
     return Pace(1.0, shift, value)
 
 
@@ -98,19 +124,53 @@ def rate_at(rate: Value, clock: Clock | None, epoch: int, step: int) -> float:
     return float(evaluate_values([rate], lambda op: at[op])[0])
 
 
-def _given(factor: Value, rate: Value, clock: Clock, made: bool) -> tuple[int, Value]:
-    """(shift, value) with factor = value 2^-shift, as a role gives it. made: whether the factor is not the rate."""
-    highest = max(_seen(rate, clock))
-    if not LEAST_RATE <= highest < math.inf:
-        found = f"found {number(highest)} at most" if math.isfinite(highest) else "found what is no number"
-        raise OpError(f"`lr` expects numbers that reach {number(LEAST_RATE)}, {found}", arg="lr")
-    top = max(_seen(factor, clock)) if made else highest
-    shift = -math.ceil(math.log2(top)) - PACE_BITS if top > 0 else 0
-    scaled = apply(Mul(), factor, constant(2.0**shift))
-    return shift, declare(scaled, Interval(0.0, ROOM * 2.0**-PACE_BITS), PACE)
+def _followed(optimizer: Optimizer, rate: Value, clock: Clock) -> Value:
+    return corrected(rate, optimizer, clock) if isinstance(optimizer, Adam) else rate
 
 
-def _seen(value: Value, clock: Clock) -> Sequence[float]:
-    """At some epochs and steps; infinite where it is no number."""
-    found = [rate_at(value, clock, epoch, step) for epoch in EPOCHS for step in STEPS]
-    return [each if math.isfinite(each) else math.inf for each in found]
+def _given(factor: Value, rate: Value, clock: Clock, frac: int) -> tuple[int, Value]:
+    """(shift, value) with factor = value 2^-shift in the mean over steps, as a role gives it."""
+    highest = _highest(rate, clock)
+    if not LEAST_RATE <= highest.rate <= MOST_RATE:
+        help = "bound it: `minimum(…, 0.1)`" if highest.rate > MOST_RATE else None
+        limits = f"expects numbers that reach {number(LEAST_RATE)} and stay within {number(MOST_RATE)}"
+        raise OpError(f"`lr` {limits}, found at most {highest}", help, "lr")
+    shift = _shift(highest.rate if factor is rate else _highest(factor, clock).rate)
+    within = Interval(0.0, ROOM * 2.0**-PACE_BITS)
+    scaled = declare(apply(Mul(), factor, constant(2.0**shift)), within, PACE)
+    return shift, declare(_dithered(scaled, clock[1], frac), within, PACE)
+
+
+def _shift(highest: float) -> int:
+    return -math.ceil(math.log2(highest)) - PACE_BITS if highest > 0 else 0
+
+
+def _dithered(value: Value, step: Value, frac: int) -> Value:
+    """A multiple of 2^-frac, below or above the value as often as it is near."""
+    turned = apply(Add(), apply(Mul(), apply(ToFixed(), step), constant(TURN)), constant(0.5))
+    threshold = apply(Sub(), turned, apply(ToFixed(), apply(Floor(), turned)))
+    grains = apply(Floor(), apply(Add(), apply(Mul(), value, constant(2.0**frac)), threshold))
+    return apply(Mul(), apply(ToFixed(), grains), constant(2.0**-frac))
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A rate, and when it was seen; infinite where it is no number."""
+
+    rate: float
+    epoch: int
+    step: int
+
+    def __str__(self) -> str:
+        what = number(self.rate) if math.isfinite(self.rate) else "what is no number"
+        return f"{what} at epoch {self.epoch}, step {self.step}"
+
+
+def _highest(value: Value, clock: Clock) -> _Seen:
+    """Of some epochs and steps; the first, of equals."""
+    found = []
+    for epoch in EPOCHS:
+        for step in STEPS:
+            rate = rate_at(value, clock, epoch, step)
+            found.append(_Seen(rate if math.isfinite(rate) else math.inf, epoch, step))
+    return max(found, key=lambda each: each.rate)

@@ -58,7 +58,7 @@ from compiler.training.limits import (
 from compiler.training.metrics import Added, described, of_steps
 from compiler.training.modes import Inside, inside, outside, speaker
 from compiler.training.optimizers import Adam
-from compiler.training.pace import decay_of, pace_of
+from compiler.training.pace import coarse, decay_of, pace_of
 from compiler.training.parts import Trained, combined, moved, present, provided, written_out
 from compiler.training.readings import Reading
 from compiler.training.reverse import NotTrainable, trained
@@ -98,6 +98,8 @@ def _warnings(graph: Graph, training: Training, whole: Graph) -> Iterator[Diagno
         message = f"that the gradients of a mean loss stay within [-{most}, {most}] in training is not checked"
         help = "with a rate at which the loss falls they do; compare some steps with `program.reference_fit`"
         yield Diagnostic.at(training.span, message, file=graph.filename, help=help, severity="warning")
+    if (rate := coarse(training.optimizer, training.rate, training.clock, graph.precision.frac)) is not None:
+        yield report(graph, training.rate, rate.message, rate.help, "warning")
     validated = {metric.name for metric in whole.metrics if metric.validation}
     for measure in training.metrics:
         if measure.name not in validated:
@@ -248,12 +250,15 @@ def _followed(each: Trained, before: Value, batch: Value) -> Output:
 def _updates(graph: Graph, training: Training) -> Updates:
     """The optimizer at the pace of its learning rate. Raises SourceErrors for a rate that training cannot follow."""
     optimizer, batch = training.optimizer, graph.dims.get(BATCH, 1)
+    frac = graph.precision.frac
     try:
-        pace, shrinks = pace_of(optimizer, training.rate, training.clock, batch), None
+        pace, shrinks = pace_of(optimizer, training.rate, training.clock, batch, frac), None
         if isinstance(optimizer, Adam) and optimizer.decoupled and optimizer.weight_decay and training.clock:
-            shrinks = decay_of(training.rate, training.clock, optimizer.weight_decay)
+            shrinks = decay_of(training.rate, training.clock, optimizer.weight_decay, frac)
     except OpError as error:
-        raise SourceErrors([report(graph, training.rate, error.message, error.help)], graph.source) from None
+        place = training.rate.span or training.span
+        found = Diagnostic.at(place, error.message, file=graph.filename, help=error.help)
+        raise SourceErrors([found], graph.source) from None
     return Updates(optimizer, graph.precision, pace, shrinks)
 
 

@@ -14,15 +14,21 @@ from dataclasses import dataclass, replace
 from compiler.graph import Input, Kind, Output, Precision, State, Value, apply, bounds, constant, declare
 from compiler.graph.interval import Interval
 from compiler.ops import Add, Largest, Mul, OverRoot, Paced, Scaled, Shifted, Squared, Stored, Sub
-from compiler.training.optimizers import LEAST_EPS, Adam, Optimizer, Sgd
+from compiler.training.optimizers import (
+    LEADING_BITS,
+    LEAST_EPS,
+    MOMENTUM_BITS,
+    Adam,
+    Optimizer,
+    Sgd,
+    rounded,
+)
 from compiler.training.pace import Pace
 from mpc_runtime.procedure import RESCALE, SCALE
 
-MOMENTUM_BITS = 12
-"""Fraction bits of the constant of a momentum, and of that of Adam's first moment."""
-
-DECAY_BITS = 16
-"""Fraction bits of the constant of a weight decay, which then stands beside a sum of products without a shift."""
+DECAY_BITS, DECAY_ERROR = 16, 2.0**-9
+"""Fraction bits of the constant of a weight decay, which then stands beside a sum of products without a shift; and what
+part of the constant they may cost: else it has leading bits and a power of two, and a truncation."""
 
 MOVE_LIMIT = 2.0**27
 """The largest magnitude of what is rounded to an update, of the loss summed over the batch, where ranges prove none:
@@ -32,9 +38,6 @@ MEAN_LIMIT = 2.0**4
 """The largest magnitude of the mean gradient that Adam squares; in training that works it is below 2^-2."""
 
 FIRST_BITS, SECOND_BITS, GUARD_BITS = 24, 40, 3
-SECOND_CONSTANT_BITS = 8
-"""Bits of the constant by which Adam's second moment follows, from its leading one."""
-
 STEP_BITS = 24
 """Fraction bits of m / sqrt(v)."""
 
@@ -80,10 +83,18 @@ class Updates:
         limit = Interval(-most, most)
         if not limit.contains(gradient.range):
             gradient = declare(gradient, limit)
-        if not isinstance(self.optimizer, Sgd | Adam) or self.shrinks is not None:
+        if not isinstance(self.optimizer, Sgd | Adam) or self.shrinks is not None or not self.optimizer.weight_decay:
             return gradient
-        factor = _rounded(self.optimizer.weight_decay * self.pace.seed, DECAY_BITS)
-        return apply(Add(), gradient, apply(Mul(), parameter, constant(factor))) if factor else gradient
+        return apply(Add(), gradient, self._decay(parameter, self.optimizer.weight_decay * self.pace.seed))
+
+    def _decay(self, parameter: Value, factor: float) -> Value:
+        """What a weight decay adds to a sum of products."""
+        near = rounded(factor, DECAY_BITS)
+        if abs(near - factor) <= DECAY_ERROR * factor:
+            return apply(Mul(), parameter, constant(near))
+        power = -math.floor(math.log2(factor))
+        mantissa = rounded(factor * 2.0**power, LEADING_BITS - 1)
+        return apply(Stored(2 * self.precision.frac, power), apply(Mul(), parameter, constant(mantissa)))
 
     def memories(self, gradient: Value) -> tuple[Memory, ...]:
         """What is remembered of a parameter with this gradient; all of it is 0 at first."""
@@ -94,7 +105,7 @@ class Updates:
         assert isinstance(self.optimizer, Sgd)
         if not self.optimizer.momentum:
             return ()
-        sums, known = (1 + 2.0**-10) / (1 - self.optimizer.momentum), gradient.norms
+        sums, known = (1 + 2.0**-10) / (1 - self._momentum), gradient.norms
         reach = min(gradient.range.magnitude * sums, self.precision.limit - self.precision.step)
         return (Memory(VELOCITY, self._velocity_bits, -reach, reach, bounds.scaled(known, sums), self.pace.seed),)
 
@@ -105,7 +116,7 @@ class Updates:
         assert isinstance(self.optimizer, Sgd)
         if not self.optimizer.momentum:
             return Update(self._moved(parameter, gradient), {})
-        momentum = constant(_rounded(self.optimizer.momentum, MOMENTUM_BITS))
+        momentum = constant(self.optimizer.held)
         total = apply(Add(), gradient, apply(Mul(), kept[VELOCITY], momentum))
         remembered = apply(Stored(self._velocity_bits), total)
         move = total if self.pace.value is None else remembered
@@ -116,17 +127,18 @@ class Updates:
     def _adam(self, adam: Adam, parameter: Value, gradient: Value, kept: Mapping[str, Value]) -> Update:
         mean = apply(Stored(FIRST_BITS, round(math.log2(self.pace.seed))), gradient)
         mean = declare(mean, Interval(-MEAN_LIMIT, MEAN_LIMIT))
-        first = apply(Stored(FIRST_BITS), _towards(kept["first moment"], mean, _rounded(1 - adam.beta1, MOMENTUM_BITS)))
+        follows, after = adam.shares
+        first = apply(Stored(FIRST_BITS), _towards(kept["first moment"], mean, follows))
         first = declare(first, mean.range)
         square = apply(Squared(SECOND_BITS + GUARD_BITS), mean)
-        second, follows = kept["second moment"], _leading(1 - adam.beta2, SECOND_CONSTANT_BITS)
-        more = apply(Mul(), apply(Sub(), square, second), constant(follows))
+        second = kept["second moment"]
+        more = apply(Mul(), apply(Sub(), square, second), constant(after))
         second = declare(apply(Add(), second, apply(Stored(SECOND_BITS), more)), Interval(0.0, MEAN_LIMIT**2))
         remembered = {"first moment": first, "second moment": second}
         if adam.amsgrad:
             second = remembered["largest second moment"] = apply(Largest(), kept["largest second moment"], second)
         eps = max(adam.eps, LEAST_EPS)
-        move = apply(OverRoot(eps, _longest(adam), STEP_BITS), first, second)
+        move = apply(OverRoot(eps, adam.ratio, STEP_BITS), first, second)
         moved = self._moved(parameter, move)
         return Update(
             moved if self.shrinks is None else apply(Sub(), moved, _shrunk(parameter, self.shrinks)), remembered
@@ -134,8 +146,12 @@ class Updates:
 
     def _gradient_limit(self) -> float:
         """For what a momentum makes of it to stay within MOVE_LIMIT."""
-        momentum = self.optimizer.momentum if isinstance(self.optimizer, Sgd) else 0.0
-        return MOVE_LIMIT * (1 - momentum)
+        return MOVE_LIMIT * (1 - self._momentum)
+
+    @property
+    def _momentum(self) -> float:
+        """The momentum as it is meant or as it is held, whichever remembers more."""
+        return max(self.optimizer.momentum, self.optimizer.held) if isinstance(self.optimizer, Sgd) else 0.0
 
     @property
     def _velocity_bits(self) -> int:
@@ -159,23 +175,6 @@ def _shrunk(parameter: Value, by: Pace) -> Value:
 
 def _towards(before: Value, now: Value, share: float) -> Value:
     return apply(Add(), before, apply(Mul(), apply(Sub(), now, before), constant(share)))
-
-
-def _longest(adam: Adam) -> float:
-    """Of m / sqrt(v), by Cauchy and Schwarz, for betas that are rounded a little."""
-    bound = (1 - adam.beta1) / math.sqrt(1 - adam.beta2)
-    if adam.beta1**2 < adam.beta2:
-        return 1.25 * bound / math.sqrt(1 - adam.beta1**2 / adam.beta2)
-    return 2.0**10
-
-
-def _rounded(number: float, bits: int) -> float:
-    return round(number * 2.0**bits) * 2.0**-bits
-
-
-def _leading(number: float, bits: int) -> float:
-    """The number with so many bits from its leading one."""
-    return _rounded(number, bits - 1 - math.floor(math.log2(number)))
 
 
 def rescaled(speaker: str, left: Sequence[State]) -> list[Output]:

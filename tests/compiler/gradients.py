@@ -147,6 +147,11 @@ def _losses() -> list[Case]:
         *pairs,
         Case("binary_cross_entropy", partial(_loss, "binary_cross_entropy_with_logits"), ((3, 4), (3, 4))),
         Case("cross_entropy", lambda x: _loss("cross_entropy", x, constant(labels)), ((3, 4),)),
+        Case(
+            "cross_entropy of any labels",
+            lambda x: _loss("cross_entropy", x, constant(labels * [[3], [0.5], [0]])),
+            ((3, 4),),
+        ),
         Case("cross_entropy of classes", lambda x: _loss("cross_entropy", x, constant(np.array([0, 3, 1]))), ((3, 4),)),
         Case("cross_entropy of one", lambda x: _loss("cross_entropy", x, constant(np.array([1]))), ((1, 2),)),
     ]

@@ -13,6 +13,7 @@ import pytest
 import mpc_runtime as mpc
 from compiler.reading.reference import evaluate_values, provided
 from compiler.training.modes import inside
+from compiler.training.pace import rate_at
 from compiler.training.twin import Twin
 from mpc_runtime.gates import Add, Gate, GradientNoise
 from mpc_runtime.plan import Plan
@@ -318,3 +319,50 @@ def test_a_budget_of_what_is_trained_on_asks_for_privacy() -> None:
     assert plan.privacy is not None and plan.budgets[0].source == "x"
     with pytest.raises(mpc.CompileError, match="`x`, which has a budget, without `privacy`"):
         mpc.compile(text=text.replace("    privacy = dp(clip=1.0, noise=1.1, delta=1e-5)\n", ""))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("lr=0.5", "lr=8 / batch"),
+        ("lr=0.5", "lr=where(epoch < 1, 8 / batch, 0.1)"),
+        ("momentum=0.75", "momentum=12 / batch, weight_decay=1.6 / batch"),
+        ("clip=0.5", "clip=8 / batch"),
+    ],
+)
+def test_what_is_computed_from_batch_is_of_the_batch_and_not_of_the_room(old: str, new: str) -> None:
+    """`batch` is 16 and a step has room for 40 rows: before, the rate was 0.2 in the place of 0.5."""
+    private = mpc.compile(text=DIAGONAL.replace(old, new)).stages.lowered.training
+    public = mpc.compile(text=LOGISTIC.replace(old, new)).stages.lowered.training
+    assert private is not None and public is not None and private.privacy is not None
+    assert private.optimizer == public.optimizer and private.privacy.clip == 0.5
+    assert private.loss.op == public.loss.op and private.inputs[0].shape == (40, 1)
+    for epoch in (0, 1):
+        assert rate_at(private.rate, private.clock, epoch, 0) == rate_at(public.rate, public.clock, epoch, 0)
+
+
+def test_a_schedule_under_privacy_follows_float64() -> None:
+    program = mpc.compile(text=network_text("sgd(lr=where(step < 2, 4 / batch, 1 / batch), weight_decay=0.08 / batch)"))
+    weights = program.initial_weights(3)
+    private, clear = Simulated(program.plan, weights), twin_of(program, weights)
+    for step in range(4):
+        batch = {**rows(step), DRAWN: np.arange(capacity(4)) % 4 == 0}
+        clear.train(batch, 1.0 if step < 2 else 0.25)
+        private.train(**batch)
+    for name, array in private.finish().items():
+        assert np.abs(array - clear.params[name]).max() < 2e-3
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "column"),
+    [
+        ("loss = binary", "loss = (batch / 16) * binary", 12, 12),
+        ("concat(visits, debts, axis=1) |> fc", "concat(visits * (4 / batch), debts, axis=1) |> fc", 8, 16),
+    ],
+)
+def test_a_loss_that_is_another_one_for_more_rows_is_refused_at_its_place(
+    old: str, new: str, line: int, column: int
+) -> None:
+    with pytest.raises(mpc.CompileError, match=r"under `privacy` has 40 rows, .* computed otherwise") as caught:
+        mpc.compile(text=DIAGONAL.replace(old, new))
+    assert [(each.line, each.column) for each in caught.value.diagnostics] == [(line, column)]
