@@ -31,6 +31,9 @@ TURN = (math.sqrt(5) - 1) / 2
 """How far the threshold of rounding turns with each step. Multiples of the golden ratio are spread over [0, 1) as
 evenly as any (D. Knuth, TAOCP 3, section 6.4): of n equal rates, the mean is right to some log(n) / n grains."""
 
+SEED_ROOM = 2 + 2**-5
+"""The mantissa of a rate is below 2. A little more, since ranges are rounded, and many are powers of two."""
+
 ROOM = 4.0
 """How many times the highest rate that was found at compile time a rate may be."""
 
@@ -45,11 +48,12 @@ Clock = tuple[Value, Value]
 @dataclass(frozen=True)
 class Pace:
     """A step moves a parameter by its gradient, of the loss times `seed`, times 2^-shift, and times `value`, if there
-    is one: a public number within [0, ROOM 2^-PACE_BITS]."""
+    is one: a public number within [0, ROOM 2^-PACE_BITS]. room: how many times the seed may be at another rate."""
 
     seed: float
     shift: int
     value: Value | None = None
+    room: float = 1.0
 
 
 def pace_of(optimizer: Optimizer, rate: Value, clock: Clock | None, batch: int, frac: int) -> Pace:
@@ -82,7 +86,7 @@ def coarse(optimizer: Optimizer, rate: Value, clock: Clock | None, frac: int) ->
 def constant_pace(lr: float, batch: int) -> Pace:
     shift = -math.floor(math.log2(lr / batch))
     mantissa = round(lr / batch * 2.0 ** (shift + MANTISSA_BITS)) * 2.0**-MANTISSA_BITS
-    return Pace(mantissa * batch, shift)
+    return Pace(mantissa * batch, shift, room=SEED_ROOM / mantissa)
 
 
 def decay_of(rate: Value, clock: Clock, weight_decay: float, frac: int) -> Pace:

@@ -106,7 +106,8 @@ class Updates:
         if not self.optimizer.momentum:
             return ()
         sums, known = (1 + 2.0**-10) / (1 - self._momentum), gradient.norms
-        reach = min(gradient.range.magnitude * sums, self.precision.limit - self.precision.step)
+        most = gradient.range.magnitude * sums * self.pace.room  # a checkpoint fits at any constant rate
+        reach = min(most, self.precision.limit - self.precision.step)
         return (Memory(VELOCITY, self._velocity_bits, -reach, reach, bounds.scaled(known, sums), self.pace.seed),)
 
     def update(self, parameter: Value, gradient: Value, kept: Mapping[str, Value]) -> Update:

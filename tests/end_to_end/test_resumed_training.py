@@ -94,7 +94,7 @@ def test_checkpoints_belong_to_a_model_its_rows_and_its_optimizer(tmp_path: Path
             session.fit(DATA, **OPTIONS)
 
 
-@pytest.mark.parametrize("lr", [0.25, 0.3])
+@pytest.mark.parametrize("lr", [0.25, 0.03])
 def test_training_goes_on_at_another_rate(tmp_path: Path, lr: float) -> None:
     """A momentum is held with the mantissa of the rate in it, which is multiplied where that changes."""
     with mpc.launch(PROGRAM, data_dir=tmp_path) as session:
