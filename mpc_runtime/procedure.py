@@ -9,6 +9,7 @@ from functools import cached_property
 from .gates import Gate
 
 __all__ = [
+    "BROKEN",
     "CARRY",
     "CHECK",
     "CLOCK",
@@ -40,6 +41,9 @@ EVALUATE, METRICS = "evaluate", "metrics"
 
 CHECK, RESCALE = "check", "rescale"
 """`check` tells what checks of steps have found, `rescale` changes what momentums remember for another rate."""
+
+BROKEN = "broken limits"
+"""The state that counts what checks of steps have found: 0 wherever a checkpoint may be written."""
 
 CLOCK = "training."
 """Before `epoch` and `step`, the names of what a session gives a step of training by itself."""

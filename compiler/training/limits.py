@@ -56,7 +56,7 @@ from compiler.ops.limits import pieces
 from compiler.ops.shapes import Move
 from compiler.passes.guards import all_hold
 from mpc_runtime.plan import Promise
-from mpc_runtime.procedure import TRAIN_STEP
+from mpc_runtime.procedure import BROKEN, TRAIN_STEP
 
 __all__ = [
     "Check",
@@ -75,9 +75,6 @@ NORMS = "norms"
 """What limits are called in the language."""
 
 LEAST_LIMIT, LARGEST_LIMIT = 2.0**-4, 2.0**20
-
-BROKEN = "broken limits"
-"""The key of the state that remembers what was found."""
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from compiler.graph import BATCH, METRIC, Graph, Output, Precision, Training, Value, apply, mark
-from compiler.training.limits import BROKEN, Check, Guards, Orientation, memory, verdict, with_verdict
+from compiler.training.limits import Check, Guards, Orientation, memory, verdict, with_verdict
 from compiler.training.metrics import Added, of_rows
 from compiler.training.modes import speaker
 from compiler.training.parts import Trained, combined, moved, present, written_out
-from mpc_runtime.procedure import CHECK, EVALUATE, FINISH, METRICS, RUN
+from mpc_runtime.procedure import BROKEN, CHECK, EVALUATE, FINISH, METRICS, RUN
 
 __all__ = ["Reading"]
 
@@ -75,10 +75,14 @@ class Reading:
         return outputs
 
     def check(self, told: Sequence[Output]) -> list[Output]:
-        """What checks have found so far, to all who make steps. told: what a step tells."""
+        """What checks have found so far, and find of the parameters as they are now, to all who make steps: training
+        can go on from a checkpoint of them. told: what a step tells."""
         if not self.checks:
             return []
-        found = verdict(self.checks, [], 0, apply(replace(memory(self.checks), stage=CHECK)))
+        guards = Guards(self.training.limits, self.precision)
+        self._parameters(guards, CHECK)
+        before = apply(replace(memory(self.checks), stage=CHECK))
+        found = verdict(self.checks, guards.checks, len(guards.checks), before)
         return with_verdict([], found, present(self.training, told), CHECK)
 
     def finish(self) -> list[Output]:

@@ -46,7 +46,6 @@ from compiler.ops import Add, Mul, Stored, Sub
 from compiler.reading.report import report
 from compiler.training.clipping import learnt
 from compiler.training.limits import (
-    BROKEN,
     Check,
     Guards,
     Orientation,
@@ -66,7 +65,7 @@ from compiler.training.updates import MEAN_LIMIT, Memory, Updates, rescaled
 from dsl.errors import Diagnostic, SourceErrors
 from mpc_runtime.errors import number
 from mpc_runtime.plan import Privacy
-from mpc_runtime.procedure import RUN, SETUP, TRAIN_STEP
+from mpc_runtime.procedure import BROKEN, RUN, SETUP, TRAIN_STEP
 
 __all__ = ["with_training"]
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -23,6 +24,7 @@ import numpy as np
 
 from ..errors import MaterialError
 from ..plan import Plan
+from ..procedure import BROKEN
 from .shelf import write_durably
 
 __all__ = ["Checkpoint", "Checkpoints", "StateKept"]
@@ -112,6 +114,8 @@ class Checkpoints:
         if head is None:
             raise MaterialError(f"there is no checkpoint {name!r} at step {step}")
         for there, here in zip(head.states, self._kept(), strict=True):
+            if there.name == here.name == BROKEN:  # how much is checked, and so its shape, follows the rate
+                continue
             if replace(there, bits=here.bits, unit=here.unit) != here or there.bits < here.bits:
                 raise MaterialError(f"the checkpoint {name!r} holds `{there.name}` in another format; train anew")
             if there.unit != here.unit and not scaled:
@@ -120,10 +124,13 @@ class Checkpoints:
         text = (self._place(name) / f"{step:015d}{SUFFIX}").read_bytes()
         at = _LENGTH.size + _LENGTH.unpack_from(text)[0]
         found = {}
-        for state in self._plan.states:
+        for state, there in zip(self._plan.states, head.states, strict=True):
             shape = self._plan.registers[state.register].shape
-            count = int(np.prod(shape, dtype=np.int64))
-            found[state.register] = np.frombuffer(text, "<u8", count, at).astype(np.uint64).reshape(shape)
+            count = math.prod(there.shape)
+            if state.name == BROKEN:
+                found[state.register] = np.zeros(shape, np.uint64)
+            else:
+                found[state.register] = np.frombuffer(text, "<u8", count, at).astype(np.uint64).reshape(shape)
             at += 8 * count
         return found
 

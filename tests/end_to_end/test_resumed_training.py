@@ -139,6 +139,27 @@ def test_no_checkpoint_is_kept_of_a_step_that_broke_a_limit(tmp_path: Path) -> N
         assert max(shares(tmp_path, party)) == 3
 
 
+def test_training_goes_on_from_every_checkpoint_at_a_smaller_rate(tmp_path: Path) -> None:
+    """The parameters of a checkpoint are within their limits, though only the step behind it would use them."""
+    training = PROGRAM.stages.lowered.training
+    clear, norms = Twin(training.loss, training.optimizer, START), []
+    for batch in batches_of(PROGRAM.plan, DATA, EPOCHS, SEED):
+        clear.train(batch, RATE)
+        norms.append(float(np.sqrt((clear.params["fc.weight"] ** 2).sum())))
+    assert norms[4] > max(norms[:4]) * 1.05
+    limits = f"limits = norms(weights={(norms[4] + max(norms[:4])) / 2:.3f})\n    optimizer ="
+    narrow = LOGISTIC.replace("optimizer =", limits)
+    with mpc.launch(mpc.compile(text=narrow), data_dir=tmp_path) as session:
+        session.provide(START)
+        with pytest.raises(mpc.RangeError, match=r"norm of fc.weight"):
+            session.fit(DATA, seed=SEED, **{**OPTIONS, "check_every": 1})
+    assert max(shares(tmp_path, "p0")) == 4
+    with mpc.launch(mpc.compile(text=narrow.replace("lr=0.5", "lr=0.001")), data_dir=tmp_path) as session:
+        session.provide(START)
+        history = session.fit(DATA, **{**OPTIONS, "check_every": 1, "epochs": 2})
+    assert history.resumed == 4 and history.steps == 4
+
+
 def test_without_a_data_folder_there_is_no_checkpoint() -> None:
     with mpc.launch(PROGRAM) as session:
         session.provide(START)
