@@ -15,12 +15,11 @@ from compiler.lowering.readings import described
 from compiler.lowering.scope import Category, Scope
 from dsl import ast
 from dsl.errors import did_you_mean
+from mpc_runtime.errors import number
 from mpc_runtime.plan import Budget
-from mpc_runtime.privacy.noise import Law
+from mpc_runtime.privacy.noise import MAX_EPSILON, Law, gaussian_epsilon, hides_nothing
 
 __all__ = ["budgets", "clipping", "expect_noisy", "flipped", "release"]
-
-LARGEST_EPSILON = 64.0  # exp(64) is no privacy
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class _Part:
     optional: bool = False
 
 
-EPSILON = _Part("a number above 0, at most 64", 0.0, LARGEST_EPSILON)
+EPSILON = _Part(f"a number above 0, at most {MAX_EPSILON:g}", 0.0, MAX_EPSILON)
 DELTA = _Part("a number between 0 and 1", 0.0, 1 - 2.0**-53)
 SENSITIVITY = _Part("a number above 0", 0.0, math.inf, optional=True)
 LAWS: dict[Law, dict[str, _Part]] = {
@@ -120,6 +119,14 @@ def clipping(context: Context, statement: ast.Value, scope: Scope) -> Clipping |
     given = _numbers(context, expression, CLIPPING, scope, CLIPPED)
     if given.keys() < CLIPPING.keys():
         return None
+    noise, delta = given["noise"], given["delta"]
+    if hides_nothing(delta, noise):
+        place = next(each.value.span for each in expression.arguments if each.name and each.name.id == "noise")
+        cost = f"epsilon {number(round(gaussian_epsilon(delta, noise)))} at delta {number(delta)}"
+        message = (
+            f"noise of {number(noise)} hides nothing: one step costs {cost}, and at most {MAX_EPSILON:g} is privacy"
+        )
+        raise Problem(place, message, "1 is usual; less than 0.5 is little")
     return Clipping(given["clip"], given["noise"], given["delta"], span=statement.name.span)
 
 
@@ -151,10 +158,10 @@ def _numbers(
         found = context.evaluate(argument.value, scope)
         if found is POISON:
             continue
-        number = None if isinstance(found, bool) else real(found)
-        if number is None or not parts[name].above < number <= parts[name].most or not math.isfinite(number):
+        value = None if isinstance(found, bool) else real(found)
+        if value is None or not parts[name].above < value <= parts[name].most or not math.isfinite(value):
             raise Problem(argument.value.span, f"`{name}` expects {parts[name].words}, found {described(found)}", form)
-        given[name] = number
+        given[name] = value
     written = {argument.name.id for argument in call.arguments if argument.name is not None}
     missing = [name for name, part in parts.items() if not part.optional and name not in written]
     if missing:

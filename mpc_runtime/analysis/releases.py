@@ -17,11 +17,11 @@ from ..gates.rules import Refused, expect
 from ..plan import BATCH, Budget, Feed, Plan, Privacy, Result
 from ..plan import Noise as Declared
 from ..privacy.accountant import capacity
+from ..privacy.noise import MAX_EPSILON, hides_nothing
 from ..procedure import TRAIN_STEP
 from ..registers import Domain
 
 __all__ = [
-    "MAX_EPSILON",
     "Lineage",
     "check_declared",
     "check_releases",
@@ -29,9 +29,6 @@ __all__ = [
     "is_private_in",
     "tensors_in",
 ]
-
-MAX_EPSILON = 64.0
-"""More is no privacy, and nothing that a sampler could tell from infinity."""
 
 SAME = (Materialize, Unmask, Reshape, Slice)
 """Gates whose result has the bits of their operand, or some of them."""
@@ -148,6 +145,8 @@ def _check_privacy(plan: Plan, privacy: Privacy) -> None:
         expect(0 < size < math.inf, f"the privacy of training: expected a {what} above 0, found {size:g}")
     expect(0 <= privacy.rounding < math.inf, "the privacy of training: expected a rounding of at least 0")
     expect(0 < privacy.delta < 1, f"the privacy of training: expected a delta of 0 to 1, found {privacy.delta:g}")
+    nothing = hides_nothing(privacy.delta, privacy.noise)
+    expect(not nothing, f"the noise of training, {privacy.noise:g} times as wide as what it hides, hides nothing")
     expect(privacy.batch == dict(plan.dims).get(BATCH), "the privacy of training is of batches of another size")
     room = capacity(privacy.batch)
     expect(privacy.most == room, f"a step of private training has room for {room} rows, found {privacy.most}")

@@ -28,11 +28,12 @@ import numpy as np
 from ..errors import CompileError
 from ..gates.rules import Refused, expect, expect_between
 from ..plan import Claim, Coins, Feed, Metric, Plan, Tensor
+from ..privacy.noise import MAX_EPSILON
 from ..procedure import METRICS, TRAIN_STEP
 from ..registers import Domain, Form, Register
 from .memory import peak_memory
 from .oplist import check_procedure
-from .releases import MAX_EPSILON, check_declared, check_releases, tensors_in
+from .releases import check_declared, check_releases, tensors_in
 from .units import human
 
 __all__ = ["MAX_ELEMENTS", "MAX_MEMORY", "expect_room", "verify"]

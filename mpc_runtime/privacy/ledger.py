@@ -2,8 +2,9 @@
 
 A dataset is its owner's public key and the name that the owner gives with the data. Every release is entered before it
 is computed, and stays entered if the computation fails; what has not begun can be given back. Limits are only ever
-added, and all of them hold, so the smallest counts: neither a later plan nor a restart widens one. Each call is one
-transaction, on the disk when it returns, so several processes may share a ledger.
+added, and all of them hold, so the smallest counts: neither a later plan nor a restart widens one. What is written is
+on the disk when a call returns, and several processes may share a ledger: what takes long, the accountant, is asked
+outside transactions, and what it has said is entered if nothing has changed since.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ FILE = "privacy.db"
 APPLICATION = 0x4D504350  # "MPCP", in the header of the SQLite file
 FORMAT = 1
 BUSY_SECONDS = 10.0  # for another process with the ledger to finish
+TRIES = 50  # of a charge, whose dataset other processes charge too
 
 _SCHEMA = """
 CREATE TABLE limits (owner TEXT, dataset TEXT, epsilon REAL, delta REAL, UNIQUE (owner, dataset, epsilon, delta));
@@ -95,18 +97,24 @@ class Ledger:
 
     def charge(self, dataset: Dataset, events: Mapping[Event, int], limits: tuple[Limit, ...] = ()) -> Charge | str:
         """Enters releases, and limits before them; why they would exceed one, else, and then the limits are entered
-        alone."""
-        with self._faults(), self._transaction():
-            for limit in limits:
-                self._add(dataset, limit)
-            before = self._events(dataset)
-            after = {event: before.get(event, 0) + events.get(event, 0) for event in {**before, **events}}
-            for limit in self._limits(dataset):
-                if problem := _exceeded(limit, before, after):
-                    return problem
-            for event, count in events.items():
-                self._count(dataset, event, count)
-        return Charge(dataset, events)
+        alone. InputError where other processes charge the dataset so often that nothing can be said."""
+        with self._faults():
+            with self._transaction():
+                for limit in limits:
+                    self._add(dataset, limit)
+                state = self._state(dataset)
+            for _ in range(TRIES):
+                problem = _problem(*state, events)
+                with self._transaction():
+                    seen, state = state, self._state(dataset)
+                    if seen != state:
+                        continue
+                    if problem:
+                        return problem
+                    for event, count in events.items():
+                        self._count(dataset, event, count)
+                    return Charge(dataset, events)
+        raise InputError(f"{self._path}: other processes charge the dataset {dataset.name!r} all the time; try again")
 
     def give_back(self, charge: Charge) -> None:
         """What was entered has not begun."""
@@ -117,7 +125,7 @@ class Ledger:
     def spent(self, dataset: Dataset) -> Spent:
         """At the delta of the narrowest limit, or the sum of those of the releases, and that of training."""
         with self._faults():
-            limits, events = self._limits(dataset), self._events(dataset)
+            limits, events = self._state(dataset)
         own = sum(event.delta * count for event, count in events.items() if event.kind != "sampled")
         own += max((event.delta for event in events if event.kind == "sampled"), default=0.0)
         delta = min((limit.delta for limit in limits), default=own)
@@ -141,6 +149,9 @@ class Ledger:
     def _add(self, dataset: Dataset, limit: Limit) -> None:
         row = dataset.owner, dataset.name, limit.epsilon, limit.delta
         self._db.execute("INSERT OR IGNORE INTO limits VALUES (?, ?, ?, ?)", row)
+
+    def _state(self, dataset: Dataset) -> tuple[tuple[Limit, ...], dict[Event, int]]:
+        return self._limits(dataset), self._events(dataset)
 
     def _limits(self, dataset: Dataset) -> tuple[Limit, ...]:
         query = "SELECT epsilon, delta FROM limits WHERE owner = ? AND dataset = ? ORDER BY epsilon, delta"
@@ -174,6 +185,12 @@ class Ledger:
             yield
         except (sqlite3.Error, OSError, ValueError, TypeError) as error:
             raise InputError(f"{self._path}: the privacy ledger cannot be used: {error}") from None
+
+
+def _problem(limits: tuple[Limit, ...], before: Mapping[Event, int], events: Mapping[Event, int]) -> str:
+    """Why these events are beyond one of the limits; empty when they are not."""
+    after = {event: before.get(event, 0) + events.get(event, 0) for event in {**before, **events}}
+    return next((problem for limit in limits if (problem := _exceeded(limit, before, after))), "")
 
 
 def _exceeded(limit: Limit, before: Mapping[Event, int], after: Mapping[Event, int]) -> str:

@@ -19,11 +19,13 @@ from .samplers import MAX_NUMERATOR
 
 __all__ = [
     "LAWS",
+    "MAX_EPSILON",
     "Law",
     "gaussian_delta",
     "gaussian_epsilon",
     "gaussian_multiplier",
     "hides",
+    "hides_nothing",
     "in_parts",
     "reach",
     "scale",
@@ -31,6 +33,9 @@ __all__ = [
 
 Law = Literal["laplace", "gaussian"]
 LAWS: tuple[Law, ...] = ("laplace", "gaussian")
+
+MAX_EPSILON = 64.0
+"""More is no privacy, and nothing that a sampler could tell from infinity."""
 
 FINE = 30  # bits of a scale: so little is it wider than it has to be
 SPARE = 1e-6
@@ -86,6 +91,11 @@ def gaussian_epsilon(delta: float, multiplier: float) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if gaussian_delta(middle, multiplier) > delta else (low, middle)
     return high
+
+
+def hides_nothing(delta: float, multiplier: float) -> bool:
+    """Whether noise whose deviation is so many sensitivities costs more than MAX_EPSILON at this delta."""
+    return gaussian_delta(MAX_EPSILON, multiplier) > delta
 
 
 def gaussian_delta(epsilon: float, multiplier: float) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -63,11 +63,14 @@ def check_ids(
 
 
 def _texts(ids: Ids, role: str, rows: int) -> list[str]:
-    found = np.asarray(ids).ravel().tolist() if isinstance(ids, np.ndarray) else list(ids)
+    listed = isinstance(ids, Collection) and not isinstance(ids, (str, bytes, Mapping, Set))
+    if not listed or (isinstance(ids, np.ndarray) and not ids.ndim):
+        raise InputError(f"ids: expected a list for the rows of {role}, in their order, found {type(ids).__name__}")
+    found = ids.ravel().tolist() if isinstance(ids, np.ndarray) else list(ids)
     if len(found) != rows:
         raise InputError(f"ids: expected one for each of the {rows} rows of {role}, found {len(found)}")
     for i, each in enumerate(found):
-        if isinstance(each, bool) or not isinstance(each, (str, int)):
+        if isinstance(each, bool) or not isinstance(each, (str, int, np.integer)):
             raise InputError(f"ids: expected texts or whole numbers, found {type(each).__name__} for row {i} of {role}")
     return [str(each) for each in found]
 

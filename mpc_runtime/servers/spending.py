@@ -18,7 +18,7 @@ from typing import Any
 from ..analysis.releases import Lineage, is_private, is_private_in, tensors_in
 from ..errors import InputError
 from ..plan import Noise, Plan
-from ..privacy.accountant import Event
+from ..privacy.accountant import Event, counted_rows
 from ..privacy.ledger import Charge, Dataset, Ledger, Limit, Spent
 from ..privacy.noise import gaussian_multiplier
 from ..procedure import TRAIN_STEP
@@ -100,7 +100,7 @@ def _limits(plan: Plan, role: str, stage: str) -> tuple[Limit, ...]:
 
 def _of(event: Event, rows: int) -> Event:
     """An event as it is entered: how many rows there are is known when they come."""
-    return replace(event, rows=rows) if event.kind == "sampled" else event
+    return replace(event, rows=counted_rows(rows, event.batch)) if event.kind == "sampled" else event
 
 
 def _events(plan: Plan, role: str, stage: str) -> dict[Event, int]:

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from ..analysis.releases import MAX_EPSILON
 from ..errors import InputError, number
 from ..privacy.accountant import Training
 from ..privacy.ledger import Limit
+from ..privacy.noise import MAX_EPSILON
 from ..transport.messages import NAME
 from .connections import Connections
 from .deployed import Deployment

@@ -18,6 +18,7 @@ from compiler.training.twin import Twin
 from mpc_runtime.gates import Add, Gate, GradientNoise
 from mpc_runtime.plan import Plan
 from mpc_runtime.privacy.accountant import capacity
+from mpc_runtime.privacy.noise import hides_nothing
 from mpc_runtime.procedure import DRAWN, TRAIN_STEP
 from mpc_runtime.program import Program
 from mpc_runtime.roles.coins import coins
@@ -51,9 +52,18 @@ train {
 }
 """
 LITTLE = "0.000001"
-"""Noise that nobody sees."""
+"""Noise that nobody sees, which is refused outside these tests (`hides_nothing`)."""
 
 DIAGONAL = LOGISTIC.replace("    output loss to shop\n", "    privacy = dp(clip=0.5, noise=1.1, delta=1e-5)\n")
+
+
+ASKS = ("compiler.lowering.private.hides_nothing", "mpc_runtime.analysis.releases.hides_nothing")
+
+
+@pytest.fixture(autouse=True)
+def _no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    for asks in ASKS:
+        monkeypatch.setattr(asks, lambda delta, multiplier: False)
 
 
 def network_text(optimizer: str, clip: float = 0.25) -> str:
@@ -244,6 +254,23 @@ def test_a_step_is_not_made_of_what_noise_is_too_narrow_for() -> None:
             loaded(replace(plan, privacy=replace(plan.privacy, **wrong)))
     with pytest.raises(mpc.CompileError, match="shape or range is not that of the tensor"):
         loaded(replace(plan, privacy=None))
+
+
+def test_noise_that_hides_nothing_is_refused_at_its_place_and_when_a_plan_is_loaded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plan = mpc.compile(text=DIAGONAL.replace("noise=1.1", "noise=0.1")).plan
+    for asks in ASKS:
+        monkeypatch.setattr(asks, hides_nothing)
+    with pytest.raises(
+        mpc.CompileError, match=r"the noise of training, 0\.1 times as wide as what it hides, hides nothing"
+    ):
+        loaded(replace(plan, name="another"))
+    message = r"noise of 0\.1 hides nothing: one step costs epsilon 96 at delta 1e-05, and at most 64 is privacy"
+    with pytest.raises(mpc.CompileError, match=message) as caught:
+        mpc.compile(text=DIAGONAL.replace("noise=1.1", "noise=0.1"))
+    assert [(each.line, each.column) for each in caught.value.diagnostics] == [(14, 34)]
+    mpc.compile(text=DIAGONAL.replace("noise=1.1", "noise=0.15"))
 
 
 def changed(plan: Plan, rule: Callable[[GradientNoise], Gate]) -> Plan:

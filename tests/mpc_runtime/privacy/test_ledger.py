@@ -6,13 +6,14 @@ import math
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from mpc_runtime.errors import InputError
 from mpc_runtime.privacy import accountant
-from mpc_runtime.privacy.accountant import BASIC, Event, basic, capacity, composed, training, within
+from mpc_runtime.privacy.accountant import BASIC, Event, basic, capacity, composed, counted_rows, training, within
 from mpc_runtime.privacy.ledger import FILE, Charge, Dataset, Ledger, Limit
 
 DATA, OTHER = Dataset("a key", "cohort"), Dataset("a key", "another")
@@ -102,6 +103,57 @@ def test_two_processes_do_not_spend_the_same(tmp_path: Path) -> None:
     assert sum(charged(each, 1) for _ in range(5) for each in (one, other)) == 4
 
 
+def test_while_the_accountant_is_asked_others_use_the_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The accountant may take a minute, and a ledger waits ten seconds for another process."""
+    one, other = Ledger(tmp_path), Ledger(tmp_path)
+    one.limit(DATA, Limit(2.0, 0.0))
+    asked: list[object] = []
+
+    def slow(events: Mapping[Event, int], epsilon: float, delta: float) -> bool:
+        asked.append(other.charge(OTHER, HALF))
+        return within(events, epsilon, delta)
+
+    monkeypatch.setattr("mpc_runtime.privacy.ledger.within", slow)
+    assert charged(one, 1) == 1 and len(asked) == 1 and isinstance(asked[0], Charge)
+    assert one.spent(OTHER).epsilon == 0.5
+
+
+def test_what_was_charged_while_the_accountant_was_asked_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = Ledger(tmp_path), Ledger(tmp_path)
+    one.limit(DATA, Limit(1.2, 0.0))
+    asked: list[float] = []
+
+    def overtaken(events: Mapping[Event, int], epsilon: float, delta: float) -> bool:
+        asked.append(basic(events, delta))
+        if len(asked) == 1:
+            monkeypatch.setattr("mpc_runtime.privacy.ledger.within", within)
+            assert charged(other, 2) == 2
+            monkeypatch.setattr("mpc_runtime.privacy.ledger.within", overtaken)
+        return within(events, epsilon, delta)
+
+    monkeypatch.setattr("mpc_runtime.privacy.ledger.within", overtaken)
+    found = one.charge(DATA, HALF)
+    assert asked == [0.5, 1.5] and isinstance(found, str) and "has spent epsilon 1 of its budget" in found
+    assert other.spent(DATA).epsilon == 1, "only what was there before"
+
+
+def test_who_is_overtaken_again_and_again_enters_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = Ledger(tmp_path), Ledger(tmp_path)
+
+    def overtaken(events: Mapping[Event, int], epsilon: float, delta: float) -> bool:
+        other.limit(DATA, Limit(60 - len(other.spent(DATA).limits) / 4, 0.0))
+        return True
+
+    one.limit(DATA, Limit(60.0, 0.0))
+    monkeypatch.setattr("mpc_runtime.privacy.ledger.TRIES", 3)
+    monkeypatch.setattr("mpc_runtime.privacy.ledger.within", overtaken)
+    with pytest.raises(InputError, match="other processes charge the dataset 'cohort' all the time"):
+        one.charge(DATA, HALF)
+    assert one.spent(DATA).epsilon == 0
+
+
 def test_what_is_no_ledger_is_refused(tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(b"no database" * 100)
     with pytest.raises(InputError, match="the privacy ledger cannot be used"):
@@ -158,6 +210,40 @@ def test_without_an_accountant_no_step_of_training_fits_a_budget(monkeypatch: py
     assert ledger.spent(DATA).epsilon == math.inf and ledger.spent(DATA).delta == 1e-5
     ledger.limit(DATA, Limit(64.0, 1e-5))
     assert "needs dp-accounting" in str(ledger.charge(DATA, {step: 1}))
+
+
+@pytest.mark.parametrize(
+    ("rows", "batch", "counted"),
+    [(999, 16, 999), (1009, 16, 1000), (60_000, 256, 60_000), (123_456, 256, 123_000), (100_499, 100_400, 100_499)],
+)
+def test_rows_are_counted_in_three_digits(rows: int, batch: int, counted: int) -> None:
+    assert counted_rows(rows, batch) == counted
+
+
+@pytest.mark.parametrize(("noise", "batch"), [(1.1, 16), (0.7, 50), (2.0, 8)])
+def test_fewer_rows_cost_no_less(noise: float, batch: int) -> None:
+    pytest.importorskip("dp_accounting")
+    for rows in (1009, 5128):
+        for count in (1, 200):
+            coarse, fine = (
+                composed({Event("sampled", 1e-5, 1e-5, noise, each, batch, capacity(batch)): count}, 1e-5)[0]
+                for each in (counted_rows(rows, batch), rows)
+            )
+            assert fine < coarse < 1.03 * fine
+
+
+def test_noise_that_hides_nothing_costs_infinitely_much_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without asking dp-accounting, which would take hours."""
+    monkeypatch.setattr("mpc_runtime.privacy.accountant.installed", lambda: True)
+    step = Event("sampled", delta=1e-5, multiplier=0.001, rows=1000, batch=50, most=capacity(50))
+    assert not within({step: 1}, 64.0, 1e-5) and composed({step: 1}, 1e-5)[0] == math.inf
+    assert training(1000, 50, 0.001, 20, 1e-5, 3).outputs == math.inf
+
+
+def test_the_accountant_of_little_noise_takes_seconds() -> None:
+    pytest.importorskip("dp_accounting")
+    step = Event("sampled", delta=1e-5, multiplier=0.2, rows=1000, batch=16, most=capacity(16))
+    assert composed({step: 64}, 1e-5)[0] == pytest.approx(78.3017, abs=0.001), "as with losses told apart by 1e-4"
 
 
 def test_the_accountant_of_many_releases() -> None:
