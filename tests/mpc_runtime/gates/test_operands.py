@@ -79,7 +79,7 @@ def noisy(cls: type[gates.DealerNoise | gates.PartyNoise]) -> Callable[[Operands
 
 def noisy_gradient(o: Operands) -> Iterator[Check]:
     """Noise as narrow as that."""
-    o.b.privacy = Privacy(1.0, 2.0**-7, 1e-5, 4, 16, 1.0, 0.0)
+    o.b.privacy = Privacy(2.0**-7, 1.0, 1e-5, 4, 16, 1.0, 0.0)
     for form, shape in product(ADDITIVE, SHAPES):
         x = o.words(shape)
         y = o.b.emit(gates.GradientNoise, shape, RING, numerator=1, denominator=64, x=o.lay(form, x))
