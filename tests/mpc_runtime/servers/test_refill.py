@@ -92,6 +92,7 @@ def test_a_dealing_that_only_one_party_got_is_dropped(folder: Path) -> None:
     add(folder / "material/p1", dealt(folder / "more", runs=9) / "p1")
     with started(folder, "stored.plan", material="material", low_water=LOW):
         provide(folder)
+        until(lambda: min(left(folder)) >= LOW)  # the dealer has come
         with client(folder) as session:
             assert_runs(session, X[:12])
     found = [[d.id for d in status(folder / "material" / name).dealings] for name in PARTIES]

@@ -61,7 +61,8 @@ def test_a_service_that_is_killed_comes_back_and_nobody_provides_twice(running: 
         assert np.allclose(session.run(x=X)["y"], X * W, atol=1e-3)  # on new connections, with the parameters stored
     for other in NAMES:
         if other != name:
-            until(lambda other=other: f"{name} is gone" in running.said(other))  # type: ignore[misc]
+            told = holds(lambda other=other: f"{name} is gone" in running.said(other))  # type: ignore[misc]
+            assert told, running.said(other)
 
 
 def test_the_process_of_a_plan_that_is_killed_is_started_again(running: Services) -> None:
