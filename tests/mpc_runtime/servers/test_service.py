@@ -13,7 +13,7 @@ import mpc_runtime as mpc
 from mpc_runtime.servers.catalogue import Catalogue
 from tests.services import NAMES, Services, services
 from tests.terminal import mpcc
-from tests.waiting import all_gone, until
+from tests.waiting import all_gone, holds, until
 
 MODEL = """model scaled
 dim batch = 2
