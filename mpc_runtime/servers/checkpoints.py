@@ -116,8 +116,12 @@ class Checkpoints:
         for there, here in zip(head.states, self._kept(), strict=True):
             if there.name == here.name == BROKEN:  # how much is checked, and so its shape, follows the rate
                 continue
-            if replace(there, bits=here.bits, unit=here.unit) != here or there.bits < here.bits:
+            if replace(there, bits=here.bits, unit=here.unit) != here:
                 raise MaterialError(f"the checkpoint {name!r} holds `{there.name}` in another format; train anew")
+            if there.bits < here.bits:
+                found = f"holds `{there.name}` in {there.bits} bits, and this plan needs {here.bits}"
+                message = f"the checkpoint {name!r} {found}"
+                raise MaterialError(f"{message}; go on at the rate and under the limits of before, or a smaller rate")
             if there.unit != here.unit and not scaled:
                 message = f"the checkpoint {name!r} holds `{there.name}` at another learning rate"
                 raise MaterialError(f"{message}, and nobody has said by how much it changes")

@@ -113,6 +113,17 @@ def test_training_goes_on_at_another_rate(tmp_path: Path, lr: float) -> None:
             assert np.abs(array - clear.params[name]).max() < 1e-3
 
 
+def test_a_rate_that_needs_more_bits_than_a_checkpoint_has_is_refused(tmp_path: Path) -> None:
+    small = LOGISTIC.replace("lr=0.5", "lr=0.03")
+    with mpc.launch(mpc.compile(text=small), data_dir=tmp_path) as session:
+        session.provide(START)
+        session.fit(DATA, seed=SEED, **OPTIONS)
+    with mpc.launch(PROGRAM, data_dir=tmp_path) as session:
+        session.provide(START)
+        with pytest.raises(mpc.Error, match=r"holds `fc.weight` in 41 bits, and this plan needs 44; go on at the rate"):
+            session.fit(DATA, **OPTIONS)
+
+
 def test_no_checkpoint_is_kept_of_a_step_that_broke_a_limit(tmp_path: Path) -> None:
     """Signals are told one step later than the rest; a checkpoint waits for them."""
     last = order(SEED, 0, 4 * ROWS)[3 * ROWS :]  # rows of the fourth step
