@@ -119,8 +119,8 @@ class Checkpoints:
             if replace(there, bits=here.bits, unit=here.unit) != here:
                 raise MaterialError(f"the checkpoint {name!r} holds `{there.name}` in another format; train anew")
             if there.bits < here.bits:
-                found = f"holds `{there.name}` in {there.bits} bits, and this plan needs {here.bits}"
-                message = f"the checkpoint {name!r} {found}"
+                held = f"`{there.name}` in {there.bits} bits, and this plan needs {here.bits}"
+                message = f"the checkpoint {name!r} holds {held}"
                 raise MaterialError(f"{message}; go on at the rate and under the limits of before, or a smaller rate")
             if there.unit != here.unit and not scaled:
                 message = f"the checkpoint {name!r} holds `{there.name}` at another learning rate"
