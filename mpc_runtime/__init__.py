@@ -12,6 +12,7 @@ needs no compiler's face, and a program that only looks for its environment no N
 """
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from .errors import (
@@ -84,11 +85,12 @@ _LATER = {
 
 
 def __getattr__(name: str) -> Any:
-    """A public name, when it is asked for."""
-    if name not in _LATER:
+    """A public name, or a module of the package, when it is asked for."""
+    if name in _LATER:
+        return globals().setdefault(name, getattr(import_module(f".{_LATER[name]}", __name__), name))
+    if name.startswith("_") or find_spec(f"{__name__}.{name}") is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(import_module(f".{_LATER[name]}", __name__), name)
-    return globals().setdefault(name, found)
+    return import_module(f".{name}", __name__)
 
 
 def __dir__() -> list[str]:
