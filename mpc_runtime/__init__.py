@@ -7,8 +7,8 @@
         session.provide("lenet.safetensors")
         result = session.run(image=x)
 
-`Program` says what a model costs and reveals; `Session` runs it. Names are imported when they are asked for: a server
-needs no compiler's face, and a program that only looks for its environment no NumPy.
+`Program` says what a model costs and reveals; `Session` runs it. Names are imported when they are first used, so
+that a process loads only what it needs.
 """
 
 from importlib import import_module

@@ -7,7 +7,7 @@ with them, dealing for LeNet on 1024 images into fresh memory took less than hal
 other 0.84 of it (one pair of sessions). glibc takes that wish from the environment only, when a program starts.
 
 A server multiplies no floating-point matrices. OpenBLAS, which NumPy brings along, would start a thread for each core
-all the same, and these look for work for a while: a quarter of the CPU time of a server's start.
+all the same, and these look for work for a while: a fifth of the CPU time of a server's start.
 """
 
 from __future__ import annotations

@@ -135,11 +135,14 @@ def host(
 
 def _traced(node: Node, error: PeerError) -> PeerError:
     """The cause of an error, if it comes to light within a moment: a machine that leaves because another is gone says
-    so, but what is sent to it may fail before that is read. Only its own word counts: others may leave for its sake."""
+    so, but what is sent to it may fail before that is read. It may have ended the session only, and still be there. Its
+    own word alone counts: others may leave for its sake."""
     until = time.monotonic() + GLANCE_SECONDS
     link = node.links.get(error.peer)
     while link is not None and time.monotonic() < until:
         try:
+            while link.next() is not None:  # what came before its last word is of no use any more
+                continue
             link.check("", drain=True)
         except PeerError as cause:
             return cause if cause.peer != error.peer else error

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import InputError, MaterialError
 from ..plan import Plan
+from ..procedure import SETUP
 from .data import DataFiles, Record
 from .ledger import PARTIES, Ledger
 from .store import Store, data_files, erase, locked, open_ledger
@@ -69,7 +70,7 @@ def status(path: str | os.PathLike[str]) -> Status:
         setup = max(each["record"] for each in state.facts["standing"].values()) if state else None
         dealings = []
         for d in ledger.dealings():
-            lost = "setup" in procedures and d.first < next_ and not (setup is not None and d.first <= setup < d.end)
+            lost = SETUP in procedures and d.first < next_ and not (setup is not None and d.first <= setup < d.end)
             start = d.end if lost else min(max(next_, d.first), d.end)
             left = {name: ledger.count(name, start, d.end) for name in procedures}
             dealings.append(DealingStatus(d.number, d.id, d.first, d.records, left, d.used, start - d.first - d.used))
