@@ -40,13 +40,14 @@ cdef extern from "linear.h" nogil:
         size_t images, groups, ins, outs, in_h, in_w, out_h, out_w, k_h, k_w
         size_t stride_h, stride_w, dilation_h, dilation_w
         Py_ssize_t pad_top, pad_left
-        Py_ssize_t x_image, x_channel
+        Py_ssize_t x_image, x_channel, w_out, w_channel
         const uint64_t *x
         const uint64_t *w
         uint64_t *out
         int sign
     int mpc_matmul(const mpc_matmul_args *args, const mpc_batch *batch, int threads)
     int mpc_conv2d(const mpc_conv_args *args, int threads)
+    int mpc_conv2d_any_weights(const mpc_conv_args *args)
 
 
 # Strides, dilations and padding, and elements along an axis: no product or sum of sizes below overflows 64 bits
@@ -298,12 +299,13 @@ def conv2d(x, w, stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1), Py_ssize_
             out.fill(0)
         return out
 
-    if not cnp.PyArray_IS_C_CONTIGUOUS(kernel):
+    if not cnp.PyArray_IS_C_CONTIGUOUS(kernel) and not (_rows_follow(kernel) and mpc_conv2d_any_weights(&args)):
         kernel = np.ascontiguousarray(w)
     if not _rows_follow(image):
         image = np.ascontiguousarray(x)
     args.x_image, args.x_channel = _stride(image, 0), _stride(image, 1)
     args.x = <const uint64_t *> cnp.PyArray_DATA(image)
+    args.w_out, args.w_channel = _stride(kernel, 0), _stride(kernel, 1)
     args.w = <const uint64_t *> cnp.PyArray_DATA(kernel)
     args.out = <uint64_t *> cnp.PyArray_DATA(result)
     if (args.k_h * args.k_w * args.stride_h * args.stride_w == 1 and args.out_h == args.in_h and args.out_w == args.in_w

@@ -166,6 +166,8 @@ static void run_conv2d(job *j, uint64_t *work) {
     for (size_t group = 0; group < g->groups && from < to; group++) j->variant->conv2d(g, group, from, to, work);
 }
 
+int mpc_conv2d_any_weights(const mpc_conv_args *args) { return VARIANTS[mpc_level()]->any_weights(args); }
+
 int mpc_conv2d(const mpc_conv_args *args, int threads) {
     const size_t rows = args->images * args->out_h;
     const double products = (double)(rows * args->out_w) * (double)(args->groups * args->outs) *

@@ -26,12 +26,13 @@ typedef struct {
 } mpc_batch;
 
 /* out [images, groups*outs, out_h, out_w] (op)= the convolution of x [images, groups*ins, in_h, in_w] (its planes
- * contiguous, x_image and x_channel apart) with w [groups*outs, ins, k_h, k_w]; w and out are contiguous. */
+ * contiguous, x_image and x_channel apart) with w [groups*outs, ins, k_h, k_w]; out is contiguous. w is contiguous too
+ * unless mpc_conv2d_any_weights; then its entries [k_h, k_w] are, w_out and w_channel apart. */
 typedef struct {
     size_t images, groups, ins, outs, in_h, in_w, out_h, out_w, k_h, k_w;
     size_t stride_h, stride_w, dilation_h, dilation_w;
     ptrdiff_t pad_top, pad_left;
-    ptrdiff_t x_image, x_channel;
+    ptrdiff_t x_image, x_channel, w_out, w_channel;
     const uint64_t *x, *w;
     uint64_t *out;
     int sign;
@@ -41,11 +42,14 @@ typedef struct {
 int mpc_matmul(const mpc_matmul_args *args, const mpc_batch *batch, int threads);
 int mpc_conv2d(const mpc_conv_args *args, int threads);
 
+int mpc_conv2d_any_weights(const mpc_conv_args *args);
+
 /* What one variant offers. `matmul` is one product on this thread. `conv2d` computes group `group` of output rows
  * [from, to) (of images*out_h) on this thread. `work` has room for work_words words, aligned to 64 bytes. */
 typedef struct {
     void (*matmul)(const mpc_matmul_args *args, uint64_t *work);
     void (*conv2d)(const mpc_conv_args *args, size_t group, size_t from, size_t to, uint64_t *work);
+    int (*any_weights)(const mpc_conv_args *args); /* see mpc_conv2d_any_weights */
     size_t work_words;
     size_t columns; /* width of a register tile: threads split at its multiples */
 } mpc_linear_variant;

@@ -6,6 +6,7 @@
  *     LHS_WORDS        words that the packed left operand takes per element (2 where a multiplier wants it pre-swapped)
  *     lhs, lhs_packed(p), lhs_plain(p)      the broadcast of one left element
  *     acc, acc_zero(), acc_mac(c, a, b), acc_total(c)
+ *     lanes, lanes_of(v), acc_mac_lanes(c, a, b)    the product lane by lane
  *     mask, mask_of(lanes), load, store, load_part(p, mask), store_part(p, mask, v), add, sub
  *     VARIANT          the name of the mpc_linear_variant that results
  * and includes <string.h> (before it changes the target).

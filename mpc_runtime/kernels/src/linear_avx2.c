@@ -19,7 +19,7 @@ MPC_TARGET_PUSH(MPC_TARGET_AVX2)
 typedef __m256i vec, mask;
 typedef struct {
     vec plain, swapped;
-} lhs;
+} lhs, lanes;
 typedef struct {
     vec low, cross;
 } acc;
@@ -41,6 +41,8 @@ OP acc acc_zero(void) { return (acc){_mm256_setzero_si256(), _mm256_setzero_si25
 OP acc acc_mac(acc c, lhs a, vec b) {
     return (acc){add(c.low, _mm256_mul_epu32(a.plain, b)), _mm256_add_epi32(c.cross, _mm256_mullo_epi32(a.swapped, b))};
 }
+OP lanes lanes_of(vec v) { return (lanes){v, _mm256_shuffle_epi32(v, 0xb1)}; }
+OP acc acc_mac_lanes(acc c, lanes a, vec b) { return acc_mac(c, a, b); }
 OP vec acc_total(acc c) {
     const vec both = _mm256_add_epi32(c.cross, _mm256_shuffle_epi32(c.cross, 0xb1));
     return add(c.low, _mm256_slli_epi64(both, 32));

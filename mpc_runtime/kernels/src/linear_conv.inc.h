@@ -89,6 +89,8 @@ static void spans_tile(size_t rows, size_t vecs, size_t depth, const uint64_t *w
         EACH_TILE(rows, vecs, SPAN_TILE)
 }
 
+#include "linear_gradients.inc.h"
+
 enum { BAND_WORDS = 1 << 15 }; /* 256 KiB: a band of the image shares the second-level cache with the weights */
 
 static size_t spans_in_row(const mpc_conv_args *g) { return (g->out_w + LANES - 1) / LANES; }
@@ -224,9 +226,14 @@ static void conv2d_blocked(const mpc_conv_args *g, const uint64_t *x, const uint
 /* Output rows [from, to) of one group, counted through the images. */
 static void conv2d(const mpc_conv_args *g, size_t group, size_t from, size_t to, uint64_t *work) {
     const size_t inner = g->ins * g->k_h * g->k_w;
-    const uint64_t *x = g->x + (ptrdiff_t)(group * g->ins) * g->x_channel, *w = g->w + group * g->outs * inner;
+    const uint64_t *x = g->x + (ptrdiff_t)(group * g->ins) * g->x_channel;
+    const uint64_t *w = g->w + (ptrdiff_t)(group * g->outs) * g->w_out;
     uint64_t *out = g->out + group * g->outs * g->out_h * g->out_w;
-    if (is_direct(g))
+    if (is_dots(g))
+        conv2d_dots(g, x, w, out, from, to, work);
+    else if (is_spread(g))
+        conv2d_spread(g, x, w, out, from, to, work);
+    else if (is_direct(g))
         conv2d_direct(g, x, w, out, from, to, work);
     else if ((g->outs + ROWS - 1) / ROWS * ROWS * inner * LHS_WORDS <= LEFT_WORDS)
         conv2d_resident(g, x, w, out, from * g->out_w, to * g->out_w, work);
@@ -234,4 +241,4 @@ static void conv2d(const mpc_conv_args *g, size_t group, size_t from, size_t to,
         conv2d_blocked(g, x, w, out, from * g->out_w, to * g->out_w, work);
 }
 
-const mpc_linear_variant VARIANT = {matmul, conv2d, LEFT_WORDS + RIGHT_WORDS + OFFSET_WORDS, COLS};
+const mpc_linear_variant VARIANT = {matmul, conv2d, is_dots, LEFT_WORDS + RIGHT_WORDS + OFFSET_WORDS, COLS};

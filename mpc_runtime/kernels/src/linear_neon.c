@@ -17,6 +17,7 @@
 typedef uint64x2x2_t vec;
 typedef uint32x2_t lhs; /* low and high half */
 typedef size_t mask;    /* number of lanes */
+typedef uint64x2x2_t lanes;
 typedef struct {
     uint64x2_t low01, low23;
     uint32x4_t cross;
@@ -52,6 +53,17 @@ OP acc acc_mac(acc c, lhs a, vec b) {
     c.low01 = vmlal_lane_u32(c.low01, vget_low_u32(low), a, 0);
     c.low23 = vmlal_high_lane_u32(c.low23, low, a, 0);
     c.cross = vmlaq_lane_u32(vmlaq_lane_u32(c.cross, high, a, 0), low, a, 1);
+    return c;
+}
+OP lanes lanes_of(vec v) { return v; }
+OP acc acc_mac_lanes(acc c, lanes a, vec b) {
+    const uint32x4_t a01 = vreinterpretq_u32_u64(a.val[0]), a23 = vreinterpretq_u32_u64(a.val[1]);
+    const uint32x4_t b01 = vreinterpretq_u32_u64(b.val[0]), b23 = vreinterpretq_u32_u64(b.val[1]);
+    const uint32x4_t a_low = vuzp1q_u32(a01, a23), a_high = vuzp2q_u32(a01, a23);
+    const uint32x4_t b_low = vuzp1q_u32(b01, b23), b_high = vuzp2q_u32(b01, b23);
+    c.low01 = vmlal_u32(c.low01, vget_low_u32(a_low), vget_low_u32(b_low));
+    c.low23 = vmlal_high_u32(c.low23, a_low, b_low);
+    c.cross = vmlaq_u32(vmlaq_u32(c.cross, a_low, b_high), a_high, b_low);
     return c;
 }
 OP vec acc_total(acc c) {

@@ -9,13 +9,15 @@
 #define LHS_WORDS 1
 #define VARIANT mpc_linear_portable
 
-typedef uint64_t vec, lhs, acc;
+typedef uint64_t vec, lhs, lanes, acc;
 typedef int mask;
 #define lhs_packed(p) (*(p))
 #define lhs_plain(p) (*(p))
 #define acc_zero() 0
 #define acc_mac(c, a, b) ((c) + (a) * (b))
 #define acc_total(c) (c)
+#define lanes_of(v) (v)
+#define acc_mac_lanes(c, a, b) ((c) + (a) * (b))
 #define mask_of(lanes) ((int)(lanes))
 #define load(p) (*(p))
 #define store(p, v) (*(p) = (v))

@@ -271,6 +271,51 @@ def test_conv2d_of_images_larger_than_a_band(variant, channels, high, wide, outs
     np.testing.assert_array_equal(kernels.conv2d(x, w, stride, (1, 1, 1, 1)), wanted)
 
 
+@pytest.mark.parametrize(
+    ("x_shape", "w_shape", "stride", "padding", "dilation", "groups"),
+    [
+        ((1, 20, 28, 28), (16, 20, 24, 24), (1, 1), (0, 0, 0, 0), (1, 1), 1),
+        ((3, 70, 12, 12), (9, 70, 8, 8), (1, 1), (0, 0, 0, 0), (1, 1), 1),
+        ((2, 33, 9, 13), (3, 33, 9, 13), (1, 1), (1, 2, 2, 1), (1, 1), 1),
+        ((2, 36, 20, 23), (10, 18, 7, 14), (2, 3), (1, 0, 0, 3), (2, 1), 2),
+        ((1, 200, 3, 31), (5, 200, 3, 29), (1, 1), (0, 0, 0, 0), (1, 1), 1),
+    ],
+)
+def test_gradients_of_weights(variant, x_shape, w_shape, stride, padding, dilation, groups):
+    """Kernels that are larger than the output's plane, as the gradient of a layer's output is, laid out as it is."""
+    rng = np.random.default_rng(5)
+    x, w = words(rng, *x_shape), words(rng, *w_shape)
+    wanted = convolution(x, w, stride, padding, dilation, groups)
+    other = np.ascontiguousarray(w.transpose(1, 0, 2, 3)).transpose(1, 0, 2, 3)
+    for each in (w, other, w[:, :, ::-1][:, :, ::-1]):
+        np.testing.assert_array_equal(kernels.conv2d(x, each, stride, padding, dilation, groups), wanted)
+    for sign in (1, -1):
+        out = wanted.copy()
+        kernels.conv2d(x, other, stride, padding, dilation, groups, out=out, sign=sign)
+        np.testing.assert_array_equal(out, wanted + wanted if sign > 0 else wanted - wanted)
+    apart = np.ascontiguousarray(w[..., ::-1])[..., ::-1]
+    np.testing.assert_array_equal(kernels.conv2d(x, apart, stride, padding, dilation, groups), wanted)
+
+
+@pytest.mark.parametrize("wide", [1, 3, 4, 5, 8, 13, 16, 24, 33])
+@pytest.mark.parametrize(
+    ("ins", "outs", "kernel", "more", "dilation", "groups"),
+    [(16, 16, (5, 5), 0, (1, 1), 1), (5, 9, (3, 2), 0, (2, 3), 1), (8, 3, (2, 7), 2, (1, 1), 2)],
+)
+def test_gradients_of_inputs(variant, wide, ins, outs, kernel, more, dilation, groups):
+    """Every word of the image meets every entry of the kernel: all the padding that this takes, or more."""
+    rng = np.random.default_rng(wide)
+    x, w = words(rng, 3, groups * ins, 6, wide), words(rng, groups * outs, ins, *kernel)
+    high, side = dilation[0] * (kernel[0] - 1), dilation[1] * (kernel[1] - 1)
+    options = (1, 1), (high, high + more, side + more, side), dilation, groups
+    wanted = convolution(x, w, *options)
+    np.testing.assert_array_equal(kernels.conv2d(x, w, *options), wanted)
+    for sign in (1, -1):
+        out = wanted.copy()
+        kernels.conv2d(x, w[:, :, ::-1][:, :, ::-1], *options, out=out, sign=sign)
+        np.testing.assert_array_equal(out, wanted + wanted if sign > 0 else wanted - wanted)
+
+
 def test_threads_and_forced_variants_give_the_same_words():
     script = (
         "import numpy as np, hashlib; from mpc_runtime import kernels; rng = np.random.default_rng(4)\n"
@@ -278,7 +323,9 @@ def test_threads_and_forced_variants_give_the_same_words():
         "x, w = (rng.integers(0, 2**64, s, dtype=np.uint64) for s in ((2, 8, 40, 40), (40, 8, 5, 5)))\n"
         "d, e = kernels.matmul(a, b), kernels.matmul(a[:16].reshape(4, 4, 300), b)\n"
         "c = kernels.conv2d(x, w, padding=(1, 1, 1, 1)); p = kernels.conv2d(x, w[:, :, :1, :1])\n"
-        "print(kernels.variant(), hashlib.sha256(b''.join(z.tobytes() for z in (c, d, e, p))).hexdigest())"
+        "f = kernels.conv2d(np.concatenate([x[:, :, :8, :8]] * 6), w, padding=(4, 4, 4, 4))\n"
+        "g = kernels.conv2d(x, np.concatenate([x[:, :, :37, :35]] * 15))\n"
+        "print(kernels.variant(), hashlib.sha256(b''.join(z.tobytes() for z in (c, d, e, p, f, g))).hexdigest())"
     )
     lines = []
     for name in VARIANTS:
