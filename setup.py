@@ -23,7 +23,7 @@ KERNELS = Path("mpc_runtime/kernels")
 SOURCES = KERNELS / "src"
 
 AES = ["aes.c", "aes_sliced.c", "aes_x86.c", "aes_arm.c"]
-LINEAR = ["linear.c", "linear_portable.c", "linear_neon.c", "linear_avx2.c", "linear_avx512.c", "linear_amx.c"]
+LINEAR = ["linear.c", *(f"linear_{v}.c" for v in ("portable", "neon", "avx2", "avx512", "ifma", "amx"))]
 PACK = ["pack.c", "pack_widths.c", "pack_portable.c", "pack_avx2.c", "pack_avx512.c"]
 
 # Extension module -> its hand-written C files in src/. cpu.c is added to each.

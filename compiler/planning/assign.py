@@ -62,6 +62,14 @@ def _live(ops: list[tuple[Gate, Origin]], left: set[int]) -> list[tuple[Gate, Or
 
 
 def _rings(expanded: Expanded, ops: list[tuple[Gate, Origin]]) -> list[Register]:
+    """As wide as readers prefer, unless that takes a product out of the rings in which it is quick; then no wider than
+    they need (a Select's preference moves bytes from the dealer's stream to the parties', as many as it saves)."""
+    preferred, needed = _agreed(expanded, ops, prefer=True), _agreed(expanded, ops, prefer=False)
+    slower = any(needed[out].bits <= gate.quick_bits < preferred[out].bits for gate, _ in ops for out in gate.outs)
+    return needed if slower else preferred
+
+
+def _agreed(expanded: Expanded, ops: list[tuple[Gate, Origin]], prefer: bool) -> list[Register]:
     """The registers of a state have one ring, which what is left as the state must have too, and so what that is made
     of: again until nothing grows."""
     same: dict[str, set[int]] = {}
@@ -71,7 +79,7 @@ def _rings(expanded: Expanded, ops: list[tuple[Gate, Origin]]) -> list[Register]
         same.setdefault(each.key, set()).add(each.register)
     floors: dict[int, int] = {}
     while True:
-        types = _demanded(expanded, ops, floors)
+        types = _demanded(expanded, ops, floors, prefer)
         wider: dict[int, int] = {}
         for group in same.values():
             bits = max(types[register].bits for register in group)
@@ -81,7 +89,9 @@ def _rings(expanded: Expanded, ops: list[tuple[Gate, Origin]]) -> list[Register]
         floors = wider
 
 
-def _demanded(expanded: Expanded, ops: list[tuple[Gate, Origin]], floors: Mapping[int, int]) -> list[Register]:
+def _demanded(
+    expanded: Expanded, ops: list[tuple[Gate, Origin]], floors: Mapping[int, int], prefer: bool
+) -> list[Register]:
     """Backwards: the ring of a register is the widest that a reader demands. floors: of those that have a least one."""
     types = [
         Register(
@@ -101,7 +111,7 @@ def _demanded(expanded: Expanded, ops: list[tuple[Gate, Origin]], floors: Mappin
             if t.domain is Domain.WORDS:
                 demand = min(64, gate.demand(register, types))
                 assert demand <= most.get(register, 64), f"{gate} asks more of register {register} than it can have"
-                wished = min(gate.preference(register, types), most.get(register, 64))
+                wished = min(gate.preference(register, types), most.get(register, 64)) if prefer else 1
                 types[register] = replace(t, bits=max(t.bits, demand, wished, 1))
     return types
 

@@ -262,6 +262,8 @@ class Gate:
     elementwise: ClassVar[bool] = False
     """Whether elements of its results come from those at the same place of its operands alone: with NumPy's
     broadcasting, or in C order where there are as many."""
+    quick_bits: ClassVar[int] = 64
+    """The widest ring of its results in which it is quick (AVX-512 multiplies 52 bits in a quarter of the time)."""
     protocol: ClassVar[Part | None] = None
     """As what a cost report names it, where it is worth naming."""
 

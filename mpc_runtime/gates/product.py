@@ -78,8 +78,8 @@ class Product(Gate, family=True):
         scale = None if constant else types[self.x].scale + types[self.y].scale
         return (Layout(self.shape(x.shape, y.shape), scale=scale),)
 
-    def product(self, k: Kernels, a: Array, b: Array, out: Array | None = None, sign: int = 0) -> Array:
-        """f(a, b); with `out` and sign +1 or -1, out ± f(a, b) in place."""
+    def product(self, k: Kernels, a: Array, b: Array, bits: int, out: Array | None = None, sign: int = 0) -> Array:
+        """f(a, b) mod 2^bits; with `out` and sign +1 or -1, out ± f(a, b) in place."""
         raise AssertionError(f"{type(self).__name__} multiplies nothing")
 
     def _secret(self, types: Types) -> bool:
@@ -112,46 +112,46 @@ class Product(Gate, family=True):
         if self.half:
             d[self.z] = self._halved_offset(d)
             return
-        k = d.kernels
+        k, bits = d.kernels, d.types[self.z].bits
         if self._secret(d.types):
-            d[self.z] = self.product(k, d.mask(self.x), d.mask(self.y))
+            d[self.z] = self.product(k, d.mask(self.x), d.mask(self.y), bits)
             return
         constant_x = d.types[self.x].form is Form.CONSTANT
         secret = d[self.y] if constant_x else d[self.x]
         if secret is None:
             d[self.z] = None
         elif constant_x:
-            d[self.z] = self.product(k, d.constant(self.x), secret)
+            d[self.z] = self.product(k, d.constant(self.x), secret, bits)
         else:
-            d[self.z] = self.product(k, secret, d.constant(self.y))
+            d[self.z] = self.product(k, secret, d.constant(self.y), bits)
 
     def _halved_offset(self, d: DealerContext) -> Array:
         other, even = (self.x, self.y) if self.half == "y" else (self.y, self.x)
         a = d.mask_share(other, 0) + (d.mask_share(other, 1) << np.uint64(1))
         b = (d.mask_share(even, 0) >> np.uint64(1)) + d.mask_share(even, 1)
-        return self._in_order(d.kernels, a, b)
+        return self._in_order(d.kernels, a, b, d.types[self.z].bits)
 
     def _halved(self, p: PartyContext) -> Array:
         other, even = (self.x, self.y) if self.half == "y" else (self.y, self.x)
         k, hat = p.kernels, p[other]
         a = k.left_shift(hat, np.uint64(1), order="C") if p.party == 0 else k.negative(hat, order="C")
         p.add_mask(other, a, -1, out=a)
-        return self._in_order(k, a, p.halved(even))
+        return self._in_order(k, a, p.halved(even), p.types[self.z].bits)
 
-    def _in_order(self, k: Kernels, other: Array, even: Array) -> Array:
-        return self.product(k, other, even) if self.half == "y" else self.product(k, even, other)
+    def _in_order(self, k: Kernels, other: Array, even: Array, bits: int) -> Array:
+        return self.product(k, *((other, even) if self.half == "y" else (even, other)), bits)
 
     def ahead(self, p: PartyContext, known: int) -> Array:
         """-f([lx]_i, Y), or -f(X, [ly]_i) where X is known."""
         x, y = (p.mask(self.x), p[self.y]) if known == self.y else (p[self.x], p.mask(self.y))
-        part = np.asarray(self.product(p.kernels, x, y))  # the product of scalars is not an array
+        part = np.asarray(self.product(p.kernels, x, y, p.types[self.z].bits))  # the product of scalars is not an array
         p.kernels.negative(part, out=part)
         return part
 
     def evaluate(self, p: PartyContext) -> None:
-        k = p.kernels
+        k, bits = p.kernels, p.types[self.z].bits
         if not self._secret(p.types):
-            p[self.z] = self.product(k, p[self.x], p[self.y])
+            p[self.z] = self.product(k, p[self.x], p[self.y], bits)
             return
         if self.half:
             p[self.z] = self._halved(p)
@@ -160,23 +160,25 @@ class Product(Gate, family=True):
         if ahead is not None:
             known, part = ahead
             if known == self.y:
-                p[self.z] = self.product(k, p[self.x], p.affine(self.y), part, +1)
+                p[self.z] = self.product(k, p[self.x], p.affine(self.y), bits, part, +1)
             else:
-                p[self.z] = self.product(k, p.affine(self.x), p[self.y], part, +1)
+                p[self.z] = self.product(k, p.affine(self.x), p[self.y], bits, part, +1)
             return
-        z = self.product(k, p[self.x], p.affine(self.y))
-        p[self.z] = self.product(k, p.mask(self.x), p[self.y], z, -1)
+        z = self.product(k, p[self.x], p.affine(self.y), bits)
+        p[self.z] = self.product(k, p.mask(self.x), p[self.y], bits, z, -1)
 
     def mask(self, p: MaskContext) -> Array:
         x, y = (p.mask(r) if p.types[r].form.masked else p[r] for r in (self.x, self.y))
-        return self.product(p.kernels, x, y)
+        return self.product(p.kernels, x, y, p.types[self.z].bits)
 
     def meaning(self, s: MeaningContext) -> None:
-        s[self.z] = self.product(s.kernels, s[self.x], s[self.y])
+        s[self.z] = self.product(s.kernels, s[self.x], s[self.y], s.types[self.z].bits)
 
 
 class Halvable(Product, family=True):
     """A product that is worth halving. half: the operand whose mask is even at party 0, or ""."""
+
+    quick_bits = 52
 
     def temporary_bytes(self, types: Types, strided: Container[int], kept: Container[int]) -> int:
         masks_and_operands = 2 if self.half else 1
@@ -215,8 +217,8 @@ class MatMul(Halvable):
         expect_apart(axis != own - (1 if register == self.x else 2))
         return axis + rank - own, each
 
-    def product(self, k: Kernels, a: Array, b: Array, out: Array | None = None, sign: int = 0) -> Array:
-        return k.matmul(a, b, out, sign)
+    def product(self, k: Kernels, a: Array, b: Array, bits: int, out: Array | None = None, sign: int = 0) -> Array:
+        return k.matmul(a, b, out, sign, bits)
 
 
 @dataclass(frozen=True)
@@ -257,8 +259,8 @@ class Conv2d(Halvable):
         expect_apart(axis == 0 and self.y not in batch.strides)
         return stride_of(batch.types[self.z].shape, 0, each)
 
-    def product(self, k: Kernels, a: Array, b: Array, out: Array | None = None, sign: int = 0) -> Array:
-        return k.conv2d(a, b, self.stride, self.padding, self.dilation, self.groups, out, sign)
+    def product(self, k: Kernels, a: Array, b: Array, bits: int, out: Array | None = None, sign: int = 0) -> Array:
+        return k.conv2d(a, b, self.stride, self.padding, self.dilation, self.groups, out, sign, bits)
 
 
 @dataclass(frozen=True)
@@ -274,7 +276,7 @@ class Mul(Product):
     def shape(self, x: tuple[int, ...], y: tuple[int, ...]) -> tuple[int, ...]:
         return broadcast(x, y)
 
-    def product(self, k: Kernels, a: Array, b: Array, out: Array | None = None, sign: int = 0) -> Array:
+    def product(self, k: Kernels, a: Array, b: Array, bits: int, out: Array | None = None, sign: int = 0) -> Array:
         z: Array = a * b
         if out is None:
             return z

@@ -9,7 +9,7 @@ Words = NDArray[np.uint64]
 
 __all__: list[str]
 
-def matmul(a: Words, b: Words, out: Words | None = None, sign: int = 0) -> Words: ...
+def matmul(a: Words, b: Words, out: Words | None = None, sign: int = 0, bits: int = 64) -> Words: ...
 def conv2d(
     x: Words,
     w: Words,
@@ -19,6 +19,7 @@ def conv2d(
     groups: int = 1,
     out: Words | None = None,
     sign: int = 0,
+    bits: int = 64,
 ) -> Words: ...
 def _level() -> int: ...
 def _level_available(level: int) -> bool: ...

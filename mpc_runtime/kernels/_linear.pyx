@@ -1,7 +1,8 @@
 """Matrix product and convolution over Z_2^64.
 
 Checks types and shapes, finds strides, and calls the C kernels (``src/linear.h``) without the GIL. A ring Z_2^l with
-l < 64 uses the same products: only the low l bits of the result count. All operands are uint64 arrays. The number of
+l < 64 uses the same products: only the low l bits of the result count, which a kernel that is told so (``bits``) may
+compute by themselves. All operands are uint64 arrays. The number of
 threads for a large product is the environment variable ``MPC_THREADS`` (1 if it is not set).
 """
 
@@ -29,7 +30,7 @@ cdef extern from "linear.h" nogil:
         const uint64_t *b
         uint64_t *c
         Py_ssize_t a_row, a_col, b_row, b_col, c_row
-        int sign
+        int sign, bits
     ctypedef struct mpc_batch:
         int dims
         size_t size[16]
@@ -44,7 +45,7 @@ cdef extern from "linear.h" nogil:
         const uint64_t *x
         const uint64_t *w
         uint64_t *out
-        int sign
+        int sign, bits
     int mpc_matmul(const mpc_matmul_args *args, const mpc_batch *batch, int threads)
     int mpc_conv2d(const mpc_conv_args *args, int threads)
     int mpc_conv2d_any_weights(const mpc_conv_args *args)
@@ -99,6 +100,13 @@ cdef int _check_out(object out, tuple shape, int sign) except -1:
     return 0
 
 
+cdef int _checked_bits(int bits) except -1:
+    """How many low bits of a result are used."""
+    if not 1 <= bits <= 64:
+        raise ValueError(f"bits: expected 1 to 64, found {bits}")
+    return bits
+
+
 cdef Py_ssize_t _stride(cnp.ndarray array, int axis):
     """Stride in words; 0 for an axis of length 1, where it does not matter."""
     return 0 if array.shape[axis] == 1 else array.strides[axis] // 8
@@ -143,14 +151,15 @@ cdef object _target(cnp.ndarray out, cnp.ndarray a, cnp.ndarray b, bint direct, 
     return np.ascontiguousarray(out).copy() if sign else np.empty((<object> out).shape, np.uint64)
 
 
-def matmul(a, b, out=None, int sign=0):
+def matmul(a, b, out=None, int sign=0, int bits=64):
     """The product mod 2^64 of matrices, or of stacks of them.
 
     a: uint64 [..., m, k], b: uint64 [..., k, n], of any strides (a transposed view is not copied); the leading
     dimensions broadcast as in NumPy. With `sign` 0 the result, uint64 [..., m, n], is stored in `out`, or in a new
     array; with +1 it is added to `out`, with -1 subtracted. Returns the result array. `out` may overlap an operand.
+    bits: how many low bits of the result are used; the others may come out as anything.
 
-    Raises ValueError if a type, shape or `sign` is wrong.
+    Raises ValueError if a type, shape, `sign` or `bits` is wrong.
     """
     cdef cnp.ndarray left = _words(a, "a"), right = _words(b, "b"), result
     cdef mpc_matmul_args args
@@ -189,7 +198,7 @@ def matmul(a, b, out=None, int sign=0):
     args.b_row = _stride(right, right.ndim - 2)
     args.b_col = _stride(right, right.ndim - 1)
     args.c_row = _stride(result, result.ndim - 2)
-    args.sign = sign
+    args.sign, args.bits = sign, _checked_bits(bits)
     batch.dims = dims
     for d in range(dims):
         batch.size[d] = result.shape[d]
@@ -244,14 +253,15 @@ cdef void _simplify(mpc_matmul_args *args, mpc_batch *batch) noexcept nogil:
         batch.a[d], batch.b[d] = batch.b[d], batch.a[d]
 
 
-def conv2d(x, w, stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1), Py_ssize_t groups=1, out=None, int sign=0):
+def conv2d(x, w, stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1), Py_ssize_t groups=1, out=None, int sign=0,
+           int bits=64):
     """The convolution mod 2^64 (as in machine learning: the kernel is not flipped).
 
     x: uint64 [N, C, H, W]; w: uint64 [O, C/groups, kh, kw]; `stride` and `dilation`: (vertical, horizontal) in pixels;
     `padding`: zeros at (top, bottom, left, right). Returns uint64 [N, O, OH, OW] with
-    OH = (H + top + bottom - dilation*(kh - 1) - 1) // stride + 1. `out` and `sign` are as in `matmul`.
+    OH = (H + top + bottom - dilation*(kh - 1) - 1) // stride + 1. `out`, `sign` and `bits` are as in `matmul`.
 
-    Raises ValueError if a type, shape or `sign` is wrong, or if the kernel is larger than the padded image.
+    Raises ValueError if a type, shape, `sign` or `bits` is wrong, or if the kernel is larger than the padded image.
     """
     cdef cnp.ndarray image = _words(x, "x"), kernel = _words(w, "w"), result
     cdef mpc_conv_args args
@@ -286,7 +296,7 @@ def conv2d(x, w, stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1), Py_ssize_
     args.k_h, args.k_w = kernel.shape[2], kernel.shape[3]
     args.out_h, args.out_w = high // args.stride_h + 1, wide // args.stride_w + 1
     args.pad_top, args.pad_left = top, left
-    args.sign = sign
+    args.sign, args.bits = sign, _checked_bits(bits)
     shape = (args.images, outs, args.out_h, args.out_w)
     _check_out(out, shape, sign)
     if out is None:

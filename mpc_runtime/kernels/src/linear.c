@@ -20,7 +20,17 @@ static const mpc_linear_variant *const VARIANTS[MPC_LEVELS] = {
 #endif
 };
 
-enum { MAX_THREADS = 64, ALIGNMENT = 64 };
+enum { MAX_THREADS = 64, ALIGNMENT = 64, IFMA_BITS = 52 };
+
+/* The variant for results of which `bits` bits are used. */
+static const mpc_linear_variant *variant_for(int bits) {
+    const int level = mpc_level();
+#if MPC_X86
+    if (level == MPC_AVX512 && bits <= IFMA_BITS && (mpc_features() & MPC_HAS_IFMA)) return &mpc_linear_ifma;
+#endif
+    (void)bits;
+    return VARIANTS[level];
+}
 
 /* Products below this per thread are not worth the start of one (some 20 us, 10^6 multiplications). */
 static const double WORTH_A_THREAD = 4e6;
@@ -39,6 +49,9 @@ static uint64_t *workspace(void) {
     size_t most = 0;
     for (int level = 0; level < MPC_LEVELS; level++)
         if (VARIANTS[level] != NULL && VARIANTS[level]->work_words > most) most = VARIANTS[level]->work_words;
+#if MPC_X86
+    if (mpc_linear_ifma.work_words > most) most = mpc_linear_ifma.work_words;
+#endif
     if (posix_memalign(&words, ALIGNMENT, most * sizeof(uint64_t)) != 0) return NULL;
     pthread_setspecific(workspace_key, words);
     return words;
@@ -149,7 +162,7 @@ static void run_matmul(job *j, uint64_t *work) {
 }
 
 int mpc_matmul(const mpc_matmul_args *args, const mpc_batch *batch, int threads) {
-    const mpc_linear_variant *variant = VARIANTS[mpc_level()];
+    const mpc_linear_variant *variant = variant_for(args->bits);
     const size_t items = batch_items(batch), longer = args->m > args->n ? args->m : args->n;
     const size_t pieces = items > longer / variant->columns ? items : longer / variant->columns;
     const double products = (double)items * (double)args->m * (double)args->n * (double)args->k;
@@ -166,12 +179,12 @@ static void run_conv2d(job *j, uint64_t *work) {
     for (size_t group = 0; group < g->groups && from < to; group++) j->variant->conv2d(g, group, from, to, work);
 }
 
-int mpc_conv2d_any_weights(const mpc_conv_args *args) { return VARIANTS[mpc_level()]->any_weights(args); }
+int mpc_conv2d_any_weights(const mpc_conv_args *args) { return variant_for(args->bits)->any_weights(args); }
 
 int mpc_conv2d(const mpc_conv_args *args, int threads) {
     const size_t rows = args->images * args->out_h;
     const double products = (double)(rows * args->out_w) * (double)(args->groups * args->outs) *
                             (double)(args->ins * args->k_h * args->k_w);
-    const job model = {.variant = VARIANTS[mpc_level()], .conv = args, .run = run_conv2d};
+    const job model = {.variant = variant_for(args->bits), .conv = args, .run = run_conv2d};
     return run_parts(model, parts_for(products, threads, rows));
 }

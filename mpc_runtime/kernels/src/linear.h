@@ -9,13 +9,13 @@
 enum { MPC_MAX_BATCH_DIMS = 16 };
 
 /* c (op)= a @ b, with a [m, k], b [k, n], c [m, n]. `sign`: 0 stores, +1 adds, -1 subtracts. The columns of c are
- * contiguous; a and b have any strides. */
+ * contiguous; a and b have any strides. bits: how many low bits of c are used; the others may become anything. */
 typedef struct {
     size_t m, n, k;
     const uint64_t *a, *b;
     uint64_t *c;
     ptrdiff_t a_row, a_col, b_row, b_col, c_row;
-    int sign;
+    int sign, bits;
 } mpc_matmul_args;
 
 /* The batch dimensions of a matrix product: `dims` sizes and each operand's stride (0 where it broadcasts). */
@@ -27,7 +27,7 @@ typedef struct {
 
 /* out [images, groups*outs, out_h, out_w] (op)= the convolution of x [images, groups*ins, in_h, in_w] (its planes
  * contiguous, x_image and x_channel apart) with w [groups*outs, ins, k_h, k_w]; out is contiguous. w is contiguous too
- * unless mpc_conv2d_any_weights; then its entries [k_h, k_w] are, w_out and w_channel apart. */
+ * unless mpc_conv2d_any_weights; then its entries [k_h, k_w] are, w_out and w_channel apart. bits: as of a product. */
 typedef struct {
     size_t images, groups, ins, outs, in_h, in_w, out_h, out_w, k_h, k_w;
     size_t stride_h, stride_w, dilation_h, dilation_w;
@@ -35,7 +35,7 @@ typedef struct {
     ptrdiff_t x_image, x_channel, w_out, w_channel;
     const uint64_t *x, *w;
     uint64_t *out;
-    int sign;
+    int sign, bits;
 } mpc_conv_args;
 
 /* Both return 0, or -1 when there is no memory. */
@@ -54,6 +54,7 @@ typedef struct {
     size_t columns; /* width of a register tile: threads split at its multiples */
 } mpc_linear_variant;
 
-extern const mpc_linear_variant mpc_linear_portable, mpc_linear_neon, mpc_linear_avx2, mpc_linear_avx512, mpc_linear_amx;
+extern const mpc_linear_variant mpc_linear_portable, mpc_linear_neon, mpc_linear_avx2, mpc_linear_avx512, mpc_linear_ifma,
+    mpc_linear_amx;
 
 #endif

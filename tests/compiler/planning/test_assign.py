@@ -15,7 +15,21 @@ from compiler.expand import Expanded
 from compiler.expand.emitter import SHARE
 from compiler.pipeline import compile_source
 from compiler.planning.assign import Assigned, assign
-from mpc_runtime.gates import Add, Constant, Gate, Input, Materialize, Mul, Open, Reveal, Square, Truncate, Unmask
+from mpc_runtime.gates import (
+    Add,
+    Constant,
+    Gate,
+    Input,
+    Materialize,
+    MatMul,
+    Mul,
+    Open,
+    Reveal,
+    Select,
+    Square,
+    Truncate,
+    Unmask,
+)
 from mpc_runtime.plan import Plan
 from mpc_runtime.registers import Domain, Form
 from tests.compiler.expand.executed import Unit
@@ -122,6 +136,22 @@ def test_a_truncation_asks_for_the_bits_that_it_shifts_away() -> None:
     found = assigned(unit, cut, bits=10)
     (gate,) = (gate for gate in gates(found) if isinstance(gate, Truncate))
     assert found.registers[gate.outs[0]].bits == 10 < found.registers[gate.x].bits <= 64
+
+
+def test_a_preference_takes_no_product_out_of_the_rings_in_which_it_is_quick() -> None:
+    """Before the wide second product ReLU would like 62 bits of the first one, which needs 38."""
+    text = """model m
+role client, modeller
+input x : [4, 8] from client in [-1, 1]
+param a : [8, 8] from modeller in [-1, 1]
+param b : [8, 2] from modeller in [-8000000, 8000000]
+output y = relu(x @ a) @ b to client
+"""
+    plan = compile_source(text, "m").plan
+    rings = [plan.registers[op.gate.z].bits for op in plan.procedure("run").ops if isinstance(op.gate, MatMul)]
+    assert rings == [38, 63]
+    (select,) = (op.gate for op in plan.procedure("run").ops if isinstance(op.gate, Select))
+    assert select.preference(select.x, plan.registers) > MatMul.quick_bits >= 38 == plan.registers[select.x].bits
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)

@@ -159,7 +159,8 @@ def matmul(draw: st.DrawFn) -> Call:
     m, k, n = (draw(st.integers(0, 20)) for _ in range(3))
     stack = draw(st.sampled_from([(), (1,), (3,), (2, 3)]))
     out = words(draw, *stack, m, n)
-    return {"a": words(draw, *stack, m, k), "b": words(draw, k, n), "out": out, "sign": draw(st.integers(-1, 1))}
+    options = {"sign": draw(st.integers(-1, 1)), "bits": draw(st.integers(1, 64))}
+    return {"a": words(draw, *stack, m, k), "b": words(draw, k, n), "out": out, **options}
 
 
 def conv2d(draw: st.DrawFn) -> Call:
@@ -168,7 +169,15 @@ def conv2d(draw: st.DrawFn) -> Call:
     call = {"x": words(draw, images, groups * ins, high, wide_), "w": words(draw, groups * outs, ins, kernel, kernel)}
     pairs = {name: draw(st.tuples(st.integers(1, 2), st.integers(1, 2))) for name in ("stride", "dilation")}
     padding = draw(st.tuples(*[st.integers(0, 3)] * 4))
-    return {**call, **pairs, "padding": padding, "groups": groups, "out": None, "sign": 0}
+    return {
+        **call,
+        **pairs,
+        "padding": padding,
+        "groups": groups,
+        "out": None,
+        "sign": 0,
+        "bits": draw(st.integers(1, 64)),
+    }
 
 
 def ring(draw: st.DrawFn) -> tuple[int, int, int]:

@@ -71,8 +71,14 @@ def outcome(function: Callable[..., Any], call: Call, made: Callable[[Given], An
     except REFUSALS:
         return ("refused",)
     results = result if isinstance(result, tuple) else (result,)
-    left = {n: x.tolist() for n, x in arguments.items() if isinstance(x, np.ndarray)}
-    return [x.tolist() if isinstance(x, np.ndarray) else x for x in results], left, seen.uses
+    # A product promises the low bits that it was asked for, in what it returns and in `out`, which is the same
+    used = np.uint64(2 ** call["bits"] - 1) if "sign" in call else None
+    left = {n: x.tolist() for n, x in arguments.items() if isinstance(x, np.ndarray) and (used is None or n != "out")}
+    return [_low(x, used).tolist() if isinstance(x, np.ndarray) else x for x in results], left, seen.uses
+
+
+def _low(x: np.ndarray, used: np.uint64 | None) -> np.ndarray:
+    return x if used is None else x & used
 
 
 @pytest.mark.parametrize("name", CALLS)

@@ -316,6 +316,45 @@ def test_gradients_of_inputs(variant, wide, ins, outs, kernel, more, dilation, g
         np.testing.assert_array_equal(out, wanted + wanted if sign > 0 else wanted - wanted)
 
 
+@pytest.mark.parametrize("bits", [1, 31, 40, 52, 53, 64])
+@pytest.mark.parametrize("shape", [(1, 300, 50), (7, 1, 9), (33, 300, 30), (50, 20, 1), (3, 600, 2)], ids=str)
+def test_matmul_in_narrow_rings(variant, shape, bits):
+    """What is above the ring of an operand or a sum is in no result below it."""
+    rng = np.random.default_rng(bits)
+    m, k, n = shape
+    low = np.uint64(2**bits - 1)
+    for layout in ("plain", "transposed", "spread", "reversed"):
+        a, b = strided(rng, layout, m, k), strided(rng, layout, k, n)
+        wanted, old = product(a, b), words(rng, m, n)
+        np.testing.assert_array_equal(kernels.matmul(a, b, bits=bits) & low, wanted & low)
+        for sign in (1, -1):
+            out = kernels.matmul(a, b, out=old.copy(), sign=sign, bits=bits)
+            np.testing.assert_array_equal(out & low, (old + wanted if sign > 0 else old - wanted) & low)
+
+
+@pytest.mark.parametrize("bits", [1, 40, 52, 53])
+@pytest.mark.parametrize(
+    ("x_shape", "w_shape", "stride", "padding", "groups"),
+    [
+        ((3, 16, 12, 12), (16, 16, 5, 5), (1, 1), (0, 0, 0, 0), 1),
+        ((2, 40, 7, 9), (300, 40, 3, 3), (1, 1), (1, 1, 1, 1), 1),
+        ((2, 6, 11, 40), (12, 2, 3, 3), (2, 1), (1, 0, 0, 1), 3),
+        ((2, 16, 8, 8), (16, 16, 5, 5), (1, 1), (4, 4, 4, 4), 1),
+        ((1, 40, 12, 12), (9, 40, 8, 8), (1, 1), (0, 0, 0, 0), 1),
+        ((2, 30, 6, 5), (33, 30, 1, 1), (1, 1), (0, 0, 0, 0), 1),
+    ],
+)
+def test_conv2d_in_narrow_rings(variant, x_shape, w_shape, stride, padding, groups, bits):
+    rng = np.random.default_rng(bits)
+    x, w = words(rng, *x_shape), words(rng, *w_shape)
+    options = stride, padding, (1, 1), groups
+    wanted, low = convolution(x, w, *options), np.uint64(2**bits - 1)
+    other = np.ascontiguousarray(w.transpose(1, 0, 2, 3)).transpose(1, 0, 2, 3)
+    np.testing.assert_array_equal(kernels.conv2d(x, other, *options, bits=bits) & low, wanted & low)
+    out = kernels.conv2d(x, w, *options, out=wanted.copy(), sign=-1, bits=bits)
+    assert not np.any(out & low)
+
+
 def test_threads_and_forced_variants_give_the_same_words():
     script = (
         "import numpy as np, hashlib; from mpc_runtime import kernels; rng = np.random.default_rng(4)\n"
@@ -325,7 +364,8 @@ def test_threads_and_forced_variants_give_the_same_words():
         "c = kernels.conv2d(x, w, padding=(1, 1, 1, 1)); p = kernels.conv2d(x, w[:, :, :1, :1])\n"
         "f = kernels.conv2d(np.concatenate([x[:, :, :8, :8]] * 6), w, padding=(4, 4, 4, 4))\n"
         "g = kernels.conv2d(x, np.concatenate([x[:, :, :37, :35]] * 15))\n"
-        "print(kernels.variant(), hashlib.sha256(b''.join(z.tobytes() for z in (c, d, e, p, f, g))).hexdigest())"
+        "h = kernels.matmul(a, b, bits=52) & np.uint64(2**52 - 1)\n"
+        "print(kernels.variant(), hashlib.sha256(b''.join(z.tobytes() for z in (c, d, e, p, f, g, h))).hexdigest())"
     )
     lines = []
     for name in VARIANTS:
@@ -360,6 +400,8 @@ X, W = np.zeros((1, 4, 5, 5), np.uint64), np.zeros((2, 4, 3, 3), np.uint64)
         (lambda: kernels.matmul(M, M, sign=1), "out: expected an array to add to"),
         (lambda: kernels.matmul(M, M, out=M.copy(), sign=2), "sign: expected -1, 0 or 1, found 2"),
         (lambda: kernels.matmul(M, M, out=M[:2].copy()), "out: expected shape"),
+        (lambda: kernels.matmul(M, M, bits=0), "bits: expected 1 to 64, found 0"),
+        (lambda: kernels.conv2d(X, W, bits=65), "bits: expected 1 to 64, found 65"),
         (lambda: kernels.matmul(M.astype(">u8"), M), "byte order"),
         (lambda: kernels.conv2d(X[0], W), "x \\[N, C, H, W\\]"),
         (lambda: kernels.conv2d(X, W, groups=2), "do not fit"),
