@@ -31,6 +31,7 @@ from compiler.expand.emitter import PUBLIC, SHARE, Draft, Emitter, Held, width
 from compiler.expand.layouts import Network
 from compiler.expand.noise import released
 from compiler.graph import OPS, Graph, Kind, OpError, Owned, State, TensorOp, Value
+from compiler.ops.limits import WithinNorm
 from compiler.reading.report import report
 from dsl.errors import SourceErrors
 from mpc_runtime import gates
@@ -129,7 +130,23 @@ def expand(
         result = _revealed(x, output.name, output.roles, held, value, output.fine)
         found.results.append(replace(result, promise=output.promise, noise=output.noise))
         found.stages[output.name] = output.stage
+    checks = {label(value) for value in graph.values() if isinstance(value.op, WithinNorm)}
+    found.ops = _credited(found.ops, checks)
     return found
+
+
+def _credited(emitted: list[tuple[Gate, Origin]], checks: set[Origin]) -> list[tuple[Gate, Origin]]:
+    """A check squares what is opened anyway, and comes before whoever opens it: an opening, or a view of it, that
+    others read too stems from the first of these, in what reports say of costs."""
+    readers: dict[int, Origin] = {}
+    credited = []
+    for gate, origin in reversed(emitted):
+        if origin in checks and (gate.communicates or not gate.fresh):
+            origin = next((readers[out] for out in gate.outs if out in readers), origin)
+        if origin not in checks:
+            readers |= dict.fromkeys(gate.ins, origin)
+        credited.append((gate, origin))
+    return credited[::-1]
 
 
 def _left(x: Expansion, h: Held, state: State) -> int:

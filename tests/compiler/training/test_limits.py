@@ -128,3 +128,30 @@ def test_good_training_is_not_stopped() -> None:
     for step in range(8):
         private.train(**{name: array[16 * step : 16 * (step + 1)] for name, array in data.items()})
         assert private.checks and all(private.checks.values())
+
+
+def test_checks_square_what_is_opened_anyway() -> None:
+    """Openings that others read are not the checks' in the report of costs, so that what is left is what they cost."""
+    text = """model images
+role client, modeller
+dim batch = 16
+input x : [batch, 1, 12, 12] from client in [0, 1]
+layer conv1 = conv2d(8, kernel=3)
+layer conv2 = conv2d(8, kernel=3)
+layer fc = dense(4)
+weights from modeller in [-1, 1]
+y = x |> conv1 |> relu |> maxpool2d(2) |> conv2 |> relu |> flatten |> fc
+output shown = y to client
+train {
+    input target : [batch, 4] from client in [-4, 4]
+    loss = mse(y, target)
+    optimizer = sgd(lr=0.01)
+    output weights to modeller
+}
+"""
+    cost = mpc.compile(text=text).cost
+    step = [each for each in cost.per_op if each.part in ("forward", "backward", "update")]
+    checks = [each for each in step if each.label == "the check of a norm"]
+    assert len(checks) >= 5
+    assert sum(each.online_bytes for each in checks) < 0.03 * cost.train_online_bytes
+    assert sum(each.online_bytes for each in step) == cost.train_online_bytes
