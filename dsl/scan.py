@@ -22,6 +22,7 @@ from dsl.habits import COMMENTS, HABITS
 
 __all__ = [
     "BLOCKS",
+    "ENDINGS",
     "MAX_PROBLEMS",
     "MEASURED",
     "SOFT",
