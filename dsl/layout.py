@@ -20,7 +20,7 @@ from typing import cast
 
 from dsl import ast, grammar
 from dsl.parser import parse
-from dsl.scan import ENDINGS, MEASURED
+from dsl.scan import ENDINGS, MAX_TEXT, MEASURED
 
 __all__ = ["layout"]
 
@@ -65,6 +65,8 @@ def layout(text: str, filename: str = "<text>") -> str:
     _put_comments(lines)
     found = "".join(f"{line}\n" for line in _printed(lines))
     assert _said(_pieces(found)) == _said(pieces), "a layout says what the text says"
+    if len(found) > MAX_TEXT:
+        return text  # as it is, it can be read
     return found.replace("\n", "\r\n") if re.match(r"[^\n]*\r\n", text) else found
 
 
@@ -182,9 +184,8 @@ def _lines(pieces: Sequence[Piece], model: ast.Model) -> list[Line]:
     around: list[Word] = []  # brackets that are open
     before: Word | None = None
     depth, kind = 0, ""
-    for place, piece in enumerate(pieces):
+    for place, (piece, between) in enumerate(zip(pieces, _between(pieces, starts), strict=True)):
         inside = around[-1] if around else None
-        between = _is_between(pieces, place, starts)
         first = not lines or (bool(lines[-1].words) and lines[-1].words[-1].kind == "LBRACE")
         apart = between and piece.breaks > 1 and not first
         if piece.kind == COMMENT:
@@ -208,11 +209,14 @@ def _lines(pieces: Sequence[Piece], model: ast.Model) -> list[Line]:
     return lines
 
 
-def _is_between(pieces: Sequence[Piece], place: int, starts: Mapping[int, str]) -> bool:
-    """Whether the next token begins a statement, or ends a block or the text."""
-    while place < len(pieces) and pieces[place].kind == COMMENT:
-        place += 1
-    return place == len(pieces) or pieces[place].start in starts or pieces[place].kind == "RBRACE"
+def _between(pieces: Sequence[Piece], starts: Mapping[int, str]) -> list[bool]:
+    """Of each piece, whether the next token begins a statement, or ends a block or the text."""
+    found, between = [], True
+    for piece in reversed(pieces):
+        if piece.kind != COMMENT:
+            between = piece.start in starts or piece.kind == "RBRACE"
+        found.append(between)
+    return found[::-1]
 
 
 def _add_comment(lines: list[Line], piece: Piece, alone: Line) -> None:

@@ -24,6 +24,7 @@ __all__ = [
     "BLOCKS",
     "ENDINGS",
     "MAX_PROBLEMS",
+    "MAX_TEXT",
     "MEASURED",
     "SOFT",
     "STARTERS",

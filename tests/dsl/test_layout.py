@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from dsl import grammar, parse
 from dsl.errors import SyntaxErrors
 from dsl.layout import layout
+from dsl.scan import MAX_TEXT
 from tests.fuzz.programs import Case, cases
 
 ROOT = Path(__file__).parents[2]
@@ -151,3 +152,10 @@ def test_line_ends_of_windows_and_a_byte_order_mark() -> None:
 def test_a_long_text() -> None:
     text = "model m\n" + "x = y + 1 |> f(a, b)  # and so on\n" * 1500
     assert layout(text) == text
+
+
+def test_a_text_stays_one_that_can_be_read() -> None:
+    """With its blanks it would be longer than a text may be."""
+    text = "model m\nx=y\n# ".ljust(MAX_TEXT - 1, "-")
+    assert layout(text) == text
+    assert layout(text[:-3]) == text[:-3].replace("=", " = ") + "\n"
