@@ -22,7 +22,9 @@ from dsl.habits import COMMENTS, HABITS
 
 __all__ = [
     "BLOCKS",
+    "ENDINGS",
     "MAX_PROBLEMS",
+    "MAX_TEXT",
     "MEASURED",
     "SOFT",
     "STARTERS",

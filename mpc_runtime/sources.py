@@ -31,8 +31,13 @@ def read_source(path: str | os.PathLike[str]) -> tuple[str, str]:
         raise CompileError(f"{filename}: cannot be read: {getattr(e, 'strerror', e)}") from None
     if data.startswith(MAGIC):
         raise CompileError(f"{filename}: this is a compiled plan: mpc.load reads it")
+    return filename, decoded(filename, data)
+
+
+def decoded(filename: str, data: bytes) -> str:
+    """The text of a file. Raises CompileError where it is no text."""
     try:
-        return filename, data.decode("utf-8")
+        return data.decode("utf-8")
     except UnicodeDecodeError as e:
         raise CompileError(f"{filename}: expected UTF-8 text, found the byte 0x{e.object[e.start]:02x}") from None
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import mpc_runtime as mpc
+from dsl.layout import layout
 
 onnx = pytest.importorskip("onnx", reason="needs onnx: pip install 'mpc-runtime[test]'")
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnxruntime: pip install 'mpc-runtime[test]'")
@@ -49,7 +50,9 @@ def _single(array: Any) -> np.ndarray:
 def imported(proto: Any, **options: Any) -> mpc.Program:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", mpc.CompileWarning)
-        return mpc.import_onnx(proto, **options)
+        program = mpc.import_onnx(proto, **options)
+    assert layout(program.source) == program.source
+    return program
 
 
 def runtime_results(proto: Any, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:

@@ -17,6 +17,7 @@ from compiler.reading.reference import evaluate_values, leaf_values
 from compiler.reading.variants import same_rows
 from dsl import ast, parse
 from dsl.errors import SourceErrors
+from dsl.layout import layout
 
 Owner = ast.Param | ast.Weights
 PROBE = 2.0**29
@@ -69,6 +70,8 @@ def calibrate(
         ranges,
         {owner: edit.text(Range(range_, measured=False)) for owner, range_ in owned.items()},
     )
+    if layout(text) == text:  # in which case it stays so, line by line
+        source = layout(source)
     written = [Written(owner.span.line, _owner(owner), range_, "the weights") for owner, range_ in owned.items()]
     for span, range_ in ranges.items():
         what = " ".join(text[span.start : span.end].split())

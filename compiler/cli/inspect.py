@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from mpc_runtime.program import Program
 
 
+PAGE = ".html"
+
+
 @click.command(help="Check FILE: syntax, types, owners and ranges. Prints all errors at once.")
 @program_options
 @click.option("--json", "as_json", is_flag=True, help="Errors and warnings as JSON.")
@@ -84,12 +87,25 @@ def verify(plan: Path, source: Path | None, as_json: bool) -> None:
 @program_options
 @click.option("--tighter", is_flag=True, help="Try a narrower promise for each value, and say what it saves.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-def explain(file: Path, dims: tuple[str, ...], network: str | None, tighter: bool, as_json: bool) -> None:
+@click.option(
+    "--html", "html", is_flag=False, flag_value="", metavar="[PATH.html]",
+    help="Write a page with all of this and the source beside it: FILE.html unless PATH is given.",
+)  # fmt: skip
+def explain(
+    file: Path, dims: tuple[str, ...], network: str | None, tighter: bool, as_json: bool, html: str | None
+) -> None:
     from compiler.cli.bounds import bounds, table
 
+    written = None if html is None else _page_path(html, file, as_json)
     program = load_program(file, dims, network)
     ranges = bounds(program, tighter=tighter)
     checking = _checking(file, dims, network, program)
+    if written is not None:
+        from compiler.cli.page import page
+
+        _write_text(written, page(program, ranges, checking))
+        click.echo(f"{written}: written")
+        return
     if as_json:
         plan = program.plan
         echo_json(
@@ -115,6 +131,16 @@ def explain(file: Path, dims: tuple[str, ...], network: str | None, tighter: boo
     click.echo("\nrevealed")
     for sentence in program.leakage:
         click.echo(f"  {sentence}")
+
+
+def _page_path(html: str, file: Path, as_json: bool) -> Path:
+    """Where the page is written. What follows --html may be a model by mistake, which is not overwritten."""
+    if as_json:
+        raise click.UsageError("--html and --json exclude each other.")
+    path = Path(html) if html else file.with_suffix(PAGE)
+    if path.suffix.lower() not in (PAGE, ".htm"):
+        raise click.UsageError(f"--html {html}: expected a path that ends in {PAGE}; FILE stands before --html.")
+    return path
 
 
 def _checking(file: Path, dims: tuple[str, ...], network: str | None, program: Program) -> dict[str, Any] | None:

@@ -17,6 +17,8 @@ COMMANDS = {
     "compile": ("inspect", "write the plan, or print a compiler stage"),
     "verify": ("inspect", "check that a plan may be executed, and that it is what a source says"),
     "explain": ("inspect", "show what a model costs, line by line, and what it reveals to whom"),
+    "format": ("formatting", "write .ppml files in canonical layout"),
+    "lsp": ("lsp", "serve an editor: errors, what a name stands for, and layout"),
     "import": ("importing", "write an ONNX model as a .ppml and its weights"),
     "calibrate": ("calibrate", "write ranges that the weights, and samples, show into the source"),
     "run": ("run", "run all machines as processes on this computer"),

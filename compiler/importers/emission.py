@@ -35,6 +35,8 @@ from compiler.importers.terms import (
 )
 from compiler.ops import FUNCTIONS, LAYERS
 from dsl import ast
+from dsl.errors import SyntaxErrors
+from dsl.layout import layout
 from dsl.printer import unparse
 
 LONGEST_LINE = 88  # of an expression that stays on one line
@@ -173,7 +175,11 @@ class Emission:
             above.setdefault(start + place, []).extend(lines)
         statements += self.values
         model = writing.model(name, statements)
-        return unparse(model, above)
+        text = unparse(model, above)
+        try:
+            return layout(text)
+        except SyntaxErrors:  # too long to be read; the compiler says so
+            return text
 
     def _input(self, term: Term, places: Mapping[str, Size], ranges: Mapping[str, tuple[float, float]]) -> ast.Input:
         assert isinstance(term.form, Source)

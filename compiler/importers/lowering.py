@@ -114,20 +114,22 @@ def _is_whole(value: Value | None) -> bool:
     return isinstance(value, Term) and value.kind is Kind.INT
 
 
-def names_used(graph: Any) -> set[str]:
-    """The values that something in the graph, or in a branch inside it, needs."""
+def names_needed(graph: Any) -> set[str]:
+    """The values that the outputs of the graph depend on, also by way of a branch inside it."""
     found = {output.name for output in graph.output}
-    for proto in graph.node:
+    for proto in reversed(graph.node):
+        if found.isdisjoint(proto.output):
+            continue
         found.update(proto.input)
         for attribute in proto.attribute:
             if attribute.HasField("g"):
-                found |= names_used(attribute.g)
+                found |= names_needed(attribute.g)
     return found
 
 
 @dataclass
 class Lowering:
-    """The values by name; None stands for what a refused node would have made."""
+    """The values by name; None stands for what a refused node would have made. What no output needs is left out."""
 
     model: files.Imported
     trials: int
@@ -135,7 +137,7 @@ class Lowering:
     refusals: list[Refusal] = field(default_factory=list)
     labels: dict[str, tuple[str, ...]] = field(default_factory=dict)
     folded: dict[Any, list[Known]] = field(default_factory=dict)
-    used: set[str] = field(default_factory=set)
+    needed: set[str] = field(default_factory=set)
 
     def run(self, graph: Any) -> None:
         """All nodes of a graph or of a branch of `If`, which sees the values around it."""
@@ -145,9 +147,10 @@ class Lowering:
         for tensor in graph.initializer:
             array = files.array_of(tensor)
             self.values.setdefault(tensor.name, Known.same(array, self.trials, tensor.name, is_weight(array)))
-        self.used |= names_used(graph)
+        self.needed |= names_needed(graph)
         for proto in graph.node:
-            self._node(proto)
+            if not self.needed.isdisjoint(proto.output):
+                self._node(proto)
 
     def outputs(self, graph: Any) -> list[tuple[str, Term]]:
         """The outputs that could be lowered."""
@@ -207,7 +210,7 @@ class Lowering:
             raise Unsupported("this operator is not supported", nearest(op))
         self._check_attributes(proto, domain)
         attributes = {each.name: helper.get_attribute_value(each) for each in proto.attribute}
-        outputs = tuple(name if name in self.used else "" for name in proto.output)
+        outputs = tuple(name if name in self.needed else "" for name in proto.output)
         node = Node(op, proto.name, tuple(inputs), outputs, attributes, self._version(domain), self.trials)
         result = HANDLERS[key](node)
         results: list[Value | None] = [result] if isinstance(result, Term | Known | Absent) else list(result)

@@ -121,12 +121,11 @@ def batches_of(plan: Plan, inputs: Mapping[str, Any], epochs: int, seed: int) ->
     return Epochs(plan, tensors, inputs, stacked, epochs, check_seed(seed))
 
 
-def validation_of(plan: Plan, inputs: Mapping[str, Any]) -> list[tuple[dict[str, Array], int]]:
-    """The batches of validation rows of all roles, each with how many of its rows count."""
+def validation_of(plan: Plan, inputs: Mapping[str, Any]) -> Batches:
+    """The batches of validation rows of all roles."""
     expect_validation(plan)
     tensors = [t for t in plan.inputs if EVALUATE in t.stages and not t.name.startswith(CLOCK)]
-    batches = Batches(plan, tensors, (), inputs, frozenset(t.name for t in tensors if t.stacked), single="train")
-    return list(counted(batches))
+    return Batches(plan, tensors, (), inputs, frozenset(t.name for t in tensors if t.stacked), single="train")
 
 
 def expect_validation(plan: Plan) -> None:

@@ -22,7 +22,7 @@ from ..transport.messages import NAME
 from .client import Prepare, check_tensors, encode_feeds, tensors_of
 from .files import match_names
 
-__all__ = ["ByRole", "Given", "answered", "by_name", "check_names"]
+__all__ = ["ByRole", "Given", "answered", "by_name", "check_given", "check_names"]
 
 Array = np.ndarray
 ByRole = Mapping[str, Mapping[str, Array]]
@@ -50,40 +50,8 @@ class Given:
     def check(
         self, tensors: Sequence[Tensor], given: Mapping[str, Any], what: str, stage: str = RUN
     ) -> dict[str, dict[str, Array]]:
-        """The values of these tensors by role, each of its shape, kind and range; InputError with all that is wrong.
-
-        what: "input" or "parameter", for messages; stage: the procedure for which inputs are given.
-        """
-        shapes = {t.name: t.shape for t in tensors}
-        members = {name: [t.role for t in tensors if t.name == name] for name in shapes}
-        for name in self.stacked & shapes.keys():
-            shapes[name] = (len(members[name]), *shapes[name])
-        problems = _name_problems(self.plan, self.roles, given, shapes, what, stage)
-        values: dict[str, dict[str, Any]] = {role: {} for role in self.roles}
-        for name in shapes:
-            if name not in given:
-                continue
-            if name not in self.stacked:
-                values[members[name][0]][name] = given[name]
-                continue
-            try:
-                stack = as_array(name, given[name])
-            except InputError as error:
-                problems.append(str(error))
-                continue
-            if stack.shape != shapes[name]:
-                problems.append(shape_problem(name, shapes[name], stack.shape))
-                continue
-            for role, part in zip(members[name], stack, strict=True):
-                values[role][name] = part
-        checked = {}
-        for role, own in values.items():
-            checked[role], wrong = check_tensors(
-                self.plan, [t for t in tensors if t.role == role and t.name in own], own
-            )
-            problems += wrong
-        _refuse(problems, f"wrong {what}s")
-        return checked
+        """As of `check_given`."""
+        return check_given(self.plan, self.roles, self.stacked, tensors, given, what, stage)
 
     def encode(self, stage: str, checked: ByRole, params: ByRole) -> dict[str, dict[str, Array]]:
         """role -> feed -> ring elements, for every role of ours that has a part in the stage.
@@ -99,6 +67,49 @@ class Given:
                 problems += wrong
         _refuse(problems, "values that the model does not allow")
         return encoded
+
+
+def check_given(
+    plan: Plan,
+    roles: Sequence[str],
+    stacked: frozenset[str],
+    tensors: Sequence[Tensor],
+    given: Mapping[str, Any],
+    what: str,
+    stage: str = RUN,
+) -> dict[str, dict[str, Array]]:
+    """The values of these tensors by role, each of its shape, kind and range; InputError with all that is wrong.
+
+    stacked: as of `Given`; what: "input" or "parameter", for messages; stage: the procedure for which inputs are given.
+    """
+    shapes = {t.name: t.shape for t in tensors}
+    members = {name: [t.role for t in tensors if t.name == name] for name in shapes}
+    for name in stacked & shapes.keys():
+        shapes[name] = (len(members[name]), *shapes[name])
+    problems = _name_problems(plan, roles, given, shapes, what, stage)
+    values: dict[str, dict[str, Any]] = {role: {} for role in roles}
+    for name in shapes:
+        if name not in given:
+            continue
+        if name not in stacked:
+            values[members[name][0]][name] = given[name]
+            continue
+        try:
+            stack = as_array(name, given[name])
+        except InputError as error:
+            problems.append(str(error))
+            continue
+        if stack.shape != shapes[name]:
+            problems.append(shape_problem(name, shapes[name], stack.shape))
+            continue
+        for role, part in zip(members[name], stack, strict=True):
+            values[role][name] = part
+    checked = {}
+    for role, own in values.items():
+        checked[role], wrong = check_tensors(plan, [t for t in tensors if t.role == role and t.name in own], own)
+        problems += wrong
+    _refuse(problems, f"wrong {what}s")
+    return checked
 
 
 def answered(plan: Plan, role: str, checked: Mapping[str, Array]) -> dict[str, Array]:

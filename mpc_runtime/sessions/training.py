@@ -34,7 +34,7 @@ from .drawing import Drawn, expect_drawn
 from .history import Epoch, History, called, is_worn_out, watched_by
 from .resuming import Marks, Options, resumed
 
-__all__ = ["WEIGHTS", "Fitting", "clock_of", "counted", "expect_training", "listens"]
+__all__ = ["WEIGHTS", "Fitting", "clock_of", "counted", "expect_training", "listens", "own_tensors"]
 
 Array = np.ndarray
 WEIGHTS = "weights."

@@ -11,6 +11,7 @@ from compiler.lowering.model import lower
 from compiler.ops import FUNCTIONS, LAYERS
 from docs import functions
 from dsl import grammar, parse
+from dsl.layout import layout
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = (ROOT / "docs" / "language.md").read_text(encoding="utf-8")
@@ -27,6 +28,11 @@ def test_programs_compile(page: str) -> None:
     assert programs(text)
     for program in programs(text):
         lower(parse(program))
+
+
+def test_programs_are_in_the_layout_that_the_page_describes() -> None:
+    for program in programs(REFERENCE):
+        assert layout(program) == program
 
 
 def test_keywords() -> None:

@@ -79,6 +79,8 @@ def test_what_cannot_be_validated_is_refused(session: Session) -> None:
     for options, message in wrong:
         with pytest.raises(mpc.InputError, match=message):
             session.fit(DATA, **options)
+        with pytest.raises(mpc.InputError, match=message):
+            PROGRAM.reference_fit(DATA, START, seed=SEED, **options)
     silent = mpc.compile(text=LOGISTIC)
     for options, message in (
         ({"validation": OTHERS}, "validation: the model churn tells no metric of validation rows; declare one"),

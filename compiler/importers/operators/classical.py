@@ -12,7 +12,7 @@ import numpy as np
 
 from compiler.graph import Array, Kind
 from compiler.importers.known import Known
-from compiler.importers.nodes import Node, Result
+from compiler.importers.nodes import Absent, Node, Result
 from compiler.importers.operators.elementwise import beside
 from compiler.importers.operators.shapes import zip_map
 from compiler.importers.problems import Unsupported
@@ -105,7 +105,10 @@ def linear_classifier(node: Node) -> Result:
     scores = linear(node.term(), coefficients.reshape(rows, -1), bias, node.name)
     after = node.attribute("post_transform", b"NONE").decode()
     if rows == 1:
-        return two_classes(scores, names, after)
+        label, both = two_classes(scores, names, after)
+        doubt = f"scores with {after} of one row of coefficients, on which onnxruntime and ONNX's own evaluator differ"
+        help = "export with LOGISTIC, or with a row of coefficients for each class"
+        return label, both if after == "LOGISTIC" else Absent(doubt, help)
     return chosen(call("argmax", scores, axis=1), names), transformed(scores, after)
 
 

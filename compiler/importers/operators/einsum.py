@@ -1,8 +1,12 @@
-"""Einstein's sums as transposes, one matrix product for two operands, and reshapes."""
+"""Einstein's sums as transposes, one matrix product for two operands, and reshapes.
+
+An axis of size 1 that is broadcast is taken out of its operand.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,6 +21,7 @@ def einsum(node: Node) -> Result:
     """Operands are joined from the left, two at a time."""
     values = [node.value(place) for place in range(len(node.inputs))]
     inputs, output = _labels(node.attributes["equation"].decode(), [value.rank for value in values])
+    values, inputs = _without_ones(values, inputs)
     while len(values) > 2:
         later = set(output).union(*inputs[2:])
         between = "".join(dict.fromkeys(label for label in inputs[0] + inputs[1] if label in later))
@@ -40,9 +45,32 @@ def _labels(equation: str, ranks: Sequence[int]) -> tuple[list[str], str]:
     if not arrow:
         once = sorted(label for label in set(left) - set(".,") if left.count(label) == 1)
         right = ("..." if "..." in left else "") + "".join(once)
+    if wide and "..." not in right:
+        raise Unsupported(f"the result of the einsum {equation} lacks the `...`", "write `...` behind `->` too")
     if any(len(set(each)) < len(each) for each in spelled):
         raise Unsupported(f"the einsum {equation} takes a diagonal", "take it with an index of its own")
     return spelled, right.replace("...", dots)
+
+
+def _without_ones(values: Sequence[Term | Known], inputs: Sequence[str]) -> tuple[list[Term | Known], list[str]]:
+    """Without axes of size 1 whose label has another size elsewhere: broadcast, they are as if they were not there."""
+    wide: set[str] = set()
+    for value, labels in zip(values, inputs, strict=True):
+        wide.update(label for label, size in zip(labels, value.shape, strict=True) if set(size.values) != {1})
+    kept, spelled = [], []
+    for value, labels in zip(values, inputs, strict=True):
+        sizes = zip(labels, value.shape, strict=True)
+        ones = tuple(place for place, (label, size) in enumerate(sizes) if set(size.values) == {1} and label in wide)
+        kept.append(_squeezed(value, ones) if ones else value)
+        spelled.append("".join(label for place, label in enumerate(labels) if place not in ones))
+    return kept, spelled
+
+
+def _squeezed(x: Term | Known, axes: tuple[int, ...]) -> Term | Known:
+    if isinstance(x, Known):
+        return replace(x, arrays=tuple(np.squeeze(array, axes) for array in x.arrays))
+    kept = tuple(size for place, size in enumerate(x.shape) if place not in axes)
+    return call("reshape", x, shape=kept)
 
 
 def _one(x: Term, labels: str, output: str) -> Term:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,8 +10,8 @@ import numpy as np
 
 from compiler.graph import Array
 from compiler.importers.files import array_of
-from compiler.importers.nodes import Node, Result
-from compiler.importers.operators.classical import attribute_array, chosen, labels, real, transformed, two_classes
+from compiler.importers.nodes import Absent, Node, Result
+from compiler.importers.operators.classical import chosen, labels, real, transformed, two_classes
 from compiler.importers.problems import Unsupported
 from compiler.importers.terms import Term, call, index, layer, weight
 from compiler.importers.trees import Forest, Tree, complete
@@ -24,53 +25,115 @@ def regressor(node: Node) -> Result:
     averaged = node.attribute("aggregate_function", b"SUM").decode()
     if averaged not in ("SUM", "AVERAGE"):
         raise Unsupported(f"its trees are joined by {averaged}", "SUM and AVERAGE are supported")
-    outputs = int(node.attribute("n_targets", 1))
+    outputs, after = int(node.attribute("n_targets", 1)), node.attribute("post_transform", b"NONE").decode()
+    if outputs == 1 and after not in ("NONE", ""):
+        raise Unsupported(f"onnxruntime leaves out the transformation {after} of a single target",
+                          "export without it, and apply it behind the node")  # fmt: skip
     forest = _forest(node, "target", outputs)
     share = 1 / forest.trees if averaged == "AVERAGE" else 1.0
-    scores = _scores(node, forest, share)
-    return transformed(scores, node.attribute("post_transform", b"NONE").decode())
+    return transformed(_scores(node, forest, share), after)
+
+
+# -- classes: what onnxruntime and ONNX's own evaluator agree on -------------------------------------------------------
+
+TAKE_LABEL = "remove this output from the model, and take the class with the larger score"
 
 
 def classifier(node: Node) -> Result:
-    """With weights for one class only, its score decides between two."""
+    """The label and a score for each class. Two classes of which the first alone has weights are `_binary`.
+
+    Where onnxruntime and ONNX's own evaluator give different scores, the node is refused; where they give different
+    labels only, the label is.
+    """
     names, after = labels(node), node.attribute("post_transform", b"NONE").decode()
-    ids = sorted(set(node.attributes["class_ids"]))
-    if len(names) == 2 and len(ids) == 1:
-        return _binary(node, names, after)
+    ids, base = sorted(set(node.attributes["class_ids"])), _numbers(node, "base_values")
+    if len(names) < 2:
+        raise Unsupported(f"it has {len(names)} classes", "export a classifier of two classes, or a regressor")
+    if len(names) == 2 and ids == [0]:
+        return _binary(node, names, after, base)
+    if len(ids) == 1:
+        help = "for two classes give the id 0 to all weights, as skl2onnx does; for more give weights to each class"
+        raise Unsupported(
+            f"only class {ids[0]} of {len(names)} has weights: evaluators of ONNX read it differently", help
+        )
+    if len(names) == 2 and base.size:
+        raise Unsupported("its two classes both have weights, and base values: evaluators of ONNX read it differently",
+                          "add the base values to the weights of the leaves of one tree")  # fmt: skip
     scores = _scores(node, _forest(node, "class", len(names)), 1.0)
-    return chosen(call("argmax", scores, axis=1), names), transformed(scores, after)
+    label: Term | Absent = chosen(call("argmax", scores, axis=1), names)
+    if len(names) == 2:
+        label = _label_in_doubt("two classes both of which have weights")
+    elif not base.size and not _always_scored(node, len(names)):
+        label = _label_in_doubt("classes not all of which always have weights")
+    return label, transformed(scores, after)
 
 
-def _binary(node: Node, names: list[int] | list[str], after: str) -> Result:
-    forest = _forest(node, "class", 1, all_to=0)
-    score = _scores(node, forest, 1.0, last=True)
-    leaves = attribute_array(node, "class_weights")
-    assert leaves is not None
-    if after == "NONE" and (leaves >= 0).all() and attribute_array(node, "base_values") is None:
-        # shares of a class: above a half it is the second one
-        second = call("*", call(">", index(score, slice(None), 0), 0.5), 1)
-        return chosen(second, names), call("concat", call("-", 1.0, score), score, axis=1)
-    return two_classes(score, names, after)
+def _label_in_doubt(of: str) -> Absent:
+    return Absent(f"the label of {of}, on which onnxruntime and ONNX's own evaluator differ", TAKE_LABEL)
 
 
-def _scores(node: Node, forest: Forest, share: float, last: bool = False) -> Term:
+def _always_scored(node: Node, classes: int) -> bool:
+    """Whether each class has a weight in every row. One that has none is not chosen by onnxruntime, though it be 0 and
+    the others below; where no weight is below 0, that does not matter."""
+    if (_numbers(node, "class_weights") >= 0).all():
+        return True
+    given = node.attributes
+    nodes = zip(given["nodes_treeids"], given["nodes_modes"], strict=True)
+    leaves = Counter(tree for tree, mode in nodes if mode == b"LEAF")
+    weighted = set(zip(given["class_treeids"], given["class_nodeids"], given["class_ids"], strict=True))
+    held = Counter((tree, each) for tree, _, each in weighted)
+    return all(any(held[tree, each] == count for tree, count in leaves.items()) for each in range(classes))
+
+
+def _binary(node: Node, names: list[int] | list[str], after: str, base: Array) -> Result:
+    """One score s decides between two classes.
+
+    Weights of which none is below 0 are shares: scores 1 - s and s, and the second class above a half. Others give
+    -s and s, and the second class above 0; LOGISTIC the sigmoids of these. Without it ONNX's own evaluator makes 1 - s
+    and s of others too. The gradient boosting that is exported so has onnxruntime's labels and scores.
+    """
+    if base.size > 1:
+        raise Unsupported(f"it has {base.size} base values for one score: evaluators of ONNX read them differently",
+                          "give it one base value, that of the second class")  # fmt: skip
+    if after not in ("NONE", "LOGISTIC"):
+        raise Unsupported(f"evaluators of ONNX read the transformation {after} of one score differently",
+                          "export with LOGISTIC, or NONE")  # fmt: skip
+    score = _scores(node, _forest(node, "class", 1), 1.0)
+    shares = bool((_numbers(node, "class_weights") >= 0).all())
+    if not shares:
+        return two_classes(score, names, after)
+    if after == "LOGISTIC":
+        _, scores = two_classes(score, names, after)
+        return _label_in_doubt("two classes with LOGISTIC and without a weight below 0"), scores
+    second = call("*", call(">", index(score, slice(None), 0), 0.5), 1)
+    return chosen(second, names), call("concat", call("-", 1.0, score), score, axis=1)
+
+
+def _scores(node: Node, forest: Forest, share: float) -> Term:
     held = {"feature": forest.feature, "threshold": forest.threshold, "leaf": forest.leaf * share}
     outputs = None if forest.outputs == 1 else forest.outputs
     x = real(node.term())
     found = layer("forest", x, held, node.name, trees=forest.trees, depth=forest.depth, outputs=outputs)
-    base = attribute_array(node, "base_values")
-    if base is None or not base.any():
+    base = _numbers(node, "base_values")
+    if base.size not in (0, forest.outputs):
+        raise Unsupported(f"it has {base.size} base values for {forest.outputs} outputs", "give it one for each")
+    if not base.any():
         return found
-    base = base[-1:] if last else base
     return call("+", found, weight(base, node.trials, f"{node.name or 'forest'}.base"))
 
 
-def _forest(node: Node, word: str, outputs: int, all_to: int | None = None) -> Forest:
+def _numbers(node: Node, name: str) -> Array:
+    """Real numbers of a list, or, in double precision, of a tensor."""
+    listed, tensor = node.attribute(name, ()), node.attribute(f"{name}_as_tensor", None)
+    return np.array(listed, np.float32) if tensor is None or len(listed) else array_of(tensor).reshape(-1)
+
+
+def _forest(node: Node, word: str, outputs: int) -> Forest:
     """The node arrays of ONNX, tree by tree."""
     given = node.attributes
     trees, ids = np.array(given["nodes_treeids"]), np.array(given["nodes_nodeids"])
     modes = [each.decode() for each in given["nodes_modes"]]
-    features, values = np.array(given["nodes_featureids"]), np.array(given["nodes_values"], np.float64)
+    features, values = np.array(given["nodes_featureids"]), _numbers(node, "nodes_values").astype(np.float64)
     yes, no = np.array(given["nodes_truenodeids"]), np.array(given["nodes_falsenodeids"])
     ends = np.array([mode == "LEAF" for mode in modes])
     features, values = _lessened(modes, features, values)
@@ -83,7 +146,7 @@ def _forest(node: Node, word: str, outputs: int, all_to: int | None = None) -> F
             np.array([-1 if end else place[int(each)] for each, end in zip(side[mine], leaf, strict=True)])
             for side in _sides(modes, yes, no)
         ]
-        held = _leaves(node, word, int(tree), place, len(mine), outputs, all_to)
+        held = _leaves(node, word, int(tree), place, len(mine), outputs)
         found.append(Tree(features[mine], values[mine], children[0], children[1], held))
     try:
         return complete(found)
@@ -107,18 +170,15 @@ def _lessened(modes: list[str], features: Array, values: Array) -> tuple[Array, 
     return features, np.where(strict, np.ceil(values / STEP) * STEP - STEP, values)
 
 
-def _leaves(
-    node: Node, word: str, tree: int, place: Mapping[int, int], count: int, outputs: int, all_to: int | None
-) -> Array:
+def _leaves(node: Node, word: str, tree: int, place: Mapping[int, int], count: int, outputs: int) -> Array:
     """[nodes, outputs]: what a leaf adds to each output."""
     given = node.attributes
     value = np.zeros((count, outputs))
-    columns = zip(
-        given[f"{word}_treeids"], given[f"{word}_nodeids"], given[f"{word}_ids"], given[f"{word}_weights"], strict=True
-    )
+    weights = _numbers(node, f"{word}_weights").tolist()
+    columns = zip(given[f"{word}_treeids"], given[f"{word}_nodeids"], given[f"{word}_ids"], weights, strict=True)
     for its_tree, its_node, output, number in columns:
         if its_tree == tree:
-            value[place[int(its_node)], output if all_to is None else all_to] += number
+            value[place[int(its_node)], output] += number
     return value
 
 

@@ -26,7 +26,7 @@ CASES = {
                  "a_out2 = v |> a in [-0.25, 0.25] return relu(a_out2)"),
     "a loop": ("h = x\nfor i in 0..2 {\n    layer a[i] = dense(4, bias=false)\n    h = h |> a[i] |> relu\n}\n"
                "weights from owner\noutput y = h to client\n",
-               "    a_out = h |> a[i] in [-0.25, 0.25]\n    h = a_out |> relu"),
+               "    a_out = h |> a[i] in [-0.25, 0.25]\n    h     = a_out |> relu"),  # laid out as before
     "a comment inside": ("layer a = dense(4, bias=false)\nweights from owner\nh = x  # in\n      |> a  # by\n"
                          "      |> relu\noutput y = h to client\n",
                          "a_out = x  # in\n      |> a in [-0.25, 0.25]\nh = a_out  # by\n      |> relu"),

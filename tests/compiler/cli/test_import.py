@@ -31,7 +31,7 @@ def test_a_model_becomes_two_files(saved, tmp_path, capsys):
         run("import", saved, "-o", tmp_path / "m.ppml", "--role", "clinic", "--owner", "lab", "--dim", "batch=3") == 0
     )
     text = (tmp_path / "m.ppml").read_text()
-    assert "role clinic, lab" in text and "dim batch = 3" in text
+    assert "role clinic, lab" in text and "dim  batch = 3" in text
     assert "tensors" in capsys.readouterr().out
     program = mpc.compile(tmp_path / "m.ppml")
     x = np.ones((3, 2))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.onnx_models import FLOAT, assert_agrees, imported, model, node
+from tests.onnx_models import FLOAT, assert_agrees, imported, model, node, reference_results, runtime_results
 
 RANDOM = np.random.default_rng(13)
 
@@ -59,3 +59,22 @@ def test_a_transposed_convolution_of_a_given_size(options):
 def test_transposed_padding_below_0_is_refused():
     with pytest.raises(Exception, match="padding is below 0"):
         imported(transposed(1, pads=[-1, 0]))
+
+
+def one_row(after: str, *outputs: str):
+    given = {"coefficients": [0.5, -0.3], "intercepts": [0.1], "classlabels_ints": [3, 7], "post_transform": after}
+    made = node("LinearClassifier", ["x"], ["label", "scores"], domain="ai.onnx.ml", **given)
+    return model([made], {"x": (FLOAT, ["batch", 2])}, outputs, ml=3)
+
+
+def test_one_row_of_coefficients_for_two_classes():
+    """Without LOGISTIC, onnxruntime and ONNX's own evaluator agree on the label only."""
+    x = normal(5, 2)
+    assert_agrees(one_row("LOGISTIC", "label", "scores"), {"x": x})
+    for after in ("NONE", "SOFTMAX"):
+        proto = one_row(after, "label", "scores")
+        mine, theirs = runtime_results(proto, {"x": x}), reference_results(proto, {"x": x})
+        assert (mine[0] == theirs[0]).all() and not np.allclose(mine[1], theirs[1])
+        assert_agrees(one_row(after, "label"), {"x": x})
+        with pytest.raises(Exception, match=f"(?s)scores with {after} of one row .* export with LOGISTIC"):
+            imported(proto)

@@ -64,7 +64,7 @@ def test_open_sizes_are_asked_for():
     with pytest.raises(mpc.InputError, match="no such free size"):
         imported(proto, dims={"length": 4, "width": 3})
     for size in (4, np.int64(4)):
-        assert "dim length = 4" in imported(proto, dims={"length": size}).source
+        assert "dim  length = 4" in imported(proto, dims={"length": size}).source
 
 
 @pytest.mark.parametrize("size", [0, -1, 1.5, "a", True])

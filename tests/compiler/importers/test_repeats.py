@@ -163,4 +163,4 @@ def test_what_flows_into_a_def_is_called_like_no_size() -> None:
     net.nodes[-1].output[0] = "y"
     proto = model(net.nodes, {"x": (FLOAT, ["batch", "x", 6])}, ["y"], net.weights)
     program = assert_agrees(proto, {"x": RANDOM.normal(size=(2, 4, 6))}, imported(proto, dims={"x": 4}))
-    assert "dim x = 4" in program.source and "def block" in program.source
+    assert "dim  x     = 4" in program.source and "def block" in program.source

@@ -126,3 +126,28 @@ def test_what_is_compared_with_a_number_is_no_label() -> None:
     """A weight of rows by their number, beside a loss."""
     program = compiled("int[batch] from client in [0, 9]", "one_hot(where(label == 3, 1, 0), 2)")
     assert [(t.lo, t.hi) for t in program.plan.inputs if t.name == "label"] == [(0, 9)]
+
+
+@pytest.mark.parametrize(
+    ("row", "label", "message"),
+    [
+        (3, 2, r"label\[3\]: expected a value in \[0, 1\], found 2"),
+        (1, -1, r"label\[1\]: expected a value in \[0, 1\], found -1"),
+        (0, 0.5, r"label\[0\]: expected a whole number, found 0.5"),
+        (2, np.nan, r"label\[2\]: expected a finite number, found nan"),
+    ],
+)
+def test_training_and_its_twin_refuse_a_label_that_is_no_class_with_the_same_words(
+    row: int, label: float, message: str
+) -> None:
+    program = compiled("int[batch] from client")
+    labels = np.array([0.0, 1, 1, 0])
+    labels[row] = label
+    data = {"x": X, "label": labels}
+    with pytest.raises(mpc.InputError, match=message) as twin:
+        program.reference_fit(data, WEIGHTS, seed=1)
+    with mpc.launch(program) as session:
+        session.provide(WEIGHTS)
+        with pytest.raises(mpc.InputError) as private:
+            session.fit(data, seed=1)
+    assert str(private.value) == str(twin.value)
