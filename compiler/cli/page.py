@@ -38,7 +38,7 @@ body { margin: 0 auto; max-width: 104rem; padding: 1.5rem; color: var(--text); b
 h1 { margin: 0; font-size: 1.6rem; } h2 { margin: 2rem 0 .5rem; font-size: 1.15rem; }
 p { margin: .3rem 0; } .soft, th, dt, figcaption { color: var(--soft); } a { color: inherit; }
 code, pre { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; font-size: .86em; }
-code { overflow-wrap: anywhere; } .n { font-variant-numeric: tabular-nums; } summary { cursor: pointer; }
+code { overflow-wrap: break-word; } .n { font-variant-numeric: tabular-nums; } summary { cursor: pointer; }
 main { display: grid; gap: 0 2rem; grid-template-columns: minmax(0, 1fr); }
 .facts { display: flex; flex-wrap: wrap; gap: .75rem; margin: 1rem 0; padding: 0; }
 .facts div { padding: .5rem .9rem; border: 1px solid var(--line); border-radius: 6px; background: var(--panel); }

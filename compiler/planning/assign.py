@@ -62,9 +62,13 @@ def _live(ops: list[tuple[Gate, Origin]], left: set[int]) -> list[tuple[Gate, Or
 
 
 def _rings(expanded: Expanded, ops: list[tuple[Gate, Origin]]) -> list[Register]:
-    """As wide as readers prefer, unless that takes a product out of the rings in which it is quick; then no wider than
-    they need (a Select's preference moves bytes from the dealer's stream to the parties', as many as it saves)."""
-    preferred, needed = _agreed(expanded, ops, prefer=True), _agreed(expanded, ops, prefer=False)
+    """As wide as readers prefer. In training, where that takes a product out of the rings in which it is quick, as wide
+    as they need: a Select's preference moves bytes from the dealer's stream to the parties' openings, as many as it
+    saves, and what predictions get by it is a bound for the dealer's bytes of a ReLU (PROTOCOLS section 3.4)."""
+    preferred = _agreed(expanded, ops, prefer=True)
+    if not any(each.stage == TRAIN_STEP for each in expanded.left):
+        return preferred
+    needed = _agreed(expanded, ops, prefer=False)
     slower = any(needed[out].bits <= gate.quick_bits < preferred[out].bits for gate, _ in ops for out in gate.outs)
     return needed if slower else preferred
 

@@ -18,10 +18,10 @@ from compiler.planning.assign import Assigned, assign
 from mpc_runtime.gates import (
     Add,
     Constant,
+    Conv2d,
     Gate,
     Input,
     Materialize,
-    MatMul,
     Mul,
     Open,
     Reveal,
@@ -36,6 +36,23 @@ from tests.compiler.expand.executed import Unit
 from tests.zoo import MODELS
 
 PATHS = sorted(MODELS.glob("*.ppml"))
+IMAGES = """model images
+role client, modeller
+dim batch = 8
+input x : [batch, 1, 12, 12] from client in [0, 1]
+layer conv1 = conv2d(8, kernel=3)
+layer conv2 = conv2d(8, kernel=3)
+layer fc = dense(4)
+weights from modeller in [-1, 1]
+y = x |> conv1 |> relu |> conv2 |> relu |> flatten |> fc
+output shown = y to client
+train {
+    input target : [batch, 4] from client in [-4, 4]
+    loss = mse(y, target)
+    optimizer = sgd(lr=0.01)
+    output weights to modeller
+}
+"""
 
 
 def assigned(unit: Unit, *revealed: int, bits: int = 64, setup: tuple[str, ...] = ()) -> Assigned:
@@ -138,20 +155,20 @@ def test_a_truncation_asks_for_the_bits_that_it_shifts_away() -> None:
     assert found.registers[gate.outs[0]].bits == 10 < found.registers[gate.x].bits <= 64
 
 
-def test_a_preference_takes_no_product_out_of_the_rings_in_which_it_is_quick() -> None:
-    """Before the wide second product ReLU would like 62 bits of the first one, which needs 38."""
-    text = """model m
-role client, modeller
-input x : [4, 8] from client in [-1, 1]
-param a : [8, 8] from modeller in [-1, 1]
-param b : [8, 2] from modeller in [-8000000, 8000000]
-output y = relu(x @ a) @ b to client
-"""
-    plan = compile_source(text, "m").plan
-    rings = [plan.registers[op.gate.z].bits for op in plan.procedure("run").ops if isinstance(op.gate, MatMul)]
-    assert rings == [38, 63]
-    (select,) = (op.gate for op in plan.procedure("run").ops if isinstance(op.gate, Select))
-    assert select.preference(select.x, plan.registers) > MatMul.quick_bits >= 38 == plan.registers[select.x].bits
+def test_in_training_a_preference_takes_no_product_out_of_the_rings_in_which_it_is_quick() -> None:
+    plan = compile_source(IMAGES, "images").plan
+    step = plan.procedure("train_step").gates
+    products = [plan.registers[gate.z].bits for gate in step if isinstance(gate, Conv2d)]
+    assert min(products) <= Conv2d.quick_bits  # what flows forward; gradients of weights need more
+    cut = [gate for gate in plan.procedure("train_step").gates if isinstance(gate, Select) and gate.shift]
+    wished = [(gate.preference(gate.x, plan.registers), plan.registers[gate.x].bits) for gate in cut]
+    assert any(wish > Conv2d.quick_bits >= has for wish, has in wished)
+
+
+def test_in_predictions_a_preference_is_followed() -> None:
+    plan = compile_source(IMAGES.partition("train {")[0].replace("[-1, 1]", "[-16, 16]"), "images").plan
+    cut = [gate for gate in plan.procedure("run").gates if isinstance(gate, Select) and gate.shift]
+    assert cut and all(plan.registers[gate.x].bits >= gate.preference(gate.x, plan.registers) for gate in cut)
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)

@@ -45,8 +45,8 @@ class Counting(Kernels):
 class ByDefinition(Kernels):
     """Matrix products by Python's integers."""
 
-    def matmul(self, a: Array, b: Array, out: Array | None = None, sign: int = 0) -> Array:
-        z = np.asarray(np.matmul(a.astype(object), b.astype(object)) % (1 << 64), U)
+    def matmul(self, a: Array, b: Array, out: Array | None = None, sign: int = 0, bits: int = 64) -> Array:
+        z = np.asarray(np.matmul(a.astype(object), b.astype(object)) % (1 << bits), U)
         if out is None:
             return z
         out += z if sign > 0 else -z
