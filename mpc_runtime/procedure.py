@@ -116,9 +116,14 @@ class Procedure:
         return (op.gate for op in self.ops)
 
     @cached_property
+    def producer(self) -> dict[int, int]:
+        """The op that writes each register."""
+        return {r: i for i, op in enumerate(self.ops) for r in op.gate.outs}
+
+    @cached_property
     def made(self) -> frozenset[int]:
         """The registers that its ops write."""
-        return frozenset(r for gate in self.gates for r in gate.outs)
+        return frozenset(self.producer)
 
     @cached_property
     def reads(self) -> frozenset[int]:

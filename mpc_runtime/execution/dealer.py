@@ -82,8 +82,7 @@ class MaskExpansion:
         self.prg = prg
         self.op = 0
         self._at = at
-        self._gates = list(procedure.gates)
-        self._producer = {r: i for i, gate in enumerate(self._gates) for r in gate.outs}
+        self._ops, self._producer = procedure.ops, procedure.producer
         self._constants = constants
         self._kept = {r: kept[r] for r in procedure.reads if r in kept}
 
@@ -96,7 +95,7 @@ class MaskExpansion:
         op, was = self.op, (self._at.op, self._at.mask)
         self.op = self._at.op = self._producer[register]
         self._at.mask = True
-        mask = held(self._gates[self.op].mask(self))
+        mask = held(self._ops[self.op].gate.mask(self))
         self.op, (self._at.op, self._at.mask) = op, was
         return mask
 
@@ -177,11 +176,11 @@ class Record:
     def deal(self, forget: bool) -> None:
         """Every op in the plan's order. forget: drop masks after their last use."""
         last_uses = self.procedure.last_uses if forget else {}
-        for i in self.procedure.order:
-            op = self.procedure.ops[i]
-            self.op, self.receiver = i, op.receiver
-            self.at.op = i
-            with wrapping():
+        with wrapping():
+            for i in self.procedure.order:
+                op = self.procedure.ops[i]
+                self.op = self.at.op = i
+                self.receiver = op.receiver
                 op.gate.deal(self)
-            for register in last_uses.get(i, ()):
-                self.masks.pop(register, None)
+                for register in last_uses.get(i, ()):
+                    self.masks.pop(register, None)

@@ -29,7 +29,7 @@ class Instructions:
         self.gates: list[Gate] = [op.gate for op in procedure.ops]
         self.receivers = [op.receiver for op in procedure.ops]
         self.rounds = procedure.rounds
-        self.producer = {r: i for i, gate in enumerate(self.gates) for r in gate.outs}
+        self.producer = procedure.producer
         self.reads, self.keeps = procedure.reads, procedure.keeps
         self.constant = {i for i, g in enumerate(self.gates) if g.outs and types[g.outs[0]].form is Form.CONSTANT}
         self.opens = {i: gate for i, gate in enumerate(self.gates) if gate.communicates}

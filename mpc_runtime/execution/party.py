@@ -107,7 +107,7 @@ class PartyExecutor:
         self._programs = {p.name: Instructions(plan, p) for p in plan.procedures}
         self._kept: dict[int, Array] = {}
         self._kept_masks: dict[int, Array] = {}
-        self._kept_operands: dict[tuple[str, int], Array] = {}
+        self._kept_operands: dict[int, dict[str, Array]] = {}
         self._preprocessed: Run | None = None
 
     def preprocess(self, procedure: str, keys: ExecutionKeys, material: Source) -> None:
@@ -168,7 +168,7 @@ class PartyExecutor:
         masks = {kept.place: np.asarray(run.mask(kept.made), order="C") for kept in wires}
         self._kept |= values
         self._kept_masks |= masks
-        self._kept_operands = {key: value for key, value in self._kept_operands.items() if key[1] not in values}
+        self._kept_operands = {r: made for r, made in self._kept_operands.items() if r not in values}
 
 
 class Run:
@@ -196,7 +196,7 @@ class Run:
         kept, masks = executor._kept, executor._kept_masks
         self.values: dict[int, Array] = executor._constants | {r: kept[r] for r in self.program.reads}
         self._masks: dict[int, Array] = {r: masks[r] for r in self.program.reads if r in masks}
-        self._operands: dict[tuple[str, int], Array] = {}
+        self._operands: dict[int, dict[str, Array]] = {}
         self._ahead: dict[int, tuple[int, Array]] = {}
         self._remember = False
         self._watch: Watch | None = None
@@ -303,10 +303,10 @@ class Run:
 
     def _operand(self, kind: str, register: int, make: Callable[[Array], Array]) -> Array:
         kept = self.executor._kept_operands if register in self.program.reads else self._operands
-        value = kept.get((kind, register))
-        if value is None:
-            value = kept[kind, register] = make(self.values[register])
-        return value
+        made = kept.setdefault(register, {})
+        if kind not in made:
+            made[kind] = make(self.values[register])
+        return made[kind]
 
     @property
     def seeded(self) -> bool:
@@ -438,5 +438,4 @@ class Run:
         for register in self.program.free_after.get(i, ()):
             self.values.pop(register, None)
             self._masks.pop(register, None)
-            self._operands.pop(("affine", register), None)
-            self._operands.pop(("halved", register), None)
+            self._operands.pop(register, None)
