@@ -8,8 +8,9 @@ import resource
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -57,7 +58,7 @@ class Stats:
     offline_seconds: float = 0.0
     """The dealer's time for these runs, and what the parties computed before the submissions arrived."""
     seconds: float = 0.0
-    per_op: tuple[OpStats, ...] = field(default=(), repr=False)
+    per_op: Sequence[OpStats] = field(default=(), repr=False)
 
     def plus(self, other: Stats) -> Stats:
         """This call and one more run of it."""
@@ -74,7 +75,8 @@ class Stats:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for `--json`."""
-        return asdict(self)
+        plain = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return plain | {"per_op": tuple(asdict(op) for op in self.per_op)}
 
     def __str__(self) -> str:
         rows = [
@@ -140,17 +142,43 @@ def run_stats(plan: Plan, procedure: str, reports: Sequence[Message], client_byt
         online_seconds=max(b["online_seconds"] for b in bodies),
         offline_seconds=max(b["offline_seconds"] for b in bodies),
         seconds=seconds,
-        per_op=_per_op(plan, procedure, reports),
+        per_op=_PerOp(plan, procedure, reports),
     )
 
 
-def _per_op(plan: Plan, procedure: str, reports: Sequence[Message]) -> tuple[OpStats, ...]:
-    sent = np.sum([np.frombuffer(r.payload[0], np.int64) for r in reports], axis=0)
-    material = np.sum([np.frombuffer(r.payload[1], np.int64) for r in reports], axis=0)
-    seconds = np.max([np.frombuffer(r.payload[2], np.float64) for r in reports], axis=0)
-    rows = []
-    for op, instruction in enumerate(plan.procedure(procedure).ops):
-        origin = plan.origin(procedure, op)
-        gate = type(instruction.gate).__name__.lower()
-        rows.append(OpStats(op, origin.label, origin.line, gate, int(sent[op]), int(material[op]), float(seconds[op])))
-    return tuple(rows)
+class _PerOp(Sequence[OpStats]):
+    """The ops of an execution. They are hundreds, and seldom read: made when they are."""
+
+    def __init__(self, plan: Plan, procedure: str, reports: Sequence[Message]) -> None:
+        self._plan, self._procedure = plan, procedure
+        self._told = [[np.frombuffer(part, np.int64) for part in r.payload[:2]] for r in reports]
+        self._seconds = [np.frombuffer(r.payload[2], np.float64) for r in reports]
+
+    @cached_property
+    def _rows(self) -> tuple[OpStats, ...]:
+        sent, material = np.sum(self._told, axis=0).tolist()
+        seconds = np.max(self._seconds, axis=0).tolist()
+        rows = []
+        for op, instruction in enumerate(self._plan.procedure(self._procedure).ops):
+            origin = self._plan.origin(self._procedure, op)
+            gate = type(instruction.gate).__name__.lower()
+            rows.append(OpStats(op, origin.label, origin.line, gate, sent[op], material[op], seconds[op]))
+        return tuple(rows)
+
+    @overload
+    def __getitem__(self, index: int) -> OpStats: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[OpStats, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> OpStats | tuple[OpStats, ...]:
+        return self._rows[index]
+
+    def __len__(self) -> int:
+        return len(self._plan.procedure(self._procedure).ops)
+
+    def __eq__(self, other: object) -> bool:
+        return self._rows == (other._rows if isinstance(other, _PerOp) else other)
+
+    def __hash__(self) -> int:
+        return hash(self._rows)
