@@ -137,7 +137,7 @@ class Submissions:
             Key, tuple[Meeting, int, Any]
         ] = {}  # known to be at the other party: what was said of it there
         self._only_there: Counter[tuple[str, str]] = Counter()
-        self._finished: deque[Key] = deque(maxlen=FINISHED_KNOWN)
+        self._finished: dict[Key, None] = {}  # the last FINISHED_KNOWN, in their order
         self._turns = 0
         self._turn_of: dict[str, int] = {}  # key of a client -> when it had its last turn
 
@@ -265,7 +265,9 @@ class Submissions:
 
     def finish(self, key: Key) -> Submission | None:
         """Forgets a submission that was used, for good or in vain, but for that."""
-        self._finished.append(key)
+        self._finished[key] = None
+        if len(self._finished) > FINISHED_KNOWN:
+            del self._finished[next(iter(self._finished))]
         submission = self.drop(key)
         if submission is not None:
             self._turns += 1
