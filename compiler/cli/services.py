@@ -15,6 +15,8 @@ from compiler.cli.watching import Told, Watching, watch_options, watched
 if TYPE_CHECKING:
     from mpc_runtime.plan import Plan
 
+EXIT_INTERRUPTED = 130
+
 
 @click.command(help="Run the server NAME (p0, p1 or dealer) of all plans that its operator has approved in DIR.")
 @click.argument("name", type=click.Choice(["p0", "p1", "dealer"]))
@@ -46,7 +48,7 @@ def serve(
     low_water: int | None,
     linger: float,
     **how: Any,
-) -> None:
+) -> int:
     from mpc_runtime.deployment.cluster import load_cluster
     from mpc_runtime.deployment.keys import key_path, load_key
     from mpc_runtime.deployment.revisions import Revisions
@@ -65,10 +67,17 @@ def serve(
     with watched(name, replace(watching, metrics=watching.metrics or machines.metrics.get(name)), Told()) as watch:
         revisions = Revisions(machines, lambda text: watch.tell(Configured(text)))
         service = Service(config, machines.addresses, data, watch)
+        asked: set[int] = set()
+
+        def stop(number: int, _: object) -> None:
+            asked.add(number)
+            service.stop()
+
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: service.stop())
+            signal.signal(number, stop)
         with revisions.watching(service.revise):
             service.serve()
+    return EXIT_INTERRUPTED if signal.SIGINT in asked else 0
 
 
 @click.command(help="Offer a plan to the services of a cluster; each serves it when its operator has approved it.")

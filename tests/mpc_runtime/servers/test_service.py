@@ -128,3 +128,7 @@ def test_stopping_is_no_accident(running: Services) -> None:
         assert running.stop(name) == 0
         running.start(name)
     assert answers(running)
+    running.processes["p0"].send_signal(signal.SIGINT)
+    assert running.processes["p0"].wait() == 130, "as every command that Ctrl-C ends"
+    running.start("p0")
+    assert answers(running)
