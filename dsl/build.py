@@ -177,7 +177,10 @@ def _call(build: Builder, tree: Tree[Token], span: Span) -> ast.Call:
         elif argument.name.id in seen:
             first = seen[argument.name.id]
             build.refuse(
-                argument.span, f"the argument `{argument.name.id}` is given twice", None, (first.span, "first here")
+                argument.span,
+                f"the argument `{argument.name.id}` is given twice",
+                "leave one of them out",
+                (first.span, "first here"),
             )
         else:
             seen[argument.name.id] = argument

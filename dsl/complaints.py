@@ -30,11 +30,12 @@ def _expected(trouble: Trouble) -> Complaint:
     what = shown(found)
     if trouble.fresh and found.type == "NAME":
         what = f"the next statement, {what}"
-    help = None
     if start.type in FORMS:
         help = f"it is written `{FORMS[start.type]}`"
     elif OPERANDS - {"NOT"} <= trouble.expected:
         help = f"put a value after {shown(trouble.before)}"
+    else:
+        help = "complete it" if found.type == "$END" else f"take {shown(found)} out, or put what is expected before it"
     wanted = "the name of a role" if trouble.before.type in ("FROM", "TO") else _described(trouble.expected)
     return Complaint(place, f"expected {wanted}, found {what}", help)
 

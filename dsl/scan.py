@@ -261,7 +261,7 @@ def _stray(text: str, at: int) -> tuple[int, int, str, str | None]:
     code = f"U+{ord(text[at]):04X}"
     if unicodedata.category(text[at]) in ("Zs", "Cf"):
         return at, at + 1, f"there is an invisible character here ({code})", "replace it with a space"
-    return at, at + 1, f"`{text[at]}` ({code}) means nothing in this language", None
+    return at, at + 1, f"`{text[at]}` ({code}) means nothing in this language", "take it out"
 
 
 # Blocks of Python ---------------------------------------------------------------------------------------------------

@@ -21,8 +21,18 @@ if TYPE_CHECKING:
     from mpc_runtime.plan import Plan
 
 OLDEST_PYTHON = (3, 10)
-NEEDED = ("numpy", "lark", "zmq", "click", "rich", "safetensors", "cryptography", "prometheus_client")
-OPTIONAL = {"PIL": "reads images: pip install pillow"}
+NEEDED = {
+    "numpy": "numpy",
+    "lark": "lark",
+    "zmq": "pyzmq",
+    "click": "click",
+    "rich": "rich",
+    "safetensors": "safetensors",
+    "cryptography": "cryptography",
+    "prometheus_client": "prometheus-client",
+}
+"""Module -> what pip calls it."""
+IMAGES = ("PIL", "pillow")  # without it all else works
 
 
 @click.command(
@@ -48,12 +58,12 @@ def doctor(file: Path | None, cluster: Path | None, key: Path | None, data: Path
 def _installation() -> Iterator[Finding]:
     version = platform.python_version()
     yield Finding("Python", sys.version_info >= OLDEST_PYTHON, version, "use Python 3.10 or later")
-    for module in NEEDED:
+    for module, package in NEEDED.items():
         there = importlib.util.find_spec(module) is not None
-        yield Finding(module, there, "installed" if there else "missing", f"pip install {module}")
-    for module, use in OPTIONAL.items():
-        there = importlib.util.find_spec(module) is not None
-        yield Finding(module, True, "installed" if there else f"not installed; it {use}")
+        yield Finding(module, there, "installed" if there else "missing", f"pip install {package}")
+    module, package = IMAGES
+    there = importlib.util.find_spec(module) is not None
+    yield Finding(module, True, "installed" if there else f"not installed; it reads images: pip install {package}")
     try:
         from mpc_runtime import kernels
 

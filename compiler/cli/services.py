@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,8 @@ from compiler.cli.watching import Told, Watching, watch_options, watched
 
 if TYPE_CHECKING:
     from mpc_runtime.plan import Plan
+
+EXIT_ERROR, EXIT_INTERRUPTED = 1, 130
 
 
 @click.command(help="Run the server NAME (p0, p1 or dealer) of all plans that its operator has approved in DIR.")
@@ -46,7 +49,7 @@ def serve(
     low_water: int | None,
     linger: float,
     **how: Any,
-) -> None:
+) -> int:
     from mpc_runtime.deployment.cluster import load_cluster
     from mpc_runtime.deployment.keys import key_path, load_key
     from mpc_runtime.deployment.revisions import Revisions
@@ -65,16 +68,23 @@ def serve(
     with watched(name, replace(watching, metrics=watching.metrics or machines.metrics.get(name)), Told()) as watch:
         revisions = Revisions(machines, lambda text: watch.tell(Configured(text)))
         service = Service(config, machines.addresses, data, watch)
+        asked: set[int] = set()
+
+        def stop(number: int, _: object) -> None:
+            asked.add(number)
+            service.stop()
+
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: service.stop())
+            signal.signal(number, stop)
         with revisions.watching(service.revise):
             service.serve()
+    return EXIT_INTERRUPTED if signal.SIGINT in asked else 0
 
 
 @click.command(help="Offer a plan to the services of a cluster; each serves it when its operator has approved it.")
 @program_options
 @click.option("--name", required=True, help="What it is to be called there.")
-@click.option("--role", help="The role that offers it; needed where there is more than one.")
+@click.option("--role", help="The role that offers it; needed where more than one may.")
 @click.option("--cluster", default="cluster.toml", show_default=True, type=click.Path(path_type=Path))
 @click.option("--key", type=click.Path(path_type=Path), help="Secret key file  [default: ROLE.key beside it]")
 @click.option("--timeout", default=60.0, show_default=True, help="Seconds a server may take to answer.")
@@ -91,10 +101,12 @@ def deploy(
     from mpc_runtime.deployment.cluster import load_cluster
     from mpc_runtime.deployment.keys import key_path, load_key
     from mpc_runtime.deployment.lobby import offer
+    from mpc_runtime.servers.members import DEPLOY
 
     plan = load_program(file, dims, network).plan
     machines = load_cluster(cluster)
-    role = role or _only(plan.roles)
+    may = [one for one in plan.roles if any(m.role == one and DEPLOY in m.may for m in machines.members.values())]
+    role = role or _only(may if len(may) == 1 else plan.roles)
     keys = load_key(key or key_path(machines.path, role))
     machines.check_key(role, keys)
     offer(machines, role, keys, plan, name, timeout)
@@ -107,7 +119,7 @@ def deploy(
 @click.option("--data", required=True, metavar="DIR", type=click.Path(path_type=Path), help="The service's folder.")
 @click.option("--plan", "file", type=click.Path(path_type=Path), help="A plan from a file instead of an offer.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def approve(name: str, data: Path, file: Path | None, yes: bool) -> None:
+def approve(name: str, data: Path, file: Path | None, yes: bool) -> int:
     from mpc_runtime.plan_file import load
     from mpc_runtime.servers.approval import approve as approved
     from mpc_runtime.servers.approval import offered
@@ -119,10 +131,12 @@ def approve(name: str, data: Path, file: Path | None, yes: bool) -> None:
     _show(plan)
     if (old := catalogue.deployed().get(name)) is not None and old != plan.hash:
         click.echo(f"\nIt replaces plan {old[:16]}, whose parameters are deleted.")
-    if not yes:
-        click.confirm(f"\nServe it as {name}?", abort=True)
+    if not yes and not click.confirm(f"\nServe it as {name}?"):
+        click.echo(f"{name} is not approved", err=True)
+        return EXIT_ERROR
     approved(catalogue, name, plan)
     click.echo(f"{name} is approved")
+    return 0
 
 
 @click.command(help="Fetch the plan that both parties serve as NAME, and pin it: a later change is an error.")
@@ -173,7 +187,7 @@ def _show(plan: Plan) -> None:
         click.echo(f"  {sentence}")
 
 
-def _only(roles: tuple[str, ...]) -> str:
+def _only(roles: Sequence[str]) -> str:
     if len(roles) != 1:
         raise click.UsageError(f"--role is needed: one of {', '.join(roles)}")
     return roles[0]

@@ -7,7 +7,7 @@ or a node is refused, which one size may allow, the dims behind the first axis g
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -48,8 +48,8 @@ def import_model(model: Any, settings: Settings) -> Written:
     private counterpart.
     """
     found = files.load(model)
-    given = inputs_of(found)
-    dims = _defaults(given, settings.dims)
+    given, rows = _by_rows(inputs_of(found))
+    dims = _defaults(given, {BATCH if name == rows else name: size for name, size in settings.dims.items()})
     ranges = measured(given, settings.samples, dims)
     _check_roles(settings)
     owners = Owners(settings.role, settings.owner)
@@ -116,6 +116,21 @@ def _axis(place: int, dim: Any) -> Axis:
     if place == 0 and (is_automatic(label) or (label.startswith(("unk__", "s")) and label.strip("unk_s").isdigit())):
         return Axis(None, BATCH)
     return Axis(None, label or f"axis{place}")
+
+
+def _by_rows(given: Sequence[Given]) -> tuple[Sequence[Given], str]:
+    """The inputs, where the dim that counts rows is called `batch`, of which a session takes any number; and what the
+    model calls it: what has that word in its name (`batch_size`), else what all first axes are called (`N`)."""
+    names = dict.fromkeys(axis.dim for each in given for axis in each.axes if axis.dim)
+    first = dict.fromkeys(each.axes[0].dim for each in given if each.axes and each.axes[0].dim)
+    rows = [name for name in names if BATCH in name.lower()] or list(first)
+    if BATCH in names or len(rows) != 1:
+        return given, BATCH
+    named = {rows[0]: BATCH}
+    return [
+        replace(each, axes=tuple(replace(axis, dim=named.get(axis.dim or "", axis.dim)) for axis in each.axes))
+        for each in given
+    ], rows[0]
 
 
 def _defaults(given: Sequence[Given], wanted: Mapping[str, int]) -> dict[str, int]:

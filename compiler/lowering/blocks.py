@@ -17,6 +17,7 @@ from compiler.lowering.problems import POISON, Poison, Problem
 from compiler.lowering.readings import interval_at, operand, tensor, whole_at
 from compiler.lowering.scope import Binding, Category, Scope
 from compiler.ops import FUNCTIONS, LAYERS, Layer, Reshape
+from compiler.ops.signatures import form_of
 from dsl import ast
 from dsl.errors import did_you_mean
 
@@ -109,7 +110,7 @@ def _layer(context: Context, statement: ast.Layer, frame: Frame) -> None:
         index = whole_at(context, target.index, frame.scope, "the index of a layer")
         if index is not None and index < 0:
             message = f"the index of a layer is a whole number of at least 0, found {index}"
-            context.reporter.error(Problem(target.index.span, message))
+            context.reporter.error(Problem(target.index.span, message, "count from 0, as `block[0]`"))
             index = None
     instance: Instance | Poison = POISON
     try:
@@ -235,7 +236,7 @@ def _made(
         config = kind.configure(positional, named_options)
     except OpError as error:
         place = callee if error.arg is None else places.get(error.arg, callee)
-        raise Problem(place, error.message, error.help) from None
+        raise Problem(place, error.message, error.help or form_of(kind.name, kind.parameters)) from None
     return LayerInstance(path, place, kind, config, {str(key): span for key, span in places.items()}, provider)
 
 

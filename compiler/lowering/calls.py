@@ -20,7 +20,7 @@ from compiler.lowering.readings import operand, origin, tensor
 from compiler.lowering.scope import Category, Scope
 from compiler.ops import FUNCTIONS, LAYERS, LOSSES, Function, Layer, Parameter, Takes, build
 from compiler.ops.rules import show
-from compiler.ops.signatures import bind
+from compiler.ops.signatures import bind, form_of
 from compiler.ops.signatures import places as places_of
 from dsl import ast
 from dsl.ast import Span
@@ -115,7 +115,8 @@ def _callable(context: Context, meaning: object, callee: ast.Expression) -> Defi
     if isinstance(meaning, InstanceArray):
         first = min(meaning.items, default=0)
         raise Problem(callee.span, f"`{name}` is several layers", f"choose one: `{name}[{first}]`")
-    raise Problem(callee.span, f"`{name}` is not a function, a def or a layer")
+    help = "write the name of a function, or of a def or a layer that stands above"
+    raise Problem(callee.span, f"`{name}` is not a function, a def or a layer", help)
 
 
 def _apply(
@@ -146,11 +147,12 @@ def _apply_function(
     context: Context, function: Function, callee: ast.Expression, given: list[Argument], span: Span, scope: Scope
 ) -> object:
     positional, named, places = options(function, given)
+    form = form_of(function.name, function.parameters)
     try:
         values, rest = bind(function.name, function.parameters, positional, named)
     except OpError as error:
         place = callee.span if error.arg is None else places.get(error.arg, callee.span)
-        raise Problem(place, error.message, error.help) from None
+        raise Problem(place, error.message, error.help or form) from None
     places.pop(0, None)  # what does not fit in what flows in is said at the function
     notes = dict.fromkeys(note for each in given for note in origin(each.meaning, each.expression, scope))
     if function.name == "argmax" and rest.get("axis") is None:
@@ -159,7 +161,7 @@ def _apply_function(
     if function.build is build.dropout and context.trains:
         make = partial(build.dropped, context.dropouts, *values, **rest)
         context.dropouts += 1
-    return context.made(span, callee.span, make, notes, places)
+    return context.made(span, callee.span, make, notes, places, form)
 
 
 def _warn_of_all_rows(context: Context, callee: ast.Expression, value: object, scope: Scope) -> None:

@@ -71,18 +71,19 @@ class Context:
         make: Callable[[], Value],
         notes: Iterable[Note] = (),
         arguments: Mapping[Any, Span] | None = None,
+        form: str | None = None,
     ) -> object:
         """What `make` makes of an expression at `span`: a tensor, or the number that a constant scalar is.
 
         An OpError becomes a Problem at the argument to blame, where `arguments` has its place, else at `blame`. Notes
-        on the line of the error say nothing new and are dropped.
+        on the line of the error say nothing new and are dropped. form: what to do where the op does not say.
         """
         try:
             value = make()
         except OpError as error:
             place = (arguments or {}).get(error.arg, blame)
             kept = [note for note in notes if note[0].line != place.line]
-            raise Problem(place, error.message, error.help, *kept) from None
+            raise Problem(place, error.message, error.help or form, *kept) from None
         self._stamp(value, span)
         return public(value)
 

@@ -191,7 +191,10 @@ def _index(context: Context, expression: ast.Index, scope: Scope) -> object:
 def _entry(table: Table, position: int, place: Span) -> object:
     """An entry of a list: exact, unlike one of a tensor."""
     if not -len(table) <= position < len(table):
-        raise Problem(place, f"index {position} is out of range for a list of {len(table)}")
+        last = len(table) - 1
+        raise Problem(
+            place, f"index {position} is out of range for a list of {len(table)}", f"use {-len(table)} to {last}"
+        )
     return table[position]
 
 

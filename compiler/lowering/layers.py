@@ -19,6 +19,7 @@ from compiler.lowering.context import Context
 from compiler.lowering.definitions import Definition
 from compiler.lowering.problems import POISON, Note, Poison, Problem
 from compiler.ops import Layer, LayerParam
+from compiler.ops.signatures import form_of
 from dsl import ast
 from dsl.ast import Span
 from dsl.errors import did_you_mean
@@ -82,7 +83,8 @@ class LayerInstance:
     def apply(self, context: Context, x: Callable[[], Value], span: Span, blame: Span, notes: list[Note]) -> object:
         """The layer on `x`; makes the parameters the first time. Raises Problem when x does not fit."""
         try:
-            return context.made(span, blame, lambda: self._apply(x(), context), notes, self.places)
+            form = form_of(self.kind.name, self.kind.parameters)
+            return context.made(span, blame, lambda: self._apply(x(), context), notes, self.places, form)
         except Problem:
             self.broken = self.broken or not self.parameters
             raise

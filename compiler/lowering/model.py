@@ -197,7 +197,7 @@ class Lowering:
             size = given if isinstance(given, int) and not isinstance(given, bool) and given >= 1 else None
             if size is None:
                 message = f"the dim `{name.id}` is a whole number of at least 1, but {given!r} is given for it"
-                self.context.reporter.error(Problem(name.span, message))
+                self.context.reporter.error(Problem(name.span, message, f"give a number, as in `{name.id}=8`"))
         self.scope.bind(name, Category.DIM, POISON if size is None else size)
         if size is not None:
             self.dims[name.id] = size

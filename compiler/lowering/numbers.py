@@ -78,7 +78,8 @@ def power(base: Number, exponent: Number) -> Number:
         except OverflowError:
             raise _too_large() from None
     if (base < 0 and not exponent.is_integer()) or (base == 0 and exponent < 0):
-        raise NumberError(f"{describe_number(base)} has no real power {describe_number(exponent)}")
+        message = f"{describe_number(base)} has no real power {describe_number(exponent)}"
+        raise NumberError(message, "the base is above 0, or the exponent is whole")
     try:
         return _bounded(math.pow(float(base), float(exponent)))
     except OverflowError:
@@ -160,7 +161,7 @@ def _plain(value: Number) -> int | float | Fraction:
 
 def _quotient(left: int | float | Fraction, right: int | float | Fraction) -> Number:
     if right == 0:
-        raise NumberError("division by zero")
+        raise NumberError("division by zero", "the divisor is known here: correct it")
     if isinstance(left, float) or isinstance(right, float):
         return float(left) / float(right)
     return Fraction(left) / Fraction(right)

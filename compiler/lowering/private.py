@@ -134,10 +134,14 @@ def _called(noise: ast.Expression, names: Collection[str], what: str) -> ast.Cal
     """The call of one of these. Raises Problem for anything else."""
     forms = " or ".join(f"`{FORMS[name]}`" for name in names)
     if not isinstance(noise, ast.Call):
-        raise Problem(noise.span, f"{what} is {forms}, found something else", None)
+        raise Problem(noise.span, f"{what} is {forms}, found something else", f"write {forms}")
     if not (isinstance(noise.function, ast.Name) and noise.function.id in names):
         word = noise.function.id if isinstance(noise.function, ast.Name) else ""
-        raise Problem(noise.function.span, f"{what} is {forms}, found `{word or '…'}`", did_you_mean(word, names))
+        raise Problem(
+            noise.function.span,
+            f"{what} is {forms}, found `{word or '…'}`",
+            did_you_mean(word, names) or f"write {forms}",
+        )
     return noise
 
 

@@ -107,7 +107,9 @@ def _not_whole(meaning: object, expression: ast.Expression, what: str) -> Proble
             help += "; `gather` selects by a tensor"
         return Problem(expression.span, f"{what} must be known at compile time, found {described(meaning)}", help)
     near = real(meaning)
-    written = f"write `{int(near)}`, without point and exponent" if near is not None and near == int(near) else None
+    written = "write a number like `8`, a const, a dim, a loop index, or `+ - * /` of these"
+    if near is not None and near == int(near):
+        written = f"write `{int(near)}`, without point and exponent"
     return Problem(expression.span, f"{what} is a whole number, found {described(meaning)}", written)
 
 
@@ -115,7 +117,8 @@ def size_at(context: Context, expression: ast.Expression, scope: Scope) -> int |
     """A size of a tensor: a whole number of at least 1."""
     found = whole_at(context, expression, scope, "a size")
     if found is not None and found < 1:
-        context.reporter.error(Problem(expression.span, f"a size is a whole number of at least 1, found {found}"))
+        message = f"a size is a whole number of at least 1, found {found}"
+        context.reporter.error(Problem(expression.span, message, "a tensor without elements is left out"))
         return None
     return found
 

@@ -37,7 +37,7 @@ def _group(context: Context, ref: ast.Ref, scope: Scope) -> object:
         return POISON
     if not 1 <= count <= MAX_MEMBERS:
         message = f"a role has 1 to {MAX_MEMBERS} members, found {count}"
-        context.reporter.error(Problem(ref.index.span, message))
+        context.reporter.error(Problem(ref.index.span, message, f"write `role {name}[5]` for five of them"))
         return POISON
     return RoleGroup(name, count)
 

@@ -7,7 +7,7 @@ and earlier defs; its parameters are values. Built-in functions have a namespace
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -37,6 +37,7 @@ class Category(Enum):
 
 SEEN_BY_DEFS = frozenset({Category.CONST, Category.DIM, Category.DEF})
 OPERANDS = frozenset(Category) - {Category.ROLE, Category.DEF}
+MOST_SHOWN = 6  # of the names that are known, where none of them is close
 
 
 @dataclass(frozen=True)
@@ -175,10 +176,20 @@ class Scope:
         fitting = OPERANDS | {Category.DEF} if functions else OPERANDS
         known = [*(each.name for each in bound if each.category in fitting), *functions]
         help = None if name.id in known else foreign_help(name.id, known)
-        return Problem(name.span, message, help or did_you_mean(name.id, known))
+        known_here = [each.name for each in bound if each.category in fitting]
+        return Problem(name.span, message, help or did_you_mean(name.id, known) or _known(known_here))
 
     def _declared_below(self, name: str) -> tuple[Note, ...]:
         return ((self.later[name], "it is declared here"),) if name in self.later else ()
+
+
+def _known(names: Sequence[str]) -> str:
+    """What to do about a name like none of these."""
+    if not names:
+        return "declare it above"
+    more = f" and {len(names) - MOST_SHOWN} more" if len(names) > MOST_SHOWN else ""
+    shown = ", ".join(f"`{each}`" for each in names[:MOST_SHOWN]) if more else listing(names)
+    return f"declare it above; the names so far are {shown}{more}"
 
 
 def listing(names: Iterable[str]) -> str:

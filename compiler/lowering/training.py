@@ -41,7 +41,7 @@ from compiler.ops.build import to_fixed
 from compiler.ops.losses import classes_of
 from compiler.ops.rules import typed
 from compiler.ops.shapes import Move
-from compiler.ops.signatures import bind
+from compiler.ops.signatures import bind, form_of
 from compiler.training.limits import LARGEST_LIMIT, LEAST_LIMIT, NORMS, Limits
 from compiler.training.metrics import KINDS, expect_measurable
 from compiler.training.optimizers import OPTIMIZERS, Optimizer, OptimizerKind, expect_rate
@@ -325,7 +325,7 @@ def _configured(kind: OptimizerKind, callee: ast.Name, given: list[calls.Argumen
         return kind.make(**{name: each for name, each in options.items() if name != "lr"}), _rate(options["lr"])
     except OpError as error:
         place = callee.span if error.arg is None else places.get(error.arg, callee.span)
-        raise Problem(place, error.message, error.help) from None
+        raise Problem(place, error.message, error.help or form_of(kind.name, kind.parameters)) from None
 
 
 def _rate(lr: Value) -> Value:

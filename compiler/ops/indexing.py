@@ -39,10 +39,13 @@ def _filled(x: Value, items: Sequence[Index]) -> list[Index]:
     """`items` with `...` spelled out, so that every axis of x has its own."""
     given = sum(item is not None and item is not Ellipsis for item in items)
     if given > x.rank:
-        raise OpError(f"expected at most {x.rank} indices for {show(x.shape)}, found {given}", arg=0)
+        raise OpError(
+            f"expected at most {x.rank} indices for {show(x.shape)}, found {given}", "give one for each axis", 0
+        )
     places = [place for place, item in enumerate(items) if item is Ellipsis]
     if len(places) > 1:
-        raise OpError("expected at most one `...` among the indices, found more", arg=0)
+        several = "expected at most one `...` among the indices, found more"
+        raise OpError(several, "write `:` for an axis that is taken whole", 0)
     rest: list[Index] = [slice(None)] * (x.rank - given)
     if not places:
         return [*items, *rest]
@@ -54,11 +57,12 @@ def _positions(item: Index, axis: int, shape: Shape) -> tuple[int, int, int]:
     size = shape[axis]
     if isinstance(item, slice):
         if item.step == 0:
-            raise OpError("a slice cannot step by 0", arg=0)
+            raise OpError("a slice cannot step by 0", "leave the step out, or give another", 0)
         start, stop, step = item.indices(size)
         count = len(range(start, stop, step))
         if count == 0:
-            raise OpError(f"the slice of axis {axis} of {show(shape)} is empty", arg=0)
+            message = f"the slice of axis {axis} of {show(shape)} is empty"
+            raise OpError(message, f"its places are 0 to {size - 1}, and a slice ends before its end", 0)
         return start, (step if count > 1 else 1), count
     assert isinstance(item, int)
     if not -size <= item < size:

@@ -83,6 +83,11 @@ def signature(name: str, parameters: Sequence[Parameter]) -> str:
     return f"{name}({', '.join(map(str, parameters))})"
 
 
+def form_of(name: str, parameters: Sequence[Parameter]) -> str:
+    """What to do about arguments of which no more can be said."""
+    return f"its form is `{signature(name, parameters)}`"
+
+
 def bind(
     name: str, parameters: Sequence[Parameter], positional: Sequence[Any], named: Mapping[str, Any]
 ) -> tuple[list[Any], dict[str, Any]]:

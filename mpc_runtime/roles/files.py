@@ -1,13 +1,15 @@
 """Reading and writing arrays by file name: `.npy .npz .csv .safetensors` and images; and weights files against a plan.
 
-Images (a file, or a folder of them in the order of their names) become [n, channels, height, width] in 0…1; they need
-Pillow. `encoding/fixed_point.py` checks values against what the plan declares.
+Images (a file, or a folder of them in the order of their names) become [n, channels, height, width] in 0…1; gray ones
+have one channel, others three, and transparency is left out. `encoding/fixed_point.py` checks values against what the
+plan declares.
 """
 
 from __future__ import annotations
 
 import difflib
 import os
+import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -63,6 +65,8 @@ def _read(path: Path) -> dict[str, Array]:
         with path.open("rb") as file:
             return {path.stem: np.lib.format.read_array(file, allow_pickle=False)}
     if suffix == ".npz":
+        if not zipfile.is_zipfile(path):
+            raise ValueError("it is no archive, as np.savez writes")
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     if suffix == ".safetensors":
@@ -90,11 +94,14 @@ def _csv(path: Path) -> Array:
     """Numbers separated by commas, one row a line; a first line that is not numeric is a heading."""
     with path.open(encoding="utf-8-sig") as file:
         first = file.readline()
+        more = any(line.strip() for line in file)
     try:
         [float(cell) for cell in first.split(",")]
         skip = 0
     except ValueError:
         skip = 1
+    if skip and not more:
+        raise ValueError(f"expected numbers separated by commas, found {first.strip()!r}")
     return np.loadtxt(path, delimiter=",", skiprows=skip, ndmin=2, encoding="utf-8-sig")
 
 
@@ -109,8 +116,11 @@ def _images(path: Path) -> Array:
     arrays = []
     for file in files:
         with Image.open(file) as image:
-            gray = image.mode in ("1", "L", "I", "I;16", "F")
-            pixels = np.asarray(image.convert("L" if gray else "RGB"), np.float64) / 255
+            gray = image.mode in ("1", "L", "LA") or image.mode.startswith("I")
+            if image.mode.startswith("I"):  # 16 bits, which `convert` would cut at 255
+                pixels = np.asarray(image, np.float64) / 65535
+            else:
+                pixels = np.asarray(image.convert("L" if gray else "RGB"), np.float64) / 255
         arrays.append(pixels[None] if gray else pixels.transpose(2, 0, 1))
         if arrays[-1].shape != arrays[0].shape:
             raise InputError(

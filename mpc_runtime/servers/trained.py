@@ -190,9 +190,10 @@ def _common(said: Said) -> dict[str, Any]:
 def fresh_shares(states: Mapping[int, Array], number: int, fresh: Callable[[int], bytes]) -> dict[int, Array]:
     """Shares of the same values that have nothing to do with those in the files: p0 adds what p1 takes away."""
     words = np.frombuffer(fresh(8 * sum(array.size for array in states.values())), "<u8").astype(np.uint64)
+    change_of = np.add if number == 0 else np.subtract
     found, at = {}, 0
     for register, array in states.items():
         change = words[at : at + array.size].reshape(array.shape)
         at += array.size
-        found[register] = array + change if number == 0 else array - change
+        found[register] = change_of(array, change, out=np.empty_like(array))  # a scalar stays an array
     return found

@@ -10,7 +10,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -211,7 +211,8 @@ class Deployment:
         return self._tried(lambda: self._clients[role].ask_spent(dataset, limit))
 
     def progress(self, role: str, said: Mapping[str, Any]) -> list[Message]:
-        """How far both parties are with the training, as of `RoleClient.ask_training`."""
+        """How far both parties are with the training, as of `RoleClient.ask_training`, behind what was abandoned."""
+        self._forget_abandoned(made=True)
         return self._tried(lambda: self._clients[role].ask_training(said))
 
     @property
@@ -232,9 +233,13 @@ class Deployment:
         for role in submitted.numbers:
             self._clients[role].settle()
 
-    def _forget_abandoned(self) -> None:
+    def _forget_abandoned(self, made: bool = False) -> None:
+        """made: wait for those that are made all the same."""
         while self._abandoned:
             submitted = self._abandoned.popleft()
+            if made and self.processes is not None:
+                with suppress(BudgetError):
+                    self._answers(submitted)
             if self._is_private or submitted.datasets:  # it may have been denied
                 self._withdraw(submitted)
                 continue

@@ -61,7 +61,8 @@ class Work:
         elsewhere = deployment.processes is None  # parameters of a cluster may have been provided by another process
         self._provided = provided or elsewhere or not deployment.given.tensors(SETUP)
         self._stats = Stats()
-        self._steps: int | None = None if elsewhere else 0  # of training; None: the parties know
+        self._steps = 0  # of training
+        self._counted = not elsewhere  # whether so many were made; else the parties know
         finalizer = weakref.finalize(self, connections.release)
         finalizer.atexit = False  # a thread may be within a call; the processes end by themselves
 
@@ -79,7 +80,7 @@ class Work:
         self._params = checked
         self._provided = True
         self.edition += 1
-        self._steps = 0
+        self._steps, self._counted = 0, True
 
     def execute(
         self, stage: str, given: Inputs, meeting: str | None, datasets: Mapping[str, str]
@@ -91,9 +92,9 @@ class Work:
             expect_fit(self._base.plan)
         self._check_provided()
         began = time.perf_counter()
-        training, last = None, self._steps or 0
+        training, last = None, self._steps
         if stage == TRAIN_STEP:
-            step = self._position() if self._steps is None else self._steps
+            step = self._steps if self._counted else self._position()
             clock = clock_of(self._base.plan, self._base.given.roles, stage, epoch=0, step=step, carry=0)
             given = {**given, **clock, **coins(self._base.plan, self._base.given.roles, fresh_seed(), step)}
             last = step + 1
@@ -102,11 +103,11 @@ class Work:
         encoded = self._base.given.encode(stage, checked, self._params)
         with self._connections.exchange(self._base), counted(last):
             self.datasets |= datasets
+            self._steps, self._counted = last, self._counted and stage != TRAIN_STEP
             submitted = self._base.submit(encoded, meeting, datasets=datasets, stage=stage, training=training)
             computed = self._base.wait(submitted)
         self.runs += stage == RUN
-        if stage == TRAIN_STEP:
-            self._steps = step + 1
+        self._counted = self._counted or stage == TRAIN_STEP
         return computed.results, replace(computed.stats, seconds=time.perf_counter() - began)
 
     def cut(self, given: Inputs, meeting: str | None, datasets: Mapping[str, str]) -> Rows:
@@ -166,7 +167,7 @@ class Work:
 
     def _step(self, rows: Rows) -> dict[str, Array] | None:
         rows.check_edition(self.edition)
-        with self._connections.exchange(rows.deployment), counted(self._steps or 0):
+        with self._connections.exchange(rows.deployment), counted(self._steps):
             part = rows.step(self._params)
         self.runs += part is not None
         return part
@@ -207,10 +208,11 @@ class Work:
         try:
             while True:
                 with self._connections.turn(), self._connections.exchange(self._base):
+                    self._counted = False  # some are made ahead
                     busy, epoch = fitting.advance(self.edition)
+                    self._steps, self._counted = fitting.position, not busy
                 if not busy:
                     return
-                self._steps = fitting.position
                 yield epoch
         finally:
             fitting.abandon()

@@ -32,6 +32,14 @@ def test_bad_file(path: Path, golden: Callable[[Path, str], None]) -> None:
     errors = problems(path.read_text(encoding="utf-8"), path.name)
     assert errors is not None
     golden(path.with_suffix(".txt"), f"{errors}\n")
+    assert [each for each in errors.diagnostics if not each.help] == [], "every error says what to do"
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.sampled_from([piece[0] for piece in PIECES] + ODD), max_size=12))
+def test_every_error_says_what_to_do(pieces: list[str]) -> None:
+    errors = problems("model m\n" + " ".join(pieces))
+    assert errors is None or [each for each in errors.diagnostics if not each.help] == []
 
 
 @pytest.mark.parametrize("twice", [False, True], ids=["left out", "twice"])

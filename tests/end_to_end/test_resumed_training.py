@@ -68,6 +68,22 @@ def test_a_killed_party_costs_the_steps_since_the_last_checkpoint(
     assert {line.split()[0] for line in used} == {"key", "message"} and set(used.values()) == {1}, "a word twice"
 
 
+def test_training_with_a_metric_goes_on_from_a_checkpoint(tmp_path: Path) -> None:
+    """Its sum is a scalar among the shares that are kept. The epoch in which training goes on counts as a whole one."""
+    program = mpc.compile(text=LOGISTIC.replace("output loss to shop", "metric accuracy to shop"))
+    clear = program.reference_fit(DATA, START, epochs=EPOCHS, seed=SEED)
+    with mpc.launch(program, data_dir=tmp_path) as session:
+        session.provide(START)
+        session.fit(DATA, seed=SEED, **{**OPTIONS, "epochs": 2, "check_every": 3})
+    with mpc.launch(program, data_dir=tmp_path) as session:
+        session.provide(START)
+        history = session.fit(DATA, **OPTIONS)
+        weights = session.finish()
+    assert history.resumed == 6 and history.metrics["accuracy"] == clear.metrics["accuracy"][1:]
+    for name, array in weights.items():
+        assert np.abs(array - clear.weights[name]).max() < 1e-3
+
+
 def test_checkpoints_belong_to_a_model_its_rows_and_its_optimizer(tmp_path: Path) -> None:
     with mpc.launch(PROGRAM, data_dir=tmp_path) as session:
         session.provide(START)

@@ -28,3 +28,27 @@ def test_a_rate_that_is_too_high_ends_in_a_range_error() -> None:
         session.provide(START)
         losses = session.fit(data, epochs=2, seed=1).outputs["loss"]
         assert losses[-1] < losses[0] and session.finish().keys() == START.keys()
+
+
+def test_single_steps_go_on_behind_a_call_that_broke_off() -> None:
+    """Steps that a broken call had submitted ahead are made: the session asks how many those were."""
+    data = people(16 * 6)
+    batch = {name: array[:16] for name, array in data.items()}
+    with mpc.launch(mpc.compile(text=SCHEDULE)) as session:
+        session.provide(START)
+        for _ in range(3):
+            with pytest.raises(mpc.RangeError, match="fc"):
+                for _ in range(6):
+                    session.train(batch)
+        session.provide(START)  # as the error says
+        assert session.finish().keys() == START.keys()
+
+    def fail(done: int, total: int) -> None:
+        raise OSError("the log is full")
+
+    with mpc.launch(mpc.compile(text=LOGISTIC)) as session:
+        session.provide(START)
+        for _ in range(3):
+            with pytest.raises(OSError, match="the log is full"):
+                session.fit(data, seed=1, progress=fail)
+            assert session.train(batch).keys() == {"loss"}

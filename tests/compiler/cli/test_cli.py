@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -211,15 +212,15 @@ def test_the_doctor_names_a_file_once(folder: Path) -> None:
 
 
 def test_the_doctor_looks_for_every_package_that_is_needed() -> None:
-    from compiler.cli.doctor import NEEDED
+    from compiler.cli.doctor import IMAGES, NEEDED
 
     text = (ROOT / "pyproject.toml").read_text()
     listed = re.search(r"^dependencies = \[(.*?)^\]", text, re.S | re.M)
     assert listed is not None
-    named = {name.replace("-", "_") for name in re.findall(r'"([a-z-]+)', listed[1])} - {
-        "tomli"
-    }  # of Python before 3.11
-    assert {"pyzmq" if module == "zmq" else module for module in NEEDED} == named
+    named = set(re.findall(r'"([a-z-]+)', listed[1])) - {"tomli"}  # of Python before 3.11
+    assert {*NEEDED.values(), IMAGES[1]} == named
+    for module in NEEDED:
+        importlib.import_module(module)
 
 
 def test_explain_says_what_checking_would_cost(folder: Path) -> None:

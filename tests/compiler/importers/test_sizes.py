@@ -26,6 +26,20 @@ def at(program: mpc.Program, dims: dict[str, int]) -> mpc.Program:
     return replace(mpc.compile(text=program.source, dims=dims), weights=program.weights)
 
 
+@pytest.mark.parametrize("rows", ["batch", "N", "batch_size", "dynamic"])
+def test_any_number_of_rows_whatever_the_model_calls_them(rows):
+    proto = model([node("MatMul", ["x", "w"], ["y"])], {"x": (FLOAT, [rows, 4])}, ["y"], {"w": normal(4, 2)})
+    program = imported(proto, dims={rows: 2})
+    assert "input x : [batch, 4]" in program.source and "dim batch = 2" in program.source
+    assert mpc.calibrate(program, params=program.weights, inputs={"x": normal(7, 4)}).plan.dims == (("batch", 2),)
+    assert imported(proto, dims={"batch": 3}).plan.dims == (("batch", 3),)
+
+
+def test_a_first_axis_beside_one_that_is_called_batch_is_none():
+    proto = model([node("Relu", ["x"], ["y"])], {"x": (FLOAT, ["steps", "batch_size", 4])}, ["y"], {})
+    assert "input x : [steps, batch, 4]" in imported(proto).source
+
+
 @pytest.mark.parametrize("places", [[3, 4], [0, 1, 2], [1], [0, 2, 4]], ids=str)
 def test_places_of_a_free_axis_are_those_places_at_any_size(places):
     proto = model([node("Gather", ["x", "places"], ["y"], axis=0)], {"x": (FLOAT, ["batch", 3])}, ["y"],

@@ -25,6 +25,30 @@ def test_bad_model(path: Path, golden: Callable[[str, str], None]) -> None:
     with pytest.raises(SourceErrors) as caught:
         lower(parse(path.read_text(), path.name))
     golden(str(path.with_suffix(".txt")), f"{caught.value}\n")
+    assert [each for each in caught.value.diagnostics if not each.help] == [], "every error says what to do"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "output y = topk(x, 9) to c",
+        "output y = gather(x, x) to c",
+        "output y = reshape(x, []) |> flatten to c",
+        "output y = clip_norm(x, 0) to c",
+        "output y = one_hot(x > 0, 0) to c",
+        "output y = avgpool2d(x, 2, padding=2) to c",
+        "output y = unlike(x) to c",
+        "layer f = unlike(3) output y = x |> f to c",
+        "budget unlike = dp(epsilon=1) output x to c",
+        "dim n = 2.5 output x to c",
+        "dim n = 0 output x to c",
+        "for i in 0..unlike { y = x } output x to c",
+    ],
+)
+def test_every_error_says_what_to_do(line: str) -> None:
+    with pytest.raises(SourceErrors) as caught:
+        compile_source(f"model m role c input x : [2, 3] from c in [0, 1] {line}", "m.ppml")
+    assert [each.message for each in caught.value.diagnostics if not each.help] == []
 
 
 @pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)

@@ -60,6 +60,35 @@ def test_images_are_scaled_to_one(tmp_path: Path) -> None:
     assert np.allclose(whole[:, 0, 0, 0], [0.2, 0.4])
 
 
+def test_gray_images_have_one_channel_and_all_their_bits(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    values = np.array([[0, 255, 256], [300, 40000, 65535]])
+    image.fromarray(values.astype(np.uint16)).save(tmp_path / "deep.png")
+    assert np.abs(read(tmp_path / "deep.png") - values / 65535).max() < 1e-9
+    shallow = (values % 256).astype(np.uint8)
+    for mode, name in (("L", "l.png"), ("LA", "la.png"), ("L", "l.bmp")):
+        image.fromarray(shallow).convert(mode).save(tmp_path / name)
+        assert np.array_equal(read(tmp_path / name), shallow[None, None] / 255)
+    colour = np.arange(18, dtype=np.uint8).reshape(2, 3, 3)
+    for mode in ("RGB", "RGBA"):
+        image.fromarray(colour).convert(mode).save(tmp_path / "c.png")
+        assert np.array_equal(read(tmp_path / "c.png"), colour.transpose(2, 0, 1)[None] / 255)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("text", ["", "\n", "not numbers", "age,height\n", "age,height\n\n"])
+def test_a_table_without_numbers_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.csv").write_text(text)
+    with pytest.raises(InputError, match=r"x.csv: cannot be read as .csv: expected numbers separated by commas, found"):
+        read(tmp_path / "x.csv")
+
+
+def test_an_archive_that_is_none_is_not_called_a_pickle(tmp_path: Path) -> None:
+    (tmp_path / "x.npz").write_text("weights")
+    with pytest.raises(InputError, match=r"x.npz: cannot be read as .npz: it is no archive, as np.savez writes"):
+        read(tmp_path / "x.npz")
+
+
 def test_names_are_mended_and_batchnorm_counters_stay_home() -> None:
     given = {"0.weight": 1, "0": 2, "01.weight": 3, "bn.num_batches_tracked": 4}
     assert parameters(given, {"0": "conv1"}, ["conv1.weight"], strict=True) == {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 import mpc_runtime as mpc
 from mpc_runtime.servers.catalogue import Catalogue
 from tests.services import NAMES, Services, services
-from tests.terminal import mpcc
+from tests.terminal import command, environment, mpcc
 from tests.waiting import all_gone, holds, until
 
 MODEL = """model scaled
@@ -97,8 +98,11 @@ def test_a_second_plan_is_offered_approved_served_and_removed_beside_the_first(r
     plan = folder / "offered.plan"
     refused = mpcc(folder, "deploy", "doubled.ppml", "--name", "doubled", "--role", "modeller")
     assert "modeller may not deploy" in refused.stderr
-    offered = mpcc(folder, "deploy", "doubled.ppml", "--name", "doubled", "--role", "client")
+    offered = mpcc(folder, "deploy", "doubled.ppml", "--name", "doubled")  # the client, who alone may
     assert offered.returncode == 0, offered.stderr
+    words = command("approve", "doubled", "--data", "p0.data")
+    denied = subprocess.run(words, input="n\n", cwd=folder, env=environment(), text=True, capture_output=True)
+    assert (denied.returncode, denied.stderr) == (1, "doubled is not approved\n")
     assert "doubled" not in Catalogue(folder / "p0.data").deployed()  # an offer runs nothing
     for name in NAMES:
         shown = mpcc(folder, "approve", "doubled", "--data", f"{name}.data", "--yes")
@@ -127,4 +131,8 @@ def test_stopping_is_no_accident(running: Services) -> None:
     for name in NAMES:
         assert running.stop(name) == 0
         running.start(name)
+    assert answers(running)
+    running.processes["p0"].send_signal(signal.SIGINT)
+    assert running.processes["p0"].wait() == 130, "as every command that Ctrl-C ends"
+    running.start("p0")
     assert answers(running)
