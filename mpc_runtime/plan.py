@@ -16,8 +16,8 @@ import hashlib
 import json
 import os
 import struct
-from dataclasses import dataclass, fields, replace
-from functools import cached_property
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -430,16 +430,20 @@ def _constant(array: np.ndarray) -> np.ndarray:
 
 def plain(value: Any) -> Any:
     """JSON data: records as lists of their fields, gates with their name in front, floats in hexadecimal."""
-    if type(value) in (int, str):  # nearly all of them
+    kind: Any = type(value)
+    if kind is int or kind is str:  # nearly all of them
         return value
-    if isinstance(value, Gate):
-        return [type(value).__name__, *(plain(getattr(value, f.name)) for f in fields(value))]
+    if kind is tuple:
+        return [plain(v) for v in value]
+    if (names := _names(kind)) is not None:
+        row = [plain(getattr(value, name)) for name in names]
+        return [kind.__name__, *row] if issubclass(kind, Gate) else row
     if isinstance(value, (Form, Domain)):
         return value.value
-    if isinstance(value, float):
-        return value.hex()
-    if isinstance(value, tuple):
-        return [plain(v) for v in value]
-    if hasattr(value, "__dataclass_fields__"):
-        return [plain(getattr(value, f.name)) for f in fields(value)]
-    return value
+    return value.hex() if isinstance(value, float) else value
+
+
+@cache
+def _names(kind: Any) -> tuple[str, ...] | None:
+    """Of the fields of a record; None for what is none."""
+    return tuple(f.name for f in fields(kind)) if is_dataclass(kind) else None

@@ -23,7 +23,7 @@ from typing import IO
 
 from ..errors import InputError, PeerError
 from ..plan import Plan
-from ..servers.heap import environment
+from ..servers.heap import environment, program
 from ..servers.process import SERVERS
 from ..transport.identity import KeyPair
 from .keys import load_key, save_key
@@ -142,7 +142,7 @@ class Processes:
         package = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join(p for p in (package, os.environ.get("PYTHONPATH", "")) if p)
         return subprocess.Popen(
-            [sys.executable, "-c", "from mpc_runtime.servers.process import main; main()"],
+            [sys.executable, "-c", program("process")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr[name],

@@ -17,7 +17,7 @@ from pathlib import Path
 from ..operation.events import Event, Place
 from ..operation.watch import State
 from ..operation.wire import Hearer
-from .heap import environment
+from .heap import environment, program
 from .hosted import Hosting
 
 __all__ = ["END_SECONDS", "Served", "environment_of_children"]
@@ -68,7 +68,7 @@ class Served:
         with far:
             told = hosting(far.fileno())
             self._process = subprocess.Popen(
-                [sys.executable, "-c", "from mpc_runtime.servers.hosted import main; main()"],
+                [sys.executable, "-c", program("hosted")],
                 stdin=subprocess.PIPE,
                 pass_fds=[far.fileno(), *(end.fileno() for end in ends)],
                 start_new_session=True,  # Ctrl-C is the service's, which tells it

@@ -33,6 +33,7 @@ from ..transport.hello import PROTOCOL_VERSION
 from ..transport.line import Limits
 from ..transport.messages import VISITOR, Message
 from .catalogue import Catalogue
+from .heap import program
 from .hosted import Hosting, told_members
 from .members import DEPLOY, Members
 from .process import MachineConfig, door
@@ -308,8 +309,7 @@ class Service:
                 made = offer.path.stat().st_mtime
                 if self._examined.get(offer.name) != made:
                     self._examined[offer.name] = made
-                    code = "from mpc_runtime.servers.approval import main; main()"
-                    words = [sys.executable, "-c", code, str(self.folder), offer.name]
+                    words = [sys.executable, "-c", program("approval"), str(self.folder), offer.name]
                     self._examining = subprocess.Popen(
                         words,
                         env=environment_of_children(),

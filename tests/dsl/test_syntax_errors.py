@@ -42,10 +42,13 @@ def test_every_error_says_what_to_do(pieces: list[str]) -> None:
     assert errors is None or [each for each in errors.diagnostics if not each.help] == []
 
 
+@pytest.mark.parametrize(
+    "first", [0, *(pytest.param(n, marks=pytest.mark.long) for n in range(1, 6))], ids=lambda first: f"from {first}"
+)
 @pytest.mark.parametrize("twice", [False, True], ids=["left out", "twice"])
-def test_one_slip_is_found_where_it_is(twice: bool) -> None:
+def test_one_slip_is_found_where_it_is(twice: bool, first: int) -> None:
     """A piece left out or written twice gives one or two errors, near the place (or another program)."""
-    for piece in PIECES[twice::2]:
+    for piece in PIECES[(first + 3 * twice) % 6 :: 6]:
         text = GOOD[: piece.start()] + f"{piece[0]} {piece[0]}" * twice + GOOD[piece.end() :]
         errors = problems(text)
         if errors is None:

@@ -12,7 +12,10 @@ import pytest
 import mpc_runtime as mpc
 from tests.zoo import MODELS, data
 
-LAUNCHED = ["hospitals", "images", "logic", "public_values", "smooth"]
+LAUNCHED = [
+    *("hospitals", "images", "smooth"),
+    *(pytest.param(name, marks=pytest.mark.long) for name in ("logic", "public_values")),
+]
 COUNTED = (
     "rounds",
     "online_bytes",

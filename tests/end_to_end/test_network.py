@@ -178,7 +178,7 @@ def assert_serves(machines: Network, folder: Path) -> None:
     assert np.allclose(np.load(folder / "y.npy"), 2 * W, atol=1e-3)
 
 
-@pytest.mark.parametrize("kind", ["IPv4", "IPv6"])
+@pytest.mark.parametrize("kind", ["IPv4", pytest.param("IPv6", marks=pytest.mark.long)])
 def test_five_machines_with_their_own_addresses(machines: Network, tmp_path: Path, kind: str) -> None:
     address = V4 if kind == "IPv4" else f"[{V6}]"
     deployment(tmp_path, {name: address.format(number) for name, number in machines.numbers.items()})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections import Counter
 from pathlib import Path
@@ -29,6 +30,21 @@ def shares(folder: Path, party: str) -> dict[int, bytes]:
     return {int(path.stem): path.read_bytes() for path in (folder / party / "checkpoints").glob("*/*.checkpoint")}
 
 
+@pytest.fixture(scope="module")
+def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder behind a whole training, for `trained` to copy."""
+    folder = tmp_path_factory.mktemp("trained")
+    with mpc.launch(PROGRAM, data_dir=folder) as session:
+        session.provide(START)
+        session.fit(DATA, seed=SEED, **OPTIONS)
+    return folder
+
+
+@pytest.fixture
+def trained(trained_once: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(trained_once, tmp_path / "data")
+
+
 def journaled(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
     """Has servers write down the keys of their executions, and what they send each other."""
     known = os.environ.get("PYTHONPATH", "")
@@ -36,7 +52,7 @@ def journaled(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
     monkeypatch.setenv("MPC_JOURNAL", str(path))
 
 
-@pytest.mark.parametrize("victim", ["p0", "p1"])
+@pytest.mark.parametrize("victim", [pytest.param("p0", marks=pytest.mark.long), "p1"])
 def test_a_killed_party_costs_the_steps_since_the_last_checkpoint(
     tmp_path: Path, victim: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -84,10 +100,9 @@ def test_training_with_a_metric_goes_on_from_a_checkpoint(tmp_path: Path) -> Non
         assert np.abs(array - clear.weights[name]).max() < 1e-3
 
 
-def test_checkpoints_belong_to_a_model_its_rows_and_its_optimizer(tmp_path: Path) -> None:
-    with mpc.launch(PROGRAM, data_dir=tmp_path) as session:
+def test_checkpoints_belong_to_a_model_its_rows_and_its_optimizer(trained: Path) -> None:
+    with mpc.launch(PROGRAM, data_dir=trained) as session:
         session.provide(START)
-        session.fit(DATA, seed=SEED, **OPTIONS)
         for changed, message in (
             ({"seed": 8}, "seed: the checkpoint 'a' is of a training with the seed 7, found 8"),
             ({"epochs": 1}, "the checkpoint 'a' is after 10 steps, and this call is for 4; ask for more epochs"),
@@ -100,27 +115,24 @@ def test_checkpoints_belong_to_a_model_its_rows_and_its_optimizer(tmp_path: Path
                 session.fit(**{**DATA, **OPTIONS, **changed})
         assert session.fit(DATA, **{**OPTIONS, "checkpoint": "b", "epochs": 1}).resumed == 0
     other = LOGISTIC.replace("sgd(lr=0.5, momentum=0.75)", "adam(lr=0.05)")
-    with mpc.launch(mpc.compile(text=other), data_dir=tmp_path) as session:
+    with mpc.launch(mpc.compile(text=other), data_dir=trained) as session:
         session.provide(START)
         with pytest.raises(mpc.Error, match="the checkpoint 'a'"):
             session.fit(DATA, **OPTIONS)
-    with mpc.launch(mpc.compile(text=LOGISTIC.replace("sigmoid(score)", "tanh(score)")), data_dir=tmp_path) as session:
+    with mpc.launch(mpc.compile(text=LOGISTIC.replace("sigmoid(score)", "tanh(score)")), data_dir=trained) as session:
         session.provide(START)
         with pytest.raises(mpc.InputError, match=r"the checkpoint 'a' at step \d+ is of another model than churn"):
             session.fit(DATA, **OPTIONS)
 
 
 @pytest.mark.parametrize("lr", [0.25, 0.03])
-def test_training_goes_on_at_another_rate(tmp_path: Path, lr: float) -> None:
+def test_training_goes_on_at_another_rate(trained: Path, lr: float) -> None:
     """A momentum is held with the mantissa of the rate in it, which is multiplied where that changes."""
-    with mpc.launch(PROGRAM, data_dir=tmp_path) as session:
-        session.provide(START)
-        session.fit(DATA, seed=SEED, **OPTIONS)
     training = PROGRAM.stages.lowered.training
     clear = Twin(training.loss, training.optimizer, START)
     batches = list(batches_of(PROGRAM.plan, DATA, EPOCHS, SEED))
     losses = [clear.train(batch, 0.5 if step < 10 else lr) for step, batch in enumerate(batches)]
-    with mpc.launch(mpc.compile(text=LOGISTIC.replace("lr=0.5", f"lr={lr}")), data_dir=tmp_path) as session:
+    with mpc.launch(mpc.compile(text=LOGISTIC.replace("lr=0.5", f"lr={lr}")), data_dir=trained) as session:
         session.provide(START)
         history = session.fit(DATA, **OPTIONS)
         assert history.resumed == 10

@@ -110,10 +110,10 @@ def test_lenet_predicts_what_plaintext_predicts(mnist):
     ("module", "arguments"),
     [
         ("digits.demo", []),
-        ("seeds.demo", ["2"]),
-        ("cancer.demo", []),
+        pytest.param("seeds.demo", ["2"], marks=pytest.mark.long),
+        pytest.param("cancer.demo", [], marks=pytest.mark.long),
         ("forest.demo", ["8"]),
-        ("diabetes.demo", []),
+        pytest.param("diabetes.demo", [], marks=pytest.mark.long),
         ("classical.demo", ["svm"]),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -8,7 +8,7 @@ import mpc_runtime as mpc
 from mpc_runtime.plan_file import read
 from tests.fuzz.plans import bases, finding, mutated
 
-CASES = 240
+CASES = 160
 
 
 @pytest.mark.parametrize("first", range(0, CASES, 40))

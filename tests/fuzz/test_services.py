@@ -9,7 +9,9 @@ import pytest
 from tests.fuzz.services import storm
 
 
-@pytest.mark.parametrize("stored", [False, True], ids=["dealer", "stored"])
+@pytest.mark.parametrize(
+    "stored", [pytest.param(False, marks=pytest.mark.long, id="dealer"), pytest.param(True, id="stored")]
+)
 def test_queries_are_right_or_refused_whatever_is_killed(tmp_path: Path, stored: bool) -> None:
     """With stored material, what was used was used once: read from both ledgers and journals."""
     kills = 2 if stored else 3

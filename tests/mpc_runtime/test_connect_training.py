@@ -33,9 +33,9 @@ train {
 FOLLOWED = LOGISTIC.replace("lr=0.5", "lr=0.5 * 0.5 ** epoch")
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    yield from deployed(tmp_path, FOLLOWED)
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    yield from deployed(tmp_path_factory.mktemp("followed"), FOLLOWED)
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ import pytest
 
 from compiler.cli.main import COMMANDS
 from mpc_runtime.plan import FORMAT
-from tests.terminal import ROOT, command, environment, free_port, mpcc, started
+from tests.terminal import ROOT, command, environment, free_port, mpcc, started, typed
 from tests.waiting import SECONDS
 
 MODEL = """model credit
@@ -43,11 +43,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_help_lists_every_command_and_version_says_what_counts(folder: Path) -> None:
-    text = mpcc(folder, "--help").stdout
+    text = typed(folder, "--help").stdout
     for name in COMMANDS:
         assert f"  {name} " in text
     assert "--param" in mpcc(folder, "run", "--help").stdout
-    assert f"plan format {FORMAT}, kernels" in mpcc(folder, "--version").stdout
+    assert f"plan format {FORMAT}, kernels" in typed(folder, "--version").stdout
 
 
 def test_check_and_exit_codes(folder: Path) -> None:
@@ -252,9 +252,9 @@ def servers(folder: Path) -> Iterator[dict[str, subprocess.Popen[str]]]:
 
 
 def test_five_terminals(folder: Path, servers: dict[str, subprocess.Popen[str]]) -> None:
-    given = mpcc(folder, "provide", "credit.ppml", "--param", "weights.npz")
+    given = typed(folder, "provide", "credit.ppml", "--param", "weights.npz")
     assert (given.returncode, given.stdout) == (0, "p0 and p1 hold the parameters of bureau\n"), given.stderr
-    done = mpcc(folder, "submit", "credit.ppml", "--input", "x=x.npy", "--output", "score=score.npy")
+    done = typed(folder, "submit", "credit.ppml", "--input", "x=x.npy", "--output", "score=score.npy")
     assert done.returncode == 0, done.stderr
     assert np.allclose(np.load(folder / "score.npy"), X @ W, atol=1e-3)
 

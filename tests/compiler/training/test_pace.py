@@ -47,10 +47,10 @@ def rates(program: Program, steps: int) -> tuple[np.ndarray, np.ndarray]:
 )
 @pytest.mark.filterwarnings("ignore::mpc_runtime.CompileWarning")
 def test_rates_are_right_in_the_mean_however_small_they_are(optimizer: str) -> None:
-    told, meant = rates(compiled(optimizer), 4000)
+    told, meant = rates(compiled(optimizer), 1500)
     grain = np.diff(np.unique(told)).min()
     assert np.abs(told - meant).max() < grain * (1 + 1e-9), "one of the two neighbours"
-    for start in range(0, 4000, 500):
+    for start in range(0, 1500, 500):
         assert abs(np.sum((told - meant)[start : start + 500])) < 15 * grain, "of 500 steps, nearly that of a few"
 
 

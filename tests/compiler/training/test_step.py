@@ -118,7 +118,7 @@ def test_the_losses_of_a_convolutional_model_follow_float64(optimizer: str) -> N
     weights = start(program)
     private, (clear, rate) = Simulated(program.plan, weights), twin_of(program, weights)
     losses = []
-    for step, batch in enumerate(batches(images(64), 8)):
+    for step, batch in enumerate(batches(images(40), 8)):
         losses.append(clear.train(batch, rate(step // 4, step)))
         assert private.train(step // 4, **batch)["loss"] == pytest.approx(losses[-1], rel=0.01)
     for name, array in private.finish().items():

@@ -220,8 +220,17 @@ def test_conv2d_layers(variant, x_shape, w_shape, padding, stride):
     np.testing.assert_array_equal(kernels.conv2d(flipped, w[::-1], stride, padding), wanted[:, ::-1])
 
 
-@pytest.mark.parametrize(("stride", "dilation"), [((1, 1), (1, 1)), ((2, 3), (1, 2)), ((1, 2), (2, 1))])
-@pytest.mark.parametrize(("images", "ins", "kernel"), [(1, 37, (5, 7)), (9, 22, (3, 4)), (20, 7, (9, 4))])
+@pytest.mark.parametrize(
+    ("images", "ins", "kernel", "stride", "dilation"),
+    [
+        (1, 37, (5, 7), (1, 1), (1, 1)),
+        (1, 37, (5, 7), (1, 2), (2, 1)),
+        (9, 22, (3, 4), (1, 1), (1, 1)),
+        (9, 22, (3, 4), (2, 3), (1, 2)),
+        (20, 7, (9, 4), (1, 1), (1, 1)),
+        (20, 7, (9, 4), (1, 2), (2, 1)),
+    ],
+)
 def test_conv2d_of_many_channels(variant, images, stride, dilation, ins, kernel):
     """Numbers that fill no tile: of channels, kernel entries, columns and outputs. Some images share a band."""
     rng = np.random.default_rng(images)

@@ -232,7 +232,7 @@ def test_threads_with_different_numbers_of_rows(session: mpc.Session) -> None:
         for seed in range(3):
             assert_right(session.run_batches(x=rows(n, seed)), rows(n, seed))
 
-    assert at_once(*(lambda n=n: ask(n) for n in (1, 10, 100, 1000, 3, 30, 300, 3000))) == [None] * 8
+    assert at_once(*(lambda n=n: ask(n) for n in (1, 30, 100, 3000))) == [None] * 4
 
 
 def test_a_wrong_row_is_refused_before_servers_are_started(session: mpc.Session) -> None:
