@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -145,11 +146,12 @@ def set(epsilon: float, delta: float, **common: Any) -> None:
 
 @budget.command(help="Show what was released of a dataset, and what may be.")
 @_budget_options
-def show(**common: Any) -> None:
-    _told(common, None)
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def show(as_json: bool, **common: Any) -> None:
+    _told(common, None, as_json)
 
 
-def _told(common: dict[str, Any], limit: tuple[float, float] | None) -> None:
+def _told(common: dict[str, Any], limit: tuple[float, float] | None, as_json: bool = False) -> None:
     """common: the options of both commands."""
     from mpc_runtime.program import connect
 
@@ -157,7 +159,11 @@ def _told(common: dict[str, Any], limit: tuple[float, float] | None) -> None:
     role = _known_role(program.plan, common.pop("role")) or _only_giver(program.plan)
     dataset, cluster = common.pop("dataset"), common.pop("cluster")
     with connect(cluster, program, role=role, **common) as session:
-        click.echo(str(session.spent(dataset) if limit is None else session.limit(dataset, *limit)))
+        told = session.spent(dataset) if limit is None else session.limit(dataset, *limit)
+    if as_json:
+        echo_json([asdict(each) for each in told.datasets])
+    else:
+        click.echo(str(told))
 
 
 def _only_giver(plan: Plan) -> str:

@@ -121,10 +121,11 @@ def _simulate(
     as_json: bool,
 ) -> int:
     """The exit code: 1 when a value leaves its range, since what a real run computes from it is some number."""
+    from compiler.reading.simulation import simulate_rows
     from mpc_runtime.roles.files import parameters
 
     given = parameters(weights, rename, [t.name for t in program.plan.params], strict=not lenient)
-    simulation = program.simulate(inputs=values, params=given)
+    simulation = simulate_rows(program.plan, program.stages.lowered, values, given)
     written = write_results(simulation.results, outputs)
     if as_json:
         echo_json(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from mpc_runtime.execution.simulator import Simulator
 from mpc_runtime.plan import Plan
 from mpc_runtime.plan_file import read
 from mpc_runtime.procedure import RUN
+from mpc_runtime.roles.batches import BATCH, Batches
 from mpc_runtime.roles.files import parameters
 from mpc_runtime.roles.inputs import Given
 
@@ -40,11 +41,16 @@ class Violation:
     found: float
     index: tuple[int, ...]
     count: int
+    first_row: int = 0
+    """Of the run in which it is, where many rows take several."""
 
     def __str__(self) -> str:
         at = list(self.index) if self.index else "the value"
         more = f" (and {self.count - 1} more)" if self.count > 1 else ""
-        return f"line {self.line}: `{self.name}` is expected in {self.expected}, found {self.found:g} at {at}{more}"
+        run = f", in the run that begins with row {self.first_row}" if self.first_row else ""
+        return (
+            f"line {self.line}: `{self.name}` is expected in {self.expected}, found {self.found:g} at {at}{run}{more}"
+        )
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,35 @@ def simulate(plan: Plan, graph: Graph, inputs: Mapping[str, Any], params: Mappin
         for name in results
     }
     return Simulation(results, reference, errors, tuple(_violations(graph, inputs, params)), checks)
+
+
+def simulate_rows(plan: Plan, graph: Graph, inputs: Mapping[str, Any], params: Mapping[str, Any]) -> Simulation:
+    """Any number of rows along the dim `batch`, one run after the other, the last filled up; of each value the worst of
+    its violations."""
+    tensors = [t for t in plan.inputs if RUN in t.stages]
+    if not any(t.name in inputs and BATCH in t.dims for t in tensors):
+        return simulate(plan, graph, inputs, params)
+    stacked = Given(plan, plan.roles, prepare_feed, stacked=True).stacked
+    batches = Batches(plan, tensors, plan.outputs, inputs, stacked)
+    if batches.runs == 1 and batches.rows == batches.size:
+        return simulate(plan, graph, inputs, params)
+    parts = [simulate(plan, graph, batch, params) for batch in batches]
+    starts = range(0, batches.rows, batches.size)
+    worst: dict[tuple[str, int, str], Violation] = {}
+    for part, start in zip(parts, starts, strict=True):
+        for found in part.violations:
+            before = worst.get(key := (found.name, found.line, found.expected), found)
+            chosen = found if before is found or abs(found.found) > abs(before.found) else before
+            row = start if chosen is found else before.first_row
+            count = found.count if before is found else before.count + found.count
+            worst[key] = replace(chosen, first_row=row, count=count)
+    return Simulation(
+        batches.join([batches.cut(part.results, start) for part, start in zip(parts, starts, strict=True)]),
+        batches.join([batches.cut(part.reference, start) for part, start in zip(parts, starts, strict=True)]),
+        {name: max(part.errors[name] for part in parts) for name in parts[0].errors},
+        tuple(sorted(worst.values(), key=lambda each: each.line)),
+        {promise: all(part.checks[promise] for part in parts) for promise in parts[0].checks},
+    )
 
 
 def _encoded(plan: Plan, inputs: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, dict[str, Array]]:

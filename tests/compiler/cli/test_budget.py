@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -27,3 +28,6 @@ def test_an_owner_states_a_limit_and_is_told_what_is_spent(tmp_path: Path) -> No
         assert "counts" in mpcc(tmp_path, *submit).stdout
         shown = mpcc(tmp_path, "budget", "show", plan, *dataset).stdout
         assert shown == "'cohort' of client: epsilon 1 spent of epsilon 1.5, epsilon 5 (by basic composition)\n"
+        (found,) = json.loads(mpcc(tmp_path, "budget", "show", "--json", plan, *dataset).stdout)
+        assert (found["role"], found["name"], found["epsilon"]) == ("client", "cohort", 1)
+        assert [limit["epsilon"] for limit in found["limits"]] == [1.5, 5]

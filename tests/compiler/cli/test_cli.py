@@ -128,6 +128,19 @@ def test_simulation_stands_beside_float64(folder: Path) -> None:
     assert found["violations"] == []
 
 
+def test_a_simulation_takes_any_number_of_rows(folder: Path) -> None:
+    (folder / "promised.ppml").write_text(
+        MODEL.replace("output score = x @ w", "score = x @ w in [-1, 1]\noutput score")
+    )
+    rows = X[:2].repeat([4, 3], axis=0) / 100  # the model takes 2
+    rows[4] = X[np.abs(X @ W).argmax()]
+    np.save(folder / "rows.npy", rows)
+    command = ["run", "promised.ppml", "--simulate", "--param", "w=w.npy", "--input", "x=rows.npy", "--output", "o.npy"]
+    found = mpcc(folder, *command)
+    assert np.allclose(np.load(folder / "o.npy"), rows @ W, atol=1e-3)
+    assert found.returncode == 1 and "in the run that begins with row 4" in found.stdout
+
+
 @pytest.mark.parametrize("checked", [[], ["--checked"]])
 def test_a_simulation_that_leaves_its_ranges_fails(folder: Path, checked: list[str]) -> None:
     promised = MODEL.replace("output score = x @ w", "score = x @ w in [-1, 1]\noutput score")
