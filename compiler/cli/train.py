@@ -16,6 +16,7 @@ from compiler.cli.options import (
     program_options,
     read_inputs,
     read_parameters,
+    show_results,
     write_results,
 )
 
@@ -52,7 +53,14 @@ WEIGHTS, CHECKPOINT = "weights", "mpcc train"
     metavar="DIR",
     help="Keep checkpoints in DIR, and go on from the last one in it, if there is one.",
 )
-@click.option("--output", "outputs", multiple=True, metavar="weights=FILE", help="File for the trained weights.")
+@click.option("--check-every", default=50, show_default=True, help="Steps between checkpoints.")
+@click.option(
+    "--output",
+    "outputs",
+    multiple=True,
+    metavar="weights=FILE",
+    help="File for the trained weights (default: print them).",
+)
 @click.option("--timeout", default=60.0, show_default=True, help="Seconds a machine may take to answer.")
 @click.option("--json", "as_json", is_flag=True, help="What was seen of every epoch, as JSON.")
 def train(
@@ -67,6 +75,7 @@ def train(
     validation: tuple[str, ...],
     patience: int | None,
     folder: Path | None,
+    check_every: int,
     outputs: tuple[str, ...],
     timeout: float,
     as_json: bool,
@@ -89,15 +98,21 @@ def train(
             patience=patience,
             on_epoch=show,
             checkpoint=CHECKPOINT if folder is not None else None,
+            check_every=check_every,
             resume=folder is not None,
         )
-        trained = session.finish() if outputs else {}
+        trained = session.finish() if names and (outputs or not as_json) else {}
+    if folder is not None and not as_json:
+        click.echo(f"went on from step {history.resumed}" if history.resumed else "began with the first step", err=True)
     for path in pairs([each if "=" in each else f"{WEIGHTS}={each}" for each in outputs], "--output").values():
         write_results(trained, [path])
     if as_json:
         echo_json(_plain(history))
-    elif history.epsilon is not None:
+        return 0
+    if history.epsilon is not None:
         click.echo(str(history.epsilon), err=True)
+    if not outputs:
+        show_results(trained, [])
     return 0
 
 

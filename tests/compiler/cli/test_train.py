@@ -62,3 +62,12 @@ def test_what_cannot_be_trained_is_said_without_a_traceback(folder: Path) -> Non
     ):
         done = mpcc(folder, "train", *words)
         assert done.returncode == 1 and said in done.stderr and "Traceback" not in done.stderr
+
+
+def test_training_goes_on_from_its_last_checkpoint_and_shows_the_weights(folder: Path) -> None:
+    options = ("--seed", "4", "--resume", "kept", "--check-every", "2")
+    first = mpcc(folder, "train", "churn.ppml", *FILES, "--epochs", "1", *options)
+    assert first.returncode == 0 and "began with the first step" in first.stderr
+    assert "fc.weight [1, 5]" in first.stdout and "fc.bias [1]" in first.stdout
+    second = mpcc(folder, "train", "churn.ppml", *FILES, "--epochs", "3", *options)
+    assert second.returncode == 0 and "went on from step 2" in second.stderr
