@@ -14,6 +14,7 @@ from mpc_runtime.plan_file import load
 from mpc_runtime.servers.approval import approve
 from mpc_runtime.servers.catalogue import Catalogue
 from tests.terminal import ROOT, command, environment, free_port, mpcc
+from tests.waiting import all_gone
 
 NAMES = ("p0", "p1", "dealer")
 
@@ -46,9 +47,14 @@ class Services:
         return {**found, "PYTHONPATH": path, "MPC_JOURNAL": str(self.folder / f"{name}.journal")}
 
     def kill(self, name: str) -> None:
-        """As a machine that loses its power: nothing is said, and its plans' processes end with it."""
+        """As a machine that loses its power: nothing is said, and its plans' processes have ended with it.
+
+        They have connections of their own, and would answer another query if they were not waited for.
+        """
+        children = self.children(name)
         self.processes[name].kill()
         self.processes[name].wait()
+        assert all_gone(children)
 
     def stop(self, name: str) -> int:
         """As an operator stops it; its exit code."""
