@@ -7,6 +7,7 @@ networks of the examples with ranges by `calibrate`.
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 
@@ -27,6 +28,13 @@ NETWORKS = {
 }
 
 
+def of_batch(source: str, batch: int) -> str:
+    """A model whose text says a batch of 1, for another one."""
+    changed, count = re.subn(r"(?m)^(dim +batch *= )1\b", rf"\g<1>{batch}", source)
+    assert count == 1, "expected a line `dim batch = 1`"
+    return changed
+
+
 def seeds(name: str, batch: int) -> Workload:
     """The breeder's trained network on noise: what it costs does not depend on the photograph."""
     source = (EXAMPLES / "seeds" / "seeds.ppml").read_text(encoding="utf-8")
@@ -34,7 +42,7 @@ def seeds(name: str, batch: int) -> Workload:
     return Workload(
         name,
         f"the seeds' network of the examples, batch {batch}",
-        source.replace("dim  batch = 1", f"dim  batch = {batch}"),
+        of_batch(source, batch),
         {"photo": photo},
         "variety",
         None,
@@ -54,7 +62,7 @@ def network(name: str, file: str, batch: int, result: str) -> Workload:
     return Workload(
         name,
         f"{file} of the examples, batch {batch}, calibrated",
-        calibrated.plan.source.replace("dim  batch = 1", f"dim  batch = {batch}"),
+        of_batch(calibrated.plan.source, batch),
         draw.inputs(program),
         result,
         None,
