@@ -30,7 +30,7 @@ def at(program: mpc.Program, dims: dict[str, int]) -> mpc.Program:
 def test_any_number_of_rows_whatever_the_model_calls_them(rows):
     proto = model([node("MatMul", ["x", "w"], ["y"])], {"x": (FLOAT, [rows, 4])}, ["y"], {"w": normal(4, 2)})
     program = imported(proto, dims={rows: 2})
-    assert "input x : [batch, 4]" in program.source and "dim batch = 2" in program.source
+    assert "input x : [batch, 4]" in program.source and "dim  batch = 2" in program.source
     assert mpc.calibrate(program, params=program.weights, inputs={"x": normal(7, 4)}).plan.dims == (("batch", 2),)
     assert imported(proto, dims={"batch": 3}).plan.dims == (("batch", 3),)
 

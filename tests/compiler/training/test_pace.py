@@ -40,7 +40,7 @@ def rates(program: Program, steps: int) -> tuple[np.ndarray, np.ndarray]:
         "sgd(lr=0.001 * (step + 1))",
         "sgd(lr=1.0 * where(step < 1, 1.0, 0.0000321))",
         "sgd(lr=0.1 * minimum(1, step / 10000), momentum=0.9)",
-        "sgd(lr=0.1 * maximum(0, 1 - step / 3000))",
+        "sgd(lr=0.1 * maximum(0, 1 - step / 1000))",
         "adam(lr=0.0001 * (step + 1))",
         "adam(lr=0.001)",
     ],
