@@ -23,8 +23,6 @@ from tests.waiting import in_thread
 
 SECONDS = 5.0
 """For a connection of a flood: longer than that, it is given up."""
-SUBMISSIONS = 12
-"""Of each connection: all connections together send many times what a key may have in transit."""
 LOST = (OSError, ValueError)
 
 
@@ -85,11 +83,11 @@ def submissions(target: Target) -> None:
 
     def one(number: int) -> None:
         with suppress(*LOST), _let_in(target, target.clients, target.allowed, "c") as connection:
-            for i in range(SUBMISSIONS):
+            for i in range(20):
                 body = encode({"kind": "submit", "stage": "setup", "id": f"{number} {i} {new_nonce()[:32]}"})
                 connection.sendall(framed(body, bytes(target.share)))
 
-    _at_once(20, one)
+    _at_once(40, one)
 
 
 def wrong_messages(target: Target) -> None:
