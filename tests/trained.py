@@ -37,6 +37,24 @@ train {
 }
 """
 
+IMAGES = """model images
+role client, modeller
+dim batch = 16
+input x : [batch, 1, 12, 12] from client in [0, 1]
+layer conv1 = conv2d(8, kernel=3)
+layer conv2 = conv2d(8, kernel=3)
+layer fc = dense(4)
+weights from modeller in [-1, 1]
+y = x |> conv1 |> relu |> maxpool2d(2) |> conv2 |> relu |> flatten |> fc
+output shown = y to client
+train {
+    input target : [batch, 4] from client in [-4, 4]
+    loss = mse(y, target)
+    optimizer = sgd(lr=0.01)
+    output weights to modeller
+}
+"""
+
 
 def people(rows: int, seed: int = 1) -> dict[str, Array]:
     """Inputs of LOGISTIC that can be learnt."""

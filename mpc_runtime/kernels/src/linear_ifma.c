@@ -10,22 +10,11 @@
 
 MPC_TARGET_PUSH(MPC_TARGET_AVX512 ",avx512ifma")
 
-#include "linear_vec512.inc.h"
-
-#define ROWS 8
-#define VECS 3
-#define LHS_WORDS 1
 #define VARIANT mpc_linear_ifma
 
-typedef vec lhs, lanes, acc;
+#include "linear_tile512.inc.h"
 
-OP lhs lhs_packed(const uint64_t *p) { return _mm512_set1_epi64((long long)*p); }
-OP lhs lhs_plain(const uint64_t *p) { return _mm512_set1_epi64((long long)*p); }
-OP acc acc_zero(void) { return _mm512_setzero_si512(); }
 OP acc acc_mac(acc c, lhs a, vec b) { return _mm512_madd52lo_epu64(c, a, b); }
-OP vec acc_total(acc c) { return c; }
-OP lanes lanes_of(vec v) { return v; }
-OP acc acc_mac_lanes(acc c, lanes a, vec b) { return acc_mac(c, a, b); }
 
 #include "linear.inc.h"
 #include "linear_conv.inc.h"

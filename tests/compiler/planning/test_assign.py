@@ -33,26 +33,10 @@ from mpc_runtime.gates import (
 from mpc_runtime.plan import Plan
 from mpc_runtime.registers import Domain, Form
 from tests.compiler.expand.executed import Unit
+from tests.trained import IMAGES
 from tests.zoo import MODELS
 
 PATHS = sorted(MODELS.glob("*.ppml"))
-IMAGES = """model images
-role client, modeller
-dim batch = 8
-input x : [batch, 1, 12, 12] from client in [0, 1]
-layer conv1 = conv2d(8, kernel=3)
-layer conv2 = conv2d(8, kernel=3)
-layer fc = dense(4)
-weights from modeller in [-1, 1]
-y = x |> conv1 |> relu |> conv2 |> relu |> flatten |> fc
-output shown = y to client
-train {
-    input target : [batch, 4] from client in [-4, 4]
-    loss = mse(y, target)
-    optimizer = sgd(lr=0.01)
-    output weights to modeller
-}
-"""
 
 
 def assigned(unit: Unit, *revealed: int, bits: int = 64, setup: tuple[str, ...] = ()) -> Assigned:

@@ -8,7 +8,7 @@ import pytest
 
 import mpc_runtime as mpc
 from compiler.training.twin import Twin
-from tests.trained import LOGISTIC, Simulated, people
+from tests.trained import IMAGES, LOGISTIC, Simulated, people
 
 Array = np.ndarray
 
@@ -132,24 +132,7 @@ def test_good_training_is_not_stopped() -> None:
 
 def test_checks_square_what_is_opened_anyway() -> None:
     """Openings that others read are not the checks' in the report of costs, so that what is left is what they cost."""
-    text = """model images
-role client, modeller
-dim batch = 16
-input x : [batch, 1, 12, 12] from client in [0, 1]
-layer conv1 = conv2d(8, kernel=3)
-layer conv2 = conv2d(8, kernel=3)
-layer fc = dense(4)
-weights from modeller in [-1, 1]
-y = x |> conv1 |> relu |> maxpool2d(2) |> conv2 |> relu |> flatten |> fc
-output shown = y to client
-train {
-    input target : [batch, 4] from client in [-4, 4]
-    loss = mse(y, target)
-    optimizer = sgd(lr=0.01)
-    output weights to modeller
-}
-"""
-    cost = mpc.compile(text=text).cost
+    cost = mpc.compile(text=IMAGES).cost
     step = [each for each in cost.per_op if each.part in ("forward", "backward", "update")]
     checks = [each for each in step if each.label == "the check of a norm"]
     assert len(checks) >= 5

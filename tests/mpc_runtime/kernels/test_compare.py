@@ -14,14 +14,6 @@ M64 = (1 << 64) - 1
 EDGES = [0, 1, 2, (1 << 31) - 1, 1 << 31, (1 << 62) - 1, 1 << 62, (1 << 63) - 1, 1 << 63, (1 << 63) + 1, M64 - 1, M64]
 
 
-@pytest.fixture(params=kernels.variants())
-def variant(request):
-    before = kernels.variant()
-    kernels.set_variant(request.param)
-    yield request.param
-    kernels.set_variant(before)
-
-
 def words(rng, *shape):
     return rng.integers(0, M64, shape, dtype=U, endpoint=True)
 

@@ -26,14 +26,6 @@ RINGS += [
 RINGS += [(64, 63, 64), (64, 63, 1), (63, 1, 64)]
 
 
-@pytest.fixture(params=kernels.variants())
-def variant(request):
-    before = kernels.variant()
-    kernels.set_variant(request.param)
-    yield request.param
-    kernels.set_variant(before)
-
-
 def words(rng, n):
     x = rng.integers(0, M64, n, dtype=np.uint64, endpoint=True)
     x[: len(EDGES)] = EDGES[:n]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,14 +12,6 @@ from mpc_runtime import kernels
 KEY = bytes(range(16))
 EDGES = np.array([0, 1, 2**31, 2**32 - 1, 2**63 - 1, 2**63, 2**64 - 1], np.uint64)
 WIDTHS = range(1, 65)
-
-
-@pytest.fixture(params=kernels.variants())
-def variant(request: pytest.FixtureRequest) -> Iterator[str]:
-    used = kernels.variant()
-    kernels.set_variant(request.param)
-    yield request.param
-    kernels.set_variant(used)
 
 
 def values(n: int, seed: int = 0) -> np.ndarray:

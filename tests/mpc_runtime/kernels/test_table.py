@@ -18,14 +18,6 @@ KEY = bytes(range(16))
 STREAM = (3 << 56) | 77
 
 
-@pytest.fixture(params=kernels.variants())
-def variant(request):
-    before = kernels.variant()
-    kernels.set_variant(request.param)
-    yield request.param
-    kernels.set_variant(before)
-
-
 def words(rng, n):
     x = rng.integers(0, M64, n, dtype=U, endpoint=True)
     x[: len(EDGES)] = EDGES[:n]
