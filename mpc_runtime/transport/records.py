@@ -29,6 +29,7 @@ __all__ = ["MaterialSink", "MaterialSource", "PeerChannel"]
 
 PATIENCE = 10  # a peer may compute this many times the timeout before it answers; its death is noticed long before
 COALESCE_BYTES = 1 << 19  # small writes of material are gathered into frames of about this size
+GATHERED_BYTES = COALESCE_BYTES + (1 << 18)  # at most; in memory that stays in the cache
 CREDIT_SHARE = 4  # credit is granted again when this fraction of the window has been read
 BETWEEN_EXECUTIONS = ("begin", "contribution")
 CONTROLS_AHEAD = 1 << 10  # control messages of the other party that wait while we compute: clients leave far fewer
@@ -221,8 +222,8 @@ class MaterialSink:
         self._party = party
         self._window = window
         self._wait = wait
-        self._small: list[memoryview] = []
-        self._small_bytes = 0
+        self._gathered = np.empty(GATHERED_BYTES, np.uint8).data
+        self._filled = 0
         self._ahead_bytes = 0
         self._index = NO_EXECUTION
         self.used = -1
@@ -230,12 +231,23 @@ class MaterialSink:
 
     def write(self, buffer: Buffer) -> None:
         view = as_bytes(buffer)
-        self._small.append(view)
-        self._small_bytes += view.nbytes
-        if self._small_bytes >= COALESCE_BYTES:
-            while self._ahead_bytes and self._ahead_bytes + self._small_bytes > self._window:
-                self._wait()
-            self.flush()
+        if self._filled + view.nbytes > GATHERED_BYTES:
+            self._pass_on()
+        if view.nbytes > GATHERED_BYTES:
+            self._pass_on(view.nbytes)
+            self._send(view)
+            return
+        end = self._filled + view.nbytes
+        self._gathered[self._filled : end] = view
+        self._filled = end
+        if end >= COALESCE_BYTES:
+            self._pass_on()
+
+    def _pass_on(self, more: int = 0) -> None:
+        """Sends what has been gathered, as soon as the window has room for it and for so many bytes more."""
+        while self._ahead_bytes and self._ahead_bytes + self._filled + more > self._window:
+            self._wait()
+        self.flush()
 
     def begin(self, procedure: str, index: int) -> None:
         """Announces a record."""
@@ -249,16 +261,17 @@ class MaterialSink:
 
     def flush(self) -> None:
         """Sends what has been gathered."""
-        if not self._small_bytes:
-            return
-        whole = self._small[0] if len(self._small) == 1 else memoryview(b"".join(self._small))
-        self._ahead_bytes += self._small_bytes
-        self._small, self._small_bytes = [], 0
-        self._node.send(self._party, whole, self._index)
+        if self._filled:
+            self._send(self._gathered[: self._filled])
+            self._filled = 0
+
+    def _send(self, data: memoryview) -> None:
+        self._ahead_bytes += data.nbytes
+        self._node.send(self._party, data, self._index)
 
     def drop(self) -> None:
         """Forgets what has been gathered, when a record is abandoned."""
-        self._small, self._small_bytes = [], 0
+        self._filled = 0
 
     def credit(self, message: Message) -> None:
         """Takes note of what the party has read."""
