@@ -16,6 +16,7 @@ from compiler.passes.prepare import prepare
 from compiler.passes.ranges import check_ranges
 from compiler.passes.releases import check_releases
 from compiler.passes.subexpressions import common_subexpressions
+from compiler.passes.sum_first import sum_first
 from compiler.passes.supported import unsupported
 from dsl.errors import Diagnostic, SourceErrors
 
@@ -30,6 +31,7 @@ __all__ = [
     "pool_first",
     "prepare",
     "run",
+    "sum_first",
     "unsupported",
 ]
 
@@ -41,6 +43,7 @@ PASSES: tuple[Pass, ...] = (
     prepare,
     common_subexpressions,  # what is left over leaves may have become equal
     pool_first,
+    sum_first,
     dead_code,
 )
 

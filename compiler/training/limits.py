@@ -42,6 +42,7 @@ from compiler.ops import (
     Equal,
     Mark,
     MatMul,
+    MaxPool2dGradient,
     Not,
     Pad,
     Reshape,
@@ -211,12 +212,17 @@ class Guards:
     def signal(self, value: Value, gradient: Value, keys: Mapping[Value, str]) -> Value:
         """The gradient that has reached the result of a layer, before it is passed on."""
         if isinstance(value.op, Mark) and gradient.shape == value.shape:
-            signals = f"the signals of {value.op.layer}"
-            return self._limit(gradient, _each(gradient.shape), self.limits.signals, signals)
+            return self._signals(gradient, value.op.layer)
         product = _product(value)
         if product is None or gradient.shape != value.shape:
             return gradient
-        layer = _layer(product.args, keys)
+        return self._signals(gradient, _layer(product.args, keys))
+
+    def _signals(self, gradient: Value, layer: str) -> Value:
+        """Limited; before they are spread over windows, which only moves them, where they come through a pooling."""
+        if isinstance(gradient.op, MaxPool2dGradient) and gradient.op.overlap == 1:
+            image, reaching = gradient.args
+            return rebuild(gradient, (image, self._signals(reaching, layer)))
         return self._limit(gradient, _each(gradient.shape), self.limits.signals, f"the signals of {layer}")
 
     def _limit(self, value: Value, axes: tuple[int, ...], limit: float, name: str) -> Value:
@@ -235,7 +241,7 @@ class Guards:
         """Whether its norm can be checked as it is; else each element is compared with the limit first. What may have
         left the format cannot be checked at all, and is refused where it is expanded."""
         try:
-            pieces(value, axes, limit, self._precision.frac + 1)  # what is opened may be a bit finer
+            pieces(value, axes, limit, self._precision.frac)
         except OpError:
             return value.range.magnitude >= self._precision.limit - self._precision.step
         return True

@@ -22,6 +22,7 @@ from compiler.passes import (
     pool_first,
     prepare,
     run,
+    sum_first,
     unsupported,
 )
 from compiler.pipeline import compile_source
@@ -156,6 +157,20 @@ def test_pools_come_first(activation: str) -> None:
     shared = pool_first(graph(call("maxpool2d", active, 2), active))
     assert shared.outputs[0].value.op.name == "MaxPool2d"
     assert pool_first(graph(call("avgpool2d", active, 2))).outputs[0].value.op.name == "AvgPool2d"
+
+
+@pytest.mark.parametrize("axes", [(0, 2, 3), (2, 3), (1, 3)])
+@pytest.mark.parametrize(("kernel", "stride"), [(2, 2), (3, 1), (2, 3)])
+def test_sums_of_what_pooling_passes_back_come_first(axes: tuple[int, ...], kernel: int, stride: int) -> None:
+    size = (8 - kernel) // stride + 1
+    image, reaching = leaf("x", (2, 3, 8, 8), (-9, 9)), leaf("g", (2, 3, size, size), (-9, 9))
+    back = apply(ops.MaxPool2dGradient((kernel, kernel), (stride, stride)), image, reaching)
+    plain = graph(apply(ops.Sum(axes, keepdims=True), back))
+    swapped = sum_first(plain)
+    assert ("MaxPool2dGradient" in kinds(swapped)) == (axes == (1, 3))
+    random = np.random.default_rng(0)
+    data = {"x": random.uniform(-9, 9, (2, 3, 8, 8)), "g": random.uniform(-9, 9, (2, 3, size, size))}
+    assert np.allclose(reference.evaluate(plain, data, {})["y0"], reference.evaluate(swapped, data, {})["y0"])
 
 
 def test_unused_preparations_go() -> None:

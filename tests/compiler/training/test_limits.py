@@ -8,6 +8,7 @@ import pytest
 
 import mpc_runtime as mpc
 from compiler.training.twin import Twin
+from mpc_runtime.gates import Square
 from tests.trained import IMAGES, LOGISTIC, Simulated, people
 
 Array = np.ndarray
@@ -138,3 +139,19 @@ def test_checks_square_what_is_opened_anyway() -> None:
     assert len(checks) >= 5
     assert sum(each.online_bytes for each in checks) < 0.03 * cost.train_online_bytes
     assert sum(each.online_bytes for each in step) == cost.train_online_bytes
+
+
+@pytest.mark.parametrize(("pool", "measured"), [("2", 128 * 3 * 3), ("3, stride=1", 128 * 6 * 6)])
+def test_signals_are_measured_before_a_pooling_spreads_them(pool: str, measured: int) -> None:
+    """Where windows do not overlap the norm is the same, of fewer elements."""
+    source = f"""model images role client, modeller dim batch = 128
+    input x : [batch, 1, 6, 6] from client in [0, 1]
+    layer conv = conv2d(1, kernel=3, padding=1) layer fc = dense(2)
+    weights from modeller in [-1, 1]
+    logits = x |> conv |> maxpool2d({pool}) |> relu |> flatten |> fc
+    output probabilities = softmax(logits) to client
+    train {{ input label : int[batch] from client loss = cross_entropy(logits, label) optimizer = sgd(lr=0.1)
+    limits = norms(signals=0.25) }}"""
+    plan = mpc.compile(text=source).plan
+    squares = {plan.registers[g.x].size for g in plan.procedure("train_step").gates if isinstance(g, Square)}
+    assert measured in squares and not squares & ({128 * 3 * 3, 128 * 6 * 6} - {measured})
