@@ -11,6 +11,9 @@ from mpc_runtime import gates
 from mpc_runtime.gates.comparison import Relation, leaf_planes
 from mpc_runtime.registers import Domain
 
+MOST_NODES = 64
+"""Of a level of a tree: bits of a conjunction."""
+
 
 class Bits:
     """Comparisons and selections on registers, for one emitter and network."""
@@ -51,6 +54,9 @@ class Bits:
         """Conjunction of masked bits of one shape."""
         if len(bits) == 1:
             return bits[0]
+        if len(bits) > MOST_NODES:
+            parts = range(0, len(bits), MOST_NODES)
+            return self.all([self.all(bits[first : first + MOST_NODES]) for first in parts])
         shape = self.e.shape(bits[0])
         root = self.e.emit(gates.ToPlanes, shape, WIRE, domain=Domain.PLANES, planes=len(bits), xs=tuple(bits))
         nodes = len(bits)
@@ -108,7 +114,7 @@ class Bits:
             shape = self.e.shape(wire)
             ys = [self.e.register(shape, SHARE, domain=Domain.PLANES, planes=planes) for _ in thresholds]
             gate = gates.Leaf(k, low_bit, digits.widths, kind, thresholds, wire, tuple(ys))
-            self.e.ops.append((gate, self.e.origin))
+            self.e.add_gate(gate)
             self._leaves[key] = ys
         return self._leaves[key]
 

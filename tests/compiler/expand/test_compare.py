@@ -72,9 +72,9 @@ def test_equality_with_zero(k: int, network: Network, place: int) -> None:
     assert unit.read(unit.bits.equal_zero(unit.masked(numbers), k)) == [int(x == 0) for x in numbers]
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 8, 17])
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 8, 17, 64, 65, 200])
 def test_a_conjunction_is_right_for_every_number_of_bits(count: int) -> None:
-    columns = np.random.default_rng(count).random((count, 64)) < 0.9
+    columns = np.random.default_rng(count).random((count, count + 60)) < 0.9
     columns[:, 0], columns[:, 1] = True, False
     for i in range(count):
         columns[:, 2 + i] = np.arange(count) != i
