@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from compiler.planning.schedule import Unscheduled, schedule
-from mpc_runtime.gates import Combine, Constant, Gate, Input, Leaf, Mul, Open, OpenEven, Reveal, ToBit, Unmask
+from mpc_runtime.gates import Combine, Constant, Gate, Input, Leaf, Mul, Open, Reveal, ToBit, Unmask
 from mpc_runtime.gates.base import Types
 from mpc_runtime.gates.comparison import leaf_planes
 from mpc_runtime.gates.rules import Declared, Layout
@@ -58,7 +58,6 @@ class Builder:
         self.results: dict[str, Result] = {}
         self.privacy: Privacy | None = None
         self.stage = stages[1]
-        self.evens: set[int] = set()
 
     def emit(
         self,
@@ -82,8 +81,6 @@ class Builder:
         for register, layout in zip(made, gate.infer(self.registers, _Told(self)), strict=True):
             form, scale = gate.result(register, self.registers), layout.scale or 0
             self.registers[register] = replace(blank, form=form, scale=scale)
-            if layout.even:
-                self.evens.add(register)
         for register in gate.ins:
             t = self.registers[register]
             assert t.domain is not WORDS or t.bits >= min(64, gate.demand(register, self.registers)), (
@@ -138,10 +135,6 @@ class Builder:
     def open(self, register: int) -> int:
         t = self.registers[register]
         return self.emit(Open, t.shape, t.bits, t.domain, t.planes, x=register)
-
-    def even(self, value: Array, bits: int = 64) -> int:
-        """Twice the value, opened with an even mask at party 0."""
-        return self.emit(OpenEven, value.shape, bits, x=self.input(value, bits))
 
     def unmask(self, register: int) -> int:
         t = self.registers[register]
@@ -244,7 +237,7 @@ class _Told:
 
     def layout(self, register: int) -> Layout:
         t = self.builder.registers[register]
-        return Layout(t.shape, t.domain, t.scale, t.planes, register in self.builder.evens)
+        return Layout(t.shape, t.domain, t.scale, t.planes)
 
     def constant(self, index: int) -> Array:
         return self.builder.constants[index]

@@ -37,6 +37,7 @@ from dsl.errors import SourceErrors
 from mpc_runtime import gates
 from mpc_runtime.gates import Gate
 from mpc_runtime.plan import Origin, Result
+from mpc_runtime.procedure import SETUP
 from mpc_runtime.registers import Domain
 
 
@@ -113,7 +114,7 @@ def expand(
     for value in graph.values():
         emitter.origin = label(value)
         try:
-            x.held[value] = _held(x, value, feed_name)
+            x.held[value] = _held(x, graph, value, feed_name)
         except OpError as error:
             raise SourceErrors([report(graph, value, error.message, error.help)], graph.source) from None
     found = Expanded(emitter.drafts, emitter.ops, emitter.constants, [], x.warnings, states=x.states)
@@ -157,18 +158,18 @@ def _left(x: Expansion, h: Held, state: State) -> int:
     return x.e.emit(gates.FromPublic, state.shape, SHARE, scale=state.frac, x=constant)
 
 
-def _held(x: Expansion, value: Value, feed_name: Callable[[Value], str]) -> Held:
+def _held(x: Expansion, graph: Graph, value: Value, feed_name: Callable[[Value], str]) -> Held:
     if value.is_constant:
         return x.constant(value)
     if isinstance(value.op, Owned):
-        return _leaf(x, value, feed_name(value))
+        return _leaf(x, value, feed_name(value), fresh=graph.stage_of(value) != SETUP)
     if isinstance(value.op, State):
         return x.state(value, value.op)
     handler = HANDLERS[type(value.op)]
     return handler(x, value, *(x.held[a] for a in value.args))
 
 
-def _leaf(x: Expansion, value: Value, feed: str) -> Held:
+def _leaf(x: Expansion, value: Value, feed: str, fresh: bool) -> Held:
     op = value.op
     assert isinstance(op, Owned)
     mode = PUBLIC if op.public else SHARE
@@ -183,6 +184,8 @@ def _leaf(x: Expansion, value: Value, feed: str) -> Held:
         feed=feed,
         public=op.public,
     )
+    if fresh:
+        x.e.fresh.add(register)
     if bits:
         return x.e.held_bit(value, register)
     return x.e.held(value, register, scale)
@@ -209,5 +212,4 @@ def _revealed(x: Expansion, name: str, roles: tuple[str, ...], h: Held, value: V
 
 
 def _reveal(x: Expansion, name: str, roles: tuple[str, ...], bits: int, register: int) -> None:
-    gate = gates.Reveal(name, roles, bits, register)
-    x.e.ops.append((gate, x.e.origin))
+    x.e.add_gate(gates.Reveal(name, roles, bits, register))

@@ -20,9 +20,9 @@ from compiler.graph.interval import Interval
 from mpc_runtime import gates
 from mpc_runtime.gates import Gate
 
-PRODUCTS_PER_ELEMENT = 32
-"""Products that one opened element must save before a matrix product is halved: a bit more on the wire and its packing
-cost about as much as a dozen multiplications."""
+TERMS, TERMS_AHEAD = 16, 32
+"""Terms of each element of a product from which on it is halved: a bit more on the wire and its packing cost about as
+much as a dozen multiplications. More, where the product that is saved would be made ahead of a run."""
 
 
 def add(x: Expansion, value: Value, a: Held, b: Held) -> Held:
@@ -96,27 +96,28 @@ def product(
         left, right = (other, public) if first is a else (public, other)
         out = x.e.emit(cls, value.shape, x.e.mode(other), scale=sa + sb, **attributes, x=left, y=right)
         return x.e.held(value, out, sa + sb)
-    if fine is None:
-        attributes |= _half(x, value, a, b, cls, sa, sb)
-    (left, sa), (right, sb) = x.e.wire_near(a, sa), x.e.wire_near(b, sb)
-    out = x.e.emit(cls, value.shape, SHARE, scale=sa + sb, **attributes, x=left, y=right)
-    return x.e.held(value, out, sa + sb)
+    left, right = x.e.wire(a, sa)[0], x.e.wire(b, sb)[0]
+    half = _half(x, value, (a, left), (b, right), cls, sa + sb) if fine is None else ""
+    scale = sa + sb + bool(half)
+    attributes |= {"half": half} if half else {}
+    out = x.e.emit(cls, value.shape, SHARE, scale=scale, **attributes, x=left, y=right)
+    return x.e.held(value, out, scale)
 
 
-def _half(x: Expansion, value: Value, a: Held, b: Held, cls: type[Gate], sa: int, sb: int) -> dict[str, str]:
-    """{"half": the operand that is opened for a halved product}, or {} where that is not worth its bit.
+def _half(x: Expansion, value: Value, a: tuple[Held, int], b: tuple[Held, int], cls: type[Gate], scale: int) -> str:
+    """Y of a halved product, of two operands with their registers: one that is there from run to run, since what is
+    made of it stays too, or the smaller one. Empty where halving is not worth its bit.
 
-    It saves each party a product as large as the plaintext's, and opens the other operand and the result one bit wider.
+    It saves each party a product as large as the plaintext's, and the result is a bit wider.
     """
-    if cls not in (gates.MatMul, gates.Conv2d) or width(value.range, sa + sb + 1, most=64) > MAX_WIDTH:
-        return {}
-    terms = a.shape[-1] if cls is gates.MatMul else int(np.prod(b.shape[1:]))
-    if terms * int(np.prod(value.shape)) < PRODUCTS_PER_ELEMENT * (a.size + int(np.prod(value.shape))):
-        return {}
-    for name, h, scale in (("y", b, sb), ("x", a, sa)):
-        if x.e.even_wire(h, scale) is not None:
-            return {"half": name}
-    return {}
+    if cls not in (gates.MatMul, gates.Conv2d) or width(value.range, scale + 1, most=64) > MAX_WIDTH:
+        return ""
+    (left, _), (right, _) = a, b
+    terms = left.shape[-1] if cls is gates.MatMul else int(np.prod(right.shape[1:]))
+    by_name = {"y": b, "x": a}
+    name = min(by_name, key=lambda name: (by_name[name][1] in x.e.fresh, by_name[name][0].size))
+    ahead = by_name[name][1] not in x.e.fresh
+    return name if terms >= (TERMS_AHEAD if ahead else TERMS) else ""
 
 
 def square(x: Expansion, value: Value, a: Held) -> Held:

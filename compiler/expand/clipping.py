@@ -98,7 +98,7 @@ def _narrow(value: Value, most: float) -> OpError:
 
 def _squared(x: Expansion, h: Held) -> tuple[int, int]:
     """(register, scale) of the sums of the squares of each example, from the value that products are made of."""
-    wire, scale = x.e.wire_near(h, min(x.e.scale(h), x.e.plain(h)))
+    wire, scale = x.e.wire(h, min(x.e.scale(h), x.e.plain(h)))
     squares = x.e.emit(gates.Square, h.shape, SHARE, scale=2 * scale, x=wire)
     return x.e.reshape(x.e.sum(squares, tuple(range(1, len(h.shape)))), h.shape[:1]), 2 * scale
 
@@ -142,7 +142,7 @@ def factor_sum(x: Expansion, value: Value, each: Held, factor: Held) -> Held:
 
 def _operand(x: Expansion, h: Held) -> tuple[int, int]:
     """(masked value, scale) as its squares were made of it."""
-    return x.e.wire_near(h, min(x.e.scale(h), x.e.plain(h)))
+    return x.e.wire(h, min(x.e.scale(h), x.e.plain(h)))
 
 
 def _matrix(x: Expansion, value: Value, left: int, right: int, scale: int) -> Held:

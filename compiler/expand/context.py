@@ -41,6 +41,7 @@ class Expansion:
         """Shares that an earlier execution has left: no gate makes them."""
         register = self.e.register(value.shape, SHARE, op.frac)
         self.states[op.key, op.stage] = register
+        self.e.fresh.add(register)
         return self.e.held(value, register, op.frac)
 
     def warn(self, value: Value, message: str, help: str) -> None:

@@ -30,9 +30,6 @@ Array = np.ndarray
 Shape = tuple[int, ...]
 
 SHARE, WIRE, PUBLIC, CONSTANT = "share", "wire", "public", "constant"
-EVEN = "even"
-"""As WIRE, with the mask of an `OpenEven`: a form that only halved products ask for."""
-
 MAX_WIDTH = 63
 """Signed bits of a value that can still be truncated in Z_2^64 (PROTOCOLS section 2b)."""
 
@@ -109,6 +106,8 @@ class Emitter:
         self.ops: list[tuple[Gate, Origin]] = []
         self.constants: list[Array] = []
         self.origin = Origin("", 0, 0)
+        self.fresh: set[int] = set()
+        """Registers that every execution makes anew: all but those that are made of parameters and constants."""
         self._memo: dict[Any, int] = {}
         self._places: dict[Any, int] = {}
 
@@ -136,9 +135,15 @@ class Emitter:
             return self._memo[key]
         register = self.register(shape, mode, scale, domain, planes)
         result = next(f.name for f in fields(cls) if f.type == "Out")
-        self.ops.append((cls(**attributes, **{result: register}), self.origin))
+        self.add_gate(cls(**attributes, **{result: register}))
         self._memo[key] = register
         return register
+
+    def add_gate(self, gate: Gate) -> None:
+        """A gate whose registers are there."""
+        self.ops.append((gate, self.origin))
+        if not self.fresh.isdisjoint(gate.ins):
+            self.fresh.update(gate.outs)
 
     def constant(self, array: Array, scale: int) -> int:
         """A register with encoded ring elements; equal elements are stored once, even at different scales."""
@@ -191,17 +196,8 @@ class Emitter:
         return self.frac if h.kind is Kind.FIXED else 0
 
     def wire(self, h: Held, scale: int | None = None) -> tuple[int, int]:
-        """(register, scale) of the masked value; at its lowest scale, or where it is opened, unless one is given."""
-        if scale is None:
-            return self.wire_near(h, self.scale(h))
-        return self._form(h, WIRE, scale), scale
-
-    def wire_near(self, h: Held, scale: int) -> tuple[int, int]:
-        """(register, scale) of the masked value at `scale`, or a bit finer where it is opened for a halved product."""
-        if not self.has(h, WIRE, scale):
-            opened = self.existing(h, EVEN, scale + 1)
-            if opened is not None:
-                return opened, scale + 1
+        """(register, scale) of the masked value; at its lowest scale unless one is given."""
+        scale = self.scale(h) if scale is None else scale
         return self._form(h, WIRE, scale), scale
 
     def share(self, h: Held, scale: int | None = None) -> tuple[int, int]:
@@ -279,28 +275,6 @@ class Emitter:
         if mode == WIRE:
             return self.open(self._form(h, SHARE, scale))
         return self.unmask(self._form(h, WIRE, scale))
-
-    def even_wire(self, h: Held, scale: int) -> int | None:
-        """The masked value at scale + 1 with party 0's share of its mask even, for a halved product.
-
-        None where the value is opened already: it is not opened twice.
-        """
-        if (EVEN, scale + 1) in h.words:
-            return h.words[EVEN, scale + 1]
-        if self.has(h, WIRE, scale):
-            return None
-        if h.base is not None and h.view is not None:
-            below = self.even_wire(h.base, scale)
-            if below is None:
-                return None
-            h.words[EVEN, scale + 1] = h.view(below)
-        else:
-            x = self._form(h, SHARE, scale)
-            if self.has(h, WIRE, scale):
-                return None
-            h.words[EVEN, scale + 1] = self.emit(gates.OpenEven, self.shape(x), WIRE, scale=scale + 1, x=x)
-        h.words.setdefault((WIRE, scale + 1), h.words[EVEN, scale + 1])
-        return h.words[EVEN, scale + 1]
 
     def open(self, register: int) -> int:
         t = self.drafts[register]

@@ -25,7 +25,7 @@ def bounded(x: Expansion, value: Value, a: Held) -> Held:
 def within_norm(x: Expansion, value: Value, a: Held) -> Held:
     op, vector = value.op, value.args[0]
     assert isinstance(op, ops.WithinNorm)
-    register, scale = x.e.wire_near(a, min(x.e.scale(a), x.e.plain(a)))
+    register, scale = x.e.wire(a, min(x.e.scale(a), x.e.plain(a)))
     if not op.axes:
         return x.e.held_bit(value, _elements(x, vector, register, scale, op.bound))
     cut = pieces(vector, op.axes, op.bound, scale)

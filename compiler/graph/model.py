@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from compiler.graph.kinds import Precision
-from compiler.graph.op import State
+from compiler.graph.op import Input, Prepared, State
 from compiler.graph.values import Value, apply
 from mpc_runtime.plan import ArrayRole, Budget, Coins, Metric, Noise, Privacy, Promise
 from mpc_runtime.privacy.noise import Law
-from mpc_runtime.procedure import RUN
+from mpc_runtime.procedure import RUN, SETUP
 
 if TYPE_CHECKING:
     from compiler.training.limits import Limits
@@ -143,6 +143,12 @@ class Graph:
     def values(self) -> list[Value]:
         """Every value that an output needs, arguments before their users, in a stable order."""
         return topological(output.value for output in self.outputs)
+
+    def stage_of(self, leaf: Value) -> str:
+        """The procedure that takes what a role gives."""
+        if isinstance(leaf.op, Prepared):
+            return self.prepared[leaf.op.index].stage
+        return leaf.op.stage if isinstance(leaf.op, Input) else SETUP
 
     def uses(self) -> Counter[Value]:
         """How many arguments and outputs refer to each value that an output needs."""

@@ -236,7 +236,7 @@ class _Guards:
     def _checkable(self, flow: Value, axes: tuple[int, ...], limits: Mapping[bool, float]) -> Guard:
         """limits: of the norm where that can be checked (True), else of every element."""
         try:
-            pieces(flow, axes, limits[True], self.precision.frac + 1 if flow.kind is Kind.FIXED else 0)  # a bit finer
+            pieces(flow, axes, limits[True], self.precision.frac if flow.kind is Kind.FIXED else 0)
         except OpError:
             return Guard(flow, (), limits[False])
         return Guard(flow, axes, limits[True])

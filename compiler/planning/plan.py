@@ -45,17 +45,11 @@ def origin(value: Value) -> Origin:
 
 def feed_stages(graph: Graph) -> dict[str, str]:
     """The procedure that takes each feed."""
-    return {feed_name(leaf): _stage(graph, leaf) for leaf in _leaves(graph)}
+    return {feed_name(leaf): graph.stage_of(leaf) for leaf in _leaves(graph)}
 
 
 def _leaves(graph: Graph) -> list[Value]:
     return [value for value in graph.values() if isinstance(value.op, Owned)]
-
-
-def _stage(graph: Graph, leaf: Value) -> str:
-    if isinstance(leaf.op, Prepared):
-        return graph.prepared[leaf.op.index].stage
-    return leaf.op.stage if isinstance(leaf.op, Input) else SETUP
 
 
 def make_plan(

@@ -13,15 +13,15 @@ from ..registers import Domain, Form, Register
 __all__ = ["check_procedure"]
 
 
-def check_procedure(plan: Plan, procedure: Procedure, even: set[int]) -> None:
-    """Raises Refused, naming the op. even: the registers found so far whose mask is even at party 0; grows."""
+def check_procedure(plan: Plan, procedure: Procedure) -> None:
+    """Raises Refused, naming the op."""
     try:
         _check_registers(plan, procedure)
         order = _check_schedule(procedure)
         _check_kept(plan, procedure)
     except Refused as broken:
         raise Refused(f"{procedure.name}: {broken}") from None
-    given = _Given(plan, even)
+    given = _Given(plan)
     narrowest: dict[int, int] = {}
     for number in order:
         op = procedure.ops[number]
@@ -30,15 +30,13 @@ def check_procedure(plan: Plan, procedure: Procedure, even: set[int]) -> None:
             _check_gate(op.gate, given, narrowest)
         except Refused as broken:
             raise Refused(f"{plan.where(procedure.name, number)}: {broken}") from None
-    _forget_replaced(plan, even)
 
 
 class _Given:
     """What a gate is told beside the registers' types: `rules.Declared` of a plan."""
 
-    def __init__(self, plan: Plan, even: set[int]) -> None:
+    def __init__(self, plan: Plan) -> None:
         self.types = plan.registers
-        self.even = even
         self._plan = plan
         self._feeds = {feed.name: feed for feed in plan.feeds}
         self._results = {result.name: result for result in plan.results}
@@ -48,7 +46,7 @@ class _Given:
         return self._plan.privacy
 
     def layout(self, register: int) -> Layout:
-        return layout_of(self.types[register], register in self.even)
+        return layout_of(self.types[register])
 
     def constant(self, index: int) -> np.ndarray:
         expect_between("constant", index, 0, len(self._plan.constants) - 1)
@@ -63,8 +61,8 @@ class _Given:
         return self._results[name]
 
 
-def layout_of(t: Register, even: bool = False) -> Layout:
-    return Layout(t.shape, t.domain, t.scale, t.planes, even)
+def layout_of(t: Register) -> Layout:
+    return Layout(t.shape, t.domain, t.scale, t.planes)
 
 
 def _check_registers(plan: Plan, procedure: Procedure) -> None:
@@ -127,8 +125,6 @@ def _check_gate(gate: Gate, given: _Given, narrowest: dict[int, int]) -> None:
         expect(t.domain is not Domain.WORDS or t.bits <= most, f"register {register}: the ring has at most {most} bits")
         if most < 64:
             narrowest[register] = most
-        if layout.even:
-            given.even.add(register)
     for register in gate.ins:
         t = types[register]
         if t.domain is Domain.WORDS:
@@ -141,9 +137,9 @@ def _check_gate(gate: Gate, given: _Given, narrowest: dict[int, int]) -> None:
 
 
 def _check_result(register: int, t: Register, layout: Layout, form: Form) -> None:
-    found = layout_of(t, layout.even)
+    found = layout_of(t)
     scale = t.scale if layout.scale is None else layout.scale
-    wanted = Layout(layout.shape, layout.domain, scale, layout.planes, layout.even)
+    wanted = Layout(layout.shape, layout.domain, scale, layout.planes)
     expect(found == wanted, f"register {register} holds {_words(found)}, not {_words(wanted)}")
     expect(t.form is form, f"register {register} is {t.form.value}, not {form.value}")
 
@@ -151,8 +147,3 @@ def _check_result(register: int, t: Register, layout: Layout, form: Form) -> Non
 def _words(layout: Layout) -> str:
     planes = f"{layout.planes} planes of " if layout.domain is Domain.PLANES else ""
     return f"{planes}{layout.domain.value} {list(layout.shape)} at scale {layout.scale}"
-
-
-def _forget_replaced(plan: Plan, even: set[int]) -> None:
-    """A register that another value may replace is not known to be even."""
-    even.difference_update(kept.place for p in plan.procedures for kept in p.keeps if kept.place != kept.made)

@@ -75,9 +75,8 @@ def verify(plan: Plan, name: str = "") -> None:
         _check_exchanges(plan)
         check_declared(plan)
         _check_procedures(plan)
-        even: set[int] = set()
         for procedure in sorted(plan.procedures, key=lambda p: not p.standing):
-            check_procedure(plan, procedure, even)
+            check_procedure(plan, procedure)
         _check_written_once(plan)
         check_releases(plan)
         _check_memory(plan, MAX_MEMORY)

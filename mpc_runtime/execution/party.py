@@ -290,14 +290,16 @@ class Run:
         return self._operand("affine", register, make)
 
     def halved(self, register: int) -> Array:
-        """X - [mask] / 2 at party 0, X + [mask] at party 1: kept as `affine` is."""
+        """2X - [mask] at party 0, 2 (X + [mask]) at party 1: kept as `affine` is."""
 
         def make(hat: Array) -> Array:
-            if self.party == 1:
-                return self.add_mask(register, hat, 1)
-            half: Array = self.mask(register) >> np.uint64(1)
-            self.kernels.subtract(hat, half, out=half)
-            return half
+            one = np.uint64(1)
+            if self.party == 0:
+                twice: Array = self.kernels.left_shift(hat, one, order="C")
+                return self.add_mask(register, twice, -1, out=twice)
+            total = self.add_mask(register, hat, 1)
+            total <<= one
+            return total
 
         return self._operand("halved", register, make)
 

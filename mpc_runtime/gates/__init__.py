@@ -6,7 +6,7 @@ from .given import Constant, Input
 from .linear import Add, Concat, Xor
 from .maps import Broadcast, LinearMap, Pad, Rescale, Reshape, Scale, Slice, Sum, Transpose, WindowSum
 from .noise import DealerNoise, GradientNoise, Noise, PartyNoise
-from .opening import FromPublic, Materialize, Open, OpenEven, Reveal, Unmask
+from .opening import FromPublic, Materialize, Open, Reveal, Unmask
 from .product import Conv2d, MatMul, Mul, Product, Square
 from .secrets import Planes, Samples, Secret, Words
 from .selection import BitToWord, Select
@@ -34,7 +34,6 @@ __all__ = [
     "Mul",
     "Noise",
     "Open",
-    "OpenEven",
     "Pad",
     "PartyNoise",
     "Planes",

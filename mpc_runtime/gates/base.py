@@ -116,7 +116,7 @@ class PartyContext(MaskContext, Protocol):
         ...
 
     def halved(self, register: int) -> Array:
-        """Of a WIRE whose mask is even at party 0: X - [mask] / 2 there, X + [mask] at party 1."""
+        """2X - [mask] at party 0, 2 (X + [mask]) at party 1: kept as `affine` is."""
         ...
 
     def take_ahead(self) -> tuple[int, Array] | None:

@@ -294,6 +294,18 @@ class Scale(LinearMap):
     def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
         return (replace(expect_domain(given.layout(self.x), Domain.WORDS), scale=None),)
 
+    def demand(self, register: int, types: Types) -> int:
+        """Where a factor ends in zeros, so does the product, whatever the highest bits of x are."""
+        return max(1, types[self.y].bits - _zeros(self.factor))
+
+    def most_bits(self, most: Mapping[int, int]) -> int:
+        return min(64, super().most_bits(most) + _zeros(self.factor))
+
     def apply(self, a: Array) -> Array:
         y: Array = a * np.uint64(self.factor % (1 << 64))
         return y
+
+
+def _zeros(factor: int) -> int:
+    """With how many zeros a factor ends in binary."""
+    return (factor & -factor).bit_length() - 1 if factor else 64

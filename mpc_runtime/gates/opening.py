@@ -8,7 +8,7 @@ PROTOCOLS sections 0 and 7. Masked values, opened once and read by many gates: A
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -127,59 +127,6 @@ class Open(Gate):
 
 
 @dataclass(frozen=True)
-class OpenEven(Open):
-    """2x, opened so that party 0's share of the mask is even: X = 2 (x_0 + p_0) + (2 x_1 + p_1).
-
-    One operand of a halved product. Party 0 sends x_0 + p_0, as it would to open x; the parties double it.
-    """
-
-    x: In
-    y: Out
-
-    def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
-        (t,) = super().infer(types, given)
-        expect_domain(t, Domain.WORDS)
-        return (replace(t, scale=types[self.x].scale + 1, even=True),)
-
-    def begin(self, p: PartyContext) -> tuple[Array, Array]:
-        x = flat(p[self.x])
-        ours = p.may_overwrite(self.x) and x.flags.writeable
-        if p.party == 1:
-            x = p.kernels.left_shift(x, np.uint64(1), out=x if ours else None)
-            ours = True
-        return x, x if ours else np.empty_like(x)
-
-    def absorb(self, p: PartyContext, masked: Array, start: int, n: int, received: Array) -> None:
-        piece = masked[start : start + n]
-        if p.party == 0:
-            piece <<= np.uint64(1)
-        else:
-            p.kernels.unpack_add(received, p.types[self.y].bits, piece)
-        p.kernels.unpack_add(received, p.types[self.y].bits, piece)
-
-    def mask_is_stream(self, party: int) -> bool:
-        return party == 1
-
-    def mask(self, p: MaskContext) -> Array:
-        pads = super().mask(p)
-        if p.party == 0:
-            pads <<= np.uint64(1)
-        return pads
-
-    def deal(self, d: DealerContext) -> None:
-        t = d.types[self.y]
-        words = free_mask(d.kernels, d.prgs[0], d.op, t)
-        words <<= np.uint64(1)
-        flat_ = words.reshape(-1)
-        d.prgs[1].add_words(stream(PURPOSE_MASK, d.op), flat_, out=flat_)
-        offset = d[self.x]
-        d[self.y] = low(words if offset is None else words - (offset << np.uint64(1)), t.bits)
-
-    def meaning(self, s: MeaningContext) -> None:
-        s[self.y] = s[self.x] << np.uint64(1)
-
-
-@dataclass(frozen=True)
 class Materialize(Gate):
     """True shares of a value whose shares miss an offset: the dealer ships shares of the offset."""
 
@@ -260,7 +207,7 @@ class Unmask(Gate):
 
     def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
         expect_masked(types, self.x)
-        return (replace(given.layout(self.x), even=False),)
+        return (given.layout(self.x),)
 
     def result(self, out: int, types: Types) -> Form:
         return Form.SHARED if types[self.x].form is Form.WIRE else Form.OFFSET

@@ -8,12 +8,12 @@ depend on the data, so that it is computed before the input arrives where Y come
 the product is local on shares (or, the operand being a constant of the plan, on masked values and masks). D. Beaver,
 "Efficient multiparty protocols using circuit randomization", CRYPTO 1991; in this form "ABY2.0", ePrint 2020/1225.
 
-**Halved.** Where party 0's share of ly is even, [ly]_0 = 2b (`OpenEven`), each party needs one product and no other,
-however fresh the operands are, because f(X, Y) = 2 f(X, Y) - f(X, Y) can be split between them (docs/decisions/010):
+**Halved.** Twice a product takes one product of each party and no other, however fresh the operands are, because
+2 f(X, Y) = 4 f(X, Y) - 2 f(X, Y) can be split between them (docs/decisions/010, 035):
 
-    Z_0 = f(2X - [lx]_0, Y - b)          = 2 f(X, Y) - f(X, [ly]_0) - f([lx]_0, Y) + f([lx]_0, b)
-    Z_1 = f(-X - [lx]_1, Y + [ly]_1)     =  -f(X, Y) - f(X, [ly]_1) - f([lx]_1, Y) - f([lx]_1, [ly]_1)
-    Z_0 + Z_1 = f(x, y) - f([lx]_0 + 2 [lx]_1, b + [ly]_1)
+    Z_0 = f(2X - [lx]_0, 2Y - [ly]_0)    = 4 f(X, Y) - 2 f(X, [ly]_0) - 2 f([lx]_0, Y) + f([lx]_0, [ly]_0)
+    Z_1 = f(-X - [lx]_1, 2Y + 2 [ly]_1)  = -2 f(X, Y) - 2 f(X, [ly]_1) - 2 f([lx]_1, Y) - 2 f([lx]_1, [ly]_1)
+    Z_0 + Z_1 = 2 f(x, y) - f(lx + [lx]_1, ly + [ly]_1)
 """
 
 from __future__ import annotations
@@ -73,9 +73,8 @@ class Product(Gate, family=True):
         expect(self.half in ("", "x", "y"), f"half: expected an operand or nothing, found {self.half!r}")
         if self.half:
             expect_masked(types, self.x, self.y)
-            expect((x if self.half == "x" else y).even, f"{self.half} is not opened under an even mask")
         constant = Form.CONSTANT in (types[self.x].form, types[self.y].form)
-        scale = None if constant else types[self.x].scale + types[self.y].scale
+        scale = None if constant else types[self.x].scale + types[self.y].scale + bool(self.half)
         return (Layout(self.shape(x.shape, y.shape), scale=scale),)
 
     def product(self, k: Kernels, a: Array, b: Array, bits: int, out: Array | None = None, sign: int = 0) -> Array:
@@ -126,20 +125,25 @@ class Product(Gate, family=True):
             d[self.z] = self.product(k, secret, d.constant(self.y), bits)
 
     def _halved_offset(self, d: DealerContext) -> Array:
-        other, even = (self.x, self.y) if self.half == "y" else (self.y, self.x)
-        a = d.mask_share(other, 0) + (d.mask_share(other, 1) << np.uint64(1))
-        b = (d.mask_share(even, 0) >> np.uint64(1)) + d.mask_share(even, 1)
-        return self._in_order(d.kernels, a, b, d.types[self.z].bits)
+        bits = d.types[self.z].bits
+        return self.product(d.kernels, self._lifted(d, self.x, bits), self._lifted(d, self.y, bits), bits)
+
+    def _lifted(self, d: DealerContext, register: int, bits: int) -> Array:
+        """[l]_0 + 2 [l]_1 mod 2^bits."""
+        if d.types[register].bits >= bits:
+            total: Array = d.mask(register) + d.mask_share(register, 1)
+            return total
+        total = np.asarray(d.mask_share(register, 1) << np.uint64(1))  # a shifted scalar is not an array
+        d.kernels.add(total, d.mask_share(register, 0), out=total)
+        return total
 
     def _halved(self, p: PartyContext) -> Array:
-        other, even = (self.x, self.y) if self.half == "y" else (self.y, self.x)
-        k, hat = p.kernels, p[other]
-        a = k.left_shift(hat, np.uint64(1), order="C") if p.party == 0 else k.negative(hat, order="C")
+        """The operand of `half` is kept for as long as its value."""
+        k, other = p.kernels, self.x if self.half == "y" else self.y
+        a = k.left_shift(p[other], np.uint64(1), order="C") if p.party == 0 else k.negative(p[other], order="C")
         p.add_mask(other, a, -1, out=a)
-        return self._in_order(k, a, p.halved(even), p.types[self.z].bits)
-
-    def _in_order(self, k: Kernels, other: Array, even: Array, bits: int) -> Array:
-        return self.product(k, *((other, even) if self.half == "y" else (even, other)), bits)
+        x, y = (a, p.halved(self.y)) if self.half == "y" else (p.halved(self.x), a)
+        return self.product(k, x, y, p.types[self.z].bits)
 
     def ahead(self, p: PartyContext, known: int) -> Array:
         """-f([lx]_i, Y), or -f(X, [ly]_i) where X is known."""
@@ -172,13 +176,19 @@ class Product(Gate, family=True):
         return self.product(p.kernels, x, y, p.types[self.z].bits)
 
     def meaning(self, s: MeaningContext) -> None:
-        s[self.z] = self.product(s.kernels, s[self.x], s[self.y], s.types[self.z].bits)
+        z = self.product(s.kernels, s[self.x], s[self.y], s.types[self.z].bits)
+        s[self.z] = z << np.uint64(1) if self.half else z
 
 
 class Halvable(Product, family=True):
-    """A product that is worth halving. half: the operand whose mask is even at party 0, or ""."""
+    """A product that is worth halving. half: which operand is Y in it, or ""; the result is then twice the product."""
 
     quick_bits = 52
+
+    def demand(self, register: int, types: Types) -> int:
+        """What is doubled needs a bit less; the operand that is both X and Y does not know which it is."""
+        needed = super().demand(register, types)
+        return max(1, needed - 1) if self.half and register == (self.y if self.half == "y" else self.x) else needed
 
     def temporary_bytes(self, types: Types, strided: Container[int], kept: Container[int]) -> int:
         masks_and_operands = 2 if self.half else 1
@@ -188,7 +198,7 @@ class Halvable(Product, family=True):
 
 @dataclass(frozen=True)
 class MatMul(Halvable):
-    """x @ y with NumPy's meaning for two or more axes. half: the operand whose mask is even at party 0, or ""."""
+    """x @ y with NumPy's meaning for two or more axes. half: which operand is Y in a halved product, or ""."""
 
     x: In
     y: In

@@ -48,14 +48,12 @@ class Layout:
 
     scale: fraction bits, or None where the gate does not decide them: a shift, or a product with a constant of the
            plan, may also be part of what is computed.
-    even: whether party 0's share of the mask is even, as an operand of a halved product must be.
     """
 
     shape: tuple[int, ...]
     domain: Domain = Domain.WORDS
     scale: int | None = 0
     planes: int = 1
-    even: bool = False
 
     @property
     def size(self) -> int:

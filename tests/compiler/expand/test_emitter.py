@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compiler.expand.emitter import EVEN, MAX_CONSTANT, MAX_WIDTH, PUBLIC, SHARE, WIRE, Held, width
+from compiler.expand.emitter import MAX_CONSTANT, MAX_WIDTH, PUBLIC, SHARE, WIRE, Held, width
 from compiler.graph import OpError
 from compiler.graph.interval import Interval
-from mpc_runtime.gates import Add, Constant, FromPublic, Open, OpenEven, Slice, Truncate, Unmask
+from mpc_runtime.gates import Add, Constant, FromPublic, Open, Slice, Truncate, Unmask
 from tests.compiler.expand.executed import Unit
 
 WHOLE = [0, 1, -1, 5, -8, 7, 1000, -1000]
@@ -106,7 +106,7 @@ def test_a_value_that_is_open_is_not_opened_again(asked: list[tuple[str, int]], 
     for form, scale in asked:
         getattr(unit.e, form)(h, scale)
     count = unit.count()
-    assert (count[Open], count[OpenEven], count[Unmask]) == (1, 0, 0)
+    assert (count[Open], count[Unmask]) == (1, 0)
     assert count[FromPublic] == (mode == PUBLIC)
 
 
@@ -152,24 +152,6 @@ def test_a_view_that_is_opened_first_opens_its_base() -> None:
     assert unit.e.has(base, WIRE, 0)
     unit.e.wire(base)
     assert unit.count()[Open] == 1
-
-
-def test_a_halved_product_opens_twice_the_value_at_one_scale_more() -> None:
-    unit = Unit()
-    h = unit.held(WHOLE, scale=2)
-    even = unit.e.even_wire(h, 2)
-    assert even is not None and even == unit.e.even_wire(h, 2) == h.words[EVEN, 3]
-    assert unit.e.wire_near(h, 2) == (even, 3)
-    assert unit.count()[OpenEven] == 1 and unit.count()[Open] == 0
-    assert unit.read(even) == [2 * x for x in WHOLE]
-
-
-def test_what_is_opened_is_not_opened_again_for_a_halved_product() -> None:
-    unit = Unit()
-    h = unit.held(WHOLE, scale=2)
-    wire, _ = unit.e.wire(h)
-    assert unit.e.even_wire(h, 2) is None and unit.e.wire_near(h, 2) == (wire, 2)
-    assert unit.count()[OpenEven] == 0
 
 
 @pytest.mark.parametrize("wanted", [1, 4, 6, 11])

@@ -221,8 +221,8 @@ def test_what_products_share_is_opened_once() -> None:
     x, w, d = (shared_sum(name, (4, 4), (-2, 2)) for name in "xwd")
     product = apply(ops.MatMul(), x, w)
     loss = FUNCTIONS["sum"].call((apply(ops.Mul(), product, d),), {})
-    alone = gate_count(model_of([product]), "Open", "OpenEven")
-    both = gate_count(model_of([product, *gradients(loss, [x, w])]), "Open", "OpenEven")
+    alone = gate_count(model_of([product]), "Open")
+    both = gate_count(model_of([product, *gradients(loss, [x, w])]), "Open")
     results = 3  # each is opened at twice the scale, to be truncated
     assert alone.total() == 2 + 1 and both.total() == 3 + results
 

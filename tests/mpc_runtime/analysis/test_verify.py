@@ -250,14 +250,16 @@ def test_what_crosses_executions_crosses_as_shares() -> None:
     refused(replace(plan, procedures=(replace(setup, standing=False), run)), "must cross as shares")
 
 
-def test_a_mask_that_is_not_even_is_not_halved() -> None:
-    """Party 0 takes half of its share of that mask: a low bit would be lost, and every result wrong."""
+def test_an_operand_of_a_halved_product_has_its_ring_but_for_one_bit() -> None:
+    """Party 0 takes its share of the mask once, and the value twice: with a bit less, every result would be wrong."""
     b = Builder()
-    x, y = b.wire(np.ones((2, 2), U)), b.even(np.ones((2, 2), U))
+    x, y = b.wire(np.ones((2, 2), U), 64), b.wire(np.ones((2, 2), U), 63)
     b.emit(MatMul, (2, 2), 64, x=x, y=y, half="y")
     plan = b.plan()
     verify(plan)
-    refused(with_gates(plan, lambda g: replace(g, half="x") if isinstance(g, MatMul) else g), "even mask")
+    refused(
+        with_gates(plan, lambda g: replace(g, half="x") if isinstance(g, MatMul) else g), "63 bits, but 64 are read"
+    )
     refused(with_gates(plan, lambda g: replace(g, half="z") if isinstance(g, MatMul) else g), "half: expected")
 
 

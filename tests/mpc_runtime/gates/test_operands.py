@@ -174,7 +174,7 @@ def bilinear(
     meaning: Callable[..., Array],
     attributes: dict[str, object],
 ) -> Callable[[Operands], Iterator[Check]]:
-    """A product of secrets from setup or the run, one of them opened even or not, and of secrets with what is known."""
+    """A product of secrets from setup or the run, halved or not, and of secrets with what is known."""
 
     def case(o: Operands) -> Iterator[Check]:
         for (first, second), (x_shape, y_shape), known in product(PRODUCTS, shapes, ("", "x", "y")):
@@ -187,7 +187,7 @@ def bilinear(
                 named: dict[str, object] = {**attributes, "half": half} if half else dict(attributes)
                 for name, form, value in (("x", first, x), ("y", second, y)):
                     o.b.stage = "setup" if name == known else "run"
-                    named[name] = o.view(value, o.b.even) if name == half else o.lay(form, value)
+                    named[name] = o.lay(form, value)
                 o.b.stage = "run"
                 z = o.b.emit(cls, expected.shape, RING, **named)
                 yield equals(z, modulo(expected * U(2), RING) if half else expected)
@@ -231,13 +231,6 @@ def changing_form(cls: type[Gate], forms: tuple[Form, ...]) -> Callable[[Operand
                     yield equals(register, columns)
 
     return case
-
-
-def open_even(o: Operands) -> Iterator[Check]:
-    for shape, form in product(SHAPES, ADDITIVE):
-        x = o.words(shape)
-        even = o.b.emit(gates.OpenEven, shape, RING, x=o.lay(form, x))
-        yield equals(even, modulo(2 * integers(x), RING))
 
 
 def given(form: Form) -> Callable[[Operands], Iterator[Check]]:
@@ -376,7 +369,6 @@ CASES: dict[str, Callable[[Operands], Iterator[Check]]] = {
     "Materialize": changing_form(gates.Materialize, (Form.OFFSET,)),
     "Mul": bilinear(gates.Mul, tuple((s, other) for s in SHAPES for other in beside(s)), np.multiply, {}),
     "Open": changing_form(gates.Open, ADDITIVE),
-    "OpenEven": open_even,
     "Pad": linear_map(gates.Pad, lambda s: {"widths": ((1, 2),) * len(s)}, padded, bits=True),
     "PartyNoise": noisy(gates.PartyNoise),
     "Rescale": linear_map(gates.Rescale, lambda s: {}, lambda a: a, bits=False),
