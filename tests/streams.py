@@ -127,6 +127,12 @@ def _share_pack(prg: Streams, stream: int, secret: Array, bits: int, packed: Arr
     prg.pads(Pad(stream, False, 8 * start, 8 * (start + secret.size), secret.size, bits, packed.tobytes()))
 
 
+def _open_deal(first: Streams, second: Streams, stream: int, offset: Array | None, bits: int, out: Array) -> Array:
+    total = first.words(stream, out.size).reshape(out.shape) + second.words(stream, out.size).reshape(out.shape)
+    out[...] = (total if offset is None else total - offset.reshape(out.shape)) & U((1 << bits) - 1)
+    return out
+
+
 def _planes_mask_pack(
     prg: Streams, stream: int, planes: Array, n: int, masked: Array, packed: Array, start_block: int = 0
 ) -> None:
@@ -182,6 +188,9 @@ class StandIns(kernels.Kernels):
 
     def share_pack(self, prg: Any, *args: Any, **named: Any) -> None:
         (_share_pack if isinstance(prg, Streams) else kernels.share_pack)(prg, *args, **named)
+
+    def open_deal(self, first: Any, *args: Any, **named: Any) -> Array:
+        return (_open_deal if isinstance(first, Streams) else kernels.open_deal)(first, *args, **named)
 
     def planes_mask_pack(self, prg: Any, *args: Any, **named: Any) -> None:
         (_planes_mask_pack if isinstance(prg, Streams) else kernels.planes_mask_pack)(prg, *args, **named)

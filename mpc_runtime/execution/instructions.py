@@ -36,9 +36,14 @@ class Instructions:
         self.messages = [_messages({i: self.opens[i] for i in r.opens}, types) for r in procedure.rounds]
         self.ahead = list(self._ahead(types))
         self.free_after: dict[int, list[int]] = {}
+        """After each op the values that nothing reads any more."""
+        self.forget_after: dict[int, list[int]] = {}
+        """Those of them beside which there may be a share of a mask, and an operand."""
         self.overwritable: dict[int, frozenset[int]] = {}
         if not procedure.standing:  # a standing one is executed seldom, and needs its arrays until its end
             self.free_after = {i: self._freed(gone) for i, gone in procedure.last_uses.items()}
+            wires = {i: [r for r in gone if types[r].form is Form.WIRE] for i, gone in self.free_after.items()}
+            self.forget_after = {i: gone for i, gone in wires.items() if gone}
             self.overwritable = overwritable(procedure, types)
 
     def _ahead(self, types: tuple[Register, ...]) -> Iterator[tuple[int, Gate, int]]:

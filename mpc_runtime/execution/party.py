@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TypeAlias
@@ -211,9 +211,10 @@ class Run:
 
     def _turn_to(self, op: int, mask: bool = False) -> tuple[int, bool]:
         """Op `op` is at work from now on; returns what was. mask: to expand its share of a mask."""
-        was = self.at.op, self.at.mask
-        self.op = self.at.op = op
-        self.at.mask = mask
+        was = self.op, self.at.mask
+        self.op = op
+        if self.ledger is not None:
+            self.at.op, self.at.mask = op, mask
         return was
 
     # -- what gates see ------------------------------------------------------------------------------------------------
@@ -352,22 +353,25 @@ class Run:
         self._watch = watch
         self.feeds = feeds
         for r, messages in zip(self.program.rounds, self.program.messages, strict=True):
-            for i in r.before:
-                self._local(i)
+            self._compute(r.before)
             if r.opens:
                 self._exchange(r.opens, r.overlap, messages)
         self.counters.seconds = time.perf_counter() - begin
         self.executor.last = self.counters
         return self.outputs
 
-    def _local(self, i: int) -> None:
-        gate = self.program.gates[i]
-        self._turn_to(i)
-        begin = time.perf_counter()
-        if i not in self.program.constant:
-            gate.evaluate(self)
-        self.counters.op_seconds[i] += time.perf_counter() - begin
-        self._finish(i)
+    def _compute(self, ops: Sequence[int]) -> None:
+        """Local ops, one after the other."""
+        gates, constant, seconds = self.program.gates, self.program.constant, self.counters.op_seconds
+        before = time.perf_counter()
+        for i in ops:
+            self._turn_to(i)
+            if i not in constant:
+                gates[i].evaluate(self)
+            self._finish(i)
+            now = time.perf_counter()
+            seconds[i] += now - before
+            before = now
 
     def _exchange(
         self,
@@ -386,8 +390,7 @@ class Run:
                 received += 1
         first = opens[0]
         self.counters.op_seconds[first] += time.perf_counter() - begin
-        for i in overlap:
-            self._local(i)
+        self._compute(overlap)
         begin = time.perf_counter()
         for size, pieces in messages[received:]:
             self._absorb(size, pieces, buffers)
@@ -427,7 +430,11 @@ class Run:
     def _finish(self, i: int) -> None:
         if self._watch is not None:
             self._show(i, self._watch)
-        self._free(i)
+        for register in self.program.free_after.get(i, ()):
+            del self.values[register]
+        for register in self.program.forget_after.get(i, ()):
+            self._masks.pop(register, None)
+            self._operands.pop(register, None)
 
     def _show(self, i: int, watch: Watch) -> None:
         remember, self._remember = self._remember, False  # what is watched runs as if it were not
@@ -435,9 +442,3 @@ class Run:
             wire = self.types[register].form is Form.WIRE
             watch(i, register, self.values[register], self.mask(register) if wire else None)
         self._remember = remember
-
-    def _free(self, i: int) -> None:
-        for register in self.program.free_after.get(i, ()):
-            self.values.pop(register, None)
-            self._masks.pop(register, None)
-            self._operands.pop(register, None)

@@ -78,6 +78,10 @@ class LinearMap(Gate, family=True):
         s[self.y] = self.apply(s[self.x])
 
 
+INTERLEAVED = 8
+"""Elements of a last axis along which NumPy would copy in so short steps that an axis before it is better."""
+
+
 class View(LinearMap, family=True):
     """Elements of the operand in another order or shape, which NumPy shows without a copy where it can."""
 
@@ -103,6 +107,8 @@ class Reshape(View):
         return batch.strides[self.x]
 
     def apply(self, a: Array) -> Array:
+        if 1 < a.ndim and 1 < a.shape[-1] <= INTERLEAVED and abs(a.strides[-1]) > abs(a.strides[-2]) and a.size:
+            return _interleaved(a).reshape(self.shape)
         return a.reshape(self.shape)
 
 
@@ -309,3 +315,11 @@ class Scale(LinearMap):
 def _zeros(factor: int) -> int:
     """With how many zeros a factor ends in binary."""
     return (factor & -factor).bit_length() - 1 if factor else 64
+
+
+def _interleaved(a: Array) -> Array:
+    """A contiguous copy, made along the axis before the last."""
+    out = np.empty(a.shape, a.dtype)
+    for place in range(a.shape[-1]):
+        out[..., place] = a[..., place]
+    return out

@@ -28,7 +28,6 @@ from .base import (
     Revelation,
     Types,
     flat,
-    low,
     narrowest,
     tiles,
 )
@@ -110,15 +109,14 @@ class Open(Gate):
 
     def deal(self, d: DealerContext) -> None:
         t = d.types[self.y]
-        mask = free_mask(d.kernels, d.prgs[0], d.op, t)
         offset = d[self.x]
         if t.domain is Domain.WORDS:
-            flat = mask.reshape(-1)
-            d.prgs[1].add_words(stream(PURPOSE_MASK, d.op), flat, out=flat)
-            if offset is not None:
-                mask -= offset
-            d[self.y] = low(mask, t.bits)
+            shift = None if offset is None else flat(np.broadcast_to(offset, t.shape))
+            d[self.y] = d.kernels.open_deal(
+                *d.prgs, stream(PURPOSE_MASK, d.op), shift, t.bits, np.empty(t.shape, np.uint64)
+            )
             return
+        mask = free_mask(d.kernels, d.prgs[0], d.op, t)
         mask ^= free_mask(d.kernels, d.prgs[1], d.op, t)
         d[self.y] = mask if offset is None else mask ^ offset
 

@@ -94,7 +94,7 @@ class Select(Gate):
         secrets = self.secrets(d.types)
         for start, n in tiles(r.size):
             piece = slice(start, start + n)
-            offset[piece], k10, n0, n1 = d.kernels.select_deal(r[piece], delta[piece], l, self.shift, lo)
+            _, k10, n0, n1 = d.kernels.select_deal(r[piece], delta[piece], l, self.shift, lo, offset[piece])
             values = [v for v in (delta[piece].astype(np.uint64), k10, n0, n1) if v is not None]
             for slot, (spec, value) in enumerate(zip(secrets, values, strict=True)):
                 d.share(slot, spec, start, value)

@@ -19,7 +19,7 @@ include "level.pxi"
 
 cnp.import_array()
 
-__all__ = ["b2a_eval", "mul_eval", "select_deal", "select_eval", "square_eval", "trunc_deal", "trunc_eval"]
+__all__ = ["b2a_eval", "mul_eval", "open_deal", "select_deal", "select_eval", "square_eval", "trunc_deal", "trunc_eval"]
 
 cdef enum:
     STRIP = 512  # words of each stream at a time: four of them fill half of a first-level cache
@@ -45,6 +45,8 @@ cdef extern from "elementwise.h" nogil:
         void (*mul_eval)(const uint64_t *xh, const uint64_t *ax, const uint64_t *yh, const uint64_t *ay, size_t n,
                          int party, uint64_t *out) noexcept nogil
         void (*square_eval)(const uint64_t *xh, const uint64_t *ax, size_t n, int party, uint64_t *out) noexcept nogil
+        void (*open_deal)(const uint64_t *a, const uint64_t *b, const uint64_t *offset, size_t n, int bits,
+                          uint64_t *out) noexcept nogil
         void (*b2a_eval)(const uint8_t *d, const uint64_t *delta, size_t n, int party, uint64_t *out) noexcept nogil
     const mpc_elementwise_kernels *mpc_elementwise()
 
@@ -178,17 +180,17 @@ cdef int select_streams(const uint64_t *c, const uint8_t *d, size_t n, const mpc
     return 0
 
 
-def select_deal(r, delta, int l, int f, int lo):
+def select_deal(r, delta, int l, int f, int lo, k00=None):
     """The dealer's secrets of a selection: (K_00, K_10 - K_00, n0, n1), K_0m = delta * U_m, K_1m = (1 - delta) * U_m.
 
     n0 = ((K_01 - K_00) mod 2^lo) >> (l-f) and n1 = ((K_11 - K_10) mod 2^lo) >> (l-f) have lo-(l-f) bits; None if that
-    is not positive. delta: u8 bits; U_m as in `trunc_deal`.
+    is not positive. delta: u8 bits; U_m as in `trunc_deal`; k00: where K_00 goes, if that is given.
     """
     cdef mpc_truncation by = truncation(l, f, 0, lo)
     cdef uint64_t *r_ = words_in(r, "r")
     cdef size_t n = r.size
     cdef uint8_t *delta_ = bits(delta, n, "delta")
-    k00, k10 = np.empty(r.shape, np.uint64), np.empty(r.shape, np.uint64)
+    k00, k10 = result(k00, r), np.empty(r.shape, np.uint64)
     n0, n1 = (np.empty(r.shape, np.uint64), np.empty(r.shape, np.uint64)) if by.narrow else (None, None)
     cdef uint64_t *k00_ = words_out(k00, "k00")
     cdef uint64_t *k10_ = words_out(k10, "k10")
@@ -227,6 +229,26 @@ def square_eval(xh, ax, int party, out=None):
     cdef uint64_t *out_ = words_out(out, "out")
     with nogil:
         mpc_elementwise().square_eval(xh_, ax_, n, party, out_)
+    return out
+
+
+def open_deal(Prg first, Prg second, uint64_t pad, offset, int bits, out):
+    """The mask of an opened value: both parties' streams `pad`, added up, less an offset (or None), mod 2^bits."""
+    cdef uint64_t[2][STRIP] words
+    in_range(bits, 1, 64, "bits")
+    cdef uint64_t *out_ = words_out(out, "out")
+    cdef size_t i = 0, count, n = out.size
+    cdef uint64_t *offset_ = NULL if offset is None else operand(offset, n, "offset")
+    first.used(pad, 0, n, 8)
+    second.used(pad, 0, n, 8)
+    with nogil:
+        while i < n:
+            count = min(<size_t>STRIP, n - i)
+            mpc_prg_words(&first.state, pad, i, count, words[0])
+            mpc_prg_words(&second.state, pad, i, count, words[1])
+            mpc_elementwise().open_deal(words[0], words[1], NULL if offset_ == NULL else offset_ + i, count, bits,
+                                        out_ + i)
+            i += count
     return out
 
 

@@ -36,6 +36,7 @@ class Kernels:
     select_deal = staticmethod(_elementwise.select_deal)
     select_eval = staticmethod(_elementwise.select_eval)
     b2a_eval = staticmethod(_elementwise.b2a_eval)
+    open_deal = staticmethod(_elementwise.open_deal)
 
     leaf_deal = staticmethod(_compare.leaf_deal)
     leaf_read = staticmethod(_compare.leaf_read)

@@ -42,6 +42,7 @@ LABEL_BYTES = 6
 LINGER_MS = 500  # for a farewell on the way out
 UNREAD = 2  # pieces that ZeroMQ takes of what comes back on a stream, which is nothing
 _ROUTE = b"out"
+_FIRST, _LAST = int(zmq.SNDMORE | zmq.NOBLOCK), int(zmq.NOBLOCK)
 _LABEL = "mpc stream"
 
 
@@ -105,8 +106,8 @@ class Outlet:
 
     def _send(self, data: bytes | memoryview) -> None:
         try:
-            self._socket.send(_ROUTE, zmq.SNDMORE | zmq.NOBLOCK)
-            self._socket.send(data, zmq.NOBLOCK)
+            self._socket.send(_ROUTE, _FIRST)
+            self._socket.send(data, _LAST)
         except zmq.ZMQError:
             raise PeerError(f"{self._receiver} is gone: nothing can be sent to it", self._receiver) from None
 

@@ -152,6 +152,17 @@ static void square_eval(const u64 *xh, const u64 *ax, size_t n, int party, u64 *
     for (size_t i = 0; i < n; i++) out[i] = xh[i] * ((xh[i] & mine) - 2 * ax[i]);
 }
 
+static void open_deal(const u64 *a, const u64 *b, const u64 *offset, size_t n, int bits, u64 *out) {
+    const u64 ring = low(bits);
+    if (offset == NULL) {
+        INDEPENDENT
+        for (size_t i = 0; i < n; i++) out[i] = (a[i] + b[i]) & ring;
+    } else {
+        INDEPENDENT
+        for (size_t i = 0; i < n; i++) out[i] = (a[i] + b[i] - offset[i]) & ring;
+    }
+}
+
 static void b2a_eval(const uint8_t *d, const u64 *delta, size_t n, int party, u64 *out) {
     const u64 mine = party == 0 ? ~(u64)0 : 0;
     INDEPENDENT
@@ -162,4 +173,4 @@ static void b2a_eval(const uint8_t *d, const u64 *delta, size_t n, int party, u6
 }
 
 const mpc_elementwise_kernels KERNELS = {trunc_eval, trunc_deal,  select_eval, select_deal,
-                                         mul_eval,   square_eval, b2a_eval};
+                                         mul_eval,   square_eval, open_deal,   b2a_eval};

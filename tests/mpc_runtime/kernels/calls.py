@@ -226,6 +226,12 @@ def square_eval(draw: st.DrawFn) -> Call:
     return {"xh": words(draw, n), "ax": words(draw, n), "party": draw(PARTY), "out": optional(draw, room(n, U))}
 
 
+def open_deal(draw: st.DrawFn) -> Call:
+    n = draw(ELEMENTS)
+    call = {"first": Prg, "second": Prg, "pad": draw(STREAM), "offset": optional(draw, words(draw, n))}
+    return {**call, "bits": draw(st.integers(1, 64)), "out": room(n, U)}
+
+
 def b2a_eval(draw: st.DrawFn) -> Call:
     n = draw(ELEMENTS)
     return {"d": bits(draw, n), "delta": words(draw, n), "party": draw(PARTY), "out": optional(draw, room(n, U))}
@@ -421,7 +427,8 @@ def blocks(draw: st.DrawFn) -> Call:
 CALLS: dict[str, tuple[Callable[..., Any], Callable[[st.DrawFn], Call]]] = {
     made.__name__: (getattr(kernels, made.__name__), made)
     for made in (
-        *(matmul, conv2d, trunc_eval, trunc_deal, select_eval, select_deal, mul_eval, square_eval, b2a_eval),
+        *(matmul, conv2d, trunc_eval, trunc_deal, select_eval, select_deal, mul_eval, square_eval),
+        *(open_deal, b2a_eval),
         *(leaf_deal, leaf_read, combine_deal, combine_eval, combine_planes, table_planes, word_bit),
         *(stencil_weights, table_deal, table_eval),
         *(pack, unpack, unpack_add, mask_pack, share_pack, packed_size, bits_to_planes, planes_to_bits),

@@ -139,6 +139,31 @@ def test_all_of_an_8_bit_ring_selects(f, lo):
     assert not error[bit == 0].any()
 
 
+@pytest.mark.parametrize("n", [0, 1, 511, 512, 513, 1500])
+@pytest.mark.parametrize("bits", [1, 47, 63, 64])
+def test_a_mask_is_both_shares_less_the_offset(n, bits):
+    first, second = kernels.Prg(bytes(16)), kernels.Prg(bytes(range(16)))
+    offset = words(np.random.default_rng(n), n)
+    before = kernels.variant()
+    try:
+        for name in kernels.variants():
+            kernels.set_variant(name)
+            for taken in (None, offset):
+                out = np.empty((1, n), np.uint64)
+                assert kernels.open_deal(first, second, 5, taken, bits, out) is out
+                total = [
+                    int(a) + int(b) - (0 if taken is None else int(o))
+                    for a, b, o in zip(first.words(5, n), second.words(5, n), offset, strict=True)
+                ]
+                assert [int(word) for word in out[0]] == [each % (1 << bits) for each in total]
+    finally:
+        kernels.set_variant(before)
+    with pytest.raises(ValueError, match="bits"):
+        kernels.open_deal(first, second, 5, None, 65, np.empty(3, np.uint64))
+    with pytest.raises(ValueError, match="offset: expected 3"):
+        kernels.open_deal(first, second, 5, np.empty(4, np.uint64), 8, np.empty(3, np.uint64))
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.tuples(*[st.sampled_from(EDGES) | st.integers(0, M64)] * 4), max_size=40), st.integers(0, 1))
 def test_products_and_bits_are_their_definitions(rows, party):
