@@ -109,7 +109,7 @@ def test_no_kernel_expands_a_stream_without_a_word_to_the_ledger() -> None:
     for source in SOURCES.glob("*.pyx"):
         for body in re.split(r"\n *(?=def )|\n(?=cdef )", source.read_text(encoding="utf-8")):
             name = re.match(r"c?def (?:\w+ )*(\w+)\(", body)
-            if name and re.search(r"&(prg|self)\.state\b(?!\.)", body) and name.group(1) != "__dealloc__":
+            if name and re.search(r"&\w+\.state\b(?!\.)", body) and name.group(1) != "__dealloc__":
                 found.add(name.group(1))
                 assert re.search(r"\.used?\(", body), f"{source.name}: {name.group(1)}"
     assert found == KERNELS.keys() - {"select_eval"} | {"select_streams"}
