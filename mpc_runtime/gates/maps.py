@@ -79,7 +79,7 @@ class LinearMap(Gate, family=True):
 
 
 INTERLEAVED = 8
-"""Elements of a last axis along which NumPy would copy in so short steps that an axis before it is better."""
+"""Elements of an axis that is too short to copy along."""
 
 
 class View(LinearMap, family=True):
@@ -107,9 +107,7 @@ class Reshape(View):
         return batch.strides[self.x]
 
     def apply(self, a: Array) -> Array:
-        if 1 < a.ndim and 1 < a.shape[-1] <= INTERLEAVED and abs(a.strides[-1]) > abs(a.strides[-2]) and a.size:
-            return _interleaved(a).reshape(self.shape)
-        return a.reshape(self.shape)
+        return (_interleaved(a) if _interleaves(a, self.shape) else a).reshape(self.shape)
 
 
 @dataclass(frozen=True)
@@ -315,6 +313,14 @@ class Scale(LinearMap):
 def _zeros(factor: int) -> int:
     """With how many zeros a factor ends in binary."""
     return (factor & -factor).bit_length() - 1 if factor else 64
+
+
+def _interleaves(a: Array, shape: tuple[int, ...]) -> bool:
+    """Whether a short last axis is joined to the one before, which lies closer together."""
+    if a.ndim < 2 or not shape or not 1 < a.shape[-1] <= INTERLEAVED:
+        return False
+    times, rest = divmod(shape[-1], a.shape[-1])
+    return times > 1 and not rest and abs(a.strides[-1]) > abs(a.strides[-2])
 
 
 def _interleaved(a: Array) -> Array:

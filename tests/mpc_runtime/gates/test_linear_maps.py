@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -77,6 +79,18 @@ def test_maps_of_words(which: int, form: Form, bits: int, shape: tuple[int, ...]
     t = trace(b.plan(), b.values)
     t.assert_exact()
     assert np.array_equal(t.value(y), expected)
+
+
+@pytest.mark.parametrize("last", [1, 2, 3, 8, 9])
+@pytest.mark.parametrize("axes", list(permutations(range(3))))
+def test_reshapes_of_what_lies_in_any_order(axes: tuple[int, int, int], last: int) -> None:
+    """Also where a short axis is copied along the one before it; a view stays one."""
+    lengths = (4, 5, last)
+    x = some_words(tuple(lengths[axis] for axis in axes), 64, last).transpose(np.argsort(axes))
+    for shape in ((20 * last,), (4, 5 * last), (2, 10 * last), (20, last), (4, 5, last, 1), (1, 4, 5, last)):
+        found = Reshape(shape, 0, 1).apply(x)
+        assert found.shape == shape and np.array_equal(found.reshape(-1), np.ascontiguousarray(x).reshape(-1))
+        assert np.shares_memory(found, x) == np.shares_memory(x.reshape(shape), x)
 
 
 @pytest.mark.parametrize("form", FORMS)
