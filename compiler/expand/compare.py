@@ -74,6 +74,12 @@ class Bits:
         shape = self.e.shape(a)
         return self.e.emit(gates.Xor, shape, self.e.mode(a), domain=Domain.BITS, x=a, y=b)
 
+    def choose(self, bit: int, wire: int, scale: int) -> int:
+        """Shares of bit * x, for an x that is to be shared again: the operands are broadcast to one shape."""
+        shape = np.broadcast_shapes(self.e.shape(bit), self.e.shape(wire))
+        bit, wire = self.e.broadcast(bit, shape), self.e.broadcast(wire, shape)
+        return self.e.emit(gates.Choose, shape, SHARE, scale=scale, d=bit, x=wire)
+
     def select(self, bit: int, wire: int, scale: int, shift: int = 0, k: int = 0) -> int:
         """Shares of bit * floor(x / 2^shift); the operands are broadcast to one shape."""
         shape = np.broadcast_shapes(self.e.shape(bit), self.e.shape(wire))

@@ -103,7 +103,10 @@ def maxpool2d_gradient(x: Expansion, value: Value, a: Held, g: Held) -> Held:
     if largest is not None:
         of_places = x.e.reshape(largest, shape)
         reaching = x.e.reshape(register, (1, full[0], 1, *g.shape[1:]))
-        parts = x.bits.select(of_places, reaching, out_scale - shift, shift, width(g.range, out_scale))
+        if shift:
+            parts = x.bits.select(of_places, reaching, out_scale - shift, shift, width(g.range, out_scale))
+        else:  # there are more parts than numbers, so that shares of these numbers' masks cost less
+            parts = x.bits.choose(of_places, reaching, out_scale)
         out_scale -= shift
     image = _assembled(x, x.e.reshape(parts, shape), full, (down, across))
     register = x.e.slice(image, (0, 0, vertical, horizontal), (1, 1, 1, 1), value.shape)

@@ -9,7 +9,7 @@ from .noise import DealerNoise, GradientNoise, Noise, PartyNoise
 from .opening import FromPublic, Materialize, Open, Reveal, Unmask
 from .product import Conv2d, MatMul, Mul, Product, Square
 from .secrets import Planes, Samples, Secret, Words
-from .selection import BitToWord, Select
+from .selection import BitToWord, Choose, Select
 from .table import Table
 from .truncation import Truncate
 
@@ -18,6 +18,7 @@ __all__ = [
     "Add",
     "BitToWord",
     "Broadcast",
+    "Choose",
     "Combine",
     "Concat",
     "Constant",

@@ -5,12 +5,17 @@ After d^ = d xor delta is public, with A, m, U_0, U_1 of the truncation (or A = 
     d^ = 0:  y = A [delta] + K00 + m (K01 - K00)                    K0m = delta U_m
     d^ = 1:  y = A - A [delta] + K10 + m (K11 - K10)                K1m = (1 - delta) U_m
 
-K00 is absorbed (the result's offset); delta, K10 - K00 and the two narrow differences are shipped. Gates made for a
-known mask: E. Boyle, N. Gilboa, Y. Ishai, TCC 2019, ePrint 2019/1095.
+K00 is absorbed (the result's offset); delta, K10 - K00 and the two narrow differences are shipped. Where the parties
+have shares of x's mask r and nothing is truncated, delta and delta r suffice, and the shares are true ones:
+
+    d^ = 0:  y = X [delta] - [delta r]          d^ = 1:  y = X - [r] - (X [delta] - [delta r])
+
+Gates made for a known mask: E. Boyle, N. Gilboa, Y. Ishai, TCC 2019, ePrint 2019/1095.
 """
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 
 import numpy as np
@@ -127,6 +132,65 @@ class Select(Gate):
         if self.shift:
             x = truncated(x, s.mask(self.x), s.types[self.x].bits, self.shift)
         s[self.y] = s[self.d].astype(np.uint64) * x
+
+
+@dataclass(frozen=True)
+class Choose(Gate):
+    """y = d * x for a masked bit d and a masked x of one shape, of whose mask the parties have shares.
+
+    As `Select` without a shift, but the result is true shares for the two words that leave an offset there.
+    """
+
+    fresh = True
+    reveals = False
+    elementwise = True
+    flattens = True
+    protocol = Part("choose", "chooses by a secret bit under a mask that both parties have shares of")
+
+    d: In
+    x: In
+    y: Out
+
+    def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
+        expect_masked(types, self.d, self.x)
+        d, x = expect_domain(given.layout(self.d), Domain.BITS), expect_domain(given.layout(self.x), Domain.WORDS)
+        expect(d.shape == x.shape, f"bits of {d.shape} and words of {x.shape}")
+        return (x,)
+
+    def demand(self, register: int, types: Types) -> int:
+        return 1 if register == self.d else types[self.y].bits
+
+    def wants_mask(self, register: int, types: Types) -> bool:
+        return register == self.x
+
+    def secrets(self, types: Types) -> tuple[Secret, ...]:
+        return (Words(types[self.y].bits),) * 2
+
+    def temporary_bytes(self, types: Types, strided: Container[int], kept: Container[int]) -> int:
+        return types[self.x].memory_bytes
+
+    def deal(self, d: DealerContext) -> None:
+        r, delta = flat(d.mask(self.x)), flat(d.mask(self.d))
+        number, product = self.secrets(d.types)
+        for start, n in tiles(r.size):
+            piece = slice(start, start + n)
+            word = delta[piece].astype(np.uint64)
+            d.share(0, number, start, word)
+            d.share(1, product, start, word * r[piece])
+        d[self.y] = None
+
+    def evaluate(self, p: PartyContext) -> None:
+        c, bit, mask = flat(p[self.x]), flat(p[self.d]), flat(p.mask(self.x))
+        out = np.empty_like(c)
+        number, product = self.secrets(p.types)
+        for start, n in tiles(c.size):
+            piece = slice(start, start + n)
+            delta, w = p.secret(0, number, start, n), p.secret(1, product, start, n)
+            p.kernels.choose_eval(c[piece], bit[piece], mask[piece], p.party, delta, w, out[piece])
+        p[self.y] = out.reshape(p.types[self.y].shape)
+
+    def meaning(self, s: MeaningContext) -> None:
+        s[self.y] = s[self.d].astype(np.uint64) * s[self.x]
 
 
 @dataclass(frozen=True)

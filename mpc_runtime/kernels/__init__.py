@@ -3,7 +3,17 @@ masks and protocols are the gates' business."""
 
 from . import _compare, _elementwise, _linear, _pack, _prg, _table, dispatch
 from ._compare import combine_deal, combine_eval, combine_planes, leaf_deal, leaf_read, table_planes, word_bit
-from ._elementwise import b2a_eval, mul_eval, open_deal, select_deal, select_eval, square_eval, trunc_deal, trunc_eval
+from ._elementwise import (
+    b2a_eval,
+    choose_eval,
+    mul_eval,
+    open_deal,
+    select_deal,
+    select_eval,
+    square_eval,
+    trunc_deal,
+    trunc_eval,
+)
 from ._linear import conv2d, matmul
 from ._pack import (
     bits_to_planes,
@@ -33,6 +43,7 @@ __all__ = [
     "Prg",
     "b2a_eval",
     "bits_to_planes",
+    "choose_eval",
     "combine_deal",
     "combine_eval",
     "combine_planes",

@@ -6,7 +6,17 @@ from mpc_runtime.kernels._prg import Prg
 Words = NDArray[np.uint64]
 Bits = NDArray[np.uint8]
 
-__all__ = ["b2a_eval", "mul_eval", "open_deal", "select_deal", "select_eval", "square_eval", "trunc_deal", "trunc_eval"]
+__all__ = [
+    "b2a_eval",
+    "choose_eval",
+    "mul_eval",
+    "open_deal",
+    "select_deal",
+    "select_eval",
+    "square_eval",
+    "trunc_deal",
+    "trunc_eval",
+]
 
 def trunc_eval(
     c: Words, l: int, f: int, off: int, lo: int, party: int, narrow: Words | None, out: Words | None = None
@@ -32,6 +42,9 @@ def select_eval(
 def select_deal(
     r: Words, delta: Bits, l: int, f: int, lo: int, k00: Words | None = None
 ) -> tuple[Words, Words, Words | None, Words | None]: ...
+def choose_eval(
+    c: Words, d: Bits, mask: Words, party: int, delta: Words, w: Words, out: Words | None = None
+) -> Words: ...
 def mul_eval(xh: Words, ax: Words, yh: Words, ay: Words, party: int, out: Words | None = None) -> Words: ...
 def square_eval(xh: Words, ax: Words, party: int, out: Words | None = None) -> Words: ...
 def open_deal(first: Prg, second: Prg, pad: int, offset: Words | None, bits: int, out: Words) -> Words: ...

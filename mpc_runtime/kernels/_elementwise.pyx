@@ -19,7 +19,17 @@ include "level.pxi"
 
 cnp.import_array()
 
-__all__ = ["b2a_eval", "mul_eval", "open_deal", "select_deal", "select_eval", "square_eval", "trunc_deal", "trunc_eval"]
+__all__ = [
+    "b2a_eval",
+    "choose_eval",
+    "mul_eval",
+    "open_deal",
+    "select_deal",
+    "select_eval",
+    "square_eval",
+    "trunc_deal",
+    "trunc_eval",
+]
 
 cdef enum:
     STRIP = 512  # words of each stream at a time: four of them fill half of a first-level cache
@@ -42,6 +52,8 @@ cdef extern from "elementwise.h" nogil:
                             uint64_t *out) noexcept nogil
         void (*select_deal)(const uint64_t *r, const uint8_t *delta, size_t n, const mpc_truncation *by, uint64_t *k00,
                             uint64_t *k10, uint64_t *n0, uint64_t *n1) noexcept nogil
+        void (*choose_eval)(const uint64_t *c, const uint8_t *d, const uint64_t *mask, size_t n, int party,
+                            const uint64_t *delta, const uint64_t *w, uint64_t *out) noexcept nogil
         void (*mul_eval)(const uint64_t *xh, const uint64_t *ax, const uint64_t *yh, const uint64_t *ay, size_t n,
                          int party, uint64_t *out) noexcept nogil
         void (*square_eval)(const uint64_t *xh, const uint64_t *ax, size_t n, int party, uint64_t *out) noexcept nogil
@@ -199,6 +211,26 @@ def select_deal(r, delta, int l, int f, int lo, k00=None):
     with nogil:
         mpc_elementwise().select_deal(r_, delta_, n, &by, k00_, k10_, n0_, n1_)
     return k00, k10, n0, n1
+
+
+def choose_eval(c, d, mask, int party, delta, w, out=None):
+    """A party's share of bit * x, from the wire c of x and the public bit d = bit ^ delta.
+
+    With q = c * delta - w:  d = 0: q;  d = 1: (party 0: c) - mask - q. mask, delta, w: this party's shares of x's mask,
+    of delta as a word, and of the product of both.
+    """
+    in_range(party, 0, 1, "party")
+    cdef uint64_t *c_ = words_in(c, "c")
+    cdef size_t n = c.size
+    cdef uint8_t *d_ = bits(d, n, "d")
+    cdef uint64_t *mask_ = operand(mask, n, "mask")
+    cdef uint64_t *delta_ = operand(delta, n, "delta")
+    cdef uint64_t *w_ = operand(w, n, "w")
+    out = result(out, c)
+    cdef uint64_t *out_ = words_out(out, "out")
+    with nogil:
+        mpc_elementwise().choose_eval(c_, d_, mask_, n, party, delta_, w_, out_)
+    return out
 
 
 def mul_eval(xh, ax, yh, ay, int party, out=None):

@@ -35,6 +35,7 @@ class Kernels:
     trunc_eval = staticmethod(_elementwise.trunc_eval)
     select_deal = staticmethod(_elementwise.select_deal)
     select_eval = staticmethod(_elementwise.select_eval)
+    choose_eval = staticmethod(_elementwise.choose_eval)
     b2a_eval = staticmethod(_elementwise.b2a_eval)
     open_deal = staticmethod(_elementwise.open_deal)
 

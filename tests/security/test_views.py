@@ -17,6 +17,7 @@ from mpc_runtime import kernels
 from mpc_runtime.gates import (
     Add,
     BitToWord,
+    Choose,
     Combine,
     Conv2d,
     Materialize,
@@ -103,6 +104,16 @@ def forward_and_backward(b: Builder, z: Array, g: Array) -> None:
     b.open(b.emit(Select, same(b, x), 2, shift=0, width=0, d=d, x=x))
     other = b.wire(g, 2)
     b.open(b.emit(Select, same(b, x), 2, shift=0, width=0, d=d, x=other))
+
+
+def to_one_of_two(b: Builder, z: Array, g: Array) -> None:
+    """What the gradient of a maximum does: g goes to one of two places, both of which are opened."""
+    x = b.wire(z, 2)
+    (d,) = compare(b, x, 2, 0, (1,), (), "lt")
+    passed = b.wire(g, 2)
+    other = b.emit(Xor, same(b, x), 1, BITS, x=d, y=b.constant(np.ones(z.shape, np.uint8)))
+    for place in (d, other):
+        b.open(b.emit(Choose, same(b, x), 2, d=place, x=passed))
 
 
 def truncation(lo: int) -> Protocol:
@@ -209,6 +220,7 @@ CASES = [
     Case("relu with truncation, mask shared", relu(True, 2), ring(2)),
     Case("relu without truncation", relu(False, 3, shift=0), ring(3)),
     Case("a bit forward and backward", forward_and_backward, some((-2, 0, 1), (-1, 1))),
+    Case("a value that goes to one of two places", to_one_of_two, some((-2, 0, 1), (-1, 1))),
     Case("truncation into the same ring", truncation(4), ring(3)),
     Case("truncation into a larger ring", truncation(6), ring(3)),
     Case("truncation into a smaller ring", truncation(2), ring(4)),

@@ -29,6 +29,9 @@ typedef struct {
     /* K_00 = delta U_0, k10 = K_10 - K_00, and the narrow parts of K_01 - K_00 and of K_11 - K_10 */
     void (*select_deal)(const uint64_t *r, const uint8_t *delta, size_t n, const mpc_truncation *by, uint64_t *k00,
                         uint64_t *k10, uint64_t *n0, uint64_t *n1);
+    /* With q = delta c - w:  d = 0: q;  d = 1: (party == 0 ? c : 0) - mask - q */
+    void (*choose_eval)(const uint64_t *c, const uint8_t *d, const uint64_t *mask, size_t n, int party,
+                        const uint64_t *delta, const uint64_t *w, uint64_t *out);
     /* x^ v - [x's mask] y^,  v = (party == 0 ? y^ : 0) - [y's mask] */
     void (*mul_eval)(const uint64_t *xh, const uint64_t *ax, const uint64_t *yh, const uint64_t *ay, size_t n,
                      int party, uint64_t *out);

@@ -140,6 +140,16 @@ static void select_deal(const u64 *r, const uint8_t *delta, size_t n, const mpc_
     }
 }
 
+static void choose_eval(const u64 *c, const uint8_t *d, const u64 *mask, size_t n, int party, const u64 *delta,
+                        const u64 *w, u64 *out) {
+    const u64 mine = party == 0 ? ~(u64)0 : 0;
+    INDEPENDENT
+    for (size_t i = 0; i < n; i++) {
+        const u64 D = -(u64)d[i], q = delta[i] * c[i] - w[i];
+        out[i] = ((q ^ D) - D) + (((c[i] & mine) - mask[i]) & D);
+    }
+}
+
 static void mul_eval(const u64 *xh, const u64 *ax, const u64 *yh, const u64 *ay, size_t n, int party, u64 *out) {
     const u64 mine = party == 0 ? ~(u64)0 : 0;
     INDEPENDENT
@@ -172,5 +182,5 @@ static void b2a_eval(const uint8_t *d, const u64 *delta, size_t n, int party, u6
     }
 }
 
-const mpc_elementwise_kernels KERNELS = {trunc_eval, trunc_deal,  select_eval, select_deal,
+const mpc_elementwise_kernels KERNELS = {trunc_eval, trunc_deal,  select_eval, select_deal, choose_eval,
                                          mul_eval,   square_eval, open_deal,   b2a_eval};

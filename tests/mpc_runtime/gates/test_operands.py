@@ -323,6 +323,13 @@ def select(o: Operands) -> Iterator[Check]:
         yield at_most_one_more(y, (signed(z, RING) >> shift) * d, bits, shift)
 
 
+def choose(o: Operands) -> Iterator[Check]:
+    for shape, form in product(SHAPES, MASKED):
+        z, d = o.words(shape), o.bits(shape)
+        y = o.b.emit(gates.Choose, shape, RING, d=o.lay(form, d), x=o.lay(Form.WIRE, z))
+        yield equals(y, np.where(d, z, U(0)))
+
+
 def table(o: Operands) -> Iterator[Check]:
     for curve, shape, form in product(CURVES, SHAPES, MASKED):
         attributes, bits = table_of(curve)
@@ -346,6 +353,7 @@ CASES: dict[str, Callable[[Operands], Iterator[Check]]] = {
     "Broadcast": linear_map(
         gates.Broadcast, lambda s: {"shape": (2, *s)}, lambda a, shape: np.broadcast_to(a, shape), bits=True
     ),
+    "Choose": choose,
     "Combine": comparison,
     "Concat": concat,
     "Constant": given(Form.CONSTANT),

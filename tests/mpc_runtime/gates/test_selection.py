@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpc_runtime.gates import BitToWord, Select
+from mpc_runtime.gates import BitToWord, Broadcast, Choose, Select
 from tests.mpc_runtime.gates.values import few, forced_wire, signed, some_words, to_words
 from tests.plans_by_hand import Builder, compare
 from tests.traced import trace
@@ -30,6 +30,31 @@ def test_every_value_bit_and_mask(shift: int, lo: int, receiver: int) -> None:
     t.assert_exact()
     dither = (1 << shift) - 1 - ((z + r) & ((1 << shift) - 1))
     assert np.array_equal(signed(t.value(y), lo), signed(to_words(d * ((z + dither) >> shift)), lo))
+
+
+@pytest.mark.parametrize("receiver", [0, 1])
+@pytest.mark.parametrize("lo", [8, 3])
+def test_a_choice_of_every_value_bit_and_mask(lo: int, receiver: int) -> None:
+    d, delta, z, r = (
+        a.reshape(-1) for a in np.meshgrid([0, 1], [0, 1], np.arange(-128, 128), np.arange(1 << L), indexing="ij")
+    )
+    b = Builder()
+    bit, x = b.wire(d.astype(np.uint8)), b.wire(to_words(z), L)
+    y = b.emit(Choose, z.shape, lo, d=bit, x=x)
+    t = trace(b.plan(receiver), b.values, kernels=forced_wire(b, {bit: delta.astype(np.uint8), x: to_words(r)}))
+    t.assert_exact()
+    assert np.array_equal(signed(t.value(y), lo), signed(to_words(d * z), lo))
+
+
+@pytest.mark.parametrize("shape", [(3, 1, 5), (1, 4, 1), (3, 4, 5)])
+def test_a_choice_of_a_broadcast_value(shape: tuple[int, ...]) -> None:
+    z, d = some_words(shape, 40, 1), np.random.default_rng(2).integers(0, 2, (3, 4, 5), np.uint8)
+    b = Builder()
+    wide = b.emit(Broadcast, d.shape, 40, shape=d.shape, x=b.wire(z, 40))
+    y = b.emit(Choose, d.shape, 40, d=b.wire(d), x=wide)
+    t = trace(b.plan(), b.values)
+    t.assert_exact()
+    assert np.array_equal(t.value(y), np.where(d, z, 0)) and t.dealt["run"] == 2 * 60 * 40 // 8
 
 
 def test_a_cleared_bit_gives_zero_beyond_the_range() -> None:

@@ -215,6 +215,12 @@ def select_deal(draw: st.DrawFn) -> Call:
     return {"r": words(draw, n), "delta": bits(draw, n), "l": l, "f": f, "lo": lo}
 
 
+def choose_eval(draw: st.DrawFn) -> Call:
+    n = draw(ELEMENTS)
+    call = {"c": words(draw, n), "d": bits(draw, n), **{name: words(draw, n) for name in ("mask", "delta", "w")}}
+    return {**call, "party": draw(PARTY), "out": optional(draw, room(n, U))}
+
+
 def mul_eval(draw: st.DrawFn) -> Call:
     n = draw(ELEMENTS)
     call = {name: words(draw, n) for name in ("xh", "ax", "yh", "ay")}
@@ -428,7 +434,7 @@ CALLS: dict[str, tuple[Callable[..., Any], Callable[[st.DrawFn], Call]]] = {
     made.__name__: (getattr(kernels, made.__name__), made)
     for made in (
         *(matmul, conv2d, trunc_eval, trunc_deal, select_eval, select_deal, mul_eval, square_eval),
-        *(open_deal, b2a_eval),
+        *(choose_eval, open_deal, b2a_eval),
         *(leaf_deal, leaf_read, combine_deal, combine_eval, combine_planes, table_planes, word_bit),
         *(stencil_weights, table_deal, table_eval),
         *(pack, unpack, unpack_add, mask_pack, share_pack, packed_size, bits_to_planes, planes_to_bits),

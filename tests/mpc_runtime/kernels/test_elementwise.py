@@ -174,11 +174,13 @@ def test_products_and_bits_are_their_definitions(rows, party):
         for name in kernels.variants():
             kernels.set_variant(name)
             product, square = kernels.mul_eval(xh, ax, yh, ay, party), kernels.square_eval(xh, ax, party)
-            word = kernels.b2a_eval(bit, ax, party)
+            word, chosen = kernels.b2a_eval(bit, ax, party), kernels.choose_eval(xh, bit, ax, party, yh, ay)
             for i, (x, a, y, b) in enumerate(rows):
                 assert int(product[i]) == (x * ((y if party == 0 else 0) - b) - a * y) & M64
                 assert int(square[i]) == ((x * x if party == 0 else 0) - 2 * x * a) & M64
                 assert int(word[i]) == ((x & 1 if party == 0 else 0) + (1 - 2 * (x & 1)) * a) & M64
+                q = x * y - b
+                assert int(chosen[i]) == (q if not x & 1 else (x if party == 0 else 0) - a - q) & M64
     finally:
         kernels.set_variant(before)
 
