@@ -310,7 +310,8 @@ def launch(
         material: The folder that `deal` wrote; then no dealer is started. Parameters and what `setup` computed from
             them are kept there too, so that a later session goes on without `provide`.
         data_dir: The folder in which the parties keep their privacy ledgers and checkpoints of training, beside the
-            keys of the roles by which they know them again. Without one, they end with the session.
+            keys of the roles by which they know them again. Without one, ledgers end with the session, and there are no
+            checkpoints.
 
     Raises:
         PeerError: A process does not start.

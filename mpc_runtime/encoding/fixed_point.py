@@ -32,12 +32,15 @@ def check(
     hi: float,
     scale: int,
     dims: tuple[str, ...] = (),
+    *,
+    measured: bool = True,
 ) -> Array:
     """The values as an array of `shape`: float64 for "fixed", int64 for "int" and "bit".
 
     Raises InputError, naming the tensor, what was expected and the first bad index, for another shape, a type that is
     no number, NaN and infinity, fractions where whole numbers are expected, and values that are outside [lo, hi] after
-    rounding to `scale` fraction bits (so a float32 0.1 is inside [0, 0.1]). dims: the dim's name of each axis, or "".
+    rounding to `scale` fraction bits (so a float32 0.1 is inside [0, 0.1]). dims: the dim's name of each axis, or "";
+    measured: whether they may be pixels, which parameters are not.
     """
     array = as_array(name, values)
     if array.dtype.kind not in DTYPE_KINDS:
@@ -63,7 +66,8 @@ def check(
         low, high = (0.0, 1.0) if kind == "bit" else (lo, hi)
     if (outside := (array < low) | (array > high)).any():
         range_text = "0 or 1" if kind == "bit" else f"a value in [{lo:g}, {hi:g}]"
-        help = f"; {hint}" if kind == "fixed" and (hint := range_hint(array, lo, hi)) else ""
+        hint = range_hint(array, lo, hi) if kind == "fixed" and measured else ""
+        help = f"; {hint}" if hint else ""
         raise InputError(
             f"{name}{first_index(outside)}: expected {range_text}, found {_value(array, outside)}{_more(outside)}{help}"
         )

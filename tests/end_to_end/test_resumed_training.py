@@ -202,6 +202,6 @@ def test_training_goes_on_from_every_checkpoint_at_a_smaller_rate(tmp_path: Path
 def test_without_a_data_folder_there_is_no_checkpoint() -> None:
     with mpc.launch(PROGRAM) as session:
         session.provide(START)
-        with pytest.raises(mpc.InputError, match="p0 keeps no checkpoints: it was started without --data"):
+        with pytest.raises(mpc.InputError, match=r"p0 keeps no checkpoints, .*`launch\(program, data_dir=…\)`"):
             session.fit(DATA, **OPTIONS)
         assert session.fit(DATA).steps == 4

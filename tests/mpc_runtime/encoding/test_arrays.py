@@ -137,6 +137,9 @@ def test_pixels_that_are_bytes() -> None:
         with pytest.raises(InputError) as refused:
             check("x", values, "fixed", (1, 256), 0, hi, 16)
         assert "pixels" not in str(refused.value)
+    with pytest.raises(InputError) as refused:
+        check("w", pixels, "fixed", (1, 256), 0, 1, 16, measured=False)
+    assert "pixels" not in str(refused.value)
 
 
 def test_missing_numbers_are_counted() -> None:
