@@ -29,7 +29,7 @@ from compiler.ops import FUNCTIONS, LAYERS
 from compiler.ops.build import stack
 from dsl import ast
 from dsl.ast import Span
-from dsl.errors import Diagnostic, SourceErrors, did_you_mean
+from dsl.errors import Diagnostic, SourceErrors, Unread, did_you_mean
 from mpc_runtime.plan import ArrayRole, Budget
 
 __all__ = ["ModelErrors", "lower"]
@@ -44,15 +44,15 @@ class ModelErrors(SourceErrors):
 
 
 def lower(
-    model: ast.Model, dims: Mapping[str, int] | None = None, lost: frozenset[str] = frozenset()
+    model: ast.Model, dims: Mapping[str, int] | None = None, unread: Unread | None = None
 ) -> tuple[Graph, list[Diagnostic]]:
     """The graph of a model, with `dims` in the place of their defaults, and the warnings.
 
-    `lost` is the names in statements that could not be read (`dsl.errors.SyntaxErrors`): what may depend on one of
-    them is no error. Raises ModelErrors with every independent error of the file.
+    `unread` is about statements that could not be read, if there are any: what may depend on one of them is no error.
+    Raises ModelErrors with every independent error of the file.
     """
     context = Context(model.source, Reporter(model.filename), expressions.evaluate)
-    lowering = Lowering(model, context, dict(dims or {}), lost)
+    lowering = Lowering(model, context, dict(dims or {}), unread)
     try:
         lowering.run()
     except Overgrown:
@@ -76,7 +76,7 @@ class Lowering:
     model: ast.Model
     context: Context
     overrides: dict[str, int]
-    lost: frozenset[str]
+    unread: Unread | None
     scope: Scope = field(init=False)
     home: Home = field(init=False)
     weights: Providers = field(init=False)
@@ -94,15 +94,15 @@ class Lowering:
         """Run every statement; errors are in the context's reporter."""
         self.places = dict(_places(self.model.statements))
         self.context.trains = any(isinstance(each, ast.Train) for each in self.model.statements)
-        self.scope = Scope(later=self.places, used=self.context.used, lost=self.lost)
+        self.scope = Scope(later=self.places, used=self.context.used, unread=self.unread)
         self.weights = self._weights()
         self.home = Home("", self.weights.provider)
-        if not self.lost:
+        if self.unread is None:
             self._check_overrides()
         for statement in self.model.statements:
             with self.context.reporter.catching():
                 self._statement(statement)
-        if not self.lost:
+        if self.unread is None:
             self.weights.check(self.context, layer_names(self.model))
             self._check_outputs()
 
@@ -136,13 +136,13 @@ class Lowering:
         Errors outside the `weights` statements are left to the run itself.
         """
         silent = Context(self.model.source, Reporter(self.model.filename), expressions.evaluate)
-        first = Lowering(self.model, silent, self.overrides, self.lost)
-        first.places, first.scope = {}, Scope(used=self.context.used, lost=self.lost)
+        first = Lowering(self.model, silent, self.overrides, self.unread)
+        first.places, first.scope = {}, Scope(used=self.context.used, unread=self.unread)
         for statement in self.model.statements:
             if isinstance(statement, (ast.Role, ast.Dim, ast.Const, ast.Def, ast.Precision)):
                 with suppress(Overgrown, RecursionError), silent.reporter.catching():
                     first._statement(statement)
-        self.context.precision = None if self.lost else silent.precision
+        self.context.precision = None if self.unread is not None else silent.precision
         return providers(self.context, self.model, first.scope, self.places)
 
     def _check_overrides(self) -> None:
