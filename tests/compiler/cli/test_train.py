@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import signal
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import mpc_runtime as mpc
-from tests.terminal import mpcc
+from tests.terminal import command, environment, mpcc
 from tests.trained import LOGISTIC, people
 
 MEASURED = (
@@ -70,4 +73,21 @@ def test_training_goes_on_from_its_last_checkpoint_and_shows_the_weights(folder:
     assert first.returncode == 0 and "began with the first step" in first.stderr
     assert "fc.weight [1, 5]" in first.stdout and "fc.bias [1]" in first.stdout
     second = mpcc(folder, "train", "churn.ppml", *FILES, "--epochs", "3", *options)
-    assert second.returncode == 0 and "went on from step 2" in second.stderr
+    assert second.returncode == 0 and "went on from step 3" in second.stderr
+    again = mpcc(folder, "train", "churn.ppml", *FILES, "--epochs", "3", *options)
+    assert again.returncode == 0 and "went on from step 9" in again.stderr and "epoch" not in again.stderr
+    assert "fc.weight [1, 5]" in again.stdout
+
+
+def test_an_epoch_is_told_when_it_is_over(folder: Path) -> None:
+    """One line on standard error, also where that is a pipe."""
+    words = command("train", "churn.ppml", *FILES, "--epochs", "200", "--output", "weights=w.npz")
+    with subprocess.Popen(words, cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True) as training:
+        assert training.stderr is not None
+        told = training.stderr.readline()
+        assert training.poll() is None
+        training.send_signal(signal.SIGINT)
+        rest = training.stderr.read()
+    number = r"[0-9.e+-]+"
+    assert re.fullmatch(rf"epoch 1: 3 steps in {number} s, loss {number}, accuracy {number}\n", told)
+    assert training.returncode == 130 and "Traceback" not in rest
