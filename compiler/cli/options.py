@@ -22,6 +22,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 SHOWN_ELEMENTS = 40  # of a result that is printed
 PLAN_MAGIC = b"PPMLPLAN"
+SIZE_DIGITS = 18  # of a size that any machine could hold
 CHECKED = "compiler.cli.checked"
 
 
@@ -99,8 +100,11 @@ def sizes_of(dims: Sequence[str]) -> dict[str, int]:
     """--dim NAME=N: name -> size."""
     sizes = {}
     for name, value in pairs(dims, "--dim").items():
-        if not value.isdigit() or int(value) < 1:
+        if not (value.isascii() and value.isdigit()) or not value.strip("0"):
             raise click.BadParameter(f"expected a whole number from 1, found {value!r}", param_hint="--dim")
+        if len(value) > SIZE_DIGITS:
+            message = f"expected a number of at most {SIZE_DIGITS} digits, found one of {len(value)}"
+            raise click.BadParameter(message, param_hint="--dim")
         sizes[name] = int(value)
     return sizes
 

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from compiler.graph import Graph, Input, Kind, OpError, Output, Param, Precision, Value, apply
 from compiler.graph.interval import Interval
 from compiler.lowering import blocks, expressions
@@ -33,6 +35,8 @@ from dsl.errors import Diagnostic, SourceErrors, Unread, did_you_mean
 from mpc_runtime.plan import ArrayRole, Budget
 
 __all__ = ["ModelErrors", "lower"]
+
+MOST = 1 << 63  # a size from which on no machine could hold it; far larger ones could not even be printed
 
 
 class ModelErrors(SourceErrors):
@@ -194,9 +198,11 @@ class Lowering:
         size = size_at(self.context, statement.default, self.scope)
         if name.id in self.overrides:
             given: object = self.overrides[name.id]
-            size = given if isinstance(given, int) and not isinstance(given, bool) and given >= 1 else None
+            whole = int(given) if isinstance(given, int | np.integer) and not isinstance(given, bool) else 0
+            size = whole if 1 <= whole < MOST else None
             if size is None:
-                message = f"the dim `{name.id}` is a whole number of at least 1, but {given!r} is given for it"
+                shown = repr(given) if abs(whole) < MOST else "one beyond 2^63"
+                message = f"the dim `{name.id}` is a whole number of at least 1, but {shown} is given for it"
                 self.context.reporter.error(Problem(name.span, message, f"give a number, as in `{name.id}=8`"))
         self.scope.bind(name, Category.DIM, POISON if size is None else size)
         if size is not None:
