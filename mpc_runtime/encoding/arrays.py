@@ -82,6 +82,8 @@ def shape_problem(name: str, expected: Shape, found: Shape, dims: Sequence[str] 
 
 
 def _shape_hint(x: str, expected: Shape, found: Shape, batched: bool, kind: str) -> str:
+    if batched and len(found) == len(expected) and found[0] == 0:
+        return "there are no rows"
     if batched and len(found) == len(expected) and found[0] != expected[0]:
         other = _layout_hint(x, (found[0], *expected[1:]), found, batched, kind)
         if found[1:] == expected[1:] or other:

@@ -170,19 +170,29 @@ def parameters(weights: object, rename: Mapping[str, str], known: Iterable[str],
         more = "; of a PyTorch module give module.state_dict()" if hasattr(weights, "state_dict") else ""
         raise InputError(f"expected a weights file or a dict of arrays, found {type(weights).__name__}{more}")
     given = dict(weights) if isinstance(weights, Mapping) else dict(read_many(weights))
-    renamed: dict[str, Any] = {}
-    for name, value in given.items():
-        new = name
-        for old, better in rename.items():
-            if name == old or name.startswith(old + "."):
-                new = better + name[len(old) :]
-        renamed[new] = value
+    renamed = _renamed(given, rename)
     names = set(known)
     return {
         name: value
         for name, value in renamed.items()
         if name in names or (strict and name.rpartition(".")[2] != STAYS_HOME)
     }
+
+
+def _renamed(given: Mapping[str, Any], rename: Mapping[str, str]) -> dict[str, Any]:
+    """The values under their new names, each by the longest first part that is replaced. InputError for two that would
+    have one name."""
+    if not isinstance(rename, Mapping) or not all(isinstance(part, str) for pair in rename.items() for part in pair):
+        raise InputError(f'rename: expected a dict such as {{"0": "conv1"}}, found {rename!r}')
+    found: dict[str, Any] = {}
+    before: dict[str, str] = {}
+    for name, value in given.items():
+        old = max((each for each in rename if f"{name}.".startswith(f"{each}.")), key=len, default=None)
+        new = name if old is None else rename[old] + name[len(old) :]
+        if new in found:
+            raise InputError(f"rename: both {before[new]!r} and {name!r} would be {new!r}; leave one of them out")
+        found[new], before[new] = value, name
+    return found
 
 
 def match_names(

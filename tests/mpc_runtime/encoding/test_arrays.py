@@ -124,6 +124,7 @@ def test_rows_that_the_plan_is_not_for() -> None:
     assert "one row? the plan is for 8; run_batches" in shape_problem("x", (8, 3), (3,), ("batch", ""))
     both = shape_problem("x", (1, 3, 28, 28), (500, 28, 28, 3), IMAGES)
     assert "np.moveaxis(x, -1, 1); run_batches takes any number of rows" in both
+    assert shape_problem("x", (8, 3), (0, 3), ("batch", "")).endswith("found [0, 3]; there are no rows")
     assert shape_problem("x", (8, 3), (7, 5), ("batch", "")) == "x: expected shape [8, 3], found [7, 5]"
 
 

@@ -108,6 +108,18 @@ def test_missing_and_unknown_names_are_listed_together() -> None:
     ]
 
 
+def test_no_renamed_value_takes_the_place_of_another() -> None:
+    given = {"a.w": 1, "b.w": 2, "b.c.w": 3}
+    swapped = parameters(given, {"b.c": "c", "a": "b", "b": "a"}, [], strict=True)
+    assert swapped == {"b.w": 1, "a.w": 2, "c.w": 3}, "the longest first part is replaced, whatever the order"
+    assert parameters(given, {"b": "a", "b.c": "c", "a": "b"}, [], strict=True) == swapped
+    with pytest.raises(InputError, match=r"rename: both 'a.w' and 'b.w' would be 'a.w'; leave one of them out"):
+        parameters(given, {"b": "a"}, [], strict=True)
+    for wrong in ([("a", "b")], {0: "conv1"}, {"a": None}, "a=b"):
+        with pytest.raises(InputError, match=r'rename: expected a dict such as \{"0": "conv1"\}, found'):
+            parameters(given, wrong, [], strict=True)  # type: ignore[arg-type]
+
+
 def test_names_of_a_bare_sequential_are_renamed() -> None:
     wanted = {f"{layer}.{what}": (1,) for layer in ("conv1", "conv2", "fc") for what in ("weight", "bias")}
     problems = match_names(["0.weight", "x"], wanted, "parameter")
