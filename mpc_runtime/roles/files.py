@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ..encoding.arrays import check_keys
 from ..errors import InputError
 
 __all__ = ["check_writable", "match_names", "parameters", "read", "read_many", "write"]
@@ -170,6 +171,7 @@ def parameters(weights: object, rename: Mapping[str, str], known: Iterable[str],
         more = "; of a PyTorch module give module.state_dict()" if hasattr(weights, "state_dict") else ""
         raise InputError(f"expected a weights file or a dict of arrays, found {type(weights).__name__}{more}")
     given = dict(weights) if isinstance(weights, Mapping) else dict(read_many(weights))
+    check_keys(given, "parameters")
     renamed = _renamed(given, rename)
     names = set(known)
     return {
