@@ -344,6 +344,7 @@ def test_keygen_writes_the_secret_and_prints_the_public_half(folder: Path) -> No
     assert made.stdout.strip() == public
     assert f"fingerprint: {fingerprint(public)}" in made.stderr
     assert mpcc(folder, "keygen", "client").returncode == 1
+    assert mpcc(folder, "keygen", "").returncode == 2 and not (folder / ".key").exists()
 
 
 def test_a_cluster_of_public_keys_that_three_administrators_have_made(folder: Path, tmp_path: Path) -> None:
