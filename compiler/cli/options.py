@@ -14,7 +14,7 @@ import click
 if TYPE_CHECKING:
     import numpy as np
 
-    from mpc_runtime.plan import Result
+    from mpc_runtime.plan import Plan
     from mpc_runtime.program import Program
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -172,23 +172,33 @@ def write_results(results: Mapping[str, np.ndarray[Any, Any]], options: Sequence
     return written
 
 
-def output_names(results: Sequence[Result]) -> list[str]:
-    """What a user may ask for: all but the checks of a plan compiled with --checked."""
-    return [result.name for result in results if result.promise is None]
+def output_names(plan: Plan, roles: Sequence[str], stage: str) -> list[str]:
+    """What the users of these roles may ask for, of one procedure: all but the checks of a plan compiled as checked."""
+    given = plan.procedure(stage).gives
+    return [r.name for r in plan.results if r.promise is None and r.name in given and set(roles) & set(r.roles)]
 
 
 def check_outputs(options: Sequence[str], names: Sequence[str]) -> None:
     """InputError for an --output that will not be there, or cannot be written, before anything has run."""
-    from mpc_runtime.errors import InputError
     from mpc_runtime.roles.files import check_writable
 
     named = pairs([option for option in options if "=" in option], "--output")
-    for name in named:
+    expect_outputs(list(named), names)
+    for path in named.values():
+        check_writable(path, 1)
+    for path in (option for option in options if "=" not in option):
+        check_writable(path, len(names) - len(named))
+
+
+def expect_outputs(wanted: Sequence[str], names: Sequence[str]) -> None:
+    """InputError for an output that is none of these."""
+    from mpc_runtime.errors import InputError
+
+    for name in wanted:
         if name not in names:
-            known = ", ".join(names) or "none for this role"
-            raise InputError(f"--output {name}: no such output; the plan has {known}")
-    for path in (*named.values(), *(option for option in options if "=" not in option)):
-        check_writable(path)
+            raise InputError(
+                f"--output {name}: no such output; the plan has {', '.join(names) or 'none for this role'}"
+            )
 
 
 def show_results(results: Mapping[str, np.ndarray[Any, Any]], written: Sequence[str]) -> None:

@@ -33,6 +33,7 @@ FOREIGN = {
 
 READABLE = ".npy .npz .csv .safetensors or an image"
 WRITABLE = ".npy .npz .csv .safetensors"
+OF_ONE = (".npy", ".csv")  # of which a file holds one array
 SHOWN_NAMES = 6  # of a plan, where one of its names was meant
 STAYS_HOME = "num_batches_tracked"  # PyTorch saves it with a batchnorm; no model uses it
 
@@ -130,22 +131,27 @@ def _images(path: Path) -> Array:
     return np.stack(arrays)
 
 
-def check_writable(path: str | Path) -> None:
-    """InputError for a file that `write` could not write in any case, before work is done in vain."""
+def check_writable(path: str | Path, count: int) -> None:
+    """InputError for a file to which `write` could not write so many arrays, before work is done in vain."""
     path = Path(path)
-    if path.suffix.lower() not in WRITABLE.split():
+    suffix = path.suffix.lower()
+    if suffix not in WRITABLE.split():
         raise InputError(f"{path}: expected {WRITABLE}, found {path.suffix or 'no extension'}")
+    if suffix in OF_ONE and count != 1:
+        raise InputError(f"{path}: a {suffix} file holds one array, not {count}; use .npz or .safetensors")
     if not path.parent.is_dir():
         raise InputError(f"{path}: cannot be written: there is no folder {path.parent}")
+    if path.is_dir():
+        raise InputError(f"{path}: cannot be written: it is a folder")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise InputError(f"{path}: cannot be written: Permission denied")
 
 
 def write(path: str | Path, arrays: Mapping[str, Array]) -> None:
     """Writes arrays by extension; `.npy` and `.csv` hold one."""
-    check_writable(path)
+    check_writable(path, len(arrays))
     path = Path(path)
     suffix = path.suffix.lower()
-    if suffix in (".npy", ".csv") and len(arrays) != 1:
-        raise InputError(f"{path}: a {suffix} file holds one array, not {len(arrays)}; use .npz or .safetensors")
     try:
         if suffix == ".npy":
             (one,) = arrays.values()

@@ -67,6 +67,27 @@ def test_what_cannot_be_trained_is_said_without_a_traceback(folder: Path) -> Non
         assert done.returncode == 1 and said in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("file", ["w.npy", "weights=w.csv", "weights=nosuch/w.npz", "weights=folder.npz"])
+def test_weights_that_no_file_could_take_are_not_trained(folder: Path, file: str) -> None:
+    (folder / "folder.npz").mkdir()
+    done = mpcc(folder, "train", "churn.ppml", *FILES, "--output", file)
+    assert done.returncode == 1 and "epoch" not in done.stderr
+    path = file.removeprefix("weights=")
+    one = f"error: {path}: a {Path(path).suffix} file holds one array, not 6; use .npz or .safetensors"
+    assert one in done.stderr or f"error: {path}: cannot be written: " in done.stderr
+
+
+def test_a_run_has_no_output_of_a_training(folder: Path) -> None:
+    """It is refused before anything runs, here without weights; and what a training sends needs no room in a file."""
+    weights = mpc.compile(text=MEASURED).initial_weights(1)
+    np.savez(folder / "w.npz", **weights)
+    files = ("--input", "visits=visits.npy", "--input", "debts=debts.npy")
+    done = mpcc(folder, "run", "churn.ppml", *files, "--output", "loss=loss.npy")
+    assert done.returncode == 1 and "--output loss: no such output; the plan has risk" in done.stderr
+    done = mpcc(folder, "run", "churn.ppml", *files, "--param", "w.npz", "--output", "risk.npy")
+    assert done.returncode == 0 and np.load(folder / "risk.npy").shape == (50, 1)
+
+
 def test_training_goes_on_from_its_last_checkpoint_and_shows_the_weights(folder: Path) -> None:
     options = ("--seed", "4", "--resume", "kept", "--check-every", "2")
     first = mpcc(folder, "train", "churn.ppml", *FILES, "--epochs", "1", *options)
