@@ -93,18 +93,26 @@ def _safetensors(path: Path) -> dict[str, Array]:
 
 
 def _csv(path: Path) -> Array:
-    """Numbers separated by commas, one row a line; a first line that is not numeric is a heading."""
+    """Numbers separated by commas, one row a line; a first line without any number is a heading."""
     with path.open(encoding="utf-8-sig") as file:
         first = file.readline()
         more = any(line.strip() for line in file)
-    try:
-        [float(cell) for cell in first.split(",")]
-        skip = 0
-    except ValueError:
-        skip = 1
-    if skip and not more:
+    cells = first.split(",")
+    numbers = sum(map(_is_number, cells))
+    if 0 < numbers < len(cells):  # a row with a slip, which must not be taken for a heading and left out
+        bad = next(cell.strip() for cell in cells if not _is_number(cell))
+        raise ValueError(f"expected numbers in the first line, or names alone, found {bad!r} beside numbers")
+    if not numbers and not more:
         raise ValueError(f"expected numbers separated by commas, found {first.strip()!r}")
-    return np.loadtxt(path, delimiter=",", skiprows=skip, ndmin=2, encoding="utf-8-sig")
+    return np.loadtxt(path, delimiter=",", skiprows=int(not numbers), ndmin=2, encoding="utf-8-sig")
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
 
 
 def _images(path: Path) -> Array:

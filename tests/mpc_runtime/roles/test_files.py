@@ -28,6 +28,14 @@ def test_a_csv_may_have_a_heading(tmp_path: Path) -> None:
     assert read(path).tolist() == [[1, 2.5], [3, 4]]
 
 
+@pytest.mark.parametrize(("text", "bad"), [("1,,3\n4,5,6\n", "''"), ("1,a\n2,3\n", "'a'"), ("n/a,2\n2,3\n", "'n/a'")])
+def test_a_first_row_with_a_slip_is_no_heading(tmp_path: Path, text: str, bad: str) -> None:
+    """It would be left out without a word."""
+    (tmp_path / "x.csv").write_text(text)
+    with pytest.raises(InputError, match=f"expected numbers in the first line, or names alone, found {bad} beside"):
+        read(tmp_path / "x.csv")
+
+
 @pytest.mark.parametrize("name", ["x.npy", "x.npz", "x.safetensors", "x.csv"])
 def test_a_damaged_file_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"\xff\xfebroken")
