@@ -19,7 +19,7 @@ from compiler.reading.report import report
 from compiler.training.clipping import with_room
 from compiler.training.step import with_training
 from dsl import ast, parse
-from dsl.errors import Diagnostic, SourceErrors, SyntaxErrors, with_source
+from dsl.errors import Diagnostic, SourceErrors, SyntaxErrors, Unread, with_source
 from mpc_runtime.plan import Options, Plan
 
 
@@ -67,18 +67,16 @@ def _parse(text: str, filename: str, dims: Mapping[str, int]) -> ast.Model:
         errors = list(found.diagnostics)
         try:
             if found.rest is not None:
-                _lower(found.rest, dims, found.lost)
+                _lower(found.rest, dims, found.unread)
         except SourceErrors as behind:
             errors += behind.diagnostics
         raise SourceErrors(errors, text) from None
 
 
-def _lower(
-    tree: ast.Model, dims: Mapping[str, int], lost: frozenset[str] = frozenset()
-) -> tuple[Graph, list[Diagnostic]]:
+def _lower(tree: ast.Model, dims: Mapping[str, int], unread: Unread | None = None) -> tuple[Graph, list[Diagnostic]]:
     """The lowered graph; errors come together with those that the passes find in what could be lowered."""
     try:
-        return lower(tree, dims, lost)
+        return lower(tree, dims, unread)
     except ModelErrors as found:
         errors = list(found.diagnostics)
         try:

@@ -14,7 +14,17 @@ from typing import Literal
 
 from dsl.ast import Model, Span
 
-__all__ = ["Diagnostic", "Severity", "SourceErrors", "SyntaxErrors", "closest", "did_you_mean", "render", "with_source"]
+__all__ = [
+    "Diagnostic",
+    "Severity",
+    "SourceErrors",
+    "SyntaxErrors",
+    "Unread",
+    "closest",
+    "did_you_mean",
+    "render",
+    "with_source",
+]
 
 Severity = Literal["error", "warning"]
 
@@ -87,11 +97,27 @@ class SourceErrors(Exception):
         return render(self.diagnostics, self.source)
 
 
+@dataclass(frozen=True)
+class Unread:
+    """What statements that cannot be read may have said; an error that may follow from it is not reported.
+
+    bound: the names that they may have bound; words: all that stands in their lines; anything: whether they may have
+    bound other names too, as where a name is missing, or a brace, so that blocks begin and end elsewhere than it seems.
+    """
+
+    bound: frozenset[str] = frozenset()
+    words: frozenset[str] = frozenset()
+    anything: bool = False
+
+    def may_bind(self, name: str) -> bool:
+        """Whether a name that nothing else binds may have been bound there."""
+        return self.anything or name in self.words
+
+
 class SyntaxErrors(SourceErrors):
     """What is wrong with the grammar of a text, and what could still be read of it, for the later checks.
 
-    `rest` is the statements without fault, None where nothing can be said of them. `lost` is the names that the others
-    may have bound: an error that follows from one of these is not reported.
+    `rest` is the statements without fault, None where nothing can be said of them; `unread` is about the others.
     """
 
     def __init__(
@@ -99,11 +125,11 @@ class SyntaxErrors(SourceErrors):
         diagnostics: Iterable[Diagnostic],
         source: str,
         rest: Model | None = None,
-        lost: frozenset[str] = frozenset(),
+        unread: Unread | None = None,
     ) -> None:
         super().__init__(diagnostics, source)
         self.rest = rest
-        self.lost = lost
+        self.unread = unread or Unread()
 
 
 def closest(name: str, candidates: Iterable[str]) -> str | None:

@@ -28,7 +28,7 @@ def parse(text: str, filename: str = "<text>") -> Model:
     problems = scanned.problems + builder.problems
     if model is not None and not problems:
         return model
-    rest, lost = None, frozenset[str]()
+    rest, unread = None, None
     if model is not None and len(problems) < MAX_PROBLEMS and not scanned.unsure:
-        rest, lost = without_faults(model, scanned, builder.refused)
-    raise SyntaxErrors(problems[:MAX_PROBLEMS], text, rest, lost)
+        rest, unread = without_faults(model, scanned, builder.refused)
+    raise SyntaxErrors(problems[:MAX_PROBLEMS], text, rest, unread)

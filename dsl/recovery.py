@@ -7,15 +7,19 @@ around it keeps its place. The tree is built once, from the tokens that are left
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import pairwise
+from string import digits
 
 from lark import Token, Tree
 
 from dsl import grammar
 from dsl.ast import Model, Span, Statement
 from dsl.complaints import complain
+from dsl.errors import Unread
 from dsl.scan import BLOCKS, MAX_PROBLEMS, Scanned, begins, binds, same_line
 from dsl.trouble import Trouble
 
@@ -23,6 +27,9 @@ __all__ = ["derive", "without_faults"]
 
 MAX_ATTEMPTS = 3 * MAX_PROBLEMS  # more than there are problems: repaired statements are taken out silently
 MAX_LOOKED_AT = 1_000_000  # tokens in all attempts together: a second or two; a huge file shows fewer errors at a time
+
+BRACES = frozenset("{}")
+WORD = re.compile(r"\w+")
 
 # What replaces a statement that others around it need.
 STUBS = {
@@ -57,9 +64,11 @@ def derive(scanned: Scanned, filename: str) -> Tree[Token] | None:
     return None
 
 
-def without_faults(model: Model, scanned: Scanned, refused: list[Span]) -> tuple[Model, frozenset[str]]:
-    """The statements without faults, and the names that the others may have bound."""
+def without_faults(model: Model, scanned: Scanned, refused: list[Span]) -> tuple[Model, Unread]:
+    """The statements without faults, and what the others may have said."""
     faults = [*scanned.cuts, *((at, at + 1) for at in scanned.repaired), *((each.start, each.end) for each in refused)]
+    text = model.source
+    anything = any(not BRACES.isdisjoint(text[start:end]) for start, end in faults)
     apart = _merged(faults)
     firsts = [start for start, _ in apart]
     whole: list[Statement] = []
@@ -74,12 +83,37 @@ def without_faults(model: Model, scanned: Scanned, refused: list[Span]) -> tuple
             whole.append(statement)
     tokens = sorted(scanned.tokens, key=_position)
     places = [_position(token) for token in tokens]
-    lost = frozenset(
-        name
-        for start, end in dict.fromkeys(faults)
-        for name in _bound(tokens[bisect_left(places, start) : bisect_left(places, end)])
-    )
-    return replace(model, statements=tuple(whole)), lost
+    parts = [tokens[bisect_left(places, start) : bisect_left(places, end)] for start, end in dict.fromkeys(faults)]
+    bound = frozenset(name for part in parts for name in _bound(part))
+    words = frozenset(word for start, end in _merged(faults) for word in _words(text, start, end))
+    anything = anything or any(map(_lacks_a_name, parts))
+    return replace(model, statements=tuple(whole)), Unread(bound, words, anything)
+
+
+def _lacks_a_name(words: list[Token]) -> bool:
+    """Whether a name may be missing among these tokens: in a `role`, or before a `=` or `:` of a line of its own."""
+    for before, word in zip([None, *words], words, strict=False):
+        if word.type == "ROLE":
+            return True
+        if word.type in ("EQUAL", "COLON") and (
+            before is None or before.type not in ("NAME", "RSQB") or not same_line(before, word)
+        ):
+            return True
+    return False
+
+
+def _words(text: str, start: int, end: int) -> Iterator[str]:
+    """What may be a name in the lines of this place. A blank too many may be in it, or one too few beside it, and a
+    number behind it may be an index."""
+    last = start + len(text[start:end].rstrip())  # what is behind it belongs to the next statement
+    first, behind = text.rfind("\n", 0, start) + 1, text.find("\n", last)
+    words = WORD.findall(text[first : behind if behind >= 0 else len(text)])
+    for word in words:
+        yield from (word, word.rstrip(digits))
+        for keyword in grammar.keywords():
+            yield from (word.removeprefix(keyword), word.removesuffix(keyword))
+    for one, other in pairwise(words):
+        yield from (one + other, f"{one}_{other}")
 
 
 def _merged(faults: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Integral, Real
 
 from .errors import InputError
 
@@ -19,8 +20,14 @@ WAIT_SECONDS = 3600.0
 """How long a role waits for the other roles of a run, and a server for the other servers to start: people take time."""
 
 
-def check_seconds(**given: float) -> None:
+def check_seconds(**given: object) -> None:
     """InputError unless these are numbers of seconds that pass."""
     for name, value in given.items():
-        if not 0 < value < math.inf:
+        if not isinstance(value, Real) or not 0 < float(value) < math.inf:
             raise InputError(f"{name}: expected a number of seconds above 0, found {value!r}")
+
+
+def check_window(window: object) -> None:
+    """InputError unless it is a number of bytes."""
+    if not isinstance(window, Integral) or window < 0:
+        raise InputError(f"window: expected a whole number of bytes from 0, such as {WINDOW_BYTES}, found {window!r}")

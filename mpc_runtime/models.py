@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .encoding.arrays import as_array
+from .encoding.arrays import as_array, shape_problem
 from .errors import CompileError, InputError
+from .plan import Plan
 from .program import Program, compile, with_source
+from .roles.batches import BATCH, Batches
 from .roles.files import match_names, parameters
 
 if TYPE_CHECKING:
@@ -204,7 +206,7 @@ def calibrate(
         guard: At least 1.
 
     Raises:
-        InputError: A parameter or an input is missing, unknown or does not fit.
+        InputError: A parameter or an input is missing, unknown or does not fit, or the model has a `train` block.
         CompileError: The plan has no source.
     """
     return with_source(program, calibrated(program, params, inputs, guard).source)
@@ -225,18 +227,36 @@ def calibrated(
     if not guard >= 1:
         raise InputError(f"guard: expected a number of at least 1, found {guard!r}")
     plan = program.plan
+    if plan.trains:
+        message = (
+            f"{plan.name} trains its weights, and what is proved or measured of these need not hold of what it learns"
+        )
+        raise InputError(f"{message}; calibrate it without its `train` block, with the weights that it has learnt")
     known = [t.name for t in plan.params]
     weights = _arrays("parameter", parameters(params, rename or {}, known, strict=strict), known)
     samples = None
     if inputs is not None:
-        samples = _arrays("input", inputs, [t.name for t in plan.inputs])
-        missing = [*(n for n in known if n not in weights), *(t.name for t in plan.inputs if t.name not in samples)]
-        if missing:
-            raise InputError(f"{', '.join(dict.fromkeys(missing))}: missing; samples need all parameters and inputs")
+        samples = _samples(plan, inputs, weights)
     try:
         return written(program.stages.tree.source, plan.filename, dict(plan.dims), weights, samples, guard)
     except (KeyError, ValueError) as error:
         raise InputError(str(error.args[0] if error.args else error)) from None
+
+
+def _samples(plan: Plan, inputs: Mapping[str, Any], weights: Mapping[str, Array]) -> dict[str, Array]:
+    """The inputs by name, of as many rows each."""
+    tensors = plan.inputs
+    samples = _arrays("input", inputs, [t.name for t in tensors])
+    missing = [t.name for t in (*plan.params, *tensors) if t.name not in weights and t.name not in samples]
+    if missing:
+        raise InputError(f"{', '.join(dict.fromkeys(missing))}: missing; samples need all parameters and inputs")
+    for t in tensors:
+        shape = (sum(each.name == t.name for each in tensors), *t.shape) if t.stacked else t.shape
+        if samples[t.name].ndim != len(shape):
+            raise InputError(shape_problem(t.name, shape, samples[t.name].shape))
+    if any(BATCH in t.dims for t in tensors):
+        Batches(plan, tensors, (), samples, frozenset(t.name for t in tensors if t.stacked))
+    return samples
 
 
 def _arrays(what: str, given: Mapping[str, Any], known: list[str]) -> dict[str, Array]:

@@ -25,6 +25,7 @@ from .plan import APART, Feed, Plan
 from .plan_file import load as load_plan
 from .procedure import CLOCK
 from .proving import prove
+from .roles.epochs import check_seed
 from .sources import SUFFIX, read_source, warn
 
 if TYPE_CHECKING:
@@ -134,13 +135,13 @@ class Program:
             seed: Gives the same weights every time.
 
         Raises:
-            InputError: A layer is not trained from random weights.
+            InputError: A layer is not trained from random weights, or the seed is none.
         """
         from compiler.graph import OpError
         from compiler.training.initial import initial_weights
 
         try:
-            return initial_weights(self.stages.lowered, seed)
+            return initial_weights(self.stages.lowered, check_seed(seed) if seed is not None else None)
         except OpError as e:
             raise InputError(e.message) from None
 
@@ -309,8 +310,8 @@ def launch(
         window: Bytes of material that the dealer may work ahead of a party.
         material: The folder that `deal` wrote; then no dealer is started. Parameters and what `setup` computed from
             them are kept there too, so that a later session goes on without `provide`.
-        data_dir: The folder in which the parties keep their privacy ledgers and checkpoints of training, beside the
-            keys of the roles by which they know them again. Without one, they end with the session.
+        data_dir: The folder of the parties' privacy ledgers and checkpoints of training, and of the keys by which they
+            know the roles again. Without one, ledgers end with the session, and there are no checkpoints.
 
     Raises:
         PeerError: A process does not start.

@@ -114,6 +114,8 @@ def keygen(name: str, output: Path | None) -> None:
     from mpc_runtime.deployment.keys import ignore_key, save_key
     from mpc_runtime.transport.identity import KeyPair, fingerprint
 
+    if not name.strip():
+        raise click.BadParameter("expected a name, such as client, found none", param_hint="NAME")
     keys = KeyPair.generate()
     path = output or Path(f"{name}.key")
     save_key(path, keys)

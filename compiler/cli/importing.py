@@ -38,7 +38,7 @@ def import_(
     if output.suffix != ".ppml":
         raise click.BadParameter(f"expected a file that ends in .ppml, found {output}", param_hint="-o")
     weights = output.with_suffix(WEIGHTS)
-    check_writable(weights)
+    check_writable(weights, 0)
     found = written(model, role=role, owner=owner, dims=sizes_of(dims), inputs=read_inputs(inputs))
     _write_text(output, found.text)
     if found.weights:

@@ -14,7 +14,7 @@ import click
 if TYPE_CHECKING:
     import numpy as np
 
-    from mpc_runtime.plan import Result
+    from mpc_runtime.plan import Plan
     from mpc_runtime.program import Program
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -22,6 +22,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 SHOWN_ELEMENTS = 40  # of a result that is printed
 PLAN_MAGIC = b"PPMLPLAN"
+SIZE_DIGITS = 18  # of a size that any machine could hold
 CHECKED = "compiler.cli.checked"
 
 
@@ -99,8 +100,11 @@ def sizes_of(dims: Sequence[str]) -> dict[str, int]:
     """--dim NAME=N: name -> size."""
     sizes = {}
     for name, value in pairs(dims, "--dim").items():
-        if not value.isdigit() or int(value) < 1:
+        if not (value.isascii() and value.isdigit()) or not value.strip("0"):
             raise click.BadParameter(f"expected a whole number from 1, found {value!r}", param_hint="--dim")
+        if len(value) > SIZE_DIGITS:
+            message = f"expected a number of at most {SIZE_DIGITS} digits, found one of {len(value)}"
+            raise click.BadParameter(message, param_hint="--dim")
         sizes[name] = int(value)
     return sizes
 
@@ -168,23 +172,33 @@ def write_results(results: Mapping[str, np.ndarray[Any, Any]], options: Sequence
     return written
 
 
-def output_names(results: Sequence[Result]) -> list[str]:
-    """What a user may ask for: all but the checks of a plan compiled with --checked."""
-    return [result.name for result in results if result.promise is None]
+def output_names(plan: Plan, roles: Sequence[str], stage: str) -> list[str]:
+    """What the users of these roles may ask for, of one procedure: all but the checks of a plan compiled as checked."""
+    given = plan.procedure(stage).gives
+    return [r.name for r in plan.results if r.promise is None and r.name in given and set(roles) & set(r.roles)]
 
 
 def check_outputs(options: Sequence[str], names: Sequence[str]) -> None:
     """InputError for an --output that will not be there, or cannot be written, before anything has run."""
-    from mpc_runtime.errors import InputError
     from mpc_runtime.roles.files import check_writable
 
     named = pairs([option for option in options if "=" in option], "--output")
-    for name in named:
+    expect_outputs(list(named), names)
+    for path in named.values():
+        check_writable(path, 1)
+    for path in (option for option in options if "=" not in option):
+        check_writable(path, len(names) - len(named))
+
+
+def expect_outputs(wanted: Sequence[str], names: Sequence[str]) -> None:
+    """InputError for an output that is none of these."""
+    from mpc_runtime.errors import InputError
+
+    for name in wanted:
         if name not in names:
-            known = ", ".join(names) or "none for this role"
-            raise InputError(f"--output {name}: no such output; the plan has {known}")
-    for path in (*named.values(), *(option for option in options if "=" not in option)):
-        check_writable(path)
+            raise InputError(
+                f"--output {name}: no such output; the plan has {', '.join(names) or 'none for this role'}"
+            )
 
 
 def show_results(results: Mapping[str, np.ndarray[Any, Any]], written: Sequence[str]) -> None:

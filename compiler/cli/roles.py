@@ -110,7 +110,7 @@ def submit(
     program = load_program(file, dims, network)
     role = _known_role(program.plan, role) or _only_role(program.plan, "run")
     check_names(program.plan, role, list(pairs(inputs, "--input")), "run")
-    check_outputs(outputs, output_names(program.plan.results_of(role)))
+    check_outputs(outputs, output_names(program.plan, [role], "run"))
     values = read_inputs(inputs)
     with connect(cluster, program, role=role, key=key, timeout=timeout, wait=wait, retries=retries) as session:
         if others := _others(program.plan, role, meeting):

@@ -65,7 +65,7 @@ def run(
     as_json: bool,
 ) -> int:
     program = load_program(file, dims, network)
-    check_outputs(outputs, output_names(program.plan.results))
+    check_outputs(outputs, output_names(program.plan, program.plan.roles, "run"))
     values, weights = read_inputs(inputs), read_parameters(params)
     if simulate:
         return _simulate(program, values, weights, pairs(renames, "--rename"), lenient, outputs, as_json)

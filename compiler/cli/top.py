@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -45,6 +46,9 @@ class Row:
     memory: float | None = None
 
 
+WIDE = 300  # columns of a table that goes to no terminal: nothing in it is cut off
+
+
 @click.command(
     help="Show what servers do: sessions, rates, latencies, material and peers. ENDPOINT is where one shows its "
     "metrics, such as 9100 or 127.0.0.1:9100; without any, those that cluster.toml lists."
@@ -63,7 +67,7 @@ def top(endpoints: tuple[str, ...], cluster: Path, every: float, once: bool, as_
         else:
             from rich.console import Console
 
-            Console().print(table(rows))
+            Console(width=None if sys.stdout.isatty() else WIDE).print(table(rows))
         return 0 if all(row.well for row in rows) else 1
     _live(addresses, every)
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,9 +10,10 @@ from typing import TYPE_CHECKING
 import click
 
 from compiler.cli.options import (
-    check_outputs,
     echo_json,
+    expect_outputs,
     load_program,
+    output_names,
     pairs,
     program_options,
     read_inputs,
@@ -81,8 +83,8 @@ def train(
     as_json: bool,
 ) -> int:
     program = load_program(file, dims, network)
-    names = [WEIGHTS] if any(p.name == "finish" for p in program.plan.procedures) else []
-    check_outputs([each if "=" in each else f"{WEIGHTS}={each}" for each in outputs], names)
+    finishes = any(p.name == "finish" for p in program.plan.procedures)
+    paths = _weights_files(outputs, output_names(program.plan, program.plan.roles, "finish") if finishes else [])
     values, weights = read_inputs(inputs), read_parameters(params)
     from mpc_runtime.program import launch
 
@@ -101,10 +103,10 @@ def train(
             check_every=check_every,
             resume=folder is not None,
         )
-        trained = session.finish() if names and (outputs or not as_json) else {}
+        trained = session.finish() if finishes and (outputs or not as_json) else {}
     if folder is not None and not as_json:
         click.echo(f"went on from step {history.resumed}" if history.resumed else "began with the first step", err=True)
-    for path in pairs([each if "=" in each else f"{WEIGHTS}={each}" for each in outputs], "--output").values():
+    for path in paths:
         write_results(trained, [path])
     if as_json:
         echo_json(_plain(history))
@@ -114,6 +116,18 @@ def train(
     if not outputs:
         show_results(trained, [])
     return 0
+
+
+def _weights_files(outputs: Sequence[str], released: Sequence[str]) -> list[str]:
+    """The files for these parameters, `weights=FILE` or FILE. InputError for one that cannot hold them, or for another
+    output."""
+    from mpc_runtime.roles.files import check_writable
+
+    named = pairs([each if "=" in each else f"{WEIGHTS}={each}" for each in outputs], "--output")
+    expect_outputs(list(named), [WEIGHTS] if released else [])
+    for path in named.values():
+        check_writable(path, len(released))
+    return list(named.values())
 
 
 def _plain(history: History) -> dict[str, object]:

@@ -128,7 +128,8 @@ def _bind_item(target: ast.Ref, index: int | None, instance: Instance | Poison, 
     name = target.name
     binding = scope.names.get(name.id)
     if binding is None or not isinstance(binding.meaning, InstanceArray):
-        binding = scope.bind(name, Category.LAYER, InstanceArray(name.id))
+        unread = scope.unread is not None and scope.unread.may_bind(name.id)
+        binding = scope.bind(name, Category.LAYER, InstanceArray(name.id, broken=unread))
     array = binding.meaning
     if array is POISON:
         return

@@ -15,6 +15,7 @@ from compiler.lowering.scope import Binding, Scope
 from compiler.ops import FUNCTIONS, LAYERS
 from dsl import ast
 from dsl.ast import Span
+from dsl.errors import Unread
 
 if TYPE_CHECKING:
     from compiler.lowering.context import Context
@@ -34,7 +35,7 @@ class Definition:
     outer: Mapping[str, Binding]
     places: Mapping[str, Span]
     has_layers: bool
-    lost: frozenset[str]
+    unread: Unread | None
     run: Callable[[Context, tuple[ast.Block, ...], Scope, Home | None], None]
 
     @property
@@ -44,7 +45,9 @@ class Definition:
     def scope(self, used: set[Span]) -> Scope:
         """A fresh scope for one use."""
         hidden = frozenset(self.places) - self.outer.keys()
-        return Scope(outer=self.outer, later=self.places, hidden=hidden, used=used, itself=self.name, lost=self.lost)
+        return Scope(
+            outer=self.outer, later=self.places, hidden=hidden, used=used, itself=self.name, unread=self.unread
+        )
 
 
 def define(
@@ -55,7 +58,7 @@ def define(
 ) -> Definition:
     """The definition of `node`, in `scope`; `places` is where the file declares its names."""
     has_layers = any(isinstance(each, ast.Layer) for each in ast.walk(node))
-    return Definition(node, scope.seen_by_def(), places, has_layers, scope.lost, run)
+    return Definition(node, scope.seen_by_def(), places, has_layers, scope.unread, run)
 
 
 def check_names(definition: Definition, reporter: Reporter) -> None:

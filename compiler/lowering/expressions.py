@@ -219,7 +219,7 @@ def _attribute(context: Context, expression: ast.Attribute, scope: Scope) -> obj
         try:
             return attribute(context, meaning, name, owner)
         except Problem:
-            if scope.lost:  # the first application may be in a statement that cannot be read
+            if scope.unread is not None:  # the first application may be in a statement that cannot be read
                 return POISON
             raise
     if isinstance(meaning, InstanceArray):

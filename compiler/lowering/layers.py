@@ -123,7 +123,7 @@ class InstanceArray:
 
     name: str
     items: dict[int, Instance | Poison] = field(default_factory=dict)
-    broken: bool = False  # an index is unknown after an error: no message about a missing one
+    broken: bool = False  # an index is unknown after an error, or may be: no message about a missing one
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from compiler.graph import Graph, Input, Kind, OpError, Output, Param, Precision, Value, apply
 from compiler.graph.interval import Interval
 from compiler.lowering import blocks, expressions
@@ -29,10 +31,12 @@ from compiler.ops import FUNCTIONS, LAYERS
 from compiler.ops.build import stack
 from dsl import ast
 from dsl.ast import Span
-from dsl.errors import Diagnostic, SourceErrors, did_you_mean
+from dsl.errors import Diagnostic, SourceErrors, Unread, did_you_mean
 from mpc_runtime.plan import ArrayRole, Budget
 
 __all__ = ["ModelErrors", "lower"]
+
+MOST = 1 << 63  # a size from which on no machine could hold it; far larger ones could not even be printed
 
 
 class ModelErrors(SourceErrors):
@@ -44,15 +48,15 @@ class ModelErrors(SourceErrors):
 
 
 def lower(
-    model: ast.Model, dims: Mapping[str, int] | None = None, lost: frozenset[str] = frozenset()
+    model: ast.Model, dims: Mapping[str, int] | None = None, unread: Unread | None = None
 ) -> tuple[Graph, list[Diagnostic]]:
     """The graph of a model, with `dims` in the place of their defaults, and the warnings.
 
-    `lost` is the names in statements that could not be read (`dsl.errors.SyntaxErrors`): what may depend on one of
-    them is no error. Raises ModelErrors with every independent error of the file.
+    `unread` is about statements that could not be read, if there are any: what may depend on one of them is no error.
+    Raises ModelErrors with every independent error of the file.
     """
     context = Context(model.source, Reporter(model.filename), expressions.evaluate)
-    lowering = Lowering(model, context, dict(dims or {}), lost)
+    lowering = Lowering(model, context, dict(dims or {}), unread)
     try:
         lowering.run()
     except Overgrown:
@@ -76,7 +80,7 @@ class Lowering:
     model: ast.Model
     context: Context
     overrides: dict[str, int]
-    lost: frozenset[str]
+    unread: Unread | None
     scope: Scope = field(init=False)
     home: Home = field(init=False)
     weights: Providers = field(init=False)
@@ -94,15 +98,15 @@ class Lowering:
         """Run every statement; errors are in the context's reporter."""
         self.places = dict(_places(self.model.statements))
         self.context.trains = any(isinstance(each, ast.Train) for each in self.model.statements)
-        self.scope = Scope(later=self.places, used=self.context.used, lost=self.lost)
+        self.scope = Scope(later=self.places, used=self.context.used, unread=self.unread)
         self.weights = self._weights()
         self.home = Home("", self.weights.provider)
-        if not self.lost:
+        if self.unread is None:
             self._check_overrides()
         for statement in self.model.statements:
             with self.context.reporter.catching():
                 self._statement(statement)
-        if not self.lost:
+        if self.unread is None:
             self.weights.check(self.context, layer_names(self.model))
             self._check_outputs()
 
@@ -136,13 +140,13 @@ class Lowering:
         Errors outside the `weights` statements are left to the run itself.
         """
         silent = Context(self.model.source, Reporter(self.model.filename), expressions.evaluate)
-        first = Lowering(self.model, silent, self.overrides, self.lost)
-        first.places, first.scope = {}, Scope(used=self.context.used, lost=self.lost)
+        first = Lowering(self.model, silent, self.overrides, self.unread)
+        first.places, first.scope = {}, Scope(used=self.context.used, unread=self.unread)
         for statement in self.model.statements:
             if isinstance(statement, (ast.Role, ast.Dim, ast.Const, ast.Def, ast.Precision)):
                 with suppress(Overgrown, RecursionError), silent.reporter.catching():
                     first._statement(statement)
-        self.context.precision = None if self.lost else silent.precision
+        self.context.precision = None if self.unread is not None else silent.precision
         return providers(self.context, self.model, first.scope, self.places)
 
     def _check_overrides(self) -> None:
@@ -194,9 +198,11 @@ class Lowering:
         size = size_at(self.context, statement.default, self.scope)
         if name.id in self.overrides:
             given: object = self.overrides[name.id]
-            size = given if isinstance(given, int) and not isinstance(given, bool) and given >= 1 else None
+            whole = int(given) if isinstance(given, int | np.integer) and not isinstance(given, bool) else 0
+            size = whole if 1 <= whole < MOST else None
             if size is None:
-                message = f"the dim `{name.id}` is a whole number of at least 1, but {given!r} is given for it"
+                shown = repr(given) if abs(whole) < MOST else "one beyond 2^63"
+                message = f"the dim `{name.id}` is a whole number of at least 1, but {shown} is given for it"
                 self.context.reporter.error(Problem(name.span, message, f"give a number, as in `{name.id}=8`"))
         self.scope.bind(name, Category.DIM, POISON if size is None else size)
         if size is not None:

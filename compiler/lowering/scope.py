@@ -16,7 +16,7 @@ from compiler.lowering.problems import POISON, Note, Problem
 from compiler.ops import FUNCTIONS, Function
 from dsl import ast
 from dsl.ast import Span
-from dsl.errors import did_you_mean
+from dsl.errors import Unread, did_you_mean
 
 __all__ = ["Binding", "Category", "RoleGroup", "Scope"]
 
@@ -83,11 +83,11 @@ class Scope:
     names: dict[str, Binding] = field(default_factory=dict)
     itself: str = ""  # of a def: its own name
     functions: Mapping[str, Function] = field(default_factory=lambda: FUNCTIONS)  # what can be called without a `def`
-    lost: frozenset[str] = frozenset()  # what statements that cannot be read may have bound: it stands for POISON
+    unread: Unread | None = None  # of statements that cannot be read: what they may have bound stands for POISON
 
     def bind(self, name: ast.Name, category: Category, meaning: object) -> Binding:
         """Declare `name`. Raises Problem when it is taken by something that cannot be bound again."""
-        if name.id in self.lost:
+        if self.unread is not None and name.id in self.unread.bound:
             return Binding(name.id, category, POISON, name.span)
         before = self.names.get(name.id)
         if before is not None and not (before.category is Category.VALUE and category is Category.VALUE):
@@ -108,11 +108,13 @@ class Scope:
         self.names.pop(name.id, None)
 
     def find(self, name: str) -> Binding | None:
-        """What the name stands for here, without taking it for used; with lost statements, nothing is unknown."""
-        if name in self.lost:
+        """What the name stands for here, without taking it for used; None for one that nothing can have bound."""
+        if self.unread is not None and name in self.unread.bound:
             return UNREADABLE
         found = self.names.get(name) or self.outer.get(name)
-        return UNREADABLE if found is None and self.lost else found
+        if found is None and self.unread is not None and self.unread.may_bind(name):
+            return UNREADABLE
+        return found
 
     def lookup(self, name: ast.Name, *, functions: Collection[str] = ()) -> Binding:
         """What the name stands for here. Raises Problem for an unknown one, with the closest known one.

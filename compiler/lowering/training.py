@@ -343,15 +343,22 @@ def _rate(lr: Value) -> Value:
 def _clock(context: Context, statement: ast.Train, scope: Scope, inputs: list[Value]) -> tuple[Value, Value] | None:
     """`epoch` and `step`, which the first role that gives the step something says in clear; bound unless the file has
     such names."""
+    clock = (("epoch", MOST_EPOCHS), ("step", MOST_STEPS))
+    ours = [word for word, _ in clock if scope.find(word) is None]
+    for word in ours:  # also where nobody can be found who says it: that is an error of its own
+        scope.names[word] = Binding(word, Category.VALUE, POISON, statement.span)
     own = [each for each in statement.body if isinstance(each, ast.Input)]
     roles = members(context, own[0].role, scope) if own else tuple(_role(value) for value in inputs[:1])
     if not roles:
+        if scope.unread is None and not context.reporter.errors:  # the file has no input
+            for word in ours:
+                del scope.names[word]
         return None
     found = []
-    for word, most in (("epoch", MOST_EPOCHS), ("step", MOST_STEPS)):
+    for word, most in clock:
         op = Input(Kind.INT, (), roles[0], True, key=CLOCK + word, dims=(), stage=TRAIN_STEP)
         leaf = apply(op, name=word, declared=Interval(0, most))
-        if scope.find(word) is None:
+        if word in ours:
             scope.names[word] = Binding(word, Category.VALUE, leaf, statement.span)
         found.append(leaf)
     return found[0], found[1]

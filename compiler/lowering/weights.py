@@ -20,7 +20,7 @@ from compiler.lowering.roles import is_array, members
 from compiler.lowering.scope import Scope, listing
 from dsl import ast
 from dsl.ast import Span
-from dsl.errors import did_you_mean
+from dsl.errors import Unread, did_you_mean
 
 __all__ = ["Providers", "layer_names", "providers"]
 
@@ -68,7 +68,7 @@ def providers(context: Context, model: ast.Model, scope: Scope, places: Mapping[
             if not statement.names:
                 _set_rest(context, found, entry, statement)
             for name in statement.names:
-                _set_named(context, found, name, entry, layers, places, scope.lost)
+                _set_named(context, found, name, entry, layers, places, scope.unread)
     return found
 
 
@@ -150,7 +150,7 @@ def _set_named(
     entry: tuple[Provider, Span],
     layers: Mapping[str, Span],
     places: Mapping[str, Span],
-    lost: frozenset[str],
+    unread: Unread | None,
 ) -> None:
     if name.id in layers and name.id not in found.named:
         found.named[name.id] = entry
@@ -158,7 +158,7 @@ def _set_named(
         before = (found.named[name.id][1], "by this statement")
         message = f"the weights of `{name.id}` are provided twice"
         context.reporter.error(Problem(name.span, message, "remove the name from one of them", before))
-    elif lost:
+    elif unread is not None and (name.id in unread.bound or unread.may_bind(name.id)):
         pass  # its layer may be in a statement that cannot be read
     elif name.id in places:
         message = f"`{name.id}` is not a layer"

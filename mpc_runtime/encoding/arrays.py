@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import InputError
 
-__all__ = ["arrays", "as_array", "range_hint", "shape_problem"]
+__all__ = ["arrays", "as_array", "check_keys", "range_hint", "shape_problem"]
 
 Array = np.ndarray
 Shape = tuple[int, ...]
@@ -82,6 +82,8 @@ def shape_problem(name: str, expected: Shape, found: Shape, dims: Sequence[str] 
 
 
 def _shape_hint(x: str, expected: Shape, found: Shape, batched: bool, kind: str) -> str:
+    if batched and len(found) == len(expected) and found[0] == 0:
+        return "there are no rows"
     if batched and len(found) == len(expected) and found[0] != expected[0]:
         other = _layout_hint(x, (found[0], *expected[1:]), found, batched, kind)
         if found[1:] == expected[1:] or other:
@@ -122,9 +124,17 @@ def range_hint(array: Array, lo: float, hi: float) -> str:
     return f"pixels from 0 to {LARGEST_BYTE}? divide by {LARGEST_BYTE}" if pixels else ""
 
 
+def check_keys(values: Mapping[Any, Any], what: str) -> None:
+    """InputError unless all keys are texts."""
+    for name in values:
+        if not isinstance(name, str):
+            raise InputError(f"{what}: expected names that are texts, found {_short(name)}")
+
+
 def arrays(values: Any, what: str) -> dict[str, Array]:
     """By name, as `as_array`; InputError for what is no mapping."""
     values = {} if values is None else values
     if not isinstance(values, Mapping):
         raise InputError(f"{what}: expected a dict, name to array, found {type(values).__name__}")
+    check_keys(values, what)
     return {name: as_array(name, value) for name, value in values.items()}

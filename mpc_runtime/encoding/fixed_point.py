@@ -20,6 +20,7 @@ __all__ = ["check", "check_norm", "decode", "encode", "first_index"]
 Array = np.ndarray
 
 DTYPE_KINDS = "biuf"  # bool, signed, unsigned, float; complex, text and objects are refused
+DIGITS = (6, 9, 17)  # of numbers in messages: more where fewer would not tell them apart
 RESULT_TYPES = {"fixed": np.float64, "int": np.int64, "bit": np.bool_}
 
 
@@ -32,12 +33,15 @@ def check(
     hi: float,
     scale: int,
     dims: tuple[str, ...] = (),
+    *,
+    measured: bool = True,
 ) -> Array:
     """The values as an array of `shape`: float64 for "fixed", int64 for "int" and "bit".
 
     Raises InputError, naming the tensor, what was expected and the first bad index, for another shape, a type that is
     no number, NaN and infinity, fractions where whole numbers are expected, and values that are outside [lo, hi] after
-    rounding to `scale` fraction bits (so a float32 0.1 is inside [0, 0.1]). dims: the dim's name of each axis, or "".
+    rounding to `scale` fraction bits (so a float32 0.1 is inside [0, 0.1]). dims: the dim's name of each axis, or "";
+    measured: whether they may be pixels, which parameters are not.
     """
     array = as_array(name, values)
     if array.dtype.kind not in DTYPE_KINDS:
@@ -62,10 +66,12 @@ def check(
             )
         low, high = (0.0, 1.0) if kind == "bit" else (lo, hi)
     if (outside := (array < low) | (array > high)).any():
-        range_text = "0 or 1" if kind == "bit" else f"a value in [{lo:g}, {hi:g}]"
-        help = f"; {hint}" if kind == "fixed" and (hint := range_hint(array, lo, hi)) else ""
+        low_text, high_text, found_text = _apart(lo, hi, array.reshape(-1)[int(outside.reshape(-1).argmax())])
+        range_text = "0 or 1" if kind == "bit" else f"a value in [{low_text}, {high_text}]"
+        hint = range_hint(array, lo, hi) if kind == "fixed" and measured else ""
+        help = f"; {hint}" if hint else ""
         raise InputError(
-            f"{name}{first_index(outside)}: expected {range_text}, found {_value(array, outside)}{_more(outside)}{help}"
+            f"{name}{first_index(outside)}: expected {range_text}, found {found_text}{_more(outside)}{help}"
         )
     return array if kind == "fixed" else array.astype(np.int64)
 
@@ -113,6 +119,15 @@ def first_index(bad: Array) -> str:
 
 def _more(bad: Array) -> str:
     return f" (and {n - 1} more)" if (n := int(bad.sum())) > 1 else ""
+
+
+def _apart(lo: float, hi: float, found: Any) -> list[str]:
+    """A range and a number outside of it in so many digits that one sees that it is."""
+    for digits in DIGITS:
+        texts = [f"{value:.{digits}g}" for value in (lo, hi, found)]
+        if texts[2] not in texts[:2]:
+            break
+    return texts
 
 
 def _value(array: Array, bad: Array) -> str:

@@ -77,10 +77,12 @@ def check_tensors(
     """The values by name, checked against shape, kind and range; and all that is wrong with them, a line each."""
     checked: dict[str, Array] = {}
     problems = []
+    parameters = {t.name for t in plan.params}
     for t in tensors:
         try:
             label = f"{t.name} of {t.role}" if t.role in plan.array_role_of else t.name
-            checked[t.name] = check(label, values[t.name], t.kind, t.shape, t.lo, t.hi, plan.frac, t.dims)
+            contract = t.kind, t.shape, t.lo, t.hi, plan.frac, t.dims
+            checked[t.name] = check(label, values[t.name], *contract, measured=t.name not in parameters)
             if t.norm is not None:
                 check_norm(label, checked[t.name], t.norm, plan.frac)
         except InputError as error:  # noqa: PERF203  # all problems are wanted

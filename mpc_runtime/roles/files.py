@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ..encoding.arrays import check_keys
 from ..errors import InputError
 
 __all__ = ["check_writable", "match_names", "parameters", "read", "read_many", "write"]
@@ -32,6 +33,7 @@ FOREIGN = {
 
 READABLE = ".npy .npz .csv .safetensors or an image"
 WRITABLE = ".npy .npz .csv .safetensors"
+OF_ONE = (".npy", ".csv")  # of which a file holds one array
 SHOWN_NAMES = 6  # of a plan, where one of its names was meant
 STAYS_HOME = "num_batches_tracked"  # PyTorch saves it with a batchnorm; no model uses it
 
@@ -91,18 +93,26 @@ def _safetensors(path: Path) -> dict[str, Array]:
 
 
 def _csv(path: Path) -> Array:
-    """Numbers separated by commas, one row a line; a first line that is not numeric is a heading."""
+    """Numbers separated by commas, one row a line; a first line without any number is a heading."""
     with path.open(encoding="utf-8-sig") as file:
         first = file.readline()
         more = any(line.strip() for line in file)
-    try:
-        [float(cell) for cell in first.split(",")]
-        skip = 0
-    except ValueError:
-        skip = 1
-    if skip and not more:
+    cells = first.split(",")
+    numbers = sum(map(_is_number, cells))
+    if 0 < numbers < len(cells):  # a row with a slip, which must not be taken for a heading and left out
+        bad = next(cell.strip() for cell in cells if not _is_number(cell))
+        raise ValueError(f"expected numbers in the first line, or names alone, found {bad!r} beside numbers")
+    if not numbers and not more:
         raise ValueError(f"expected numbers separated by commas, found {first.strip()!r}")
-    return np.loadtxt(path, delimiter=",", skiprows=skip, ndmin=2, encoding="utf-8-sig")
+    return np.loadtxt(path, delimiter=",", skiprows=int(not numbers), ndmin=2, encoding="utf-8-sig")
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
 
 
 def _images(path: Path) -> Array:
@@ -129,22 +139,27 @@ def _images(path: Path) -> Array:
     return np.stack(arrays)
 
 
-def check_writable(path: str | Path) -> None:
-    """InputError for a file that `write` could not write in any case, before work is done in vain."""
+def check_writable(path: str | Path, count: int) -> None:
+    """InputError for a file to which `write` could not write so many arrays, before work is done in vain."""
     path = Path(path)
-    if path.suffix.lower() not in WRITABLE.split():
+    suffix = path.suffix.lower()
+    if suffix not in WRITABLE.split():
         raise InputError(f"{path}: expected {WRITABLE}, found {path.suffix or 'no extension'}")
+    if suffix in OF_ONE and count != 1:
+        raise InputError(f"{path}: a {suffix} file holds one array, not {count}; use .npz or .safetensors")
     if not path.parent.is_dir():
         raise InputError(f"{path}: cannot be written: there is no folder {path.parent}")
+    if path.is_dir():
+        raise InputError(f"{path}: cannot be written: it is a folder")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise InputError(f"{path}: cannot be written: Permission denied")
 
 
 def write(path: str | Path, arrays: Mapping[str, Array]) -> None:
     """Writes arrays by extension; `.npy` and `.csv` hold one."""
-    check_writable(path)
+    check_writable(path, len(arrays))
     path = Path(path)
     suffix = path.suffix.lower()
-    if suffix in (".npy", ".csv") and len(arrays) != 1:
-        raise InputError(f"{path}: a {suffix} file holds one array, not {len(arrays)}; use .npz or .safetensors")
     try:
         if suffix == ".npy":
             (one,) = arrays.values()
@@ -170,19 +185,30 @@ def parameters(weights: object, rename: Mapping[str, str], known: Iterable[str],
         more = "; of a PyTorch module give module.state_dict()" if hasattr(weights, "state_dict") else ""
         raise InputError(f"expected a weights file or a dict of arrays, found {type(weights).__name__}{more}")
     given = dict(weights) if isinstance(weights, Mapping) else dict(read_many(weights))
-    renamed: dict[str, Any] = {}
-    for name, value in given.items():
-        new = name
-        for old, better in rename.items():
-            if name == old or name.startswith(old + "."):
-                new = better + name[len(old) :]
-        renamed[new] = value
+    check_keys(given, "parameters")
+    renamed = _renamed(given, rename)
     names = set(known)
     return {
         name: value
         for name, value in renamed.items()
         if name in names or (strict and name.rpartition(".")[2] != STAYS_HOME)
     }
+
+
+def _renamed(given: Mapping[str, Any], rename: Mapping[str, str]) -> dict[str, Any]:
+    """The values under their new names, each by the longest first part that is replaced. InputError for two that would
+    have one name."""
+    if not isinstance(rename, Mapping) or not all(isinstance(part, str) for pair in rename.items() for part in pair):
+        raise InputError(f'rename: expected a dict such as {{"0": "conv1"}}, found {rename!r}')
+    found: dict[str, Any] = {}
+    before: dict[str, str] = {}
+    for name, value in given.items():
+        old = max((each for each in rename if f"{name}.".startswith(f"{each}.")), key=len, default=None)
+        new = name if old is None else rename[old] + name[len(old) :]
+        if new in found:
+            raise InputError(f"rename: both {before[new]!r} and {name!r} would be {new!r}; leave one of them out")
+        found[new], before[new] = value, name
+    return found
 
 
 def match_names(

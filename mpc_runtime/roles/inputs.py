@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from ..encoding.arrays import as_array, shape_problem
+from ..encoding.arrays import as_array, check_keys, shape_problem
 from ..errors import InputError
 from ..plan import Plan, Tensor
 from ..privacy.samplers import bernoulli_logistic
-from ..procedure import RUN, SETUP, TRAIN_STEP
+from ..procedure import RUN, SETUP
 from ..transport.messages import NAME
 from .client import Prepare, check_tensors, encode_feeds, tensors_of
 from .files import match_names
@@ -158,7 +158,7 @@ def _elsewhere(plan: Plan, roles: Sequence[str], name: str) -> str:
     if not owners:
         return ""
     kind, how = ("an input", "`run` or `mpcc submit` gives it") if inputs else ("a parameter", "`provide` gives it")
-    if inputs and all(t.stages == (TRAIN_STEP,) for t in plan.inputs if t.name == name):
+    if inputs and not any(RUN in t.stages for t in plan.inputs if t.name == name):
         kind, how = "an input of training", "`train` and `fit` give it"
     theirs = set(roles).isdisjoint(owners)
     return f"is {kind} of {_listed(plan, owners)}" + (f", not of {' and '.join(roles)}" if theirs else f"; {how}")
@@ -175,7 +175,8 @@ def by_name(inputs: object, named: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(inputs, Mapping):
         found = type(inputs).__name__
         raise InputError(f"expected inputs by name, as run(x=…) or as a dict, found a {found} without a name")
-    if twice := sorted(str(name) for name in inputs.keys() & named.keys()):
+    check_keys(inputs, "inputs")
+    if twice := sorted(inputs.keys() & named.keys()):
         raise InputError(f"{', '.join(twice)}: given twice, in the dict and by keyword")
     return {**inputs, **named}
 

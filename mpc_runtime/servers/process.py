@@ -21,7 +21,7 @@ from pathlib import Path
 
 from ..analysis.verify import expect_room
 from ..errors import Error, InputError, MaterialError, PeerError
-from ..limits import TIMEOUT_SECONDS, WAIT_SECONDS, WINDOW_BYTES, check_seconds
+from ..limits import TIMEOUT_SECONDS, WAIT_SECONDS, WINDOW_BYTES, check_seconds, check_window
 from ..operation.events import Aborted, KeysRefused, Listening, Noted, Ready, Stopped
 from ..operation.watch import NOBODY, Door, State, Watch
 from ..plan import FORMAT, Plan
@@ -136,6 +136,7 @@ def run(
     all servers for servers. watch: is told what happens. revisions: of the members in `config`.
     """
     check_seconds(timeout=config.timeout, wait=config.wait)
+    check_window(config.window)
     uses = Uses(config.data or None)
     spending = opened_ledger(plan, config)
     store = stored(plan, config)

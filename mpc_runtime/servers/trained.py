@@ -26,7 +26,10 @@ Array = np.ndarray
 Said = Mapping[str, Any]
 """What a submission says of its step, as in messages."""
 
-NO_FOLDER = "p{} keeps no checkpoints: it was started without --data"
+NO_FOLDER = (
+    "p{} keeps no checkpoints, as it has no folder for them: name one, by `launch(program, data_dir=…)` or "
+    "`mpcc party … --data DIR`"
+)
 
 
 class Trained:

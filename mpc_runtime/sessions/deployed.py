@@ -24,7 +24,7 @@ from ..deployment.keys import key_path, load_key
 from ..deployment.local import Processes, SeenBy
 from ..errors import BudgetError, InputError, PeerError, RangeError
 from ..execution.stats import Stats, run_stats
-from ..limits import check_seconds
+from ..limits import check_seconds, check_window
 from ..plan import Plan
 from ..privacy.ledger import Limit, Spent
 from ..procedure import RUN, SETUP
@@ -275,6 +275,7 @@ def launched(
     then and later; may raise why that is in vain. The rest is as of `launch_plan`.
     """
     check_seconds(timeout=timeout)
+    check_window(window)
     if material is not None:
         check_stores(material, plan)
     with ExitStack() as on_failure:

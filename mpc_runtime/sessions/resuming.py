@@ -77,7 +77,7 @@ class Point:
         for role, known in self.data.items():
             if data[role] != known:
                 raise InputError(f"{name} is of other rows of {role}: give the same in the same order, or another name")
-        if self.made >= total:
+        if self.made > total:
             raise InputError(f"{name} is after {self.made} steps, and this call is for {total}; ask for more epochs")
 
 
@@ -140,19 +140,27 @@ class Marks:
         return dict.fromkeys(self._roles, said)
 
     def is_checked(self, made: int) -> bool:
-        """Whether a checkpoint is written behind so many steps of the call, once their checks are known."""
-        every = self._options.check_every
-        return self._options.checkpoint is not None and self.first < made < self._total and made % every == 0
+        """Whether the next step writes a checkpoint of so many steps of the call, once their checks are known."""
+        return self.is_kept(made) and made < self._total and made % self._options.check_every == 0
+
+    def is_kept(self, made: int) -> bool:
+        """Whether there is something to write behind so many steps of the call, if they are the last ones."""
+        return self._options.checkpoint is not None and self.first < made
+
+    def last(self, made: int) -> dict[str, dict[str, Any]]:
+        """Of what writes a checkpoint behind the call's last step, by role."""
+        return self._of(made, resume=False, write=True)
 
     def of(self, number: int) -> dict[str, dict[str, Any]]:
         """Of the call's step of this number, from 0, by role."""
         return self._of(number, resume=number == self.first and self._resumed and self.scale == 1)
 
-    def rescaled(self) -> dict[str, dict[str, Any]]:
-        """Of what multiplies momentums, before the first step."""
+    def resuming(self) -> dict[str, dict[str, Any]]:
+        """Of what goes on from the checkpoint before the first step, or where there is none to make: it multiplies
+        momentums, or checks what there is."""
         return self._of(self.first, resume=True)
 
-    def _of(self, number: int, *, resume: bool) -> dict[str, dict[str, Any]]:
+    def _of(self, number: int, *, resume: bool, write: bool = False) -> dict[str, dict[str, Any]]:
         said: dict[str, Any] = {"step": self.start + number, "fit": self._fit}
         if self._options.checkpoint is None:
             return dict.fromkeys(self._roles, said)
@@ -162,6 +170,6 @@ class Marks:
             "seed": self._seed,
             "clear": number == 0 and not self._resumed,
             "resume": resume,
-            "write": self.is_checked(number),
+            "write": write or self.is_checked(number),
         }
         return {role: {**said, "checkpoint": {**kept, "data": self._data[role]}} for role in self._roles}

@@ -182,7 +182,7 @@ class Fitting:
         it."""
         if edition != self._edition:
             raise Error("the parameters were replaced while these rows were trained on")
-        with counted(self.position + 1):
+        with counted(min(self.position + 1, self._marks.start + self.total)):
             for epoch in self._units:
                 return True, epoch
         return False, None
@@ -192,12 +192,14 @@ class Fitting:
         if self._marks.scale != 1:
             self._rescale()
             yield None
+        elif self.done == self.total:
+            self._check(self._marks.resuming())
+            yield None
         while self.done < self.total and not self.history.stopped:
             self._step()
             if self._marks.is_checked(self.done):
                 yield None
-                self._submit(CHECK, {}, self.done, self._marks.behind(self.done))
-                self.deployment.wait(self._waiting.popleft())
+                self._check(self._marks.behind(self.done))
             if self.done % self.epochs.steps:
                 yield None
                 continue
@@ -209,6 +211,17 @@ class Fitting:
             yield self._completed(metrics)
             if self._watched is not None and self.done < self.total:
                 yield from self._decided(self._watched)
+        if self._marks.is_kept(self.done):
+            self._check(self._marks.behind(self.done))
+            yield None
+            self._check(self._marks.last(self.done), self.done + 1)
+            yield None
+
+    def _check(self, training: Mapping[str, Mapping[str, Any]], run: int | None = None) -> None:
+        """All roles are told what the checks of the steps so far have found; `training` may ask for more. run: a number
+        that no other check of the call has, by default that of its steps."""
+        self._submit(CHECK, {}, self.done if run is None else run, training)
+        self.deployment.wait(self._waiting.popleft())
 
     def _step(self) -> None:
         given, steps = self.deployment.given, self.epochs.steps
@@ -237,7 +250,7 @@ class Fitting:
         if not any(procedure.name == RESCALE for procedure in plan.procedures):
             raise InputError(f"the checkpoint {self._options.checkpoint!r} is of an optimizer that remembers otherwise")
         if not set(plan.roles_of(RESCALE)).isdisjoint(ours):
-            self._submit(RESCALE, {SCALE: self._marks.scale}, 0, self._marks.rescaled())
+            self._submit(RESCALE, {SCALE: self._marks.scale}, 0, self._marks.resuming())
             self.deployment.wait(self._waiting.popleft())
 
     def _submit(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import mpc_runtime as mpc
+from tests.trained import LOGISTIC, people
 
 HEAD = """model m
 role a, b
@@ -33,3 +34,15 @@ def test_results_of_single_owner_values_are_right() -> None:
     program = mpc.compile(text=HEAD + "output y = x ** 4 * 1e-9 + z to a\n")
     found = program.simulate({"x": [1000, -900], "z": [1, 2]})
     assert np.allclose(found.results["y"], found.reference["y"], atol=2.0**-14)
+
+
+def test_a_model_that_trains_is_simulated_as_it_predicts() -> None:
+    """What a step sends is nothing of a run; that the norms of weights hold is checked in each."""
+    program = mpc.compile(text=LOGISTIC)
+    rows = {name: array for name, array in people(16).items() if name != "left"}
+    weights = program.initial_weights(1)
+    found = program.simulate(rows, weights)
+    assert list(found.results) == ["risk"] and found.errors["risk"] < 1e-4
+    assert found.violations == () and found.checks and not found.broken
+    reference = program.reference(rows, weights)["risk"]
+    assert np.array_equal(found.reference["risk"], reference)

@@ -91,6 +91,8 @@ def test_training_with_a_metric_goes_on_from_a_checkpoint(tmp_path: Path) -> Non
     with mpc.launch(program, data_dir=tmp_path) as session:
         session.provide(START)
         session.fit(DATA, seed=SEED, **{**OPTIONS, "epochs": 2, "check_every": 3})
+    for last in tmp_path.glob("p?/checkpoints/*/*8.checkpoint"):
+        last.unlink()
     with mpc.launch(program, data_dir=tmp_path) as session:
         session.provide(START)
         history = session.fit(DATA, **OPTIONS)
@@ -100,12 +102,34 @@ def test_training_with_a_metric_goes_on_from_a_checkpoint(tmp_path: Path) -> Non
         assert np.abs(array - clear.weights[name]).max() < 1e-3
 
 
+def test_the_last_step_is_kept_and_more_epochs_go_on_from_it(trained: Path) -> None:
+    """A training that is complete is found complete; what it would release is released."""
+    for epochs, resumed in ((EPOCHS, 12), (EPOCHS + 1, 12), (EPOCHS + 1, 16)):
+        clear = PROGRAM.reference_fit(DATA, START, epochs=epochs, seed=SEED)
+        with mpc.launch(PROGRAM, data_dir=trained) as session:
+            session.provide({"fc.weight": np.ones((1, 5)) / 2, "fc.bias": np.zeros(1)})
+            history = session.fit(DATA, **{**OPTIONS, "epochs": epochs, "check_every": 50})
+            assert (history.resumed, history.steps) == (resumed, 4 * epochs - resumed)
+            for name, array in session.finish().items():
+                assert np.abs(array - clear.weights[name]).max() < 1e-3
+            assert session.run(visits=DATA["visits"][:16], debts=DATA["debts"][:16])["risk"].shape == (16, 1)
+
+
+def test_a_training_that_ended_early_is_kept(tmp_path: Path) -> None:
+    program = mpc.compile(text=LOGISTIC.replace("lr=0.5", "lr=1e-6").replace("output loss", "metric accuracy"))
+    with mpc.launch(program, data_dir=tmp_path) as session:
+        session.provide(START)
+        history = session.fit(DATA, seed=SEED, patience=1, **OPTIONS)
+        assert history.stopped and history.steps == 8
+    assert max(shares(tmp_path, "p0")) == max(shares(tmp_path, "p1")) == 8
+
+
 def test_checkpoints_belong_to_a_model_its_rows_and_its_optimizer(trained: Path) -> None:
     with mpc.launch(PROGRAM, data_dir=trained) as session:
         session.provide(START)
         for changed, message in (
             ({"seed": 8}, "seed: the checkpoint 'a' is of a training with the seed 7, found 8"),
-            ({"epochs": 1}, "the checkpoint 'a' is after 10 steps, and this call is for 4; ask for more epochs"),
+            ({"epochs": 1}, "the checkpoint 'a' is after 12 steps, and this call is for 4; ask for more epochs"),
             ({"debts": -DATA["debts"]}, "the checkpoint 'a' is of other rows of bank"),
             ({"checkpoint": None}, "resume: say from which checkpoint"),
             ({"check_every": 0}, "check_every: expected a whole number from 1, found 0"),
@@ -130,13 +154,13 @@ def test_training_goes_on_at_another_rate(trained: Path, lr: float) -> None:
     """A momentum is held with the mantissa of the rate in it, which is multiplied where that changes."""
     training = PROGRAM.stages.lowered.training
     clear = Twin(training.loss, training.optimizer, START)
-    batches = list(batches_of(PROGRAM.plan, DATA, EPOCHS, SEED))
-    losses = [clear.train(batch, 0.5 if step < 10 else lr) for step, batch in enumerate(batches)]
+    batches = list(batches_of(PROGRAM.plan, DATA, EPOCHS + 1, SEED))
+    losses = [clear.train(batch, 0.5 if step < 12 else lr) for step, batch in enumerate(batches)]
     with mpc.launch(mpc.compile(text=LOGISTIC.replace("lr=0.5", f"lr={lr}")), data_dir=trained) as session:
         session.provide(START)
-        history = session.fit(DATA, **OPTIONS)
-        assert history.resumed == 10
-        assert np.allclose(history.outputs["loss"], losses[10:], rtol=1e-3)
+        history = session.fit(DATA, **{**OPTIONS, "epochs": EPOCHS + 1})
+        assert history.resumed == 12
+        assert np.allclose(history.outputs["loss"], losses[12:], rtol=1e-3)
         for name, array in session.finish().items():
             assert np.abs(array - clear.params[name]).max() < 1e-3
 
@@ -202,6 +226,6 @@ def test_training_goes_on_from_every_checkpoint_at_a_smaller_rate(tmp_path: Path
 def test_without_a_data_folder_there_is_no_checkpoint() -> None:
     with mpc.launch(PROGRAM) as session:
         session.provide(START)
-        with pytest.raises(mpc.InputError, match="p0 keeps no checkpoints: it was started without --data"):
+        with pytest.raises(mpc.InputError, match=r"p0 keeps no checkpoints, .*`launch\(program, data_dir=…\)`"):
             session.fit(DATA, **OPTIONS)
         assert session.fit(DATA).steps == 4

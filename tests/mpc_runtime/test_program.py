@@ -17,6 +17,7 @@ input x : [3] from a in [0, 1]
 input z : [3] from a in [0, 1]
 output y = x * x to a
 """
+MANY = "model m role a dim n = 2 input x : [n] from a output x to a"
 
 
 def test_a_program_prints_as_a_line() -> None:
@@ -78,6 +79,11 @@ def test_an_error_prints_its_lines_one_by_one() -> None:
         ({"text": "price.ppml"}, r"looks like a path: compile\('price.ppml'\), without text="),
         ({"text": UNUSED.encode()}, "expects the model's text, found bytes"),
         ({"text": UNUSED, "dims": [8]}, r'expects dims=\{"batch": 8\}, found \[8\]'),
+        (
+            {"text": MANY, "dims": {"n": 10**5000}},
+            "the dim `n` is a whole number of at least 1, but one beyond 2.63 is given for it",
+        ),
+        ({"text": MANY, "dims": {"n": "8"}}, "the dim `n` is a whole number of at least 1, but '8' is given for it"),
         ({"text": UNUSED, "network": 3}, "network: expected `lan`"),
         ({}, "either a path or text="),
         ({"path": "a\0b"}, "a\0b: cannot be read"),
@@ -96,6 +102,10 @@ def test_common_slips_of_compile(given: dict[str, object], expected: str) -> Non
         (lambda p: p.simulate({"x": [0, 0, 0]}, [1]), "params: expected a dict, name to array, found list"),
         (lambda p: p.reference({"x": "x.npy"}), "x: expected numbers, found the text"),
         (lambda p: p.save("/nosuch/m.plan"), "/nosuch/m.plan: cannot be written"),
+        (lambda p: p.initial_weights("a"), "seed: expected a whole number of at least 0 and below 2.63, found 'a'"),
+        (lambda p: p.initial_weights(-1), "seed: expected a whole number of at least 0 and below 2.63, found -1"),
+        (lambda p: mpc.launch(p, timeout="1"), "timeout: expected a number of seconds above 0, found '1'"),  # type: ignore[arg-type]
+        (lambda p: mpc.launch(p, window="x"), "window: expected a whole number of bytes from 0, such as .*, found 'x'"),  # type: ignore[arg-type]
         (lambda p: mpc.load(3), "load expects the path of a plan, found int"),  # type: ignore[arg-type]
         (lambda p: mpc.connect("c.toml", "m.plan", role="a"), "connect expects a Program"),  # type: ignore[arg-type]
     ],
@@ -103,6 +113,10 @@ def test_common_slips_of_compile(given: dict[str, object], expected: str) -> Non
 def test_common_slips_with_a_program(slip: Callable[[mpc.Program], object], expected: str) -> None:
     with pytest.raises(mpc.Error, match=expected):
         slip(mpc.compile(text=UNUSED))
+
+
+def test_a_size_may_be_a_number_of_numpy() -> None:
+    assert mpc.compile(text=MANY, dims={"n": np.int64(5)}).plan.dims == (("n", 5),)
 
 
 def test_a_plan_is_loaded_not_compiled(tmp_path: Path) -> None:

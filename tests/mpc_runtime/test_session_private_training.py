@@ -95,8 +95,8 @@ def test_training_goes_on_from_a_checkpoint_with_other_draws(tmp_path: Path) -> 
     with mpc.launch(PROGRAM, data_dir=tmp_path) as session:
         session.provide(PROGRAM.initial_weights(1))
         assert session.fit(ROWS, epochs=2, checkpoint="a", check_every=3).steps == 8
-        history = session.fit(ROWS, epochs=2, checkpoint="a", check_every=3, resume=True)
-        assert (history.resumed, history.steps) == (6, 2)
+        history = session.fit(ROWS, epochs=3, checkpoint="a", check_every=3, resume=True)
+        assert (history.resumed, history.steps) == (8, 4)
 
 
 def test_the_twin_clips_and_learns() -> None:

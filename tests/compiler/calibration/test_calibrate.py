@@ -10,6 +10,7 @@ from safetensors.numpy import load_file
 
 import examples
 import mpc_runtime as mpc
+from tests.trained import LOGISTIC
 
 FOLDER = Path(examples.__file__).parent / "lenet"
 SOURCE = (FOLDER / "lenet.ppml").read_text(encoding="utf-8")
@@ -77,3 +78,24 @@ def test_what_does_not_fit_is_refused(given: dict, message: str) -> None:
               "param u : [2] from c in [0, 1] output y = x * w + u to a")  # fmt: skip
     with pytest.raises(mpc.InputError, match=message):
         mpc.calibrate(mpc.compile(text=source), **given)
+
+
+def test_weights_that_training_changes_are_not_calibrated() -> None:
+    """A range that holds of the first ones would be broken by the last without a word."""
+    program = mpc.compile(text=LOGISTIC)
+    with pytest.raises(mpc.InputError, match=r"churn trains its weights, .*; calibrate it without its `train` block"):
+        mpc.calibrate(program, params=program.initial_weights(1))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"visits": np.ones((4, 3)), "debts": np.ones((3, 2))}, "expected as many rows in each input, found"),
+        ({"visits": np.ones((0, 3)), "debts": np.ones((0, 2))}, "expected at least one row, found none"),
+        ({"visits": 1, "debts": np.ones((3, 2))}, r"visits: expected shape \[16, 3\], found \[\]"),
+    ],
+)
+def test_samples_are_rows(inputs: dict[str, np.ndarray], message: str) -> None:
+    program = mpc.compile(text=LOGISTIC.partition("train {")[0])
+    with pytest.raises(mpc.InputError, match=message):
+        mpc.calibrate(program, params={"fc.weight": np.zeros((1, 5)), "fc.bias": [0]}, inputs=inputs)

@@ -60,7 +60,7 @@ def test_check_and_exit_codes(folder: Path) -> None:
     assert mpcc(folder, "check", "none.ppml").stderr.startswith("error: none.ppml: cannot be read")
     found = mpcc(folder, "check", "--json", "bad.ppml")
     assert found.returncode == 1
-    assert json.loads(found.stdout)[0]["line"] == 3
+    assert [each["line"] for each in json.loads(found.stdout)] == [3, 6]
 
 
 def test_warnings_are_shown_once(folder: Path) -> None:
@@ -218,7 +218,7 @@ def test_the_doctor_names_a_file_once(folder: Path) -> None:
     assert sick.returncode == 1
     assert "BAD  none.toml: cannot be read: No such file" in sick.stdout
     assert "BAD  none.ppml: cannot be read: No such file" in sick.stdout
-    assert "BAD  bad.ppml: 1 error\n     help: mpcc check bad.ppml shows" in mpcc(folder, "doctor", "bad.ppml").stdout
+    assert "BAD  bad.ppml: 2 errors\n     help: mpcc check bad.ppml shows" in mpcc(folder, "doctor", "bad.ppml").stdout
     well = mpcc(folder, "doctor", "credit.ppml")
     assert well.returncode == 0
     assert "ok   credit.ppml: credit, plan " in well.stdout
@@ -344,6 +344,7 @@ def test_keygen_writes_the_secret_and_prints_the_public_half(folder: Path) -> No
     assert made.stdout.strip() == public
     assert f"fingerprint: {fingerprint(public)}" in made.stderr
     assert mpcc(folder, "keygen", "client").returncode == 1
+    assert mpcc(folder, "keygen", "").returncode == 2 and not (folder / ".key").exists()
 
 
 def test_a_cluster_of_public_keys_that_three_administrators_have_made(folder: Path, tmp_path: Path) -> None:

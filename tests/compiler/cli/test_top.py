@@ -100,3 +100,4 @@ def test_endpoints_come_from_the_cluster(endpoints: list[str], tmp_path: Path) -
     assert [row["server"] for row in json.loads(run("--json", "--cluster", str(file)).stdout)] == ["p0"]
     once = run("--once", "--cluster", str(file))
     assert once.return_value == 0 and "p0" in once.stdout
+    assert "…" not in once.stdout and "material" in once.stdout, "it goes to no terminal, so nothing is cut off"

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import signal
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import mpc_runtime as mpc
-from tests.terminal import mpcc
+from tests.terminal import command, environment, mpcc
 from tests.trained import LOGISTIC, people
 
 MEASURED = (
@@ -64,10 +67,48 @@ def test_what_cannot_be_trained_is_said_without_a_traceback(folder: Path) -> Non
         assert done.returncode == 1 and said in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("file", ["w.npy", "weights=w.csv", "weights=nosuch/w.npz", "weights=folder.npz"])
+def test_weights_that_no_file_could_take_are_not_trained(folder: Path, file: str) -> None:
+    (folder / "folder.npz").mkdir()
+    done = mpcc(folder, "train", "churn.ppml", *FILES, "--output", file)
+    assert done.returncode == 1 and "epoch" not in done.stderr
+    path = file.removeprefix("weights=")
+    one = f"error: {path}: a {Path(path).suffix} file holds one array, not 6; use .npz or .safetensors"
+    assert one in done.stderr or f"error: {path}: cannot be written: " in done.stderr
+
+
+def test_a_run_has_no_output_of_a_training(folder: Path) -> None:
+    """It is refused before anything runs, here without weights; and what a training sends needs no room in a file."""
+    weights = mpc.compile(text=MEASURED).initial_weights(1)
+    np.savez(folder / "w.npz", **weights)
+    files = ("--input", "visits=visits.npy", "--input", "debts=debts.npy")
+    done = mpcc(folder, "run", "churn.ppml", *files, "--output", "loss=loss.npy")
+    assert done.returncode == 1 and "--output loss: no such output; the plan has risk" in done.stderr
+    done = mpcc(folder, "run", "churn.ppml", *files, "--param", "w.npz", "--output", "risk.npy")
+    assert done.returncode == 0 and np.load(folder / "risk.npy").shape == (50, 1)
+
+
 def test_training_goes_on_from_its_last_checkpoint_and_shows_the_weights(folder: Path) -> None:
     options = ("--seed", "4", "--resume", "kept", "--check-every", "2")
     first = mpcc(folder, "train", "churn.ppml", *FILES, "--epochs", "1", *options)
     assert first.returncode == 0 and "began with the first step" in first.stderr
     assert "fc.weight [1, 5]" in first.stdout and "fc.bias [1]" in first.stdout
     second = mpcc(folder, "train", "churn.ppml", *FILES, "--epochs", "3", *options)
-    assert second.returncode == 0 and "went on from step 2" in second.stderr
+    assert second.returncode == 0 and "went on from step 3" in second.stderr
+    again = mpcc(folder, "train", "churn.ppml", *FILES, "--epochs", "3", *options)
+    assert again.returncode == 0 and "went on from step 9" in again.stderr and "epoch" not in again.stderr
+    assert "fc.weight [1, 5]" in again.stdout
+
+
+def test_an_epoch_is_told_when_it_is_over(folder: Path) -> None:
+    """One line on standard error, also where that is a pipe."""
+    words = command("train", "churn.ppml", *FILES, "--epochs", "200", "--output", "weights=w.npz")
+    with subprocess.Popen(words, cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True) as training:
+        assert training.stderr is not None
+        told = training.stderr.readline()
+        assert training.poll() is None
+        training.send_signal(signal.SIGINT)
+        rest = training.stderr.read()
+    number = r"[0-9.e+-]+"
+    assert re.fullmatch(rf"epoch 1: 3 steps in {number} s, loss {number}, accuracy {number}\n", told)
+    assert training.returncode == 130 and "Traceback" not in rest

@@ -91,6 +91,53 @@ def test_errors_of_what_could_be_read_come_with_those_of_the_grammar() -> None:
     assert [each.line for each in caught.value.diagnostics] == [3, 4, 5, 6]
 
 
+@pytest.mark.parametrize(
+    ("lines", "unknown"),
+    [
+        (["y = x + * 3", "k = x", "output z = yy + x to c"], ["yy"]),
+        (["input y [3] from d", "k = x", "output z = y to e"], ["e"]),
+        (["layer f dense(3)", "k = x", "layer g = dense(n)", "output z = x |> f |> g to c"], ["n"]),
+        (["const t = [1, 2", "def f(u) { return u }", "output z = f(x) + q to c"], ["q"]),
+        (["for i in 0..2 { h = x + }", "output z = h + q to c"], ["q"]),
+        # What the statement may have bound, as whatever was meant
+        (["layer f 1 = dense(3)", "output z = x |> f1 to c"], []),
+        (["layer f1] = dense(3)", "output z = x |> f[1] to c"], []),
+        (["layerf = dense(3) * ", "output z = x |> f to c"], []),
+        (["layerf[1] = dense(3)", "layer f[0] = dense(3)", "output z = x |> f[1] to c"], []),
+        (["layer = dense(3)", "output z = x |> f to c"], []),
+        (["role e,", "output z = x to f"], []),
+        (["for i in 0..2 { h = x }", "g = x }", "output z = h + i to c"], []),
+    ],
+)
+def test_a_name_that_no_unreadable_statement_can_have_bound_is_unknown(lines: list[str], unknown: list[str]) -> None:
+    text = "\n".join(["model m", "role c, d", "input x : [2, 3] from c in [0, 1]", *lines, "weights from d in [-1, 1]"])
+    with pytest.raises(SyntaxErrors) as alone:
+        parse(text)
+    with pytest.raises(SourceErrors) as together:
+        compile_source(text, "<text>")
+    more = [each.message for each in together.value.diagnostics if each not in alone.value.diagnostics]
+    assert [found for each in more for found in re.findall("unknown name `(.*)`|no role `(.*)` is", each)] == [
+        (name, "") if name != "e" else ("", name) for name in unknown
+    ]
+
+
+@pytest.mark.parametrize("role", ["nobody", "c,"])
+def test_the_clock_of_a_training_whose_role_is_not_known_is_no_unknown_name(role: str) -> None:
+    text = f"""model m role c
+    input x : [2, 3] from c in [0, 1]
+    layer f = dense(1)
+    weights from c in [-1, 1]
+    s = x |> f
+    train {{
+        input label : [2, 1] from {role} in [0, 1]
+        loss = mse(s, label)
+        optimizer = sgd(lr=0.1 * 0.9 ** epoch)
+    }}"""
+    with pytest.raises(SourceErrors) as caught:
+        compile_source(text, "m.ppml")
+    assert {each.line for each in caught.value.diagnostics} == {7}
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.data())
 def test_a_slip_of_the_grammar_has_no_followers(data: st.DataObject) -> None:

@@ -124,6 +124,7 @@ def test_rows_that_the_plan_is_not_for() -> None:
     assert "one row? the plan is for 8; run_batches" in shape_problem("x", (8, 3), (3,), ("batch", ""))
     both = shape_problem("x", (1, 3, 28, 28), (500, 28, 28, 3), IMAGES)
     assert "np.moveaxis(x, -1, 1); run_batches takes any number of rows" in both
+    assert shape_problem("x", (8, 3), (0, 3), ("batch", "")).endswith("found [0, 3]; there are no rows")
     assert shape_problem("x", (8, 3), (7, 5), ("batch", "")) == "x: expected shape [8, 3], found [7, 5]"
 
 
@@ -137,6 +138,9 @@ def test_pixels_that_are_bytes() -> None:
         with pytest.raises(InputError) as refused:
             check("x", values, "fixed", (1, 256), 0, hi, 16)
         assert "pixels" not in str(refused.value)
+    with pytest.raises(InputError) as refused:
+        check("w", pixels, "fixed", (1, 256), 0, 1, 16, measured=False)
+    assert "pixels" not in str(refused.value)
 
 
 def test_missing_numbers_are_counted() -> None:

@@ -74,3 +74,17 @@ def test_the_contract_is_checked_after_rounding() -> None:
     assert check("x", np.float32([0.1]), "fixed", (1,), 0.0, 0.1, 16)[0] == np.float32(0.1)
     with pytest.raises(InputError):
         check("x", [0.1 + 2.0**-16], "fixed", (1,), 0.0, 0.1, 16)
+
+
+@pytest.mark.parametrize(
+    ("kind", "hi", "value", "expected"),
+    [
+        ("fixed", 1.0, 1.5, r"in \[0, 1\], found 1\.5"),
+        ("fixed", 1.0, np.float32(1.0001), r"in \[0, 1\], found 1\.0001"),
+        ("fixed", 1e6, 1e6 + 0.25, r"in \[0, 1000000\], found 1000000\.25"),
+        ("int", 2**30 - 1, 2**30, r"in \[0, 1073741823\], found 1073741824"),
+    ],
+)
+def test_one_sees_that_a_value_is_outside(kind: str, hi: float, value: object, expected: str) -> None:
+    with pytest.raises(InputError, match=expected):
+        check("x", value, kind, (), 0, hi, 16)

@@ -28,6 +28,14 @@ def test_a_csv_may_have_a_heading(tmp_path: Path) -> None:
     assert read(path).tolist() == [[1, 2.5], [3, 4]]
 
 
+@pytest.mark.parametrize(("text", "bad"), [("1,,3\n4,5,6\n", "''"), ("1,a\n2,3\n", "'a'"), ("n/a,2\n2,3\n", "'n/a'")])
+def test_a_first_row_with_a_slip_is_no_heading(tmp_path: Path, text: str, bad: str) -> None:
+    """It would be left out without a word."""
+    (tmp_path / "x.csv").write_text(text)
+    with pytest.raises(InputError, match=f"expected numbers in the first line, or names alone, found {bad} beside"):
+        read(tmp_path / "x.csv")
+
+
 @pytest.mark.parametrize("name", ["x.npy", "x.npz", "x.safetensors", "x.csv"])
 def test_a_damaged_file_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"\xff\xfebroken")
@@ -106,6 +114,18 @@ def test_missing_and_unknown_names_are_listed_together() -> None:
         "b: missing; expected shape []",
         "conv1.weigth: no such parameter; did you mean 'conv1.weight'?",
     ]
+
+
+def test_no_renamed_value_takes_the_place_of_another() -> None:
+    given = {"a.w": 1, "b.w": 2, "b.c.w": 3}
+    swapped = parameters(given, {"b.c": "c", "a": "b", "b": "a"}, [], strict=True)
+    assert swapped == {"b.w": 1, "a.w": 2, "c.w": 3}, "the longest first part is replaced, whatever the order"
+    assert parameters(given, {"b": "a", "b.c": "c", "a": "b"}, [], strict=True) == swapped
+    with pytest.raises(InputError, match=r"rename: both 'a.w' and 'b.w' would be 'a.w'; leave one of them out"):
+        parameters(given, {"b": "a"}, [], strict=True)
+    for wrong in ([("a", "b")], {0: "conv1"}, {"a": None}, "a=b"):
+        with pytest.raises(InputError, match=r'rename: expected a dict such as \{"0": "conv1"\}, found'):
+            parameters(given, wrong, [], strict=True)  # type: ignore[arg-type]
 
 
 def test_names_of_a_bare_sequential_are_renamed() -> None:

@@ -10,7 +10,8 @@ import pytest
 import mpc_runtime as mpc
 from mpc_runtime.plan import ArrayRole, Plan
 from mpc_runtime.program import prepare_feed
-from mpc_runtime.roles.inputs import Given, check_names
+from mpc_runtime.roles.files import parameters
+from mpc_runtime.roles.inputs import Given, by_name, check_names
 
 MODEL = """model credit
 role client, modeller, auditor
@@ -101,6 +102,35 @@ def test_a_simulation_refuses_what_a_session_refuses(inputs: dict[str, Any], par
     params = {"fc.weight": np.zeros((1, 3)), "fc.bias": np.zeros(1)} if params is None else params
     with pytest.raises(mpc.InputError, match="missing" if not params else message):
         mpc.compile(text=MODEL).simulate(inputs, params)
+
+
+def test_an_input_of_training_is_none_of_a_run() -> None:
+    text = """model m role a, b dim batch = 2
+    input x : [batch, 3] from a in [0, 1]
+    layer fc = dense(1)
+    weights from b in [-1, 1]
+    s = x |> fc
+    output s to a
+    train {
+        input label : [batch, 1] from a in [0, 1]
+        loss = mse(s, label)
+        optimizer = sgd(lr=0.1)
+        metric loss to b
+    }"""
+    plan = mpc.compile(text=text).plan
+    given = Given(plan, plan.roles, prepare_feed, stacked=True)
+    with pytest.raises(mpc.InputError, match=r"^label: is an input of training of a; `train` and `fit` give it$"):
+        given.check(given.tensors("run"), {"x": np.zeros((2, 3)), "label": np.zeros((2, 1))}, "input")
+
+
+@pytest.mark.parametrize("name", [0, None, b"x", ("x",)])
+def test_names_are_texts(name: object) -> None:
+    with pytest.raises(mpc.InputError, match="inputs: expected names that are texts, found"):
+        by_name({"x": 1, name: 2}, {})
+    with pytest.raises(mpc.InputError, match="parameters: expected names that are texts, found"):
+        parameters({"w": 1, name: 2}, {}, ["w"], strict=False)
+    with pytest.raises(mpc.InputError, match="inputs: expected names that are texts, found"):
+        mpc.compile(text=MODEL).reference({"image": 1, name: 2})  # type: ignore[dict-item]
 
 
 def test_a_tensor_of_which_only_bits_are_shared_is_checked_to_the_format_s_precision() -> None:
