@@ -188,13 +188,14 @@ class Submissions:
             if stage in self._standing
         )
 
-    def for_runs(self) -> list[tuple[Key, Submission]]:
-        """The submissions here that do not stay, but for those that the other party knows not to be used."""
+    def for_runs(self, *, lost: bool = False) -> list[tuple[Key, Submission]]:
+        """The submissions here that do not stay; without `lost`, but for those that the other party knows not to be
+        used."""
         return [
             ((*place, number), submission)
             for place, held in self._held.items()
             for number, submission in held.items()
-            if place[0] not in self._standing and not submission.lost
+            if place[0] not in self._standing and (lost or not submission.lost)
         ]
 
     def announced(self, asked: Message) -> Mapping[str, Any] | None:

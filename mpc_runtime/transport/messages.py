@@ -22,6 +22,7 @@ __all__ = [
     "CLIENT",
     "DEALER",
     "DEALINGS",
+    "HAVES",
     "HOST",
     "LOBBY_HOST",
     "MATERIAL",
@@ -52,6 +53,7 @@ RUNS = 1 << 20  # of a dealing
 MATERIAL = "material"  # the `error` of an ending that is a MaterialError for whoever hears it
 COUNT = 1 << 48  # bytes and indices: what no session reaches
 MANY = 1 << 12  # roles or results of a plan
+HAVES = 1 << 6  # submissions of which a party is told at once: at their largest they are a body still
 SEED_BYTES = 16
 TICKET_BYTES = 16
 SECRET_BYTES = 32
@@ -242,6 +244,7 @@ _STEP: dict[str, Field] = {
 }
 """Which step of training a submission is for, what it says of checkpoints and of the call that it is part of, which
 batch of validation rows it has, and, where training is private, from how many rows its own are drawn."""
+_HAD = Shape(_SUBMISSION, optional={**_MEETING, **_ROWS, **_STEP})
 _DECIDED = Shape({"step": Whole(), "stop": Flag()})
 """Whether training ends early, behind this step."""
 _LIMIT = Shape({"epsilon": Real(), "delta": Real()})
@@ -351,7 +354,7 @@ PARTY: Dialect = {
     "contribution": _kind({}, (SEED_BYTES,), optional={"offer": _OFFER}),
     "persisted": _kind({"next": Whole()}),
     "added": _kind({"dealing": Digits(ID_DIGITS)}),
-    "have": _kind(_SUBMISSION, optional={**_MEETING, **_ROWS, **_STEP}),
+    "have": _kind({"submissions": Listed(_HAD, HAVES), "runs": Whole()}),
     "seek": _kind(_SUBMISSION),
     "lost": _kind({**_SUBMISSION, "why": Text(REASON)}),
     "drop": _kind({**_SUBMISSION, "why": Text(REASON), "error": Text(NAME)}),
