@@ -19,11 +19,12 @@ from typing import Any
 
 from ..analysis.rows import Apart, rows_apart
 from ..encoding.sharing import payload_sizes, result_size
+from ..execution.stats import OP_BYTES
 from ..plan import Plan
 from ..privacy.ledger import Charge
 from ..transport.guests import Quota
 from ..transport.line import Limits
-from ..transport.messages import Message
+from ..transport.messages import TOGETHER, Message
 
 __all__ = [
     "Group",
@@ -39,7 +40,6 @@ __all__ = [
 
 AHEAD_AT_LEAST, AHEAD_AT_MOST = 4, 64  # submissions of whole batches that one role may have waiting
 AHEAD_BYTES = 256 << 20  # and how much memory they may take, if that allows AHEAD_AT_LEAST
-TOGETHER = 1 << 10  # submissions in an execution: their ids are one message between the parties
 KEYS = 1 << 10  # of a role, that have room for one submission at the other party beyond that, as far as we believe it
 IN_TRANSIT_BYTES = 1 << 20  # of messages that a key may have here before the party looks at them
 ANSWERS_UNREAD = 4  # answers, with their reports, that may wait for a client that does not read
@@ -106,7 +106,7 @@ def client_quota(plan: Plan, number: int) -> Quota:
         Limits(body=BODY_BYTES, parts=1, payload=largest),
         key_bytes=max(IN_TRANSIT_BYTES, 2 * largest),
         all_bytes=max(4 * IN_TRANSIT_BYTES, 4 * largest),
-        unsent_bytes=ANSWERS_UNREAD * (answers + REPORT_BYTES + 24 * max(len(p.ops) for p in plan.procedures)),
+        unsent_bytes=ANSWERS_UNREAD * (answers + REPORT_BYTES + OP_BYTES * max(len(p.ops) for p in plan.procedures)),
     )
 
 

@@ -33,6 +33,7 @@ __all__ = [
     "REASON",
     "RUNS",
     "SEED_BYTES",
+    "TOGETHER",
     "VISITOR",
     "Dialect",
     "Kind",
@@ -53,6 +54,7 @@ RUNS = 1 << 20  # of a dealing
 MATERIAL = "material"  # the `error` of an ending that is a MaterialError for whoever hears it
 COUNT = 1 << 48  # bytes and indices: what no session reaches
 MANY = 1 << 12  # roles or results of a plan
+TOGETHER = 1 << 10  # submissions in an execution: their ids are one message
 HAVES = 1 << 6  # submissions of which a party is told at once: at their largest they are a body still
 SEED_BYTES = 16
 TICKET_BYTES = 16
@@ -249,6 +251,7 @@ _DECIDED = Shape({"step": Whole(), "stop": Flag()})
 """Whether training ends early, behind this step."""
 _LIMIT = Shape({"epsilon": Real(), "delta": Real()})
 _ANSWERED: dict[str, Field] = {"id": _NUMBER}
+_IDS = Listed(_NUMBER, TOGETHER)
 _KNOWN = Shape({"step": Whole(), "start": Whole(), "seed": _SEED, "data": Text(_DATA_DIGITS), "scale": Real()})
 """A checkpoint, as a role is told of it."""
 _REPORT: dict[str, Field] = {
@@ -303,7 +306,7 @@ PARTY_TO_CLIENT: Dialect = {
     "welcome": _kind({"name": Text(NAME)}),
     "pong": _PONG,
     "held": _kind(_ANSWERED),
-    "begun": _kind(_ANSWERED),
+    "begun": _kind({"ids": _IDS}),
     "word": _kind({**_ANSWERED, "message": Text(WORDS)}),
     "denied": _kind({**_ANSWERED, "message": Text(WORDS)}),
     "spent": _kind(
@@ -318,7 +321,7 @@ PARTY_TO_CLIENT: Dialect = {
             "decided": Maybe(_DECIDED),
         }
     ),
-    "result": _kind({**_ANSWERED, "names": Listed(Text(NAME)), **_REPORT, "setup": Maybe(Shape(_REPORT))}, None),
+    "result": _kind({"ids": _IDS, "names": Listed(Text(NAME)), **_REPORT, "setup": Maybe(Shape(_REPORT))}, None),
 }
 
 VISITOR: Dialect = {
@@ -358,7 +361,7 @@ PARTY: Dialect = {
     "seek": _kind(_SUBMISSION),
     "lost": _kind({**_SUBMISSION, "why": Text(REASON)}),
     "drop": _kind({**_SUBMISSION, "why": Text(REASON), "error": Text(NAME)}),
-    "begin": _kind({"procedure": Text(NAME), "index": Whole(), "ids": Mapped(Text(NAME), Listed(_NUMBER))}),
+    "begin": _kind({"procedure": Text(NAME), "index": Whole(), "ids": Mapped(Text(NAME), _IDS)}),
 }
 """A party to the other, on their stream."""
 
