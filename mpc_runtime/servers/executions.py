@@ -201,7 +201,8 @@ class Executions:
         feeds, apart = self.plan.feeds_of(role, procedure), self._apart[procedure]
         if apart is None or submissions[0].rows == apart.size:
             return gather(feeds, self.number, submissions[0].payload, role)
-        parts = [gather(apart.of_feeds(feeds, s.rows), self.number, s.payload, role) for s in submissions]
+        cut = {rows: apart.of_feeds(feeds, rows) for rows in {s.rows for s in submissions}}
+        parts = [gather(cut[s.rows], self.number, s.payload, role) for s in submissions]
         return {
             feed.name: _filled([part[feed.name] for part in parts], apart.feeds[feed.name], feed.shape)
             for feed in feeds

@@ -130,6 +130,7 @@ class Submissions:
         self._standing = {p.name for p in plan.procedures if p.standing}
         self._apart = {p.name: rows_apart(plan, p.name) for p in plan.procedures}
         self._sizes = _sizes(plan, number)
+        self._sizes_of: dict[tuple[str, str, int], int] = {}  # of so many rows
         self._held: dict[tuple[str, str], dict[str, Submission]] = {place: {} for place in self._sizes}
         self._room: dict[tuple[str, str], Counter[str]] = {place: Counter() for place in self._sizes}  # taken by key
         self._lone: dict[Key, float] = {}  # known to be at one party only -> since when
@@ -154,11 +155,18 @@ class Submissions:
             most = "only whole batches, whose rows meet" if apart is None else f"at most {apart.size}"
             return f"{role} sent {rows} rows, where the plan takes {most}"
         if rows is not None and apart is not None:
-            size = payload_sizes(apart.of_feeds(self._plan.feeds_of(role, stage), rows))[self._number]
+            size = self._size(stage, role, rows, apart)
         if list(sizes) != [size]:
             found = f"{sizes[0]} bytes" if len(sizes) == 1 else f"{len(sizes)} frames"
             return f"{role} sent {found} of shares, where the plan has {size} bytes"
         return ""
+
+    def _size(self, stage: str, role: str, rows: int, apart: Apart) -> int:
+        """Bytes of a submission here that has so many rows, no more than an execution."""
+        if (size := self._sizes_of.get((stage, role, rows))) is None:
+            size = payload_sizes(apart.of_feeds(self._plan.feeds_of(role, stage), rows))[self._number]
+            self._sizes_of[stage, role, rows] = size
+        return size
 
     def rows(self, stage: str, rows: int | None) -> int:
         """`Submission.rows` of a submission with so many rows; None: all."""
