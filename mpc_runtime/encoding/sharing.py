@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -32,7 +31,11 @@ SEED_BYTES = 16
 
 def _size(tensor: Feed | Result) -> int:
     """Bytes of one packed share of the tensor."""
-    n = prod(tensor.shape)
+    return _size_of(tensor, prod(tensor.shape))
+
+
+def _size_of(tensor: Feed | Result, n: int) -> int:
+    """The same for so many elements of it."""
     return kernels.packed_size(n, tensor.bits) if tensor.domain is Domain.WORDS else kernels.planes_size(n, 1)
 
 
@@ -134,7 +137,7 @@ def _pack_clear(tensor: Feed | Result, x: Array, packed: Array) -> None:
 
 def _packed(result: Result, share: Array) -> Array:
     x = np.ascontiguousarray(share).reshape(-1)
-    packed = np.empty(_size(replace(result, shape=x.shape)), np.uint8)
+    packed = np.empty(_size_of(result, x.size), np.uint8)
     _pack_clear(result, x, packed)
     return packed
 

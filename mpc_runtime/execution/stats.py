@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from ..transport.messages import Message
     from .party import Counters
 
-__all__ = ["OpStats", "Stats", "op_report", "report", "run_stats"]
+__all__ = ["OP_BYTES", "OpStats", "Stats", "op_report", "report", "run_stats"]
 
 Array = np.ndarray
+OP_BYTES = 3 * 8
+"""Of each op in the report of an execution."""
 
 
 @dataclass(frozen=True)
@@ -105,14 +107,11 @@ def report(last: Counters, online_seconds: float, offline_seconds: float) -> dic
     }
 
 
-def op_report(last: Counters, n_ops: int) -> tuple[Array, Array, Array]:
-    """The same of each op: bytes sent, bytes of material, seconds."""
+def op_report(last: Counters, n_ops: int) -> bytes:
+    """The same of each op, `OP_BYTES` each: bytes sent of all ops, bytes of material, seconds."""
     ops = range(n_ops)
-    return (
-        np.array([last.op_sent[i] for i in ops], np.int64),
-        np.array([last.op_material[i] for i in ops], np.int64),
-        np.array([last.op_seconds[i] for i in ops], np.float64),
-    )
+    counts = np.array([[last.op_sent[i] for i in ops], [last.op_material[i] for i in ops]], np.int64)
+    return counts.tobytes() + np.array([last.op_seconds[i] for i in ops], np.float64).tobytes()
 
 
 def _peak_memory() -> int:
@@ -151,13 +150,13 @@ class _PerOp(Sequence[OpStats]):
 
     def __init__(self, plan: Plan, procedure: str, reports: Sequence[Message]) -> None:
         self._plan, self._procedure = plan, procedure
-        self._told = [[np.frombuffer(part, np.int64) for part in r.payload[:2]] for r in reports]
-        self._seconds = [np.frombuffer(r.payload[2], np.float64) for r in reports]
+        self._told = [r.payload[-1] for r in reports]
 
     @cached_property
     def _rows(self) -> tuple[OpStats, ...]:
-        sent, material = np.sum(self._told, axis=0).tolist()
-        seconds = np.max(self._seconds, axis=0).tolist()
+        counts = [np.frombuffer(told, np.int64).reshape(3, -1)[:2] for told in self._told]
+        sent, material = np.sum(counts, axis=0).tolist()
+        seconds = np.max([np.frombuffer(told, np.float64).reshape(3, -1)[2] for told in self._told], axis=0).tolist()
         rows = []
         for op, instruction in enumerate(self._plan.procedure(self._procedure).ops):
             origin = self._plan.origin(self._procedure, op)

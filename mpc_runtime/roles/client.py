@@ -15,7 +15,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from ..analysis.rows import rows_apart
 from ..encoding.fixed_point import check, check_norm, encode
 from ..encoding.sharing import rebuild, result_size, split
 from ..errors import BudgetError, InputError, MaterialError, PeerError
+from ..execution.stats import OP_BYTES
 from ..limits import WAIT_SECONDS
 from ..plan import FORMAT, Feed, Plan, Tensor
 from ..privacy.ledger import Limit, Spent
@@ -32,7 +33,9 @@ from ..transport.call import GLANCE_SECONDS, Call, drive
 from ..transport.hello import Hello, new_nonce
 from ..transport.identity import KeyPair
 from ..transport.line import Limits
-from ..transport.messages import PARTY_TO_CLIENT, Message
+from ..transport.messages import PARTY_TO_CLIENT, TOGETHER, Message
+from ..transport.messages import encode as encode_message
+from .answers import Parts, Sent, apart_of
 
 __all__ = ["Answer", "Prepare", "RoleClient", "check_tensors", "encode_feeds", "tensors_of"]
 
@@ -42,7 +45,6 @@ Prepare = Callable[[Plan, Feed, Mapping[str, Array]], Array]
 
 PARTIES = ("p0", "p1")
 ID_BYTES = 16
-REPORTED = 3  # facts of each op that a party reports, of 8 bytes each
 ERROR_BYTES = 1 << 18  # of a message's JSON, beside the names of results
 
 
@@ -53,16 +55,6 @@ class Answer:
     results: Mapping[str, Array]
     reports: tuple[Message, Message]
     client_bytes: int
-
-
-@dataclass(frozen=True)
-class _Sent:
-    """What was shared and has no answer yet."""
-
-    stage: str
-    nbytes: int
-    meeting: str | None
-    rows: int | None
 
 
 def tensors_of(plan: Plan, role: str, stage: str) -> tuple[Tensor, ...]:
@@ -136,11 +128,12 @@ class RoleClient:
         self._keys = keys
         self.apart = rows_apart(plan, "run")
         """Where rows lie of which a run may be given fewer than it has; None where it takes all of them."""
+        self._parts = Parts(plan, role, self.apart)
         self._alive = alive
         self._wait = wait
-        self._early: dict[str, list[Message]] = {party: [] for party in PARTIES}
-        self._sent: dict[str, _Sent] = {}  # what has no answer yet, by id
-        self._forgotten: set[str] = set()
+        self._early: dict[str, dict[str, list[Message]]] = {party: {} for party in PARTIES}  # by id
+        self._sent: dict[str, Sent] = {}  # what has no answer yet, by id
+        self._forgotten: dict[str, Sent | None] = {}  # None: a question
         self._asked: set[str] = set()  # questions without an answer yet, by id
         self._joint: Sequence[tuple[RoleClient, str]] = ()  # what is submitted for the run that is waited for
         self._words: dict[str, str] = {}  # what a party has said of a submission that waits
@@ -202,15 +195,15 @@ class RoleClient:
         named: dict[str, Any] = {} if meeting is None else {"meeting": {"name": meeting, "run": run}}
         named |= {} if dataset is None else {"dataset": dataset}
         named |= {} if training is None else {"training": dict(training)}
-        feeds = self.plan.feeds_of(self.role, stage)
         if rows is not None and self.apart is not None:
             named["rows"] = rows
-            axes, feeds = self.apart.feeds, self.apart.of_feeds(feeds, rows)
+            axes = self.apart.feeds
             encoded = {name: array.take(range(rows), axes[name]) for name, array in encoded.items()}
-        payloads = split(feeds, encoded)
+        payloads = split(self._parts.of(stage, rows).feeds, encoded)
+        said = encode_message({"kind": "submit", "stage": stage, "id": number, **named})
         for party, payload in zip(PARTIES, payloads, strict=True):
-            self.calls[party].say({"kind": "submit", "stage": stage, "id": number, **named}, payload)
-        self._sent[number] = _Sent(stage, sum(p.size for p in payloads), meeting, rows)
+            self.calls[party].say(said, payload)
+        self._sent[number] = Sent(stage, sum(p.size for p in payloads), meeting, rows)
         return number
 
     def wait_held(self, number: str) -> None:
@@ -237,45 +230,44 @@ class RoleClient:
             )
             self._next("p0", "begun", number, time.monotonic() + self._wait, late)
         messages = self._next("p0", "result", number), self._next("p1", "result", number)
-        stage, rows = self._sent[number].stage, self._sent[number].rows
-        results = self.plan.results_of(self.role, stage)
-        if rows is not None and self.apart is not None:
-            results = self.apart.of_results(results, rows)
+        results = self._parts.of(self._sent[number].stage, self._sent[number].rows).results
         if not any(message.body["names"] for message in messages):
             results = ()  # the parties' cluster.toml does not let us receive them
-        names, ops = [r.name for r in results], len(self.plan.procedure(stage).ops)
         for party, message in zip(PARTIES, messages, strict=True):
-            if message.body["names"] != names or len(message.payload) != len(names) + REPORTED:
-                raise PeerError(f"{party} sent results {message.body['names']}, where the plan has {names}", party)
-            if any(len(part) != 8 * ops for part in message.payload[len(names) :]):
-                raise PeerError(f"{party} sent a report that does not fit the plan", party)
+            if len(message.payload) != len(results) + 1:
+                raise PeerError(f"{party} sent no results, where the other party did", party)
         self._words.pop(number, None)
-        moved = self._sent.pop(number).nbytes + sum(len(p) for m in messages for p in m.payload[: len(names)])
+        moved = self._sent.pop(number).nbytes + sum(len(p) for m in messages for p in m.payload[:-1])
         values = {r.name: rebuild(r, messages[0].payload[i], messages[1].payload[i]) for i, r in enumerate(results)}
-        reports = [replace(message, payload=message.payload[len(names) :]) for message in messages]
-        return Answer(values, (reports[0], reports[1]), moved)
+        return Answer(values, messages, moved)
 
     def _next(self, party: str, kind: str, number: str, until: float = math.inf, late: str = "") -> Message:
         """The message of this kind about this submission; other messages are kept for later calls. PeerError, which
         says what is `late`, if it has not come by `until`."""
-        early = self._early[party]
-        for message in early:
-            if message.kind in (kind, "denied") and message.body.get("id") == number:
-                early.remove(message)
-                return _granted(message)
         call = self.calls[party]
         while True:
-            while (answer := call.next()) is None:
-                call.check("")
-                self._drive()
-                for client, other in self._joint:
-                    client.hear(other)
-                if time.monotonic() > until:
-                    said = f" [{self._words[number]}]" if number in self._words else ""
-                    raise PeerError(f"after {self._wait:g} s {late}; our inputs are withdrawn{said}", party)
-            if answer.kind in (kind, "denied") and answer.body.get("id") == number:
-                return _granted(answer)
-            self._keep(party, answer)
+            if (found := self._found(party, kind, number)) is not None:
+                return _granted(found)
+            if (answer := call.next()) is not None:
+                self._keep(party, answer)
+                continue
+            call.check("")
+            self._drive()
+            for client, other in self._joint:
+                client.hear(other)
+            if time.monotonic() > until:
+                said = f" [{self._words[number]}]" if number in self._words else ""
+                raise PeerError(f"after {self._wait:g} s {late}; our inputs are withdrawn{said}", party)
+
+    def _found(self, party: str, kind: str, number: str) -> Message | None:
+        """The message of this kind about this submission, or its denial, if it was kept."""
+        kept = self._early[party].get(number, [])
+        found = next((message for message in kept if message.kind in (kind, "denied")), None)
+        if found is not None:
+            kept.remove(found)
+        if not kept:
+            self._early[party].pop(number, None)
+        return found
 
     def hear(self, number: str) -> None:
         """Takes what has arrived while another role of this process waits for a run; BudgetError when that run will not
@@ -283,18 +275,22 @@ class RoleClient:
         for party, call in self.calls.items():
             while (message := call.next()) is not None:
                 self._keep(party, message)
-            for message in self._early[party]:
-                if message.body.get("id") == number:
-                    _granted(message)
+            for message in self._early[party].get(number, ()):
+                _granted(message)
 
     def _keep(self, party: str, message: Message) -> None:
         """Keeps a message for later, or tells it at once."""
         if message.kind == "word" and message.body["id"] in self._sent:
             self._words[message.body["id"]] = f"{party}: {message.body['message']}"
             warnings.warn(self._words[message.body["id"]], RuntimeWarning, stacklevel=2)
-        elif message.body.get("id") in self._sent.keys() | self._asked:
-            self._early[party].append(message)
-        elif message.body.get("id") not in self._forgotten:
+        elif "ids" in message.body:
+            sent = [self._sent.get(number) or self._forgotten.get(number) for number in message.body["ids"]]
+            for each in apart_of(self._parts, message, sent):
+                if each.body["id"] in self._sent:
+                    self._early[party].setdefault(each.body["id"], []).append(each)
+        elif (number := message.body.get("id")) in self._sent.keys() | self._asked:
+            self._early[party].setdefault(number, []).append(message)
+        elif number not in self._forgotten:
             raise PeerError(f"{party} sent {message.kind!r} for something that we have not submitted", party)
 
     def ask_spent(self, dataset: str, limit: Limit | None = None, parties: Sequence[str] = PARTIES) -> list[Spent]:
@@ -326,7 +322,7 @@ class RoleClient:
         try:
             told = [self._next(party, kind, number, until, f"{party} has not told {what}") for party in parties]
         except BudgetError as error:
-            self._forgotten.add(number)
+            self._forgotten[number] = None
             raise InputError(str(error)) from None
         self._asked.discard(number)
         return told
@@ -352,11 +348,10 @@ class RoleClient:
             return
         if withdraw:
             self._withdraw(number)
-        del self._sent[number]
+        self._forgotten[number] = self._sent.pop(number)
         self._words.pop(number, None)
-        self._forgotten.add(number)
-        for party, messages in self._early.items():
-            self._early[party] = [message for message in messages if message.body.get("id") != number]
+        for kept in self._early.values():
+            kept.pop(number, None)
 
     def close(self) -> None:
         """Withdraws what has not been answered, and disconnects. Closing again does nothing."""
@@ -390,8 +385,10 @@ def _spent(message: Message) -> Spent:
 
 
 def _limits(plan: Plan, role: str) -> Limits:
-    """Of what a party may send this role at once: its results, or a report."""
+    """Of what a party may send this role at once: its results of an execution, where each submission's begin a byte of
+    their own, and a report."""
     results = plan.results_of(role)
     names = sum(len(json.dumps(result.name)) + 2 for result in results)
-    reports = max(REPORTED * 8 * len(procedure.ops) for procedure in plan.procedures)
-    return Limits(ERROR_BYTES + names, len(results) + REPORTED, sum(map(result_size, results)) + reports)
+    report = max(OP_BYTES * len(procedure.ops) for procedure in plan.procedures)
+    most = sum(result_size(result) + TOGETHER for result in results) + report
+    return Limits(ERROR_BYTES + names, len(results) + 1, most)

@@ -30,6 +30,8 @@ class Consent:
         self.spending = spending
         self._plan = plan
         self._number = number
+        self._roles = {p.name: plan.roles_of(p.name) for p in plan.procedures}
+        self._given = {p.name: {role for role in plan.roles if plan.feeds_of(role, p.name)} for p in plan.procedures}
 
     def problem(self, stage: str, role: str, key: str, *, named: bool) -> str:
         """Why this key's submission to a procedure cannot be taken; empty when it can. named: whether for a meeting."""
@@ -77,12 +79,12 @@ class Consent:
         """The right that a role's submission to a procedure takes."""
         if self._plan.procedure(stage).standing:
             return PROVIDE
-        return SUBMIT if self._plan.feeds_of(role, stage) else RECEIVE
+        return SUBMIT if role in self._given[stage] else RECEIVE
 
     def _unpaired(self, stage: str, speaker: str) -> str:
         """Why a run's submissions cannot be paired in the order of their arrival: several machines speak for a role,
         so whose is meant cannot be told. Empty when they can."""
-        roles = self._plan.roles_of(stage)
+        roles = self._roles[stage]
         if len(roles) < 2:
             return ""
         for role, keys in roles_of(self.members).items():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import shake_256
 from typing import Any
@@ -156,8 +156,9 @@ class Executions:
         self._preprocessed = None
         self.channel.execution = index
         if self.number == 0 and not procedure.standing and self.plan.has_meetings:
-            for role, number, submission in _each(group, taking):
-                self.node.reply(submission.route, role, {"kind": "begun", "id": number})
+            for role, each in taking.items():
+                for (route, _), places in _together(each).items():
+                    self.node.reply(route, role, {"kind": "begun", "ids": [group[role][place] for place in places]})
         feeds: dict[str, Array] = {}
         for role, each in taking.items():
             feeds |= self._gathered(name, role, each)
@@ -200,7 +201,8 @@ class Executions:
         feeds, apart = self.plan.feeds_of(role, procedure), self._apart[procedure]
         if apart is None or submissions[0].rows == apart.size:
             return gather(feeds, self.number, submissions[0].payload, role)
-        parts = [gather(apart.of_feeds(feeds, s.rows), self.number, s.payload, role) for s in submissions]
+        cut = {rows: apart.of_feeds(feeds, rows) for rows in {s.rows for s in submissions}}
+        parts = [gather(cut[s.rows], self.number, s.payload, role) for s in submissions]
         return {
             feed.name: _filled([part[feed.name] for part in parts], apart.feeds[feed.name], feed.shape)
             for feed in feeds
@@ -234,7 +236,7 @@ class Executions:
         outputs: Mapping[tuple[str, str], Array],
         told: Mapping[str, Any],
     ) -> None:
-        """Sends each submission its results, and what the execution took."""
+        """Sends the results, and what the execution took: in one message what goes one way, share behind share."""
         ops = op_report(self.executor.last, len(procedure.ops))
         for role, each in taking.items():
             results = self.plan.results_of(role, procedure.name)
@@ -242,17 +244,24 @@ class Executions:
             parts: dict[str, list[Array]] = {r.name: [outputs[r.name, role]] for r in results}
             if apart is not None and counts != [apart.size]:
                 parts = {r.name: parted(r, parts[r.name][0], apart.results[r.name], counts) for r in results}
-            for place, (number, submission) in enumerate(zip(group[role], each, strict=True)):
-                names = list(parts) if submission.receives else []
-                body = {"kind": "result", "id": number, "names": names, **told, "setup": self._setup_report}
-                self.node.reply(submission.route, role, body, *(parts[name][place] for name in names), *ops)
+            for (route, receives), places in _together(each).items():
+                names = list(parts) if receives else []
+                ids = [group[role][place] for place in places]
+                body = {"kind": "result", "ids": ids, "names": names, **told, "setup": self._setup_report}
+                shares = [_joined([parts[name][place] for place in places]) for name in names]
+                self.node.reply(route, role, body, *shares, ops)
 
 
-def _each(group: Group, taking: Taking) -> Iterator[tuple[str, str, Submission]]:
-    """Role, id and submission."""
-    for role, each in taking.items():
-        for number, submission in zip(group[role], each, strict=True):
-            yield role, number, submission
+def _together(submissions: Sequence[Submission]) -> dict[tuple[int, bool], list[int]]:
+    """By the way back and whether results take it: the places of its submissions."""
+    places: dict[tuple[int, bool], list[int]] = {}
+    for place, each in enumerate(submissions):
+        places.setdefault((each.route, each.receives), []).append(place)
+    return places
+
+
+def _joined(parts: Sequence[Array]) -> Array:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _filled(parts: Sequence[Array], axis: int, shape: tuple[int, ...]) -> Array:

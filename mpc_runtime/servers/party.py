@@ -2,7 +2,7 @@
 
     role  -> p0, p1   submit (stage, id)        shares of its feeds of a procedure; `withdraw` takes it back
     role  -> p0, p1   budget (dataset, limit)   what is spent of its dataset, and what may be
-    p1    -> p0       have (submission)         it has arrived here too, for this meeting, with so many rows
+    p1    -> p0       have (submissions)        they have arrived here too, for this meeting, with so many rows
     p0    -> dealer   wanted (procedure)        a record that is not dealt ahead: new parameters need fresh masks
     p0   <-> p1       persisted (n)             with stored material: which records may be used (`stored.py`)
     p0    -> p1       begin (procedure, index, ids of each role's submissions)
@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import MaterialError, PeerError
@@ -36,6 +36,8 @@ from ..procedure import Procedure
 from ..transport.messages import MATERIAL, REASON, Message
 from .consent import Consent
 from .executions import Executions
+from .haves import Haves, said_of
+from .lingering import Linger
 from .members import Members
 from .submissions import Group, Key, Submission, Submissions, firsts_of, keys_of, meeting_of
 from .supply import UsedUp
@@ -65,9 +67,9 @@ class Party:
         self.node, self.peer = executions.node, executions.peer
         self._watch = watch
         self._submissions = submissions or Submissions(self.plan, self.number)
+        self._haves = Haves(lambda body: self.node.say(self.peer, body))
         self._stalled = False  # whether a submission waits for room
-        self._linger = linger
-        self._due: float | None = None  # when the run begins that waits for others
+        self._linger = Linger(linger)
         self._current: tuple[Key, ...] = ()
         self._order = sorted(self.plan.procedures, key=lambda p: not p.standing)
         self._revoked: deque[tuple[frozenset[str], str]] = deque()  # keys that have lost a right, and what to say
@@ -89,13 +91,10 @@ class Party:
         return self.executions.doing
 
     def serve(self) -> None:
-        """Runs until a machine is gone (PeerError), the material does not fit (MaterialError) or the process is
-        stopped.
-        """
+        """Runs until a machine is gone (PeerError), the material does not fit (MaterialError) or we are stopped."""
         self.executions.begin()
         for key, submission in self._submissions.anew(time.perf_counter()).items():
-            if self.number == 1:
-                self._tell_have(key, submission)
+            self._tell_have(key, submission)
         self._restore()
         while True:
             busy = self._take_revisions() | self._take_submissions() | self._take_controls()
@@ -118,8 +117,7 @@ class Party:
                 continue
             submission = Submission(NOWHERE, memoryview(payload), time.perf_counter())
             self._submissions.add(key, submission)
-            if self.number == 1:
-                self._tell_have(key, submission)
+            self._tell_have(key, submission)
         self._standing = {name: dict(ids) for name, ids in self.executions.supply.standing().items()}
 
     def broken_off(self, error: PeerError | MaterialError) -> None:
@@ -149,7 +147,10 @@ class Party:
     def _take_submissions(self) -> bool:
         """Takes what clients have sent, as far as there is room; True if there was any."""
         self._stalled = False
-        return self.node.hear_clients(self._take) | (self._stalled and self._lose_gone())
+        heard = self.node.hear_clients(self._take)
+        if self.number == 1:
+            self._haves.tell(looked=True)
+        return heard | (self._stalled and self._lose_gone())
 
     def _take(self, message: Message) -> bool:
         """Takes a message of a client; False for a submission that has to wait for room."""
@@ -190,8 +191,7 @@ class Party:
             return self._denied(message, charge)
         submission.charge = charge
         self._submissions.add(key, submission)
-        if self.number == 1:
-            self._tell_have(key, submission)
+        self._tell_have(key, submission)
         self._met(key)
         if procedure.standing:
             self.node.answer(message.route, {"kind": "held", "id": number})
@@ -243,19 +243,13 @@ class Party:
         while (message := self.executions.channel.control()) is not None:
             busy = True
             body, kind = message.body, message.kind
+            key = body.get("stage", ""), body.get("role", ""), body.get("id", "")
             if self.number == 1 and kind == "begin":
                 self._take_part(body)
+            elif self.executions.supply.hear(message):
                 continue
-            if self.executions.supply.hear(message):
-                continue
-            key = body["stage"], body["role"], body["id"]
-            if self.number == 0 and kind == "have" and self._submissions.finished(key):
-                self._drop(key, NOTHING)
             elif self.number == 0 and kind == "have":
-                said = meeting_of(body), body.get("rows"), body.get("training")
-                if not self._submissions.elsewhere(key, time.perf_counter(), *said):
-                    raise PeerError(f"{self.peer} has a submission of {key[1]} that it cannot have", self.peer)
-                self._met(key)
+                self._take_haves(body["submissions"], body["runs"])
             elif self.number == 0 and kind == "lost":
                 self._lose(key, body["why"])
             elif self.number == 1 and kind == "seek":
@@ -267,13 +261,24 @@ class Party:
                 raise PeerError(f"{self.peer} sent {kind!r} out of place", self.peer)
         return busy
 
+    def _take_haves(self, submissions: Sequence[Mapping[str, Any]], runs: int) -> None:
+        """p0 learns what p1 has too. runs: as of `Linger.looked`."""
+        now = time.perf_counter()
+        self._linger.looked(runs, now)
+        for key, said in map(said_of, submissions):
+            if self._submissions.finished(key):
+                self._drop(key, NOTHING)
+            elif self._submissions.elsewhere(key, now, *said):
+                self._met(key)
+            else:
+                raise PeerError(f"{self.peer} has a submission of {key[1]} that it cannot have", self.peer)
+
     def _tell_have(self, key: Key, submission: Submission) -> None:
-        named = submission.meeting
-        meeting = {"meeting": {"name": named[0], "run": named[1]}} if named is not None else {}
-        step = {"training": submission.step} if submission.step is not None else {}
-        self._say("have", key, rows=submission.rows, **meeting, **step)
+        if self.number == 1:
+            self._haves.add(key, submission)
 
     def _say(self, kind: str, key: Key, **more: object) -> None:
+        self._haves.tell()
         self.node.say(self.peer, {"kind": kind, "stage": key[0], "role": key[1], "id": key[2], **more})
 
     # -- submissions that will not be used ------------------------------------------------------------------------
@@ -332,7 +337,7 @@ class Party:
         """p0 drops what only one party has had for `timeout` seconds in which both could listen; p1 is asked first.
         Seconds until this is to be done again, or a run begins that waits for others; None when neither is."""
         now = time.perf_counter()
-        due = [self._due - now] if self._due is not None else []
+        due = [self._linger.due - now] if self._linger.due is not None else []
         for key, since in self._submissions.lone().items():
             left = max(since, self.executions.free_since) + self.node.timeout - now
             if left > 0:
@@ -370,7 +375,7 @@ class Party:
 
     def _begin_next(self) -> bool:
         """p0 begins what is ready at both parties, new parameters first; False when nothing is."""
-        self._due = None
+        self._linger.due = None
         for procedure in self._order:
             group = self._submissions.next(procedure.name)
             if procedure.standing:
@@ -392,12 +397,11 @@ class Party:
         return self.executions.trained.unfit(procedure.name, [s.step for s in taken if s.step is not None])
 
     def _lingers(self, name: str, group: Group) -> bool:
-        """Whether a run waits for others to share it; it is due when the first has waited long enough."""
-        if not self._linger or self._submissions.fills(name, group):
+        """Whether a run waits for others to share it."""
+        if self._submissions.fills(name, group):
             return False
-        due = min(each.arrived for each in self._submissions.taken(name, group)) + self._linger
-        self._due = due if due > time.perf_counter() else None
-        return self._due is not None
+        first = min(each.arrived for each in self._submissions.taken(name, group))
+        return self._linger.holds(first, time.perf_counter())
 
     def _attended(self, key: Key) -> bool:
         """Whether the client of a submission is still there to take its result."""
@@ -426,14 +430,8 @@ class Party:
 
     def turn_away(self, error: MaterialError) -> bool:
         """Tells all who wait for a run that there is no material for it; False when nobody does."""
-        waiting = [
-            (p.name, role, number)
-            for p in self.plan.procedures
-            if not p.standing
-            for role in self._submissions.roles[p.name]
-            for number in self._submissions.waiting(p.name, role)
-        ]
-        for key in waiting:
+        waiting = self._submissions.for_runs(lost=True)
+        for key, _ in waiting:
             self._drop(key, str(error), MATERIAL)
         return bool(waiting)
 
@@ -448,3 +446,5 @@ class Party:
         for key in self._current:
             self._submissions.finish(key)
         self._current = ()
+        self._linger.ran()
+        self._haves.ran()

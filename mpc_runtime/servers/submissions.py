@@ -19,11 +19,12 @@ from typing import Any
 
 from ..analysis.rows import Apart, rows_apart
 from ..encoding.sharing import payload_sizes, result_size
+from ..execution.stats import OP_BYTES
 from ..plan import Plan
 from ..privacy.ledger import Charge
 from ..transport.guests import Quota
 from ..transport.line import Limits
-from ..transport.messages import Message
+from ..transport.messages import TOGETHER, Message
 
 __all__ = [
     "Group",
@@ -39,7 +40,6 @@ __all__ = [
 
 AHEAD_AT_LEAST, AHEAD_AT_MOST = 4, 64  # submissions of whole batches that one role may have waiting
 AHEAD_BYTES = 256 << 20  # and how much memory they may take, if that allows AHEAD_AT_LEAST
-TOGETHER = 1 << 10  # submissions in an execution: their ids are one message between the parties
 KEYS = 1 << 10  # of a role, that have room for one submission at the other party beyond that, as far as we believe it
 IN_TRANSIT_BYTES = 1 << 20  # of messages that a key may have here before the party looks at them
 ANSWERS_UNREAD = 4  # answers, with their reports, that may wait for a client that does not read
@@ -106,7 +106,7 @@ def client_quota(plan: Plan, number: int) -> Quota:
         Limits(body=BODY_BYTES, parts=1, payload=largest),
         key_bytes=max(IN_TRANSIT_BYTES, 2 * largest),
         all_bytes=max(4 * IN_TRANSIT_BYTES, 4 * largest),
-        unsent_bytes=ANSWERS_UNREAD * (answers + REPORT_BYTES + 24 * max(len(p.ops) for p in plan.procedures)),
+        unsent_bytes=ANSWERS_UNREAD * (answers + REPORT_BYTES + OP_BYTES * max(len(p.ops) for p in plan.procedures)),
     )
 
 
@@ -130,6 +130,7 @@ class Submissions:
         self._standing = {p.name for p in plan.procedures if p.standing}
         self._apart = {p.name: rows_apart(plan, p.name) for p in plan.procedures}
         self._sizes = _sizes(plan, number)
+        self._sizes_of: dict[tuple[str, str, int], int] = {}  # of so many rows
         self._held: dict[tuple[str, str], dict[str, Submission]] = {place: {} for place in self._sizes}
         self._room: dict[tuple[str, str], Counter[str]] = {place: Counter() for place in self._sizes}  # taken by key
         self._lone: dict[Key, float] = {}  # known to be at one party only -> since when
@@ -154,11 +155,18 @@ class Submissions:
             most = "only whole batches, whose rows meet" if apart is None else f"at most {apart.size}"
             return f"{role} sent {rows} rows, where the plan takes {most}"
         if rows is not None and apart is not None:
-            size = payload_sizes(apart.of_feeds(self._plan.feeds_of(role, stage), rows))[self._number]
+            size = self._size(stage, role, rows, apart)
         if list(sizes) != [size]:
             found = f"{sizes[0]} bytes" if len(sizes) == 1 else f"{len(sizes)} frames"
             return f"{role} sent {found} of shares, where the plan has {size} bytes"
         return ""
+
+    def _size(self, stage: str, role: str, rows: int, apart: Apart) -> int:
+        """Bytes of a submission here that has so many rows, no more than an execution."""
+        if (size := self._sizes_of.get((stage, role, rows))) is None:
+            size = payload_sizes(apart.of_feeds(self._plan.feeds_of(role, stage), rows))[self._number]
+            self._sizes_of[stage, role, rows] = size
+        return size
 
     def rows(self, stage: str, rows: int | None) -> int:
         """`Submission.rows` of a submission with so many rows; None: all."""
@@ -188,13 +196,14 @@ class Submissions:
             if stage in self._standing
         )
 
-    def for_runs(self) -> list[tuple[Key, Submission]]:
-        """The submissions here that do not stay, but for those that the other party knows not to be used."""
+    def for_runs(self, *, lost: bool = False) -> list[tuple[Key, Submission]]:
+        """The submissions here that do not stay; without `lost`, but for those that the other party knows not to be
+        used."""
         return [
             ((*place, number), submission)
             for place, held in self._held.items()
             for number, submission in held.items()
-            if place[0] not in self._standing and not submission.lost
+            if place[0] not in self._standing and (lost or not submission.lost)
         ]
 
     def announced(self, asked: Message) -> Mapping[str, Any] | None:

@@ -85,13 +85,14 @@ class Call:
 
     # -- for whoever speaks ---------------------------------------------------------------------------------------
 
-    def say(self, body: Mapping[str, Any], *payload: Buffer) -> None:
-        """Sends what fits now; the rest leaves when the call is driven. PeerError when the call has ended."""
+    def say(self, body: Mapping[str, Any] | bytes, *payload: Buffer) -> None:
+        """Sends what fits now; the rest leaves when the call is driven. PeerError when the call has ended. body: as it
+        is, or encoded, for one that is said to several."""
         self.check("")
         if self._line is None:
             raise PeerError(f"{self.name} is gone: nothing can be sent to {self.address}", self.name)
         try:
-            self._line.send(encode(body), payload)
+            self._line.send(body if isinstance(body, bytes) else encode(body), payload)
         except LineClosed as error:
             self._lost(error)
             self.check("")

@@ -63,11 +63,15 @@ class Wake:
         self._near, self._far = socket.socketpair()
         self._near.setblocking(False)
         self._far.setblocking(False)
+        self._rung = False
 
     def fileno(self) -> int:
         return self._near.fileno()
 
     def set(self) -> None:
+        if self._rung:
+            return  # nobody has looked since
+        self._rung = True
         with suppress(OSError):  # it is full, which wakes too
             self._far.send(b"\0")
 
@@ -75,6 +79,7 @@ class Wake:
         """To be called before looking at what one may have been woken for."""
         with suppress(OSError):
             self._near.recv(1 << 12)
+        self._rung = False  # after the bytes: else one that came between would be gone, and never be sent again
 
     def close(self) -> None:
         self._near.close()

@@ -11,7 +11,7 @@ from .messages import SECRET_BYTES
 
 __all__ = ["PROTOCOL_VERSION", "Hello", "new_nonce"]
 
-PROTOCOL_VERSION = 6
+PROTOCOL_VERSION = 7
 
 
 @dataclass(frozen=True)

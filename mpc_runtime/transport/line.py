@@ -161,21 +161,27 @@ class Line:
 
     def _read(self) -> bool:
         """Takes what has arrived, up to what is expected; False when nothing has."""
-        wanted = self._target[self._got :]
-        with self._lock:
-            try:
-                if len(wanted) >= READ_BYTES and not self._ahead:
-                    count = self.connection.recv_into(wanted)
-                else:
-                    self._ahead = self._ahead or memoryview(self.connection.recv(READ_BYTES))
-                    count = min(len(wanted), len(self._ahead))
-                    wanted[:count], self._ahead = self._ahead[:count], self._ahead[count:]
-            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-                return False
-            except (OSError, ValueError) as error:
-                raise _closed(error) from None
-        if not count:
-            raise LineClosed("the connection was closed")
+        if not self._ahead:
+            wanted = self._target[self._got :]
+            with self._lock:
+                try:
+                    if len(wanted) >= READ_BYTES:
+                        count = self.connection.recv_into(wanted)
+                    else:
+                        self._ahead = memoryview(self.connection.recv(READ_BYTES))
+                        count = len(self._ahead)
+                except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                    return False
+                except (OSError, ValueError) as error:
+                    raise _closed(error) from None
+            if not count:
+                raise LineClosed("the connection was closed")
+            if not self._ahead:
+                self._got += count
+                return True
+        count = min(len(self._target) - self._got, len(self._ahead))
+        self._target[self._got : self._got + count] = self._ahead[:count]
+        self._ahead = self._ahead[count:]
         self._got += count
         return True
 
@@ -184,12 +190,15 @@ class Line:
     def send(self, body: bytes, payload: Sequence[Buffer] = ()) -> None:
         """Sends what fits and keeps the rest. The payload must not be changed afterwards."""
         parts = [as_bytes(part) for part in payload]
-        head = _HEAD.pack(len(body), len(parts)) + b"".join(_SIZE.pack(part.nbytes) for part in parts) + body
-        if sum(part.nbytes for part in parts) <= JOIN_BYTES:
-            head, parts = b"".join([head, *parts]), []
+        sizes = [part.nbytes for part in parts]
+        head = [_HEAD.pack(len(body), len(parts)), *map(_SIZE.pack, sizes), body]
+        if sum(sizes) <= JOIN_BYTES:
+            pieces = [memoryview(b"".join([*head, *parts]))]
+        else:
+            pieces = [memoryview(b"".join(head)), *(part for part in parts if part.nbytes)]
         with self._lock:
-            self._out += [memoryview(head), *(part for part in parts if part.nbytes)]
-            self.queued += len(head) + sum(part.nbytes for part in parts)
+            self._out += pieces
+            self.queued += sum(piece.nbytes for piece in pieces)
             self._flush()
 
     def flush(self) -> bool:

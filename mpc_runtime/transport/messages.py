@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 from ..errors import PeerError
+from .fields import NAME, Digits, Field, Flag, Listed, Mapped, Maybe, Real, Seconds, Shape, Text, Whole
 
 __all__ = [
     "BODY_BYTES",
@@ -22,6 +23,7 @@ __all__ = [
     "CLIENT",
     "DEALER",
     "DEALINGS",
+    "HAVES",
     "HOST",
     "LOBBY_HOST",
     "MATERIAL",
@@ -32,6 +34,7 @@ __all__ = [
     "REASON",
     "RUNS",
     "SEED_BYTES",
+    "TOGETHER",
     "VISITOR",
     "Dialect",
     "Kind",
@@ -42,7 +45,6 @@ __all__ = [
 
 BODY_BYTES = 1 << 20
 """JSON of the largest message between machines: it grows with the number of roles and of results."""
-NAME = 256  # characters of a role, a stage, a result; the language's own limit is lower
 ID = 64  # characters of a submission's number; clients of ours use 32
 WORDS = 1 << 16  # characters of an error's text
 REASON = 1 << 10  # and of why a submission is not used
@@ -50,132 +52,12 @@ ID_DIGITS = 32  # of a store, or of a dealing: 16 bytes
 DEALINGS = 1 << 10  # of a store, the last ones
 RUNS = 1 << 20  # of a dealing
 MATERIAL = "material"  # the `error` of an ending that is a MaterialError for whoever hears it
-COUNT = 1 << 48  # bytes and indices: what no session reaches
-MANY = 1 << 12  # roles or results of a plan
+TOGETHER = 1 << 10  # submissions in an execution: their ids are one message
+HAVES = 1 << 6  # submissions of which a party is told at once: at their largest they are a body still
 SEED_BYTES = 16
 TICKET_BYTES = 16
 SECRET_BYTES = 32
 NONCE_DIGITS = 64  # 32 bytes in hexadecimal digits
-
-
-class Field(Protocol):
-    """What a value may be."""
-
-    def problem(self, value: object) -> str:
-        """Why this value is none; empty when it is one."""
-
-
-@dataclass(frozen=True)
-class Text:
-    most: int
-
-    def problem(self, value: object) -> str:
-        if isinstance(value, str) and len(value) <= self.most:
-            return ""
-        return f"expected a text of at most {self.most} characters"
-
-
-@dataclass(frozen=True)
-class Digits:
-    """Hexadecimal digits, this many."""
-
-    count: int
-
-    def problem(self, value: object) -> str:
-        if isinstance(value, str) and len(value) == self.count and not set(value) - set("0123456789abcdef"):
-            return ""
-        return f"expected {self.count} hexadecimal digits"
-
-
-@dataclass(frozen=True)
-class Whole:
-    least: int = 0
-    most: int = COUNT
-
-    def problem(self, value: object) -> str:
-        if type(value) is int and self.least <= value <= self.most:
-            return ""
-        return f"expected a whole number, {self.least} to {self.most}"
-
-
-@dataclass(frozen=True)
-class Seconds:
-    """A number of seconds that have passed."""
-
-    def problem(self, value: object) -> str:
-        if type(value) in (int, float) and 0 <= value < COUNT:  # type: ignore[operator]
-            return ""
-        return "expected a number of seconds"
-
-
-@dataclass(frozen=True)
-class Real:
-    """A finite number, not below 0."""
-
-    def problem(self, value: object) -> str:
-        if type(value) in (int, float) and 0 <= value < float("inf"):  # type: ignore[operator]
-            return ""
-        return "expected a number of at least 0"
-
-
-@dataclass(frozen=True)
-class Flag:
-    def problem(self, value: object) -> str:
-        return "" if isinstance(value, bool) else "expected true or false"
-
-
-@dataclass(frozen=True)
-class Maybe:
-    """One of these or nothing (null)."""
-
-    of: Field
-
-    def problem(self, value: object) -> str:
-        return "" if value is None else self.of.problem(value)
-
-
-@dataclass(frozen=True)
-class Listed:
-    of: Field
-    most: int = MANY
-
-    def problem(self, value: object) -> str:
-        if not isinstance(value, list) or len(value) > self.most:
-            return f"expected a list of at most {self.most}"
-        return next((found for each in value if (found := self.of.problem(each))), "")
-
-
-@dataclass(frozen=True)
-class Mapped:
-    """An object whose names are not fixed."""
-
-    keys: Field
-    values: Field
-    most: int = MANY
-
-    def problem(self, value: object) -> str:
-        if not isinstance(value, dict) or len(value) > self.most:
-            return f"expected an object of at most {self.most} entries"
-        return next((found for k, v in value.items() if (found := self.keys.problem(k) or self.values.problem(v))), "")
-
-
-@dataclass(frozen=True)
-class Shape:
-    """An object with these fields, all of them but the optional ones; others only if it is `open`."""
-
-    fields: Mapping[str, Field]
-    open: bool = False
-    optional: Mapping[str, Field] = field(default_factory=dict)
-
-    def problem(self, value: object) -> str:
-        if not isinstance(value, dict):
-            return "expected an object"
-        if missing := self.fields.keys() - value.keys():
-            return f"{min(missing)} is missing"
-        known = {**self.fields, **{name: of for name, of in self.optional.items() if name in value}}
-        if not self.open and (unknown := value.keys() - known.keys()):
-            return f"{min(unknown)[:NAME]!r} is not known"
-        return next((f"{name}: {found}" for name, of in known.items() if (found := of.problem(value[name]))), "")
 
 
 @dataclass(frozen=True)
@@ -242,10 +124,12 @@ _STEP: dict[str, Field] = {
 }
 """Which step of training a submission is for, what it says of checkpoints and of the call that it is part of, which
 batch of validation rows it has, and, where training is private, from how many rows its own are drawn."""
+_HAD = Shape(_SUBMISSION, optional={**_MEETING, **_ROWS, **_STEP})
 _DECIDED = Shape({"step": Whole(), "stop": Flag()})
 """Whether training ends early, behind this step."""
 _LIMIT = Shape({"epsilon": Real(), "delta": Real()})
 _ANSWERED: dict[str, Field] = {"id": _NUMBER}
+_IDS = Listed(_NUMBER, TOGETHER)
 _KNOWN = Shape({"step": Whole(), "start": Whole(), "seed": _SEED, "data": Text(_DATA_DIGITS), "scale": Real()})
 """A checkpoint, as a role is told of it."""
 _REPORT: dict[str, Field] = {
@@ -300,7 +184,7 @@ PARTY_TO_CLIENT: Dialect = {
     "welcome": _kind({"name": Text(NAME)}),
     "pong": _PONG,
     "held": _kind(_ANSWERED),
-    "begun": _kind(_ANSWERED),
+    "begun": _kind({"ids": _IDS}),
     "word": _kind({**_ANSWERED, "message": Text(WORDS)}),
     "denied": _kind({**_ANSWERED, "message": Text(WORDS)}),
     "spent": _kind(
@@ -315,7 +199,7 @@ PARTY_TO_CLIENT: Dialect = {
             "decided": Maybe(_DECIDED),
         }
     ),
-    "result": _kind({**_ANSWERED, "names": Listed(Text(NAME)), **_REPORT, "setup": Maybe(Shape(_REPORT))}, None),
+    "result": _kind({"ids": _IDS, "names": Listed(Text(NAME)), **_REPORT, "setup": Maybe(Shape(_REPORT))}, None),
 }
 
 VISITOR: Dialect = {
@@ -351,11 +235,11 @@ PARTY: Dialect = {
     "contribution": _kind({}, (SEED_BYTES,), optional={"offer": _OFFER}),
     "persisted": _kind({"next": Whole()}),
     "added": _kind({"dealing": Digits(ID_DIGITS)}),
-    "have": _kind(_SUBMISSION, optional={**_MEETING, **_ROWS, **_STEP}),
+    "have": _kind({"submissions": Listed(_HAD, HAVES), "runs": Whole()}),
     "seek": _kind(_SUBMISSION),
     "lost": _kind({**_SUBMISSION, "why": Text(REASON)}),
     "drop": _kind({**_SUBMISSION, "why": Text(REASON), "error": Text(NAME)}),
-    "begin": _kind({"procedure": Text(NAME), "index": Whole(), "ids": Mapped(Text(NAME), Listed(_NUMBER))}),
+    "begin": _kind({"procedure": Text(NAME), "index": Whole(), "ids": Mapped(Text(NAME), _IDS)}),
 }
 """A party to the other, on their stream."""
 
@@ -428,7 +312,7 @@ def read(
 def _object(parts: Sequence[memoryview], most: int) -> dict[str, Any]:
     if not parts or parts[0].nbytes > most:
         raise ValueError(f"{parts[0].nbytes if parts else 0} bytes, where at most {most} are expected")
-    body = json.loads(bytes(parts[0]), parse_constant=_refuse_constant)
+    body = _DECODER.decode(str(parts[0], "utf-8"))
     if not isinstance(body, dict):
         raise ValueError("no object")
     return body
@@ -436,6 +320,9 @@ def _object(parts: Sequence[memoryview], most: int) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no number of JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def _listed(sizes: Sequence[int]) -> str:

@@ -32,7 +32,7 @@ COALESCE_BYTES = 1 << 19  # small writes of material are gathered into frames of
 GATHERED_BYTES = COALESCE_BYTES + (1 << 18)  # at most; in memory that stays in the cache
 CREDIT_SHARE = 4  # credit is granted again when this fraction of the window has been read
 BETWEEN_EXECUTIONS = ("begin", "contribution")
-CONTROLS_AHEAD = 1 << 10  # control messages of the other party that wait while we compute: clients leave far fewer
+CONTROLS_AHEAD = 1 << 10  # things that the other party says and that wait while we compute: clients leave far fewer
 
 
 def _await(node: Node, link: Link, at: object) -> Item:
@@ -48,6 +48,11 @@ def _await(node: Node, link: Link, at: object) -> Item:
                 str(at),
             )
     return item
+
+
+def _things(message: Message) -> int:
+    """How many things it says: several where it lists submissions."""
+    return max(1, len(message.body.get("submissions", ())))
 
 
 class PeerChannel:
@@ -86,7 +91,7 @@ class PeerChannel:
         while isinstance(item := _await(self._node, self._link, at), Message):
             if item.kind in BETWEEN_EXECUTIONS:
                 raise self._misfit(f"sent {item.kind!r} at {at}, in an execution", at)
-            if len(self.controls) >= CONTROLS_AHEAD:
+            if sum(map(_things, self.controls)) >= CONTROLS_AHEAD:
                 raise self._misfit(f"sent {CONTROLS_AHEAD} messages, where the plan has {nbytes} bytes", at)
             self.controls.append(item)
         if item.execution != self.execution:

@@ -104,6 +104,25 @@ def test_each_gets_its_own_rows(servers: Servers, clients: list[RoleClient]) -> 
         assert len(indices(answers)) == 1
 
 
+def test_several_queries_of_one_client_in_one_run(servers: Servers, clients: list[RoleClient]) -> None:
+    xs = [servers.rows(1), servers.rows(2), servers.rows(1)]
+    numbers = [ask(clients[0], x) for x in xs]
+    answers = {i: clients[0].wait_answer(numbers[i]) for i in (1, 0, 2)}  # in any order
+    for i, x in enumerate(xs):
+        assert_own(answers[i], x)
+    assert len(indices(list(answers.values()))) == 1
+    assert (
+        len({id(report.payload[-1].obj) for a in answers.values() for report in a.reports}) == 2
+    )  # of each party, one
+
+
+def test_what_was_forgotten_is_taken_out_of_an_answer(servers: Servers, clients: list[RoleClient]) -> None:
+    xs = [servers.rows(1), servers.rows(3)]
+    numbers = [ask(clients[0], x) for x in xs]
+    clients[0].forget(numbers[0], withdraw=False)
+    assert_own(clients[0].wait_answer(numbers[1]), xs[1])
+
+
 def test_a_small_query_costs_the_bytes_of_its_rows(servers: Servers, clients: list[RoleClient]) -> None:
     found = {}
     for counts in ((1, 3), (4,)):

@@ -18,7 +18,9 @@ CREDIT: dict[str, Any] = {"kind": "credit", "bytes": 7, "used": None}
 REPORT = {
     "rounds": 1, "sent_bytes": 2, "material_bytes": 3, "online_seconds": 0.1, "offline_seconds": 0, "peak_memory": 4,
 }  # fmt: skip
-RESULT: dict[str, Any] = {"kind": "result", "id": "7", "names": ["y"], **REPORT, "setup": REPORT}
+RESULT: dict[str, Any] = {"kind": "result", "ids": ["7"], "names": ["y"], **REPORT, "setup": REPORT}
+HAD: dict[str, Any] = {"stage": "run", "role": "client", "id": "7"}
+HAVE: dict[str, Any] = {"kind": "have", "submissions": [HAD, {**HAD, "id": "8", "rows": 2}], "runs": 3}
 INVITATION: dict[str, Any] = {"kind": "invitation", "session": "0" * 64}
 
 
@@ -40,6 +42,9 @@ def said(body: object, dialect: Dialect, *payload: int) -> Any:
         (RESULT, PARTY_TO_CLIENT, (8, 8, 8)),
         ({**RESULT, "setup": None}, PARTY_TO_CLIENT, ()),
         (RESULT, PARTY_TO_CLIENT, (3,)),
+        (HAVE, PARTY, ()),
+        ({**HAVE, "submissions": []}, PARTY, ()),
+        ({"kind": "begun", "ids": ["7", "8"]}, PARTY_TO_CLIENT, ()),
         (INVITATION, HOST, (16, 32)),
     ],
 )
@@ -85,6 +90,13 @@ def test_what_fits_is_read(body: dict[str, Any], dialect: Dialect, payload: tupl
             (),
             "setup: rounds: expected a whole number",
         ),
+        ({**HAVE, "submissions": [{**HAD, "role": 7}]}, PARTY, (), "submissions: role: expected a text"),
+        ({**HAVE, "submissions": [{**HAD, "kind": "x"}]}, PARTY, (), "submissions: 'kind' is not known"),
+        ({**HAVE, "submissions": [HAD] * 65}, PARTY, (), "submissions: expected a list of at most 64"),
+        ({**HAVE, "runs": -1}, PARTY, (), "runs: expected a whole number"),
+        ({**RESULT, "ids": "7"}, PARTY_TO_CLIENT, (), "ids: expected a list"),
+        ({**RESULT, "ids": ["7"] * 1025}, PARTY_TO_CLIENT, (), "ids: expected a list of at most 1024"),
+        ({"kind": "begun", "ids": [7]}, PARTY_TO_CLIENT, (), "ids: expected a text"),
         ({**RESULT, "names": "y"}, PARTY_TO_CLIENT, (), "names: expected a list"),
         ({**RESULT, "names": [1]}, PARTY_TO_CLIENT, (), "names: expected a text"),
         ({**INVITATION, "session": "0" * 63}, HOST, (16, 32), "session: expected 64 hexadecimal digits"),

@@ -28,7 +28,8 @@ from tests.mpc_runtime.transport.nodes import channel, meet, meet_in_vain, mesh
 from tests.waiting import SECONDS, in_thread, until
 
 NAMES = ("p0", "p1", "dealer")
-HAVE = {"kind": "have", "stage": "run", "role": "client", "id": "7"}
+HAD = {"stage": "run", "role": "client", "id": "7"}
+HAVE = {"kind": "have", "submissions": [HAD], "runs": 0}
 
 
 @pytest.mark.parametrize("nbytes", [0, 1, FRAME_BYTES - 1, FRAME_BYTES, FRAME_BYTES + 1, 3 * FRAME_BYTES + 7])
@@ -92,17 +93,18 @@ def test_what_comes_between_executions_may_not_come_in_one() -> None:
             channel(nodes["p1"], "p0").recv(4, "conv1")
 
 
-def test_a_party_that_says_too_much_in_an_execution_is_given_up() -> None:
+@pytest.mark.parametrize("at_once", [1, 64])
+def test_a_party_that_says_too_much_in_an_execution_is_given_up(at_once: int) -> None:
     with mesh() as nodes:
         meet(nodes)
-        for _ in range(records.CONTROLS_AHEAD + 1):
-            nodes["p0"].say("p1", HAVE)
+        for _ in range(records.CONTROLS_AHEAD // at_once + 1):
+            nodes["p0"].say("p1", {**HAVE, "submissions": [HAD] * at_once})
         with pytest.raises(PeerError, match=f"p0 sent {records.CONTROLS_AHEAD} messages, where the plan has 4 bytes"):
             channel(nodes["p1"], "p0").recv(4, "conv1")
 
 
 def test_a_control_message_that_the_receiver_does_not_know_is_the_sender_s_fault() -> None:
-    for body in ({"kind": "note"}, {"kind": "have", "stage": 7, "role": "client", "id": "7"}):
+    for body in ({"kind": "note"}, {**HAVE, "submissions": [{**HAD, "stage": 7}]}):
         with mesh() as nodes:
             meet(nodes)
             nodes["p0"].say("p1", body)
