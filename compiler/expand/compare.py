@@ -22,6 +22,7 @@ class Bits:
         self.e = emitter
         self.network = network
         self._leaves: dict[tuple[object, ...], list[int]] = {}
+        self._negated: dict[int, int] = {}
 
     def at_least(self, wire: int, thresholds: tuple[int, ...], k: int, low_bit: int = 0) -> list[int]:
         """Masked bits [x >= T] for each T. k: signed bits of x and of every x - T; the low bits may be ignored."""
@@ -66,9 +67,12 @@ class Bits:
         return self._bit(root, bits[0], 0, 0)
 
     def negate(self, bit: int) -> int:
-        """Not: the public value flips."""
-        one = self._one()
-        return self.e.emit(gates.Xor, self.e.shape(bit), self.e.mode(bit), domain=Domain.BITS, x=bit, y=one)
+        """Not: the public value flips. What was flipped is as it was."""
+        if bit not in self._negated:
+            one = self._one()
+            flipped = self.e.emit(gates.Xor, self.e.shape(bit), self.e.mode(bit), domain=Domain.BITS, x=bit, y=one)
+            self._negated |= {bit: flipped, flipped: bit}
+        return self._negated[bit]
 
     def exclusive(self, a: int, b: int) -> int:
         shape = self.e.shape(a)

@@ -109,6 +109,8 @@ class Emitter:
         self.fresh: set[int] = set()
         """Registers that every execution makes anew: all but those that are made of parameters and constants."""
         self._memo: dict[Any, int] = {}
+        self._reshaped: dict[int, int] = {}
+        self._transposed: dict[int, tuple[int, tuple[int, ...]]] = {}
         self._places: dict[Any, int] = {}
 
     # -- registers and gates -------------------------------------------------------------------------------------------
@@ -338,11 +340,24 @@ class Emitter:
         return self.truncated(self.open(shares), have - wanted, k, wanted)
 
     def reshape(self, register: int, shape: Shape) -> int:
-        return self._move(gates.Reshape, register, shape, shape=tuple(shape))
+        """A shape of a shape is one of the first."""
+        register = self._reshaped.get(register, register)
+        if self.shape(register) == tuple(shape):
+            return register
+        made = self._move(gates.Reshape, register, shape, shape=tuple(shape))
+        self._reshaped[made] = register
+        return made
 
     def transpose(self, register: int, axes: tuple[int, ...]) -> int:
+        """Orders that follow each other are one."""
+        register, before = self._transposed.get(register, (register, tuple(range(len(axes)))))
+        axes = tuple(before[axis] for axis in axes)
+        if axes == tuple(range(len(axes))):
+            return register
         shape = tuple(self.shape(register)[a] for a in axes)
-        return self._move(gates.Transpose, register, shape, axes=tuple(axes))
+        made = self._move(gates.Transpose, register, shape, axes=axes)
+        self._transposed[made] = register, axes
+        return made
 
     def broadcast(self, register: int, shape: Shape) -> int:
         if self.shape(register) == tuple(shape):

@@ -35,9 +35,9 @@ def within_norm(x: Expansion, value: Value, a: Held) -> Held:
     low_bit = max(0, beyond.bit_length() - 1 - KEPT_BITS)
     k = 1 + max(math.ceil(cut.most) + (1 << low_bit), beyond).bit_length()
     (over,) = x.bits.at_least(x.e.open(sums), (beyond,), min(k, 64), low_bit)
-    fits, last = x.bits.negate(over), len(x.e.shape(over)) - 1
-    each = [x.e.slice_axis(fits, last, place, 1, 1) for place in range(x.e.shape(fits)[last])]
-    return x.e.held_bit(value, x.bits.all([x.e.reshape(bit, value.shape) for bit in each]))
+    last = len(x.e.shape(over)) - 1
+    each = [x.e.slice_axis(over, last, place, 1, 1) for place in range(x.e.shape(over)[last])]
+    return x.e.held_bit(value, x.bits.all([x.bits.negate(x.e.reshape(bit, value.shape)) for bit in each]))
 
 
 def _elements(x: Expansion, vector: Value, register: int, scale: int, bound: float) -> int:

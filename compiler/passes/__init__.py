@@ -18,6 +18,7 @@ from compiler.passes.releases import check_releases
 from compiler.passes.subexpressions import common_subexpressions
 from compiler.passes.sum_first import sum_first
 from compiler.passes.supported import unsupported
+from compiler.passes.turned_products import turned_products
 from dsl.errors import Diagnostic, SourceErrors
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "prepare",
     "run",
     "sum_first",
+    "turned_products",
     "unsupported",
 ]
 
@@ -44,6 +46,7 @@ PASSES: tuple[Pass, ...] = (
     common_subexpressions,  # what is left over leaves may have become equal
     pool_first,
     sum_first,
+    turned_products,
     dead_code,
 )
 

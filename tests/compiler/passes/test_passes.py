@@ -23,6 +23,7 @@ from compiler.passes import (
     prepare,
     run,
     sum_first,
+    turned_products,
     unsupported,
 )
 from compiler.pipeline import compile_source
@@ -171,6 +172,21 @@ def test_sums_of_what_pooling_passes_back_come_first(axes: tuple[int, ...], kern
     random = np.random.default_rng(0)
     data = {"x": random.uniform(-9, 9, (2, 3, 8, 8)), "g": random.uniform(-9, 9, (2, 3, size, size))}
     assert np.allclose(reference.evaluate(plain, data, {})["y0"], reference.evaluate(swapped, data, {})["y0"])
+
+
+def test_turned_products_are_products_of_what_is_turned() -> None:
+    a, b = leaf("a", (5, 3), (-9, 9)), leaf("b", (5, 2), (-9, 9))
+    turn = ops.Transpose((1, 0))
+    product = apply(ops.MatMul(), apply(turn, a), b)
+    plain = graph(apply(turn, product))
+    turned = turned_products(plain)
+    (found,) = (output.value for output in turned.outputs)
+    assert found.op == ops.MatMul() and found.args[0].op == turn and found.args[1].op == a.op
+    random = np.random.default_rng(0)
+    data = {"a": random.uniform(-9, 9, (5, 3)), "b": random.uniform(-9, 9, (5, 2))}
+    assert np.allclose(reference.evaluate(plain, data, {})["y0"], reference.evaluate(turned, data, {})["y0"])
+    for kept in (graph(apply(turn, product), product), graph(apply(turn, declare(product, Interval(-500, 500))))):
+        assert turned_products(kept).outputs[0].value.op == turn
 
 
 def test_unused_preparations_go() -> None:
