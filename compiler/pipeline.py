@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from compiler import passes
-from compiler.calibration.claims import claims
+from compiler.calibration.claims import claims, of_trained_weights
 from compiler.expand import expand
 from compiler.expand.network import parse_network
-from compiler.graph import BATCH, Graph
+from compiler.graph import BATCH, Graph, Value
 from compiler.lowering.model import ModelErrors, lower
 from compiler.passes.check_promises import with_checks
 from compiler.passes.stored_ranges import with_rounding
@@ -56,7 +56,14 @@ def planned(lowered: Graph, options: Options) -> tuple[Graph, Plan, list[Diagnos
     assigned = assign(expanded, feed_stages(graph))
     plan = make_plan(graph, lowered, expanded, assigned, options, claims(lowered))
     found += [report(graph, w.value, w.message, w.help, "warning") for w in expanded.warnings]
+    found += [] if options.checked else [_unkept(lowered, value) for value in of_trained_weights(lowered)]
     return graph, plan, found
+
+
+def _unkept(graph: Graph, value: Value) -> Diagnostic:
+    message = "whether this promise still holds after training is not checked, and a prediction that breaks it is wrong"
+    help = "leave the promise out, or compile with `--checked` (`checked=True`), which says in each run whether it held"
+    return report(graph, value, message, help, "warning")
 
 
 def _parse(text: str, filename: str, dims: Mapping[str, int]) -> ast.Model:

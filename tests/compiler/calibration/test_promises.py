@@ -116,3 +116,30 @@ def test_a_plan_without_its_source_says_so() -> None:
     stripped = replace(program.plan, source="")
     with pytest.warns(mpc.PromiseWarning, match="the plan has no source text"):
         mpc_prove(mpc.Program(stripped), {"w": EVEN})
+
+
+TRAINED = """
+train {
+    input target : [batch, 2] from client in [0, 1]
+    loss = mse(h, target)
+    optimizer = sgd(lr=0.1)
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("promise", "checked", "told"),
+    [
+        ("[-2, 2]", False, 1),
+        ("measured [-2, 2]", False, 1),
+        ("[-2, 2]", True, 0),
+        ("[-24, 24]", False, 1),  # follows from the range of the weights at first, which is not what they keep
+        ("[-48, 48]", False, 0),  # follows from the range of the weights, which limits keep
+    ],
+)
+def test_a_promise_about_trained_weights_is_warned_of(promise: str, checked: bool, told: int) -> None:
+    """Nobody knows what they become: a prediction that breaks it would be wrong without a word."""
+    text = SOURCE.format(promise=promise, result="h") + TRAINED
+    warned = [w for w in mpc.compile(text=text, checked=checked).warnings if "after training" in w.message]
+    assert len(warned) == told and all(w.line == 6 for w in warned)
+    assert not [w for w in compiled(promise).warnings if "after training" in w.message]
