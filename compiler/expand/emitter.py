@@ -110,6 +110,7 @@ class Emitter:
         """Registers that every execution makes anew: all but those that are made of parameters and constants."""
         self._memo: dict[Any, int] = {}
         self._reshaped: dict[int, int] = {}
+        self._multiples: dict[int, tuple[int, int]] = {}
         self._transposed: dict[int, tuple[int, tuple[int, ...]]] = {}
         self._places: dict[Any, int] = {}
 
@@ -321,10 +322,13 @@ class Emitter:
         return self.emit(gates.Scale, t.shape, t.mode, scale=t.scale, factor=factor, x=register)
 
     def rescaled(self, register: int, scale: int, factor: int) -> int:
-        """`register` times a whole number, read at another scale."""
+        """`register` times a whole number, read at another scale. A multiple of a multiple is one of the first."""
         t = self.drafts[register]
         if factor != 1:
-            return self.emit(gates.Scale, t.shape, t.mode, scale=scale, factor=factor, x=register)
+            register, before = self._multiples.get(register, (register, 1))
+            made = self.emit(gates.Scale, t.shape, t.mode, scale=scale, factor=factor * before, x=register)
+            self._multiples[made] = register, factor * before
+            return made
         if scale != t.scale:
             return self.emit(gates.Rescale, t.shape, t.mode, scale=scale, x=register)
         return register

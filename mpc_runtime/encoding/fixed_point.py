@@ -51,6 +51,8 @@ def check(
         raise InputError(f"{name}: expected numbers, found {found}")
     if array.shape != shape:
         raise InputError(shape_problem(name, shape, array.shape, dims, kind))
+    if kind == "fixed" and _within(array, lo, hi, scale):
+        return array.astype(np.float64, copy=False)
     if array.dtype.kind == "f" and not (finite := np.isfinite(array)).all():
         bad = ~finite
         raise InputError(f"{name}{first_index(bad)}: expected a finite number, found {_value(array, bad)}{_more(bad)}")
@@ -76,6 +78,14 @@ def check(
     return array if kind == "fixed" else array.astype(np.int64)
 
 
+def _within(array: Array, lo: float, hi: float, scale: int) -> bool:
+    """Whether all elements are within a finite range, which is found out at once; not where one is no number."""
+    if not array.size or not (math.isfinite(lo) and math.isfinite(hi)):
+        return False
+    half = 2.0 ** -(scale + 1)
+    return lo - half <= float(array.min()) and float(array.max()) <= hi + half
+
+
 def check_norm(name: str, weights: Array, norm: Norm, scale: int) -> None:
     """Raises InputError, naming the output, where the magnitudes of its weights sum to more than `norm` allows."""
     stored = np.abs(np.rint(np.ldexp(weights, scale)))
@@ -93,7 +103,8 @@ def check_norm(name: str, weights: Array, norm: Norm, scale: int) -> None:
 def encode(values: Array, scale: int) -> Array:
     """Ring elements mod 2^64 of checked values: rounded to the nearest multiple of 2^-scale (ties to even)."""
     if values.dtype.kind == "f":
-        values = np.rint(np.ldexp(values, scale)).astype(np.int64)
+        scaled = values * 2.0**scale  # exact, as it is a power of two
+        values = np.rint(scaled, out=scaled if scaled.ndim else None).astype(np.int64)
     elif scale:
         values = values.astype(np.int64) << scale
     return np.asarray(values, np.int64, order="C").view(np.uint64)
@@ -107,7 +118,7 @@ def decode(words: Array, bits: int, scale: int, kind: str) -> Array:
     signed = (words << np.uint64(spare)).view(np.int64) >> spare if spare else words.view(np.int64)
     if kind == "int":
         return np.asarray(signed >> scale if scale else signed)
-    return np.asarray(np.ldexp(signed.astype(np.float64), -scale))
+    return np.asarray(signed.astype(np.float64) * 2.0**-scale)
 
 
 def first_index(bad: Array) -> str:

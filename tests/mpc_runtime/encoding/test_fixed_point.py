@@ -76,6 +76,26 @@ def test_the_contract_is_checked_after_rounding() -> None:
         check("x", [0.1 + 2.0**-16], "fixed", (1,), 0.0, 0.1, 16)
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.longdouble, np.int8, np.uint64, np.bool_])
+def test_ends_of_a_range_are_those_of_float64_whatever_the_type(dtype: type) -> None:
+    values = np.array([[0, 1]], dtype)
+    assert check("x", values, "fixed", (1, 2), 0.0, 1.0, 16).dtype == np.float64
+    for lo, hi in ((0.0, 0.9994), (0.0004, 1.0)):  # in float16, some of these would be the value
+        with pytest.raises(InputError, match="expected a value in"):
+            check("x", values, "fixed", (1, 2), lo, hi, 16)
+    assert check("x", values[:, :0], "fixed", (1, 0), 5.0, 6.0, 16).size == 0
+
+
+@pytest.mark.parametrize("place", [0, 77, 199])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_what_is_no_number_is_found_anywhere(place: int, bad: float) -> None:
+    values = np.full(200, 0.5)
+    values[place] = bad
+    for lo, hi in ((0.0, 1.0), (-np.inf, np.inf)):
+        with pytest.raises(InputError, match=rf"x\[{place}\]: expected a finite number"):
+            check("x", values, "fixed", (200,), lo, hi, 16)
+
+
 @pytest.mark.parametrize(
     ("kind", "hi", "value", "expected"),
     [
