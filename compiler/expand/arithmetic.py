@@ -20,9 +20,12 @@ from compiler.graph.interval import Interval
 from mpc_runtime import gates
 from mpc_runtime.gates import Gate
 
-TERMS, TERMS_AHEAD = 16, 32
-"""Terms of each element of a product from which on it is halved: a bit more on the wire and its packing cost about as
-much as a dozen multiplications. More, where the product that is saved would be made ahead of a run."""
+TERMS, PRODUCTS = 16, 1 << 14
+"""Terms of each element of a product, and multiplications in all, from which on it is halved: a bit more on the wire
+and its packing cost about as much as a dozen multiplications, and may cost a small comparison a round."""
+
+AHEAD = 32
+"""Multiplications for each element that comes and goes, where the product that is saved would be made ahead of a run."""
 
 
 def add(x: Expansion, value: Value, a: Held, b: Held) -> Held:
@@ -116,8 +119,10 @@ def _half(x: Expansion, value: Value, a: tuple[Held, int], b: tuple[Held, int], 
     terms = left.shape[-1] if cls is gates.MatMul else int(np.prod(right.shape[1:]))
     by_name = {"y": b, "x": a}
     name = min(by_name, key=lambda name: (by_name[name][1] in x.e.fresh, by_name[name][0].size))
-    ahead = by_name[name][1] not in x.e.fresh
-    return name if terms >= (TERMS_AHEAD if ahead else TERMS) else ""
+    results, products = int(np.prod(value.shape)), terms * int(np.prod(value.shape))
+    if by_name[name][1] in x.e.fresh:
+        return name if terms >= TERMS and products >= PRODUCTS else ""
+    return name if products >= AHEAD * (left.size + results) else ""
 
 
 def square(x: Expansion, value: Value, a: Held) -> Held:
