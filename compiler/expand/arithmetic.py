@@ -25,7 +25,7 @@ TERMS, PRODUCTS = 16, 1 << 14
 and its packing cost about as much as a dozen multiplications, and may cost a small comparison a round."""
 
 AHEAD = 32
-"""Multiplications for each element that comes and goes, where the product that is saved would be made ahead of a run."""
+"""Multiplications for each element that comes and goes, where the product that is saved would be made before a run."""
 
 
 def add(x: Expansion, value: Value, a: Held, b: Held) -> Held:
