@@ -186,9 +186,9 @@ class Halvable(Product, family=True):
     quick_bits = 52
 
     def demand(self, register: int, types: Types) -> int:
-        """What is doubled needs a bit less; the operand that is both X and Y does not know which it is."""
-        needed = super().demand(register, types)
-        return max(1, needed - 1) if self.half and register == (self.y if self.half == "y" else self.x) else needed
+        """Y is doubled, and so needs a bit less, unless it is X too."""
+        needed, doubled = super().demand(register, types), self.y if self.half == "y" else self.x
+        return max(1, needed - 1) if self.half and self.x != self.y and register == doubled else needed
 
     def temporary_bytes(self, types: Types, strided: Container[int], kept: Container[int]) -> int:
         masks_and_operands = 2 if self.half else 1

@@ -202,6 +202,19 @@ def test_halved_matrix_products(data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("half", ["x", "y"])
+def test_a_halved_product_of_a_matrix_with_itself_has_all_bits(half: str) -> None:
+    x, bits = some_words((3, 3), 32, 5), 32
+    b = Builder()
+    wire = b.wire(x, bits)
+    z = b.emit(MatMul, (3, 3), bits, half=half, x=wire, y=wire)
+    gate = MatMul(wire, wire, z, half)
+    assert gate.demand(wire, b.registers) == bits
+    t = trace(b.plan(), b.values)
+    t.assert_exact()
+    assert np.array_equal(t.value(z), modulo(2 * np.matmul(integers(x), integers(x)), bits))
+
+
+@pytest.mark.parametrize("half", ["x", "y"])
 def test_halved_convolution_of_views(half: str) -> None:
     x, w = some_words((5, 6, 2, 2), 33, 1), some_words((3, 2, 3, 3), 33, 2)
     b = Builder()
