@@ -194,17 +194,23 @@ def power(node: Node) -> Result:
     return x if n == 1 else call("**", x, table(int(n) if n == int(n) else n, node.trials))
 
 
-def _most(name: str) -> Callable[[Node], Result]:
-    """The largest or smallest of all, in one call."""
+def _most(name: str, nothing: float) -> Callable[[Node], Result]:
+    """The largest or smallest of all, in one call. nothing: the sign of a huge number that is never chosen."""
 
     def build(node: Node) -> Result:
         values = [node.value(place) for place in range(len(node.inputs))]
+        values = [each for each in values if not (isinstance(each, Known) and _binds_nothing(each, nothing))]
         if len(values) == 1:
             return values[0]
         widest = max((each for each in values if isinstance(each, Term)), key=lambda each: each.rank)
         return call(name, *(beside(each, widest, node.trials) for each in values))
 
     return build
+
+
+def _binds_nothing(known: Known, sign: float) -> bool:
+    """Whether it is one number, far beyond all that others may be."""
+    return known.rank == 0 and all(float(array) * sign >= HUGE for array in known.arrays)
 
 
 def _many(name: str) -> Callable[[Node], Result]:
@@ -337,8 +343,8 @@ HANDLERS: Mapping[str, Callable[[Node], Result]] = {
     "Pow": power,
     "Sum": _many("+"),
     "Mean": mean,
-    "Max": _most("maximum"),
-    "Min": _most("minimum"),
+    "Max": _most("maximum", -1.0),
+    "Min": _most("minimum", 1.0),
     "Equal": _compared("=="),
     "Less": _compared("<"),
     "LessOrEqual": _compared("<="),

@@ -41,6 +41,17 @@ def test_a_neutral_number_has_a_shape(op, number):
         assert_agrees(proto, {"x": np.abs(normal(3)) + 0.5})
 
 
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize(
+    ("op", "number"), [("Min", 1e12), ("Min", 3.4e38), ("Min", np.inf), ("Max", -1e12), ("Max", -np.inf)]
+)
+def test_a_bound_that_binds_nothing_is_left_out(op, number, place):
+    """Keras' unit normalization has one: the smaller of 1 / norm and 1e12."""
+    names = ["x", "c"] if place else ["c", "x"]
+    proto = model([node(op, names, ["y"])], {"x": (FLOAT, [3])}, ["y"], {"c": np.float32(number)})
+    assert_agrees(proto, {"x": normal(3)})
+
+
 def test_bits_and_whole_numbers_are_broadcast_as_real_ones_are():
     nodes = [node("Where", ["bit", "i", "j"], ["y"]), node("Greater", ["i", "j"], ["p"])]
     proto = model(nodes, {"i": (INT, [3]), "j": (INT, [2, 1])}, ["y", "p"], {"bit": np.array(True)})
