@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 import select
 import time
-from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -42,7 +42,6 @@ from .stream import Inlet, Keys, StreamEnded
 
 __all__ = ["SERVERS_QUOTA", "Node"]
 
-POLLERS = 16  # that are kept: one for each set of connections that a server waits for
 SERVERS_QUOTA = Quota(Limits(body=1 << 17), connections=8, per_key=2, messages=8)
 
 
@@ -71,7 +70,6 @@ class Node:
 
     def __post_init__(self) -> None:
         self._alarm, self._bell = Wake(), Wake()
-        self._pollers: dict[tuple[int, ...], select.poll] = {}
         self._servers: Front | None = None
         self._clients: Front | None = None
         self._machines: frozenset[str] = frozenset()
@@ -333,10 +331,21 @@ class Node:
         """Sleeps until one of these links has something, or any has failed, or (`listen`) a client wants attention.
         What arrives on other links meanwhile is read ahead."""
         names = frozenset(links)
-        patience = None if seconds is None else max(0.0, seconds * 1000)
+        poller = select.poll()
+        poller.register(self._alarm, select.POLLIN)
+        if listen:
+            poller.register(self._bell, select.POLLIN)
+        for invited in self._invited.values():
+            if invited.inlet is not None:
+                poller.register(invited.inlet, select.POLLIN)
+        others = {}
+        for name, link in self.links.items():
+            if link.inlet is not None and link.failure is None and (name in names or link.has_room(self.ahead)):
+                poller.register(link.inlet, select.POLLIN)
+                if name not in names:
+                    others[link.inlet.fileno()] = link
         while True:
-            others = self._read_ahead_of(names)
-            ready = [number for number, _ in self._poller(names, others, listen).poll(patience)]
+            ready = [number for number, _ in poller.poll(None if seconds is None else max(0.0, seconds * 1000))]
             for number in ready:
                 if number in others:
                     others[number].read_ahead(self.ahead)
@@ -346,33 +355,9 @@ class Node:
                     self._bell.clear()
             if not ready or any(number not in others or others[number].failure for number in ready):
                 return
-
-    def _read_ahead_of(self, names: Container[str]) -> dict[int, Link]:
-        """The links but these of which more may be read ahead, by the number of their connection."""
-        return {
-            link.inlet.fileno(): link
-            for name, link in self.links.items()
-            if name not in names and link.inlet is not None and link.has_room(self.ahead)
-        }
-
-    def _poller(self, names: Iterable[str], others: Iterable[int], listen: bool) -> select.poll:
-        """Of all that may wake us. Those of the same connections are made once: most waits are for the same."""
-        asked = [self.links[name] for name in names if name in self.links]
-        numbers = [
-            self._alarm.fileno(),
-            *((self._bell.fileno(),) if listen else ()),
-            *(invited.inlet.fileno() for invited in self._invited.values() if invited.inlet is not None),
-            *(link.inlet.fileno() for link in asked if link.inlet is not None and link.failure is None),
-            *others,
-        ]
-        key = tuple(numbers)
-        if key not in self._pollers:
-            if len(self._pollers) >= POLLERS:
-                self._pollers.clear()
-            self._pollers[key] = select.poll()
-            for number in numbers:
-                self._pollers[key].register(number, select.POLLIN)
-        return self._pollers[key]
+            for number in [number for number in ready if not others[number].has_room(self.ahead)]:
+                poller.unregister(number)
+                del others[number]
 
     def await_item(self, link: Link, seconds: float) -> Item | None:
         """The link's next item, which may take so long to come; None when it has not."""
