@@ -31,7 +31,7 @@ from compiler.expand.emitter import PUBLIC, SHARE, Draft, Emitter, Held, width
 from compiler.expand.layouts import Network
 from compiler.expand.noise import released
 from compiler.graph import OPS, Graph, Kind, OpError, Owned, State, TensorOp, Value
-from compiler.ops.limits import WithinNorm
+from compiler.ops.limits import BeyondNorms, WithinNorm
 from compiler.reading.report import report
 from dsl.errors import SourceErrors
 from mpc_runtime import gates
@@ -116,7 +116,9 @@ def expand(
         try:
             x.held[value] = _held(x, graph, value, feed_name)
         except OpError as error:
-            raise SourceErrors([report(graph, value, error.message, error.help)], graph.source) from None
+            raise SourceErrors(
+                [report(graph, _blamed(value, error), error.message, error.help)], graph.source
+            ) from None
     found = Expanded(emitter.drafts, emitter.ops, emitter.constants, [], x.warnings, states=x.states)
     for output in graph.outputs:
         emitter.origin = label(output.value)
@@ -131,9 +133,14 @@ def expand(
         result = _revealed(x, output.name, output.roles, held, value, output.fine)
         found.results.append(replace(result, promise=output.promise, noise=output.noise))
         found.stages[output.name] = output.stage
-    checks = {label(value) for value in graph.values() if isinstance(value.op, WithinNorm)}
+    checks = {label(value) for value in graph.values() if isinstance(value.op, WithinNorm | BeyondNorms)}
     found.ops = _credited(found.ops, checks)
     return found
+
+
+def _blamed(value: Value, error: OpError) -> Value:
+    """What stands in the source: the value, or else the argument that it cannot take."""
+    return value.args[error.arg] if value.span is None and isinstance(error.arg, int) else value
 
 
 def _credited(emitted: list[tuple[Gate, Origin]], checks: set[Origin]) -> list[tuple[Gate, Origin]]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from compiler import ops
 from compiler.expand.context import Expansion, Handler
-from compiler.expand.emitter import SHARE, Held
+from compiler.expand.emitter import SHARE, Held, Shape
 from compiler.graph import OpError, TensorOp, Value
-from compiler.ops.limits import pieces
+from compiler.ops.limits import ROOM, pieces
+from compiler.ops.sums import reduced
 from mpc_runtime import gates
 
 KEPT_BITS = 8
@@ -23,21 +26,120 @@ def bounded(x: Expansion, value: Value, a: Held) -> Held:
 
 
 def within_norm(x: Expansion, value: Value, a: Held) -> Held:
-    op, vector = value.op, value.args[0]
+    op = value.op
     assert isinstance(op, ops.WithinNorm)
+    return x.e.held_bit(value, _within(x, value.args[0], a, op.axes, op.bound, value.shape))
+
+
+def beyond_norms(x: Expansion, value: Value, *args: Held) -> Held:
+    """Sums of squares that one comparison serves are laid side by side, for one opening and one comparison."""
+    op = value.op
+    assert isinstance(op, ops.BeyondNorms)
+    counts: dict[int, int] = {}
+    whole: dict[int, Squares] = {}
+    for place in range(len(args)):
+        found = _found(x, value, place, args[place])
+        if isinstance(found, Squares):
+            whole[place] = found
+        else:
+            counts[place] = x.e.sum(x.bits.number(x.bits.negate(found)), (0,))
+    for places in _alike(whole):
+        counts |= _counted(x, {place: whole[place] for place in places})
+    return x.e.held(value, x.e.concat([counts[place] for place in range(len(args))], 0), 0)
+
+
+def _found(x: Expansion, value: Value, place: int, a: Held) -> Squares | int:
+    """The sums of an argument's squares; where they are not whole, bits that say which vectors are within the limit."""
+    op, vector = value.op, value.args[place]
+    assert isinstance(op, ops.BeyondNorms)
+    axes, limit = op.axes[place], op.limits[place]
+    row = (math.prod(reduced(vector.shape, axes, keepdims=False)),)
+    try:
+        found = _squares(x, vector, a, axes, limit) if axes else None
+        return found if found and found.parts == 1 else _within(x, vector, a, axes, limit, row)
+    except OpError as error:
+        raise OpError(error.message, error.help, place) from None
+
+
+@dataclass(frozen=True)
+class Squares:
+    """Sums of squares: [..., parts], of whole vectors where that is 1. beyond: the least that is too large; most: what
+    none is larger than."""
+
+    register: int
+    parts: int
+    beyond: int
+    most: int
+
+    def times(self, factor: int) -> Squares:
+        """Multiples of them. `beyond` stays as exact as it is where what is next below it has this factor."""
+        return replace(self, beyond=(self.beyond - 1) * factor + 1, most=self.most * factor)
+
+
+def _squares(x: Expansion, vector: Value, a: Held, axes: tuple[int, ...], limit: float) -> Squares:
     register, scale = x.e.wire(a, min(x.e.scale(a), x.e.plain(a)))
-    if not op.axes:
-        return x.e.held_bit(value, _elements(x, vector, register, scale, op.bound))
-    cut = pieces(vector, op.axes, op.bound, scale)
+    cut = pieces(vector, axes, limit, scale)
     squares = x.e.emit(gates.Square, a.shape, SHARE, scale=2 * scale, x=register)
-    sums = _sums(x, squares, op.axes, cut.count)
-    beyond = math.floor(op.bound * op.bound * 4.0**scale) + 1
-    low_bit = max(0, beyond.bit_length() - 1 - KEPT_BITS)
-    k = 1 + max(math.ceil(cut.most) + (1 << low_bit), beyond).bit_length()
-    (over,) = x.bits.at_least(x.e.open(sums), (beyond,), min(k, 64), low_bit)
+    beyond = math.floor(limit * limit * 4.0**scale) + 1
+    return Squares(_sums(x, squares, axes, cut.count), cut.count, beyond, math.ceil(cut.most))
+
+
+def _within(x: Expansion, vector: Value, a: Held, axes: tuple[int, ...], limit: float, shape: Shape) -> int:
+    """A bit for each vector, in this shape."""
+    if not axes:
+        register, scale = x.e.wire(a, min(x.e.scale(a), x.e.plain(a)))
+        return x.e.reshape(_elements(x, vector, register, scale, limit), shape)
+    over = _over(x, _squares(x, vector, a, axes, limit))
     last = len(x.e.shape(over)) - 1
     each = [x.e.slice_axis(over, last, place, 1, 1) for place in range(x.e.shape(over)[last])]
-    return x.e.held_bit(value, x.bits.all([x.bits.negate(x.e.reshape(bit, value.shape)) for bit in each]))
+    return x.bits.all([x.bits.negate(x.e.reshape(bit, shape)) for bit in each])
+
+
+def _over(x: Expansion, found: Squares) -> int:
+    """A bit for each sum: it is too large."""
+    low_bit = max(0, found.beyond.bit_length() - 1 - KEPT_BITS)
+    k = 1 + max(found.most + (1 << low_bit), found.beyond).bit_length()
+    (over,) = x.bits.at_least(x.e.open(found.register), (found.beyond,), min(k, 64), low_bit)
+    return over
+
+
+def _alike(found: Mapping[int, Squares]) -> list[list[int]]:
+    """Places of sums of squares that are compared together: where multiples of them by powers of two have one limit and
+    stay below what a comparison takes. The largest limits first."""
+    groups: list[list[int]] = []
+    for place in sorted(found, key=lambda place: -found[place].beyond):
+        for group in groups:
+            factor = _factor(found[place], found[group[0]])
+            if factor and found[place].times(factor).most < ROOM:
+                group.append(place)
+                break
+        else:
+            groups.append([place])
+    return groups
+
+
+def _factor(less: Squares, more: Squares) -> int:
+    """The power of two that makes one limit the other; 0 if none does."""
+    factor = 1 << (more.beyond.bit_length() - less.beyond.bit_length())
+    return factor if less.times(factor).beyond == more.beyond else 0
+
+
+def _counted(x: Expansion, found: Mapping[int, Squares]) -> dict[int, int]:
+    """How many sums of each are too large: of a group that `_alike` has found, by its places."""
+    first = next(iter(found.values()))
+    rows, most, counts, at = [], 0, {}, 0
+    for each in found.values():
+        factor = _factor(each, first)
+        row = x.e.reshape(each.register, (math.prod(x.e.shape(each.register)),))
+        rows.append(x.e.rescaled(row, x.e.drafts[first.register].scale, factor))
+        most = max(most, each.times(factor).most)
+    bits = _over(x, replace(first, register=x.e.concat(rows, 0), most=most))
+    number = x.bits.number(bits)
+    for place, row in zip(found, rows, strict=True):
+        (size,) = x.e.shape(row)
+        counts[place] = x.e.sum(x.e.slice_axis(number, 0, at, 1, size), (0,))
+        at += size
+    return counts
 
 
 def _elements(x: Expansion, vector: Value, register: int, scale: int, bound: float) -> int:
@@ -68,4 +170,8 @@ def _sums(x: Expansion, squares: int, axes: tuple[int, ...], parts: int) -> int:
     return x.e.concat([found, x.e.sum(found, (last,))], last)
 
 
-HANDLERS: dict[type[TensorOp], Handler] = {ops.Bounded: bounded, ops.WithinNorm: within_norm}
+HANDLERS: dict[type[TensorOp], Handler] = {
+    ops.Bounded: bounded,
+    ops.WithinNorm: within_norm,
+    ops.BeyondNorms: beyond_norms,
+}

@@ -1,7 +1,8 @@
 """Norms that are checked while a plan runs: what is assumed of a value, and the bits that say whether it holds.
 
 A plan assumes that the vectors of a value have no larger L2 norm than a limit (`Bounded`, which computes nothing), and
-everything behind it is bounded by Cauchy and Schwarz. `WithinNorm` of the same value gives a bit for each vector. A
+everything behind it is bounded by Cauchy and Schwarz. `WithinNorm` of the same value gives a bit for each vector, and
+`BeyondNorms` of several counts those that are longer. A
 sum of squares costs nothing where the value is opened anyway; one word a vector is opened, and one comparison made.
 PROTOCOLS section 1d.
 
@@ -98,6 +99,46 @@ class WithinNorm(TensorOp):
 
     def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
         return ROWS_MEET if axes[0] in self.axes else kept_axis(axes[0], self.axes, keepdims=False)
+
+
+@dataclass(frozen=True)
+class BeyondNorms(TensorOp):
+    """Of each argument, how many of its vectors along its `axes` have a larger L2 norm than its limit. Next below the
+    limit one may count too. One op for several arguments, so that their comparisons are made together."""
+
+    axes: tuple[tuple[int, ...], ...]
+    limits: tuple[float, ...]
+    symbol: ClassVar[str] = WithinNorm.symbol
+    compares: ClassVar[bool] = True
+    rounding: ClassVar[Rounding] = Rounding.NONE
+    commutative: ClassVar[bool] = False
+    monotone: ClassVar[bool] = False
+    private: ClassVar[bool] = True
+    sizes: ClassVar[tuple[str, ...]] = ()
+
+    def infer(self, *args: Value) -> tuple[Kind, Shape]:
+        expect_count(self.symbol, args, len(self.axes))
+        for each, arg in zip(self._each, args, strict=True):
+            each.infer(arg)
+        return Kind.INT, (len(args),)
+
+    def interval(self, *args: Value) -> Interval:
+        counts = [each.infer(arg)[1] for each, arg in zip(self._each, args, strict=True)]
+        return Interval(0.0, float(max(map(math.prod, counts))))
+
+    def evaluate(self, *arrays: Array) -> Array:
+        pairs = zip(self._each, arrays, strict=True)
+        return np.array([np.count_nonzero(~each.evaluate(array)) for each, array in pairs], np.int64)
+
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        return tuple(NoGradient("a count changes in jumps") for _ in args)
+
+    def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
+        return ROWS_MEET
+
+    @property
+    def _each(self) -> list[WithinNorm]:
+        return [WithinNorm(axes, limit) for axes, limit in zip(self.axes, self.limits, strict=True)]
 
 
 @dataclass(frozen=True)

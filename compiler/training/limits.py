@@ -2,7 +2,7 @@
 
 Ranges alone compound from layer to layer, and nothing bounds what training makes of a weight. Under limits of norms
 every product of a step is bounded by Cauchy and Schwarz, however many layers there are (TRAINING section 2). A limit is
-assumed where it is used (`Bounded`) and checked in the same step (`WithinNorm`). What the checks say is kept from step
+assumed where it is used (`Bounded`) and checked in the same step (`BeyondNorms`). What the checks say is kept from step
 to step, in a state that never returns to 0: it is 0 only if every number since the parameters were provided was right.
 Whatever a role is sent is 0 in the place of a number that may be wrong, beside a bit for each check.
 """
@@ -13,7 +13,6 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial, reduce
 
 import numpy as np
 
@@ -35,9 +34,9 @@ from compiler.graph import (
 from compiler.ops import (
     Add,
     And,
+    BeyondNorms,
     Bounded,
     Carried,
-    Concat,
     Conv2d,
     Equal,
     Mark,
@@ -47,11 +46,9 @@ from compiler.ops import (
     Pad,
     Reshape,
     Slice,
-    Sum,
     ToInt,
     Transpose,
     Where,
-    WithinNorm,
 )
 from compiler.ops.limits import pieces
 from compiler.ops.shapes import Move
@@ -103,12 +100,6 @@ class Check:
     def count(self) -> int:
         """How many vectors there are."""
         return math.prod(n for axis, n in enumerate(self.value.shape) if axis not in self.axes)
-
-    def broken(self) -> Value:
-        """How many of them are longer: [1]."""
-        bits = apply(WithinNorm(self.axes, self.limit), self.value, span=self.value.span)
-        longer = apply(Reshape((self.count,)), apply(ToInt(), apply(Not(), bits)))
-        return apply(Sum((0,), True), longer)
 
     def promise(self, place: int) -> Promise:
         line = self.value.span.line if self.value.span else 0
@@ -297,9 +288,8 @@ def verdict(checks: Sequence[Check], own: Sequence[Check], early: int, before: V
     """checks: those of a step of training; own: those of this execution; early: on how many of these, the first ones,
     its results depend; before: the state."""
     at = _places(checks, own)
-    counts = [check.broken() for check in own]
-    bits = apply(Equal(), _plus(before, counts[:early], at[:early]), constant(np.int64(0)))
-    left = _plus(apply(ToInt(), apply(Not(), bits)), counts[early:], at[early:])
+    bits = apply(Equal(), _plus(before, own[:early], at[:early]), constant(np.int64(0)))
+    left = _plus(apply(ToInt(), apply(Not(), bits)), own[early:], at[early:])
     return Verdict(tuple(checks), bits, left)
 
 
@@ -312,15 +302,20 @@ def _places(checks: Sequence[Check], own: Sequence[Check]) -> list[int]:
     return [free[check.name].pop(0) if free.get(check.name) else len(checks) - 1 for check in own]
 
 
-def _plus(total: Value, counts: Sequence[Value], at: Sequence[int]) -> Value:
-    """With counts added at these places."""
-    if not counts:
-        return total
-    none = constant(np.zeros(1, np.int64))
-    first, last = min(at), max(at)
-    own = [[count for count, place in zip(counts, at, strict=True) if place == each] for each in range(first, last + 1)]
-    sums = [reduce(partial(apply, Add()), each) if each else none for each in own]
-    return apply(Add(), total, apply(Pad(((first, total.size - last - 1),)), apply(Concat(0), *sums)))
+def _plus(total: Value, own: Sequence[Check], at: Sequence[int]) -> Value:
+    """With what breaks these checks counted at these places."""
+    turns = [i for i in range(1, len(at)) if at[i] != at[i - 1] + 1]
+    for first, end in zip([0, *turns], [*turns, len(at)], strict=True):
+        if end > first:
+            behind = total.size - at[first] - (end - first)
+            total = apply(Add(), total, apply(Pad(((at[first], behind),)), _broken(own[first:end])))
+    return total
+
+
+def _broken(own: Sequence[Check]) -> Value:
+    """How many vectors, or elements, are longer than the limit of each check."""
+    op = BeyondNorms(tuple(check.axes for check in own), tuple(check.limit for check in own))
+    return apply(op, *(check.value for check in own))
 
 
 def with_verdict(outputs: Sequence[Output], found: Verdict, roles: tuple[str, ...], stage: str) -> list[Output]:

@@ -136,8 +136,7 @@ def test_checks_square_what_is_opened_anyway() -> None:
     cost = mpc.compile(text=IMAGES).cost
     step = [each for each in cost.per_op if each.part in ("forward", "backward", "update")]
     checks = [each for each in step if each.label == "the check of a norm"]
-    assert len(checks) >= 5
-    assert sum(each.online_bytes for each in checks) < 0.03 * cost.train_online_bytes
+    assert 0 < sum(each.online_bytes for each in checks) < 0.03 * cost.train_online_bytes
     assert sum(each.online_bytes for each in step) == cost.train_online_bytes
 
 
