@@ -205,7 +205,7 @@ def _revealed(x: Expansion, name: str, roles: tuple[str, ...], h: Held, value: V
         if h.array is not None:
             shared = x.e.emit(gates.FromPublic, h.shape, SHARE, domain=Domain.BITS, x=x.e.bit_constant(h.array))
         else:
-            shared = h.bits[SHARE] if SHARE in h.bits else x.e.unmask(x.e.bit(h))
+            shared = x.e.shared_bit(h)
         _reveal(x, name, roles, 1, shared)
         return Result(name, roles, "bit", value.shape, (), Domain.BITS, 1, 0)
     scale = max(x.e.scales(h)) if fine and not h.constant else x.e.plain(h)

@@ -232,10 +232,7 @@ class Emitter:
         lower = [s for m, s in h.words if m == mode and s < scale]
         if lower:
             at = max(lower)
-            x = h.words[mode, at]
-            h.words[mode, scale] = self.emit(
-                gates.Scale, self.shape(x), mode, scale=scale, factor=1 << (scale - at), x=x
-            )
+            h.words[mode, scale] = self.rescaled(h.words[mode, at], scale, 1 << (scale - at))
             return h.words[mode, scale]
         return None
 
@@ -299,6 +296,15 @@ class Emitter:
             else:
                 h.bits[WIRE] = self.open(h.bits[SHARE])
         return h.bits[WIRE]
+
+    def shared_bit(self, h: Held) -> int:
+        """Register of shares of a bit tensor, which is not constant. What all views share is shared once."""
+        if SHARE not in h.bits:
+            if h.base is not None and h.view is not None and WIRE not in h.bits:
+                h.bits[SHARE] = h.view(self.shared_bit(h.base))
+            else:
+                h.bits[SHARE] = self.unmask(self.bit(h))
+        return h.bits[SHARE]
 
     # -- linear building blocks on registers ---------------------------------------------------------------------------
 

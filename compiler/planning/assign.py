@@ -22,6 +22,7 @@ from compiler.planning.schedule import Unscheduled
 from compiler.planning.stages import Staged, staged
 from mpc_runtime.gates import Gate, Materialize
 from mpc_runtime.gates.base import register_fields
+from mpc_runtime.gates.maps import View
 from mpc_runtime.plan import Origin
 from mpc_runtime.procedure import EVALUATE, RUN, SETUP, TRAIN_STEP, Kept
 from mpc_runtime.registers import Domain, Form, Register
@@ -135,13 +136,17 @@ def _forms(
 ) -> tuple[list[tuple[Gate, Origin]], list[Register], dict[int, int]]:
     """Backwards: which registers must be true shares or have shares of their mask. Forwards: insert `Materialize`.
 
-    The third result: the register with true shares of one that had an offset. left: what is left as a state, which must
-    be true shares.
+    Where several views must be true shares, what they show is, if that ships no more. The third result: the register
+    with true shares of one that had an offset. left: what is left as a state, which must be true shares.
     """
     types = list(types)
     wanted = set(left)
+    views: dict[int, list[int]] = {}
     for gate, _ in reversed(ops):
         for out in gate.outs:
+            shown = views.get(out, [])
+            if len(shown) > 1 and sum(shown) >= types[out].bits * types[out].size:
+                wanted.add(out)
             t = types[out]
             if t.form in (Form.WIRE, Form.BARE):
                 types[out] = replace(t, form=Form.WIRE if out in wanted else Form.BARE)
@@ -153,6 +158,10 @@ def _forms(
             shared = form.additive and gate.wants_true_shares(register, types)
             if masked or shared:
                 wanted.add(register)
+            elif form.additive and isinstance(gate, View):
+                size = types[gate.y].bits * types[gate.y].size
+                part = size if gate.y in wanted else min(size, sum(views.get(gate.y, [])))
+                views.setdefault(register, []).append(part)
     out_ops: list[tuple[Gate, Origin]] = []
     renamed: dict[int, int] = {}
     for gate, origin in ops:

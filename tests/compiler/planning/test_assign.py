@@ -189,6 +189,29 @@ def test_an_offset_is_shipped_once_and_only_where_true_shares_are_read() -> None
     assert unit.read_all(product, again) == [[10, 21], [10, 21]]
 
 
+@pytest.mark.parametrize(("parts", "shipped"), [([(0, 2), (2, 2)], 1), ([(0, 4), (1, 2)], 1), ([(0, 1), (3, 1)], 2)])
+def test_what_several_views_show_is_shipped_with_an_offset_if_that_is_not_more(
+    parts: list[tuple[int, int]], shipped: int
+) -> None:
+    """Of four numbers, parts of which are revealed in another shape."""
+    unit = Unit()
+    product = unit.e.emit(Mul, (4,), SHARE, x=unit.masked([2, 3, 4, 5]), y=unit.masked([5, 7, 11, 13]))
+    views = [unit.e.reshape(unit.e.slice_axis(product, 0, first, 1, count), (count, 1)) for first, count in parts]
+    assert kinds(assigned(unit, *views))[Materialize] == shipped
+    numbers = [[10], [21], [44], [65]]
+    assert unit.read_all(*views) == [numbers[first : first + count] for first, count in parts]
+
+
+def test_bits_are_shared_once_for_all_their_views() -> None:
+    source = (
+        "model parts role a, b input x : [3] from a in [-1, 1] input z : [3] from b in [-1, 1] larger = x > z\n"
+        + "\n".join(f"output y{place} = larger[{place}] to b" for place in range(3))
+    )
+    plan = compile_source(source, "parts.ppml").plan
+    found = Counter(type(op.gate) for op in plan.procedure("run").ops)
+    assert (found[Unmask], found[Materialize], found[Reveal]) == (1, 1, 3)
+
+
 def test_a_mask_absorbs_an_offset_unless_parties_need_shares_of_it() -> None:
     """A comparison needs none, so the product is opened as it is; another product needs them."""
     for squared, form in ((False, Form.BARE), (True, Form.WIRE)):
