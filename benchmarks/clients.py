@@ -53,7 +53,7 @@ COLUMNS: tuple[Column, ...] = (
 
 @dataclass(frozen=True)
 class Asking:
-    """What one client is to do. rows: of each query; ahead: queries under way at a time."""
+    """What one client is to do. rows: of each query; ahead: queries under way at a time; place: of the client."""
 
     plan: bytes
     keys: KeyPair
@@ -64,15 +64,16 @@ class Asking:
     queries: int
     rows: int
     ahead: int
-    seed: int
+    place: int
 
 
 def ask(asking: Asking, told: Queue[tuple[int, list[float]]], ready: Any, done: Any) -> None:
-    """A client's process: how many numbers were wrong, and each query's latency."""
+    """A client's process: how many numbers were wrong, and each query's latency. done: how many queries each client has
+    behind it, which no lock guards: a client writes its own."""
     plan = read(asking.plan)
     client = RoleClient(plan, "client", asking.keys, asking.addresses, asking.server_keys, TIMEOUT_SECONDS)
     (feed,), batch = plan.feeds_of("client", "run"), len(asking.image)
-    random = np.random.default_rng(asking.seed)
+    random = np.random.default_rng(asking.place)
     under_way: deque[tuple[str, float, Array]] = deque()
     latencies: list[float] = []
     errors = sent = 0
@@ -89,8 +90,7 @@ def ask(asking: Asking, told: Queue[tuple[int, list[float]]], ready: Any, done: 
         found = client.wait_answer(number).results["logits"]
         latencies.append(time.perf_counter() - began)
         errors += wrong(found, asking.expected[chosen])
-        with done.get_lock():
-            done.value += 1
+        done[asking.place] += 1
     client.close()
     told.put((errors, latencies))
 
@@ -106,7 +106,7 @@ class Samples:
 
     def _sample(self, pids: list[int], done: Any, queries: int) -> None:
         while not self._over.wait(SAMPLE_SECONDS):
-            if done.value < WARM * queries:
+            if sum(done) < WARM * queries:
                 continue
             found = [(resident(pid), len(os.listdir(f"/proc/{pid}/fd"))) for pid in pids]
             now = max(memory for memory, _ in found), max(files for _, files in found)
@@ -139,7 +139,7 @@ def measured(name: str, model: str, clients: int, queries: int, rows: int, ahead
         keys = [processes.role_keys["client"], *processes.more_keys["client"]]
         context = mp.get_context("spawn")
         told: Queue[tuple[int, list[float]]] = context.Queue()
-        ready, done = context.Barrier(clients + 1), context.Value("q", 0)
+        ready, done = context.Barrier(clients + 1), context.RawArray("q", clients)
         each = queries // clients
         asking = [
             Asking(plan.to_bytes(), key, *where, image, work.reference, each, rows, ahead, i)
