@@ -28,6 +28,9 @@ Judge = Callable[[int, int], "str | None"]
 """(seed, number) -> what is wrong with the answer to that case, or None. A function of a module, so that it can be sent
 to a process."""
 
+Prepare = Callable[[], object]
+"""Makes what all cases start from, which is not the time of the first one. A function of a module."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -78,9 +81,10 @@ def measured(judge: Judge, seed: int, number: int) -> Answer:
     return Answer(number, found, seconds, megabytes())
 
 
-def _share(results: multiprocessing.Queue, judge: Judge, seed: int, numbers: list[int]) -> None:
+def _share(results: multiprocessing.Queue, judge: Judge, prepare: Prepare, seed: int, numbers: list[int]) -> None:
     """One process's work; it ends early behind a case that left it large."""
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
+    prepare()
     for number in numbers:
         answer = measured(judge, seed, number)
         results.put(answer)
@@ -88,7 +92,7 @@ def _share(results: multiprocessing.Queue, judge: Judge, seed: int, numbers: lis
             return
 
 
-def run(judge: Judge, seed: int, count: int, processes: int = 2) -> Iterator[Answer]:
+def run(judge: Judge, seed: int, count: int, processes: int = 2, prepare: Prepare = bool) -> Iterator[Answer]:
     """The answers to all cases of a run, in the order in which they are done."""
     context = multiprocessing.get_context("spawn")
     waiting = [list(range(first, count, processes)) for first in range(processes)]
@@ -97,7 +101,7 @@ def run(judge: Judge, seed: int, count: int, processes: int = 2) -> Iterator[Ans
         while len(workers) < processes and any(waiting):
             numbers = waiting.pop(next(place for place, each in enumerate(waiting) if each))
             results: multiprocessing.Queue = context.Queue()
-            worker = context.Process(target=_share, args=(results, judge, seed, numbers), daemon=True)
+            worker = context.Process(target=_share, args=(results, judge, prepare, seed, numbers), daemon=True)
             worker.start()
             workers.append((worker, results, numbers))
         for entry in list(workers):
@@ -117,7 +121,14 @@ def run(judge: Judge, seed: int, count: int, processes: int = 2) -> Iterator[Ans
         time.sleep(0.05)
 
 
-def main(description: str | None, judge: Judge, what: str, count: int, only: Callable[[int, int], None]) -> int:
+def main(
+    description: str | None,
+    judge: Judge,
+    what: str,
+    count: int,
+    only: Callable[[int, int], None],
+    prepare: Prepare = bool,
+) -> int:
     """The command line of a long run. what: cases in the plural, and the option that says how many.
 
     only: prints one case and what is found in it.
@@ -129,13 +140,14 @@ def main(description: str | None, judge: Judge, what: str, count: int, only: Cal
     parser.add_argument("--processes", type=int, default=2, help="how many at a time (2)")
     options = parser.parse_args()
     if options.only is not None:
+        prepare()
         only(options.seed, options.only)
         answer = measured(judge, options.seed, options.only)
         print(f"-- {answer.finding or 'as it should be'} ({answer.seconds:.2f} s, {answer.megabytes:.0f} MB)")
         return answer.finding is not None
     findings: Counter[str] = Counter()
     slowest, largest = (0.0, -1), 0.0
-    for done, answer in enumerate(run(judge, options.seed, options.count, options.processes), 1):
+    for done, answer in enumerate(run(judge, options.seed, options.count, options.processes, prepare), 1):
         if done % 1000 == 0:
             print(f"{done} {what}", flush=True)
         slowest, largest = max(slowest, (answer.seconds, answer.number)), max(largest, answer.megabytes)

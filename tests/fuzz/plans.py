@@ -179,4 +179,4 @@ def _printed(seed: int, number: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(longrun.main(__doc__, judged, "plans", 100_000, _printed))
+    sys.exit(longrun.main(__doc__, judged, "plans", 100_000, _printed, bases))
