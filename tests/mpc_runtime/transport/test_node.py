@@ -17,8 +17,10 @@ from mpc_runtime.transport import invitation, records
 from mpc_runtime.transport import node as node_module
 from mpc_runtime.transport.door import ROUTE_BYTES
 from mpc_runtime.transport.front import STREAM_MARK
+from mpc_runtime.transport.guests import Quota
 from mpc_runtime.transport.hello import Hello
 from mpc_runtime.transport.identity import KeyPair
+from mpc_runtime.transport.line import Limits
 from mpc_runtime.transport.messages import PARTY, Message
 from mpc_runtime.transport.node import Node
 from mpc_runtime.transport.records import MaterialSink, MaterialSource
@@ -83,6 +85,16 @@ def test_control_messages_among_data_wait_their_turn() -> None:
         receiving = channel(nodes["p1"], "p0")
         assert bytes(receiving.recv(4, "op")) == b"data"
         assert receiving.controls.popleft().kind == "have"
+
+
+def test_all_that_clients_may_have_left_is_told_in_an_execution() -> None:
+    quota, at_once = Quota(Limits()), 64
+    with mesh() as nodes:
+        meet(nodes)
+        for _ in range(quota.connections * quota.messages // at_once):
+            nodes["p0"].say("p1", {**HAVE, "submissions": [HAD] * at_once})
+        channel(nodes["p0"], "p1").send(b"data")
+        assert bytes(channel(nodes["p1"], "p0").recv(4, "conv1")) == b"data"
 
 
 def test_what_comes_between_executions_may_not_come_in_one() -> None:
