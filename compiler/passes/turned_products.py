@@ -22,7 +22,8 @@ def turned_products(graph: Graph) -> Graph:
     def turn(value: Value, args: tuple[Value, ...]) -> Value:
         if value.op == TURNED and args[0] in alone:
             first, second = args[0].args
-            made = apply(MatMul(), apply(TURNED, second), *first.args, span=value.span, name=value.name)
+            turned = apply(TURNED, second)
+            made = apply(MatMul(), turned, *first.args, span=value.span, name=value.name, declared=value.declared)
             return replace(made, part=value.part)
         found = rebuild(value, args)
         if isinstance(value.op, MatMul) and found.args[0].op == TURNED and uses[value] == 1 and not value.declared:

@@ -172,8 +172,10 @@ class Product(Gate, family=True):
         p[self.z] = self.product(k, p.mask(self.x), p[self.y], bits, z, -1)
 
     def mask(self, p: MaskContext) -> Array:
+        """A halved product that doubles z reads a bit of party 0's share beyond the ring (see `Halvable.demand`), which
+        the dealer must have too, with whatever kernels: so that bit is asked for."""
         x, y = (p.mask(r) if p.types[r].form.masked else p[r] for r in (self.x, self.y))
-        return self.product(p.kernels, x, y, p.types[self.z].bits)
+        return self.product(p.kernels, x, y, min(64, p.types[self.z].bits + 1))
 
     def meaning(self, s: MeaningContext) -> None:
         z = self.product(s.kernels, s[self.x], s[self.y], s.types[self.z].bits)

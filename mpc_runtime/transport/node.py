@@ -76,6 +76,7 @@ class Node:
         self._invited: dict[str, Invited] = {}
         self._calling: dict[str, Calling] = {}
         self._met: set[str] = set()
+        self._routes: dict[str, int] = {}  # by which servers have said hello, as far as they were invited
         self._sending = self._finishing = self._stopped = False
 
     # -- connecting -----------------------------------------------------------------------------------------------
@@ -156,15 +157,15 @@ class Node:
     def _attend(self) -> None:
         """Answers what other servers have said to our front, and takes the streams that they have opened."""
         front = self._front()
-        while (message := front.receive()) is not None:
-            if message.kind == "hello":
-                self._invite(message)
-        while (stream := front.stream()) is not None:
+        while (stream := front.stream()) is not None:  # before a hello of the same machine makes their invitation void
             machine, connection = stream
             if (invited := self._invited.get(machine)) is None:
                 connection.close()  # its invitation has become void
             else:
                 invited.inlet = Inlet(machine, connection, invited.keys)
+        while (message := front.receive()) is not None:
+            if message.kind == "hello":
+                self._invite(message)
         for machine, guest in list(self._invited.items()):
             if guest.inlet is not None and self._present(machine, guest, guest.inlet):
                 del self._invited[machine]
@@ -185,6 +186,7 @@ class Node:
         nonces = message.body["nonce"], session
         keys = Keys.derive(secret, nonces, self.hello.plan_hash, machine, self.hello.name)
         self._invited[machine] = Invited(message.route, keys)
+        self._routes[machine] = message.route
         front.admit(ticket, machine)
         front.answer(message.route, {"kind": "invitation", "session": session}, ticket, secret)
 
@@ -387,10 +389,14 @@ class Node:
             self._leave(name)
 
     def _leave(self, name: str) -> None:
-        """Ends the link to a server, which may be called again."""
+        """Ends the link to a server, which may be called again. One that has not met us, as far as we know, hears by
+        its own call that what it has with us has ended: else it would wait for more of it, and its session with our
+        next one would be half of this one, which ends both, again and again."""
+        calling, route = self._calling.pop(name, None), self._routes.pop(name, None)
+        if route is not None and not (calling is not None and calling.welcomed and name in self._met):
+            self._front().refuse(route, f"{self.hello.name} has ended the session")
         self._forget(name)
         self._met.discard(name)
-        self._calling.pop(name, None)
         if (link := self.links.pop(name, None)) is not None:
             link.end_streams()
             self._front().leave(link.call)

@@ -32,7 +32,9 @@ COALESCE_BYTES = 1 << 19  # small writes of material are gathered into frames of
 GATHERED_BYTES = COALESCE_BYTES + (1 << 18)  # at most; in memory that stays in the cache
 CREDIT_SHARE = 4  # credit is granted again when this fraction of the window has been read
 BETWEEN_EXECUTIONS = ("begin", "contribution")
-CONTROLS_AHEAD = 1 << 10  # things that the other party says and that wait while we compute: clients leave far fewer
+CONTROLS_AHEAD = 1 << 13
+"""Things that the other party says and that wait while we compute. In one look at its clients it may find a message of
+theirs for each place of its front, 4096 (`guests.Quota`), and it may look twice before it hears that we have begun."""
 
 
 def _await(node: Node, link: Link, at: object) -> Item:

@@ -185,6 +185,8 @@ def test_turned_products_are_products_of_what_is_turned() -> None:
     random = np.random.default_rng(0)
     data = {"a": random.uniform(-9, 9, (5, 3)), "b": random.uniform(-9, 9, (5, 2))}
     assert np.allclose(reference.evaluate(plain, data, {})["y0"], reference.evaluate(turned, data, {})["y0"])
+    promised = turned_products(graph(declare(apply(turn, product), Interval(-1, 1)))).outputs[0].value
+    assert promised.op == ops.MatMul() and promised.declared == promised.range == Interval(-1, 1)
     for kept in (graph(apply(turn, product), product), graph(apply(turn, declare(product, Interval(-500, 500))))):
         assert turned_products(kept).outputs[0].value.op == turn
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mpc_runtime.gates import Conv2d, MatMul, Mul, Square, Transpose
+from mpc_runtime.kernels import Kernels
 from mpc_runtime.registers import Form
 from tests.mpc_runtime.gates.values import few, forced_wire, integers, modulo, some_words
 from tests.plans_by_hand import Builder
@@ -212,6 +213,35 @@ def test_a_halved_product_of_a_matrix_with_itself_has_all_bits(half: str) -> Non
     t = trace(b.plan(), b.values)
     t.assert_exact()
     assert np.array_equal(t.value(z), modulo(2 * np.matmul(integers(x), integers(x)), bits))
+
+
+class Careless(Kernels):
+    """What is above the bits that are asked for is another number each time, as other processors may have it."""
+
+    def __init__(self) -> None:
+        self._above = np.random.default_rng(1)
+
+    def matmul(self, a: Array, b: Array, out: Array | None = None, sign: int = 0, bits: int = 64) -> Array:
+        z = Kernels.matmul(a, b, out, sign, bits)
+        if bits < 64:
+            z += self._above.integers(0, 1 << 64, z.shape, U) << U(bits)
+        return z
+
+
+@pytest.mark.parametrize("bits", [9, 53])
+@pytest.mark.parametrize("half", ["x", "y"])
+def test_a_halved_product_doubles_what_a_product_with_a_constant_left_under_a_mask(half: str, bits: int) -> None:
+    """Party 0 and the dealer have the same mask share, up to the bit that doubling needs."""
+    x, y, c = (some_words((4, 4), bits, seed) for seed in (1, 2, 3))
+    b = Builder()
+    made = b.emit(MatMul, (4, 4), bits - 1, x=b.wire(x, bits - 1), y=b.constant(c))
+    other = b.wire(y, bits)
+    operands = {"x": made, "y": other} if half == "x" else {"x": other, "y": made}
+    z = b.emit(MatMul, (4, 4), bits, half=half, **operands)
+    truth = np.matmul(integers(x), integers(c))
+    pair = (truth, integers(y)) if half == "x" else (integers(y), truth)
+    found = trace(b.plan(), b.values, kernels=Careless()).value(z)
+    assert np.array_equal(found, modulo(2 * np.matmul(*pair), bits))
 
 
 @pytest.mark.parametrize("half", ["x", "y"])

@@ -17,8 +17,10 @@ from mpc_runtime.transport import invitation, records
 from mpc_runtime.transport import node as node_module
 from mpc_runtime.transport.door import ROUTE_BYTES
 from mpc_runtime.transport.front import STREAM_MARK
+from mpc_runtime.transport.guests import Quota
 from mpc_runtime.transport.hello import Hello
 from mpc_runtime.transport.identity import KeyPair
+from mpc_runtime.transport.line import Limits
 from mpc_runtime.transport.messages import PARTY, Message
 from mpc_runtime.transport.node import Node
 from mpc_runtime.transport.records import MaterialSink, MaterialSource
@@ -83,6 +85,45 @@ def test_control_messages_among_data_wait_their_turn() -> None:
         receiving = channel(nodes["p1"], "p0")
         assert bytes(receiving.recv(4, "op")) == b"data"
         assert receiving.controls.popleft().kind == "have"
+
+
+@pytest.mark.parametrize("so_far", ["invited", "welcomed"])
+def test_a_server_that_leaves_before_it_has_met_another_tells_it(so_far: str) -> None:
+    """p1 was invited by p0, and has perhaps opened its stream; then p0 begins anew. p1 has to, too: it would take what
+    p0 says next to its session for the other half of the last one."""
+    with mesh() as nodes:
+        p0, p1 = nodes["p0"], nodes["p1"]
+        call = p1.links["p0"].call
+        until(lambda: p0.missing(["p1"], 0.01) and call.state[2])
+        until(lambda: so_far == "invited" or p1.comes("p0") or (p0.missing(["p1"], 0.01) and call.welcomed))
+        p0.part("dealer", "", "the dealer is gone")
+        p0.connect("p1", p1.address, p1.keys.public, PARTY)
+        with pytest.raises(PeerError, match=r"^p0 has ended the session"):
+            until(lambda: p0.missing(["p1"], 0.01) and not p1.missing(["p0"], 0.01))
+            pytest.fail("p1 has taken half of a session for one")
+
+
+def test_a_stream_that_came_before_another_hello_is_not_taken_for_what_that_leads_to() -> None:
+    with mesh() as nodes:
+        p0, p1 = nodes["p0"], nodes["p1"]
+        until(lambda: p1.hear_clients() or p0.links["p1"].call.state[2])
+        p0.comes("p1")
+        until(lambda: not p1.doors()["servers"].tickets)
+        p0.part("dealer", "", "the dealer is gone")
+        call = p0.connect("p1", p1.address, p1.keys.public, PARTY).call
+        until(lambda: p1.doors()["servers"].messages)
+        until(lambda: p1.hear_clients() or any(call.state))
+        assert not call.failure
+
+
+def test_all_that_clients_may_have_left_is_told_in_an_execution() -> None:
+    quota, at_once = Quota(Limits()), 64
+    with mesh() as nodes:
+        meet(nodes)
+        for _ in range(quota.connections * quota.messages // at_once):
+            nodes["p0"].say("p1", {**HAVE, "submissions": [HAD] * at_once})
+        channel(nodes["p0"], "p1").send(b"data")
+        assert bytes(channel(nodes["p1"], "p0").recv(4, "conv1")) == b"data"
 
 
 def test_what_comes_between_executions_may_not_come_in_one() -> None:
