@@ -10,14 +10,15 @@ __all__ = ["Linger"]
 
 
 class Linger:
-    """seconds: 0 for a party that waits for nothing."""
+    """seconds: 0 for a party that waits for nothing. patience: how long it waits for p1's look; then the run begins,
+    which names p1 where it misses it."""
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+    def __init__(self, seconds: float, patience: float) -> None:
+        self._seconds, self._patience = seconds, patience
         self._runs = 0
         self._looked: float | None = 0.0  # when p1 was known to have looked since the last execution; None until it has
         self.due: float | None = None
-        """When the run begins that waits for others; None where none does, or p1 has not looked."""
+        """When the run begins that waits for others; None where none does."""
 
     def ran(self) -> None:
         """An execution has ended."""
@@ -33,8 +34,6 @@ class Linger:
         """Whether a run that has rows left, the first of which came then, waits on."""
         if not self._seconds:
             return False
-        if self._looked is None:
-            return True
-        due = max(first, self._looked) + self._seconds
+        due = first + self._patience if self._looked is None else max(first, self._looked) + self._seconds
         self.due = due if due > now else None
         return self.due is not None

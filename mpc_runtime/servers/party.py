@@ -69,7 +69,7 @@ class Party:
         self._submissions = submissions or Submissions(self.plan, self.number)
         self._haves = Haves(lambda body: self.node.say(self.peer, body))
         self._stalled = False  # whether a submission waits for room
-        self._linger = Linger(linger)
+        self._linger = Linger(linger, self.node.timeout)
         self._current: tuple[Key, ...] = ()
         self._order = sorted(self.plan.procedures, key=lambda p: not p.standing)
         self._revoked: deque[tuple[frozenset[str], str]] = deque()  # keys that have lost a right, and what to say
