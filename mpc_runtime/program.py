@@ -101,12 +101,17 @@ class Program:
             An array for each output name.
 
         Raises:
-            InputError: A value is missing or does not fit.
+            InputError: A value is missing, unknown, outside its declared range or does not fit, as in a session. Of a
+                model that trains, weights may have any size.
         """
         from compiler.reading.reference import evaluate
 
+        from .sessions.reference import check_run
+
+        lowered, given = self.stages.lowered, arrays(inputs, "inputs")
+        known = check_run(self.plan, given, arrays(_weights(params), "params"))
         try:
-            return evaluate(self.stages.lowered, arrays(inputs, "inputs"), arrays(_weights(params), "params"))
+            return evaluate(lowered, given, known)
         except (KeyError, ValueError) as e:
             raise InputError(str(e.args[0] if e.args else e)) from None
 

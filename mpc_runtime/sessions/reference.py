@@ -1,19 +1,23 @@
-"""The float64 twin of `fit`: the same batches, metrics and early end, on plaintext. The steps are the compiler's."""
+"""What the float64 twins of `run` and `fit` refuse, and the latter: the same batches, metrics and early end, on
+plaintext. The steps and the model's meaning are the compiler's."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import InputError
 from ..plan import Plan
-from ..procedure import EVALUATE, TRAIN_STEP
+from ..procedure import EVALUATE, RUN, TRAIN_STEP
 from ..roles.batches import Batches
 from ..roles.coins import coins
 from ..roles.draws import drawn_by
 from ..roles.epochs import batches_of, counted, validation_of
+from ..roles.files import parameters
 from ..roles.inputs import check_given
 from .history import ReferenceFit, watching
 from .training import expect_training, own_tensors
@@ -21,10 +25,27 @@ from .training import expect_training, own_tensors
 if TYPE_CHECKING:
     from ..program import Program
 
-__all__ = ["followed"]
+__all__ = ["check_run", "followed"]
 
 Array = np.ndarray
 Arrays = Mapping[str, Array]
+
+
+def check_run(plan: Plan, inputs: Arrays, params: Arrays) -> dict[str, Any]:
+    """The parameters that the plan knows, by key. InputError for what `provide` and `run` refuse before they share
+    anything: unknown names, and values outside what is declared."""
+    known = _check_params(plan, params)
+    _check(plan, None, inputs, RUN)
+    return known
+
+
+def _check_params(plan: Plan, params: Arrays) -> dict[str, Any]:
+    """As of `check_run`. What training has made of a weight need not be in the range that it had at first."""
+    tensors = [replace(t, lo=-math.inf, hi=math.inf, norm=None) if plan.trains else t for t in plan.params]
+    known = parameters(params, {}, [t.name for t in tensors], strict=True)
+    stacked = frozenset(t.name for t in tensors if t.stacked)
+    check_given(plan, plan.roles, stacked, tensors, known, "parameter")
+    return known
 
 
 def followed(
@@ -43,6 +64,7 @@ def followed(
     private = plan.privacy is not None
     batches = drawn_by(plan, inputs, epochs, seed) if private else batches_of(plan, inputs, epochs, seed)
     _check(plan, batches.batches, inputs, TRAIN_STEP)
+    params = _check_params(plan, params)
     rows = []
     if validation is not None:
         others = validation_of(plan, validation)
@@ -61,8 +83,10 @@ def followed(
     return ReferenceFit(np.array(found.losses), found.params, found.metrics, stopped)
 
 
-def _check(plan: Plan, batches: Batches, inputs: Arrays, stage: str) -> None:
-    """InputError for what `fit` refuses before it shares anything: a label that is no class, for example."""
+def _check(plan: Plan, batches: Batches | None, inputs: Arrays, stage: str) -> None:
+    """InputError for what a session refuses before it shares anything: a label that is no class, for example. batches:
+    for any number of rows."""
     tensors = own_tensors(plan, plan.roles, stage)
     stacked = frozenset(t.name for t in tensors if t.stacked)
-    check_given(plan, plan.roles, stacked, batches.tensors(tensors), inputs, "input", stage)
+    sized = tensors if batches is None else batches.tensors(tensors)
+    check_given(plan, plan.roles, stacked, sized, inputs, "input", stage)
