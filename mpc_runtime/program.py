@@ -360,9 +360,10 @@ def deal(
         MaterialError: The disk is full, or cannot be written.
     """
     _check_program("deal", program)
-    from .sessions.progress import shown
+    from .sessions.progress import check_report, shown
     from .store.deal import deal as deal_plan
 
+    check_report(progress)
     with shown(progress, "records") as report:
         return deal_plan(program.plan, path, runs, setups, report)
 

@@ -26,7 +26,7 @@ from .roles.inputs import by_name, check_meeting
 from .sessions.connections import Connections
 from .sessions.history import Epoch, History
 from .sessions.privacy import Datasets, Privacy, check_limit, told, told_all
-from .sessions.progress import Report, shown
+from .sessions.progress import Report, check_called, check_report, shown
 from .sessions.resuming import CHECK_EVERY, Options, check_options
 from .sessions.rows import keeping
 from .sessions.training import WEIGHTS, expect_training
@@ -142,6 +142,7 @@ class Session:
             Error: As `run`. After the first run, it carries the finished results as `partial` and `done_rows`.
             Interrupted: Ctrl-C, with the same two attributes.
         """
+        check_report(progress)
         began = time.perf_counter()
         rows = self._work.rows(by_name(inputs, named), check_meeting(meeting), self._work.named(dataset))
         parts: list[dict[str, Array]] = []
@@ -261,6 +262,8 @@ class Session:
             Error: As `train`. The steps before it have been made.
         """
         expect_training(self.plan)
+        check_called("on_epoch", on_epoch, "epoch")
+        check_report(progress)
         began = time.perf_counter()
         given, datasets = by_name(inputs, named), self._work.named(dataset, TRAIN_STEP)
         met = check_meeting(meeting)
@@ -331,6 +334,7 @@ class Session:
         **named: Any,
     ) -> dict[str, Array]:
         """`run_batches` for asyncio; `progress` is called in the event loop's thread."""
+        check_report(progress)
         began = time.perf_counter()
         given, met, datasets = by_name(inputs, named), check_meeting(meeting), self._work.named(dataset)
         rows = await self._connections.later(lambda: self._work.cut(given, met, datasets))

@@ -108,6 +108,10 @@ def test_common_slips_of_compile(given: dict[str, object], expected: str) -> Non
         (lambda p: p.initial_weights(-1), "seed: expected a whole number of at least 0 and below 2.63, found -1"),
         (lambda p: mpc.launch(p, timeout="1"), "timeout: expected a number of seconds above 0, found '1'"),  # type: ignore[arg-type]
         (lambda p: mpc.launch(p, window="x"), "window: expected a whole number of bytes from 0, such as .*, found 'x'"),  # type: ignore[arg-type]
+        (
+            lambda p: mpc.deal(p, "/nosuch/m", runs=1, progress=3),
+            r"progress: expected a function of \(done, total\), found 3",
+        ),  # type: ignore[arg-type]
         (lambda p: mpc.load(3), "load expects the path of a plan, found int"),  # type: ignore[arg-type]
         (lambda p: mpc.connect("c.toml", "m.plan", role="a"), "connect expects a Program"),  # type: ignore[arg-type]
     ],
