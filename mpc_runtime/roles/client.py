@@ -64,9 +64,10 @@ def tensors_of(plan: Plan, role: str, stage: str) -> tuple[Tensor, ...]:
 
 
 def check_tensors(
-    plan: Plan, tensors: Sequence[Tensor], values: Mapping[str, Any]
+    plan: Plan, tensors: Sequence[Tensor], values: Mapping[str, Any], many: str = ""
 ) -> tuple[dict[str, Array], list[str]]:
-    """The values by name, checked against shape, kind and range; and all that is wrong with them, a line each."""
+    """The values by name, checked against shape, kind and range; and all that is wrong with them, a line each.
+    many: as of `shape_problem`."""
     checked: dict[str, Array] = {}
     problems = []
     parameters = {t.name for t in plan.params}
@@ -74,7 +75,7 @@ def check_tensors(
         try:
             label = f"{t.name} of {t.role}" if t.role in plan.array_role_of else t.name
             contract = t.kind, t.shape, t.lo, t.hi, plan.frac, t.dims
-            checked[t.name] = check(label, values[t.name], *contract, measured=t.name not in parameters)
+            checked[t.name] = check(label, values[t.name], *contract, measured=t.name not in parameters, many=many)
             if t.norm is not None:
                 check_norm(label, checked[t.name], t.norm, plan.frac)
         except InputError as error:  # noqa: PERF203  # all problems are wanted
