@@ -338,9 +338,10 @@ class RoleClient:
         return name.hexdigest()
 
     def settle(self) -> None:
-        """Returns when p0 has seen all that we have sent and withdrawn."""
+        """Returns when both parties have dropped all that we have sent and withdrawn, and given back what it was charged.
+        """
         with suppress(InputError):
-            self.ask_spent("", parties=PARTIES[:1])
+            self.ask_spent("")
 
     def forget(self, number: str, *, withdraw: bool) -> None:
         """Drops the answer to this submission when it comes. withdraw: take the submission back, if its run has not
