@@ -338,8 +338,7 @@ class RoleClient:
         return name.hexdigest()
 
     def settle(self) -> None:
-        """Returns when both parties have dropped all that we have sent and withdrawn, and given back what it was charged.
-        """
+        """Returns when both parties have dropped all that we have withdrawn, and given back what it was charged."""
         with suppress(InputError):
             self.ask_spent("")
 
