@@ -19,7 +19,7 @@ import numpy as np
 from .analysis.cost import Cost, cost
 from .analysis.leakage import manifest
 from .encoding.arrays import arrays
-from .errors import CompileError, Error, InputError
+from .errors import CompileError, Error, InputError, amount
 from .limits import TIMEOUT_SECONDS, WAIT_SECONDS, WINDOW_BYTES
 from .plan import APART, Feed, Plan
 from .plan_file import load as load_plan
@@ -61,7 +61,7 @@ class Program:
         plan = self.plan
         inputs = dict.fromkeys(f"{t.name} {list(t.shape)}" for t in plan.inputs if not t.name.startswith(CLOCK))
         outputs = (f"{r.name} {list(r.shape)}" for r in plan.outputs)
-        given = f"inputs {', '.join(inputs) or 'none'}; {len(plan.params)} parameters"
+        given = f"inputs {', '.join(inputs) or 'none'}; {amount(len(plan.params), 'parameter')}"
         return f"<Program {plan.name}, plan {plan.hash[:16]}: {given}; outputs {', '.join(outputs) or 'none'}>"
 
     @property
@@ -106,14 +106,9 @@ class Program:
         """
         from compiler.reading.reference import evaluate
 
-        from .sessions.reference import check_run
+        from .sessions.reference import evaluated
 
-        lowered, given = self.stages.lowered, arrays(inputs, "inputs")
-        known = check_run(self.plan, given, arrays(_weights(params), "params"))
-        try:
-            return evaluate(lowered, given, known)
-        except (KeyError, ValueError) as e:
-            raise InputError(str(e.args[0] if e.args else e)) from None
+        return evaluated(evaluate, self, arrays(inputs, "inputs"), arrays(_weights(params), "params"))
 
     def simulate(self, inputs: Mapping[str, Any] | None = None, params: Any = None) -> Simulation:
         """Compute the plan's integers in this process, beside float64, and find every value that leaves its range.
@@ -360,10 +355,9 @@ def deal(
         MaterialError: The disk is full, or cannot be written.
     """
     _check_program("deal", program)
-    from .sessions.progress import check_report, shown
+    from .sessions.progress import shown
     from .store.deal import deal as deal_plan
 
-    check_report(progress)
     with shown(progress, "records") as report:
         return deal_plan(program.plan, path, runs, setups, report)
 

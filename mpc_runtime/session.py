@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from .analysis.releases import is_private
+from .errors import amount
 from .execution.stats import Stats
 from .procedure import FINISH, RUN, SETUP, TRAIN_STEP
 from .roles.batches import BATCH
@@ -413,7 +414,7 @@ class Session:
         state = [f"{where}, {'role' if len(roles) == 1 else 'roles'} {', '.join(roles)}"]
         if self._base.given.tensors(SETUP):
             state.append(f"parameters {'provided' if self._work.edition else 'not provided here'}")
-        state.append("1 run" if self._work.runs == 1 else f"{self._work.runs} runs")
+        state.append(amount(self._work.runs, "run"))
         if ending is not None:
             state.append(ending.message.splitlines()[0])
         return f"<Session {self.plan.name}: {'; '.join(state)}>"

@@ -37,7 +37,7 @@ def calibrate(
     as_json: bool,
 ) -> None:
     from mpc_runtime.analysis.units import human
-    from mpc_runtime.errors import InputError
+    from mpc_runtime.errors import InputError, amount
     from mpc_runtime.models import calibrated
     from mpc_runtime.plan import MAGIC
     from mpc_runtime.program import with_source
@@ -65,6 +65,6 @@ def calibrate(
         click.echo(f"  line {written.line:>4}  {written.kind:<12} {written.range!s:<20} {written.what}")
     (online, offline), (online_after, offline_after) = costs
     click.echo(
-        f"{output}: {len(found.written)} ranges; a run sends {human(online)} -> {human(online_after)} online, "
-        f"{human(offline)} -> {human(offline_after)} offline"
+        f"{output}: {amount(len(found.written), 'range')}; a run sends {human(online)} -> {human(online_after)} "
+        f"online, {human(offline)} -> {human(offline_after)} offline"
     )

@@ -97,7 +97,7 @@ def run_rows(
 
     What was computed before an error or Ctrl-C goes to the files of `outputs`.
     """
-    from mpc_runtime.errors import Error, Interrupted
+    from mpc_runtime.errors import Error, Interrupted, amount
 
     if not any(t.name in values and BATCH in t.dims for t in session.plan.inputs):
         return session.run(values, meeting=meeting, dataset=dataset)
@@ -107,7 +107,7 @@ def run_rows(
             return session.run_batches(values, meeting=meeting, dataset=dataset)
     except (Error, Interrupted) as error:
         if error.done_rows and (written := write_results(error.partial, outputs)):
-            click.echo(f"the first {error.done_rows} rows of {', '.join(written)} were written", err=True)
+            click.echo(f"written of {', '.join(written)}: the first {amount(error.done_rows, 'row')}", err=True)
         raise
 
 

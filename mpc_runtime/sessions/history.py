@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, amount
 from ..plan import Metric, Plan
 from ..privacy.accountant import Training
 from .drawing import Drawn
@@ -43,7 +43,7 @@ class Epoch:
     def __str__(self) -> str:
         scalars = {name: float(value) for name, value in self.outputs.items() if np.ndim(value) == 0}
         told = "".join(f", {name.replace('_', ' ')} {value:.4g}" for name, value in {**scalars, **self.metrics}.items())
-        return f"epoch {self.number}: {self.steps} steps in {self.seconds:.1f} s{told}"
+        return f"epoch {self.number}: {amount(self.steps, 'step')} in {self.seconds:.1f} s{told}"
 
 
 class Measured:

@@ -44,7 +44,9 @@ def check_report(report: object) -> None:
 
 @contextmanager
 def shown(report: Report | None, what: str = "rows") -> Iterator[Report]:
-    """`report`, or a bar on standard error if there is none and that is a terminal. what: is counted."""
+    """`report`, or a bar on standard error if there is none and that is a terminal. what: is counted. InputError for a
+    report that cannot be one."""
+    check_report(report)
     if report is not None:
         yield report
     elif not sys.stderr.isatty():

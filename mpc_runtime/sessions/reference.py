@@ -1,12 +1,12 @@
-"""What the float64 twins of `run` and `fit` refuse, and the latter: the same batches, metrics and early end, on
-plaintext. The steps and the model's meaning are the compiler's."""
+"""The float64 twins of `run` and `fit`: what they refuse, and the latter's batches, metrics and early end. What a model
+means on plaintext, and a step of it, is the compiler's."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -25,22 +25,32 @@ from .training import expect_training, own_tensors
 if TYPE_CHECKING:
     from ..program import Program
 
-__all__ = ["check_run", "followed"]
+__all__ = ["evaluated", "followed"]
 
 Array = np.ndarray
 Arrays = Mapping[str, Array]
+T = TypeVar("T")
 
 
-def check_run(plan: Plan, inputs: Arrays, params: Arrays) -> dict[str, Any]:
-    """The parameters that the plan knows, by key. InputError for what `provide` and `run` refuse before they share
-    anything: unknown names, and values outside what is declared."""
-    known = _check_params(plan, params)
-    _check(plan, None, inputs, RUN)
-    return known
+def evaluated(evaluate: Callable[..., Any], program: Program, inputs: Arrays, params: Arrays) -> dict[str, Array]:
+    """As of `Program.reference`. evaluate: `compiler.reading.reference.evaluate`."""
+    lowered = program.stages.lowered
+    known = _check_params(program.plan, params)
+    _check(program.plan, None, inputs, RUN)
+    return _told(lambda: evaluate(lowered, inputs, known))
+
+
+def _told(twin: Callable[[], T]) -> T:
+    """What a twin computes; InputError for what it cannot."""
+    try:
+        return twin()
+    except (KeyError, ValueError) as e:
+        raise InputError(str(e.args[0] if e.args else e)) from None
 
 
 def _check_params(plan: Plan, params: Arrays) -> dict[str, Any]:
-    """As of `check_run`. What training has made of a weight need not be in the range that it had at first."""
+    """The parameters that the plan knows, by key. InputError for what `provide` refuses, but what training has made of
+    a weight need not be in the range that it had at first."""
     tensors = [replace(t, lo=-math.inf, hi=math.inf, norm=None) if plan.trains else t for t in plan.params]
     known = parameters(params, {}, [t.name for t in tensors], strict=True)
     stacked = frozenset(t.name for t in tensors if t.stacked)
@@ -64,7 +74,7 @@ def followed(
     private = plan.privacy is not None
     batches = drawn_by(plan, inputs, epochs, seed) if private else batches_of(plan, inputs, epochs, seed)
     _check(plan, batches.batches, inputs, TRAIN_STEP)
-    params = _check_params(plan, params)
+    known = _check_params(plan, params)
     rows = []
     if validation is not None:
         others = validation_of(plan, validation)
@@ -75,10 +85,8 @@ def followed(
         return coins(plan, plan.roles, batches.seed, step)
 
     is_over = watching(plan, bool(rows), patience)
-    try:
-        found = follow(program.stages.lowered, batches, params, batches.steps, drawn, rows, is_over)
-    except (KeyError, ValueError) as e:
-        raise InputError(str(e.args[0] if e.args else e)) from None
+    lowered = program.stages.lowered
+    found = _told(lambda: follow(lowered, batches, known, batches.steps, drawn, rows, is_over))
     stopped = len(found.losses) < batches.steps * batches.epochs
     return ReferenceFit(np.array(found.losses), found.params, found.metrics, stopped)
 
