@@ -40,7 +40,7 @@ def import_(
         raise click.BadParameter(f"expected a file that ends in .ppml, found {output}", param_hint="-o")
     weights = output.with_suffix(WEIGHTS)
     check_writable(weights, 0)
-    found = written(model, role=role, owner=owner, dims=sizes_of(dims), inputs=read_inputs(inputs))
+    found = written(model, role=role, owner=owner, dims=sizes_of(dims), inputs=read_inputs(inputs, {}))
     _write_text(output, found.text)
     if found.weights:
         write(weights, found.weights)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from compiler.cli.options import (
+    axes_of,
     check_outputs,
     echo_json,
     load_program,
@@ -66,7 +67,8 @@ def run(
 ) -> int:
     program = load_program(file, dims, network)
     check_outputs(outputs, output_names(program.plan, program.plan.roles, "run"))
-    values, weights = read_inputs(inputs), read_parameters(params)
+    axes = axes_of(program.plan)
+    values, weights = read_inputs(inputs, axes), read_parameters(params, axes)
     if simulate:
         return _simulate(program, values, weights, pairs(renames, "--rename"), lenient, outputs, as_json)
     from mpc_runtime.program import launch

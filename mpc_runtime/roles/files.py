@@ -33,17 +33,23 @@ FOREIGN = {
 
 READABLE = ".npy .npz .csv .safetensors or an image"
 WRITABLE = ".npy .npz .csv .safetensors"
-OF_ONE = (".npy", ".csv")  # of which a file holds one array
+TABLE = ".csv"
+OF_ONE = (".npy", TABLE)  # of which a file holds one array
 SHOWN_NAMES = 6  # of a plan, where one of its names was meant
 STAYS_HOME = "num_batches_tracked"  # PyTorch saves it with a batchnorm; no model uses it
 
 
-def read(path: str | os.PathLike[str]) -> Array:
-    """The one array in a file; InputError when the file holds several, or cannot be read."""
+def read(path: str | os.PathLike[str], axes: int | None = None) -> Array:
+    """The one array in a file; InputError when the file holds several, or cannot be read. axes: how many are expected,
+    if that is known: a `.csv` is a table, which may be an array of one axis if it is one row or column, and of none if
+    it is one entry."""
     arrays = read_many(path)
     if len(arrays) != 1:
         raise InputError(f"{path}: expected one array, found {len(arrays)} ({', '.join(arrays)})")
-    return next(iter(arrays.values()))
+    array = next(iter(arrays.values()))
+    if Path(path).suffix.lower() != TABLE or axes not in (0, 1) or sum(n > 1 for n in array.shape) > axes:
+        return array
+    return array.reshape((-1,) * axes)
 
 
 def read_many(path: str | os.PathLike[str]) -> dict[str, Array]:
@@ -73,7 +79,7 @@ def _read(path: Path) -> dict[str, Array]:
             return {name: archive[name] for name in archive.files}
     if suffix == ".safetensors":
         return _safetensors(path)
-    if suffix == ".csv":
+    if suffix == TABLE:
         return {path.stem: _csv(path)}
     saves = next((f"; save it there: {how}" for suffixes, how in FOREIGN.items() if suffix in suffixes), "")
     raise InputError(f"{path}: expected {READABLE}, found {suffix or 'no extension'}{saves}")
@@ -166,7 +172,7 @@ def write(path: str | Path, arrays: Mapping[str, Array]) -> None:
             np.save(path, one)
         elif suffix == ".npz":
             np.savez(path, **dict(arrays))  # type: ignore[arg-type]  # NumPy's own flag is among the keywords
-        elif suffix == ".csv":
+        elif suffix == TABLE:
             (one,) = arrays.values()
             table = np.asarray(one).reshape(len(one) if one.ndim else 1, -1)
             np.savetxt(path, table, delimiter=",", fmt="%.17g" if one.dtype.kind == "f" else "%d")
