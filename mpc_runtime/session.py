@@ -238,7 +238,7 @@ class Session:
             validation: Arrays by name, of rows that are not learnt from. Behind each epoch, what the block's `metric`
                 statements say is told of them too.
             patience: Ends the training when the first metric of the block, of validation rows where there are some, was
-                no better than before for so many epochs.
+                no better than before for so many epochs of this call; one that goes on from a checkpoint counts anew.
             ids: What each row is called, texts or whole numbers, or a dict of such lists by role. Refused where roles
                 bring other rows, or the same in another order; no id leaves the machine.
             ids_key: A text that all roles know and no server does, with which roles of different machines compare ids.

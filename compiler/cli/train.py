@@ -48,7 +48,11 @@ WEIGHTS, CHECKPOINT = "weights", "mpcc train"
     metavar="NAME=FILE",
     help="An input of rows that are not learnt from, for the metrics behind every epoch; repeats.",
 )
-@click.option("--patience", type=int, help="Ends when the first metric was no better for so many epochs.")
+@click.option(
+    "--patience",
+    type=int,
+    help="Ends when the first metric was no better for so many epochs, counted anew after a resume.",
+)
 @click.option(
     "--resume",
     "folder",
