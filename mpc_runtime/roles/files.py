@@ -34,6 +34,7 @@ FOREIGN = {
 READABLE = ".npy .npz .csv .safetensors or an image"
 WRITABLE = ".npy .npz .csv .safetensors"
 TABLE = ".csv"
+OTHER_SIGNS = (";", "\t", " ")  # that stand between numbers elsewhere
 OF_ONE = (".npy", TABLE)  # of which a file holds one array
 SHOWN_NAMES = 6  # of a plan, where one of its names was meant
 STAYS_HOME = "num_batches_tracked"  # PyTorch saves it with a batchnorm; no model uses it
@@ -101,8 +102,11 @@ def _safetensors(path: Path) -> dict[str, Array]:
 def _csv(path: Path) -> Array:
     """Numbers separated by commas, one row a line; a first line without any number is a heading."""
     with path.open(encoding="utf-8-sig") as file:
-        first = file.readline()
-        more = any(line.strip() for line in file)
+        first, second = file.readline(), file.readline()
+        more = any(line.strip() for line in (second, *file))
+    for line, sign in ((line, sign) for line in (first, second) for sign in OTHER_SIGNS if sign in line):
+        if all(map(_is_number, line.split(sign))):
+            raise ValueError(f"expected commas between numbers, found {line.strip()!r}")
     cells = first.split(",")
     numbers = sum(map(_is_number, cells))
     if 0 < numbers < len(cells):  # a row with a slip, which must not be taken for a heading and left out

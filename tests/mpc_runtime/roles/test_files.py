@@ -62,6 +62,13 @@ def test_a_first_row_with_a_slip_is_no_heading(tmp_path: Path, text: str, bad: s
         read(tmp_path / "x.csv")
 
 
+@pytest.mark.parametrize("text", ["1;2\n3;4\n", "age;height\n1;2\n", "1 2\n3 4\n", "age\theight\n1\t2\n"])
+def test_numbers_that_something_else_separates_are_no_heading_and_no_riddle(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.csv").write_text(text)
+    with pytest.raises(InputError, match=r"expected commas between numbers, found '1.*2'"):
+        read(tmp_path / "x.csv")
+
+
 @pytest.mark.parametrize("name", ["x.npy", "x.npz", "x.safetensors", "x.csv"])
 def test_a_damaged_file_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"\xff\xfebroken")
