@@ -72,7 +72,7 @@ class Measured:
         return self.metrics.get("validation_loss", [])
 
 
-@dataclass
+@dataclass(repr=False)
 class History(Measured):
     """What was seen of a training.
 
@@ -93,6 +93,13 @@ class History(Measured):
     metrics: dict[str, list[float]] = field(default_factory=dict)
     stopped: bool = False
     drawn: Drawn | None = field(default=None, repr=False)
+
+    def __repr__(self) -> str:
+        told = [amount(len(self.epochs), "epoch") + ", stopped early" * self.stopped, amount(self.steps, "step")]
+        if self.resumed:
+            told.append(f"{self.resumed} made before")
+        told += [f"{name.replace('_', ' ')} {values[-1]:.4g}" for name, values in self.metrics.items()]
+        return f"<History: {'; '.join(told)}>"
 
     @property
     def epsilon(self) -> Training | None:

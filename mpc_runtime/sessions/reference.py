@@ -16,7 +16,7 @@ from ..procedure import EVALUATE, RUN, TRAIN_STEP
 from ..roles.batches import Batches
 from ..roles.coins import coins
 from ..roles.draws import drawn_by
-from ..roles.epochs import batches_of, counted, validation_of
+from ..roles.epochs import as_validation, batches_of, counted, expect_validation, validation_of
 from ..roles.files import parameters
 from ..roles.inputs import check_given
 from .history import ReferenceFit, watching
@@ -77,8 +77,10 @@ def followed(
     known = _check_params(plan, params)
     rows = []
     if validation is not None:
-        others = validation_of(plan, validation)
-        _check(plan, others, validation, EVALUATE)
+        expect_validation(plan)
+        with as_validation():
+            others = validation_of(plan, validation)
+            _check(plan, others, validation, EVALUATE)
         rows = list(counted(others))
 
     def drawn(step: int) -> Arrays:
