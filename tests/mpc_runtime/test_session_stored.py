@@ -106,10 +106,11 @@ def test_damage_that_appears_meanwhile_is_typed_at_the_client(tmp_path: Path) ->
     with mpc.launch(PROGRAM, material=material) as session:
         session.provide({"w": W})
         assert_right(session, X[0], W)
-        file = next((material / "p1").glob("records-*"))
-        content = bytearray(file.read_bytes())
-        content[-1] ^= 1
-        file.write_bytes(content)
+        with next((material / "p1").glob("records-*")).open("r+b") as file:  # in its place: p1 may be reading
+            file.seek(-1, os.SEEK_END)
+            last = file.read(1)[0]
+            file.seek(-1, os.SEEK_END)
+            file.write(bytes([last ^ 1]))
         with pytest.raises(MaterialError, match=r"p1: .*the data are damaged at byte "):
             for x in X:
                 assert_right(session, x, W)
