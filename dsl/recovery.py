@@ -79,6 +79,9 @@ def without_faults(model: Model, scanned: Scanned, refused: list[Span]) -> tuple
         if span.start <= behind or (before and apart[before - 1][1] >= span.start):
             faults.append((span.start, span.end))
             behind = span.end
+            while whole and whole[-1].span.end_line == span.line:  # a statement that a fault has cut in two
+                faults.append((whole[-1].span.start, span.start))
+                span = whole.pop().span
         else:
             whole.append(statement)
     tokens = sorted(scanned.tokens, key=_position)

@@ -1,4 +1,5 @@
-"""The errors and warnings of the public interface. Messages are written where they are raised; `number` is for them.
+"""The errors and warnings of the public interface. Messages are written where they are raised; `number` and
+`amount` are for them.
 
 Misuse by the caller (`CompileError`, `InputError`) and misbehaviour of another machine (`PeerError`, `MaterialError`)
 are different exceptions, so that a caller can correct the one and report the other.
@@ -27,6 +28,7 @@ __all__ = [
     "PerformanceWarning",
     "PromiseWarning",
     "RangeError",
+    "amount",
     "number",
 ]
 
@@ -119,7 +121,7 @@ class Interrupted(KeyboardInterrupt):
     """Ctrl-C during a call with many rows. `partial` has the results of the first `done_rows` rows."""
 
     def __init__(self, partial: Mapping[str, np.ndarray], done_rows: int) -> None:
-        super().__init__(f"interrupted after {done_rows} rows, whose results are in .partial")
+        super().__init__(f"interrupted after {amount(done_rows, 'row')}, whose results are in .partial")
         self.partial = partial
         self.done_rows = done_rows
 
@@ -131,6 +133,11 @@ class PerformanceWarning(UserWarning):
 class PromiseWarning(UserWarning):
     """Weights were provided that do not prove what the model promises of its values: a broken promise would not be
     seen."""
+
+
+def amount(count: int, one: str, several: str = "", *, sign: str = "") -> str:
+    """So many of something, for messages and prints: `1 row`, `3 rows`. sign: "+" for a change, `+1 row`."""
+    return f"{count:{sign}} {one if abs(count) == 1 else several or one + 's'}"
 
 
 def number(value: float) -> str:

@@ -19,7 +19,7 @@ import numpy as np
 from .analysis.cost import Cost, cost
 from .analysis.leakage import manifest
 from .encoding.arrays import arrays
-from .errors import CompileError, Error, InputError
+from .errors import CompileError, Error, InputError, amount
 from .limits import TIMEOUT_SECONDS, WAIT_SECONDS, WINDOW_BYTES
 from .plan import APART, Feed, Plan
 from .plan_file import load as load_plan
@@ -61,7 +61,7 @@ class Program:
         plan = self.plan
         inputs = dict.fromkeys(f"{t.name} {list(t.shape)}" for t in plan.inputs if not t.name.startswith(CLOCK))
         outputs = (f"{r.name} {list(r.shape)}" for r in plan.outputs)
-        given = f"inputs {', '.join(inputs) or 'none'}; {len(plan.params)} parameters"
+        given = f"inputs {', '.join(inputs) or 'none'}; {amount(len(plan.params), 'parameter')}"
         return f"<Program {plan.name}, plan {plan.hash[:16]}: {given}; outputs {', '.join(outputs) or 'none'}>"
 
     @property
@@ -101,14 +101,14 @@ class Program:
             An array for each output name.
 
         Raises:
-            InputError: A value is missing or does not fit.
+            InputError: A value is missing, unknown, outside its declared range or does not fit, as in a session. Of a
+                model that trains, weights may have any size.
         """
         from compiler.reading.reference import evaluate
 
-        try:
-            return evaluate(self.stages.lowered, arrays(inputs, "inputs"), arrays(_weights(params), "params"))
-        except (KeyError, ValueError) as e:
-            raise InputError(str(e.args[0] if e.args else e)) from None
+        from .sessions.reference import evaluated
+
+        return evaluated(evaluate, self, arrays(inputs, "inputs"), arrays(_weights(params), "params"))
 
     def simulate(self, inputs: Mapping[str, Any] | None = None, params: Any = None) -> Simulation:
         """Compute the plan's integers in this process, beside float64, and find every value that leaves its range.

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from .analysis.releases import is_private
+from .errors import amount
 from .execution.stats import Stats
 from .procedure import FINISH, RUN, SETUP, TRAIN_STEP
 from .roles.batches import BATCH
@@ -26,7 +27,7 @@ from .roles.inputs import by_name, check_meeting
 from .sessions.connections import Connections
 from .sessions.history import Epoch, History
 from .sessions.privacy import Datasets, Privacy, check_limit, told, told_all
-from .sessions.progress import Report, shown
+from .sessions.progress import Report, check_called, check_report, shown
 from .sessions.resuming import CHECK_EVERY, Options, check_options
 from .sessions.rows import keeping
 from .sessions.training import WEIGHTS, expect_training
@@ -142,6 +143,7 @@ class Session:
             Error: As `run`. After the first run, it carries the finished results as `partial` and `done_rows`.
             Interrupted: Ctrl-C, with the same two attributes.
         """
+        check_report(progress)
         began = time.perf_counter()
         rows = self._work.rows(by_name(inputs, named), check_meeting(meeting), self._work.named(dataset))
         parts: list[dict[str, Array]] = []
@@ -236,7 +238,7 @@ class Session:
             validation: Arrays by name, of rows that are not learnt from. Behind each epoch, what the block's `metric`
                 statements say is told of them too.
             patience: Ends the training when the first metric of the block, of validation rows where there are some, was
-                no better than before for so many epochs.
+                no better than before for so many epochs of this call; one that goes on from a checkpoint counts anew.
             ids: What each row is called, texts or whole numbers, or a dict of such lists by role. Refused where roles
                 bring other rows, or the same in another order; no id leaves the machine.
             ids_key: A text that all roles know and no server does, with which roles of different machines compare ids.
@@ -261,6 +263,8 @@ class Session:
             Error: As `train`. The steps before it have been made.
         """
         expect_training(self.plan)
+        check_called("on_epoch", on_epoch, "epoch")
+        check_report(progress)
         began = time.perf_counter()
         given, datasets = by_name(inputs, named), self._work.named(dataset, TRAIN_STEP)
         met = check_meeting(meeting)
@@ -331,6 +335,7 @@ class Session:
         **named: Any,
     ) -> dict[str, Array]:
         """`run_batches` for asyncio; `progress` is called in the event loop's thread."""
+        check_report(progress)
         began = time.perf_counter()
         given, met, datasets = by_name(inputs, named), check_meeting(meeting), self._work.named(dataset)
         rows = await self._connections.later(lambda: self._work.cut(given, met, datasets))
@@ -409,7 +414,7 @@ class Session:
         state = [f"{where}, {'role' if len(roles) == 1 else 'roles'} {', '.join(roles)}"]
         if self._base.given.tensors(SETUP):
             state.append(f"parameters {'provided' if self._work.edition else 'not provided here'}")
-        state.append("1 run" if self._work.runs == 1 else f"{self._work.runs} runs")
+        state.append(amount(self._work.runs, "run"))
         if ending is not None:
             state.append(ending.message.splitlines()[0])
         return f"<Session {self.plan.name}: {'; '.join(state)}>"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from compiler.cli.options import echo_json, load_program, pairs, program_options, read_inputs, read_parameters
+from compiler.cli.options import axes_of, echo_json, load_program, pairs, program_options, read_inputs, read_parameters
 
 
 @click.command(
@@ -37,7 +37,7 @@ def calibrate(
     as_json: bool,
 ) -> None:
     from mpc_runtime.analysis.units import human
-    from mpc_runtime.errors import InputError
+    from mpc_runtime.errors import InputError, amount
     from mpc_runtime.models import calibrated
     from mpc_runtime.plan import MAGIC
     from mpc_runtime.program import with_source
@@ -47,8 +47,9 @@ def calibrate(
     if output == file and file.read_bytes().startswith(MAGIC):
         raise click.UsageError(f"{file} is a compiled plan: ranges are written into a .ppml. Name it with -o.")
     rename = pairs(renames, "--rename")
-    samples = read_inputs(inputs) if inputs else None
-    found = calibrated(program, read_parameters(params), samples, guard, strict=not lenient, rename=rename)
+    samples = read_inputs(inputs, axes_of(program.plan)) if inputs else None
+    weights = read_parameters(params, axes_of(program.plan))
+    found = calibrated(program, weights, samples, guard, strict=not lenient, rename=rename)
     after = with_source(program, found.source)
     try:
         output.write_text(found.source, encoding="utf-8")
@@ -65,6 +66,6 @@ def calibrate(
         click.echo(f"  line {written.line:>4}  {written.kind:<12} {written.range!s:<20} {written.what}")
     (online, offline), (online_after, offline_after) = costs
     click.echo(
-        f"{output}: {len(found.written)} ranges; a run sends {human(online)} -> {human(online_after)} online, "
-        f"{human(offline)} -> {human(offline_after)} offline"
+        f"{output}: {amount(len(found.written), 'range')}; a run sends {human(online)} -> {human(online_after)} "
+        f"online, {human(offline)} -> {human(offline_after)} offline"
     )

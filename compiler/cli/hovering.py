@@ -12,6 +12,7 @@ from compiler.graph.interval import Interval
 from compiler.ops import FUNCTIONS, LAYERS
 from dsl import ast, printer
 from dsl.ast import Span
+from mpc_runtime.errors import amount
 
 if TYPE_CHECKING:
     from mpc_runtime.program import Program
@@ -81,7 +82,7 @@ def _told(row: Bound) -> Iterator[str]:
         yield f"from {', '.join(sorted(value.owners))}"
     if row.ring:
         compares = f", compares {row.compared}" if row.compared else ""
-        yield f"in a ring of {row.ring} bits{compares}"
+        yield f"in a ring of {amount(row.ring, 'bit')}{compares}"
 
 
 def _type(value: Value) -> str:

@@ -31,6 +31,7 @@ def import_(
     inputs: tuple[str, ...],
     as_json: bool,
 ) -> None:
+    from mpc_runtime.errors import amount
     from mpc_runtime.models import written
     from mpc_runtime.roles.files import check_writable, write
 
@@ -39,7 +40,7 @@ def import_(
         raise click.BadParameter(f"expected a file that ends in .ppml, found {output}", param_hint="-o")
     weights = output.with_suffix(WEIGHTS)
     check_writable(weights, 0)
-    found = written(model, role=role, owner=owner, dims=sizes_of(dims), inputs=read_inputs(inputs))
+    found = written(model, role=role, owner=owner, dims=sizes_of(dims), inputs=read_inputs(inputs, {}))
     _write_text(output, found.text)
     if found.weights:
         write(weights, found.weights)
@@ -48,11 +49,11 @@ def import_(
         held = str(weights) if found.weights else None
         echo_json({"file": str(output), "weights": held, "tensors": len(found.weights), "numbers": count})
         return
-    lines = f"{output}: {len(found.text.splitlines())} lines"
+    lines = f"{output}: {amount(len(found.text.splitlines()), 'line')}"
     if not found.weights:
         click.echo(f"{lines}; the model has no weights")
         return
-    click.echo(f"{lines}; {weights}: {len(found.weights)} tensors, {count} numbers")
+    click.echo(f"{lines}; {weights}: {amount(len(found.weights), 'tensor')}, {amount(count, 'number')}")
     click.echo(f"next: mpcc calibrate {output} --param {weights} writes ranges that the weights prove")
 
 

@@ -64,6 +64,7 @@ def compile(file: Path, dims: tuple[str, ...], network: str | None, output: Path
 @click.option("--source", type=click.Path(path_type=Path), metavar="FILE", help="The .ppml file it should stem from.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def verify(plan: Path, source: Path | None, as_json: bool) -> None:
+    from mpc_runtime.errors import amount
     from mpc_runtime.program import compiles_to, load
 
     program = load(plan)
@@ -74,7 +75,7 @@ def verify(plan: Path, source: Path | None, as_json: bool) -> None:
         said = str(source) if source else None
         echo_json({"plan": program.plan.hash, "ops": ops, "source": said, "leakage": list(program.leakage)})
         return
-    click.echo(f"{plan}: verified, {ops} ops" + (f", and what {source} compiles to" if source else ""))
+    click.echo(f"{plan}: verified, {amount(ops, 'op')}" + (f", and what {source} compiles to" if source else ""))
     click.echo(f"plan {program.plan.hash}\n\nrevealed")
     for sentence in program.leakage:
         click.echo(f"  {sentence}")
@@ -165,6 +166,7 @@ def _checking(file: Path, dims: tuple[str, ...], network: str | None, program: P
 
 def _echo_checking(checking: dict[str, Any]) -> None:
     from mpc_runtime.analysis.units import human
+    from mpc_runtime.errors import amount
 
     click.echo("\nwith --checked")
     for message in checking.get("refused", ()):
@@ -174,7 +176,7 @@ def _echo_checking(checking: dict[str, Any]) -> None:
         more = ", ".join(
             f"{'-' if n < 0 else '+'}{human(abs(n))} {what}" for n, what in ((online, "online"), (offline, "offline"))
         )
-        click.echo(f"  {rounds:+} rounds, {more} a run; each run says whether these were kept:")
+        click.echo(f"  {amount(rounds, 'round', sign='+')}, {more} a run; each run says whether these were kept:")
         for promise in checking["checks"]:
             click.echo(f"  {promise}")
 
@@ -190,11 +192,12 @@ def _write_text(path: Path, text: str) -> None:
 
 def _summary(program: Program) -> str:
     from mpc_runtime.analysis.units import human
+    from mpc_runtime.errors import amount
 
     cost = program.cost
     return (
-        f"{cost.rounds} rounds, {human(cost.online_bytes)} online, {human(cost.offline_bytes)} offline a run; "
-        f"plan {program.plan.hash[:16]}"
+        f"{amount(cost.rounds, 'round')}, {human(cost.online_bytes)} online, {human(cost.offline_bytes)} offline a "
+        f"run; plan {program.plan.hash[:16]}"
     )
 
 

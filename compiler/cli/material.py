@@ -31,6 +31,7 @@ def deal(
     file: Path, dims: tuple[str, ...], network: str | None, runs: int, setups: int, output: Path, as_json: bool
 ) -> None:
     from mpc_runtime.analysis.units import human
+    from mpc_runtime.errors import amount
     from mpc_runtime.program import deal as deal_program
 
     program = load_program(file, dims, network)
@@ -39,7 +40,8 @@ def deal(
         echo_json({**dealt.to_dict(), "plan": program.plan.name, "plan_hash": program.plan.hash})
         return
     click.echo(
-        f"dealt {setups} times {runs} runs of {program.plan.name} in {dealt.seconds:.1f} s, store {dealt.id[:16]}"
+        f"dealt {amount(setups, 'time')} {amount(runs, 'run')} of {program.plan.name} in "
+        f"{dealt.seconds:.1f} s, store {dealt.id[:16]}"
     )
     for name, size in zip(("p0", "p1"), dealt.bytes, strict=True):
         click.echo(f"  {output / name}: {human(size)} for {name}")
@@ -105,13 +107,14 @@ def verify(folder: Path, as_json: bool) -> int:
 @click.argument("new", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def add(folder: Path, new: Path, as_json: bool) -> None:
+    from mpc_runtime.errors import amount
     from mpc_runtime.store.adding import add as move
 
     added = move(folder, new)
     if as_json:
         echo_json({"path": str(folder), "added": added})
     else:
-        click.echo(f"{folder}: {added} records more")
+        click.echo(f"{folder}: {amount(added, 'record')} more")
 
 
 @store.command(help="Erase the data of records that can no longer be used. The store must not be in use.")
@@ -133,10 +136,11 @@ def prune(folder: Path, as_json: bool) -> None:
 @click.option("--to", type=click.IntRange(0), required=True, help="The lowest record that may still be used.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def burn(folder: Path, to: int, as_json: bool) -> None:
+    from mpc_runtime.errors import amount
     from mpc_runtime.store.report import burn as give_up
 
     burnt = give_up(folder, to)
     if as_json:
         echo_json({"path": str(folder), "burnt": burnt})
     else:
-        click.echo(f"{folder}: {burnt} records are burnt; the next is {to}")
+        click.echo(f"{folder}: {amount(burnt, 'record')} burnt; the next is {to}")

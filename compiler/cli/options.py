@@ -135,22 +135,27 @@ def pairs(values: Sequence[str], option: str) -> dict[str, str]:
     return found
 
 
-def read_inputs(options: Sequence[str]) -> dict[str, np.ndarray[Any, Any]]:
-    """--input NAME=FILE: name -> array."""
+def read_inputs(options: Sequence[str], axes: Mapping[str, int]) -> dict[str, np.ndarray[Any, Any]]:
+    """--input NAME=FILE: name -> array. axes: as of `axes_of`."""
     from mpc_runtime.roles.files import read
 
-    return {name: read(path) for name, path in pairs(options, "--input").items()}
+    return {name: read(path, axes.get(name)) for name, path in pairs(options, "--input").items()}
 
 
-def read_parameters(options: Sequence[str]) -> dict[str, np.ndarray[Any, Any]]:
-    """--param FILE (all that is in it) or --param NAME=FILE, later ones first: name -> array."""
+def axes_of(plan: Plan, *, alone: bool = False) -> dict[str, int]:
+    """How many axes each input and parameter has, as a session of all roles takes it; `alone`, as one of its roles."""
+    return {t.name: len(t.shape) + (t.stacked and not alone) for t in (*plan.inputs, *plan.params)}
+
+
+def read_parameters(options: Sequence[str], axes: Mapping[str, int]) -> dict[str, np.ndarray[Any, Any]]:
+    """--param FILE (all that is in it) or --param NAME=FILE, later ones first: name -> array. axes: as of `axes_of`."""
     from mpc_runtime.roles.files import read, read_many
 
     found: dict[str, np.ndarray[Any, Any]] = {}
     for option in options:
         name, equals, path = option.partition("=")
         if equals and not Path(option).exists():
-            found[name] = read(path)
+            found[name] = read(path, axes.get(name))
         else:
             found |= read_many(option)
     return found

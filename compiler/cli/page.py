@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from compiler.graph.interval import Interval
 from dsl import grammar
 from mpc_runtime.analysis.units import human
-from mpc_runtime.errors import number
+from mpc_runtime.errors import amount, number
 from mpc_runtime.procedure import RUN, SETUP, TRAIN_STEP
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def _revealed(sentences: Sequence[str]) -> str:
     shown = _list(each for each in sentences if each not in checks)
     if not checks:
         return shown
-    told = f"and {len(checks)} sentences on bits that say whether values and norms stay within their limits"
+    told = f"and {amount(len(checks), 'sentence')} on bits that say whether values and norms stay within their limits"
     return f"{shown}\n<details>\n<summary>{told}</summary>\n{_list(checks)}\n</details>"
 
 
@@ -285,5 +285,5 @@ def _checking(checking: Mapping[str, Any] | None) -> str:
     more = ", ".join(
         f"{'-' if n < 0 else '+'}{human(abs(n))} {what}" for n, what in zip(sizes, ("online", "offline"), strict=True)
     )
-    told = f"{rounds:+} rounds, {more} a run; each run says whether these were kept:"
+    told = f"{amount(rounds, 'round', sign='+')}, {more} a run; each run says whether these were kept:"
     return f"{title}\n<p>{escape(told)}</p>\n{_list(checking['checks'])}"

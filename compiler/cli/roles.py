@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from compiler.cli.options import (
+    axes_of,
     check_outputs,
     echo_json,
     load_program,
@@ -67,7 +68,8 @@ def provide(
     program = load_program(file, dims, network)
     role = _known_role(program.plan, role) or _only_role(program.plan, "setup")
     known = [t.name for t in program.plan.params if t.role == role]
-    weights = parameters(read_parameters(params), pairs(renames, "--rename"), known, strict=not lenient)
+    given = read_parameters(params, axes_of(program.plan, alone=True))
+    weights = parameters(given, pairs(renames, "--rename"), known, strict=not lenient)
     check_names(program.plan, role, list(weights), "setup")
     with connect(cluster, program, role=role, key=key, timeout=timeout, wait=wait, retries=retries) as session:
         session.provide(weights)
@@ -111,7 +113,7 @@ def submit(
     role = _known_role(program.plan, role) or _only_role(program.plan, "run")
     check_names(program.plan, role, list(pairs(inputs, "--input")), "run")
     check_outputs(outputs, output_names(program.plan, [role], "run"))
-    values = read_inputs(inputs)
+    values = read_inputs(inputs, axes_of(program.plan, alone=True))
     with connect(cluster, program, role=role, key=key, timeout=timeout, wait=wait, retries=retries) as session:
         if others := _others(program.plan, role, meeting):
             click.echo(f"the run begins when {others}", err=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from compiler.cli.options import (
+    axes_of,
     check_outputs,
     echo_json,
     load_program,
@@ -66,7 +67,8 @@ def run(
 ) -> int:
     program = load_program(file, dims, network)
     check_outputs(outputs, output_names(program.plan, program.plan.roles, "run"))
-    values, weights = read_inputs(inputs), read_parameters(params)
+    axes = axes_of(program.plan)
+    values, weights = read_inputs(inputs, axes), read_parameters(params, axes)
     if simulate:
         return _simulate(program, values, weights, pairs(renames, "--rename"), lenient, outputs, as_json)
     from mpc_runtime.program import launch
@@ -97,7 +99,7 @@ def run_rows(
 
     What was computed before an error or Ctrl-C goes to the files of `outputs`.
     """
-    from mpc_runtime.errors import Error, Interrupted
+    from mpc_runtime.errors import Error, Interrupted, amount
 
     if not any(t.name in values and BATCH in t.dims for t in session.plan.inputs):
         return session.run(values, meeting=meeting, dataset=dataset)
@@ -107,7 +109,7 @@ def run_rows(
             return session.run_batches(values, meeting=meeting, dataset=dataset)
     except (Error, Interrupted) as error:
         if error.done_rows and (written := write_results(error.partial, outputs)):
-            click.echo(f"the first {error.done_rows} rows of {', '.join(written)} were written", err=True)
+            click.echo(f"written of {', '.join(written)}: the first {amount(error.done_rows, 'row')}", err=True)
         raise
 
 

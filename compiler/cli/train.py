@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from compiler.cli.options import (
+    axes_of,
     echo_json,
     expect_outputs,
     load_program,
@@ -47,7 +48,11 @@ WEIGHTS, CHECKPOINT = "weights", "mpcc train"
     metavar="NAME=FILE",
     help="An input of rows that are not learnt from, for the metrics behind every epoch; repeats.",
 )
-@click.option("--patience", type=int, help="Ends when the first metric was no better for so many epochs.")
+@click.option(
+    "--patience",
+    type=int,
+    help="Ends when the first metric was no better for so many epochs, counted anew after a resume.",
+)
 @click.option(
     "--resume",
     "folder",
@@ -85,7 +90,8 @@ def train(
     program = load_program(file, dims, network)
     finishes = any(p.name == "finish" for p in program.plan.procedures)
     paths = _weights_files(outputs, output_names(program.plan, program.plan.roles, "finish") if finishes else [])
-    values, weights = read_inputs(inputs), read_parameters(params)
+    axes = axes_of(program.plan)
+    values, weights = read_inputs(inputs, axes), read_parameters(params, axes)
     from mpc_runtime.program import launch
 
     with launch(program, timeout=timeout, data_dir=folder) as session:
@@ -96,7 +102,7 @@ def train(
             values,
             epochs=epochs,
             seed=seed,
-            validation=read_inputs(validation) if validation else None,
+            validation=read_inputs(validation, axes) if validation else None,
             patience=patience,
             on_epoch=show,
             checkpoint=CHECKPOINT if folder is not None else None,

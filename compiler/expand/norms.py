@@ -18,7 +18,7 @@ from compiler.expand.roots import ROOT_SCALE, logarithmic, root
 from compiler.graph import OpError, TensorOp, Value
 from compiler.graph.interval import Interval
 from mpc_runtime import gates
-from mpc_runtime.errors import number
+from mpc_runtime.errors import amount, number
 
 ERROR = 2.0**-12
 """Of a result of at most 1, or two steps."""
@@ -97,9 +97,8 @@ def clip_norm(x: Expansion, value: Value, a: Held) -> Held:
         raise OpError(found, "scale the values up, or use a finer `precision`")
     factor = op.bound * (1 - CLIP_MARGIN) - sqrt(count) * x.e.precision.step
     if factor < op.bound / 2:
-        found = (
-            f"clip_norm of {count} values expects a larger bound, found {number(op.bound)}: rounding may add as much"
-        )
+        expected = f"a larger bound, found {number(op.bound)}: rounding may add as much"
+        found = f"clip_norm of {amount(count, 'value')} expects {expected}"
         raise OpError(found, "scale the values up, or use a finer `precision`")
     if width(Interval(0.0, 2 * most), 2 * scale, most=64) >= MAX_WIDTH:
         raise _no_room(value)

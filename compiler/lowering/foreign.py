@@ -46,10 +46,20 @@ SAME = {
     "amin": "min",
     "ln": "log",
     "take": "gather",
+    "bce": "binary_cross_entropy_with_logits",
+    "bceloss": "binary_cross_entropy_with_logits",
+    "bcewithlogitsloss": "binary_cross_entropy_with_logits",
+    "binarycrossentropy": "binary_cross_entropy_with_logits",
+    "crossentropyloss": "cross_entropy",
+    "sparsecategoricalcrossentropy": "cross_entropy",
+    "mseloss": "mse",
+    "meansquarederror": "mse",
 }
 
 MODULES = "functions and layers have no module: `relu(x)`, `layer f = dense(10)`"
+LOSS = "a loss belongs in a `train { … }` block"
 HINTS = {
+    "batch": "declare the size, `dim batch = 1`, which `dims=` and `--dim` change",
     "torch": MODULES,
     "nn": MODULES,
     "F": MODULES,
@@ -67,8 +77,9 @@ HINTS = {
     "mul": "write `a * b`",
     "Sequential": "layers are passed through one by one: `x |> conv1 |> relu |> fc1`",
     "sequential": "layers are passed through one by one: `x |> conv1 |> relu |> fc1`",
-    "cross_entropy": "a loss belongs in a `train { … }` block",
-    "mse": "a loss belongs in a `train { … }` block",
+    "cross_entropy": LOSS,
+    "binary_cross_entropy_with_logits": LOSS,
+    "mse": LOSS,
     "sgd": "an optimizer belongs in a `train { … }` block",
     "adam": "an optimizer belongs in a `train { … }` block",
     "range": "a loop counts by `for i in 0..4 { … }`",
@@ -91,6 +102,8 @@ def foreign_help(name: str, candidates: Collection[str]) -> str | None:
         return None
     if meant in candidates:
         return f"did you mean `{meant}`?"
+    if meant in HINTS:
+        return HINTS[meant]
     if meant in LAYERS:
         return f"here it is a layer: declare `layer f = {meant}(…)`, and apply it: `x |> f`"
     return f"here it is a function: `{meant}(…)`"

@@ -9,6 +9,7 @@ from compiler.lowering.problems import POISON, Problem
 from compiler.lowering.readings import whole_at
 from compiler.lowering.scope import Category, RoleGroup, Scope
 from dsl import ast
+from mpc_runtime.errors import amount
 
 __all__ = ["declare_roles", "is_array", "members", "receivers"]
 
@@ -61,7 +62,7 @@ def members(context: Context, ref: ast.Ref, scope: Scope) -> tuple[str, ...]:
     if not 0 <= index < group.count:
         raise Problem(
             ref.index.span,
-            f"there is no `{group.name}[{index}]`: `{group.name}` has {group.count} members",
+            f"there is no `{group.name}[{index}]`: `{group.name}` has {amount(group.count, 'member')}",
             f"they are `{group.name}[0]` to `{group.name}[{group.count - 1}]`",
             note,
         )

@@ -9,6 +9,7 @@ from compiler.graph import OpError, Value
 from compiler.ops import build
 from compiler.ops.reductions import Sum
 from compiler.ops.rules import show
+from mpc_runtime.errors import amount
 
 HELP = 'write it as NumPy does: `equation="bij,bjk->bik"`'
 
@@ -41,7 +42,9 @@ def _parsed(equation: str, values: Sequence[Value]) -> tuple[list[str], str]:
         raise OpError(message, HELP, "equation")
     for at, (term, value) in enumerate(zip(terms, values, strict=True)):
         if len(term) != value.rank:
-            raise OpError(f"einsum expects {len(term)} axes for `{term}`, found {show(value.shape)}", arg=at)
+            raise OpError(
+                f"einsum expects {amount(len(term), 'axis', 'axes')} for `{term}`, found {show(value.shape)}", arg=at
+            )
         if len(set(term)) < len(term):
             raise OpError(f"einsum takes no diagonals: `{term}` names an axis twice", arg="equation")
     return terms, wanted

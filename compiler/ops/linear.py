@@ -32,6 +32,7 @@ from compiler.ops.elementwise import Mul
 from compiler.ops.families import Ordinary
 from compiler.ops.rules import NUMBERS, broadcast_shapes, expect_count, expect_kind, linear_form, show
 from compiler.ops.shapes import Reshape, Slice, Spread, Transpose, part, uniform, whole
+from mpc_runtime.errors import amount
 
 ZERO = Interval(0, 0)
 
@@ -241,8 +242,8 @@ class Conv2d(Ordinary):
             )
         if weight.shape[1] * self.groups != channels:
             raise OpError(
-                f"conv2d expects {weight.shape[1] * self.groups} channels for the weight {show(weight.shape)}"
-                f" in {self.groups} group{'s' * (self.groups > 1)}, found {channels}",
+                f"conv2d expects {amount(weight.shape[1] * self.groups, 'channel')} for the weight {show(weight.shape)}"
+                f" in {amount(self.groups, 'group')}, found {channels}",
                 arg=0,
             )
         height, width = self.output_size(x.shape[2:], weight.shape[2:])

@@ -25,7 +25,7 @@ from compiler.ops.shapes import Move
 from compiler.reading.report import called, report
 from dsl.ast import Span
 from dsl.errors import Diagnostic
-from mpc_runtime.errors import number
+from mpc_runtime.errors import amount, number
 
 DIVIDING = (Div, Reciprocal)
 WITH_POLE = (*DIVIDING, Rsqrt, Log, Power, PowerOf)  # what has no value at 0
@@ -149,7 +149,7 @@ def _overflow(graph: Graph, group: list[tuple[Value, Interval]], follow: bool) -
     if proved.is_finite:
         limit = INT_LIMIT if value.kind is Kind.INT else graph.precision.limit
         bits = math.ceil(math.log2(proved.magnitude / limit) or 1)
-        why = f"it may reach {proved}, and {holds} ({bits} bits too few)"
+        why = f"it may reach {proved}, and {holds} ({amount(bits, 'bit')} too few)"
         help += ", or narrow the ranges that it is made of" + _narrower(value, bits)
     elif isinstance(value.op, WITH_POLE):
         what = "a divisor" if isinstance(value.op, DIVIDING) else "an argument"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from compiler.graph import Graph, Kind, Output, Value
+from compiler.graph import Graph, Input, Kind, Output, Prepared, Value, topological
 from compiler.passes.sensitivity import Moved, inputs_of, sensitivity
 from compiler.passes.stored_ranges import CONSTANT_ERROR
 from dsl.ast import Span
@@ -29,6 +29,17 @@ def check_releases(graph: Graph) -> tuple[Graph, list[Diagnostic]]:
     known = sensitivity(graph)
     outputs = tuple(_released(graph, output, known(output.value), found) for output in graph.outputs)
     return replace(graph, outputs=outputs), found
+
+
+def _boundless(graph: Graph, value: Value) -> list[str]:
+    """The inputs that a value depends on and that have no declared range."""
+    names: dict[str, None] = {}
+    for each in topological([value]):
+        if isinstance(each.op, Prepared):
+            names |= dict.fromkeys(_boundless(graph, graph.prepared[each.op.index].value))
+        elif isinstance(each.op, Input) and each.declared is None and each.kind is not Kind.BIT:
+            names[each.op.key] = None
+    return list(names)
 
 
 def _unnoised(graph: Graph) -> list[Diagnostic]:
@@ -64,6 +75,9 @@ def _released(graph: Graph, output: Output, moved: Moved | None, found: list[Dia
     if stated is None and not math.isfinite(bound):
         message = f"how far one person can move `{output.name}` is not proved, so it has to be stated"
         help = f"write `{release.law}(…, sensitivity=…)`; ranges prove it of a `sum` or `mean` of rows"
+        if boundless := _boundless(graph, output.value):
+            names = " and ".join(f"`{name}`" for name in boundless)
+            help = f"declare the range of {names}, `in [lo, hi]`, or write `{release.law}(…, sensitivity=…)`"
         found.append(_report(graph, release.span, message, help))
         return output
     if stated is not None and stated < bound * CLOSE and math.isfinite(bound):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 
 from mpc_runtime.analysis.leakage import manifest
+from mpc_runtime.errors import amount
 from mpc_runtime.gates import Gate
 from mpc_runtime.plan import FORMAT, Plan
 from mpc_runtime.procedure import Procedure
@@ -37,19 +38,19 @@ def print_plan(plan: Plan) -> str:
         how = "prepared by its client" if feed.expression else f"the {feed.source!r} of its role"
         stage = next(p.name for p in plan.procedures if feed.name in p.takes)
         lines.append(
-            f"feed {feed.name} ({stage}): {list(feed.shape)} from {feed.role}, {feed.bits} bits,"
+            f"feed {feed.name} ({stage}): {list(feed.shape)} from {feed.role}, {amount(feed.bits, 'bit')},"
             f" scale {feed.scale}, {how}"
         )
     for result in plan.results:
         lines.append(
             f"result {result.name} : {result.kind}{list(result.shape)} to {', '.join(result.roles)},"
-            f" {result.bits} bits, scale {result.scale}"
+            f" {amount(result.bits, 'bit')}, scale {result.scale}"
         )
     lines += [f"leakage: {line}" for line in manifest(plan)]
     for procedure in plan.procedures:
         kept = [f"%{k.made}" if k.made == k.place else f"%{k.made} as %{k.place}" for k in procedure.keeps]
         keeps = f", keeps {', '.join(kept)}" if kept else ""
-        lines.append(f"procedure {procedure.name}: {len(procedure.ops)} ops{keeps}")
+        lines.append(f"procedure {procedure.name}: {amount(len(procedure.ops), 'op')}{keeps}")
         for number, r in enumerate(procedure.rounds):
             parts = ((r.before, "do"), (r.opens, "open"), (r.overlap, "meanwhile"))
             steps = [f"{word} {_runs(ops)}" for ops, word in parts if ops]

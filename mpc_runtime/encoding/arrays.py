@@ -21,6 +21,7 @@ Array = np.ndarray
 Shape = tuple[int, ...]
 
 BATCH = "batch"
+NEEDS_A_BATCH = "fit"  # of the calls that take any number of rows, the one that leaves out what fills no batch
 LARGEST_BYTE = 255  # pixels come as bytes more often than not
 SHOWN_CHARACTERS = 40  # of an entry that is not a number
 
@@ -73,24 +74,32 @@ def _short(value: Any) -> str:
     return first if len(first) <= SHOWN_CHARACTERS else first[:SHOWN_CHARACTERS] + "…"
 
 
-def shape_problem(name: str, expected: Shape, found: Shape, dims: Sequence[str] = (), kind: str = "fixed") -> str:
-    """The message about a wrong shape, with what may have happened. dims: the dim's name of each axis, or ""."""
+def shape_problem(
+    name: str, expected: Shape, found: Shape, dims: Sequence[str] = (), kind: str = "fixed", many: str = ""
+) -> str:
+    """The message about a wrong shape, with what may have happened. dims: the dim's name of each axis, or ""; many:
+    what the caller may call instead, with any number of rows."""
     last = name.rpartition(".")[2]
     called = last if last.isidentifier() else "x"
-    hint = _shape_hint(called, expected, found, bool(dims) and dims[0] == BATCH, kind)
+    hint = _shape_hint(called, expected, found, bool(dims) and dims[0] == BATCH, kind, many)
     return f"{name}: expected shape {list(expected)}, found {list(found)}" + (f"; {hint}" if hint else "")
 
 
-def _shape_hint(x: str, expected: Shape, found: Shape, batched: bool, kind: str) -> str:
+def _shape_hint(x: str, expected: Shape, found: Shape, batched: bool, kind: str, many: str) -> str:
     if batched and len(found) == len(expected) and found[0] == 0:
         return "there are no rows"
+    rows = found[0] if len(found) == len(expected) else 1
+    if batched and many == NEEDS_A_BATCH and rows < expected[0]:
+        many = ""
     if batched and len(found) == len(expected) and found[0] != expected[0]:
         other = _layout_hint(x, (found[0], *expected[1:]), found, batched, kind)
         if found[1:] == expected[1:] or other:
-            rows = f'run_batches takes any number of rows, and dims={{"batch": {found[0]}}} compiles for so many'
-            return f"{other}; {rows}" if other else rows
+            takes = f"{many} takes any number of rows, and " if many else ""
+            help = f'{takes}dims={{"batch": {rows}}} compiles for so many'
+            return f"{other}; {help}" if other else help
     if batched and expected[0] > 1 and found == expected[1:]:
-        return f"one row? the plan is for {expected[0]}; run_batches takes any number of them: {x}[None]"
+        takes = f"; {many} takes any number of them: {x}[None]" if many else ""
+        return f"one row? the plan is for {expected[0]}{takes}"
     return _layout_hint(x, expected, found, batched, kind)
 
 

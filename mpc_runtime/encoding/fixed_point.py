@@ -35,13 +35,14 @@ def check(
     dims: tuple[str, ...] = (),
     *,
     measured: bool = True,
+    many: str = "",
 ) -> Array:
     """The values as an array of `shape`: float64 for "fixed", int64 for "int" and "bit".
 
     Raises InputError, naming the tensor, what was expected and the first bad index, for another shape, a type that is
     no number, NaN and infinity, fractions where whole numbers are expected, and values that are outside [lo, hi] after
     rounding to `scale` fraction bits (so a float32 0.1 is inside [0, 0.1]). dims: the dim's name of each axis, or "";
-    measured: whether they may be pixels, which parameters are not.
+    measured: whether they may be pixels, which parameters are not; many: as of `shape_problem`.
     """
     array = as_array(name, values)
     if array.dtype.kind not in DTYPE_KINDS:
@@ -50,7 +51,7 @@ def check(
         )
         raise InputError(f"{name}: expected numbers, found {found}")
     if array.shape != shape:
-        raise InputError(shape_problem(name, shape, array.shape, dims, kind))
+        raise InputError(shape_problem(name, shape, array.shape, dims, kind, many))
     if kind == "fixed" and _within(array, lo, hi, scale):
         return array.astype(np.float64, copy=False)
     if array.dtype.kind == "f" and not (finite := np.isfinite(array)).all():

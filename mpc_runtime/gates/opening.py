@@ -301,7 +301,8 @@ class Reveal(Gate):
 
     def revelations(self, owners: Owners, types: Types) -> tuple[Revelation, ...]:
         t = types[self.x]
-        what = f"{t.size} bits" if t.domain is Domain.BITS else f"{t.size} numbers of {self.bits} bits"
+        counted, of = ("bit", "") if t.domain is Domain.BITS else ("number", f" of {self.bits} bits")
+        what = f"{t.size} {counted}{'' if t.size == 1 else 's'}{of}"
         fraction = f", {t.scale} of them behind the point" if t.scale else ""
         return (Revelation(f"output `{self.result_name}` is revealed to {_names(self.roles)}: {what}{fraction}"),)
 

@@ -63,9 +63,7 @@ class Select(Gate):
     y: Out
 
     def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
-        expect_masked(types, self.d, self.x)
-        d, x = expect_domain(given.layout(self.d), Domain.BITS), expect_domain(given.layout(self.x), Domain.WORDS)
-        expect(d.shape == x.shape, f"bits of {d.shape} and words of {x.shape}")
+        x = _expect_bit_and_word(types, given, self.d, self.x)
         expect_truncation(self.shift, self.width, types[self.x].bits)
         return (Layout(x.shape, scale=None),)
 
@@ -152,10 +150,7 @@ class Choose(Gate):
     y: Out
 
     def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
-        expect_masked(types, self.d, self.x)
-        d, x = expect_domain(given.layout(self.d), Domain.BITS), expect_domain(given.layout(self.x), Domain.WORDS)
-        expect(d.shape == x.shape, f"bits of {d.shape} and words of {x.shape}")
-        return (x,)
+        return (_expect_bit_and_word(types, given, self.d, self.x),)
 
     def demand(self, register: int, types: Types) -> int:
         return 1 if register == self.d else types[self.y].bits
@@ -232,3 +227,11 @@ class BitToWord(Gate):
 
     def meaning(self, s: MeaningContext) -> None:
         s[self.y] = s[self.d].astype(np.uint64)
+
+
+def _expect_bit_and_word(types: Types, given: Declared, d: In, x: In) -> Layout:
+    """What x is; it and the bits d are masked, and of one shape."""
+    expect_masked(types, d, x)
+    bits, words = expect_domain(given.layout(d), Domain.BITS), expect_domain(given.layout(x), Domain.WORDS)
+    expect(bits.shape == words.shape, f"bits of {bits.shape} and words of {words.shape}")
+    return words

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..encoding.arrays import as_array
-from ..errors import InputError
+from ..errors import InputError, amount
 from ..plan import Plan, Result, Tensor
 
 __all__ = ["Batches"]
@@ -49,8 +49,8 @@ class Batches:
         if self.rows != self.size and (whole := [n for n, axis in self._result_axes.items() if axis is None]):
             raise InputError(
                 f"output {whole[0]} is not computed row by row along the dim `{BATCH}`, so it takes exactly the "
-                f"{self.size} rows that the plan is for, found {self.rows}; compile with {BATCH}={self.rows}, or give "
-                f"{self.size} rows"
+                f"{amount(self.size, 'row')} that the plan is for, found {self.rows}; compile with "
+                f"{BATCH}={self.rows}, or give {amount(self.size, 'row')}"
             )
 
     @property

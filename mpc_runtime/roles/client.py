@@ -64,9 +64,10 @@ def tensors_of(plan: Plan, role: str, stage: str) -> tuple[Tensor, ...]:
 
 
 def check_tensors(
-    plan: Plan, tensors: Sequence[Tensor], values: Mapping[str, Any]
+    plan: Plan, tensors: Sequence[Tensor], values: Mapping[str, Any], many: str = ""
 ) -> tuple[dict[str, Array], list[str]]:
-    """The values by name, checked against shape, kind and range; and all that is wrong with them, a line each."""
+    """The values by name, checked against shape, kind and range; and all that is wrong with them, a line each.
+    many: as of `shape_problem`."""
     checked: dict[str, Array] = {}
     problems = []
     parameters = {t.name for t in plan.params}
@@ -74,7 +75,7 @@ def check_tensors(
         try:
             label = f"{t.name} of {t.role}" if t.role in plan.array_role_of else t.name
             contract = t.kind, t.shape, t.lo, t.hi, plan.frac, t.dims
-            checked[t.name] = check(label, values[t.name], *contract, measured=t.name not in parameters)
+            checked[t.name] = check(label, values[t.name], *contract, measured=t.name not in parameters, many=many)
             if t.norm is not None:
                 check_norm(label, checked[t.name], t.norm, plan.frac)
         except InputError as error:  # noqa: PERF203  # all problems are wanted
@@ -337,9 +338,9 @@ class RoleClient:
         return name.hexdigest()
 
     def settle(self) -> None:
-        """Returns when p0 has seen all that we have sent and withdrawn."""
+        """Returns when both parties have dropped all that we have withdrawn, and given back what it was charged."""
         with suppress(InputError):
-            self.ask_spent("", parties=PARTIES[:1])
+            self.ask_spent("")
 
     def forget(self, number: str, *, withdraw: bool) -> None:
         """Drops the answer to this submission when it comes. withdraw: take the submission back, if its run has not

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ from .batches import Batches
 __all__ = [
     "Epochs",
     "Followed",
+    "as_validation",
     "batches_of",
     "check_epochs",
     "check_seed",
@@ -123,7 +125,6 @@ def batches_of(plan: Plan, inputs: Mapping[str, Any], epochs: int, seed: int) ->
 
 def validation_of(plan: Plan, inputs: Mapping[str, Any]) -> Batches:
     """The batches of validation rows of all roles."""
-    expect_validation(plan)
     tensors = [t for t in plan.inputs if EVALUATE in t.stages and not t.name.startswith(CLOCK)]
     return Batches(plan, tensors, (), inputs, frozenset(t.name for t in tensors if t.stacked), single="train")
 
@@ -133,6 +134,15 @@ def expect_validation(plan: Plan) -> None:
     if not plan.validates:
         help = "declare one in its `train` block: `metric accuracy to …`"
         raise InputError(f"validation: the model {plan.name} tells no metric of validation rows; {help}")
+
+
+@contextmanager
+def as_validation() -> Iterator[None]:
+    """An InputError within is said to be of validation rows."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"validation: {error}") from None
 
 
 def counted(batches: Batches) -> Iterator[tuple[dict[str, Array], int]]:

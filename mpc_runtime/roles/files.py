@@ -33,17 +33,24 @@ FOREIGN = {
 
 READABLE = ".npy .npz .csv .safetensors or an image"
 WRITABLE = ".npy .npz .csv .safetensors"
-OF_ONE = (".npy", ".csv")  # of which a file holds one array
+TABLE = ".csv"
+OTHER_SIGNS = (";", "\t", " ")  # that stand between numbers elsewhere
+OF_ONE = (".npy", TABLE)  # of which a file holds one array
 SHOWN_NAMES = 6  # of a plan, where one of its names was meant
 STAYS_HOME = "num_batches_tracked"  # PyTorch saves it with a batchnorm; no model uses it
 
 
-def read(path: str | os.PathLike[str]) -> Array:
-    """The one array in a file; InputError when the file holds several, or cannot be read."""
+def read(path: str | os.PathLike[str], axes: int | None = None) -> Array:
+    """The one array in a file; InputError when the file holds several, or cannot be read. axes: how many are expected,
+    if that is known: a `.csv` is a table, which may be an array of one axis if it is one row or column, and of none if
+    it is one entry."""
     arrays = read_many(path)
     if len(arrays) != 1:
         raise InputError(f"{path}: expected one array, found {len(arrays)} ({', '.join(arrays)})")
-    return next(iter(arrays.values()))
+    array = next(iter(arrays.values()))
+    if Path(path).suffix.lower() != TABLE or axes not in (0, 1) or sum(n > 1 for n in array.shape) > axes:
+        return array
+    return array.reshape((-1,) * axes)
 
 
 def read_many(path: str | os.PathLike[str]) -> dict[str, Array]:
@@ -73,7 +80,7 @@ def _read(path: Path) -> dict[str, Array]:
             return {name: archive[name] for name in archive.files}
     if suffix == ".safetensors":
         return _safetensors(path)
-    if suffix == ".csv":
+    if suffix == TABLE:
         return {path.stem: _csv(path)}
     saves = next((f"; save it there: {how}" for suffixes, how in FOREIGN.items() if suffix in suffixes), "")
     raise InputError(f"{path}: expected {READABLE}, found {suffix or 'no extension'}{saves}")
@@ -95,8 +102,11 @@ def _safetensors(path: Path) -> dict[str, Array]:
 def _csv(path: Path) -> Array:
     """Numbers separated by commas, one row a line; a first line without any number is a heading."""
     with path.open(encoding="utf-8-sig") as file:
-        first = file.readline()
-        more = any(line.strip() for line in file)
+        first, second = file.readline(), file.readline()
+        more = any(line.strip() for line in (second, *file))
+    for line, sign in ((line, sign) for line in (first, second) for sign in OTHER_SIGNS if sign in line):
+        if all(map(_is_number, line.split(sign))):
+            raise ValueError(f"expected commas between numbers, found {line.strip()!r}")
     cells = first.split(",")
     numbers = sum(map(_is_number, cells))
     if 0 < numbers < len(cells):  # a row with a slip, which must not be taken for a heading and left out
@@ -166,7 +176,7 @@ def write(path: str | Path, arrays: Mapping[str, Array]) -> None:
             np.save(path, one)
         elif suffix == ".npz":
             np.savez(path, **dict(arrays))  # type: ignore[arg-type]  # NumPy's own flag is among the keywords
-        elif suffix == ".csv":
+        elif suffix == TABLE:
             (one,) = arrays.values()
             table = np.asarray(one).reshape(len(one) if one.ndim else 1, -1)
             np.savetxt(path, table, delimiter=",", fmt="%.17g" if one.dtype.kind == "f" else "%d")

@@ -68,7 +68,7 @@ def _texts(ids: Ids, role: str, rows: int) -> list[str]:
         raise InputError(f"ids: expected a list for the rows of {role}, in their order, found {type(ids).__name__}")
     found = ids.ravel().tolist() if isinstance(ids, np.ndarray) else list(ids)
     if len(found) != rows:
-        raise InputError(f"ids: expected one for each of the {rows} rows of {role}, found {len(found)}")
+        raise InputError(f"ids: expected one for each row of {role}, which has {rows}, found {len(found)}")
     for i, each in enumerate(found):
         if isinstance(each, bool) or not isinstance(each, (str, int, np.integer)):
             raise InputError(f"ids: expected texts or whole numbers, found {type(each).__name__} for row {i} of {role}")

@@ -17,7 +17,7 @@ from ..encoding.arrays import as_array, check_keys, shape_problem
 from ..errors import InputError
 from ..plan import Plan, Tensor
 from ..privacy.samplers import bernoulli_logistic
-from ..procedure import RUN, SETUP
+from ..procedure import RUN, SETUP, TRAIN_STEP
 from ..transport.messages import NAME
 from .client import Prepare, check_tensors, encode_feeds, tensors_of
 from .files import match_names
@@ -50,8 +50,9 @@ class Given:
     def check(
         self, tensors: Sequence[Tensor], given: Mapping[str, Any], what: str, stage: str = RUN
     ) -> dict[str, dict[str, Array]]:
-        """As of `check_given`."""
-        return check_given(self.plan, self.roles, self.stacked, tensors, given, what, stage)
+        """As of `check_given`, for what a session is given."""
+        many = {RUN: "run_batches", TRAIN_STEP: "fit"}.get(stage, "")
+        return check_given(self.plan, self.roles, self.stacked, tensors, given, what, stage, many)
 
     def encode(self, stage: str, checked: ByRole, params: ByRole) -> dict[str, dict[str, Array]]:
         """role -> feed -> ring elements, for every role of ours that has a part in the stage.
@@ -77,10 +78,12 @@ def check_given(
     given: Mapping[str, Any],
     what: str,
     stage: str = RUN,
+    many: str = "",
 ) -> dict[str, dict[str, Array]]:
     """The values of these tensors by role, each of its shape, kind and range; InputError with all that is wrong.
 
-    stacked: as of `Given`; what: "input" or "parameter", for messages; stage: the procedure for which inputs are given.
+    stacked: as of `Given`; what: "input" or "parameter", for messages; stage: the procedure for which inputs are given;
+    many: as of `shape_problem`.
     """
     shapes = {t.name: t.shape for t in tensors}
     members = {name: [t.role for t in tensors if t.name == name] for name in shapes}
@@ -106,7 +109,7 @@ def check_given(
             values[role][name] = part
     checked = {}
     for role, own in values.items():
-        checked[role], wrong = check_tensors(plan, [t for t in tensors if t.role == role and t.name in own], own)
+        checked[role], wrong = check_tensors(plan, [t for t in tensors if t.role == role and t.name in own], own, many)
         problems += wrong
     _refuse(problems, f"wrong {what}s")
     return checked

@@ -153,9 +153,9 @@ class Party:
         return heard | (self._stalled and self._lose_gone())
 
     def _take(self, message: Message) -> bool:
-        """Takes a message of a client; False for a submission that has to wait for room."""
+        """Takes a message of a client; False for what has to wait: for room, or for what it has withdrawn before."""
         if message.kind in ("budget", "trained"):
-            return self._tell(message)
+            return not self._submissions.withdraws(message.sender) and self._tell(message)
         key = message.body["stage"], message.sender, message.body["id"]
         if message.kind == "submit":
             return self._hold(key, message)

@@ -19,6 +19,7 @@ from typing import Any
 
 from ..analysis.rows import Apart, rows_apart
 from ..encoding.sharing import payload_sizes, result_size
+from ..errors import amount
 from ..execution.stats import OP_BYTES
 from ..plan import Plan
 from ..privacy.ledger import Charge
@@ -153,7 +154,7 @@ class Submissions:
         apart, size = self._apart[stage], self._sizes[stage, role]
         if rows is not None and (apart is None or rows > apart.size):
             most = "only whole batches, whose rows meet" if apart is None else f"at most {apart.size}"
-            return f"{role} sent {rows} rows, where the plan takes {most}"
+            return f"{role} sent {amount(rows, 'row')}, where the plan takes {most}"
         if rows is not None and apart is not None:
             size = self._size(stage, role, rows, apart)
         if list(sizes) != [size]:
@@ -205,6 +206,10 @@ class Submissions:
             for number, submission in held.items()
             if place[0] not in self._standing and (lost or not submission.lost)
         ]
+
+    def withdraws(self, role: str) -> bool:
+        """Whether p0 has yet to drop what p1 has said that this role will not use."""
+        return any(key[1] == role and submission.lost for key, submission in self.for_runs(lost=True))
 
     def announced(self, asked: Message) -> Mapping[str, Any] | None:
         """What another role than the one that asks says of the training whose next step it waits for, as in

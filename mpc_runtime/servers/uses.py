@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import InputError
+from ..errors import InputError, amount
 from .members import Member
 
 __all__ = ["Uses"]
@@ -47,7 +47,7 @@ class Uses:
     def count(self, key: str, member: Member, now: float) -> str:
         """Counts one query, at this time in seconds; why it may not be made, else."""
         if member.queries is not None and self._counts[key] >= member.queries:
-            return f"has made all of its {member.queries} queries"
+            return f"has made {amount(member.queries, 'query', 'queries')}, as many as it may"
         if (wait := self._wait(key, member, now)) > 0:
             return f"has made its {member.queries_per_minute} queries a minute; the next is taken in {wait:.1f} s"
         if self._path is not None and member.queries is not None and self._counts[key] >= self._written.get(key, 0):

@@ -93,7 +93,10 @@ class Connections:
             if (ending := self.ending) is not None:
                 raise ending.error() from None  # the machine is gone because the session is
             best = best_witness(error, deployment.clients, deployment.processes)
-            self._turns.end(Ending(f"the session has ended: {best}", best.peer, best.op))
+            if isinstance(best, PeerError):
+                self._turns.end(Ending(f"the session has ended: {best}", best.peer, best.op))
+            else:
+                self._turns.end(Ending(f"the session has ended: {type(best).__name__}: {best}"))
             raise best from None
         except (KeyboardInterrupt, SystemExit):
             self._turns.end(INTERRUPTED)

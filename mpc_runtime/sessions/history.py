@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, amount
 from ..plan import Metric, Plan
 from ..privacy.accountant import Training
 from .drawing import Drawn
@@ -43,7 +43,7 @@ class Epoch:
     def __str__(self) -> str:
         scalars = {name: float(value) for name, value in self.outputs.items() if np.ndim(value) == 0}
         told = "".join(f", {name.replace('_', ' ')} {value:.4g}" for name, value in {**scalars, **self.metrics}.items())
-        return f"epoch {self.number}: {self.steps} steps in {self.seconds:.1f} s{told}"
+        return f"epoch {self.number}: {amount(self.steps, 'step')} in {self.seconds:.1f} s{told}"
 
 
 class Measured:
@@ -72,7 +72,7 @@ class Measured:
         return self.metrics.get("validation_loss", [])
 
 
-@dataclass
+@dataclass(repr=False)
 class History(Measured):
     """What was seen of a training.
 
@@ -93,6 +93,13 @@ class History(Measured):
     metrics: dict[str, list[float]] = field(default_factory=dict)
     stopped: bool = False
     drawn: Drawn | None = field(default=None, repr=False)
+
+    def __repr__(self) -> str:
+        told = [amount(len(self.epochs), "epoch") + ", stopped early" * self.stopped, amount(self.steps, "step")]
+        if self.resumed:
+            told.append(f"{self.resumed} made before")
+        told += [f"{name.replace('_', ' ')} {values[-1]:.4g}" for name, values in self.metrics.items()]
+        return f"<History: {'; '.join(told)}>"
 
     @property
     def epsilon(self) -> Training | None:

@@ -1,17 +1,20 @@
-"""The progress of a call with many rows, shown on a terminal."""
+"""The progress of a call with many rows, told to the user's function or shown on a terminal."""
 
 from __future__ import annotations
 
+import inspect
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from ..errors import InputError
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-__all__ = ["Report", "shown"]
+__all__ = ["Report", "check_called", "check_report", "shown"]
 
 Report = Callable[[int, int], object]
 """Called after each run: how many rows are done, of how many."""
@@ -19,9 +22,31 @@ Report = Callable[[int, int], object]
 QUIET_SECONDS = 1.0  # a call that takes no longer shows nothing
 
 
+def check_called(name: str, function: object, *arguments: str) -> None:
+    """InputError for what cannot be called with such arguments, before work is done in vain. None is no function."""
+    if function is None:
+        return
+    if callable(function):
+        try:
+            inspect.signature(function).bind(*arguments)
+            return
+        except ValueError:  # a built-in that does not say what it takes
+            return
+        except TypeError:
+            pass
+    raise InputError(f"{name}: expected a function of ({', '.join(arguments)}), found {function!r}")
+
+
+def check_report(report: object) -> None:
+    """As `check_called`, of a `Report`."""
+    check_called("progress", report, "done", "total")
+
+
 @contextmanager
 def shown(report: Report | None, what: str = "rows") -> Iterator[Report]:
-    """`report`, or a bar on standard error if there is none and that is a terminal. what: is counted."""
+    """`report`, or a bar on standard error if there is none and that is a terminal. what: is counted. InputError for a
+    report that cannot be one."""
+    check_report(report)
     if report is not None:
         yield report
     elif not sys.stderr.isatty():

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, amount
 from ..transport.messages import NAME, Message
 
 __all__ = ["CHECK_EVERY", "Marks", "Options", "Point", "check_options", "check_patience", "resumed"]
@@ -78,7 +78,9 @@ class Point:
             if data[role] != known:
                 raise InputError(f"{name} is of other rows of {role}: give the same in the same order, or another name")
         if self.made > total:
-            raise InputError(f"{name} is after {self.made} steps, and this call is for {total}; ask for more epochs")
+            raise InputError(
+                f"{name} is after {amount(self.made, 'step')}, and this call is for {total}; ask for more epochs"
+            )
 
 
 def resumed(options: Options, told: Mapping[str, Sequence[Message]]) -> Point | None:

@@ -24,7 +24,7 @@ from ..procedure import CHECK, CLOCK, EVALUATE, METRICS, RESCALE, SCALE, TRAIN_S
 from ..roles.batches import BATCH, Batches
 from ..roles.coins import coins
 from ..roles.draws import Draws
-from ..roles.epochs import Epochs, Followed, check_epochs, check_seed, expect_validation, fresh_seed
+from ..roles.epochs import Epochs, Followed, as_validation, check_epochs, check_seed, expect_validation, fresh_seed
 from ..roles.epochs import counted as rows_counted
 from ..roles.ids import check_ids
 from ..roles.inputs import ByRole
@@ -352,9 +352,10 @@ class Validation:
         takes_part = any(role in given.roles for role in (plan.roles_of(EVALUATE) if plan.validates else ()))
         if inputs is not None:
             expect_validation(plan)
-            self._batches = Batches(plan, tensors, (), inputs, given.stacked, single="train")
+            with as_validation():
+                self._batches = Batches(plan, tensors, (), inputs, given.stacked, single="train")
+                given.check(self._batches.tensors(tensors), inputs, "input", EVALUATE)
             self.rows = self._batches.rows
-            given.check(self._batches.tensors(tensors), inputs, "input", EVALUATE)
         elif announced is not None and not tensors:
             self.rows = announced["validation"]
         self.batches = -(-self.rows // size) if takes_part else 0

@@ -70,9 +70,12 @@ def test_training_ends_when_the_first_metric_is_no_better(session: Session) -> N
 def test_what_cannot_be_validated_is_refused(session: Session) -> None:
     session.provide(START)
     wrong: tuple[tuple[dict[str, Any], str], ...] = (
-        ({"validation": {**OTHERS, "left": OTHERS["left"] * 2}}, r"left\[\d+, 0\]: expected a value in \[0, 1\]"),
+        (
+            {"validation": {**OTHERS, "left": OTHERS["left"] * 2}},
+            r"validation: left\[\d+, 0\]: expected a value in \[0, 1\]",
+        ),
         ({"validation": {**OTHERS, "debts": OTHERS["debts"][:3]}}, "expected as many rows in each input"),
-        ({"validation": {name: OTHERS[name] for name in ("visits", "debts")}}, "left"),
+        ({"validation": {name: OTHERS[name] for name in ("visits", "debts")}}, "validation: left: missing"),
         ({"validation": {name: rows[:0] for name, rows in OTHERS.items()}}, "expected at least one row"),
         ({"patience": 0}, "patience: expected a whole number of epochs from 1, found 0"),
     )

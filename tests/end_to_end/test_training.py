@@ -79,7 +79,8 @@ def test_what_is_given_is_checked_before_anything_is_shared(session: Session) ->
     batch = batches()[0]
     for wrong, message in (
         ({"left": batch["left"] + 1}, r"left\[\d+, 0\]: expected a value in \[0, 1\]"),
-        ({"left": batch["left"][:3]}, r"left: expected"),
+        ({"left": batch["left"][:3]}, r'left: expected .*found \[3, 1\]; dims=\{"batch": 3\} compiles for so many'),
+        ({"left": np.tile(batch["left"], (2, 1))}, r"left: expected .*found \[32, 1\]; fit takes any number of rows"),
         ({"right": 1}, "right"),
     ):
         with pytest.raises(mpc.InputError, match=message):
@@ -104,7 +105,7 @@ def test_the_manifest_says_what_a_step_and_the_end_reveal() -> None:
     left = [line for line in mpc.compile(text=silent).leakage if "revealed" in line and "checked: " not in line]
     assert len(left) == 1
     bits = [line for line in said if "checked: " in line and "revealed" in line]
-    assert len(bits) == 8 and all(line.endswith(": 1 bits") for line in bits)
+    assert len(bits) == 8 and all(line.endswith(": 1 bit") for line in bits)
 
 
 def test_fit_makes_the_steps_of_its_float64_twin(session: Session) -> None:
@@ -138,6 +139,13 @@ def test_fit_refuses_what_it_cannot_train_on(session: Session) -> None:
         (data, {"seed": -1}, "seed: expected a whole number of at least 0"),
         ({**data, "left": data["left"] * 2}, {}, "left"),
         (data, {"validation": data}, "validation: the model churn tells no metric of validation rows; declare one"),
+        (data, {"on_epoch": 3}, r"on_epoch: expected a function of \(epoch\), found 3"),
+        (
+            data,
+            {"progress": print, "on_epoch": lambda: None},
+            r"on_epoch: expected a function of \(epoch\), found <func",
+        ),
+        (data, {"progress": True}, r"progress: expected a function of \(done, total\), found True"),
         (data, {"patience": 1}, "patience: the model churn tells no metric of an epoch; declare one"),
     ):
         with pytest.raises(mpc.InputError, match=message):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -106,6 +108,10 @@ def test_common_slips_of_compile(given: dict[str, object], expected: str) -> Non
         (lambda p: p.initial_weights(-1), "seed: expected a whole number of at least 0 and below 2.63, found -1"),
         (lambda p: mpc.launch(p, timeout="1"), "timeout: expected a number of seconds above 0, found '1'"),  # type: ignore[arg-type]
         (lambda p: mpc.launch(p, window="x"), "window: expected a whole number of bytes from 0, such as .*, found 'x'"),  # type: ignore[arg-type]
+        (
+            lambda p: mpc.deal(p, "/nosuch/m", runs=1, progress=3),
+            r"progress: expected a function of \(done, total\), found 3",
+        ),  # type: ignore[arg-type]
         (lambda p: mpc.load(3), "load expects the path of a plan, found int"),  # type: ignore[arg-type]
         (lambda p: mpc.connect("c.toml", "m.plan", role="a"), "connect expects a Program"),  # type: ignore[arg-type]
     ],
@@ -113,6 +119,53 @@ def test_common_slips_of_compile(given: dict[str, object], expected: str) -> Non
 def test_common_slips_with_a_program(slip: Callable[[mpc.Program], object], expected: str) -> None:
     with pytest.raises(mpc.Error, match=expected):
         slip(mpc.compile(text=UNUSED))
+
+
+SCALED = """model m
+role a, b
+input image : [2] from a in [0, 1]
+param w : [2] from b in [-1, 1]
+output y = image * w to a
+"""
+TRAINED = (
+    SCALED
+    + """train {
+    input want : [2] from a in [0, 1]
+    loss = mse(y, want)
+    optimizer = sgd(lr=0.1)
+}
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "params", "expected"),
+    [
+        ({"imgae": [0, 1]}, {"w": [0, 1]}, "imgae: no such input; did you mean 'image'?"),
+        ({"image": [0, 1], "z": 1}, {"w": [0, 1]}, "z: no such input; the plan has image"),
+        ({"image": [0, 1]}, {"w": [0, 1], "v": 1}, "v: no such parameter; the plan has w"),
+        ({"image": [0, 1], "w": [0, 1]}, {}, "w: missing; expected shape [2]"),
+        ({"image": [0, 2]}, {"w": [0, 1]}, "image[1]: expected a value in [0, 1], found 2"),
+        ({"image": [0, 1]}, {"w": [0, 3]}, "w[1]: expected a value in [-1, 1], found 3"),
+    ],
+)
+def test_what_a_session_refuses_the_meaning_on_plaintext_refuses_too(
+    inputs: dict[str, Any], params: dict[str, Any], expected: str
+) -> None:
+    program = mpc.compile(text=SCALED)
+    for twin in (program.reference, program.simulate):
+        with pytest.raises(mpc.InputError, match=re.escape(expected)):
+            twin(inputs, params)
+
+
+def test_plaintext_takes_what_training_has_made_of_weights_beyond_their_range_at_first() -> None:
+    program, weights = mpc.compile(text=TRAINED), {"w": [3, -3]}
+    assert program.reference({"image": [1, 1]}, weights)["y"].tolist() == [3, -3]
+    rows = {"image": [1, 1], "want": [1, 1]}
+    with pytest.raises(mpc.InputError, match="v: no such parameter; the plan has w"):
+        program.reference({"image": [1, 1]}, {**weights, "v": 1})
+    with pytest.raises(mpc.InputError, match="want: is an input of training of a; `train` and `fit` give it"):
+        program.reference(rows, weights)
 
 
 def test_a_size_may_be_a_number_of_numpy() -> None:

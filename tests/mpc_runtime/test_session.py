@@ -66,6 +66,8 @@ def test_any_number_of_rows(session: Session, rows: int) -> None:
 
 
 def test_bad_input_is_refused_and_the_session_goes_on(session: Session) -> None:
+    with pytest.raises(InputError, match=r"progress: expected a function of \(done, total\), found 3"):
+        session.run_batches(x=X, progress=3)  # type: ignore[arg-type]
     for bad, message in (
         ({"x": X[:1]}, r"x: expected shape \[2, 3\], found \[1, 3\]"),
         ({"x": X + 2000}, r"x\[0, 0\]: expected a value in \[-1000, 1000\], found 2000"),

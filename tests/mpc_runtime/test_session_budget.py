@@ -60,6 +60,30 @@ def test_an_owner_states_limits_that_only_narrow(session: mpc.Session) -> None:
     assert session.spent("three", role="a").epsilon == 0.5
 
 
+SLOW = """import time
+from mpc_runtime.servers.party import Party
+take = Party._take_controls
+def slow(party):
+    time.sleep(0.05 * party.number)
+    return take(party)
+Party._take_controls = slow
+"""
+
+
+def test_what_was_withdrawn_is_given_back_by_both_parties_before_anything_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also by a p1 that is slow to hear that p0 has dropped it."""
+    (tmp_path / "sitecustomize.py").write_text(SLOW)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(tmp_path), str(Path(__file__).parents[2]))))
+    with mpc.launch(PROGRAM, data_dir=tmp_path / "data") as session:
+        session.limit("few", 0, role="b")
+        for _ in range(4):  # as often as a's budget would allow
+            with pytest.raises(mpc.BudgetError, match="the dataset 'few' of b"):
+                session.run(GIVEN, dataset={"a": "one", "b": "few"})
+            assert session.spent("one", role="a").epsilon == 0
+
+
 def test_asyncio_and_names_that_are_none(session: mpc.Session) -> None:
     for wrong, match in ((7, "dataset: expected a name"), ({"q": "x"}, "'q' gives nothing to a run"), ("", "a name")):
         with pytest.raises(mpc.InputError, match=match):

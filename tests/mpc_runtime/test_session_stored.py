@@ -101,15 +101,36 @@ def test_stores_that_do_not_fit_are_refused_before_anything_starts(tmp_path: Pat
     used.close()
 
 
-def test_damage_that_appears_meanwhile_is_typed_at_the_client(tmp_path: Path) -> None:
+LATE = """import time
+from mpc_runtime.transport.node import Node
+farewell = Node.farewell
+def late(self, peer, op, message, error=""):
+    if error and self.hello.name == "p1":
+        for link in self.links.values():
+            link.end_streams()
+        time.sleep(0.3)
+    return farewell(self, peer, op, message, error)
+Node.farewell = late
+"""
+"""For p1, whose word then reaches its clients behind p0's, that p1 is gone."""
+
+
+@pytest.mark.parametrize("program", ["", LATE], ids=["as it comes", "p0 is heard first"])
+def test_damage_that_appears_meanwhile_is_typed_at_the_client(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str
+) -> None:
+    if program:
+        (tmp_path / "sitecustomize.py").write_text(program)
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(tmp_path), str(Path(__file__).parents[2]))))
     material = dealt(tmp_path)
     with mpc.launch(PROGRAM, material=material) as session:
         session.provide({"w": W})
         assert_right(session, X[0], W)
-        file = next((material / "p1").glob("records-*"))
-        content = bytearray(file.read_bytes())
-        content[-1] ^= 1
-        file.write_bytes(content)
+        with next((material / "p1").glob("records-*")).open("r+b") as file:  # in its place: p1 may be reading
+            file.seek(-1, os.SEEK_END)
+            last = file.read(1)[0]
+            file.seek(-1, os.SEEK_END)
+            file.write(bytes([last ^ 1]))
         with pytest.raises(MaterialError, match=r"p1: .*the data are damaged at byte "):
             for x in X:
                 assert_right(session, x, W)

@@ -16,7 +16,7 @@ from compiler.importers.problems import Unsupported
 from compiler.importers.terms import Term, call, index, layer, weight
 from compiler.importers.trees import Forest, Tree, complete
 from compiler.ops.trees import MAX_DEPTH
-from mpc_runtime.errors import InputError
+from mpc_runtime.errors import InputError, amount
 
 STEP = 2.0**-16  # of the number format: a row below a threshold lies at most one step below it
 
@@ -116,7 +116,9 @@ def _scores(node: Node, forest: Forest, share: float) -> Term:
     found = layer("forest", x, held, node.name, trees=forest.trees, depth=forest.depth, outputs=outputs)
     base = _numbers(node, "base_values")
     if base.size not in (0, forest.outputs):
-        raise Unsupported(f"it has {base.size} base values for {forest.outputs} outputs", "give it one for each")
+        raise Unsupported(
+            f"it has {amount(base.size, 'base value')} for {amount(forest.outputs, 'output')}", "give it one for each"
+        )
     if not base.any():
         return found
     return call("+", found, weight(base, node.trials, f"{node.name or 'forest'}.base"))

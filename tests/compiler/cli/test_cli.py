@@ -50,6 +50,26 @@ def test_help_lists_every_command_and_version_says_what_counts(folder: Path) -> 
     assert f"plan format {FORMAT}, kernels" in typed(folder, "--version").stdout
 
 
+def test_tables_are_arrays_of_one_axis_and_numbers(folder: Path) -> None:
+    text = """model doses
+    role clinic, lab
+    input dose : [3] from clinic in [0, 9]
+    input site : [3] from lab in [0, 9]
+    param rate : [] from lab in [0, 4]
+    output cost = dose * site * rate to lab
+    """
+    (folder / "doses.ppml").write_text(text)
+    (folder / "column.csv").write_text("dose\n1\n2\n3\n")
+    (folder / "row.csv").write_text("4,5,6\n")
+    (folder / "number.csv").write_text("0.5\n")
+    files = ["--input", "dose=column.csv", "--input", "site=row.csv", "--param", "rate=number.csv"]
+    done = mpcc(folder, "run", "doses.ppml", "--simulate", *files, "--output", "cost=out.csv")
+    assert done.returncode == 0, done.stderr
+    assert np.loadtxt(folder / "out.csv") == pytest.approx([2, 5, 9], abs=0.01)
+    wrong = mpcc(folder, "run", "doses.ppml", "--simulate", *files[:-1], "rate=row.csv")
+    assert "rate: expected shape [], found [1, 3]" in wrong.stderr
+
+
 def test_check_and_exit_codes(folder: Path) -> None:
     good, bad = mpcc(folder, "check", "credit.ppml"), mpcc(folder, "check", "bad.ppml")
     assert (good.returncode, good.stdout) == (0, "credit.ppml: ok (batch = 2)\n")
@@ -395,7 +415,7 @@ def test_interrupting_run_ends_everything_and_keeps_what_is_done(folder: Path) -
             seen += shown
     os.close(terminal)
     assert process.wait(SECONDS) == 130
-    assert b"interrupted" in seen and b"rows of score were written" in seen
+    assert b"interrupted" in seen and b"written of score: the first " in seen
     assert b"Traceback" not in seen
     done = np.load(folder / "done.npy")
     assert 0 < len(done) < 50_000

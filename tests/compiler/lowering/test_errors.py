@@ -121,6 +121,40 @@ def test_a_name_that_no_unreadable_statement_can_have_bound_is_unknown(lines: li
     ]
 
 
+@pytest.mark.parametrize(
+    ("loss", "help"),
+    [
+        ("bce(s, y)", "did you mean `binary_cross_entropy_with_logits`?"),
+        ("binary_cross_entropy(s, y)", "did you mean `binary_cross_entropy_with_logits`?"),
+        ("MSELoss(s, y)", "did you mean `mse`?"),
+    ],
+)
+def test_losses_of_other_libraries_are_known(loss: str, help: str) -> None:
+    head = "model m\nrole c\ndim batch = 1\ninput x : [batch, 1] from c in [0, 1]\nparam w : [] from c\ns = x * w\n"
+    block = f"train {{ input y : [batch, 1] from c in [0, 1]\nloss = {loss}\noptimizer = sgd(lr=0.1) }}"
+    with pytest.raises(SourceErrors) as caught:
+        compile_source(head + block, "m.ppml")
+    assert [each.help for each in caught.value.diagnostics] == [help]
+    with pytest.raises(SourceErrors) as caught:
+        compile_source(f"{head}output z = {loss.replace(', y', ', x')} to c", "m.ppml")
+    assert [each.help for each in caught.value.diagnostics] == ["a loss belongs in a `train { … }` block"]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "input v : bit[8] from d with randomized_response( )epsilon=1)",
+        "output y = sum(x) to d with laplace( )epsilon=1)",
+        "y = softmax( )x)",
+    ],
+)
+def test_what_a_fault_has_cut_off_is_not_missed(statement: str) -> None:
+    """The statement before the cut lacks what stands behind it, which reads as a statement of its own."""
+    with pytest.raises(SourceErrors) as caught:
+        compile_source(f"model m\nrole c, d\ninput x : [2] from c in [0, 1]\n{statement}\noutput z = x to c", "m.ppml")
+    assert [each.message for each in caught.value.diagnostics] == ["this `)` closes nothing"]
+
+
 @pytest.mark.parametrize("role", ["nobody", "c,"])
 def test_the_clock_of_a_training_whose_role_is_not_known_is_no_unknown_name(role: str) -> None:
     text = f"""model m role c

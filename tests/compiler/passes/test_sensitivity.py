@@ -76,6 +76,12 @@ def test_what_is_not_proved_has_to_be_stated(expression: str) -> None:
     assert not noise_of(expression, "laplace(epsilon=1, sensitivity=3").proved
 
 
+def test_an_input_without_a_range_is_told_to_have_one() -> None:
+    text = "model m\nrole a, b\ninput x : [4] from a\ninput y : [4] from a in [0, 1]\n"
+    with pytest.raises(mpc.CompileError, match=r"help: declare the range of `x`, `in \[lo, hi\]`, or write `laplace"):
+        mpc.compile(text=f"{text}output r = sum(x + y) to b with laplace(epsilon=1)\n")
+
+
 @pytest.mark.parametrize("expression", ["sum(x * y, axis=0)", "sum(clip_norm(x * y, 0.5), axis=0)", "sum(k > 1)"])
 def test_no_row_moves_a_result_further(expression: str) -> None:
     """The extremes of a row, in the plaintext meaning: a row of zeros in the place of one that is taken out."""

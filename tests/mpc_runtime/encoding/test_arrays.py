@@ -120,9 +120,17 @@ def test_a_mended_kernel_has_its_entries_in_their_places() -> None:
 
 
 def test_rows_that_the_plan_is_not_for() -> None:
-    assert "run_batches takes any number of rows" in shape_problem("x", (8, 3), (500, 3), ("batch", ""))
-    assert "one row? the plan is for 8; run_batches" in shape_problem("x", (8, 3), (3,), ("batch", ""))
-    both = shape_problem("x", (1, 3, 28, 28), (500, 28, 28, 3), IMAGES)
+    def hint(*found: int, many: str = "") -> str:
+        return shape_problem("x", (8, 3), found, ("batch", ""), many=many).partition("; ")[2]
+
+    compiles = 'dims={"batch": 500} compiles for so many'
+    assert hint(500, 3) == compiles
+    assert hint(500, 3, many="run_batches") == f"run_batches takes any number of rows, and {compiles}"
+    assert hint(500, 3, many="fit") == f"fit takes any number of rows, and {compiles}"
+    assert hint(5, 3, many="fit") == 'dims={"batch": 5} compiles for so many'
+    assert hint(3, many="run_batches") == "one row? the plan is for 8; run_batches takes any number of them: x[None]"
+    assert hint(3, many="fit") == hint(3) == "one row? the plan is for 8"
+    both = shape_problem("x", (1, 3, 28, 28), (500, 28, 28, 3), IMAGES, many="run_batches")
     assert "np.moveaxis(x, -1, 1); run_batches takes any number of rows" in both
     assert shape_problem("x", (8, 3), (0, 3), ("batch", "")).endswith("found [0, 3]; there are no rows")
     assert shape_problem("x", (8, 3), (7, 5), ("batch", "")) == "x: expected shape [8, 3], found [7, 5]"

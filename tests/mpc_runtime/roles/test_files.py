@@ -28,11 +28,44 @@ def test_a_csv_may_have_a_heading(tmp_path: Path) -> None:
     assert read(path).tolist() == [[1, 2.5], [3, 4]]
 
 
+@pytest.mark.parametrize(
+    ("text", "axes", "shape"),
+    [
+        ("1\n2\n3\n", 1, (3,)),
+        ("1,2,3\n", 1, (3,)),
+        ("dose\n1\n2\n", 1, (2,)),
+        ("7\n", 1, (1,)),
+        ("7\n", 0, ()),
+        ("dose\n7\n", 0, ()),
+        ("1\n2\n3\n", 2, (3, 1)),
+        ("1\n2\n3\n", None, (3, 1)),
+        ("1,2\n3,4\n", 1, (2, 2)),  # what does not fit is for whoever knows the shape
+        ("1,2\n", 0, (1, 2)),
+        ("7\n", 3, (1, 1)),
+    ],
+)
+def test_a_row_or_a_column_of_a_csv_is_an_array_of_one_axis(
+    tmp_path: Path, text: str, axes: int | None, shape: tuple[int, ...]
+) -> None:
+    (tmp_path / "x.csv").write_text(text)
+    found = read(tmp_path / "x.csv", axes)
+    assert found.shape == shape and found.flat[0] in (1, 7)
+    np.save(tmp_path / "x.npy", np.zeros((3, 1)))
+    assert read(tmp_path / "x.npy", axes).shape == (3, 1), "an array that knows its axes keeps them"
+
+
 @pytest.mark.parametrize(("text", "bad"), [("1,,3\n4,5,6\n", "''"), ("1,a\n2,3\n", "'a'"), ("n/a,2\n2,3\n", "'n/a'")])
 def test_a_first_row_with_a_slip_is_no_heading(tmp_path: Path, text: str, bad: str) -> None:
     """It would be left out without a word."""
     (tmp_path / "x.csv").write_text(text)
     with pytest.raises(InputError, match=f"expected numbers in the first line, or names alone, found {bad} beside"):
+        read(tmp_path / "x.csv")
+
+
+@pytest.mark.parametrize("text", ["1;2\n3;4\n", "age;height\n1;2\n", "1 2\n3 4\n", "age\theight\n1\t2\n"])
+def test_numbers_that_something_else_separates_are_no_heading_and_no_riddle(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.csv").write_text(text)
+    with pytest.raises(InputError, match=r"expected commas between numbers, found '1.*2'"):
         read(tmp_path / "x.csv")
 
 

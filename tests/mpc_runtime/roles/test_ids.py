@@ -39,7 +39,7 @@ def test_without_ids_nothing_is_said() -> None:
     ("ids", "key", "alone", "message"),
     [
         ({"clinic": ["a", "b", "c"], "lab": ["a", "x", "y"]}, None, True, "row 1 of lab is not that of clinic"),
-        (["a", "b"], None, True, "one for each of the 3 rows of clinic, found 2"),
+        (["a", "b"], None, True, "one for each row of clinic, which has 3, found 2"),
         (["a", 1.5, "c"], None, True, "texts or whole numbers, found float for row 1 of clinic"),
         (["a", True, "c"], None, True, "texts or whole numbers, found bool for row 1 of clinic"),
         (["a", np.float64(1), "c"], None, True, "texts or whole numbers, found float64 for row 1 of clinic"),

@@ -83,7 +83,7 @@ def test_queries_a_minute_come_back_evenly() -> None:
 def test_queries_in_all_count_what_was_computed() -> None:
     member, uses = Member("a", queries=2), Uses()
     assert uses.count(KEY, member, 0.0) == uses.count(KEY, member, 0.0) == ""
-    assert uses.count(KEY, member, 0.0) == "has made all of its 2 queries"
+    assert uses.count(KEY, member, 0.0) == "has made 2 queries, as many as it may"
     uses.give_back(KEY)
     assert uses.count(KEY, member, 0.0) == ""
     assert uses.count(OTHER, member, 0.0) == ""

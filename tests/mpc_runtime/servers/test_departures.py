@@ -73,7 +73,7 @@ def client(local: Local, role: str) -> Iterator[RoleClient]:
     """One more connection of a role."""
     processes = local.processes
     found = RoleClient(
-        PROGRAM.plan, role, processes.role_keys[role], processes.addresses, processes.server_keys, TIMEOUT
+        PROGRAM.plan, role, processes.role_keys[role], processes.addresses, processes.server_keys, SECONDS
     )
     try:
         yield found

@@ -28,6 +28,10 @@ def test_an_epoch_says_what_it_was_told() -> None:
     assert str(told.epochs[1]) == "epoch 2: 2 steps in 0.2 s, loss 2, accuracy 0.75, validation loss 0.5"
     assert told.accuracy == [0.5, 0.75] and told.validation_loss == [1.0, 0.5] and told.steps == 4
     assert told.loss == told.validation_accuracy == []
+    assert repr(told) == "<History: 2 epochs; 4 steps; accuracy 0.75; validation loss 0.5>"
+    assert (
+        repr(History(seed=1, resumed=3, stopped=True)) == "<History: 0 epochs, stopped early; 0 steps; 3 made before>"
+    )
 
 
 @pytest.mark.parametrize(

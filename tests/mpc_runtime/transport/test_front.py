@@ -279,10 +279,9 @@ def test_who_does_not_read_its_answers_is_cut_off() -> None:
         sent = 0
         while front.answer(route, {"kind": "held", "id": "7"}, bytes(1 << 20)):
             sent += 1 << 20
-            time.sleep(0.001)
+            other.say(SUBMIT, b"")
+            assert heard(front, other).sender == "bob"  # so the front's thread has had its turn
         assert sent < 64 << 20  # what the system's buffers and ours take
-        other.say(SUBMIT, b"")
-        assert heard(front, other).sender == "bob"
 
 
 def test_a_front_that_has_failed_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -422,8 +421,6 @@ def test_a_call_is_made_again_until_it_is_welcome() -> None:
 
 def test_a_silent_server_is_given_up_and_only_while_somebody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     """As one that was stopped: its connection stands, and nobody answers."""
-    monkeypatch.setattr(call_module, "SILENCE_SECONDS", 0.5)
-    monkeypatch.setattr(call_module, "PING_SECONDS", 0.2)
     context = hosting_context(HOST, [ALICE.public])
     with socket.create_server(("127.0.0.1", 0)) as server, fronted() as front:
         call = called(front, ALICE)
@@ -439,6 +436,8 @@ def test_a_silent_server_is_given_up_and_only_while_somebody_listens(monkeypatch
         serving = in_thread(welcome)
         until(lambda: drive([call], 0.01) or call.welcomed)
         serving.join()
+        monkeypatch.setattr(call_module, "SILENCE_SECONDS", 0.5)
+        monkeypatch.setattr(call_module, "PING_SECONDS", 0.2)
         time.sleep(1.0)  # nobody drives: what was not heard may have come
         call.step()
         assert call.failure is None
