@@ -8,7 +8,7 @@ import numpy as np
 
 from compiler.graph import Array
 from compiler.importers.known import Known
-from compiler.importers.nodes import Absent, Node, Result
+from compiler.importers.nodes import Absent, Node, Result, axis_at
 from compiler.importers.problems import Unsupported
 from compiler.importers.sizes import Size
 from compiler.importers.terms import Term, call, index, layer
@@ -235,4 +235,18 @@ def _row(array: Array, x: Term) -> Term:
     return weight(array, len(x.values))
 
 
-HANDLERS: Mapping[str, Callable[[Node], Result]] = {"LSTM": recurrent, "GRU": recurrent, "RNN": recurrent}
+def reverse_sequence(node: Node) -> Result:
+    """Whole sequences from the last element to the first."""
+    x, lengths = node.term(0), node.known(1, "the lengths of the sequences")
+    time = axis_at(int(node.attribute("time_axis", 0)), x.rank)
+    if any((array != size).any() for array, size in zip(lengths.arrays, x.shape[time].values, strict=True)):
+        raise Unsupported("it turns only a part of each sequence", "export with sequences of one length")
+    return index(x, *[WHOLE] * time, slice(None, None, -1))
+
+
+HANDLERS: Mapping[str, Callable[[Node], Result]] = {
+    "LSTM": recurrent,
+    "GRU": recurrent,
+    "RNN": recurrent,
+    "ReverseSequence": reverse_sequence,
+}
