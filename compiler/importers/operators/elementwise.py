@@ -14,7 +14,7 @@ from compiler.importers.known import HUGE, Known, is_huge, scalar, spread, to_br
 from compiler.importers.nodes import Node, Result, Undecided
 from compiler.importers.problems import Unsupported
 from compiler.importers.sizes import Size
-from compiler.importers.terms import Table, Term, call, endless, table
+from compiler.importers.terms import Source, Table, Term, call, endless, origin, table
 
 MASKED = -(2.0**14)
 """What stands for minus infinity in a mask: a softmax gives 0 for scores so far below the others."""
@@ -259,9 +259,10 @@ def where(node: Node) -> Result:
 
 
 def is_nan(node: Node) -> Result:
-    """No number of the language is NaN: only what softmax makes of a row whose scores are all minus infinity is one."""
+    """No number of the language is NaN, that of an input neither; only what softmax makes of a row whose scores are all
+    minus infinity is one."""
     x = node.term()
-    if getattr(x.form, "name", "") != "softmax":
+    if getattr(x.form, "name", "") != "softmax" and not isinstance(origin(x).form, Source):
         raise Unsupported("there is no NaN here", "remove the node, and what it guards against")
     return Known(tuple(np.zeros(value.shape, np.bool_) for value in x.values))
 
