@@ -49,7 +49,7 @@ FLATTENING = ("Softmax", "LogSoftmax", "Hardmax")
 """Operators of which ONNX's evaluator knows the newest meaning only."""
 ELSEWHERE = "leave this step out of the export, and compute it before or after the private run"
 """The way out where nothing nearer is known."""
-NEVER_FOLDED = frozenset({*RANDOM, "ZipMap"})
+NEVER_FOLDED = frozenset({*RANDOM, "Scatter", "ZipMap"})  # ONNX's evaluator knows no Scatter
 
 
 @dataclass(frozen=True)

@@ -145,8 +145,8 @@ def normalizer(node: Node) -> Result:
         case "L1":
             size = x if x.lowest >= 0 else call("abs", x)
             return call("/", x, call("sum", size, axis=-1, keepdims=True))
-        case _:
-            return call("/", x, call("max", call("abs", x), axis=-1, keepdims=True))
+        case _:  # of the numbers as they are, as the standard and onnxruntime have it
+            return call("/", x, call("max", x, axis=-1, keepdims=True))
 
 
 def binarizer(node: Node) -> Result:

@@ -18,6 +18,7 @@ from compiler.importers.operators import (
     recurrent,
     reductions,
     rotary,
+    scatter,
     shapes,
     trees,
 )
@@ -36,6 +37,7 @@ HANDLERS: Mapping[tuple[str, str], Callable[[Node], Result]] = {
         (ONNX, recurrent.HANDLERS),
         (ONNX, reductions.HANDLERS),
         (ONNX, rotary.HANDLERS),
+        (ONNX, scatter.HANDLERS),
         (ONNX, shapes.HANDLERS),
         (ML, classical.HANDLERS),
         (ML, machines.HANDLERS),

@@ -51,10 +51,15 @@ def test_an_encoder_of_nan_or_text_is_refused():
         imported(encoded(keys_strings=["a", "b"], values_floats=[0.5, 2.5]))
 
 
-def test_an_input_holds_no_nan():
+def test_an_input_holds_neither_nan_nor_infinity():
     nodes = [node("Transpose", ["x"], ["t"]), node("IsNaN", ["t"], ["n"]), node("Where", ["n", "zero", "t"], ["y"])]
     assert_agrees(model(nodes, {"x": (FLOAT, [2, 3])}, ["y"], {"zero": 0.0}), {"x": RANDOM.normal(0, 1, (2, 3))})
+    nodes[1] = node("IsInf", ["t"], ["n"])
+    assert_agrees(model(nodes, {"x": (FLOAT, [2, 3])}, ["y"], {"zero": 0.0}), {"x": RANDOM.normal(0, 1, (2, 3))})
     nodes[0] = node("Sqrt", ["x"], ["t"])
+    with pytest.raises(Exception, match="there is no infinity here"):
+        imported(model(nodes, {"x": (FLOAT, [2, 3])}, ["y"], {"zero": 0.0}))
+    nodes[1] = node("IsNaN", ["t"], ["n"])
     with pytest.raises(Exception, match="there is no NaN here"):
         imported(model(nodes, {"x": (FLOAT, [2, 3])}, ["y"], {"zero": 0.0}))
 
@@ -65,3 +70,11 @@ def test_distances_by_the_operator_of_onnxruntime(metric):
     proto = model([made], {"x": (FLOAT, ["batch", 3])}, ["y"], {"rows": RANDOM.normal(0, 1, (5, 3))})
     proto.opset_import.append(onnx.helper.make_opsetid("com.microsoft", 1))
     assert_agrees(proto, {"x": RANDOM.normal(0, 1, (4, 3))})
+
+
+@pytest.mark.parametrize("norm", ["MAX", "L1", "L2"])
+def test_rows_over_their_norm(norm):
+    """The largest number is that of the numbers as they are; ONNX's own evaluator takes their magnitudes."""
+    made = node("Normalizer", ["x"], ["y"], domain="ai.onnx.ml", norm=norm)
+    proto = model([made], {"x": (FLOAT, ["batch", 3])}, ["y"], ml=1)
+    assert_agrees(proto, {"x": np.array([[-2, 1, 0.5], [1, 2, -0.25]])})
