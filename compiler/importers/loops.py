@@ -31,7 +31,7 @@ def loop(node: Node, run: Run) -> list[Value | None]:
     most = int(_one(node, 0)) if node.has(0) else None
     going = bool(_one(node, 1)) if node.has(1) else True
     states: list[Value | None] = [node.value(place) for place in range(2, len(node.inputs))]
-    names = [each.name for each in body.input]
+    names = given_to(body)
     made: list[list[Value | None]] = []
     while going and (most is None or len(made) < most):
         _check_steps(len(made) + 1)
@@ -65,7 +65,7 @@ def scan(node: Node, run: Run) -> list[Value | None]:
     axes = [axis_at(axis, each.rank) for axis, each in zip(_list(node, "scan_input_axes", count), scanned, strict=True)]
     back = _list(node, "scan_input_directions", count)
     steps = scanned[0].shape[axes[0]].fixed
-    names = [each.name for each in body.input]
+    names = given_to(body)
     made: list[list[Value | None]] = []
     _check_steps(steps)
     for step in range(steps):
@@ -84,6 +84,12 @@ def scan(node: Node, run: Run) -> list[Value | None]:
         for column, axis, turned, name in zip(columns, axes, turns, needed, strict=True)
     ]
     return [*states, *found]
+
+
+def given_to(body: Any) -> list[str]:
+    """What a step is given; inputs with an initializer are weights (IR 3)."""
+    held = {tensor.name for tensor in body.initializer}
+    return [each.name for each in body.input if each.name not in held]
 
 
 def _one(node: Node, place: int) -> Any:

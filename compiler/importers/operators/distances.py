@@ -44,7 +44,7 @@ def _function(body: Any) -> str | None:
     form = tuple(proto.op_type for proto in steps)
     if form not in FORMS or len(body.output) != 2:
         return None
-    state, row = (each.name for each in body.input)
+    state, row = (each.name for each in body.input[:2])  # behind them may be initializers
     chained = all(after.input[0] == before.output[0] for before, after in itertools.pairwise(steps))
     ends = [same.get(each.name, each.name) for each in body.output]
     if not chained or set(steps[0].input) != {state, row} or ends != [state, steps[-1].output[0]]:

@@ -51,6 +51,14 @@ def test_a_loop_of_known_steps(steps, condition, most):
     assert_agrees(recurrent(steps, condition, most=most), {"x": X})
 
 
+def test_weights_of_a_step_may_stand_among_its_inputs():
+    """As tf2onnx writes them before IR 4."""
+    proto = recurrent(4, GOES_ON)
+    body = proto.graph.node[1].attribute[0].g
+    body.input.append(onnx.helper.make_tensor_value_info("one", INT, []))
+    assert_agrees(proto, {"x": X})
+
+
 def test_a_loop_that_runs_on_as_the_data_says_is_refused():
     asks = [node("ReduceSum", ["total"], ["sum"], keepdims=0), node("Less", ["sum", "limit"], ["go"]),
             node("Constant", [], ["limit"], value_float=3.0)]  # fmt: skip
