@@ -124,7 +124,7 @@ def stacked(column: Sequence[Value | None], axis: int, trials: int) -> Value:
     found = [each for each in column if isinstance(each, Known)]
     if len(found) == len(column):
         rows = zip(*(each.arrays for each in found), strict=True)
-        owned = found[0].weight
+        owned = any(each.weight for each in found)
         return Known(tuple(np.stack(arrays, axis) for arrays in rows), found[0].hint, owned)
     terms = [term_of(each, trials) for each in column if each is not None and not isinstance(each, Absent)]
     if len(terms) < len(column):
