@@ -87,9 +87,15 @@ def is_weight(array: Array) -> bool:
 def fold(proto: Any, inputs: Sequence[Known | None], opsets: Mapping[str, int], trials: int) -> list[Known]:
     """What a node of known inputs gives. Raises Unsupported when it cannot be computed."""
     given = {name: known for name, known in zip(proto.input, inputs, strict=True) if known is not None}
+    if proto.op_type == "CumSum":  # PyTorch's axis is a list of one
+        axis = given[proto.input[1]]
+        given[proto.input[1]] = Known(tuple(array.reshape(()) for array in axis.arrays))
     ends = [[helper.make_empty_tensor_value_info(name) for name in names if name] for names in (given, proto.output)]
     graph = helper.make_graph([proto], "fold", ends[0], ends[1])
-    evaluator = ReferenceEvaluator(graph, opsets={proto.domain: 1} | dict(opsets))
+    try:
+        evaluator = ReferenceEvaluator(graph, opsets={proto.domain: 1} | dict(opsets))
+    except Exception as error:  # of an operator that it does not know in that version
+        raise Unsupported(f"it cannot be computed ahead of time: {error}") from None
     once = all(known.arrays[0] is each for known in given.values() for each in known.arrays)
     results = []
     for trial in range(1 if once else trials):

@@ -13,7 +13,7 @@ import onnx
 from onnx import helper
 
 from compiler.graph import Kind
-from compiler.importers import files
+from compiler.importers import files, loops
 from compiler.importers.known import Known, fold, is_weight
 from compiler.importers.nodes import Absent, Node, Value
 from compiler.importers.operators import HANDLERS, REFUSED, nearest, reductions
@@ -49,7 +49,7 @@ FLATTENING = ("Softmax", "LogSoftmax", "Hardmax")
 """Operators of which ONNX's evaluator knows the newest meaning only."""
 ELSEWHERE = "leave this step out of the export, and compute it before or after the private run"
 """The way out where nothing nearer is known."""
-NEVER_FOLDED = frozenset({*RANDOM, "ZipMap"})
+NEVER_FOLDED = frozenset({*RANDOM, "Scatter", "ZipMap"})  # ONNX's evaluator knows no Scatter
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ class Lowering:
     needed: set[str] = field(default_factory=set)
 
     def run(self, graph: Any) -> None:
-        """All nodes of a graph or of a branch of `If`, which sees the values around it."""
+        """All nodes of a graph, or of one within it, which sees the values around it."""
         if graph.sparse_initializer:
             name = graph.sparse_initializer[0].values.name
             self._refuse("", "SparseTensor", Unsupported(f"the weight {name} is sparse", "store it as a dense tensor"))
@@ -197,6 +197,8 @@ class Lowering:
         op, domain = proto.op_type, files.DEFAULT_DOMAIN if proto.domain == "ai.onnx" else proto.domain
         if op == "If" and isinstance(inputs[0], Known):
             return self._branch(proto, bool(inputs[0].array))
+        if op in loops.HANDLERS and domain == files.DEFAULT_DOMAIN:
+            return loops.HANDLERS[op](self._as_node(proto, inputs), self._body)
         key = (domain, op)
         known = [value for value in inputs if isinstance(value, Known)]
         by_hand = op in NEVER_FOLDED or (
@@ -209,13 +211,16 @@ class Lowering:
         if key not in HANDLERS:
             raise Unsupported("this operator is not supported", nearest(op))
         self._check_attributes(proto, domain)
-        attributes = {each.name: helper.get_attribute_value(each) for each in proto.attribute}
-        outputs = tuple(name if name in self.needed else "" for name in proto.output)
-        node = Node(op, proto.name, tuple(inputs), outputs, attributes, self._version(domain), self.trials)
-        result = HANDLERS[key](node)
+        result = HANDLERS[key](self._as_node(proto, inputs))
         results: list[Value | None] = [result] if isinstance(result, Term | Known | Absent) else list(result)
         self._check_whole(op, domain, inputs, results)
         return results
+
+    def _as_node(self, proto: Any, inputs: Sequence[Value | None]) -> Node:
+        attributes = {each.name: helper.get_attribute_value(each) for each in proto.attribute}
+        outputs = tuple(name if name in self.needed else "" for name in proto.output)
+        version = self._version(files.DEFAULT_DOMAIN if proto.domain == "ai.onnx" else proto.domain)
+        return Node(proto.op_type, proto.name, tuple(inputs), outputs, attributes, version, self.trials)
 
     def _fold(self, proto: Any, inputs: Sequence[Value | None]) -> list[Known]:
         """Folded once for equal nodes, so that a tensor that two layers share stays one."""
@@ -263,7 +268,11 @@ class Lowering:
     def _branch(self, proto: Any, condition: bool) -> list[Value | None]:
         """What the branch of an `If` gives whose condition is known."""
         wanted = "then_branch" if condition else "else_branch"
-        graph = next(each.g for each in proto.attribute if each.name == wanted)
+        return self._body(next(each.g for each in proto.attribute if each.name == wanted), {})
+
+    def _body(self, graph: Any, given: Mapping[str, Value | None]) -> list[Value | None]:
+        """What a graph within the graph gives, its inputs given."""
+        self.values |= given
         self.run(graph)
         return [self.values.get(output.name) for output in graph.output]
 

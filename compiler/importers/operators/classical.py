@@ -11,7 +11,7 @@ from functools import reduce
 import numpy as np
 
 from compiler.graph import Array, Kind
-from compiler.importers.known import Known
+from compiler.importers.known import Known, to_term
 from compiler.importers.nodes import Absent, Node, Result
 from compiler.importers.operators.elementwise import beside
 from compiler.importers.operators.shapes import zip_map
@@ -145,8 +145,8 @@ def normalizer(node: Node) -> Result:
         case "L1":
             size = x if x.lowest >= 0 else call("abs", x)
             return call("/", x, call("sum", size, axis=-1, keepdims=True))
-        case _:
-            return call("/", x, call("max", call("abs", x), axis=-1, keepdims=True))
+        case _:  # of the numbers as they are, as the standard and onnxruntime have it
+            return call("/", x, call("max", x, axis=-1, keepdims=True))
 
 
 def binarizer(node: Node) -> Result:
@@ -155,12 +155,14 @@ def binarizer(node: Node) -> Result:
 
 
 def array_feature_extractor(node: Node) -> Result:
-    """Columns by their places; or the label in a computed place of a list."""
+    """Columns by their places; or the label in a computed place of a list. A list is a table of one row."""
     x, i = node.value(0), node.value(1)
     if isinstance(x, Known) and isinstance(i, Term):
-        names = x.array.reshape(-1).tolist()
-        row = call("reshape", i, shape=(1, -1))  # the result has as many axes as the list, and at least two
-        return chosen(row, [each.decode() if isinstance(each, bytes) else each for each in names])
+        if x.array.size == x.array.shape[-1] and x.array.dtype.kind != "f":
+            names = [each.decode() if isinstance(each, bytes) else each for each in x.array.reshape(-1).tolist()]
+            return chosen(call("reshape", i, shape=(*[1] * max(x.rank - 1, 1), -1)), names)
+        rows = Known(tuple(np.atleast_2d(array) for array in x.arrays), x.hint, x.weight)
+        return call("gather", to_term(rows, node.trials), call("reshape", i, shape=(-1,)), axis=rows.rank - 1)
     term = node.term(0)
     places = node.array(1, "the columns").reshape(-1).astype(np.int64)
     return call("gather", term, table(places, node.trials), axis=term.rank - 1 or None)
@@ -169,18 +171,29 @@ def array_feature_extractor(node: Node) -> Result:
 def label_encoder(node: Node) -> Result:
     """Whole numbers to other ones, or to texts; the default stands behind the others."""
     x = node.term()
-    keys, values = node.attribute("keys_int64s", None), _values(node)
-    if x.kind is not Kind.INT or keys is None:
-        raise Unsupported("it encodes text or real numbers", "encode the data before it goes into the model")
-    within = all(value.range.lo >= 0 and value.range.hi < len(keys) for value in x.values)
+    keys, values = _keys(node), _values(node)
+    if len(keys) != len(values) - 1:
+        raise Unsupported(f"it has {len(keys)} keys for {len(values) - 1} values", "give it one for each")
+    within = x.kind is Kind.INT and all(value.range.lo >= 0 and value.range.hi < len(keys) for value in x.values)
     place = x
-    if list(keys) != list(range(len(keys))) or not within:
+    if keys != list(range(len(keys))) or not within:
         count = len(keys)
-        hits = [call("*", call("==", x, int(key)), number - count) for number, key in enumerate(keys)]
+        hits = [call("*", call("==", x, key), number - count) for number, key in enumerate(keys)]
         place = reduce(lambda a, b: call("+", a, b), hits, table(count, node.trials))
     if values.dtype.kind == "f":
         return call("gather", table(values.astype(np.float64), node.trials), place)
     return chosen(place, values.tolist())
+
+
+def _keys(node: Node) -> list[int] | list[float]:
+    whole, real_keys = node.attribute("keys_int64s", None), node.attribute("keys_floats", None)
+    if whole is not None:
+        return [int(key) for key in whole]
+    if real_keys is None:
+        raise Unsupported("it encodes text", "encode the data before it goes into the model")
+    if any(np.isnan(key) for key in real_keys):
+        raise Unsupported("it encodes NaN, and no number is NaN here", "encode the data before it goes into the model")
+    return [float(key) for key in real_keys]
 
 
 def _values(node: Node) -> Array:

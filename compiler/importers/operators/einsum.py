@@ -14,21 +14,21 @@ from compiler.importers.known import Known, term_of
 from compiler.importers.nodes import Node, Result
 from compiler.importers.problems import Unsupported
 from compiler.importers.sizes import Size, product
-from compiler.importers.terms import Term, call, layer
+from compiler.importers.terms import Term, call, layer, table
 
 
 def einsum(node: Node) -> Result:
     """Operands are joined from the left, two at a time."""
     values = [node.value(place) for place in range(len(node.inputs))]
     inputs, output = _labels(node.attributes["equation"].decode(), [value.rank for value in values])
-    values, inputs = _without_ones(values, inputs)
+    values, inputs = _without_ones(*_without_diagonals(values, inputs))
     while len(values) > 2:
         later = set(output).union(*inputs[2:])
         between = "".join(dict.fromkeys(label for label in inputs[0] + inputs[1] if label in later))
         values = [_joined(values[0], values[1], inputs[0], inputs[1], between, node.trials), *values[2:]]
         inputs = [between, *inputs[2:]]
     if len(values) == 1:
-        return _one(node.term(0), inputs[0], output)
+        return _one(term_of(values[0], node.trials), inputs[0], output)
     return _joined(values[0], values[1], inputs[0], inputs[1], output, node.trials)
 
 
@@ -47,9 +47,32 @@ def _labels(equation: str, ranks: Sequence[int]) -> tuple[list[str], str]:
         right = ("..." if "..." in left else "") + "".join(once)
     if wide and "..." not in right:
         raise Unsupported(f"the result of the einsum {equation} lacks the `...`", "write `...` behind `->` too")
-    if any(len(set(each)) < len(each) for each in spelled):
-        raise Unsupported(f"the einsum {equation} takes a diagonal", "take it with an index of its own")
     return spelled, right.replace("...", dots)
+
+
+def _without_diagonals(values: Sequence[Term | Known], inputs: Sequence[str]) -> tuple[list[Term | Known], list[str]]:
+    """A label that an operand has twice takes a diagonal: the places on it, of the two axes as one."""
+    kept, spelled = list(values), list(inputs)
+    for place, labels in enumerate(inputs):
+        for label in dict.fromkeys(labels):
+            while spelled[place].count(label) > 1:
+                kept[place], spelled[place] = _diagonal(kept[place], spelled[place], label)
+    return kept, spelled
+
+
+def _diagonal(value: Term | Known, labels: str, label: str) -> tuple[Term | Known, str]:
+    """[diagonal, the other axes]."""
+    axes = [place for place, each in enumerate(labels) if each == label][:2]
+    others = [place for place in range(len(labels)) if place not in axes]
+    spelled = label + "".join(labels[place] for place in others)
+    if isinstance(value, Known):
+        arrays = (np.moveaxis(np.diagonal(array, axis1=axes[0], axis2=axes[1]), -1, 0) for array in value.arrays)
+        return replace(value, arrays=tuple(arrays)), spelled
+    size = value.shape[axes[0]].fixed
+    turned = call("transpose", value, axes=(*axes, *others))
+    merged = product([value.shape[axis] for axis in axes], len(value.values))
+    flat = call("reshape", turned, shape=(merged, *(value.shape[place] for place in others)))
+    return call("gather", flat, table(np.arange(size) * (size + 1), len(value.values))), spelled
 
 
 def _without_ones(values: Sequence[Term | Known], inputs: Sequence[str]) -> tuple[list[Term | Known], list[str]]:

@@ -11,10 +11,10 @@ import onnx
 
 from compiler.graph import Kind
 from compiler.importers.known import HUGE, Known, is_huge, scalar, spread, to_broadcast, to_term
-from compiler.importers.nodes import Node, Result, Undecided
+from compiler.importers.nodes import Absent, Node, Result, Undecided
 from compiler.importers.problems import Unsupported
 from compiler.importers.sizes import Size
-from compiler.importers.terms import Table, Term, call, endless, table
+from compiler.importers.terms import Source, Table, Term, call, endless, origin, table
 
 MASKED = -(2.0**14)
 """What stands for minus infinity in a mask: a softmax gives 0 for scores so far below the others."""
@@ -36,7 +36,7 @@ WHOLE_TYPES: Mapping[int, tuple[int, int] | None] = {
     onnx.TensorProto.UINT64: None,
 }
 """What fits, where that is less than the format of `int` holds."""
-BITS_OF_DROPOUT = 10  # the version since which the mask of dropout is of bits
+MASK_OF_DROPOUT = 12  # the version since which all agree on the mask of dropout that drops nothing
 NEARLY = 1e-6  # of twice an exponent, in single precision
 
 
@@ -259,11 +259,19 @@ def where(node: Node) -> Result:
 
 
 def is_nan(node: Node) -> Result:
-    """No number of the language is NaN: only what softmax makes of a row whose scores are all minus infinity is one."""
+    """No number of the language is NaN, that of an input neither; only what softmax makes of a row whose scores are all
+    minus infinity is one."""
     x = node.term()
-    if getattr(x.form, "name", "") != "softmax":
+    if getattr(x.form, "name", "") != "softmax" and not isinstance(origin(x).form, Source):
         raise Unsupported("there is no NaN here", "remove the node, and what it guards against")
     return Known(tuple(np.zeros(value.shape, np.bool_) for value in x.values))
+
+
+def is_infinite(node: Node) -> Result:
+    """No number of an input is infinite."""
+    if not isinstance(origin(node.term()).form, Source):
+        raise Unsupported("there is no infinity here", "remove the node, and what it guards against")
+    return Known(tuple(np.zeros(value.shape, np.bool_) for value in node.term().values))
 
 
 # -- conversions -------------------------------------------------------------------------------------------------------
@@ -328,11 +336,15 @@ def same(node: Node) -> Result:
 
 
 def dropout(node: Node) -> Result:
-    """Identity; the mask, if anything asked for it, would be all ones."""
+    """Identity; the mask, if anything asks for it, is all ones."""
     if node.has(2) and bool(node.array(2, "training_mode").any()):
         raise Unsupported("the model was exported in training mode", "call model.eval() before the export")
-    kept = np.bool_ if node.opset >= BITS_OF_DROPOUT else np.float32
-    return node.term(), Known(tuple(np.ones(value.shape, kept) for value in node.term().values))
+    if node.opset < MASK_OF_DROPOUT:
+        doubt = (
+            f"the mask of dropout before opset {MASK_OF_DROPOUT}, on which onnxruntime and ONNX's own evaluator differ"
+        )
+        return node.term(), Absent(doubt, f"take the result alone, or export with opset {MASK_OF_DROPOUT}")
+    return node.term(), Known(tuple(np.ones(value.shape, np.bool_) for value in node.term().values))
 
 
 HANDLERS: Mapping[str, Callable[[Node], Result]] = {
@@ -356,6 +368,7 @@ HANDLERS: Mapping[str, Callable[[Node], Result]] = {
     "Not": negated,
     "Where": where,
     "IsNaN": is_nan,
+    "IsInf": is_infinite,
     "Cast": cast,
     "CastLike": cast_like,
     "Identity": same,

@@ -8,12 +8,14 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from compiler.graph import Array
-from compiler.importers.nodes import Node, Result
+from compiler.importers.nodes import Absent, Node, Result
 from compiler.importers.operators.classical import attribute_array, chosen, labels, linear, real, transformed
 from compiler.importers.problems import Unsupported
 from compiler.importers.terms import Term, call, index, table
 
 NO_PROBABILITIES = "train with probability=False: labels and decision values are supported"
+SPAN = (1.5, 3.0)
+"""Between these the three numbers that `_of_three` divides add up, whatever the probabilities of the pairs."""
 
 
 def classifier(node: Node) -> Result:
@@ -30,8 +32,6 @@ def classifier(node: Node) -> Result:
     if len(counts) == 2:
         label = chosen(call("*", index(lost, slice(None), 0), 1), names)
         return label, transformed(_of_two(node, scores), after)
-    if attribute_array(node, "prob_a") is not None:
-        raise Unsupported("it joins the probabilities of pairs of more than two classes", NO_PROBABILITIES)
     # a pair's first class has a vote where its score is above 0, its second one elsewhere
     votes = np.zeros((len(ways), len(counts)), np.int64)
     first, second = np.array(ways).T
@@ -39,16 +39,54 @@ def classifier(node: Node) -> Result:
     votes[np.arange(len(ways)), first] = -1
     base = table(np.bincount(first, minlength=len(counts)), node.trials)
     tally = call("+", call("matmul", call("*", lost, 1), table(votes, node.trials)), base)
-    return chosen(call("argmax", tally, axis=1), names), transformed(scores, after)
+    label = chosen(call("argmax", tally, axis=1), names)
+    if attribute_array(node, "prob_a") is None:
+        return label, transformed(scores, after)
+    if len(counts) > 3:
+        help = f"{NO_PROBABILITIES}; or remove the output of the probabilities"
+        return label, Absent("probabilities joined from pairs of more than three classes", help)
+    return label, transformed(_of_three(_platt(node, scores)), after)
 
 
 def _of_two(node: Node, score: Term) -> Term:
     """[n, 2]: probabilities by Platt's sigmoid of the score where it was fitted, else the score of each class."""
+    if attribute_array(node, "prob_a") is None:
+        return call("concat", call("neg", score), score, axis=1)
+    p = _platt(node, score)
+    return call("concat", p, call("-", 1.0, p), axis=1)
+
+
+def _platt(node: Node, scores: Term) -> Term:
+    """The probability of the first class of each pair."""
     a, b = attribute_array(node, "prob_a"), attribute_array(node, "prob_b")
     if a is None or b is None:
-        return call("concat", call("neg", score), score, axis=1)
-    p = call("sigmoid", linear(score, -a[:1, None], -b[:1], f"{node.name or 'svm'}.platt"))
-    return call("concat", p, call("-", 1.0, p), axis=1)
+        raise Unsupported("a half of its `prob_a` and `prob_b` is missing", "give both, or neither")
+    pairs = scores.shape[1].fixed
+    return call("sigmoid", linear(scores, -np.diag(a[:pairs]), -b[:pairs], f"{node.name or 'svm'}.platt"))
+
+
+def _of_three(r: Term) -> Term:
+    """[n, 3]: the probabilities p of three classes from those of the pairs, r = (r01, r02, r12).
+
+    p solves Q p = λ 1, where Q_ii adds r_ji² up and Q_ij = -r_ji r_ij (Wu, Lin and Weng 2004, second method). So p is
+    the adjugate of Q times 1, over the sum of its elements. What onnxruntime iterates until it is near has this limit.
+    """
+    trials = len(r.values)
+    s = call("-", 1.0, r)
+
+    def columns(x: Term, *places: int) -> Term:
+        return call("gather", x, table(places, trials), axis=1)
+
+    squares = call("square", call("concat", r, s, axis=1))
+    adds = np.zeros((6, 3))
+    adds[[3, 4, 0, 5, 1, 2], [0, 0, 1, 1, 2, 2]] = 1
+    q = call("matmul", squares, table(adds, trials))  # Q_00, Q_11, Q_22
+    t = call("*", r, s)  # -Q_01, -Q_02, -Q_12
+    cofactors = call("-", call("*", columns(q, 1, 0, 0), columns(q, 2, 2, 1)), call("square", columns(t, 2, 1, 0)))
+    others = call("+", call("*", columns(t, 1, 0, 0), columns(t, 2, 2, 1)), call("*", t, columns(q, 2, 1, 0)))
+    total = call("sum", others, axis=1, keepdims=True)
+    found = call("-", call("+", cofactors, total), columns(others, 2, 1, 0))
+    return call("/", found, call("clip", call("sum", found, axis=1, keepdims=True), *SPAN))
 
 
 def _pairs(node: Node, counts: list[int]) -> tuple[Array, list[tuple[int, int]]]:

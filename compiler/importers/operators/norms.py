@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from compiler.graph import Array
-from compiler.importers.known import Known, plain, scalar
+from compiler.importers.known import Known, plain, scalar, term_of
 from compiler.importers.nodes import Node, Result, axis_at, fixed
 from compiler.importers.operators.elementwise import beside
 from compiler.importers.problems import Unsupported
@@ -26,6 +26,8 @@ def batch_norm(node: Node) -> Result:
     x = node.term()
     if node.attribute("training_mode", 0) or len([name for name in node.outputs if name]) > 1:
         raise Unsupported("the model was exported in training mode", "call model.eval() before the export")
+    if not all(isinstance(value, Known) and value.is_same for value in node.inputs[1:5]):
+        return _computed_batch_norm(node, x)
     names = ("weight", "bias", "running_mean", "running_var")
     held = {key: node.array(place, f"its {key}") for place, key in enumerate(names, 1)}
     hint = node.known(1, "its scale").hint
@@ -34,6 +36,28 @@ def batch_norm(node: Node) -> Result:
         x = call("reshape", x, shape=(*shape[:3], product(shape[3:], node.trials)))
     found = layer("batchnorm", x, held, hint, **with_epsilon(epsilon(node)))
     return found if len(shape) < 5 else call("reshape", found, shape=shape)
+
+
+def _computed_batch_norm(node: Node, x: Term) -> Term:
+    """With a mean or a variance that is computed, as Keras' layer normalisation is exported."""
+    scale, shift, mean, variance = (_along_channels(node.value(place), x) for place in (1, 2, 3, 4))
+    apart = call("-", x, beside(mean, x, node.trials))
+    root = call("rsqrt", call("+", term_of(variance, node.trials), epsilon(node)))
+    found = call("*", apart, root)
+    if not isinstance(scale, Known) or scalar(scale) != 1:
+        found = call("*", found, beside(scale, x, node.trials))
+    if not isinstance(shift, Known) or scalar(shift) != 0:
+        found = call("+", found, beside(shift, x, node.trials))
+    return found
+
+
+def _along_channels(value: Term | Known, x: Term) -> Term | Known:
+    """[channels, 1, …]."""
+    if isinstance(value, Known):
+        arrays = tuple(array.reshape(-1, *[1] * (x.rank - 2)) for array in value.arrays)
+        return Known(arrays, value.hint, value.weight)
+    one = Size((1,) * len(x.values))
+    return call("reshape", value, shape=(value.shape[0], *[one] * (x.rank - 2))) if x.rank > 2 else value
 
 
 def layer_normalised(x: Term, scale: Array, shift: Array, hint: str, eps: float) -> Term:

@@ -209,6 +209,8 @@ def _coordinates(node: Node, size: int, target: int, scale: float) -> np.ndarray
             return np.asarray(place * (size - 1) / (target - 1) if target > 1 else place * 0)
         case "pytorch_half_pixel":
             return np.asarray((place + 0.5) / scale - 0.5 if target > 1 else place * 0)
+        case "tf_half_pixel_for_nn":
+            return np.asarray((place + 0.5) / scale)
         case "half_pixel":
             return np.asarray((place + 0.5) / scale - 0.5)
         case "half_pixel_symmetric":

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
 from compiler.graph import Array
-from compiler.importers.known import Known
-from compiler.importers.nodes import Absent, Node, Result
+from compiler.importers.known import Known, plain
+from compiler.importers.nodes import Absent, Node, Result, axis_at
 from compiler.importers.problems import Unsupported
 from compiler.importers.sizes import Size
 from compiler.importers.terms import Term, call, index, layer
@@ -77,9 +78,24 @@ def _check(node: Node, x: Term) -> None:
 
 def _activations(node: Node, count: int) -> list[str]:
     given = [each.decode().lower() for each in node.attribute("activations", [])]
-    if any(name not in ("sigmoid", "tanh", "relu") for name in given):
-        raise Unsupported(f"its activations are {', '.join(given)}", "Sigmoid, Tanh and Relu are supported")
+    if any(name not in ("sigmoid", "tanh", "relu", "hardsigmoid") for name in given):
+        raise Unsupported(
+            f"its activations are {', '.join(given)}", "Sigmoid, HardSigmoid, Tanh and Relu are supported"
+        )
     return given or DEFAULTS[node.op] * count
+
+
+def _functions(node: Node, names: Sequence[str]) -> list[Callable[[Term], Term]]:
+    """Of the activations, HardSigmoid alone takes a slope and a shift, in their order."""
+    slopes, shifts = (iter(node.attribute(f"activation_{word}", ())) for word in ("alpha", "beta"))
+
+    def hard(slope: float, shift: float) -> Callable[[Term], Term]:
+        a, b = (float(plain(np.float32(number))) for number in (slope, shift))
+        return lambda x: call("clip", call("+", call("*", x, a), b), lo=0, hi=1)
+
+    return [
+        hard(next(slopes, 0.2), next(shifts, 0.5)) if name == "hardsigmoid" else partial(call, name) for name in names
+    ]
 
 
 def _from_zero(node: Node) -> bool:
@@ -137,11 +153,11 @@ def _unrolled(
     if steps > MAX_STEPS:
         raise Unsupported(f"{steps} steps, which are written one by one", f"at most {MAX_STEPS} are supported")
     states, finals, cells = [], [], []
-    per = len(names) // count
+    per, functions = len(names) // count, _functions(node, names)
     for direction in range(count):
         backwards = direction == 1 or node.attribute("direction", b"forward") == b"reverse"
         h, c = (_initial(node, place, direction, size, x) for place in (5, 6))
-        run = _steps(node, direction, size, names[direction * per : (direction + 1) * per], x)
+        run = _steps(node, direction, size, functions[direction * per : (direction + 1) * per], x)
         found: list[Term] = []
         for step in range(steps)[:: -1 if backwards else 1]:
             h, c = run(step, h, c)
@@ -170,7 +186,7 @@ def _initial(node: Node, place: int, direction: int, size: int, x: Term) -> Term
 Step = Callable[[int, "Term | None", "Term | None"], "tuple[Term, Term | None]"]
 
 
-def _steps(node: Node, direction: int, size: int, names: Sequence[str], x: Term) -> Step:
+def _steps(node: Node, direction: int, size: int, apply: Sequence[Callable[[Term], Term]], x: Term) -> Step:
     """One step: from position, state and cell to the next ones. W x + b of all positions is computed once."""
     w, r, b = _parts(node, direction)
     gates = len(w) // size
@@ -194,23 +210,23 @@ def _steps(node: Node, direction: int, size: int, names: Sequence[str], x: Term)
 
     def rnn(step: int, h: Term | None, c: Term | None) -> tuple[Term, Term | None]:
         total = gate(step, 0) if h is None else call("+", gate(step, 0), recur(h, r))
-        return call(names[0], total), None
+        return apply[0](total), None
 
     def gru(step: int, h: Term | None, c: Term | None) -> tuple[Term, Term | None]:
         """h' = (1 - z) n + z h = n + z (h - n)."""
         if h is None:
-            z, n = call(names[0], gate(step, 0)), gate(step, 2)
+            z, n = apply[0](gate(step, 0)), gate(step, 2)
             if separate:
-                reset = call(names[0], gate(step, 1))
+                reset = apply[0](gate(step, 1))
                 n = call("+", n, call("*", reset, _row(br[kept:], x)))
-            n = call(names[1], n)
+            n = apply[1](n)
             return call("-", n, call("*", z, n)), None
         both = recur(h, parts[0])
-        z = call(names[0], call("+", gate(step, 0), index(both, WHOLE, slice(None, size))))
-        reset = call(names[0], call("+", gate(step, 1), index(both, WHOLE, slice(size, None))))
+        z = apply[0](call("+", gate(step, 0), index(both, WHOLE, slice(None, size))))
+        reset = apply[0](call("+", gate(step, 1), index(both, WHOLE, slice(size, None))))
         lone = recur(h, parts[1], br[kept:]) if separate else None
         inner = recur(call("*", reset, h), parts[1]) if lone is None else call("*", reset, lone)
-        n = call(names[1], call("+", gate(step, 2), inner))
+        n = apply[1](call("+", gate(step, 2), inner))
         return call("+", n, call("*", z, call("-", h, n))), None
 
     def lstm(step: int, h: Term | None, c: Term | None) -> tuple[Term, Term | None]:
@@ -221,10 +237,10 @@ def _steps(node: Node, direction: int, size: int, names: Sequence[str], x: Term)
                 call("+", each, index(more, WHOLE, slice(place * size, (place + 1) * size)))
                 for place, each in enumerate(total)
             ]
-        i, o, f = (call(names[0], each) for each in total[:3])
-        fresh = call("*", i, call(names[1], total[3]))
+        i, o, f = (apply[0](each) for each in total[:3])
+        fresh = call("*", i, apply[1](total[3]))
         cell = fresh if c is None else call("+", call("*", f, c), fresh)
-        return call("*", o, call(names[2], cell)), cell
+        return call("*", o, apply[2](cell)), cell
 
     return {"RNN": rnn, "GRU": gru, "LSTM": lstm}[node.op]
 
@@ -235,4 +251,18 @@ def _row(array: Array, x: Term) -> Term:
     return weight(array, len(x.values))
 
 
-HANDLERS: Mapping[str, Callable[[Node], Result]] = {"LSTM": recurrent, "GRU": recurrent, "RNN": recurrent}
+def reverse_sequence(node: Node) -> Result:
+    """Whole sequences from the last element to the first."""
+    x, lengths = node.term(0), node.known(1, "the lengths of the sequences")
+    time = axis_at(int(node.attribute("time_axis", 0)), x.rank)
+    if any((array != size).any() for array, size in zip(lengths.arrays, x.shape[time].values, strict=True)):
+        raise Unsupported("it turns only a part of each sequence", "export with sequences of one length")
+    return index(x, *[WHOLE] * time, slice(None, None, -1))
+
+
+HANDLERS: Mapping[str, Callable[[Node], Result]] = {
+    "LSTM": recurrent,
+    "GRU": recurrent,
+    "RNN": recurrent,
+    "ReverseSequence": reverse_sequence,
+}

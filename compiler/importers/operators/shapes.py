@@ -202,7 +202,7 @@ def slices(node: Node) -> Result:
     return index(x, *items) if items else x
 
 
-FAR = 2**31 - 1  # from here on, the end of a slice is what exporters write for "to the end"
+FAR = 10**9  # from here on, the end of a slice is what exporters write for "to the end"; tf2onnx this, others 2^31 - 1
 
 
 def _expect_decided(ends: Sequence[Size], size: Size) -> None:

@@ -9,6 +9,7 @@ from compiler.importers.operators import (
     activations,
     attention,
     classical,
+    distances,
     elementwise,
     linear,
     machines,
@@ -17,11 +18,12 @@ from compiler.importers.operators import (
     recurrent,
     reductions,
     rotary,
+    scatter,
     shapes,
     trees,
 )
 
-ONNX, ML = "", "ai.onnx.ml"
+ONNX, ML, RUNTIME = "", "ai.onnx.ml", "com.microsoft"
 
 HANDLERS: Mapping[tuple[str, str], Callable[[Node], Result]] = {
     (domain, name): handler
@@ -35,22 +37,22 @@ HANDLERS: Mapping[tuple[str, str], Callable[[Node], Result]] = {
         (ONNX, recurrent.HANDLERS),
         (ONNX, reductions.HANDLERS),
         (ONNX, rotary.HANDLERS),
+        (ONNX, scatter.HANDLERS),
         (ONNX, shapes.HANDLERS),
         (ML, classical.HANDLERS),
         (ML, machines.HANDLERS),
         (ML, trees.HANDLERS),
+        (RUNTIME, distances.HANDLERS),
     )
     for name, handler in table.items()
 }
 
-_LOOP = ("it repeats a number of times that depends on the data", "unroll the loop: export with fixed sizes")
 _QUANTISED = ("quantised arithmetic", "export the model before it is quantised, in float32")
 _TEXT = ("it works on text", "turn the text into numbers before the model")
 
 REFUSED: Mapping[tuple[str, str], tuple[str, str]] = {
-    (ONNX, "Loop"): _LOOP,
-    (ONNX, "Scan"): _LOOP,
     (ONNX, "If"): ("which branch is taken depends on the data", "compute both branches and choose with Where"),
+    (ONNX, "SequenceConstruct"): ("it makes a list of tensors", "make each of them an output of the model"),
     (ONNX, "Mod"): ("the remainder of a division", "compute it before the model"),
     (ONNX, "NonZero"): ("how many elements it gives depends on the data", "choose with Where"),
     (ONNX, "Unique"): ("how many elements it gives depends on the data", "choose with Where"),

@@ -68,6 +68,16 @@ def test_every_axis_is_resized(mode, shape, scales):
     assert_agrees(proto, {"x": normal(*shape)})
 
 
+@pytest.mark.parametrize("nearest_mode", ["floor", "round_prefer_floor"])
+@pytest.mark.parametrize("scale", [2, 0.75])
+def test_nearest_elements_by_tensorflows_coordinates(nearest_mode, scale):
+    options = {"coordinate_transformation_mode": "tf_half_pixel_for_nn", "nearest_mode": nearest_mode}
+    proto = model([node("Resize", ["x", "", "scales"], ["y"], **options)], {"x": (FLOAT, [1, 1, 4, 4])}, ["y"],
+                  {"scales": np.float32([1, 1, scale, 1])}, opset=11)  # fmt: skip
+    proto.graph.node[0].input[1] = "scales"  # onnxruntime asks for regions that nothing reads
+    assert_agrees(proto, {"x": normal(1, 1, 4, 4)})
+
+
 def test_rows_that_are_resized_have_a_number():
     proto = model([node("Resize", ["x", "", "scales"], ["y"], mode="nearest")], {"x": (FLOAT, ["batch", 4])}, ["y"],
                   {"scales": np.float32([2, 1])})  # fmt: skip

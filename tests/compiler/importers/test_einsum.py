@@ -1,4 +1,4 @@
-"""Einstein's sums with axes of size 1 that are broadcast, beside onnxruntime."""
+"""Einstein's sums with axes of size 1 that are broadcast, and diagonals, beside onnxruntime."""
 
 from __future__ import annotations
 
@@ -25,13 +25,27 @@ BROADCAST = [
 ]
 
 
+DIAGONALS = [
+    ("bii->b", (2, 3, 3)),
+    ("ii", (3, 3)),
+    ("bii->bi", (2, 3, 3)),
+    ("iib->bi", (3, 3, 2)),
+    ("ijij->ij", (2, 3, 2, 3)),
+    ("iii->i", (2, 2, 2)),
+    ("bii,bik->bk", (2, 3, 3), (2, 3, 4)),
+    ("ik,iji->kj", (3, 4), (3, 2, 3)),
+]
+
+
 def normal(shape: tuple[int, ...]) -> np.ndarray:
     return RANDOM.normal(0, 0.5, shape).astype(np.float32)
 
 
 @pytest.mark.parametrize("known", [None, 0, 1], ids=["values", "weight first", "weight second"])
-@pytest.mark.parametrize(("equation", "shapes"), [(equation, shapes) for equation, *shapes in BROADCAST])
-def test_axes_of_size_1_are_broadcast(equation: str, shapes: list[tuple[int, ...]], known: int | None) -> None:
+@pytest.mark.parametrize(("equation", "shapes"), [(equation, shapes) for equation, *shapes in BROADCAST + DIAGONALS])
+def test_axes_of_size_1_are_broadcast_and_diagonals_taken(
+    equation: str, shapes: list[tuple[int, ...]], known: int | None
+) -> None:
     arrays = {f"x{place}": normal(shape) for place, shape in enumerate(shapes)}
     if known is not None and len(arrays) == 1:
         pytest.skip("nothing is left to be computed")

@@ -45,6 +45,20 @@ def test_a_refusal_says_why(nodes, weights, reason):
         imported(model(nodes, {"x": (FLOAT, [1, 2, 4, 4])}, ["y"], weights))
 
 
+def test_the_mask_of_dropout_before_it_was_agreed_on():
+    proto = model([node("Dropout", ["x"], ["y", "mask"])], {"x": (FLOAT, [3])}, ["y", "mask"], opset=10)
+    with pytest.raises(mpc.CompileError, match=r"(?s)the mask of dropout before opset 12.*take the result alone"):
+        imported(proto)
+
+
+def test_an_operator_that_cannot_be_computed_ahead_of_time():
+    """ONNX's own evaluator knows no MaxRoiPool."""
+    nodes = [node("MaxRoiPool", ["w", "s"], ["u"], name="pool", pooled_shape=[1, 1]), node("Add", ["x", "u"], ["y"])]
+    weights = {"w": np.ones((1, 1, 2, 2)), "s": np.float32([[0, 0, 0, 1, 1]])}
+    with pytest.raises(mpc.CompileError, match="MaxRoiPool `pool`: it cannot be computed ahead of time"):
+        imported(model(nodes, {"x": (FLOAT, [1, 1, 4, 4])}, ["y"], weights, opset=9))
+
+
 def test_what_is_no_model():
     with pytest.raises(mpc.InputError, match="no such file"):
         imported("nowhere.onnx")

@@ -152,3 +152,18 @@ def test_an_index_of_two_tables_has_the_smaller_bound():
     nodes = [node("Gather", ["a", "i"], ["y"]), node("Gather", ["b", "i"], ["z"])]
     proto = model(nodes, {"i": (INT, [2])}, ["y", "z"], {"a": normal(5, 4), "b": normal(3, 4)})
     assert "in [0, 2]" in assert_agrees(proto, {"i": np.array([0, 2])}).source
+
+
+def test_a_sum_along_a_list_of_one_axis_is_computed_ahead_of_time():
+    """PyTorch's axis has one element; ONNX's own evaluator takes none."""
+    nodes = [node("CumSum", ["w", "axis"], ["s"]), node("Add", ["x", "s"], ["y"])]
+    proto = model(nodes, {"x": (FLOAT, [2, 3])}, ["y"], {"w": np.ones((2, 3)), "axis": np.array([1])})
+    assert_agrees(proto, {"x": np.eye(2, 3)})
+
+
+@pytest.mark.parametrize("far", [10**9, 2**31 - 1, 2**63 - 1])
+def test_an_end_far_behind_every_size_is_the_end(far):
+    proto = model([node("Slice", ["x", "from", "to"], ["y"])], {"x": (FLOAT, ["batch", 3])}, ["y"],
+                  {"from": np.array([0, 1]), "to": np.array([far, far])})  # fmt: skip
+    program = assert_agrees(proto, {"x": np.eye(4, 3)})
+    assert "batch" in dict(program.plan.dims)
