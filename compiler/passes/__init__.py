@@ -19,6 +19,7 @@ from compiler.passes.subexpressions import common_subexpressions
 from compiler.passes.sum_first import sum_first
 from compiler.passes.supported import unsupported
 from compiler.passes.turned_products import turned_products
+from compiler.passes.vanishing import vanishing
 from dsl.errors import Diagnostic, SourceErrors
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "sum_first",
     "turned_products",
     "unsupported",
+    "vanishing",
 ]
 
 Pass = Callable[[Graph], Graph]
@@ -61,7 +63,7 @@ def run(graph: Graph, passes: tuple[Pass, ...] = PASSES, checked: bool = False) 
     graph, refused = with_guards(graph) if checked else (graph, [])
     graph, diagnostics = check_ranges(graph)
     diagnostics = refused or diagnostics  # each stands for the warning about the same value
-    diagnostics += unsupported(graph)
+    diagnostics += [*unsupported(graph), *vanishing(graph)]
     graph, more = check_releases(graph)
     diagnostics += more
     if any(diagnostic.severity == "error" for diagnostic in diagnostics):

@@ -164,7 +164,7 @@ def test_targets_with_base_values() -> None:
         assert_agrees(regressor(2, after, (0.3, -0.5)), {"x": ROWS})
     with pytest.raises(mpc.CompileError, match="leaves out the transformation LOGISTIC of a single target"):
         imported(regressor(1, "LOGISTIC"))
-    with pytest.raises(mpc.CompileError, match="1 base values for 2 outputs"):
+    with pytest.raises(mpc.CompileError, match="1 base value for 2 outputs"):
         imported(regressor(2, base=(0.3,)))
 
 
