@@ -61,12 +61,16 @@ def test_an_owner_states_limits_that_only_narrow(session: mpc.Session) -> None:
 
 
 SLOW = """import time
-from mpc_runtime.servers.party import Party
-take = Party._take_controls
-def slow(party):
-    time.sleep(0.05 * party.number)
-    return take(party)
-Party._take_controls = slow
+from mpc_runtime.servers.executions import Executions
+begin = Executions.begin
+def begun(executions):
+    begin(executions)
+    control = executions.channel.control
+    def slow():
+        time.sleep(0.05 * executions.number)
+        return control()
+    executions.channel.control = slow
+Executions.begin = begun
 """
 
 
