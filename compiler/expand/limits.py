@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -16,6 +17,10 @@ from mpc_runtime import gates
 
 KEPT_BITS = 8
 """Of a squared limit: a norm is refused from 2^-9 of the limit below it on, and comparisons are that narrow."""
+
+WIDER_BITS = 1 << 16
+"""By so many more bits in all, what is checked may be opened for one comparison less: as long a message as the time
+takes on a fast network that its dozen gates and three messages take."""
 
 
 def bounded(x: Expansion, value: Value, a: Held) -> Held:
@@ -43,7 +48,7 @@ def beyond_norms(x: Expansion, value: Value, *args: Held) -> Held:
             whole[place] = found
         else:
             counts[place] = x.e.sum(x.bits.number(x.bits.negate(found)), (0,))
-    for places in _alike(whole):
+    for places in _alike(x, whole):
         counts |= _counted(x, {place: whole[place] for place in places})
     return x.e.held(value, x.e.concat([counts[place] for place in range(len(args))], 0), 0)
 
@@ -64,16 +69,27 @@ def _found(x: Expansion, value: Value, place: int, a: Held) -> Squares | int:
 @dataclass(frozen=True)
 class Squares:
     """Sums of squares: [..., parts], of whole vectors where that is 1. beyond: the least that is too large; most: what
-    none is larger than."""
+    none is larger than; wire: what was squared."""
 
     register: int
     parts: int
     beyond: int
     most: int
+    wire: int
 
     def times(self, factor: int) -> Squares:
         """Multiples of them. `beyond` stays as exact as it is where what is next below it has this factor."""
         return replace(self, beyond=(self.beyond - 1) * factor + 1, most=self.most * factor)
+
+    @property
+    def low_bit(self) -> int:
+        """The first bit that is compared."""
+        return max(0, self.beyond.bit_length() - 1 - KEPT_BITS)
+
+    @property
+    def bits(self) -> int:
+        """Of the ring in which they are compared."""
+        return min(64, 1 + max(self.most + (1 << self.low_bit), self.beyond).bit_length())
 
 
 def _squares(x: Expansion, vector: Value, a: Held, axes: tuple[int, ...], limit: float) -> Squares:
@@ -81,7 +97,7 @@ def _squares(x: Expansion, vector: Value, a: Held, axes: tuple[int, ...], limit:
     cut = pieces(vector, axes, limit, scale)
     squares = x.e.emit(gates.Square, a.shape, SHARE, scale=2 * scale, x=register)
     beyond = math.floor(limit * limit * 4.0**scale) + 1
-    return Squares(_sums(x, squares, axes, cut.count), cut.count, beyond, math.ceil(cut.most))
+    return Squares(_sums(x, squares, axes, cut.count), cut.count, beyond, math.ceil(cut.most), register)
 
 
 def _within(x: Expansion, vector: Value, a: Held, axes: tuple[int, ...], limit: float, shape: Shape) -> int:
@@ -97,20 +113,18 @@ def _within(x: Expansion, vector: Value, a: Held, axes: tuple[int, ...], limit: 
 
 def _over(x: Expansion, found: Squares) -> int:
     """A bit for each sum: it is too large."""
-    low_bit = max(0, found.beyond.bit_length() - 1 - KEPT_BITS)
-    k = 1 + max(found.most + (1 << low_bit), found.beyond).bit_length()
-    (over,) = x.bits.at_least(x.e.open(found.register), (found.beyond,), min(k, 64), low_bit)
+    (over,) = x.bits.at_least(x.e.open(found.register), (found.beyond,), found.bits, found.low_bit)
     return over
 
 
-def _alike(found: Mapping[int, Squares]) -> list[list[int]]:
+def _alike(x: Expansion, found: Mapping[int, Squares]) -> list[list[int]]:
     """Places of sums of squares that are compared together: where multiples of them by powers of two have one limit and
-    stay below what a comparison takes. The largest limits first."""
+    stay below what a comparison takes, and what is squared is not opened in so much wider a ring that this costs more
+    than a comparison does."""
     groups: list[list[int]] = []
-    for place in sorted(found, key=lambda place: -found[place].beyond):
+    for place in sorted(found, key=lambda place: found[place].beyond.bit_length() - found[place].bits):
         for group in groups:
-            factor = _factor(found[place], found[group[0]])
-            if factor and found[place].times(factor).most < ROOM:
+            if _serves(x, found, [*group, place]):
                 group.append(place)
                 break
         else:
@@ -118,21 +132,38 @@ def _alike(found: Mapping[int, Squares]) -> list[list[int]]:
     return groups
 
 
+def _serves(x: Expansion, found: Mapping[int, Squares], group: list[int]) -> bool:
+    """Whether these are compared together."""
+    first = max((found[place] for place in group), key=lambda each: each.beyond)
+    factors = {place: _factor(found[place], first) for place in group}
+    most = max(found[place].most * factor for place, factor in factors.items())
+    if not all(factors.values()) or most >= ROOM:
+        return False
+    bits, needed, asked = replace(first, most=most).bits, Counter[int](), Counter[int]()
+    for each in found.values():
+        needed[each.wire] = max(needed[each.wire], each.bits)
+    for place, factor in factors.items():
+        wire = found[place].wire
+        asked[wire] = max(asked[wire], bits + 1 - factor.bit_length())
+    wider = sum(math.prod(x.e.shape(wire)) * max(0, asked[wire] - needed[wire]) for wire in asked)
+    return wider <= WIDER_BITS
+
+
 def _factor(less: Squares, more: Squares) -> int:
     """The power of two that makes one limit the other; 0 if none does."""
-    factor = 1 << (more.beyond.bit_length() - less.beyond.bit_length())
+    factor = 1 << max(0, more.beyond.bit_length() - less.beyond.bit_length())
     return factor if less.times(factor).beyond == more.beyond else 0
 
 
 def _counted(x: Expansion, found: Mapping[int, Squares]) -> dict[int, int]:
     """How many sums of each are too large: of a group that `_alike` has found, by its places."""
-    first = next(iter(found.values()))
+    first = max(found.values(), key=lambda each: each.beyond)
     rows, most, counts, at = [], 0, {}, 0
     for each in found.values():
         factor = _factor(each, first)
         row = x.e.reshape(each.register, (math.prod(x.e.shape(each.register)),))
         rows.append(x.e.rescaled(row, x.e.drafts[first.register].scale, factor))
-        most = max(most, each.times(factor).most)
+        most = max(most, each.most * factor)
     bits = _over(x, replace(first, register=x.e.concat(rows, 0), most=most))
     number = x.bits.number(bits)
     for place, row in zip(found, rows, strict=True):

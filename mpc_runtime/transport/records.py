@@ -65,6 +65,7 @@ class PeerChannel:
         self._link = node.links[peer]
         self._peer = peer
         self.controls: deque[Message] = deque()
+        self._waiting = 0  # things that they say
         self.execution = NO_EXECUTION
 
     def send(self, buffer: Buffer) -> None:
@@ -93,9 +94,10 @@ class PeerChannel:
         while isinstance(item := _await(self._node, self._link, at), Message):
             if item.kind in BETWEEN_EXECUTIONS:
                 raise self._misfit(f"sent {item.kind!r} at {at}, in an execution", at)
-            if sum(map(_things, self.controls)) >= CONTROLS_AHEAD:
+            if self._waiting >= CONTROLS_AHEAD:
                 raise self._misfit(f"sent {CONTROLS_AHEAD} messages, where the plan has {nbytes} bytes", at)
             self.controls.append(item)
+            self._waiting += _things(item)
         if item.execution != self.execution:
             raise self._misfit(f"sent data of execution {item.execution} in execution {self.execution}", at)
         return item
@@ -106,7 +108,9 @@ class PeerChannel:
     def control(self) -> Message | None:
         """The next control message, if one has arrived; between executions nothing else may arrive."""
         if self.controls:
-            return self.controls.popleft()
+            message = self.controls.popleft()
+            self._waiting -= _things(message)
+            return message
         item = self._link.next()
         if item is None or isinstance(item, Message):
             return item
