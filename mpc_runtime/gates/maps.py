@@ -226,7 +226,9 @@ class Pad(LinearMap):
         return stride_of(batch.types[self.y].shape, axis, each)
 
     def apply(self, a: Array) -> Array:
-        return np.pad(a, self.widths) if self.widths else a.copy()  # NumPy pads no scalars
+        found = np.zeros(self.shape_of(a.shape), a.dtype)
+        found[tuple(slice(before, before + n) for (before, _), n in zip(self.widths, a.shape, strict=True))] = a
+        return found
 
 
 @dataclass(frozen=True)
