@@ -26,6 +26,7 @@ __all__ = ["Hearer", "Speaker"]
 
 WAITING = 4096  # events that wait for a service which does not read
 STATE_SECONDS = 1.0  # between two looks at the state
+GATHER_SECONDS = 0.05  # what is told within so long leaves together: each message wakes two threads between two runs
 LAST_SECONDS = 2.0  # for what a process tells in the end
 
 
@@ -34,17 +35,15 @@ class Speaker:
 
     def __init__(self, end: socket.socket) -> None:
         self._end = end
-        self._waiting: deque[Mapping[str, Any]] = deque()
+        self._waiting: deque[tuple[Place, Event]] = deque()
         self._asked: tuple[str, Asked] | None = None
-        self._closing = False
-        self._woken = threading.Event()
+        self._woken, self._closing = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._speak, name="speaker", daemon=True)
         self._thread.start()
 
     def __call__(self, place: Place, event: Event) -> None:
         if len(self._waiting) < WAITING:
-            told = {"event": event.kind, "facts": asdict(event)}  # type: ignore[call-overload]
-            self._waiting.append({"plan": place.plan, "session": place.session, **told})
+            self._waiting.append((place, event))
             self._woken.set()
 
     def asked(self, plan: str, state: Asked) -> None:
@@ -54,7 +53,7 @@ class Speaker:
 
     def close(self) -> None:
         """What was told has a moment to leave. Closing again does nothing."""
-        self._closing = True
+        self._closing.set()
         self._woken.set()
         self._thread.join(LAST_SECONDS)
         self._end.close()
@@ -63,9 +62,10 @@ class Speaker:
         before, looked = "", 0.0
         with suppress(OSError):  # the service has gone, and this process with it
             while True:
-                closing = self._closing
+                closing, lines = self._closing.is_set(), []
                 while self._waiting:
-                    self._send(json.dumps(self._waiting.popleft()))
+                    lines.append(_line(*self._waiting.popleft()))
+                self._send(*lines)
                 if closing:
                     return
                 if self._asked is not None and (now := time.monotonic()) - looked >= STATE_SECONDS:
@@ -73,17 +73,24 @@ class Speaker:
                     if told != before:
                         self._send(told)
                     before = told
-                self._woken.wait(STATE_SECONDS)
-                self._woken.clear()
+                if self._woken.wait(STATE_SECONDS):
+                    self._woken.clear()
+                    self._closing.wait(GATHER_SECONDS)
 
-    def _send(self, line: str) -> None:
-        self._end.sendall(line.encode() + b"\n")
+    def _send(self, *lines: str) -> None:
+        if lines:
+            self._end.sendall("".join(f"{line}\n" for line in lines).encode())
 
     @staticmethod
     def _told(plan: str, asked: Asked) -> str:
         state = asked()
         told = {**asdict(state), "optional": sorted(state.optional)} if state is not None else None
         return json.dumps({"plan": plan, "state": told})
+
+
+def _line(place: Place, event: Event) -> str:
+    facts = asdict(event)  # type: ignore[call-overload]
+    return json.dumps({"plan": place.plan, "session": place.session, "event": event.kind, "facts": facts})
 
 
 class Hearer:

@@ -31,6 +31,19 @@ def test_every_event_and_the_state_arrive_as_they_were_told() -> None:
     assert hearer.state == State()  # nothing is known of a process that has ended
 
 
+def test_what_is_told_between_two_runs_leaves_together() -> None:
+    """A message each would wake a thread at either end, a hundred times."""
+    near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    speaker = Speaker(far)
+    for _ in range(100):
+        speaker(PLACE, Ready())
+    speaker.close()
+    messages = list(iter(lambda: near.recv(1 << 20), b""))
+    assert sum(message.count(b"\n") for message in messages) == 100
+    assert len(messages) <= 10
+    near.close()
+
+
 def test_what_a_killed_process_did_not_finish_is_not_heard() -> None:
     heard: list[Event] = []
     near, far = socket.socketpair()
