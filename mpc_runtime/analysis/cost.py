@@ -168,7 +168,7 @@ def _table(c: Cost) -> list[str]:
         if op.online_bytes or op.offline_bytes:
             name = op.label if op.procedure == RUN else f"{op.label} ({op.part or op.procedure})"
             rows.append(
-                (str(op.line), name, str(op.rounds), human(op.online_bytes), human(op.offline_bytes), op.protocol)
+                (str(op.line or ""), name, str(op.rounds), human(op.online_bytes), human(op.offline_bytes), op.protocol)
             )
     rows.append(("", "one run", str(c.rounds), human(c.online_bytes), human(c.offline_bytes), ""))
     if c.train_rounds:
