@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from compiler import passes
 from compiler.calibration.claims import claims, of_trained_weights
-from compiler.expand import expand
+from compiler.expand import Expanded, expand
 from compiler.expand.network import parse_network
 from compiler.graph import BATCH, Graph, Value
 from compiler.lowering.model import ModelErrors, lower
 from compiler.passes.check_promises import with_checks
 from compiler.passes.stored_ranges import with_rounding
-from compiler.planning.assign import assign
+from compiler.planning.assign import Assigned, assign
 from compiler.planning.plan import feed_name, feed_stages, make_plan, origin
 from compiler.reading.report import report
 from compiler.training.clipping import with_room
@@ -45,6 +45,19 @@ def compile_source(
     graph, plan, more = planned(lowered, Options(network, checked))
     told = sorted((*warnings, *more), key=lambda each: (each.line, each.column))
     return Stages(tree, lowered, graph, plan, with_source(told, text))
+
+
+def sketched(
+    text: str, filename: str, dims: Mapping[str, int] | None = None, network: str = "lan", checked: bool = False
+) -> Stages:
+    """What roles provide, and a plan that computes nothing: of a text that may lack the ranges that compiling takes.
+    Raises SourceErrors and InputError as `compile_source`, but for ranges."""
+    parse_network(network)
+    tree = _parse(text, filename, dims or {})
+    lowered, warnings = _lower(tree, dims or {})
+    nothing = Expanded([], [], [], [], []), Assigned([], (), {})
+    plan = make_plan(lowered, lowered, *nothing, Options(network, checked))
+    return Stages(tree, lowered, lowered, plan, tuple(warnings))
 
 
 def planned(lowered: Graph, options: Options) -> tuple[Graph, Plan, list[Diagnostic]]:

@@ -227,7 +227,7 @@ def calibrated(
     if not guard >= 1:
         raise InputError(f"guard: expected a number of at least 1, found {guard!r}")
     plan = program.plan
-    if plan.trains:
+    if program.stages.lowered.training is not None:
         message = (
             f"{plan.name} trains its weights, and what is proved or measured of these need not hold of what it learns"
         )

@@ -46,3 +46,39 @@ def test_a_wrong_parameter_leaves_the_file_alone(file: Path, capsys: pytest.Capt
     assert mpcc("calibrate", str(file), "--param", f"v={file.parent / 'w.npy'}") == 1
     assert "v: no such parameter" in capsys.readouterr().err
     assert file.read_text() == SOURCE
+
+
+WIDE = """model wide
+role a, b
+dim batch = 2
+input x : [batch, 4] from a
+layer f = dense(4)
+layer n = layernorm()
+weights from b in [-1, 1]
+output y = n(x + f(x)) to a
+"""
+
+
+def test_a_model_that_only_lacks_ranges_gets_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As it may be imported: nothing is known of its input, and what flows into a layer has no room."""
+    file, weights, samples = tmp_path / "wide.ppml", tmp_path / "w.npz", tmp_path / "x.npy"
+    file.write_text(WIDE)
+    np.savez(weights, **{"f.weight": np.eye(4), "f.bias": np.ones(4), "n.weight": np.ones(4), "n.bias": np.zeros(4)})
+    np.save(samples, np.random.default_rng(1).uniform(-1, 1, (50, 4)))
+    assert mpcc("calibrate", str(file), "--param", str(weights)) == 1
+    said = capsys.readouterr().err
+    assert f"{file.name}:8:" in said and "no room" in said
+    assert "what the weights show does not suffice; with samples of all inputs, --input NAME=FILE" in said
+    assert file.read_text() == WIDE
+    assert mpcc("calibrate", str(file), "--param", str(weights), "--input", f"x={samples}", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["online_bytes"][0] is None and told["online_bytes"][1] > 0
+    assert any(row["kind"] == "measured" for row in told["ranges"])
+    assert mpcc("compile", str(file), "-o", str(tmp_path / "wide.plan")) == 0
+
+
+def test_other_errors_of_the_model_are_its_own(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.write_text(SOURCE.replace("relu", "rely"))
+    assert mpcc("calibrate", str(file), "--param", f"w={file.parent / 'w.npy'}") == 1
+    said = capsys.readouterr().err
+    assert "unknown name `rely`" in said and "suffice" not in said
