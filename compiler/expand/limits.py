@@ -77,10 +77,6 @@ class Squares:
     most: int
     wire: int
 
-    def times(self, factor: int) -> Squares:
-        """Multiples of them. `beyond` stays as exact as it is where what is next below it has this factor."""
-        return replace(self, beyond=(self.beyond - 1) * factor + 1, most=self.most * factor)
-
     @property
     def low_bit(self) -> int:
         """The first bit that is compared."""
@@ -150,9 +146,9 @@ def _serves(x: Expansion, found: Mapping[int, Squares], group: list[int]) -> boo
 
 
 def _factor(less: Squares, more: Squares) -> int:
-    """The power of two that makes one limit the other; 0 if none does."""
+    """The power of two by which the largest square within one limit is that within the other; 0 if there is none."""
     factor = 1 << max(0, more.beyond.bit_length() - less.beyond.bit_length())
-    return factor if less.times(factor).beyond == more.beyond else 0
+    return factor if (less.beyond - 1) * factor == more.beyond - 1 else 0
 
 
 def _counted(x: Expansion, found: Mapping[int, Squares]) -> dict[int, int]:

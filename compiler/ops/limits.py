@@ -64,13 +64,9 @@ class Bounded(Same):
         return (Norm(2, self.axes, UP * self.bound), *args[0].norms)
 
 
-@dataclass(frozen=True)
-class WithinNorm(TensorOp):
-    """A bit for each vector along `axes`: its L2 norm is at most `bound`. Next below the bound it may be 0 too. Without
-    axes it is a bit for each element, by a comparison."""
+class Checked(TensorOp, abstract=True):
+    """Whether norms are within their limits."""
 
-    axes: tuple[int, ...]
-    bound: float
     symbol: ClassVar[str] = "the check of a norm"
     compares: ClassVar[bool] = True
     rounding: ClassVar[Rounding] = Rounding.NONE
@@ -78,6 +74,15 @@ class WithinNorm(TensorOp):
     monotone: ClassVar[bool] = False
     private: ClassVar[bool] = True
     sizes: ClassVar[tuple[str, ...]] = ()
+
+
+@dataclass(frozen=True)
+class WithinNorm(Checked):
+    """A bit for each vector along `axes`: its L2 norm is at most `bound`. Next below the bound it may be 0 too. Without
+    axes it is a bit for each element, by a comparison."""
+
+    axes: tuple[int, ...]
+    bound: float
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, 1)
@@ -102,19 +107,12 @@ class WithinNorm(TensorOp):
 
 
 @dataclass(frozen=True)
-class BeyondNorms(TensorOp):
+class BeyondNorms(Checked):
     """Of each argument, how many of its vectors along its `axes` have a larger L2 norm than its limit. Next below the
     limit one may count too. One op for several arguments, so that their comparisons are made together."""
 
     axes: tuple[tuple[int, ...], ...]
     limits: tuple[float, ...]
-    symbol: ClassVar[str] = WithinNorm.symbol
-    compares: ClassVar[bool] = True
-    rounding: ClassVar[Rounding] = Rounding.NONE
-    commutative: ClassVar[bool] = False
-    monotone: ClassVar[bool] = False
-    private: ClassVar[bool] = True
-    sizes: ClassVar[tuple[str, ...]] = ()
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, len(self.axes))

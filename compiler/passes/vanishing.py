@@ -19,7 +19,7 @@ KEPT: tuple[type[TensorOp], ...] = (Add, Sub, Maximum, Minimum)
 
 
 def vanishing(graph: Graph) -> list[Diagnostic]:
-    """A warning for each value with such a constant, of one number, that counts as 0."""
+    """A warning for each value with a constant of which every element counts as 0, though none is."""
     step = graph.precision.step
     return [
         report(
