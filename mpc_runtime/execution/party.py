@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TypeAlias
 
@@ -57,17 +56,18 @@ class ExecutionKeys:
 
 @dataclass
 class Counters:
-    """What one execution did: message exchanges, payload bytes, corrections, seconds per op."""
+    """What one execution of so many ops did: message exchanges, payload bytes, corrections, seconds; of each op too."""
 
+    ops: int = 0
     rounds: int = 0
     sent_bytes: int = 0
     received_bytes: int = 0
     material_bytes: int = 0
     seconds: float = 0.0
-    op_sent: Counter[int] = field(default_factory=Counter)
-    op_received: Counter[int] = field(default_factory=Counter)
-    op_material: Counter[int] = field(default_factory=Counter)
-    op_seconds: dict[int, float] = field(default_factory=lambda: defaultdict(float))
+
+    def __post_init__(self) -> None:
+        self.op_sent, self.op_received, self.op_material = ([0] * self.ops for _ in range(3))
+        self.op_seconds = [0.0] * self.ops
 
 
 class Where:
@@ -192,7 +192,7 @@ class Run:
         self.channel = executor.channel
         self.material = material
         self.executor = executor
-        self.counters = Counters()
+        self.counters = Counters(len(self.program.gates))
         kept, masks = executor._kept, executor._kept_masks
         self.values: dict[int, Array] = executor._constants | {r: kept[r] for r in self.program.reads}
         self._masks: dict[int, Array] = {r: masks[r] for r in self.program.reads if r in masks}

@@ -4,12 +4,12 @@ session makes of both parties' reports.
 
 from __future__ import annotations
 
+import re
 import resource
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -26,6 +26,8 @@ __all__ = ["OP_BYTES", "OpStats", "Stats", "op_report", "report", "run_stats"]
 Array = np.ndarray
 OP_BYTES = 3 * 8
 """Of each op in the report of an execution."""
+
+_STATUS_BYTES = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -107,21 +109,24 @@ def report(last: Counters, online_seconds: float, offline_seconds: float) -> dic
     }
 
 
-def op_report(last: Counters, n_ops: int) -> bytes:
+def op_report(last: Counters) -> bytes:
     """The same of each op, `OP_BYTES` each: bytes sent of all ops, bytes of material, seconds."""
-    ops = range(n_ops)
-    counts = np.array([[last.op_sent[i] for i in ops], [last.op_material[i] for i in ops]], np.int64)
-    return counts.tobytes() + np.array([last.op_seconds[i] for i in ops], np.float64).tobytes()
+    counts = np.array([last.op_sent, last.op_material], np.int64)
+    return counts.tobytes() + np.array(last.op_seconds, np.float64).tobytes()
 
 
 def _peak_memory() -> int:
     """Bytes of memory that this process has had at most."""
     try:
-        status = Path("/proc/self/status").read_text(encoding="ascii")  # Linux: ru_maxrss begins with the parent's peak
-        return next(int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmHWM:"))
-    except (OSError, StopIteration):
+        with open("/proc/self/status", "rb", buffering=0) as file:  # Linux: ru_maxrss begins with the parent's peak
+            status = file.read(_STATUS_BYTES)
+    except OSError:
+        status = b""
+    found = re.search(rb"VmHWM:\s+(\d+) kB", status)
+    if found is None:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak << 10
+    return int(found[1]) << 10
 
 
 def run_stats(plan: Plan, procedure: str, reports: Sequence[Message], client_bytes: int, seconds: float) -> Stats:

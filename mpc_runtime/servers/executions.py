@@ -237,7 +237,7 @@ class Executions:
         told: Mapping[str, Any],
     ) -> None:
         """Sends the results, and what the execution took: in one message what goes one way, share behind share."""
-        ops = op_report(self.executor.last, len(procedure.ops))
+        ops = op_report(self.executor.last)
         for role, each in taking.items():
             results = self.plan.results_of(role, procedure.name)
             counts, apart = [s.rows for s in each], self._apart[procedure.name]
