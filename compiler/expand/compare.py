@@ -27,7 +27,7 @@ class Bits:
     def at_least(self, wire: int, thresholds: tuple[int, ...], k: int, low_bit: int = 0) -> list[int]:
         """Masked bits [x >= T] for each T. k: signed bits of x and of every x - T; the low bits may be ignored."""
         low_bit = min(low_bit, max(0, k - 2))
-        digits = layout(k - 1 - low_bit, len(thresholds) * self._size(wire), self.network)
+        digits = layout(k - 1 - low_bit, len(thresholds) * self.e.size(wire), self.network)
         return [
             self._bit(root, wire, k, threshold)
             for threshold, root in zip(
@@ -47,7 +47,7 @@ class Bits:
 
     def equals(self, wire: int, thresholds: tuple[int, ...], k: int) -> list[int]:
         """Masked bits [x = T] for each T; k signed bits hold x and every T."""
-        digits = layout(k, len(thresholds) * self._size(wire), self.network, "eq")
+        digits = layout(k, len(thresholds) * self.e.size(wire), self.network, "eq")
         roots = self._compare(wire, thresholds, k, 0, digits, "eq")
         return [self._bit(root, wire, 0, 0) for root in roots]
 
@@ -95,12 +95,6 @@ class Bits:
         return self.e.emit(gates.BitToWord, self.e.shape(bit), SHARE, d=bit)
 
     # -- the tree ------------------------------------------------------------------------------------------------------
-
-    def _size(self, register: int) -> int:
-        size = 1
-        for n in self.e.shape(register):
-            size *= n
-        return size
 
     def _compare(
         self, wire: int, thresholds: tuple[int, ...], k: int, low_bit: int, digits: Layout, kind: Relation

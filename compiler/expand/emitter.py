@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from math import ceil, floor
+from math import ceil, floor, prod
 from typing import Any
 
 import numpy as np
@@ -59,7 +59,7 @@ class Held:
 
     @property
     def size(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64))
+        return prod(self.shape)
 
     @property
     def constant(self) -> bool:
@@ -178,6 +178,9 @@ class Emitter:
 
     def shape(self, register: int) -> Shape:
         return self.drafts[register].shape
+
+    def size(self, register: int) -> int:
+        return prod(self.drafts[register].shape)
 
     # -- forms of a tensor ---------------------------------------------------------------------------------------------
 
@@ -434,6 +437,10 @@ class Emitter:
         if shape == self.shape(register):
             return register
         return self._move(gates.Sum, register, shape, axes=tuple(axes))
+
+    def sum_parts(self, register: int, sizes: tuple[int, ...]) -> int:
+        """Sums of the parts of a vector, so long each."""
+        return register if set(sizes) == {1} else self._move(gates.SumParts, register, (len(sizes),), sizes=sizes)
 
     def _move(self, cls: type[Gate], register: int, shape: Shape, /, **attributes: Any) -> int:
         t = self.drafts[register]

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
 
 from compiler import ops
 from compiler.expand.context import Expansion, Handler
 from compiler.expand.emitter import SHARE, Held, Shape
 from compiler.graph import OpError, TensorOp, Value
-from compiler.ops.limits import ROOM, pieces
+from compiler.ops.limits import pieces
 from compiler.ops.sums import reduced
 from mpc_runtime import gates
 
 KEPT_BITS = 8
 """Of a squared limit: a norm is refused from 2^-9 of the limit below it on, and comparisons are that narrow."""
-
-WIDER_BITS = 1 << 16
-"""By so many more bits in all, what is checked may be opened for one comparison less: as long a message as the time
-takes on a fast network that its dozen gates and three messages take."""
 
 
 def bounded(x: Expansion, value: Value, a: Held) -> Held:
@@ -37,20 +34,26 @@ def within_norm(x: Expansion, value: Value, a: Held) -> Held:
 
 
 def beyond_norms(x: Expansion, value: Value, *args: Held) -> Held:
-    """Sums of squares that one comparison serves are laid side by side, for one opening and one comparison."""
+    """Sums of squares of whole vectors are compared together."""
     op = value.op
     assert isinstance(op, ops.BeyondNorms)
-    counts: dict[int, int] = {}
-    whole: dict[int, Squares] = {}
+    sums: dict[int, Squares] = {}
+    bits: dict[int, int] = {}
     for place in range(len(args)):
         found = _found(x, value, place, args[place])
         if isinstance(found, Squares):
-            whole[place] = found
+            sums[place] = found
         else:
-            counts[place] = x.e.sum(x.bits.number(x.bits.negate(found)), (0,))
-    for places in _alike(x, whole):
-        counts |= _counted(x, {place: whole[place] for place in places})
-    return x.e.held(value, x.e.concat([counts[place] for place in range(len(args))], 0), 0)
+            bits[place] = x.bits.negate(found)
+    together = [_over(x, list(sums.values()))] if sums else []
+    number = x.bits.number(x.e.concat([*together, *bits.values()], 0))
+    sizes = [x.e.size(found.register) for found in sums.values()] + [x.e.size(bit) for bit in bits.values()]
+    counts = x.e.sum_parts(number, tuple(sizes))
+    if sums and bits:
+        order = [*sums, *bits]
+        each = [x.e.slice_axis(counts, 0, order.index(place), 1, 1) for place in range(len(args))]
+        counts = x.e.concat(each, 0)
+    return x.e.held(value, counts, 0)
 
 
 def _found(x: Expansion, value: Value, place: int, a: Held) -> Squares | int:
@@ -69,13 +72,12 @@ def _found(x: Expansion, value: Value, place: int, a: Held) -> Squares | int:
 @dataclass(frozen=True)
 class Squares:
     """Sums of squares: [..., parts], of whole vectors where that is 1. beyond: the least that is too large; most: what
-    none is larger than; wire: what was squared."""
+    none is larger than."""
 
     register: int
     parts: int
     beyond: int
     most: int
-    wire: int
 
     @property
     def low_bit(self) -> int:
@@ -93,7 +95,7 @@ def _squares(x: Expansion, vector: Value, a: Held, axes: tuple[int, ...], limit:
     cut = pieces(vector, axes, limit, scale)
     squares = x.e.emit(gates.Square, a.shape, SHARE, scale=2 * scale, x=register)
     beyond = math.floor(limit * limit * 4.0**scale) + 1
-    return Squares(_sums(x, squares, axes, cut.count), cut.count, beyond, math.ceil(cut.most), register)
+    return Squares(_sums(x, squares, axes, cut.count), cut.count, beyond, math.ceil(cut.most))
 
 
 def _within(x: Expansion, vector: Value, a: Held, axes: tuple[int, ...], limit: float, shape: Shape) -> int:
@@ -101,72 +103,30 @@ def _within(x: Expansion, vector: Value, a: Held, axes: tuple[int, ...], limit: 
     if not axes:
         register, scale = x.e.wire(a, min(x.e.scale(a), x.e.plain(a)))
         return x.e.reshape(_elements(x, vector, register, scale, limit), shape)
-    over = _over(x, _squares(x, vector, a, axes, limit))
+    found = _squares(x, vector, a, axes, limit)
+    (over,) = x.bits.at_least(x.e.open(found.register), (found.beyond,), found.bits, found.low_bit)
     last = len(x.e.shape(over)) - 1
     each = [x.e.slice_axis(over, last, place, 1, 1) for place in range(x.e.shape(over)[last])]
     return x.bits.all([x.bits.negate(x.e.reshape(bit, shape)) for bit in each])
 
 
-def _over(x: Expansion, found: Squares) -> int:
-    """A bit for each sum: it is too large."""
-    (over,) = x.bits.at_least(x.e.open(found.register), (found.beyond,), found.bits, found.low_bit)
+def _over(x: Expansion, found: Sequence[Squares]) -> int:
+    """A bit for each sum, one behind the other: it is too large.
+
+    2^(l - m) times a sum is known mod 2^l where the sum is known mod 2^m: so all of them are lifted into the ring of the
+    widest, and what is not negative there, less its limit, is too large.
+    """
+    bits = max(each.bits for each in found)
+    scale = x.e.drafts[found[0].register].scale
+    rows, limits, low_bits = [], [], []
+    for each in found:
+        lifted, size = bits - each.bits, x.e.size(each.register)
+        rows.append(x.e.rescaled(x.e.reshape(each.register, (size,)), scale, 1 << lifted))
+        limits.append(np.full(size, each.beyond << lifted))
+        low_bits.append(each.low_bit + lifted)
+    above = x.e.sub(x.e.concat(rows, 0), x.e.constant(np.concatenate(limits), scale))
+    (over,) = x.bits.at_least(x.e.open(above), (0,), bits, min(low_bits))
     return over
-
-
-def _alike(x: Expansion, found: Mapping[int, Squares]) -> list[list[int]]:
-    """Places of sums of squares that are compared together: where multiples of them by powers of two have one limit and
-    stay below what a comparison takes, and what is squared is not opened in so much wider a ring that this costs more
-    than a comparison does."""
-    groups: list[list[int]] = []
-    for place in sorted(found, key=lambda place: found[place].beyond.bit_length() - found[place].bits):
-        for group in groups:
-            if _serves(x, found, [*group, place]):
-                group.append(place)
-                break
-        else:
-            groups.append([place])
-    return groups
-
-
-def _serves(x: Expansion, found: Mapping[int, Squares], group: list[int]) -> bool:
-    """Whether these are compared together."""
-    first = max((found[place] for place in group), key=lambda each: each.beyond)
-    factors = {place: _factor(found[place], first) for place in group}
-    most = max(found[place].most * factor for place, factor in factors.items())
-    if not all(factors.values()) or most >= ROOM:
-        return False
-    bits, needed, asked = replace(first, most=most).bits, Counter[int](), Counter[int]()
-    for each in found.values():
-        needed[each.wire] = max(needed[each.wire], each.bits)
-    for place, factor in factors.items():
-        wire = found[place].wire
-        asked[wire] = max(asked[wire], bits + 1 - factor.bit_length())
-    wider = sum(math.prod(x.e.shape(wire)) * max(0, asked[wire] - needed[wire]) for wire in asked)
-    return wider <= WIDER_BITS
-
-
-def _factor(less: Squares, more: Squares) -> int:
-    """The power of two by which the largest square within one limit is that within the other; 0 if there is none."""
-    factor = 1 << max(0, more.beyond.bit_length() - less.beyond.bit_length())
-    return factor if (less.beyond - 1) * factor == more.beyond - 1 else 0
-
-
-def _counted(x: Expansion, found: Mapping[int, Squares]) -> dict[int, int]:
-    """How many sums of each are too large: of a group that `_alike` has found, by its places."""
-    first = max(found.values(), key=lambda each: each.beyond)
-    rows, most, counts, at = [], 0, {}, 0
-    for each in found.values():
-        factor = _factor(each, first)
-        row = x.e.reshape(each.register, (math.prod(x.e.shape(each.register)),))
-        rows.append(x.e.rescaled(row, x.e.drafts[first.register].scale, factor))
-        most = max(most, each.most * factor)
-    bits = _over(x, replace(first, register=x.e.concat(rows, 0), most=most))
-    number = x.bits.number(bits)
-    for place, row in zip(found, rows, strict=True):
-        (size,) = x.e.shape(row)
-        counts[place] = x.e.sum(x.e.slice_axis(number, 0, at, 1, size), (0,))
-        at += size
-    return counts
 
 
 def _elements(x: Expansion, vector: Value, register: int, scale: int, bound: float) -> int:

@@ -4,7 +4,7 @@ from .base import GATES, Gate
 from .comparison import Combine, Leaf, ToBit, ToPlanes
 from .given import Constant, Input
 from .linear import Add, Concat, Xor
-from .maps import Broadcast, LinearMap, Pad, Rescale, Reshape, Scale, Slice, Sum, Transpose, WindowSum
+from .maps import Broadcast, LinearMap, Pad, Rescale, Reshape, Scale, Slice, Sum, SumParts, Transpose, WindowSum
 from .noise import DealerNoise, GradientNoise, Noise, PartyNoise
 from .opening import FromPublic, Materialize, Open, Reveal, Unmask
 from .product import Conv2d, MatMul, Mul, Product, Square
@@ -49,6 +49,7 @@ __all__ = [
     "Slice",
     "Square",
     "Sum",
+    "SumParts",
     "Table",
     "ToBit",
     "ToPlanes",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import prod
 from typing import ClassVar
 
@@ -254,6 +255,30 @@ class Sum(LinearMap):
 
     def apply(self, a: Array) -> Array:
         total: Array = a.sum(axis=self.axes, keepdims=True, dtype=np.uint64)
+        return total
+
+
+@dataclass(frozen=True)
+class SumParts(LinearMap):
+    """Sums of the parts of a vector, of so many elements each, one behind the other."""
+
+    fresh = True
+
+    sizes: tuple[int, ...]
+    x: In
+    y: Out
+
+    def shape_of(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        expect(min(self.sizes, default=0) >= 1, f"no parts: {self.sizes}")
+        expect(shape == (sum(self.sizes),), f"{shape} has not the elements of parts of {self.sizes}")
+        return (len(self.sizes),)
+
+    @cached_property
+    def _starts(self) -> Array:
+        return np.cumsum([0, *self.sizes[:-1]])
+
+    def apply(self, a: Array) -> Array:
+        total: Array = np.add.reduceat(a, self._starts, dtype=np.uint64)
         return total
 
 

@@ -11,7 +11,7 @@ from compiler.expand.emitter import Held
 from compiler.expand.limits import KEPT_BITS, beyond_norms
 from compiler.graph import Value, apply
 from compiler.ops import BeyondNorms
-from mpc_runtime.gates import Leaf
+from mpc_runtime.gates import Leaf, Square
 from tests.compiler.expand.executed import Unit
 from tests.compiler.graphs import leaf
 
@@ -70,18 +70,31 @@ def test_elements_are_counted_beside_norms() -> None:
 
 
 @pytest.mark.parametrize(
-    ("limits", "most", "leaves"),
+    ("limits", "most"),
     [
-        ([8.0, 16.0, 256.0, 0.5], 16.0, 1),
-        ([8.0, 12.0, 24.0, 16.0], 16.0, 2),  # 12 is three times a power of two
-        ([3.0, 5.0], 16.0, 2),
-        ([8.0, 8.0, 4096.0], 2.0**14, 2),  # a multiple of the first would have no room
+        ([8.0, 16.0, 256.0, 0.5], 16.0),
+        ([8.0, 12.0, 24.0, 16.0], 16.0),
+        ([3.0, 5.0], 16.0),
+        ([8.0, 8.0, 4096.0], 2.0**14),
     ],
 )
-def test_norms_that_have_one_limit_but_for_a_power_of_two_are_compared_together(
-    limits: list[float], most: float, leaves: int
-) -> None:
+def test_norms_are_compared_together(limits: list[float], most: float) -> None:
     unit = Unit()
     arrays = [vectors(np.random.default_rng(place), 3, 2, limit, most) for place, limit in enumerate(limits)]
     counted(unit, arrays, [(1,)] * len(limits), limits, most)
-    assert len(unit.gates(Leaf)) == leaves
+    assert len(unit.gates(Leaf)) == 1
+
+
+def test_what_is_squared_is_in_no_wider_a_ring_for_being_compared_beside_others() -> None:
+    def rings(sizes: list[int], limits: list[float]) -> list[int]:
+        unit, most = Unit(), 16.0
+        values = [leaf(f"x{i}", (2, size), (-most, most)) for i, size in enumerate(sizes)]
+        held = [unit.held(np.ones((2, size), np.int64), FRAC, (-most, most)) for size in sizes]
+        value = apply(BeyondNorms(((1,),) * len(sizes), tuple(limits)), *values)
+        (register,) = beyond_norms(unit.x, value, *held).words.values()
+        plan = unit.plan([register])
+        return [plan.registers[op.gate.x].bits for op in plan.procedure("run").ops if isinstance(op.gate, Square)]
+
+    (small,), (large,) = rings([3], [1.0]), rings([4000], [1024.0])
+    assert rings([3, 4000], [1.0, 1024.0]) == [small, large]
+    assert small < large

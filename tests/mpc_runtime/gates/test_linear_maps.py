@@ -19,6 +19,7 @@ from mpc_runtime.gates import (
     Scale,
     Slice,
     Sum,
+    SumParts,
     Transpose,
     WindowSum,
     Xor,
@@ -162,6 +163,18 @@ def test_window_sums(data: st.DataObject) -> None:
     t = trace(b.plan(), b.values)
     t.assert_exact()
     assert np.array_equal(t.value(y), expected)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("sizes", [(1,), (7,), (1, 1, 5), (3, 2, 1, 1), (4, 3)])
+def test_sums_of_parts(form: Form, sizes: tuple[int, ...]) -> None:
+    x = some_words((sum(sizes),), 23, 3)
+    parts = np.split(integers(x), np.cumsum(sizes)[:-1])
+    b = Builder()
+    y = b.emit(SumParts, (len(sizes),), 23, sizes=sizes, x=b.form(form, x, 23))
+    t = trace(b.plan(), b.values)
+    t.assert_exact()
+    assert np.array_equal(t.value(y), modulo(np.array([part.sum() for part in parts], object), 23))
 
 
 ADDITIVE = [Form.SHARED, Form.OFFSET]

@@ -399,6 +399,12 @@ CASES: dict[str, Callable[[Operands], Iterator[Check]]] = {
         lambda a, axes: np.asarray(a.sum(axis=axes, keepdims=True)),
         bits=False,
     ),
+    "SumParts": linear_map(
+        gates.SumParts,
+        lambda s: {"sizes": (s[0] - 1, 1) if s[0] > 1 else (1,)} if len(s) == 1 else None,
+        lambda a, sizes: np.array([a[: sizes[0]].sum(), *a[sizes[0] :]], a.dtype),
+        bits=False,
+    ),
     "Table": table,
     "ToBit": comparison,
     "ToPlanes": to_planes,
