@@ -93,9 +93,8 @@ class Squares:
 def _squares(x: Expansion, vector: Value, a: Held, axes: tuple[int, ...], limit: float) -> Squares:
     register, scale = x.e.wire(a, min(x.e.scale(a), x.e.plain(a)))
     cut = pieces(vector, axes, limit, scale)
-    squares = x.e.emit(gates.Square, a.shape, SHARE, scale=2 * scale, x=register)
     beyond = math.floor(limit * limit * 4.0**scale) + 1
-    return Squares(_sums(x, squares, axes, cut.count), cut.count, beyond, math.ceil(cut.most))
+    return Squares(_sums(x, register, scale, axes, cut.count), cut.count, beyond, math.ceil(cut.most))
 
 
 def _within(x: Expansion, vector: Value, a: Held, axes: tuple[int, ...], limit: float, shape: Shape) -> int:
@@ -142,13 +141,14 @@ def _elements(x: Expansion, vector: Value, register: int, scale: int, bound: flo
     return x.bits.all([above, x.bits.negate(beyond)])
 
 
-def _sums(x: Expansion, squares: int, axes: tuple[int, ...], parts: int) -> int:
-    """Sums along `axes`, along a new last axis: of each part, and behind several of all of them."""
-    shape = x.e.shape(squares)
+def _sums(x: Expansion, wire: int, scale: int, axes: tuple[int, ...], parts: int) -> int:
+    """Sums of squares along `axes`, along a new last axis: of each part, and behind several of all of them."""
+    shape = x.e.shape(wire)
     kept = tuple(axis for axis in range(len(shape)) if axis not in axes)
     outer, count = tuple(shape[axis] for axis in kept), math.prod(shape[axis] for axis in axes)
     if parts == 1:
-        return x.e.reshape(x.e.sum(squares, axes), (*outer, 1))
+        return x.e.reshape(x.e.square_sums(wire, axes, scale), (*outer, 1))
+    squares = x.e.emit(gates.Square, shape, SHARE, scale=2 * scale, x=wire)
     size, last = -(-count // parts), len(outer)
     rows = x.e.reshape(x.e.transpose(squares, (*kept, *axes)), (*outer, count))
     rows = x.e.pad(rows, (*((0, 0) for _ in outer), (0, size * parts - count)))

@@ -53,7 +53,7 @@ def layernorm(x: Expansion, value: Value, a: Held) -> Held:
     register, fine = x.e.share(exact)
     distance = x.e.open(x.e.at_scale(register, fine, scale, width(reach, fine)))
     least = round(n * op.eps * 4.0**scale)
-    squares = x.e.sum(x.e.emit(gates.Square, a.shape, SHARE, scale=2 * scale, x=distance), (axis,))
+    squares = x.e.square_sums(distance, (axis,), scale)
     total = x.e.add(squares, x.e.constant(np.array(least), 2 * scale))
     within = Interval(least * 0.25**scale, squared + n * op.eps)
     return _scaled(x, value, distance, scale, total, within, sqrt(n))
@@ -102,7 +102,7 @@ def clip_norm(x: Expansion, value: Value, a: Held) -> Held:
         raise OpError(found, "scale the values up, or use a finer `precision`")
     if width(Interval(0.0, 2 * most), 2 * scale, most=64) >= MAX_WIDTH:
         raise _no_room(value)
-    total = x.e.open(x.e.sum(x.e.emit(gates.Square, a.shape, SHARE, scale=2 * scale, x=wire), op.axes))
+    total = x.e.open(x.e.square_sums(wire, op.axes, scale))
     bound = x.e.encoded(np.array(floor_), 2 * scale)
     above = x.e.sub(total, bound)
     bit = x.bits.positive(above, Interval(-floor_, most), 2 * scale, exact=True)

@@ -7,7 +7,7 @@ from .linear import Add, Concat, Xor
 from .maps import Broadcast, LinearMap, Pad, Rescale, Reshape, Scale, Slice, Sum, SumParts, Transpose, WindowSum
 from .noise import DealerNoise, GradientNoise, Noise, PartyNoise
 from .opening import FromPublic, Materialize, Open, Reveal, Unmask
-from .product import Conv2d, MatMul, Mul, Product, Square
+from .product import Conv2d, MatMul, Mul, Product, Square, SquareSum
 from .secrets import Planes, Samples, Secret, Words
 from .selection import BitToWord, Choose, Select
 from .table import Table
@@ -48,6 +48,7 @@ __all__ = [
     "Select",
     "Slice",
     "Square",
+    "SquareSum",
     "Sum",
     "SumParts",
     "Table",

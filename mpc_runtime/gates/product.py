@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from ..registers import Domain, Form
+from ..registers import TILE, Domain, Form
 from .base import (
     Array,
     DealerContext,
@@ -352,3 +352,55 @@ class Square(Gate):
 
     def meaning(self, s: MeaningContext) -> None:
         s[self.y] = s[self.x] * s[self.x]
+
+
+@dataclass(frozen=True)
+class SquareSum(Gate):
+    """Sums of x * x along the last axes of a masked x, so many of them; the sums of the mask's squares are the
+    offset."""
+
+    fresh = True
+    reveals = False
+    protocol = Square.protocol
+
+    axes: int
+    x: In
+    y: Out
+
+    def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
+        expect_masked(types, self.x)
+        x = expect_domain(given.layout(self.x), Domain.WORDS)
+        expect_between("axes", self.axes, 1, len(x.shape))
+        return (Layout(x.shape[: -self.axes], scale=2 * types[self.x].scale),)
+
+    def result(self, out: int, types: Types) -> Form:
+        return Form.OFFSET
+
+    def wants_mask(self, register: int, types: Types) -> bool:
+        return True
+
+    def rows(self, batch: Batch) -> int:
+        axis, each = batch.place(self.x)
+        shape = batch.types[self.y].shape
+        expect_apart(axis < len(shape))
+        return stride_of(shape, axis, each)
+
+    def deal(self, d: DealerContext) -> None:
+        y = d.types[self.y]
+        d[self.y] = d.kernels.square_sums(flat(d.mask(self.x)), None, y.size).reshape(y.shape)
+
+    def evaluate(self, p: PartyContext) -> None:
+        hat, y = flat(p[self.x]), p.types[self.y]
+        out = np.empty(y.size, np.uint64)
+        each = hat.size // max(1, y.size)
+        most = max(1, TILE // max(1, each))
+        for first in range(0, y.size, most):
+            rows = min(most, y.size - first)
+            start, n = first * each, rows * each
+            words = p.mask_words(self.x, start, n)
+            out[first : first + rows] = p.kernels.square_sums(hat[start : start + n], words, rows, p.party)
+        p[self.y] = out.reshape(y.shape)
+
+    def meaning(self, s: MeaningContext) -> None:
+        x = s[self.x]
+        s[self.y] = (x * x).sum(axis=tuple(range(x.ndim - self.axes, x.ndim)))

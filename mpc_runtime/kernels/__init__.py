@@ -11,6 +11,7 @@ from ._elementwise import (
     select_deal,
     select_eval,
     square_eval,
+    square_sums,
     trunc_deal,
     trunc_eval,
 )
@@ -70,6 +71,7 @@ __all__ = [
     "set_variant",
     "share_pack",
     "square_eval",
+    "square_sums",
     "stencil_weights",
     "table_deal",
     "table_eval",

@@ -27,6 +27,7 @@ __all__ = [
     "select_deal",
     "select_eval",
     "square_eval",
+    "square_sums",
     "trunc_deal",
     "trunc_eval",
 ]
@@ -57,6 +58,8 @@ cdef extern from "elementwise.h" nogil:
         void (*mul_eval)(const uint64_t *xh, const uint64_t *ax, const uint64_t *yh, const uint64_t *ay, size_t n,
                          int party, uint64_t *out) noexcept nogil
         void (*square_eval)(const uint64_t *xh, const uint64_t *ax, size_t n, int party, uint64_t *out) noexcept nogil
+        void (*square_sums)(const uint64_t *xh, const uint64_t *ax, size_t rows, size_t n, int party,
+                            uint64_t *out) noexcept nogil
         void (*open_deal)(const uint64_t *a, const uint64_t *b, const uint64_t *offset, size_t n, int bits,
                           uint64_t *out) noexcept nogil
         void (*b2a_eval)(const uint8_t *d, const uint64_t *delta, size_t n, int party, uint64_t *out) noexcept nogil
@@ -261,6 +264,22 @@ def square_eval(xh, ax, int party, out=None):
     cdef uint64_t *out_ = words_out(out, "out")
     with nogil:
         mpc_elementwise().square_eval(xh_, ax_, n, party, out_)
+    return out
+
+
+def square_sums(xh, ax, Py_ssize_t rows, int party=0):
+    """Sums of what `square_eval` gives, of each of so many rows of one size: uint64[rows]. ax None: of xh^2."""
+    in_range(party, 0, 1, "party")
+    cdef uint64_t *xh_ = words_in(xh, "xh")
+    cdef Py_ssize_t n = xh.size
+    if rows < 0 or (n % rows if rows else n):
+        raise ValueError(f"rows: expected a number of rows of {n} words, found {rows}")
+    cdef uint64_t *ax_ = NULL if ax is None else operand(ax, n, "ax")
+    out = np.empty(rows, np.uint64)
+    cdef uint64_t *out_ = words_out(out, "out")
+    cdef size_t each = n // rows if rows else 0
+    with nogil:
+        mpc_elementwise().square_sums(xh_, ax_, rows, each, party, out_)
     return out
 
 

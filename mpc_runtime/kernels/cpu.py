@@ -31,6 +31,7 @@ class Kernels:
 
     mul_eval = staticmethod(_elementwise.mul_eval)
     square_eval = staticmethod(_elementwise.square_eval)
+    square_sums = staticmethod(_elementwise.square_sums)
     trunc_deal = staticmethod(_elementwise.trunc_deal)
     trunc_eval = staticmethod(_elementwise.trunc_eval)
     select_deal = staticmethod(_elementwise.select_deal)

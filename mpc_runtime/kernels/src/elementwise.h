@@ -37,6 +37,8 @@ typedef struct {
                      int party, uint64_t *out);
     /* (party == 0 ? x^ x^ : 0) - 2 x^ [x's mask] */
     void (*square_eval)(const uint64_t *xh, const uint64_t *ax, size_t n, int party, uint64_t *out);
+    /* the same of each row of n words, added up; ax NULL: x^ x^ */
+    void (*square_sums)(const uint64_t *xh, const uint64_t *ax, size_t rows, size_t n, int party, uint64_t *out);
     /* a + b - offset mod 2^bits; offset may be NULL */
     void (*open_deal)(const uint64_t *a, const uint64_t *b, const uint64_t *offset, size_t n, int bits, uint64_t *out);
     /* (party == 0 ? d : 0) + (1 - 2 d) delta */

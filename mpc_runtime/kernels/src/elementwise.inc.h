@@ -162,6 +162,20 @@ static void square_eval(const u64 *xh, const u64 *ax, size_t n, int party, u64 *
     for (size_t i = 0; i < n; i++) out[i] = xh[i] * ((xh[i] & mine) - 2 * ax[i]);
 }
 
+static void square_sums(const u64 *xh, const u64 *ax, size_t rows, size_t n, int party, u64 *out) {
+    const u64 mine = ax == NULL || party == 0 ? ~(u64)0 : 0;
+    for (size_t r = 0; r < rows; r++, xh += n) {
+        u64 sum = 0;
+        if (ax == NULL) {
+            for (size_t i = 0; i < n; i++) sum += xh[i] * xh[i];
+        } else {
+            for (size_t i = 0; i < n; i++) sum += xh[i] * ((xh[i] & mine) - 2 * ax[i]);
+            ax += n;
+        }
+        out[r] = sum;
+    }
+}
+
 static void open_deal(const u64 *a, const u64 *b, const u64 *offset, size_t n, int bits, u64 *out) {
     const u64 ring = low(bits);
     if (offset == NULL) {
@@ -183,4 +197,4 @@ static void b2a_eval(const uint8_t *d, const u64 *delta, size_t n, int party, u6
 }
 
 const mpc_elementwise_kernels KERNELS = {trunc_eval, trunc_deal,  select_eval, select_deal, choose_eval,
-                                         mul_eval,   square_eval, open_deal,   b2a_eval};
+                                         mul_eval,   square_eval, square_sums, open_deal,   b2a_eval};

@@ -11,7 +11,7 @@ from compiler.expand.emitter import Held
 from compiler.expand.limits import KEPT_BITS, beyond_norms
 from compiler.graph import Value, apply
 from compiler.ops import BeyondNorms
-from mpc_runtime.gates import Leaf, Square
+from mpc_runtime.gates import Leaf, SquareSum
 from tests.compiler.expand.executed import Unit
 from tests.compiler.graphs import leaf
 
@@ -93,7 +93,7 @@ def test_what_is_squared_is_in_no_wider_a_ring_for_being_compared_beside_others(
         value = apply(BeyondNorms(((1,),) * len(sizes), tuple(limits)), *values)
         (register,) = beyond_norms(unit.x, value, *held).words.values()
         plan = unit.plan([register])
-        return [plan.registers[op.gate.x].bits for op in plan.procedure("run").ops if isinstance(op.gate, Square)]
+        return [plan.registers[op.gate.x].bits for op in plan.procedure("run").ops if isinstance(op.gate, SquareSum)]
 
     (small,), (large,) = rings([3], [1.0]), rings([4000], [1024.0])
     assert rings([3, 4000], [1.0, 1024.0]) == [small, large]

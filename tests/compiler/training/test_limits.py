@@ -8,7 +8,7 @@ import pytest
 
 import mpc_runtime as mpc
 from compiler.training.twin import Twin
-from mpc_runtime.gates import Square
+from mpc_runtime.gates import SquareSum
 from tests.trained import IMAGES, LOGISTIC, Simulated, people
 
 Array = np.ndarray
@@ -152,5 +152,5 @@ def test_signals_are_measured_before_a_pooling_spreads_them(pool: str, measured:
     train {{ input label : int[batch] from client loss = cross_entropy(logits, label) optimizer = sgd(lr=0.1)
     limits = norms(signals=0.25) }}"""
     plan = mpc.compile(text=source).plan
-    squares = {plan.registers[g.x].size for g in plan.procedure("train_step").gates if isinstance(g, Square)}
+    squares = {plan.registers[g.x].size for g in plan.procedure("train_step").gates if isinstance(g, SquareSum)}
     assert measured in squares and not squares & ({128 * 3 * 3, 128 * 6 * 6} - {measured})

@@ -168,6 +168,15 @@ def square(o: Operands) -> Iterator[Check]:
         yield equals(o.b.emit(gates.Square, shape, RING, x=o.lay(Form.WIRE, x)), modulo(integers(x) ** 2, RING))
 
 
+def square_sum(o: Operands) -> Iterator[Check]:
+    for shape in SHAPES:
+        for axes in range(1, len(shape) + 1):
+            x = o.words(shape)
+            expected = modulo((integers(x) ** 2).sum(axis=tuple(range(-axes, 0))), RING)
+            y = o.b.emit(gates.SquareSum, expected.shape, RING, axes=axes, x=o.lay(Form.WIRE, x))
+            yield equals(y, expected)
+
+
 def bilinear(
     cls: type[Gate],
     shapes: tuple[tuple[Shape, Shape], ...],
@@ -393,6 +402,7 @@ CASES: dict[str, Callable[[Operands], Iterator[Check]]] = {
         bits=True,
     ),
     "Square": square,
+    "SquareSum": square_sum,
     "Sum": linear_map(
         gates.Sum,
         lambda s: {"axes": tuple(range(len(s)))},

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpc_runtime.gates import Conv2d, MatMul, Mul, Square, Transpose
+from mpc_runtime.gates import Conv2d, MatMul, Mul, Square, SquareSum, Transpose
 from mpc_runtime.kernels import Kernels
 from mpc_runtime.registers import Form
 from tests.mpc_runtime.gates.values import few, forced_wire, integers, modulo, some_words
@@ -99,6 +99,24 @@ def test_squares(bits: int, shape: tuple[int, ...], seed: int) -> None:
     t = trace(b.plan(), b.values, seed=seed)
     t.assert_exact()
     assert np.array_equal(t.value(y), modulo(integers(x) ** 2, bits).reshape(shape))
+
+
+@few
+@given(
+    st.integers(1, 64),
+    st.sampled_from([((1,), 1), ((3, 4), 1), ((3, 4), 2), ((2, 3, 5), 2), ((2, 40_000), 1), ((3, 30_000), 1)]),
+    st.integers(0, 99),
+)
+def test_sums_of_squares(bits: int, which: tuple[tuple[int, ...], int], seed: int) -> None:
+    """Also of rows that fill a tile, and of rows that are longer than half of one."""
+    shape, axes = which
+    x = some_words(shape, bits, seed)
+    expected = (integers(x) ** 2).sum(axis=tuple(range(-axes, 0)))
+    b = Builder()
+    y = b.emit(SquareSum, shape[:-axes], bits, axes=axes, x=b.wire(x, bits))
+    t = trace(b.plan(), b.values, seed=seed)
+    t.assert_exact()
+    assert np.array_equal(t.value(y), modulo(np.asarray(expected, object), bits).reshape(shape[:-axes]))
 
 
 @few

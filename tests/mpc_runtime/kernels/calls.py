@@ -232,6 +232,12 @@ def square_eval(draw: st.DrawFn) -> Call:
     return {"xh": words(draw, n), "ax": words(draw, n), "party": draw(PARTY), "out": optional(draw, room(n, U))}
 
 
+def square_sums(draw: st.DrawFn) -> Call:
+    rows, each = draw(st.integers(1, 9)), draw(st.integers(0, 40))
+    n = rows * each
+    return {"xh": words(draw, n), "ax": optional(draw, words(draw, n)), "rows": rows, "party": draw(PARTY)}
+
+
 def open_deal(draw: st.DrawFn) -> Call:
     n = draw(ELEMENTS)
     call = {"first": Prg, "second": Prg, "pad": draw(STREAM), "offset": optional(draw, words(draw, n))}
@@ -433,7 +439,7 @@ def blocks(draw: st.DrawFn) -> Call:
 CALLS: dict[str, tuple[Callable[..., Any], Callable[[st.DrawFn], Call]]] = {
     made.__name__: (getattr(kernels, made.__name__), made)
     for made in (
-        *(matmul, conv2d, trunc_eval, trunc_deal, select_eval, select_deal, mul_eval, square_eval),
+        *(matmul, conv2d, trunc_eval, trunc_deal, select_eval, select_deal, mul_eval, square_eval, square_sums),
         *(choose_eval, open_deal, b2a_eval),
         *(leaf_deal, leaf_read, combine_deal, combine_eval, combine_planes, table_planes, word_bit),
         *(stencil_weights, table_deal, table_eval),

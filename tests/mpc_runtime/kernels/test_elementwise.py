@@ -185,6 +185,22 @@ def test_products_and_bits_are_their_definitions(rows, party):
         kernels.set_variant(before)
 
 
+@pytest.mark.parametrize(("rows", "each"), [(1, 1), (3, 7), (5, 64), (2, 1000), (4, 0), (0, 0)])
+def test_sums_of_squares_are_those_of_the_squares(variant, rows, each):
+    rng = np.random.default_rng(rows)
+    xh, ax = words(rng, rows * each), words(rng, rows * each)
+    for party in (0, 1):
+        squares = kernels.square_eval(xh, ax, party).reshape(rows, each)
+        assert np.array_equal(kernels.square_sums(xh, ax, rows, party), squares.sum(axis=1, dtype=np.uint64))
+    assert np.array_equal(kernels.square_sums(xh, None, rows), (xh * xh).reshape(rows, each).sum(axis=1, dtype=np.uint64))
+
+
+@pytest.mark.parametrize("rows", [-1, 0, 3])
+def test_rows_have_one_size(rows):
+    with pytest.raises(ValueError, match=f"rows: expected a number of rows of 8 words, found {rows}"):
+        kernels.square_sums(np.zeros(8, np.uint64), None, rows)
+
+
 def test_an_output_may_be_an_input(variant):
     rng = np.random.default_rng(1)
     x, a, y, b = (words(rng, 1000).reshape(10, 100) for _ in range(4))
