@@ -26,6 +26,7 @@ __all__ = [
     "SETUP",
     "TRAINING",
     "TRAIN_STEP",
+    "UNCHECKED",
     "Kept",
     "Op",
     "Procedure",
@@ -44,6 +45,9 @@ CHECK, RESCALE = "check", "rescale"
 
 BROKEN = "broken limits"
 """The state that counts what checks of steps have found: 0 wherever a checkpoint may be written."""
+
+UNCHECKED = "unchecked norms"
+"""The state with squared norms of a step that the next execution compares with their limits, whichever it is."""
 
 CLOCK = "training."
 """Before `epoch` and `step`, the names of what a session gives a step of training by itself."""

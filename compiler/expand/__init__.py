@@ -31,7 +31,7 @@ from compiler.expand.emitter import PUBLIC, SHARE, Draft, Emitter, Held, width
 from compiler.expand.layouts import Network
 from compiler.expand.noise import released
 from compiler.graph import OPS, Graph, Kind, OpError, Owned, State, TensorOp, Value
-from compiler.ops.limits import BeyondNorms, WithinNorm
+from compiler.ops.limits import BeyondNorms, SquaredNorms, WithinNorm
 from compiler.reading.report import report
 from dsl.errors import SourceErrors
 from mpc_runtime import gates
@@ -133,7 +133,7 @@ def expand(
         result = _revealed(x, output.name, output.roles, held, value, output.fine)
         found.results.append(replace(result, promise=output.promise, noise=output.noise))
         found.stages[output.name] = output.stage
-    checks = {label(value) for value in graph.values() if isinstance(value.op, WithinNorm | BeyondNorms)}
+    checks = {label(value) for value in graph.values() if isinstance(value.op, WithinNorm | BeyondNorms | SquaredNorms)}
     found.ops = _credited(found.ops, checks)
     return found
 

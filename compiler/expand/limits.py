@@ -61,12 +61,22 @@ def _found(x: Expansion, value: Value, place: int, a: Held) -> Squares | int:
     op, vector = value.op, value.args[place]
     assert isinstance(op, ops.BeyondNorms)
     axes, limit = op.axes[place], op.limits[place]
+    if axes is None:
+        register, scale = x.e.share(a)
+        return Squares(register, 1, _beyond(limit, scale), math.ceil(vector.range.hi * 2.0**scale))
     row = (math.prod(reduced(vector.shape, axes, keepdims=False)),)
     try:
         found = _squares(x, vector, a, axes, limit) if axes else None
         return found if found and found.parts == 1 else _within(x, vector, a, axes, limit, row)
     except OpError as error:
         raise OpError(error.message, error.help, place) from None
+
+
+def squared_norms(x: Expansion, value: Value, a: Held) -> Held:
+    op = value.op
+    assert isinstance(op, ops.SquaredNorms)
+    wire, scale = x.e.wire(a, min(x.e.scale(a), x.e.plain(a)))
+    return x.e.held(value, x.e.reshape(x.e.square_sums(wire, op.axes, scale), value.shape), 2 * scale)
 
 
 @dataclass(frozen=True)
@@ -93,8 +103,13 @@ class Squares:
 def _squares(x: Expansion, vector: Value, a: Held, axes: tuple[int, ...], limit: float) -> Squares:
     register, scale = x.e.wire(a, min(x.e.scale(a), x.e.plain(a)))
     cut = pieces(vector, axes, limit, scale)
-    beyond = math.floor(limit * limit * 4.0**scale) + 1
-    return Squares(_sums(x, register, scale, axes, cut.count), cut.count, beyond, math.ceil(cut.most))
+    sums = _sums(x, register, scale, axes, cut.count)
+    return Squares(sums, cut.count, _beyond(limit, 2 * scale), math.ceil(cut.most))
+
+
+def _beyond(limit: float, scale: int) -> int:
+    """The least square at a scale that is beyond a limit."""
+    return math.floor(limit * limit * 2.0**scale) + 1
 
 
 def _within(x: Expansion, vector: Value, a: Held, axes: tuple[int, ...], limit: float, shape: Shape) -> int:
@@ -112,8 +127,8 @@ def _within(x: Expansion, vector: Value, a: Held, axes: tuple[int, ...], limit: 
 def _over(x: Expansion, found: Sequence[Squares]) -> int:
     """A bit for each sum, one behind the other: it is too large.
 
-    2^(l - m) times a sum is known mod 2^l where the sum is known mod 2^m: so all of them are lifted into the ring of the
-    widest, and what is not negative there, less its limit, is too large.
+    2^(l - m) times a sum is known mod 2^l where the sum is known mod 2^m: so all of them are lifted into the ring of
+    the widest, and what is not negative there, less its limit, is too large.
     """
     bits = max(each.bits for each in found)
     scale = x.e.drafts[found[0].register].scale
@@ -161,4 +176,5 @@ HANDLERS: dict[type[TensorOp], Handler] = {
     ops.Bounded: bounded,
     ops.WithinNorm: within_norm,
     ops.BeyondNorms: beyond_norms,
+    ops.SquaredNorms: squared_norms,
 }

@@ -53,7 +53,7 @@ from compiler.ops.functions import FUNCTIONS, OPERATORS, Function
 from compiler.ops.indexing import index
 from compiler.ops.layer import Layer, LayerParam
 from compiler.ops.layers import LAYERS
-from compiler.ops.limits import BeyondNorms, Bounded, WithinNorm
+from compiler.ops.limits import BeyondNorms, Bounded, SquaredNorms, WithinNorm
 from compiler.ops.linear import Conv2d, MatMul
 from compiler.ops.losses import LOSSES, BinaryCrossEntropy, CrossEntropy
 from compiler.ops.modes import Dropout, Mark
@@ -170,6 +170,7 @@ __all__ = [
     "Sqrt",
     "Square",
     "Squared",
+    "SquaredNorms",
     "Standardised",
     "Stored",
     "Sub",

@@ -107,26 +107,53 @@ class WithinNorm(Checked):
 
 
 @dataclass(frozen=True)
+class SquaredNorms(Checked):
+    """The squares of the L2 norms of vectors along `axes`, as they are: for `BeyondNorms` of a later execution."""
+
+    axes: tuple[int, ...]
+
+    def infer(self, *args: Value) -> tuple[Kind, Shape]:
+        expect_count(self.symbol, args, 1)
+        expect_kind(self.symbol, args, NUMBERS)
+        axes = axes_of(self.symbol, self.axes, args[0].rank)
+        return Kind.FIXED, (math.prod(reduced(args[0].shape, axes, keepdims=False)),)
+
+    def interval(self, *args: Value) -> Interval:
+        return Interval(0.0, UP * bounds.l2(args[0], self.axes) ** 2)
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.asarray(np.square(arrays[0].astype(np.float64)).sum(axis=self.axes).reshape(-1))
+
+    def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
+        return (NoGradient("what is checked is not trained"),)
+
+    def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
+        return ROWS_MEET
+
+
+@dataclass(frozen=True)
 class BeyondNorms(Checked):
     """Of each argument, how many of its vectors along its `axes` have a larger L2 norm than its limit. Next below the
-    limit one may count too. One op for several arguments, so that their comparisons are made together."""
+    limit one may count too. Axes None: the argument has `SquaredNorms`. One op for several arguments, so that their
+    comparisons are made together."""
 
-    axes: tuple[tuple[int, ...], ...]
+    axes: tuple[tuple[int, ...] | None, ...]
     limits: tuple[float, ...]
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, len(self.axes))
-        for each, arg in zip(self._each, args, strict=True):
-            each.infer(arg)
+        self._counts(args)
         return Kind.INT, (len(args),)
 
     def interval(self, *args: Value) -> Interval:
-        counts = [each.infer(arg)[1] for each, arg in zip(self._each, args, strict=True)]
-        return Interval(0.0, float(max(map(math.prod, counts))))
+        return Interval(0.0, float(max(self._counts(args))))
 
     def evaluate(self, *arrays: Array) -> Array:
-        pairs = zip(self._each, arrays, strict=True)
-        return np.array([np.count_nonzero(~each.evaluate(array)) for each, array in pairs], np.int64)
+        beyond = [
+            array > limit**2 if axes is None else ~WithinNorm(axes, limit).evaluate(array)
+            for axes, limit, array in zip(self.axes, self.limits, arrays, strict=True)
+        ]
+        return np.array([np.count_nonzero(each) for each in beyond], np.int64)
 
     def gradient(self, args: tuple[Value, ...], result: Value, gradient: Value) -> Gradients:
         return tuple(NoGradient("a count changes in jumps") for _ in args)
@@ -134,9 +161,12 @@ class BeyondNorms(Checked):
     def rows(self, args: tuple[Value, ...], axes: Sequence[int], shape: Shape) -> int:
         return ROWS_MEET
 
-    @property
-    def _each(self) -> list[WithinNorm]:
-        return [WithinNorm(axes, limit) for axes, limit in zip(self.axes, self.limits, strict=True)]
+    def _counts(self, args: Sequence[Value]) -> list[int]:
+        """How many vectors there are of each."""
+        each = zip(self.axes, self.limits, args, strict=True)
+        return [
+            arg.size if axes is None else math.prod(WithinNorm(axes, limit).infer(arg)[1]) for axes, limit, arg in each
+        ]
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ from compiler.ops import (
     BeyondNorms,
     Bounded,
     Carried,
+    Concat,
     Conv2d,
     Equal,
     Mark,
@@ -46,6 +47,7 @@ from compiler.ops import (
     Pad,
     Reshape,
     Slice,
+    SquaredNorms,
     ToInt,
     Transpose,
     Where,
@@ -54,15 +56,15 @@ from compiler.ops.limits import pieces
 from compiler.ops.shapes import Move
 from compiler.passes.guards import all_hold
 from mpc_runtime.plan import Promise
-from mpc_runtime.procedure import BROKEN, TRAIN_STEP
+from mpc_runtime.procedure import BROKEN, TRAIN_STEP, UNCHECKED
 
 __all__ = [
     "Check",
     "Guards",
     "Limits",
     "Orientation",
+    "Remembered",
     "known",
-    "memory",
     "orientations",
     "reach",
     "verdict",
@@ -269,28 +271,103 @@ def _layer(args: Sequence[Value], keys: Mapping[Value, str]) -> str:
 
 
 @dataclass(frozen=True)
+class Remembered:
+    """What the parties remember of a step's checks until the next execution. waiting: the places of those that it
+    makes, since the results of the step do not depend on them."""
+
+    checks: tuple[Check, ...]
+    waiting: tuple[int, ...]
+    frac: int
+
+    @staticmethod
+    def of(checks: Sequence[Check], early: int, precision: Precision) -> Remembered:
+        """early: on how many of the checks, the first ones, the results of a step depend."""
+        late = [place for place in range(early, len(checks)) if _can_wait(checks[place], precision)]
+        return Remembered(tuple(checks), tuple(late), precision.frac)
+
+    @property
+    def broken(self) -> State:
+        """0 for each check that was never broken."""
+        most = 1.0 + max(check.count for check in self.checks)
+        return State(Kind.INT, (len(self.checks),), BROKEN, TRAIN_STEP, 0, 0.0, most)
+
+    @property
+    def unchecked(self) -> State:
+        """The squared norms of which it is not known yet whether they are within their limits."""
+        norms = self._norms
+        count, most = sum(each.size for each in norms), max(each.range.hi for each in norms)
+        return State(Kind.FIXED, (count,), UNCHECKED, TRAIN_STEP, 2 * self.frac, 0.0, most)
+
+    @property
+    def _norms(self) -> list[Value]:
+        return [_squared(self.checks[place]) for place in self.waiting]
+
+    def left(self, found: Verdict) -> list[Output]:
+        """What a step leaves."""
+        outputs = [Output(BROKEN, found.state, (), stage=TRAIN_STEP, keeps=self.broken)]
+        if self.waiting:
+            norms = apply(Concat(0), *self._norms)
+            outputs.append(Output(UNCHECKED, norms, (), stage=TRAIN_STEP, keeps=self.unchecked))
+        return outputs
+
+    def waited(self, stage: str) -> list[_Norm]:
+        """What this procedure finds unchecked."""
+        if not self.waiting:
+            return []
+        found, first, norms = apply(replace(self.unchecked, stage=stage)), 0, []
+        for place in self.waiting:
+            check = self.checks[place]
+            part = apply(Slice((first,), (1,), (check.count,)), found)
+            norms.append(_Norm(place, part, None, check.limit))
+            first += check.count
+        return norms
+
+
+def _can_wait(check: Check, precision: Precision) -> bool:
+    """Whether the norms of a check can be kept as they are."""
+    if not check.axes:
+        return False
+    try:
+        whole = pieces(check.value, check.axes, check.limit, precision.frac).count == 1
+    except OpError:
+        return False  # refused where it is expanded
+    return whole and _squared(check).range.hi < precision.limit
+
+
+def _squared(check: Check) -> Value:
+    return apply(SquaredNorms(check.axes), check.value, span=check.value.span)
+
+
+@dataclass(frozen=True)
+class _Norm:
+    """Something that is compared with a limit: along these axes, or a square already. place: of its check."""
+
+    place: int
+    value: Value
+    axes: tuple[int, ...] | None
+    limit: float
+
+
+@dataclass(frozen=True)
 class Verdict:
     """bits: for each check whether it was kept in all executions before, and in this one where it is known before the
-    results are; state: what is left of that, and of the other checks."""
+    results are; state: what is left of that, and of the other checks but for those that wait."""
 
     checks: tuple[Check, ...]
     bits: Value
     state: Value
 
 
-def memory(checks: Sequence[Check]) -> State:
-    """What remembers checks: 0 for each that was never broken."""
-    most = 1.0 + max(check.count for check in checks)
-    return State(Kind.INT, (len(checks),), BROKEN, TRAIN_STEP, 0, 0.0, most)
-
-
-def verdict(checks: Sequence[Check], own: Sequence[Check], early: int, before: Value) -> Verdict:
-    """checks: those of a step of training; own: those of this execution; early: on how many of these, the first ones,
-    its results depend; before: the state."""
-    at = _places(checks, own)
-    bits = apply(Equal(), _plus(before, own[:early], at[:early]), constant(np.int64(0)))
-    left = _plus(apply(ToInt(), apply(Not(), bits)), own[early:], at[early:])
-    return Verdict(tuple(checks), bits, left)
+def verdict(remembered: Remembered, own: Sequence[Check], early: int, stage: str) -> Verdict:
+    """own: the checks of this execution; early: on how many of these, the first ones, its results depend."""
+    before = apply(replace(remembered.broken, stage=stage))
+    norms = [
+        _Norm(at, check.value, check.axes, check.limit)
+        for at, check in zip(_places(remembered.checks, own), own, strict=True)
+    ]
+    bits = apply(Equal(), _plus(before, [*norms[:early], *remembered.waited(stage)]), constant(np.int64(0)))
+    late = [norm for norm in norms[early:] if norm.place not in remembered.waiting]
+    return Verdict(remembered.checks, bits, _plus(apply(ToInt(), apply(Not(), bits)), late))
 
 
 def _places(checks: Sequence[Check], own: Sequence[Check]) -> list[int]:
@@ -302,20 +379,17 @@ def _places(checks: Sequence[Check], own: Sequence[Check]) -> list[int]:
     return [free[check.name].pop(0) if free.get(check.name) else len(checks) - 1 for check in own]
 
 
-def _plus(total: Value, own: Sequence[Check], at: Sequence[int]) -> Value:
-    """With what breaks these checks counted at these places."""
+def _plus(total: Value, norms: Sequence[_Norm]) -> Value:
+    """With what is beyond its limit counted at the places of the checks. All are compared together."""
+    if not norms:
+        return total
+    op = BeyondNorms(tuple(norm.axes for norm in norms), tuple(norm.limit for norm in norms))
+    counts, at = apply(op, *(norm.value for norm in norms)), [norm.place for norm in norms]
     turns = [i for i in range(1, len(at)) if at[i] != at[i - 1] + 1]
     for first, end in zip([0, *turns], [*turns, len(at)], strict=True):
-        if end > first:
-            behind = total.size - at[first] - (end - first)
-            total = apply(Add(), total, apply(Pad(((at[first], behind),)), _broken(own[first:end])))
+        part = counts if end - first == len(at) else apply(Slice((first,), (1,), (end - first,)), counts)
+        total = apply(Add(), total, apply(Pad(((at[first], total.size - at[first] - (end - first)),)), part))
     return total
-
-
-def _broken(own: Sequence[Check]) -> Value:
-    """How many vectors, or elements, are longer than the limit of each check."""
-    op = BeyondNorms(tuple(check.axes for check in own), tuple(check.limit for check in own))
-    return apply(op, *(check.value for check in own))
 
 
 def with_verdict(outputs: Sequence[Output], found: Verdict, roles: tuple[str, ...], stage: str) -> list[Output]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from compiler.graph import BATCH, METRIC, Graph, Output, Precision, Training, Value, apply, mark
-from compiler.training.limits import Check, Guards, Orientation, memory, verdict, with_verdict
+from compiler.graph import BATCH, METRIC, Graph, Output, Precision, Training, Value, mark
+from compiler.training.limits import Guards, Orientation, Remembered, verdict, with_verdict
 from compiler.training.metrics import Added, of_rows
 from compiler.training.modes import speaker
 from compiler.training.parts import Trained, combined, moved, present, written_out
@@ -23,12 +23,12 @@ WEIGHTS = "weights."
 
 @dataclass(frozen=True)
 class Reading:
-    """The procedures that read the parameters and leave them. checks: those of a step."""
+    """The procedures that read the parameters and leave them. remembered: what a step leaves of its checks."""
 
     training: Training
     changed: list[Trained]
     used: Mapping[Value, Orientation]
-    checks: Sequence[Check]
+    remembered: Remembered | None
     precision: Precision
 
     def run(self, graph: Graph) -> list[Output]:
@@ -58,11 +58,10 @@ class Reading:
         _, *values = guards.factors([output.value for output in outputs], keys)
         sums = [replace(each, value=written_out(value)) for each, value in zip(sums, values, strict=True)]
         left = [each.left(speaker(training), EVALUATE, graph.precision) for each in sums]
-        if guards.checks:
-            before = apply(replace(memory(self.checks), stage=EVALUATE))
-            found = verdict(self.checks, guards.checks, len(guards.checks), before)
+        if guards.checks and self.remembered is not None:
+            found = verdict(self.remembered, guards.checks, len(guards.checks), EVALUATE)
             left += with_verdict([], found, present(training, training.outputs), EVALUATE)
-            left.append(Output(BROKEN, found.state, (), stage=EVALUATE, keeps=memory(self.checks)))
+            left.append(Output(BROKEN, found.state, (), stage=EVALUATE, keeps=self.remembered.broken))
         mark([output.value for output in left], METRIC)
         return left, sums
 
@@ -77,12 +76,11 @@ class Reading:
     def check(self, told: Sequence[Output]) -> list[Output]:
         """What checks have found so far, and find of the parameters as they are now, to all who make steps: training
         can go on from a checkpoint of them. told: what a step tells."""
-        if not self.checks:
+        if self.remembered is None:
             return []
         guards = Guards(self.training.limits, self.precision)
         self._parameters(guards, CHECK)
-        before = apply(replace(memory(self.checks), stage=CHECK))
-        found = verdict(self.checks, guards.checks, len(guards.checks), before)
+        found = verdict(self.remembered, guards.checks, len(guards.checks), CHECK)
         return with_verdict([], found, present(self.training, told), CHECK)
 
     def finish(self) -> list[Output]:
@@ -101,7 +99,6 @@ class Reading:
         return {each.leaf: each.limited(guards, stage, self.used.get(each.leaf)) for each in self.changed}
 
     def _told(self, outputs: Sequence[Output], guards: Guards, roles: tuple[str, ...], stage: str) -> list[Output]:
-        if not self.checks or not outputs:
+        if self.remembered is None or not outputs:
             return list(outputs)
-        before = apply(replace(memory(self.checks), stage=stage))
-        return with_verdict(outputs, verdict(self.checks, guards.checks, len(guards.checks), before), roles, stage)
+        return with_verdict(outputs, verdict(self.remembered, guards.checks, len(guards.checks), stage), roles, stage)

@@ -46,10 +46,9 @@ from compiler.ops import Add, Mul, Stored, Sub
 from compiler.reading.report import report
 from compiler.training.clipping import learnt
 from compiler.training.limits import (
-    Check,
     Guards,
     Orientation,
-    memory,
+    Remembered,
     orientations,
     verdict,
     with_verdict,
@@ -65,7 +64,7 @@ from compiler.training.updates import MEAN_LIMIT, Memory, Updates, rescaled
 from dsl.errors import Diagnostic, SourceErrors
 from mpc_runtime.errors import number
 from mpc_runtime.plan import Privacy
-from mpc_runtime.procedure import BROKEN, RUN, SETUP, TRAIN_STEP
+from mpc_runtime.procedure import RUN, SETUP, TRAIN_STEP
 
 __all__ = ["with_training"]
 
@@ -148,7 +147,7 @@ def _with_procedures(model: Graph, training: Training) -> Graph:
     ]
     parameters = {each.state for each in changed}
     assert graph.training is not None
-    reading = Reading(graph.training, changed, used, step.checks, graph.precision)
+    reading = Reading(graph.training, changed, used, step.remembered, graph.precision)
     validation, summed = reading.evaluate(graph)
     kept = {output.keeps.key: output for output in (*validation, *step.left) if output.keeps is not None}
     zeros = [
@@ -193,7 +192,7 @@ class _Step:
 
     told: list[Output]
     left: list[Output]
-    checks: list[Check]
+    remembered: Remembered | None
     summed: list[Added]
     privacy: Privacy | None
 
@@ -225,15 +224,16 @@ def _step(graph: Graph, within: Inside, changed: list[Trained], used: Mapping[Va
     for each, gradient in zip(learning, found, strict=True):
         left += _updated(updates, each, states[each.leaf], gradient)
     left += [_followed(each, states[each.leaf], statistics[each.leaf]) for each in changed if each.statistic]
-    if guards.checks:
-        found_kept = verdict(guards.checks, guards.checks, early, apply(memory(guards.checks)))
+    remembered = Remembered.of(guards.checks, early, graph.precision) if guards.checks else None
+    if remembered is not None:
+        found_kept = verdict(remembered, guards.checks, early, TRAIN_STEP)
         told = with_verdict(told, found_kept, present(training, told), TRAIN_STEP)
-        left.append(Output(BROKEN, found_kept.state, (), stage=TRAIN_STEP, keeps=memory(guards.checks)))
+        left += remembered.left(found_kept)
     for output in left:
         if output.span is not None:
             stamp(output.value, output.span)
     mark([output.value for output in (*told, *left)], UPDATE)
-    return _Step(told, left, guards.checks, sums, privacy)
+    return _Step(told, left, remembered, sums, privacy)
 
 
 def _followed(each: Trained, before: Value, batch: Value) -> Output:

@@ -15,7 +15,7 @@ import hashlib
 import json
 import math
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -23,18 +23,19 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import MaterialError
-from ..plan import Plan
-from ..procedure import BROKEN
+from ..plan import Plan, State
+from ..procedure import BROKEN, UNCHECKED
 from .shelf import write_durably
 
 __all__ = ["Checkpoint", "Checkpoints", "StateKept"]
 
 Array = np.ndarray
 KEPT = 2  # of a name: while one is written, or is found to be damaged, there is the one before it
-FORMAT = 1
+FORMAT, FORMATS = 2, (1, 2)  # the first has what checks have found too
 HEAD_BYTES = 1 << 24
 _LENGTH = struct.Struct("<I")
 SUFFIX = ".checkpoint"
+OF_CHECKS = (BROKEN, UNCHECKED)  # states that begin anew: nothing is written where a check has found something
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class Checkpoints:
         head = json.dumps(
             {"format": FORMAT, **asdict(replace(checkpoint, model=self._plan.model, states=kept))}
         ).encode()
-        words = [np.ascontiguousarray(states[each.register], "<u8").tobytes() for each in self._plan.states]
+        words = [np.ascontiguousarray(states[each.register], "<u8").tobytes() for each in self._lasting()]
         text = b"".join((_LENGTH.pack(len(head)), head, *words))
         path = self._place(name) / f"{checkpoint.step:015d}{SUFFIX}"
         try:
@@ -104,7 +105,9 @@ class Checkpoints:
 
     def scale(self, checkpoint: Checkpoint) -> float:
         """By what momentums are multiplied where a plan goes on from one of another rate."""
-        units = ((there.unit, here.unit) for there, here in zip(checkpoint.states, self._kept(), strict=False))
+        units = (
+            (there.unit, here.unit) for there, here in zip(_lasting(checkpoint.states), self._kept(), strict=False)
+        )
         return next((here / there for there, here in units if here != there), 1.0)
 
     def read(self, name: str, step: int, *, scaled: bool = False) -> dict[int, Array]:
@@ -113,9 +116,7 @@ class Checkpoints:
         head = next((each for each in self.known(name) if each.step == step), None)
         if head is None:
             raise MaterialError(f"there is no checkpoint {name!r} at step {step}")
-        for there, here in zip(head.states, self._kept(), strict=True):
-            if there.name == here.name == BROKEN:  # how much is checked, and so its shape, follows the rate
-                continue
+        for there, here in zip(_lasting(head.states), self._kept(), strict=True):
             if replace(there, bits=here.bits, unit=here.unit) != here:
                 raise MaterialError(f"the checkpoint {name!r} holds `{there.name}` in another format; train anew")
             if there.bits < here.bits:
@@ -127,19 +128,20 @@ class Checkpoints:
                 raise MaterialError(f"{message}, and nobody has said by how much it changes")
         text = (self._place(name) / f"{step:015d}{SUFFIX}").read_bytes()
         at = _LENGTH.size + _LENGTH.unpack_from(text)[0]
-        found = {}
-        for state, there in zip(self._plan.states, head.states, strict=True):
-            shape = self._plan.registers[state.register].shape
+        words = {}
+        for there in head.states:
             count = math.prod(there.shape)
-            if state.name == BROKEN:
-                found[state.register] = np.zeros(shape, np.uint64)
-            else:
-                found[state.register] = np.frombuffer(text, "<u8", count, at).astype(np.uint64).reshape(shape)
+            words[there.name] = np.frombuffer(text, "<u8", count, at).astype(np.uint64).reshape(there.shape)
             at += 8 * count
-        return found
+        anew = [state.register for state in self._plan.states if state.name in OF_CHECKS]
+        zeros = {register: np.zeros(self._plan.registers[register].shape, np.uint64) for register in anew}
+        return zeros | {state.register: words[state.name] for state in self._lasting()}
+
+    def _lasting(self) -> list[State]:
+        return [state for state in self._plan.states if state.name not in OF_CHECKS]
 
     def _kept(self) -> Iterator[StateKept]:
-        for state in self._plan.states:
+        for state in self._lasting():
             register = self._plan.registers[state.register]
             yield StateKept(state.name, register.shape, register.bits, register.scale, state.unit)
 
@@ -159,8 +161,12 @@ class Checkpoints:
                 return None
             length = _LENGTH.unpack_from(text)[0]
             said = json.loads(text[_LENGTH.size : _LENGTH.size + min(length, HEAD_BYTES)])
-            if said.pop("format") != FORMAT:
+            if said.pop("format") not in FORMATS:
                 return None
             states = tuple(StateKept(**{**each, "shape": tuple(each["shape"])}) for each in said.pop("states"))
             return Checkpoint(**said, states=states)
         return None
+
+
+def _lasting(states: Sequence[StateKept]) -> list[StateKept]:
+    return [state for state in states if state.name not in OF_CHECKS]

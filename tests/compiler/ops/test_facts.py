@@ -97,6 +97,6 @@ def test_moves_round_nothing() -> None:
     moves = {"Reshape", "Transpose", "Slice", "Concat", "Pad", "BroadcastTo", "Spread", "Neg", "ToInt", "ToFixed",
                  "Chosen", "Bounded", "Dropout", "Mark"}  # fmt: skip
     decisions = {"Greater", "GreaterEqual", "Less", "LessEqual", "Equal", "NotEqual", "And", "Or", "Not", "ArgMax",
-                 "OneHot", "Positive", "Larger", "Within", "WithinNorm", "BeyondNorms", "Floor", "Round", "Sort",
-                 "ArgSort"}  # fmt: skip
+                 "OneHot", "Positive", "Larger", "Within", "WithinNorm", "BeyondNorms", "SquaredNorms", "Floor",
+                 "Round", "Sort", "ArgSort"}  # fmt: skip
     assert exact == moves | decisions

@@ -98,6 +98,24 @@ def test_a_step_finds_what_its_norms_are_and_forgets_nothing(rate: str) -> None:
     assert all(np.any(array) == (not broken) for array in weights.values())
 
 
+@pytest.mark.parametrize("reader", ["run", "finish", "train"])
+def test_signals_that_were_too_long_are_found_by_whatever_is_executed_next(reader: str) -> None:
+    """Their squares wait as a state, in which nothing says whether they are within their limit."""
+    found = {}
+    for signals in (16, 2.0**-4):
+        text = NET.replace("RATE", "0.02").replace("LIMITS", f"limits = norms(signals={signals})")
+        private = Simulated(mpc.compile(text=text).plan, start())
+        assert private.train(**rows(0))["loss"] > 0
+        assert all(private.checks.values())  # what the results depend on
+        if reader == "run":
+            told = private.run(x=rows(1)["x"])
+        else:
+            told = private.train(**rows(1)) if reader == "train" else private.finish()
+        broken = {name.partition(" (")[0] for name, kept in private.checks.items() if not kept}
+        found[signals] = broken, all(np.any(array) for array in told.values())
+    assert found == {16: (set(), True), 2.0**-4: ({"norm of the signals of fc1", "norm of the signals of fc2"}, False)}
+
+
 def test_limits_are_assumed_where_nothing_was_declared() -> None:
     """Ranges of a step follow from its limits, so that nothing is left unproved."""
     text = NET.replace("RATE", "0.1").replace("LIMITS", "")

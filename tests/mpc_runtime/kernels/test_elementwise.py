@@ -192,7 +192,9 @@ def test_sums_of_squares_are_those_of_the_squares(variant, rows, each):
     for party in (0, 1):
         squares = kernels.square_eval(xh, ax, party).reshape(rows, each)
         assert np.array_equal(kernels.square_sums(xh, ax, rows, party), squares.sum(axis=1, dtype=np.uint64))
-    assert np.array_equal(kernels.square_sums(xh, None, rows), (xh * xh).reshape(rows, each).sum(axis=1, dtype=np.uint64))
+    assert np.array_equal(
+        kernels.square_sums(xh, None, rows), (xh * xh).reshape(rows, each).sum(axis=1, dtype=np.uint64)
+    )
 
 
 @pytest.mark.parametrize("rows", [-1, 0, 3])
