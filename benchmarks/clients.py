@@ -68,19 +68,20 @@ class Asking:
 
 
 def ask(asking: Asking, told: Queue[tuple[int, list[float]]], ready: Any, done: Any) -> None:
-    """A client's process: how many numbers were wrong, and each query's latency. done: how many queries each client has
-    behind it, which no lock guards: a client writes its own."""
+    """A client's process: how many numbers were wrong, which is counted in the end, and each query's latency. done: how
+    many queries each client has behind it, which no lock guards: a client writes its own."""
     plan = read(asking.plan)
     client = RoleClient(plan, "client", asking.keys, asking.addresses, asking.server_keys, TIMEOUT_SECONDS)
     (feed,), batch = plan.feeds_of("client", "run"), len(asking.image)
     random = np.random.default_rng(asking.place)
     under_way: deque[tuple[str, float, Array]] = deque()
     latencies: list[float] = []
-    errors = sent = 0
+    answers: list[tuple[Array, Array]] = []
+    sent = 0
     ready.wait()
     while len(latencies) < asking.queries:
         while sent < asking.queries and len(under_way) < asking.ahead:
-            chosen = random.permutation(batch)[: asking.rows]
+            chosen = random.integers(batch, size=asking.rows)
             began = time.perf_counter()
             words = {feed.name: encode(asking.image[chosen], feed.scale)}
             number = client.submit("run", words, rows=asking.rows if asking.rows < batch else None)
@@ -89,10 +90,10 @@ def ask(asking: Asking, told: Queue[tuple[int, list[float]]], ready: Any, done: 
         number, began, chosen = under_way.popleft()
         found = client.wait_answer(number).results["logits"]
         latencies.append(time.perf_counter() - began)
-        errors += wrong(found, asking.expected[chosen])
+        answers.append((found, chosen))
         done[asking.place] += 1
     client.close()
-    told.put((errors, latencies))
+    told.put((sum(wrong(found, asking.expected[chosen]) for found, chosen in answers), latencies))
 
 
 class Samples:

@@ -322,7 +322,11 @@ class Plan:
         object.__setattr__(self, "constants", tuple(_constant(a) for a in self.constants))
 
     def procedure(self, name: str) -> Procedure:
-        return next(p for p in self.procedures if p.name == name)
+        return self._by_name[name]
+
+    @cached_property
+    def _by_name(self) -> dict[str, Procedure]:
+        return {p.name: p for p in self.procedures}
 
     def origin(self, procedure: str, op: int) -> Origin:
         """Where op `op` comes from, or a blank origin for a plan without debug part."""

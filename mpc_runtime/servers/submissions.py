@@ -180,9 +180,11 @@ class Submissions:
 
     def has_room(self, key: Key, client: str, rows: int) -> bool:
         """Whether the client with this public key may leave a submission here now."""
-        room, most = self._room.get(key[:2], Counter()), self.ahead(*key[:2])
-        mine = room[client]
-        return not mine or (room.total() + rows <= most and mine + rows <= most // len(room))
+        room = self._room.get(key[:2])
+        if room is None or not (mine := room[client]):
+            return True
+        most = self.ahead(*key[:2])
+        return room.total() + rows <= most and mine + rows <= most // len(room)
 
     def waiting(self, stage: str, role: str) -> Mapping[str, Submission]:
         """The role's submissions here by id."""
@@ -272,7 +274,8 @@ class Submissions:
         if submission is not None:
             room = self._room[stage, role]
             room[submission.key] -= submission.rows
-            room += Counter()  # keys that have nothing here are not counted among them
+            if not room[submission.key]:
+                del room[submission.key]  # keys that have nothing here are not counted among them
         elif there is not None:
             self._only_there[stage, role] -= 1
         return submission

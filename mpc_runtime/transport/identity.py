@@ -136,8 +136,9 @@ def _show_certificates(context: ssl.SSLContext, shown: Callable[[str], None]) ->
             except ValueError:
                 shown("")
 
-    if hasattr(context, "_msg_callback"):
-        context._msg_callback = look
+    looks = getattr(ssl.SSLContext.__base__, "_msg_callback", None)
+    if looks is not None:  # of the class below, as Python's own makes enumerations of the numbers of every record
+        looks.__set__(context, look)
 
 
 def calling_context(keys: KeyPair, host: str) -> ssl.SSLContext:
