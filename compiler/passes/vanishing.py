@@ -9,13 +9,16 @@ from __future__ import annotations
 import numpy as np
 
 from compiler.graph import Graph, Kind, TensorOp, Value
-from compiler.ops import Add, Maximum, Minimum, Sub
+from compiler.ops import Add, Equal, Greater, GreaterEqual, Less, LessEqual, Maximum, Minimum, NotEqual, Sub
 from compiler.reading.report import report
 from dsl.errors import Diagnostic
 from mpc_runtime.errors import number
 
 KEPT: tuple[type[TensorOp], ...] = (Add, Sub, Maximum, Minimum)
 """Ops whose operands are held with the format's step."""
+
+COMPARISONS: tuple[type[TensorOp], ...] = (Equal, Greater, GreaterEqual, Less, LessEqual, NotEqual)
+"""The same, of which some find 0 on the same side of both."""
 
 
 def vanishing(graph: Graph) -> list[Diagnostic]:
@@ -30,14 +33,21 @@ def vanishing(graph: Graph) -> list[Diagnostic]:
             "warning",
         )
         for value in graph.values()
-        if value.is_secret and isinstance(value.op, KEPT)
+        if value.is_secret and isinstance(value.op, KEPT + COMPARISONS)
         for lost in value.args
-        if _vanishes(lost, step)
+        if _vanishes(lost, step) and (isinstance(value.op, KEPT) or _decides(value, lost))
     ]
 
 
 def _vanishes(value: Value, step: float) -> bool:
     return value.is_constant and value.kind is Kind.FIXED and _least(value) > 0 and _most(value) < step / 2
+
+
+def _decides(value: Value, lost: Value) -> bool:
+    """Whether 0 is found on another side of this constant than of 0."""
+    zero = np.zeros(lost.shape)
+    exact = value.op.evaluate(*(lost.array if arg is lost else zero for arg in value.args))
+    return bool(np.any(exact != value.op.evaluate(zero, zero)))
 
 
 def _least(value: Value) -> float:

@@ -25,7 +25,17 @@ def told(expression: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "expression", ["1 / maximum(x * y, 0.000001)", "x * y + 0.000007", "x * y - 0.000001", "minimum(x - y, 0.000001)"]
+    "expression",
+    [
+        "1 / maximum(x * y, 0.000001)",
+        "x * y + 0.000007",
+        "x * y - 0.000001",
+        "minimum(x - y, 0.000001)",
+        "where(x * y >= 0.000001, 1, 0)",
+        "where(0.000001 > x * y, 1, 0)",
+        "where(x - y > -0.000001, x, y)",
+        "where(x * y == 0.000001, 1, 0)",
+    ],
 )
 def test_what_counts_as_0_is_told(expression: str) -> None:
     (message,) = told(expression)
@@ -35,7 +45,16 @@ def test_what_counts_as_0_is_told(expression: str) -> None:
 
 @pytest.mark.parametrize(
     "expression",
-    ["x * y * 0.000001", "x * y + 0.00001", "maximum(x * y, 0)", "x * y + [0.000001, 1, 2]", "(x + 0.000001) + y"],
+    [
+        "x * y * 0.000001",
+        "x * y + 0.00001",
+        "maximum(x * y, 0)",
+        "x * y + [0.000001, 1, 2]",
+        "(x + 0.000001) + y",
+        "where(x * y > 0.000001, 1, 0)",
+        "where(x - y >= -0.000001, x, y)",
+        "where(x * y >= 0.00001, 1, 0)",
+    ],
 )
 def test_what_keeps_its_value_is_not(expression: str) -> None:
     """A factor does, however small, an element among others is of little weight, and clients compute in float64."""
