@@ -322,18 +322,15 @@ class Plan:
         object.__setattr__(self, "constants", tuple(_constant(a) for a in self.constants))
 
     def procedure(self, name: str) -> Procedure:
-        return self._by_name[name]
+        return self.procedures[self._places[name]]
 
     @cached_property
-    def _by_name(self) -> dict[str, Procedure]:
-        return {p.name: p for p in self.procedures}
+    def _places(self) -> dict[str, int]:
+        return {p.name: place for place, p in enumerate(self.procedures)}
 
     def origin(self, procedure: str, op: int) -> Origin:
         """Where op `op` comes from, or a blank origin for a plan without debug part."""
-        for p, origins in zip(self.procedures, self.origins, strict=False):
-            if p.name == procedure:
-                return origins[op]
-        return Origin("", 0, 0)
+        return self.origins[self._places[procedure]][op] if self.origins else Origin("", 0, 0)
 
     def where(self, procedure: str, op: int) -> str:
         """The op in the author's words, for messages: "relu (lenet.ppml:14)"."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 
 from compiler.expand.emitter import SHARE, WIRE, Emitter, width
@@ -27,7 +29,7 @@ class Bits:
     def at_least(self, wire: int, thresholds: tuple[int, ...], k: int, low_bit: int = 0) -> list[int]:
         """Masked bits [x >= T] for each T. k: signed bits of x and of every x - T; the low bits may be ignored."""
         low_bit = min(low_bit, max(0, k - 2))
-        digits = layout(k - 1 - low_bit, len(thresholds) * self.e.size(wire), self.network)
+        digits = layout(k - 1 - low_bit, len(thresholds) * prod(self.e.shape(wire)), self.network)
         return [
             self._bit(root, wire, k, threshold)
             for threshold, root in zip(
@@ -47,7 +49,7 @@ class Bits:
 
     def equals(self, wire: int, thresholds: tuple[int, ...], k: int) -> list[int]:
         """Masked bits [x = T] for each T; k signed bits hold x and every T."""
-        digits = layout(k, len(thresholds) * self.e.size(wire), self.network, "eq")
+        digits = layout(k, len(thresholds) * prod(self.e.shape(wire)), self.network, "eq")
         roots = self._compare(wire, thresholds, k, 0, digits, "eq")
         return [self._bit(root, wire, 0, 0) for root in roots]
 

@@ -179,9 +179,6 @@ class Emitter:
     def shape(self, register: int) -> Shape:
         return self.drafts[register].shape
 
-    def size(self, register: int) -> int:
-        return prod(self.drafts[register].shape)
-
     # -- forms of a tensor ---------------------------------------------------------------------------------------------
 
     def scales(self, h: Held) -> list[int]:
@@ -437,20 +434,6 @@ class Emitter:
         if shape == self.shape(register):
             return register
         return self._move(gates.Sum, register, shape, axes=tuple(axes))
-
-    def square_sums(self, wire: int, axes: tuple[int, ...], scale: int) -> int:
-        """Shares of the sums of squares of a masked value along axes, which stay with size 1."""
-        shape = self.shape(wire)
-        first = len(shape) - len(axes)
-        if not axes or sorted(axes) != list(range(first, len(shape))):
-            squares = self.emit(gates.Square, shape, SHARE, scale=2 * scale, x=wire)
-            return self.sum(squares, axes)
-        sums = self.emit(gates.SquareSum, shape[:first], SHARE, scale=2 * scale, axes=len(axes), x=wire)
-        return self.reshape(sums, (*shape[:first], *(1 for _ in axes)))
-
-    def sum_parts(self, register: int, sizes: tuple[int, ...]) -> int:
-        """Sums of the parts of a vector, so long each."""
-        return register if set(sizes) == {1} else self._move(gates.SumParts, register, (len(sizes),), sizes=sizes)
 
     def _move(self, cls: type[Gate], register: int, shape: Shape, /, **attributes: Any) -> int:
         t = self.drafts[register]

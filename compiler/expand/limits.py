@@ -11,6 +11,7 @@ import numpy as np
 from compiler import ops
 from compiler.expand.context import Expansion, Handler
 from compiler.expand.emitter import SHARE, Held, Shape
+from compiler.expand.norms import square_sums
 from compiler.graph import OpError, TensorOp, Value
 from compiler.ops.limits import pieces
 from compiler.ops.sums import reduced
@@ -47,8 +48,12 @@ def beyond_norms(x: Expansion, value: Value, *args: Held) -> Held:
             bits[place] = x.bits.negate(found)
     together = [_over(x, list(sums.values()))] if sums else []
     number = x.bits.number(x.e.concat([*together, *bits.values()], 0))
-    sizes = [x.e.size(found.register) for found in sums.values()] + [x.e.size(bit) for bit in bits.values()]
-    counts = x.e.sum_parts(number, tuple(sizes))
+    sizes = [math.prod(x.e.shape(found.register)) for found in sums.values()] + [
+        math.prod(x.e.shape(bit)) for bit in bits.values()
+    ]
+    counts = number
+    if set(sizes) != {1}:
+        counts = x.e.emit(gates.SumParts, (len(sizes),), SHARE, sizes=tuple(sizes), x=number)
     if sums and bits:
         order = [*sums, *bits]
         each = [x.e.slice_axis(counts, 0, order.index(place), 1, 1) for place in range(len(args))]
@@ -76,7 +81,7 @@ def squared_norms(x: Expansion, value: Value, a: Held) -> Held:
     op = value.op
     assert isinstance(op, ops.SquaredNorms)
     wire, scale = x.e.wire(a, min(x.e.scale(a), x.e.plain(a)))
-    return x.e.held(value, x.e.reshape(x.e.square_sums(wire, op.axes, scale), value.shape), 2 * scale)
+    return x.e.held(value, x.e.reshape(square_sums(x, wire, op.axes, scale), value.shape), 2 * scale)
 
 
 @dataclass(frozen=True)
@@ -134,7 +139,7 @@ def _over(x: Expansion, found: Sequence[Squares]) -> int:
     scale = x.e.drafts[found[0].register].scale
     rows, limits, low_bits = [], [], []
     for each in found:
-        lifted, size = bits - each.bits, x.e.size(each.register)
+        lifted, size = bits - each.bits, math.prod(x.e.shape(each.register))
         rows.append(x.e.rescaled(x.e.reshape(each.register, (size,)), scale, 1 << lifted))
         limits.append(np.full(size, each.beyond << lifted))
         low_bits.append(each.low_bit + lifted)
@@ -162,7 +167,7 @@ def _sums(x: Expansion, wire: int, scale: int, axes: tuple[int, ...], parts: int
     kept = tuple(axis for axis in range(len(shape)) if axis not in axes)
     outer, count = tuple(shape[axis] for axis in kept), math.prod(shape[axis] for axis in axes)
     if parts == 1:
-        return x.e.reshape(x.e.square_sums(wire, axes, scale), (*outer, 1))
+        return x.e.reshape(square_sums(x, wire, axes, scale), (*outer, 1))
     squares = x.e.emit(gates.Square, shape, SHARE, scale=2 * scale, x=wire)
     size, last = -(-count // parts), len(outer)
     rows = x.e.reshape(x.e.transpose(squares, (*kept, *axes)), (*outer, count))

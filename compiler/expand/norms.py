@@ -37,6 +37,16 @@ LEAST_SCALE = 8
 """Of distances to a mean, below which there is nothing left to promise."""
 
 
+def square_sums(x: Expansion, wire: int, axes: tuple[int, ...], scale: int) -> int:
+    """Shares of the sums of squares of a masked value along axes, which stay with size 1."""
+    shape = x.e.shape(wire)
+    first = len(shape) - len(axes)
+    if not axes or sorted(axes) != list(range(first, len(shape))):
+        return x.e.sum(x.e.emit(gates.Square, shape, SHARE, scale=2 * scale, x=wire), axes)
+    sums = x.e.emit(gates.SquareSum, shape[:first], SHARE, scale=2 * scale, axes=len(axes), x=wire)
+    return x.e.reshape(sums, (*shape[:first], *(1 for _ in axes)))
+
+
 def layernorm(x: Expansion, value: Value, a: Held) -> Held:
     """With d = a - mean(a): d sqrt(n) / sqrt(sum(d^2) + n eps)."""
     op = value.op
@@ -53,7 +63,7 @@ def layernorm(x: Expansion, value: Value, a: Held) -> Held:
     register, fine = x.e.share(exact)
     distance = x.e.open(x.e.at_scale(register, fine, scale, width(reach, fine)))
     least = round(n * op.eps * 4.0**scale)
-    squares = x.e.square_sums(distance, (axis,), scale)
+    squares = square_sums(x, distance, (axis,), scale)
     total = x.e.add(squares, x.e.constant(np.array(least), 2 * scale))
     within = Interval(least * 0.25**scale, squared + n * op.eps)
     return _scaled(x, value, distance, scale, total, within, sqrt(n))
@@ -102,7 +112,7 @@ def clip_norm(x: Expansion, value: Value, a: Held) -> Held:
         raise OpError(found, "scale the values up, or use a finer `precision`")
     if width(Interval(0.0, 2 * most), 2 * scale, most=64) >= MAX_WIDTH:
         raise _no_room(value)
-    total = x.e.open(x.e.square_sums(wire, op.axes, scale))
+    total = x.e.open(square_sums(x, wire, op.axes, scale))
     bound = x.e.encoded(np.array(floor_), 2 * scale)
     above = x.e.sub(total, bound)
     bit = x.bits.positive(above, Interval(-floor_, most), 2 * scale, exact=True)

@@ -23,7 +23,7 @@ from tests.mpc_runtime.gates.test_product import correlation
 from tests.mpc_runtime.gates.test_sample_tables import CASES as CURVES
 from tests.mpc_runtime.gates.test_sample_tables import SCALE
 from tests.mpc_runtime.gates.test_sample_tables import gate as table_of
-from tests.mpc_runtime.gates.values import integers, modulo, signed
+from tests.mpc_runtime.gates.values import beside, integers, modulo, padded, signed, windows
 from tests.plans_by_hand import BITS, PLANES, compare
 from tests.traced import Trace, trace
 
@@ -114,18 +114,6 @@ def linear_map(
     return case
 
 
-def padded(a: Array, widths: tuple[tuple[int, int], ...]) -> Array:
-    out = np.zeros([before + n + after for n, (before, after) in zip(a.shape, widths, strict=True)], a.dtype)
-    out[tuple(slice(before, before + n) for n, (before, _) in zip(a.shape, widths, strict=True))] = a
-    return out
-
-
-def windows(a: Array, kernel: tuple[int, int], stride: tuple[int, int]) -> Array:
-    rows, columns = (a.shape[i - 2] - kernel[i] + 1 for i in (0, 1))
-    parts = [a[..., i : i + rows, j : j + columns] for i, j in product(range(kernel[0]), range(kernel[1]))]
-    return np.sum(parts, axis=0)[..., :: stride[0], :: stride[1]]
-
-
 def concat(o: Operands) -> Iterator[Check]:
     for form, shape in product(FORMS, SHAPES[1:]):
         for make, bits, domain in ((o.words, RING, {}), (o.bits, 1, {"domain": BITS})):
@@ -134,11 +122,6 @@ def concat(o: Operands) -> Iterator[Check]:
             xs = o.lay(form, x), o.lay(form, y)
             joined = o.b.emit(gates.Concat, expected.shape, bits, **domain, axis=len(shape) - 1, xs=(*xs, xs[0]))
             yield equals(joined, expected)
-
-
-def beside(shape: Shape) -> tuple[Shape, ...]:
-    """Shapes that broadcast with this one."""
-    return tuple(dict.fromkeys((shape, (), (2, *shape))))
 
 
 def add(o: Operands) -> Iterator[Check]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import product
 
 import numpy as np
 from hypothesis import settings
@@ -15,6 +16,7 @@ from tests.streams import Scripted, StandIns, bit_planes
 from tests.traced import KEYS
 
 Array = np.ndarray
+Shape = tuple[int, ...]
 U = np.uint64
 few = settings(max_examples=40, deadline=None)
 """An example runs three machines."""
@@ -80,3 +82,20 @@ def forced_wire(b: Builder, masks: Mapping[int, Array]) -> StandIns:
         scripts[0][pad], scripts[1][pad] = zero, one
     keys = KEYS["run"]
     return StandIns({keys[i]: Scripted(keys[i], scripts[i]) for i in (0, 1)})
+
+
+def padded(a: Array, widths: tuple[tuple[int, int], ...]) -> Array:
+    out = np.zeros([before + n + after for n, (before, after) in zip(a.shape, widths, strict=True)], a.dtype)
+    out[tuple(slice(before, before + n) for n, (before, _) in zip(a.shape, widths, strict=True))] = a
+    return out
+
+
+def windows(a: Array, kernel: tuple[int, int], stride: tuple[int, int]) -> Array:
+    rows, columns = (a.shape[i - 2] - kernel[i] + 1 for i in (0, 1))
+    parts = [a[..., i : i + rows, j : j + columns] for i, j in product(range(kernel[0]), range(kernel[1]))]
+    return np.sum(parts, axis=0)[..., :: stride[0], :: stride[1]]
+
+
+def beside(shape: Shape) -> tuple[Shape, ...]:
+    """Shapes that broadcast with this one."""
+    return tuple(dict.fromkeys((shape, (), (2, *shape))))
