@@ -15,7 +15,7 @@ from compiler import ops
 from compiler.expand.arithmetic import typed
 from compiler.expand.context import Expansion, Handler
 from compiler.expand.emitter import MAX_WIDTH, SHARE, Held, width
-from compiler.expand.norms import CLIP_MARGIN, FACTOR_BITS
+from compiler.expand.norms import CLIP_MARGIN, FACTOR_BITS, square_sums
 from compiler.expand.roots import ROOT_SCALE, logarithmic, root
 from compiler.graph import OpError, TensorOp, Value
 from compiler.graph.interval import Interval
@@ -99,8 +99,7 @@ def _narrow(value: Value, most: float) -> OpError:
 def _squared(x: Expansion, h: Held) -> tuple[int, int]:
     """(register, scale) of the sums of the squares of each example, from the value that products are made of."""
     wire, scale = x.e.wire(h, min(x.e.scale(h), x.e.plain(h)))
-    squares = x.e.emit(gates.Square, h.shape, SHARE, scale=2 * scale, x=wire)
-    return x.e.reshape(x.e.sum(squares, tuple(range(1, len(h.shape)))), h.shape[:1]), 2 * scale
+    return x.e.reshape(square_sums(x, wire, tuple(range(1, len(h.shape))), scale), h.shape[:1]), 2 * scale
 
 
 def _product(x: Expansion, a: Held, d: Held, first: float, second: float, scale: int) -> int:

@@ -18,7 +18,7 @@ KEPT: tuple[type[TensorOp], ...] = (Add, Sub, Maximum, Minimum)
 """Ops whose operands are held with the format's step."""
 
 COMPARISONS: tuple[type[TensorOp], ...] = (Equal, Greater, GreaterEqual, Less, LessEqual, NotEqual)
-"""The same, of which some find 0 on the same side of both."""
+"""Ops that hold theirs so too, but may still find 0 on the right side of a constant."""
 
 
 def vanishing(graph: Graph) -> list[Diagnostic]:

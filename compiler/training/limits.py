@@ -272,8 +272,8 @@ def _layer(args: Sequence[Value], keys: Mapping[Value, str]) -> str:
 
 @dataclass(frozen=True)
 class Remembered:
-    """What the parties remember of a step's checks until the next execution. waiting: the places of those that it
-    makes, since the results of the step do not depend on them."""
+    """What the parties remember of a step's checks until the next execution. waiting: the places of the checks that the
+    next execution makes, since the results of the step do not depend on them."""
 
     checks: tuple[Check, ...]
     waiting: tuple[int, ...]
