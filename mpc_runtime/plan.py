@@ -29,7 +29,7 @@ from .privacy.noise import Law
 from .procedure import EVALUATE, TRAIN_STEP, TRAINING, Procedure
 from .registers import Domain, Form, Register
 
-FORMAT = 9
+FORMAT = 10
 """Plan format: raised whenever a plan's bytes would mean something else."""
 
 MAGIC = b"PPMLPLAN"

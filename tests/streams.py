@@ -294,3 +294,18 @@ class StandIns(kernels.Kernels):
             four = tuple(prg.words(s, c.size, start) if slot < 2 or narrow else None for slot, s in enumerate(four))
             prg = None
         return kernels.select_eval(c, d, l, f, off, lo, party, *four, out, prg=prg, start=start)
+
+    def square_sums(
+        self,
+        xh: Array,
+        ax: Array | None,
+        shape: tuple[int, int, int],
+        party: int,
+        bits: int = 64,
+        shift: int = 0,
+        prg: Any = None,
+        pad: int = 0,
+    ) -> Array:
+        if isinstance(prg, Streams):
+            ax, prg = prg.words(pad, xh.size), None
+        return kernels.square_sums(xh, ax, shape, party, bits, shift, prg, pad)

@@ -11,7 +11,7 @@ import numpy as np
 from compiler import ops
 from compiler.expand.context import Expansion, Handler
 from compiler.expand.emitter import SHARE, Held, Shape
-from compiler.expand.norms import square_sums
+from compiler.expand.norms import summed_squares
 from compiler.graph import OpError, TensorOp, Value
 from compiler.ops.limits import pieces
 from compiler.ops.sums import reduced
@@ -81,13 +81,15 @@ def squared_norms(x: Expansion, value: Value, a: Held) -> Held:
     op = value.op
     assert isinstance(op, ops.SquaredNorms)
     wire, scale = x.e.wire(a, min(x.e.scale(a), x.e.plain(a)))
-    return x.e.held(value, x.e.reshape(square_sums(x, wire, op.axes, scale), value.shape), 2 * scale)
+    shift = pieces(value.args[0], op.axes, op.limit, scale).shift
+    sums = summed_squares(x, wire, op.axes, scale, shift)
+    return x.e.held(value, x.e.reshape(sums, value.shape), 2 * (scale - shift))
 
 
 @dataclass(frozen=True)
 class Squares:
-    """Sums of squares: [..., parts], of whole vectors where that is 1. beyond: the least that is too large; most: what
-    none is larger than."""
+    """Sums of squares, in C order of [..., parts]; of whole vectors where that is 1. beyond: the least that is too
+    large; most: what none is larger than."""
 
     register: int
     parts: int
@@ -108,8 +110,11 @@ class Squares:
 def _squares(x: Expansion, vector: Value, a: Held, axes: tuple[int, ...], limit: float) -> Squares:
     register, scale = x.e.wire(a, min(x.e.scale(a), x.e.plain(a)))
     cut = pieces(vector, axes, limit, scale)
-    sums = _sums(x, register, scale, axes, cut.count)
-    return Squares(sums, cut.count, _beyond(limit, 2 * scale), math.ceil(cut.most))
+    if cut.count > 1:
+        sums = _parts(x, register, scale, axes, cut.count)
+    else:
+        sums = summed_squares(x, register, axes, scale, cut.shift)
+    return Squares(sums, cut.count, _beyond(cut.limit, 2 * (scale - cut.shift)), math.ceil(cut.most))
 
 
 def _beyond(limit: float, scale: int) -> int:
@@ -124,6 +129,8 @@ def _within(x: Expansion, vector: Value, a: Held, axes: tuple[int, ...], limit: 
         return x.e.reshape(_elements(x, vector, register, scale, limit), shape)
     found = _squares(x, vector, a, axes, limit)
     (over,) = x.bits.at_least(x.e.open(found.register), (found.beyond,), found.bits, found.low_bit)
+    if found.parts == 1:
+        return x.bits.negate(x.e.reshape(over, shape))
     last = len(x.e.shape(over)) - 1
     each = [x.e.slice_axis(over, last, place, 1, 1) for place in range(x.e.shape(over)[last])]
     return x.bits.all([x.bits.negate(x.e.reshape(bit, shape)) for bit in each])
@@ -136,15 +143,12 @@ def _over(x: Expansion, found: Sequence[Squares]) -> int:
     the widest, and what is not negative there, less its limit, is too large.
     """
     bits = max(each.bits for each in found)
-    scale = x.e.drafts[found[0].register].scale
-    rows, limits, low_bits = [], [], []
-    for each in found:
-        lifted, size = bits - each.bits, math.prod(x.e.shape(each.register))
-        rows.append(x.e.rescaled(x.e.reshape(each.register, (size,)), scale, 1 << lifted))
-        limits.append(np.full(size, each.beyond << lifted))
-        low_bits.append(each.low_bit + lifted)
-    above = x.e.sub(x.e.concat(rows, 0), x.e.constant(np.concatenate(limits), scale))
-    (over,) = x.bits.at_least(x.e.open(above), (0,), bits, min(low_bits))
+    lifts = tuple(bits - each.bits for each in found)
+    sizes = [math.prod(x.e.shape(each.register)) for each in found]
+    rows = x.e.emit(gates.Lift, (sum(sizes),), SHARE, by=lifts, xs=tuple(each.register for each in found))
+    limits = np.repeat([each.beyond << lift for each, lift in zip(found, lifts, strict=True)], sizes)
+    low_bit = min(each.low_bit + lift for each, lift in zip(found, lifts, strict=True))
+    (over,) = x.bits.at_least(x.e.open(x.e.sub(rows, x.e.constant(limits, 0))), (0,), bits, low_bit)
     return over
 
 
@@ -161,13 +165,11 @@ def _elements(x: Expansion, vector: Value, register: int, scale: int, bound: flo
     return x.bits.all([above, x.bits.negate(beyond)])
 
 
-def _sums(x: Expansion, wire: int, scale: int, axes: tuple[int, ...], parts: int) -> int:
-    """Sums of squares along `axes`, along a new last axis: of each part, and behind several of all of them."""
+def _parts(x: Expansion, wire: int, scale: int, axes: tuple[int, ...], parts: int) -> int:
+    """Sums of squares along `axes`, along a new last axis: of each part, and behind them of all."""
     shape = x.e.shape(wire)
     kept = tuple(axis for axis in range(len(shape)) if axis not in axes)
     outer, count = tuple(shape[axis] for axis in kept), math.prod(shape[axis] for axis in axes)
-    if parts == 1:
-        return x.e.reshape(square_sums(x, wire, axes, scale), (*outer, 1))
     squares = x.e.emit(gates.Square, shape, SHARE, scale=2 * scale, x=wire)
     size, last = -(-count // parts), len(outer)
     rows = x.e.reshape(x.e.transpose(squares, (*kept, *axes)), (*outer, count))

@@ -17,6 +17,7 @@ from compiler.expand.emitter import MAX_WIDTH, SHARE, Held, width
 from compiler.expand.roots import ROOT_SCALE, logarithmic, root
 from compiler.graph import OpError, TensorOp, Value
 from compiler.graph.interval import Interval
+from compiler.ops.limits import side_by_side
 from mpc_runtime import gates
 from mpc_runtime.errors import amount, number
 
@@ -40,11 +41,18 @@ LEAST_SCALE = 8
 def square_sums(x: Expansion, wire: int, axes: tuple[int, ...], scale: int) -> int:
     """Shares of the sums of squares of a masked value along axes, which stay with size 1."""
     shape = x.e.shape(wire)
-    first = len(shape) - len(axes)
-    if not axes or sorted(axes) != list(range(first, len(shape))):
+    return x.e.reshape(summed_squares(x, wire, axes, scale), tuple(1 if a in axes else n for a, n in enumerate(shape)))
+
+
+def summed_squares(x: Expansion, wire: int, axes: tuple[int, ...], scale: int, shift: int = 0) -> int:
+    """The same without these axes (but with them if they lie apart), of the value / 2^shift."""
+    shape = x.e.shape(wire)
+    if not side_by_side(axes):
+        assert not shift, "axes that lie apart"
         return x.e.sum(x.e.emit(gates.Square, shape, SHARE, scale=2 * scale, x=wire), axes)
-    sums = x.e.emit(gates.SquareSum, shape[:first], SHARE, scale=2 * scale, axes=len(axes), x=wire)
-    return x.e.reshape(sums, (*shape[:first], *(1 for _ in axes)))
+    kept = tuple(n for axis, n in enumerate(shape) if axis not in axes)
+    fine, first = 2 * (scale - shift), min(axes)
+    return x.e.emit(gates.SquareSum, kept, SHARE, scale=fine, axis=first, axes=len(axes), shift=shift, x=wire)
 
 
 def layernorm(x: Expansion, value: Value, a: Held) -> Held:

@@ -39,10 +39,17 @@ from compiler.ops.shapes import Same
 from compiler.ops.sums import kept_axis, reduced
 
 ROOM = 2.0**63 * (1 - 2.0**-8)
-"""What a sum of squares stays below: it is compared as a signed number of 64 bits, less the low bits left out."""
+"""What a sum of squares stays below: it is compared as a signed number of 64 bits, less the low bits left out; one of
+values without their `shift` lowest bits is known in shift - 1 bits less."""
 
 MOST_PIECES = 256
 """Beyond this, one comparison for each element is hardly dearer."""
+
+COARSE = 2.0**-8
+"""By this part of a limit the roundings of what is squared may lengthen or shorten a vector."""
+
+STEPS = 2.0
+"""By less than this an element is rounded where it is squared without its lowest bits (gates.SquareSum)."""
 
 
 @dataclass(frozen=True)
@@ -108,9 +115,11 @@ class WithinNorm(Checked):
 
 @dataclass(frozen=True)
 class SquaredNorms(Checked):
-    """The squares of the L2 norms of vectors along `axes`, as they are: for `BeyondNorms` of a later execution."""
+    """The squares of the L2 norms of vectors along `axes`, for `BeyondNorms` of a later execution; right to where those
+    differ from a limit by its part `COARSE`."""
 
     axes: tuple[int, ...]
+    limit: float
 
     def infer(self, *args: Value) -> tuple[Kind, Shape]:
         expect_count(self.symbol, args, 1)
@@ -119,7 +128,7 @@ class SquaredNorms(Checked):
         return Kind.FIXED, (math.prod(reduced(args[0].shape, axes, keepdims=False)),)
 
     def interval(self, *args: Value) -> Interval:
-        return Interval(0.0, UP * bounds.l2(args[0], self.axes) ** 2)
+        return Interval(0.0, UP * (bounds.l2(args[0], self.axes) + COARSE * self.limit) ** 2)
 
     def evaluate(self, *arrays: Array) -> Array:
         return np.asarray(np.square(arrays[0].astype(np.float64)).sum(axis=self.axes).reshape(-1))
@@ -171,28 +180,48 @@ class BeyondNorms(Checked):
 
 @dataclass(frozen=True)
 class Pieces:
-    """Into how many parts each vector is cut, and below what every sum of squares stays, as a ring element."""
+    """Into how many parts each vector is cut, without how many of its lowest bits it is squared, and below what every
+    sum of squares stays, as a ring element. limit: of the norm of what is squared, so that the vector's is within its
+    own."""
 
     count: int
+    shift: int
     most: float
+    limit: float
 
 
 def pieces(value: Value, axes: Sequence[int], bound: float, scale: int) -> Pieces:
     """How the norm of `value`, held with `scale` fraction bits, is checked. Raises OpError where it cannot be.
 
-    The whole sum of several parts is right if each of them is within the bound, for which each is checked too.
+    Squares of what lacks its lowest bits take narrower rings, also of what is squared. The whole sum of several parts
+    is right if each of them is within the bound, for which each is checked too.
     """
-    units, count = 4.0**scale, math.prod(value.shape[axis] for axis in axes)
+    count = math.prod(value.shape[axis] for axis in axes)
     norm, largest = bounds.l2(value, axes), value.range.magnitude
-    whole = UP * norm * norm * units
-    if whole < ROOM:
-        return Pieces(1, whole)
+    shift = coarse(count, bound, scale) if side_by_side(axes) else 0
+    units, rounded = 4.0 ** (scale - shift), COARSE * bound if shift else 0.0
+    whole = UP * (norm + rounded) ** 2 * units
+    if whole < ROOM / 2.0 ** max(0, shift - 1):
+        return Pieces(1, shift, whole, bound - rounded)
+    units = 4.0**scale
     for parts in (2**i for i in range(1, MOST_PIECES.bit_length())):
         part = UP * largest * largest * -(-count // parts) * units
         together = UP * parts * bound * bound * units
         if parts <= count and max(part, together) < ROOM:
-            return Pieces(parts, max(part, together))
+            return Pieces(parts, 0, max(part, together), bound)
     raise OpError(
         f"its norm cannot be checked: an element may lie anywhere in {value.range}, so that {count} squares may wrap",
         "declare ranges of what it is made of, `… in [lo, hi]`; in training, use smaller `limits` or a smaller rate",
     )
+
+
+def coarse(count: int, bound: float, scale: int) -> int:
+    """Of vectors of so many elements, held with `scale` fraction bits, how many of these are left out of squares, so
+    that no norm differs by more than the part `COARSE` of a bound."""
+    bits = math.floor(math.log2(COARSE * bound / (STEPS * math.sqrt(count))) + scale)
+    return min(max(0, bits), scale)
+
+
+def side_by_side(axes: Sequence[int]) -> bool:
+    """Whether axes follow each other."""
+    return bool(axes) and sorted(axes) == list(range(min(axes), min(axes) + len(axes)))

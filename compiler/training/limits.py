@@ -318,7 +318,7 @@ class Remembered:
         for place in self.waiting:
             check = self.checks[place]
             part = apply(Slice((first,), (1,), (check.count,)), found)
-            norms.append(_Norm(place, part, None, check.limit))
+            norms.append(_Norm(place, part, None, pieces(check.value, check.axes, check.limit, self.frac).limit))
             first += check.count
         return norms
 
@@ -335,7 +335,7 @@ def _can_wait(check: Check, precision: Precision) -> bool:
 
 
 def _squared(check: Check) -> Value:
-    return apply(SquaredNorms(check.axes), check.value, span=check.value.span)
+    return apply(SquaredNorms(check.axes, check.limit), check.value, span=check.value.span)
 
 
 @dataclass(frozen=True)

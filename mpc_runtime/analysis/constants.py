@@ -49,6 +49,9 @@ class Constants:
     def mask(self, register: int) -> Array:
         return np.zeros_like(self.values[register])
 
+    def mask_share(self, register: int, party: int) -> Array:
+        raise AssertionError(f"register {register} is a constant, which has no mask")
+
     def constant(self, index: int) -> Array:
         return self.plan.constants[index]
 

@@ -15,7 +15,8 @@ import numpy as np
 
 from ..analysis.constants import constant_registers
 from ..gates import Secret
-from ..gates.streams import PURPOSE_SHARE, stream
+from ..gates.base import flat
+from ..gates.streams import PURPOSE_MASK, PURPOSE_SHARE, stream
 from ..kernels import CPU, Kernels, Prg
 from ..plan import Plan
 from ..procedure import Procedure
@@ -24,6 +25,8 @@ from ..transport.channel import Sink
 from .once import AtWork, Once
 
 Array = np.ndarray
+DEALER = 2
+"""Beside the numbers of the parties, for kernels."""
 
 
 class DealerExecutor:
@@ -99,6 +102,20 @@ class MaskExpansion:
         self.op, (self._at.op, self._at.mask) = op, was
         return mask
 
+    def square_sums(self, register: int, mask: Array, shape: tuple[int, int, int], shift: int, bits: int) -> Array:
+        """What the dealer knows of them: of the mask, and of this party's share where what is squared is shifted."""
+        if not shift:
+            return self.kernels.square_sums(mask, None, shape, DEALER, bits)
+        op = self._producer.get(register)
+        if op is None or not self._ops[op].gate.mask_is_stream(self.party):
+            return self.kernels.square_sums(mask, flat(self.mask(register)), shape, DEALER, bits, shift)
+        was = self._at.op, self._at.mask
+        self._at.op, self._at.mask = op, True
+        pad = stream(PURPOSE_MASK, op)
+        sums = self.kernels.square_sums(mask, None, shape, DEALER, bits, shift, self.prg, pad)
+        self._at.op, self._at.mask = was
+        return sums
+
 
 KeptShares: TypeAlias = dict[int, Callable[[], Array]]
 """Register that an earlier execution left -> a party's share of its mask, expanded when one first asks for it."""
@@ -154,6 +171,10 @@ class Record:
 
     def mask_share(self, register: int, party: int) -> Array:
         return self._expansions[party].mask(register)
+
+    def square_sums(self, register: int, shape: tuple[int, int, int], shift: int) -> Array:
+        mask, bits = flat(self.mask(register)), self.types[register].bits
+        return self._expansions[1].square_sums(register, mask, shape, shift, bits)
 
     def share_of_kept_mask(self, register: int, party: int) -> Callable[[], Array]:
         """`mask_share` for executions to come, which seldom ask for it."""

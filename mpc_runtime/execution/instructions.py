@@ -15,7 +15,7 @@ from ..plan import Plan
 from ..procedure import Procedure
 from ..registers import Form, Register
 
-__all__ = ["Instructions", "Piece"]
+__all__ = ["Instructions", "Piece", "Where"]
 
 MESSAGE = 1 << 19
 """Bytes of one message at most: its cost is that of its bytes, and it is small enough to overlap its sending."""
@@ -56,6 +56,18 @@ class Instructions:
     def _freed(self, registers: Iterable[int]) -> list[int]:
         """A mask is rebuilt from the openings and from constants, so it needs no other register."""
         return [r for r in registers if self.types[r].form is not Form.CONSTANT]
+
+
+class Where:
+    """An op's name for messages, made only when it is read."""
+
+    __slots__ = ("op", "plan", "procedure")
+
+    def __init__(self, plan: Plan, procedure: str, op: int) -> None:
+        self.plan, self.procedure, self.op = plan, procedure, op
+
+    def __str__(self) -> str:
+        return self.plan.where(self.procedure, self.op)
 
 
 @dataclass(frozen=True)

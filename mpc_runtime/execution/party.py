@@ -26,7 +26,7 @@ from ..kernels import CPU, Kernels, Prg
 from ..plan import Plan
 from ..registers import Domain, Form, held, wrapping
 from ..transport.channel import Channel, Source
-from .instructions import Instructions, Piece
+from .instructions import Instructions, Piece, Where
 from .keys import SEED_BYTES
 from .once import AtWork, Ledger, Once
 
@@ -68,18 +68,6 @@ class Counters:
     def __post_init__(self) -> None:
         self.op_sent, self.op_received, self.op_material = ([0] * self.ops for _ in range(3))
         self.op_seconds = [0.0] * self.ops
-
-
-class Where:
-    """An op's name for messages, made only when it is read."""
-
-    __slots__ = ("op", "plan", "procedure")
-
-    def __init__(self, plan: Plan, procedure: str, op: int) -> None:
-        self.plan, self.procedure, self.op = plan, procedure, op
-
-    def __str__(self) -> str:
-        return self.plan.where(self.procedure, self.op)
 
 
 class PartyExecutor:
@@ -273,6 +261,17 @@ class Run:
         expand(stream(PURPOSE_MASK, op), np.ascontiguousarray(words), out=out)
         self._turn_to(*was)
         return out
+
+    def square_sums(self, register: int, shape: tuple[int, int, int], shift: int) -> Array:
+        op, bits, hat = self._streamed(register), self.types[register].bits, flat(self.values[register])
+        if op is None:
+            mask = flat(self.mask(register))
+            return self.kernels.square_sums(hat, mask, shape, self.party, bits, shift)
+        was = self._turn_to(op, mask=True)
+        pad = stream(PURPOSE_MASK, op)
+        sums = self.kernels.square_sums(hat, None, shape, self.party, bits, shift, self.prg, pad)
+        self._turn_to(*was)
+        return sums
 
     def _streamed(self, register: int) -> int | None:
         """The op whose stream is this party's share of the register's mask as it is; None if that is there already."""

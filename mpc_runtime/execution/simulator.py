@@ -15,7 +15,7 @@ from ..kernels import CPU, Kernels, Prg
 from ..plan import Plan
 from ..registers import Domain, held, wrapping
 from ..transport.channel import Buffer
-from .dealer import DealerExecutor
+from .dealer import DealerExecutor, Record
 from .keys import SEED_BYTES
 
 Array = np.ndarray
@@ -42,6 +42,7 @@ class Simulator:
         self._feeds: Mapping[str, Array] = {}
         self._outputs: dict[str, Array] = {}
         self._masks: dict[int, Array | None] = {}
+        self._record: Record | None = None
 
     def __getitem__(self, register: int) -> Array:
         return self.values[register]
@@ -61,6 +62,10 @@ class Simulator:
     def mask(self, register: int) -> Array:
         mask = self._masks[register]
         return np.zeros_like(self.values[register]) if mask is None else mask
+
+    def mask_share(self, register: int, party: int) -> Array:
+        assert self._record is not None
+        return self._record.mask_share(register, party)
 
     def feed(self, name: str) -> Array:
         return self._feeds[name]
@@ -83,7 +88,7 @@ class Simulator:
         keys: those of p0 and p1 for this execution. watch(op, register) is called after each op for each of its
         results.
         """
-        record = self._dealer.record(procedure, keys, (_Nowhere(), _Nowhere()))
+        record = self._record = self._dealer.record(procedure, keys, (_Nowhere(), _Nowhere()))
         self._dealer.deal(record, forget=False)
         self._masks |= record.masks
         self._feeds, self._outputs = feeds, {}

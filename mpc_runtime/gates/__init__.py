@@ -3,7 +3,7 @@
 from .base import GATES, Gate
 from .comparison import Combine, Leaf, ToBit, ToPlanes
 from .given import Constant, Input
-from .linear import Add, Concat, Xor
+from .linear import Add, Concat, Lift, Xor
 from .maps import Broadcast, LinearMap, Pad, Rescale, Reshape, Scale, Slice, Sum, SumParts, Transpose, WindowSum
 from .noise import DealerNoise, GradientNoise, Noise, PartyNoise
 from .opening import FromPublic, Materialize, Open, Reveal, Unmask
@@ -29,6 +29,7 @@ __all__ = [
     "GradientNoise",
     "Input",
     "Leaf",
+    "Lift",
     "LinearMap",
     "MatMul",
     "Materialize",

@@ -7,8 +7,10 @@ functions of one tensor are in `maps.py`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
 
 import numpy as np
 
@@ -27,7 +29,7 @@ from .base import (
     narrowest,
 )
 from .rows import Batch, expect_apart, stride_of
-from .rules import Declared, Layout, broadcast, expect, expect_domain, joined
+from .rules import Declared, Layout, broadcast, expect, expect_between, expect_domain, joined
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,68 @@ class Concat(Gate):
 
     def meaning(self, s: MeaningContext) -> None:
         s[self.y] = np.concatenate([s[x] for x in self.xs], axis=self.axis)
+
+
+@dataclass(frozen=True)
+class Lift(Gate):
+    """Shares as one vector, each register's in C order and times 2^by: what is known of them mod 2^m is then known mod
+    2^(m + by)."""
+
+    fresh = True
+    reveals = False
+
+    by: tuple[int, ...]
+    xs: Ins
+    y: Out
+
+    def infer(self, types: Types, given: Declared) -> tuple[Layout, ...]:
+        expect(0 < len(self.xs) == len(self.by), f"{len(self.xs)} operands and {len(self.by)} powers of two")
+        for power in self.by:
+            expect_between("by", power, 0, 63)
+        layouts = [expect_domain(given.layout(x), Domain.WORDS) for x in self.xs]
+        expect(all(types[x].form.additive for x in self.xs), "expected shares")
+        return (Layout((sum(prod(x.shape) for x in layouts),), scale=None),)
+
+    def result(self, out: int, types: Types) -> Form:
+        return joint_form(types, self.xs)
+
+    def demand(self, register: int, types: Types) -> int:
+        least = min(power for x, power in zip(self.xs, self.by, strict=True) if x == register)
+        return max(1, types[self.y].bits - least)
+
+    def wants_true_shares(self, register: int, types: Types) -> bool:
+        return False
+
+    def most_bits(self, most: Mapping[int, int]) -> int:
+        known = zip(self.xs, self.by, strict=True)
+        return min(64, *(most[x] + power if x in most else 64 for x, power in known))
+
+    def lifted(self, parts: Iterable[Array]) -> Array:
+        vectors = [x.reshape(-1) for x in parts]
+        y = np.concatenate(vectors)
+        y <<= _spread(self.by, tuple(x.size for x in vectors))
+        return y
+
+    def deal(self, d: DealerContext) -> None:
+        parts = [d[x] for x in self.xs]
+        if all(part is None for part in parts):
+            d[self.y] = None
+            return
+        shapes = (d.types[x].shape for x in self.xs)
+        full = [np.zeros(shape, np.uint64) if a is None else a for shape, a in zip(shapes, parts, strict=True)]
+        d[self.y] = self.lifted(full)
+
+    def evaluate(self, p: PartyContext) -> None:
+        p[self.y] = self.lifted(p[x] for x in self.xs)
+
+    def meaning(self, s: MeaningContext) -> None:
+        s[self.y] = self.lifted(s[x] for x in self.xs)
+
+
+@lru_cache(maxsize=64)
+def _spread(by: tuple[int, ...], sizes: tuple[int, ...]) -> Array:
+    """The power of two of each element."""
+    return np.repeat(np.array(by, np.uint64), sizes)
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,14 @@ the product is local on shares (or, the operand being a constant of the plan, on
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from ..registers import TILE, Domain, Form
+from ..registers import Domain, Form
 from .base import (
     Array,
     DealerContext,
@@ -37,6 +38,7 @@ from .base import (
     PartyContext,
     Types,
     flat,
+    low,
     tiles,
 )
 from .rows import Batch, expect_apart, stride_of
@@ -356,14 +358,19 @@ class Square(Gate):
 
 @dataclass(frozen=True)
 class SquareSum(Gate):
-    """Sums of x * x along the last axes of a masked x, so many of them; the sums of the mask's squares are the
-    offset."""
+    """Sums of x * x along some axes of a masked x, one beside the other; the sums of the mask's squares are the offset.
+
+    shift: what is squared is x / 2^shift, to be had from a wire of so many bits less: X and both shares of its mask are
+    shifted, each by itself, which adds less than one step or two, or takes away less than one.
+    """
 
     fresh = True
     reveals = False
     protocol = Square.protocol
 
+    axis: int
     axes: int
+    shift: int
     x: In
     y: Out
 
@@ -371,36 +378,50 @@ class SquareSum(Gate):
         expect_masked(types, self.x)
         x = expect_domain(given.layout(self.x), Domain.WORDS)
         expect_between("axes", self.axes, 1, len(x.shape))
-        return (Layout(x.shape[: -self.axes], scale=2 * types[self.x].scale),)
+        expect_between("axis", self.axis, 0, len(x.shape) - self.axes)
+        expect_between("shift", self.shift, 0, types[self.x].bits - 1)
+        shape = (*x.shape[: self.axis], *x.shape[self.axis + self.axes :])
+        return (Layout(shape, scale=2 * (types[self.x].scale - self.shift)),)
 
     def result(self, out: int, types: Types) -> Form:
         return Form.OFFSET
+
+    def demand(self, register: int, types: Types) -> int:
+        """(x + 2^l)^2 = x^2 mod 2^(l + 1)."""
+        return max(1, types[self.y].bits - 1) + self.shift
+
+    def most_bits(self, most: Mapping[int, int]) -> int:
+        return min(64, most.get(self.x, 64) - self.shift + 1)
 
     def wants_mask(self, register: int, types: Types) -> bool:
         return True
 
     def rows(self, batch: Batch) -> int:
         axis, each = batch.place(self.x)
-        shape = batch.types[self.y].shape
-        expect_apart(axis < len(shape))
-        return stride_of(shape, axis, each)
+        expect_apart(not self.axis <= axis < self.axis + self.axes)
+        return stride_of(batch.types[self.y].shape, axis if axis < self.axis else axis - self.axes, each)
+
+    def layout(self, types: Types) -> tuple[int, int, int]:
+        """How many sums there are before the axes, terms of a sum, and sums behind."""
+        shape, end = types[self.x].shape, self.axis + self.axes
+        return prod(shape[: self.axis]), prod(shape[self.axis : end]), prod(shape[end:])
 
     def deal(self, d: DealerContext) -> None:
-        y = d.types[self.y]
-        d[self.y] = d.kernels.square_sums(flat(d.mask(self.x)), None, y.size).reshape(y.shape)
+        d[self.y] = d.square_sums(self.x, self.layout(d.types), self.shift).reshape(d.types[self.y].shape)
 
     def evaluate(self, p: PartyContext) -> None:
-        hat, y = flat(p[self.x]), p.types[self.y]
-        out = np.empty(y.size, np.uint64)
-        each = hat.size // max(1, y.size)
-        most = max(1, TILE // max(1, each))
-        for first in range(0, y.size, most):
-            rows = min(most, y.size - first)
-            start, n = first * each, rows * each
-            words = p.mask_words(self.x, start, n)
-            out[first : first + rows] = p.kernels.square_sums(hat[start : start + n], words, rows, p.party)
-        p[self.y] = out.reshape(y.shape)
+        p[self.y] = p.square_sums(self.x, self.layout(p.types), self.shift).reshape(p.types[self.y].shape)
 
     def meaning(self, s: MeaningContext) -> None:
+        outer, n, inner = self.layout(s.types)
         x = s[self.x]
-        s[self.y] = (x * x).sum(axis=tuple(range(x.ndim - self.axes, x.ndim)))
+        if self.shift:
+            x = self._shifted(s)
+        s[self.y] = (x * x).reshape(outer, n, inner).sum(axis=1, dtype=np.uint64).reshape(s.types[self.y].shape)
+
+    def _shifted(self, s: MeaningContext) -> Array:
+        bits, by = s.types[self.x].bits, np.uint64(self.shift)
+        mask, second = s.mask(self.x), s.mask_share(self.x, 1)
+        hat, first, other = (low(words, bits) >> by for words in (s[self.x] + mask, mask - second, second))
+        x: Array = hat - first - other
+        return x

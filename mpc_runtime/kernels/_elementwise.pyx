@@ -7,6 +7,7 @@ lo, U_0, U_1, K) are those of the protocols.
 """
 
 from libc.stdint cimport uint8_t, uint64_t
+from libc.string cimport memset
 
 cimport numpy as cnp
 
@@ -43,6 +44,10 @@ cdef extern from "elementwise.h" nogil:
         int identity
         uint64_t off
         uint64_t off_shifted
+    ctypedef struct mpc_squares:
+        int party
+        int shift
+        uint64_t low
     ctypedef struct mpc_elementwise_kernels:
         void (*trunc_eval)(const uint64_t *c, size_t n, const mpc_truncation *by, int party, const uint64_t *narrow,
                            uint64_t *out) noexcept nogil
@@ -58,8 +63,9 @@ cdef extern from "elementwise.h" nogil:
         void (*mul_eval)(const uint64_t *xh, const uint64_t *ax, const uint64_t *yh, const uint64_t *ay, size_t n,
                          int party, uint64_t *out) noexcept nogil
         void (*square_eval)(const uint64_t *xh, const uint64_t *ax, size_t n, int party, uint64_t *out) noexcept nogil
-        void (*square_sums)(const uint64_t *xh, const uint64_t *ax, size_t rows, size_t n, int party,
-                            uint64_t *out) noexcept nogil
+        uint64_t (*square_sum)(const uint64_t *xh, const uint64_t *ax, size_t n, const mpc_squares *by) noexcept nogil
+        void (*square_add)(const uint64_t *xh, const uint64_t *ax, size_t n, const mpc_squares *by,
+                           uint64_t *out) noexcept nogil
         void (*open_deal)(const uint64_t *a, const uint64_t *b, const uint64_t *offset, size_t n, int bits,
                           uint64_t *out) noexcept nogil
         void (*b2a_eval)(const uint8_t *d, const uint64_t *delta, size_t n, int party, uint64_t *out) noexcept nogil
@@ -267,19 +273,61 @@ def square_eval(xh, ax, int party, out=None):
     return out
 
 
-def square_sums(xh, ax, Py_ssize_t rows, int party=0):
-    """Sums of what `square_eval` gives, of each of so many rows of one size: uint64[rows]. ax None: of xh^2."""
-    in_range(party, 0, 1, "party")
+cdef enum:
+    DEALER = 2  # what `square_sums` takes for `party`, besides 0 and 1
+
+
+def square_sums(xh, ax, shape, int party, int bits=64, int shift=0, Prg prg=None, uint64_t pad=0):
+    """Shares of sums of squares of x >> shift along the middle axis of shape (outer, n, inner), less the offset.
+
+    x = xh - (the parties' shares of its mask) mod 2^bits; each word of the three is shifted by itself, which makes the
+    result up to two steps of 2^shift larger, or one smaller. ax: this party's share of the mask, or None: the words of
+    prg's stream `pad`. party 2: the offset, which the dealer knows: xh is the mask, and ax the share of party 1, which
+    a shift of 0 does not need. Of x mod 2^bits, the sums are right mod 2^(bits - shift + 1). Result: uint64[outer, inner].
+    """
+    cdef uint64_t[STRIP] words
+    cdef mpc_squares by
+    cdef bint streamed = prg is not None
     cdef uint64_t *xh_ = words_in(xh, "xh")
-    cdef Py_ssize_t n = xh.size
-    if rows < 0 or (n % rows if rows else n):
-        raise ValueError(f"rows: expected a number of rows of {n} words, found {rows}")
-    cdef uint64_t *ax_ = NULL if ax is None else operand(ax, n, "ax")
-    out = np.empty(rows, np.uint64)
+    cdef Py_ssize_t total = xh.size, outer, n, inner
+    outer, n, inner = shape
+    if min(outer, n, inner) < 0 or outer * n * inner != total:
+        raise ValueError(f"shape: expected three sizes of {total} words, found {shape}")
+    in_range(party, 0, DEALER, "party")
+    in_range(bits, 1, 64, "bits")
+    in_range(shift, 0, bits - 1, "shift")
+    by.party, by.shift, by.low = party, shift, 0xFFFFFFFFFFFFFFFF >> (64 - bits)
+    cdef uint64_t *ax_ = NULL
+    if ax is not None:
+        ax_ = operand(ax, total, "ax")
+    elif prg is not None:
+        prg.used(pad, 0, total, 8)
+    elif party != DEALER or shift:
+        raise ValueError("ax: expected an array, or a stream of prg")
+    memset(words, 0, sizeof(words))
+    out = np.zeros((outer, inner), np.uint64)
     cdef uint64_t *out_ = words_out(out, "out")
-    cdef size_t each = n // rows if rows else 0
+    cdef uint64_t *share
+    cdef Py_ssize_t line = n if inner == 1 else inner  # of words of which all, or none, go into one sum
+    cdef Py_ssize_t start = 0, at, first = 0, end = 0, count
     with nogil:
-        mpc_elementwise().square_sums(xh_, ax_, rows, each, party, out_)
+        while start < total:  # words [start, start + count) of one line, and of one strip of the stream
+            at = start % line
+            count = min(line - at, total - start)
+            if ax_ != NULL:
+                share = ax_ + start
+            else:
+                if start >= end:
+                    first, end = start, min(start + STRIP, total)
+                    if streamed:
+                        mpc_prg_words(&prg.state, pad, first, end - first, words)
+                share = words + (start - first)
+                count = min(count, end - start)
+            if inner == 1:
+                out_[start // line] += mpc_elementwise().square_sum(xh_ + start, share, count, &by)
+            else:
+                mpc_elementwise().square_add(xh_ + start, share, count, &by, out_ + start // (n * inner) * inner + at)
+            start += count
     return out
 
 

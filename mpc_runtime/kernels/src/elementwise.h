@@ -16,6 +16,12 @@ typedef struct {
     uint64_t off, off_shifted; /* mod 2^64; the second is off >> f, off being a signed number */
 } mpc_truncation;
 
+/* What is squared and added up: x >> shift, as party 0 or 1 has it or, `party` 2, the dealer, of a wire mod low + 1. */
+typedef struct {
+    int party, shift;
+    uint64_t low;
+} mpc_squares;
+
 typedef struct {
     /* y = (party == 0 ? A : 0) + m (narrow << (l-f)); narrow may be NULL */
     void (*trunc_eval)(const uint64_t *c, size_t n, const mpc_truncation *by, int party, const uint64_t *narrow,
@@ -37,8 +43,10 @@ typedef struct {
                      int party, uint64_t *out);
     /* (party == 0 ? x^ x^ : 0) - 2 x^ [x's mask] */
     void (*square_eval)(const uint64_t *xh, const uint64_t *ax, size_t n, int party, uint64_t *out);
-    /* the same of each row of n words, added up; ax NULL: x^ x^ */
-    void (*square_sums)(const uint64_t *xh, const uint64_t *ax, size_t rows, size_t n, int party, uint64_t *out);
+    /* The sum of n terms, or each of them added to `out`. With X = x^ >> shift, A = [x's mask] >> shift and all mod
+     * low + 1: (party == 0 ? X X : 0) - 2 X A; the dealer's x^ is the mask: (((x^ - ax) >> shift) + A)^2 */
+    uint64_t (*square_sum)(const uint64_t *xh, const uint64_t *ax, size_t n, const mpc_squares *by);
+    void (*square_add)(const uint64_t *xh, const uint64_t *ax, size_t n, const mpc_squares *by, uint64_t *out);
     /* a + b - offset mod 2^bits; offset may be NULL */
     void (*open_deal)(const uint64_t *a, const uint64_t *b, const uint64_t *offset, size_t n, int bits, uint64_t *out);
     /* (party == 0 ? d : 0) + (1 - 2 d) delta */

@@ -162,17 +162,37 @@ static void square_eval(const u64 *xh, const u64 *ax, size_t n, int party, u64 *
     for (size_t i = 0; i < n; i++) out[i] = xh[i] * ((xh[i] & mine) - 2 * ax[i]);
 }
 
-static void square_sums(const u64 *xh, const u64 *ax, size_t rows, size_t n, int party, u64 *out) {
-    const u64 mine = ax == NULL || party == 0 ? ~(u64)0 : 0;
-    for (size_t r = 0; r < rows; r++, xh += n) {
-        u64 sum = 0;
-        if (ax == NULL) {
-            for (size_t i = 0; i < n; i++) sum += xh[i] * xh[i];
-        } else {
-            for (size_t i = 0; i < n; i++) sum += xh[i] * ((xh[i] & mine) - 2 * ax[i]);
-            ax += n;
-        }
-        out[r] = sum;
+static inline u64 square_term(u64 x, u64 a, const mpc_squares *by, u64 mine) {
+    const u64 X = (x & by->low) >> by->shift, A = (a & by->low) >> by->shift;
+    return X * ((X & mine) - 2 * A);
+}
+
+static inline u64 square_of_mask(u64 r, u64 a, const mpc_squares *by) {
+    const u64 R = (((r - a) & by->low) >> by->shift) + ((a & by->low) >> by->shift);
+    return R * R;
+}
+
+static u64 square_sum(const u64 *xh, const u64 *ax, size_t n, const mpc_squares *by) {
+    const mpc_squares how = *by;
+    const u64 mine = how.party == 0 ? ~(u64)0 : 0;
+    u64 sum = 0;
+    if (how.party == 2) {
+        for (size_t i = 0; i < n; i++) sum += square_of_mask(xh[i], ax[i], &how);
+    } else {
+        for (size_t i = 0; i < n; i++) sum += square_term(xh[i], ax[i], &how, mine);
+    }
+    return sum;
+}
+
+static void square_add(const u64 *xh, const u64 *ax, size_t n, const mpc_squares *by, u64 *out) {
+    const mpc_squares how = *by;
+    const u64 mine = how.party == 0 ? ~(u64)0 : 0;
+    if (how.party == 2) {
+        INDEPENDENT
+        for (size_t i = 0; i < n; i++) out[i] += square_of_mask(xh[i], ax[i], &how);
+    } else {
+        INDEPENDENT
+        for (size_t i = 0; i < n; i++) out[i] += square_term(xh[i], ax[i], &how, mine);
     }
 }
 
@@ -196,5 +216,5 @@ static void b2a_eval(const uint8_t *d, const u64 *delta, size_t n, int party, u6
     }
 }
 
-const mpc_elementwise_kernels KERNELS = {trunc_eval, trunc_deal,  select_eval, select_deal, choose_eval,
-                                         mul_eval,   square_eval, square_sums, open_deal,   b2a_eval};
+const mpc_elementwise_kernels KERNELS = {trunc_eval,  trunc_deal, select_eval, select_deal, choose_eval, mul_eval,
+                                         square_eval, square_sum, square_add,  open_deal,   b2a_eval};

@@ -11,12 +11,13 @@ from compiler.expand.emitter import Held
 from compiler.expand.limits import KEPT_BITS, beyond_norms
 from compiler.graph import Value, apply
 from compiler.ops import BeyondNorms
+from compiler.ops.limits import COARSE
 from mpc_runtime.gates import Leaf, SquareSum
 from tests.compiler.expand.executed import Unit
 from tests.compiler.graphs import leaf
 
 FRAC = 16
-MARGIN = 2.0 ** -(KEPT_BITS + 1)
+MARGIN = 2.0 ** -(KEPT_BITS + 1) + 2 * COARSE
 """Below a limit, the part of it that may count as beyond."""
 
 

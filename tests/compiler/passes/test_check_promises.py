@@ -101,7 +101,7 @@ def test_a_value_that_has_left_the_format_is_not_said_to_hold(x: float, kept: bo
     program = mpc.compile(text=WRAPS, checked=True)
     found = program.simulate({"x": np.full((2, 3), [x, 0, 0]), "w": np.full((3, 4), 8192.0)}).checks
     assert all(found.values()) == kept
-    assert list(found) == ["y (line 5) in [-2, 2]", "x (line 3) in [-16384, 16384] #2"]
+    assert list(found) == ["y (line 5) in [-2, 2]", "norm of x (line 3) at most 32768 #2"]
 
 
 DEEP = """model deep

@@ -140,7 +140,8 @@ def test_a_truncation_asks_for_the_bits_that_it_shifts_away() -> None:
 
 
 def test_in_training_a_preference_takes_no_product_out_of_the_rings_in_which_it_is_quick() -> None:
-    plan = compile_source(IMAGES, "images").plan
+    limited = IMAGES.replace("loss =", "limits = norms(activations=4096)\n    loss =")
+    plan = compile_source(limited, "images").plan
     step = plan.procedure("train_step").gates
     products = [plan.registers[gate.z].bits for gate in step if isinstance(gate, Conv2d)]
     assert min(products) <= Conv2d.quick_bits  # what flows forward; gradients of weights need more

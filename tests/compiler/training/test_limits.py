@@ -126,7 +126,7 @@ def test_limits_are_assumed_where_nothing_was_declared() -> None:
 
 def test_limits_that_cannot_be_checked_are_refused_at_their_place() -> None:
     """The squares of what lies within them may wrap."""
-    text = NET.replace("RATE", "100").replace("LIMITS", "limits = norms(weights=100000, signals=1000000)")
+    text = NET.replace("RATE", "1000").replace("LIMITS", "limits = norms(weights=100000, signals=1000000)")
     with pytest.raises(mpc.CompileError, match="norm cannot be checked") as caught:
         mpc.compile(text=text)
     assert caught.value.diagnostics[0].line

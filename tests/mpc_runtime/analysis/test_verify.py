@@ -21,11 +21,13 @@ from mpc_runtime.gates import (
     FromPublic,
     Gate,
     Input,
+    Lift,
     MatMul,
     Mul,
     Open,
     Reveal,
     Scale,
+    SquareSum,
     Unmask,
     Xor,
 )
@@ -261,6 +263,28 @@ def test_an_operand_of_a_halved_product_has_its_ring_but_for_one_bit() -> None:
         with_gates(plan, lambda g: replace(g, half="x") if isinstance(g, MatMul) else g), "63 bits, but 64 are read"
     )
     refused(with_gates(plan, lambda g: replace(g, half="z") if isinstance(g, MatMul) else g), "half: expected")
+
+
+def test_sums_of_squares_are_in_no_wider_a_ring_than_what_is_squared_allows() -> None:
+    """Of x mod 2^l without its lowest bits, and of squares that are lifted, so many bits are known and no more."""
+    b = Builder()
+    wire = b.wire(np.ones((2, 3), U), 40)
+    squares = b.emit(SquareSum, (2,), 33, axis=1, axes=1, shift=8, x=wire)
+    b.emit(Lift, (4,), 36, by=(3, 4), xs=(squares, squares))
+    plan = b.plan()
+    verify(plan)
+
+    def changed(kind: type[Gate], **attributes: object) -> Plan:
+        return with_gates(plan, lambda g: replace(g, **attributes) if isinstance(g, kind) else g)
+
+    refused(with_register(plan, squares, bits=34), "has 40 bits, but 41 are read")
+    refused(with_register(plan, squares, bits=58), "the ring has at most 57 bits")
+    refused(changed(SquareSum, shift=40), "shift: expected 0 to 39, found 40")
+    refused(changed(SquareSum, axis=2), "axis: expected 0 to 1, found 2")
+    refused(changed(SquareSum, axes=3), "axes: expected 1 to 2, found 3")
+    refused(changed(Lift, by=(2, 4)), "33 bits, but 34 are read")
+    refused(changed(Lift, by=(3,)), "2 operands and 1 powers of two")
+    refused(changed(Lift, by=(3, 64)), "by: expected 0 to 63, found 64")
 
 
 def test_forms_that_cannot_be_combined_are_refused() -> None:

@@ -19,6 +19,8 @@ Shape = tuple[int, ...]
 Check = Callable[[Trace], object]
 LAYOUTS = ("made", "turned", "backwards with gaps", "broadcast")
 RING = 40
+SHAPES: tuple[Shape, ...] = ((), (1,), (5,), (3, 1, 2))
+ADDITIVE = (Form.SHARED, Form.OFFSET)
 
 
 class Operands:

@@ -8,17 +8,29 @@ the results must be. Every gate of the registry has one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import product
+from itertools import combinations, product
 
 import numpy as np
 import pytest
 
 from mpc_runtime import gates, kernels
 from mpc_runtime.gates import GATES, Gate
-from mpc_runtime.plan import Noise, Privacy, Result
-from mpc_runtime.registers import Domain, Form
+from mpc_runtime.registers import Form
 from tests.loaded import registers_laid, scattered, scattered_and_read_only
-from tests.mpc_runtime.gates.operands import LAYOUTS, RING, Array, Check, Operands, Shape, U, at_most_one_more, equals
+from tests.mpc_runtime.gates.noisy import noisy, noisy_gradient
+from tests.mpc_runtime.gates.operands import (
+    ADDITIVE,
+    LAYOUTS,
+    RING,
+    SHAPES,
+    Array,
+    Check,
+    Operands,
+    Shape,
+    U,
+    at_most_one_more,
+    equals,
+)
 from tests.mpc_runtime.gates.test_product import correlation
 from tests.mpc_runtime.gates.test_sample_tables import CASES as CURVES
 from tests.mpc_runtime.gates.test_sample_tables import SCALE
@@ -27,10 +39,8 @@ from tests.mpc_runtime.gates.values import beside, integers, modulo, padded, sig
 from tests.plans_by_hand import BITS, PLANES, compare
 from tests.traced import Trace, trace
 
-SHAPES: tuple[Shape, ...] = ((), (1,), (5,), (3, 1, 2))
 FORMS = tuple(Form)
 MASKED = (Form.WIRE, Form.BARE)
-ADDITIVE = (Form.SHARED, Form.OFFSET)
 KNOWN = (Form.PUBLIC, Form.CONSTANT)
 SUMS = (
     (Form.OFFSET, Form.SHARED),
@@ -55,35 +65,6 @@ PRODUCTS = (
     (Form.CONSTANT, Form.CONSTANT),
 )
 """Forms that may be multiplied."""
-
-
-def noisy(cls: type[gates.DealerNoise | gates.PartyNoise]) -> Callable[[Operands], Iterator[Check]]:
-    """Noise so narrow that one number in exp(64) is not 0; `test_noise.py` has its law."""
-
-    def case(o: Operands) -> Iterator[Check]:
-        for number, (form, shape) in enumerate(product(ADDITIVE, SHAPES)):
-            x, name = o.words(shape), f"noisy {number}"
-            declared = Noise("laplace", 64.0, 0.0, 1.0, 0.0, proved=True, made_by=cls.made_by)
-            o.b.results[name] = Result(
-                name, ("reader",), "int", shape, ("",) * len(shape), Domain.WORDS, RING, 0, None, declared
-            )
-            scale = {"law": "laplace", "numerator": 1, "denominator": 64}
-            y = o.b.emit(cls, shape, RING, result_name=name, **scale, x=o.lay(form, x))
-            there = o.b.registers[y].form is Form.SHARED
-            shared = y if there else o.b.emit(gates.Materialize, shape, RING, x=y)
-            o.b.act(gates.Reveal, result_name=name, roles=("reader",), bits=RING, x=shared)
-            yield equals(shared, x)
-
-    return case
-
-
-def noisy_gradient(o: Operands) -> Iterator[Check]:
-    """Noise as narrow as that."""
-    o.b.privacy = Privacy(2.0**-7, 1.0, 1e-5, 4, 16, 1.0, 0.0)
-    for form, shape in product(ADDITIVE, SHAPES):
-        x = o.words(shape)
-        y = o.b.emit(gates.GradientNoise, shape, RING, numerator=1, denominator=64, x=o.lay(form, x))
-        yield equals(o.b.emit(gates.Materialize, shape, RING, x=y), x)
 
 
 # -- linear maps -------------------------------------------------------------------------------------------------------
@@ -124,6 +105,16 @@ def concat(o: Operands) -> Iterator[Check]:
             yield equals(joined, expected)
 
 
+def lift(o: Operands) -> Iterator[Check]:
+    for first, second in product(ADDITIVE, ADDITIVE):
+        for shape in SHAPES:
+            x, y = o.words(shape), o.words((2,))
+            parts = integers(x) << 5, integers(y), integers(x)
+            expected = modulo(np.concatenate([np.asarray(part, object).reshape(-1) for part in parts]), RING)
+            xs = o.lay(first, x), o.lay(second, y)
+            yield equals(o.b.emit(gates.Lift, expected.shape, RING, by=(5, 0, 0), xs=(*xs, xs[0])), expected)
+
+
 def add(o: Operands) -> Iterator[Check]:
     for (first, second), shape, negative in product(SUMS, SHAPES, (False, True)):
         for other in beside(shape):
@@ -153,11 +144,11 @@ def square(o: Operands) -> Iterator[Check]:
 
 def square_sum(o: Operands) -> Iterator[Check]:
     for shape in SHAPES:
-        for axes in range(1, len(shape) + 1):
+        for axis, end in combinations(range(len(shape) + 1), 2):
             x = o.words(shape)
-            expected = modulo((integers(x) ** 2).sum(axis=tuple(range(-axes, 0))), RING)
-            y = o.b.emit(gates.SquareSum, expected.shape, RING, axes=axes, x=o.lay(Form.WIRE, x))
-            yield equals(y, expected)
+            expected = modulo((integers(x) ** 2).sum(axis=tuple(range(axis, end))), RING)
+            along = {"axis": axis, "axes": end - axis, "shift": 0}
+            yield equals(o.b.emit(gates.SquareSum, expected.shape, RING, **along, x=o.lay(Form.WIRE, x)), expected)
 
 
 def bilinear(
@@ -360,6 +351,7 @@ CASES: dict[str, Callable[[Operands], Iterator[Check]]] = {
     "FromPublic": changing_form(gates.FromPublic, KNOWN),
     "Input": inputs,
     "Leaf": comparison,
+    "Lift": lift,
     "MatMul": bilinear(
         gates.MatMul,
         (((1, 1), (1, 1)), ((2, 3), (3, 4)), ((1, 5), (5, 1)), ((2, 1, 3), (3, 2)), ((2, 3), (2, 3, 1))),

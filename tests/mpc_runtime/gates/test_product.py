@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mpc_runtime.gates import Conv2d, MatMul, Mul, Square, SquareSum, Transpose
 from mpc_runtime.kernels import Kernels
 from mpc_runtime.registers import Form
-from tests.mpc_runtime.gates.values import few, forced_wire, integers, modulo, some_words
+from tests.mpc_runtime.gates.values import few, forced_wire, integers, modulo, signed, some_words
 from tests.plans_by_hand import Builder
 from tests.traced import trace
 
@@ -101,22 +101,42 @@ def test_squares(bits: int, shape: tuple[int, ...], seed: int) -> None:
     assert np.array_equal(t.value(y), modulo(integers(x) ** 2, bits).reshape(shape))
 
 
+SUMMED = [((1,), 0, 1), ((3, 4), 1, 1), ((3, 4), 0, 1), ((3, 4), 0, 2), ((2, 3, 5), 1, 1), ((2, 40_000), 1, 1)]
+
+
 @few
-@given(
-    st.integers(1, 64),
-    st.sampled_from([((1,), 1), ((3, 4), 1), ((3, 4), 2), ((2, 3, 5), 2), ((2, 40_000), 1), ((3, 30_000), 1)]),
-    st.integers(0, 99),
-)
-def test_sums_of_squares(bits: int, which: tuple[tuple[int, ...], int], seed: int) -> None:
-    """Also of rows that fill a tile, and of rows that are longer than half of one."""
-    shape, axes = which
-    x = some_words(shape, bits, seed)
-    expected = (integers(x) ** 2).sum(axis=tuple(range(-axes, 0)))
+@given(st.integers(1, 64), st.sampled_from([*SUMMED, ((5, 300), 0, 1), ((3, 30_000), 1, 1)]), st.integers(0, 99))
+def test_sums_of_squares(bits: int, which: tuple[tuple[int, ...], int, int], seed: int) -> None:
+    """Of a wire with a bit less; also of rows and columns that fill a strip of a mask."""
+    shape, axis, axes = which
+    x = some_words(shape, max(1, bits - 1), seed)
+    expected = np.asarray((integers(x) ** 2).sum(axis=tuple(range(axis, axis + axes))), object)
     b = Builder()
-    y = b.emit(SquareSum, shape[:-axes], bits, axes=axes, x=b.wire(x, bits))
+    wire = b.wire(x, max(1, bits - 1))
+    y = b.emit(SquareSum, expected.shape, bits, axis=axis, axes=axes, shift=0, x=wire)
     t = trace(b.plan(), b.values, seed=seed)
     t.assert_exact()
-    assert np.array_equal(t.value(y), modulo(np.asarray(expected, object), bits).reshape(shape[:-axes]))
+    assert np.array_equal(t.value(y), modulo(expected, bits))
+
+
+@few
+@given(st.sampled_from([(20, 1), (20, 7), (47, 12), (64, 30)]), st.sampled_from(SUMMED), st.integers(0, 99))
+def test_sums_of_squares_without_the_lowest_bits(
+    ring: tuple[int, int], which: tuple[tuple[int, ...], int, int], seed: int
+) -> None:
+    """Each element is less than one step of what is left too small, or less than two too large."""
+    (bits, shift), (shape, axis, axes) = ring, which
+    most = 1 << (bits - shift) // 2 + shift - 10 if bits > 20 else 1 << shift
+    x = some_words(shape, bits, seed, -most, most)
+    summed = tuple(range(axis, axis + axes))
+    b = Builder()
+    out = tuple(n for i, n in enumerate(shape) if i not in summed)
+    y = b.emit(SquareSum, out, bits - shift + 1, axis=axis, axes=axes, shift=shift, x=b.wire(x, bits))
+    t = trace(b.plan(), b.values, seed=seed)
+    t.assert_exact()
+    found, exact = t.value(y).astype(float) ** 0.5, np.sqrt((signed(x, bits).astype(float) ** 2).sum(axis=summed))
+    count = np.prod([shape[i] for i in summed])
+    assert np.all(np.abs(found - exact / 2.0**shift) <= 2 * count**0.5)
 
 
 @few

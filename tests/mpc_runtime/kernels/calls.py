@@ -15,7 +15,6 @@ from mpc_runtime.kernels import Prg
 Array = np.ndarray
 U = np.uint64
 
-
 # -- arguments ---------------------------------------------------------------------------------------------------------
 
 
@@ -28,13 +27,13 @@ def transposed(x: Array) -> Array:
 
 
 def reversed_(x: Array) -> Array:
-    return np.ascontiguousarray(x[(slice(None, None, -1),) * x.ndim])[(slice(None, None, -1),) * x.ndim]
+    return np.flip(np.ascontiguousarray(np.flip(x)))
 
 
 def spread(x: Array) -> Array:
-    room = np.zeros(tuple(2 * n + 1 for n in x.shape), x.dtype)
-    room[(slice(1, None, 2),) * x.ndim] = x
-    return room[(slice(1, None, 2),) * x.ndim]
+    room = np.zeros(tuple(2 * n + 1 for n in x.shape), x.dtype)[(slice(1, None, 2),) * x.ndim]
+    room[...] = x
+    return room
 
 
 def broadcast(x: Array) -> Array:
@@ -81,8 +80,7 @@ def scalar(x: Array) -> Array:
 
 
 def wide(x: Array) -> Array:
-    """No memory, but an axis beyond all bounds."""
-    return np.zeros((0, 1 << 59), x.dtype)
+    return np.zeros((0, 1 << 59), x.dtype)  # no memory, but an axis beyond all bounds
 
 
 def signed(x: Array) -> Array:
@@ -233,8 +231,10 @@ def square_eval(draw: st.DrawFn) -> Call:
 
 
 def square_sums(draw: st.DrawFn) -> Call:
-    rows, n = draw(st.sampled_from([(1, 0), (1, 7), (3, 9), (4, 4), (2, 34), (5, 200), (9, 360)]))
-    return {"xh": words(draw, n), "ax": optional(draw, words(draw, n)), "rows": rows, "party": draw(PARTY)}
+    shape = draw(st.sampled_from([(1, 0, 1), (1, 7, 1), (3, 3, 1), (2, 17, 2), (1, 2, 700), (9, 40, 1), (0, 3, 2)]))
+    n, ring = int(np.prod(shape)), draw(st.sampled_from([(1, 0), (20, 19), (47, 12), (64, 0), (64, 63)]))
+    call = {"xh": words(draw, n), "ax": optional(draw, words(draw, n)), "shape": shape, "prg": Prg, "pad": draw(STREAM)}
+    return {**call, "party": draw(st.integers(0, 2)), "bits": ring[0], "shift": ring[1]}
 
 
 def open_deal(draw: st.DrawFn) -> Call:
@@ -426,8 +426,8 @@ def stream_words(draw: st.DrawFn) -> Call:
 
 def add_words(draw: st.DrawFn) -> Call:
     n = draw(ELEMENTS)
-    x, out = words(draw, n), optional(draw, room(n, U))
-    return {"self": Prg, "stream": draw(STREAM), "x": x, "out": out, "start": draw(START)}
+    call = {"self": Prg, "stream": draw(STREAM), "x": words(draw, n), "start": draw(START)}
+    return {**call, "out": optional(draw, room(n, U))}
 
 
 def blocks(draw: st.DrawFn) -> Call:
@@ -446,5 +446,5 @@ CALLS: dict[str, tuple[Callable[..., Any], Callable[[st.DrawFn], Call]]] = {
     )
 }
 CALLS["select_streams"] = kernels.select_eval, select_streams
-CALLS |= {"fill": (Prg.fill, fill), "words": (Prg.words, stream_words), "blocks": (Prg.blocks, blocks)}
-CALLS |= {"add_words": (Prg.add_words, add_words), "sub_words": (Prg.sub_words, add_words)}
+PRG = {"fill": fill, "words": stream_words, "blocks": blocks, "add_words": add_words, "sub_words": add_words}
+CALLS |= {name: (getattr(Prg, name), made) for name, made in PRG.items()}

@@ -185,22 +185,53 @@ def test_products_and_bits_are_their_definitions(rows, party):
         kernels.set_variant(before)
 
 
-@pytest.mark.parametrize(("rows", "each"), [(1, 1), (3, 7), (5, 64), (2, 1000), (4, 0), (0, 0)])
-def test_sums_of_squares_are_those_of_the_squares(variant, rows, each):
-    rng = np.random.default_rng(rows)
-    xh, ax = words(rng, rows * each), words(rng, rows * each)
-    for party in (0, 1):
-        squares = kernels.square_eval(xh, ax, party).reshape(rows, each)
-        assert np.array_equal(kernels.square_sums(xh, ax, rows, party), squares.sum(axis=1, dtype=np.uint64))
-    assert np.array_equal(
-        kernels.square_sums(xh, None, rows), (xh * xh).reshape(rows, each).sum(axis=1, dtype=np.uint64)
-    )
+SHAPES = [(1, 1, 1), (3, 7, 1), (5, 64, 1), (2, 1000, 1), (2, 5, 3), (1, 40, 700), (4, 0, 1), (0, 0, 2), (3, 2, 0)]
 
 
-@pytest.mark.parametrize("rows", [-1, 0, 3])
-def test_rows_have_one_size(rows):
-    with pytest.raises(ValueError, match=f"rows: expected a number of rows of 8 words, found {rows}"):
-        kernels.square_sums(np.zeros(8, np.uint64), None, rows)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("bits", "shift"), [(64, 0), (47, 0), (47, 12), (64, 63), (1, 0)])
+def test_sums_of_squares(variant, shape, bits, shift):
+    """Both parties' and the dealer's add up to the squares of what is left of x, mod 2^(bits - shift + 1)."""
+    rng = np.random.default_rng(bits)
+    n = shape[0] * shape[1] * shape[2]
+    x, second, noise = words(rng, n), words(rng, n), words(rng, n)
+    prg, pad = kernels.Prg(b"a seed of sixteen"[:16]), 5 << 32
+    first = prg.words(pad, n)
+    mask = first + second
+    hat = x + mask + (noise << np.uint64(bits) if bits < 64 else np.uint64(0))  # what is above the ring is nothing
+    streamed = kernels.square_sums(hat, None, shape, 0, bits, shift, prg, pad)
+    assert np.array_equal(streamed, kernels.square_sums(hat, first, shape, 0, bits, shift))
+    other = kernels.square_sums(hat, second, shape, 1, bits, shift)
+    offset = kernels.square_sums(mask, second, shape, 2, bits, shift)
+    ring, below = (1 << bits) - 1, np.array([], object)
+    if n:
+        below = np.array(
+            [
+                ((int(h) & ring) >> shift) - ((int(a) & ring) >> shift) - ((int(b) & ring) >> shift)
+                for h, a, b in zip(hat, first, second, strict=True)
+            ],
+            object,
+        )
+    want = (below.reshape(shape) ** 2).sum(axis=1)
+    right = (1 << min(64, bits - shift + 1)) - 1
+    assert np.array_equal((streamed + other + offset).astype(object) & right, np.asarray(want & right, object))
+    if not shift:
+        assert np.array_equal(
+            kernels.square_sums(mask, None, shape, 2, bits) & np.uint64(right), offset & np.uint64(right)
+        )
+
+
+@pytest.mark.parametrize("shape", [(-1, -8, 1), (0, 8, 1), (3, 3, 1), (2, 4, 2)])
+def test_rows_have_one_size(shape):
+    with pytest.raises(ValueError, match="shape: expected three sizes of 8 words, found"):
+        kernels.square_sums(np.zeros(8, np.uint64), None, shape, 2)
+
+
+def test_a_party_squares_with_its_share_of_the_mask():
+    with pytest.raises(ValueError, match="ax: expected an array, or a stream of prg"):
+        kernels.square_sums(np.zeros(8, np.uint64), None, (1, 8, 1), 0)
+    with pytest.raises(ValueError, match="ax: expected an array"):
+        kernels.square_sums(np.zeros(8, np.uint64), None, (1, 8, 1), 2, 64, 1)
 
 
 def test_an_output_may_be_an_input(variant):

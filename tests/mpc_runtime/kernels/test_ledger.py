@@ -88,6 +88,7 @@ KERNELS: dict[str, tuple[Callable[[Prg], object], list[tuple[int, int, int]]]] =
     "combine_eval": (combine, [(5, TREE, 3 * TREE)]),
     "select_eval": (select, [(5 + slot, 128, 128 + 8 * N) for slot in range(4)]),
     "open_deal": (lambda p: kernels.open_deal(p, p, 5, X, 8, np.empty_like(X)), [(5, 0, 8 * N)] * 2),
+    "square_sums": (lambda p: kernels.square_sums(X, None, (1, N, 1), 0, prg=p, pad=5), [(5, 0, 8 * N)]),
     "table_deal": (table, [(5, 64, 64 + 16 * N)]),
     "table_eval": (table_read, [(5, 64, 64 + 16 * N)]),
 }
