@@ -60,11 +60,9 @@ class ArrayRole:
 
 @dataclass(frozen=True)
 class Norm:
-    """A contract on weights: the magnitudes of an output's weights sum to at most `l1`, as they are stored.
-
-    outputs: the axis of the outputs. groups: in so many the first axis falls, if it is not that one, and an output has
-    the weights of one.
-    """
+    """A contract on weights: the magnitudes of an output's weights sum to at most `l1`, as they are stored. outputs:
+    the axis of the outputs. groups: in so many the first axis falls, if it is not that one, and an output has the
+    weights of one."""
 
     l1: float
     outputs: int
@@ -221,11 +219,9 @@ class Privacy:
 
 @dataclass(frozen=True)
 class Result:
-    """What roles are sent and decode. scale and bits are those of the ring element that is sent.
-
-    promise: of a check, the promise that the bit says was kept; None for an output. noise: what is added before
-    anybody learns it, if it is a private release.
-    """
+    """What roles are sent and decode. scale and bits are those of the ring element that is sent. promises: of checks,
+    those of which its bits say whether they were kept: of one its bit, of several a vector. noise: what is added before
+    anybody learns it, if it is a private release."""
 
     name: str
     roles: tuple[str, ...]
@@ -235,8 +231,12 @@ class Result:
     domain: Domain
     bits: int
     scale: int
-    promise: Promise | None = None
+    promises: tuple[Promise, ...] = ()
     noise: Noise | None = None
+
+    def kept(self, bits: np.ndarray) -> tuple[tuple[Promise, bool], ...]:
+        """Each promise, and whether the result, as it is decoded, says that it was kept."""
+        return tuple(zip(self.promises, np.ravel(bits).astype(bool).tolist(), strict=True))
 
 
 @dataclass(frozen=True)
@@ -354,7 +354,7 @@ class Plan:
     def outputs(self) -> tuple[Result, ...]:
         """What the source asks for of a batch: all results but the checks, and those of training."""
         training = {name for p in self.procedures if p.name in TRAINING for name in p.gives}
-        return tuple(r for r in self.results if r.promise is None and r.name not in training)
+        return tuple(r for r in self.results if not r.promises and r.name not in training)
 
     @property
     def trains(self) -> bool:
@@ -423,8 +423,7 @@ def _stored(dtype: np.dtype) -> np.dtype:
 
 def _constant(array: np.ndarray) -> np.ndarray:
     """The elements as a plan holds them, without a copy where they lie so: a view that is only read."""
-    native = array.dtype.newbyteorder("=")
-    view: np.ndarray = np.require(array, native, ("C_CONTIGUOUS", "ALIGNED")).view()
+    view: np.ndarray = np.require(array, array.dtype.newbyteorder("="), ("C_CONTIGUOUS", "ALIGNED")).view()
     view.flags.writeable = False
     return view
 

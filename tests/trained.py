@@ -118,7 +118,6 @@ class Simulated:
         decoded = {
             name: decode(w, results[name].bits, results[name].scale, results[name].kind) for name, w in words.items()
         }
-        self.checks = {
-            str(results[name].promise): bool(told) for name, told in decoded.items() if results[name].promise
-        }
-        return {name: told for name, told in decoded.items() if results[name].promise is None}
+        found = [pair for name, told in decoded.items() if results[name].promises for pair in results[name].kept(told)]
+        self.checks = {str(promise): kept for promise, kept in found}
+        return {name: told for name, told in decoded.items() if not results[name].promises}

@@ -157,7 +157,7 @@ def _checking(file: Path, dims: tuple[str, ...], network: str | None, program: P
         return {"refused": [d["message"] for d in found if d["severity"] == "error"]}
     plain, cost = program.cost, checked.cost
     return {
-        "checks": [str(r.promise) for r in checked.plan.results if r.promise is not None],
+        "checks": [str(promise) for r in checked.plan.results for promise in r.promises],
         "rounds": cost.rounds - plain.rounds,
         "online_bytes": cost.online_bytes - plain.online_bytes,
         "offline_bytes": cost.offline_bytes - plain.offline_bytes,

@@ -180,7 +180,7 @@ def write_results(results: Mapping[str, np.ndarray[Any, Any]], options: Sequence
 def output_names(plan: Plan, roles: Sequence[str], stage: str) -> list[str]:
     """What the users of these roles may ask for, of one procedure: all but the checks of a plan compiled as checked."""
     given = plan.procedure(stage).gives
-    return [r.name for r in plan.results if r.promise is None and r.name in given and set(roles) & set(r.roles)]
+    return [r.name for r in plan.results if not r.promises and r.name in given and set(roles) & set(r.roles)]
 
 
 def check_outputs(options: Sequence[str], names: Sequence[str]) -> None:

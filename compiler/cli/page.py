@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 CALLED = {SETUP: "setup, once a session", RUN: "one run", TRAIN_STEP: "one step of training"}
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 WIDTHS = '<p class="soft">Ring: bits of what a value is computed in. Compares: bits of its comparisons.</p>'
-CHECKS = re.compile(r"(?:^|output )`(?:\w+ )?checked: ")  # no name of an author has a colon
+CHECKS = re.compile(r"(?:^|output )`(?:\w+ )?checked: |^limit \d+ of ")  # no name of an author has a colon
 STYLE = """
 :root { color-scheme: light dark; --text: #1c2430; --soft: #5b6675; --line: #dfe4ea; --back: #fff; --panel: #f6f8fa;
   --mark: #fff3c4; --online: #3b6fb6; --offline: #9cbbe2; --word: #7a3e9d; --note: #5f7a4a; }

@@ -131,7 +131,7 @@ def expand(
         except OpError as error:
             raise SourceErrors([report(graph, output.value, error.message, error.help)], graph.source) from None
         result = _revealed(x, output.name, output.roles, held, value, output.fine)
-        found.results.append(replace(result, promise=output.promise, noise=output.noise))
+        found.results.append(replace(result, promises=output.promises, noise=output.noise))
         found.stages[output.name] = output.stage
     checks = {label(value) for value in graph.values() if isinstance(value.op, WithinNorm | BeyondNorms | SquaredNorms)}
     found.ops = _credited(found.ops, checks)

@@ -39,16 +39,16 @@ class Release:
 class Output:
     """A result of a procedure, and the roles that learn it, or the state as which the parties keep it.
 
-    promise: the one that it checks, if it is one bit for that. fine: whether it is told in all the fraction bits with
-    which it is held, and not in those of the format. release: the noise that it asks for; noise: the one that
-    it gets, once its sensitivity is known.
+    promises: those that it checks, if it is a bit for each of them. fine: whether it is told in all the fraction bits
+    with which it is held, and not in those of the format. release: the noise that it asks for; noise: the one that it
+    gets, once its sensitivity is known.
     """
 
     name: str
     value: Value
     roles: tuple[str, ...]
     span: Span | None = field(default=None, repr=False)
-    promise: Promise | None = None
+    promises: tuple[Promise, ...] = ()
     release: Release | None = None
     noise: Noise | None = None
     stage: str = RUN

@@ -36,7 +36,7 @@ def _check(value: Value, roles: tuple[str, ...], place: int, precision: Precisio
     line = value.span.line if value.span else 0
     promise = Promise(value.name or "value", line, value.declared.lo, value.declared.hi, place)
     kept = replace(_kept(value, precision), span=value.span)
-    return Output(f"checked: {promise}", kept, roles, value.span, promise)
+    return Output(f"checked: {promise}", kept, roles, value.span, (promise,))
 
 
 def _kept(value: Value, precision: Precision) -> Value:

@@ -104,9 +104,9 @@ def with_guards(graph: Graph) -> tuple[Graph, list[Diagnostic]]:
         new[value] = found
     roles = tuple(dict.fromkeys(role for output in graph.outputs if output.stage == RUN for role in output.roles))
     outputs = [replace(output, value=new[output.value]) for output in graph.outputs]
-    place = sum(output.promise is not None for output in outputs)
+    place = sum(len(output.promises) for output in outputs)
     outputs += [_output(guard, roles, place + i) for i, guard in enumerate(guards.made)]
-    compared = topological(output.value for output in outputs if output.promise is not None)
+    compared = topological(output.value for output in outputs if output.promises)
     errors = (_refused(graph, unproved[value]) for value in compared if value in unproved)
     return replace(graph, outputs=tuple(outputs)), list(dict.fromkeys(errors))  # a promise and its check say the same
 
@@ -287,7 +287,7 @@ def _output(guard: Guard, roles: tuple[str, ...], place: int) -> Output:
     value = guard.value
     line = value.span.line if value.span else 0
     promise = Promise(_said(value), line, -guard.limit, guard.limit, place, norm=bool(guard.axes))
-    return Output(f"checked: {promise}", replace(_kept(guard), span=value.span), roles, value.span, promise)
+    return Output(f"checked: {promise}", replace(_kept(guard), span=value.span), roles, value.span, (promise,))
 
 
 def _said(value: Value) -> str:

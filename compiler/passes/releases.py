@@ -48,7 +48,7 @@ def _unnoised(graph: Graph) -> list[Diagnostic]:
     budgets = {(budget.source, budget.role) for budget in graph.budgets}
     found = []
     for output in graph.outputs:
-        if output.release is not None or output.promise is not None or output.keeps is not None:
+        if output.release is not None or output.promises or output.keeps is not None:
             continue
         read = {
             leaf.key for leaf in inputs_of(graph, output.value) if not leaf.flipped and (leaf.key, leaf.role) in budgets

@@ -81,7 +81,7 @@ def simulate(plan: Plan, graph: Graph, inputs: Mapping[str, Any], params: Mappin
     told = [r for r in plan.results if r.name in plan.procedure(RUN).gives]
     decoded = {r.name: decode(words[r.name].astype(np.uint64), r.bits, r.scale, r.kind) for r in told}
     results = {r.name: decoded[r.name] for r in plan.outputs}
-    checks = {str(r.promise): bool(decoded[r.name]) for r in told if r.promise is not None}
+    checks = {str(promise): kept for r in told if r.promises for promise, kept in r.kept(decoded[r.name])}
     reference = evaluate(graph, inputs, params)
     errors = {
         name: float(np.abs(results[name].astype(np.float64) - reference[name].astype(np.float64)).max(initial=0.0))

@@ -4,7 +4,7 @@ Ranges alone compound from layer to layer, and nothing bounds what training make
 every product of a step is bounded by Cauchy and Schwarz, however many layers there are (TRAINING section 2). A limit is
 assumed where it is used (`Bounded`) and checked in the same step (`BeyondNorms`). What the checks say is kept from step
 to step, in a state that never returns to 0: it is 0 only if every number since the parameters were provided was right.
-Whatever a role is sent is 0 in the place of a number that may be wrong, beside a bit for each check.
+Whatever a role is sent is 0 in the place of a number that may be wrong, beside a bit for each check, all in one result.
 """
 
 from __future__ import annotations
@@ -73,6 +73,9 @@ __all__ = [
 
 NORMS = "norms"
 """What limits are called in the language."""
+
+VERDICT = "checked: limits"
+"""What a result is called that tells whether limits were kept, behind its procedure: no output of an author is."""
 
 LEAST_LIMIT, LARGEST_LIMIT = 2.0**-4, 2.0**20
 
@@ -395,8 +398,8 @@ def _plus(total: Value, norms: Sequence[_Norm]) -> Value:
 def with_verdict(outputs: Sequence[Output], found: Verdict, roles: tuple[str, ...], stage: str) -> list[Output]:
     """The outputs, where all checks were kept, else zeros; and for each check whether it was."""
     kept = all_hold(found.bits)
-    told = [output if output.promise or output.release else _withheld(output, kept) for output in outputs]
-    return [*told, *_verdicts(found, roles, stage)]
+    told = [output if output.promises or output.release else _withheld(output, kept) for output in outputs]
+    return [*told, _told(found, roles, stage)]
 
 
 def _withheld(output: Output, kept: Value) -> Output:
@@ -412,17 +415,16 @@ def _withheld(output: Output, kept: Value) -> Output:
     return replace(output, value=held)
 
 
-def _verdicts(found: Verdict, roles: tuple[str, ...], stage: str) -> list[Output]:
+def _told(found: Verdict, roles: tuple[str, ...], stage: str) -> Output:
+    """The bits as one result. Their value stands nowhere in the source: each promise knows the line of its own."""
     before = "" if stage == TRAIN_STEP else f"{stage} "
-    outputs, alike = [], Counter[str]()
-    for place, check in enumerate(found.checks):
-        bit = apply(Reshape(()), apply(Slice((place,), (1,), (1,)), found.bits))
-        bit = replace(bit, span=check.value.span)
+    promises, alike = [], Counter[str]()
+    for check in found.checks:
         alone = str(check.promise(0))
-        promise = check.promise(alike[alone])  # several in one line may be called alike
+        promises.append(check.promise(alike[alone]))  # several in one line may be called alike
         alike[alone] += 1
-        outputs.append(Output(f"{before}checked: {promise}", bit, roles, bit.span, promise, stage=stage))
-    return outputs
+    bits = found.bits if len(promises) > 1 else apply(Reshape(()), found.bits)
+    return Output(before + VERDICT, bits, roles, promises=tuple(promises), stage=stage)
 
 
 def reach(value: Value) -> float:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..errors import number
-from ..plan import Noise, Plan, Privacy
+from ..plan import Noise, Plan, Privacy, Promise
 from ..privacy.noise import gaussian_epsilon
 from ..procedure import CHECK, EVALUATE, FINISH, METRICS, RESCALE, TRAIN_STEP
 from .verify import verify
@@ -42,18 +42,42 @@ def manifest(plan: Plan) -> tuple[str, ...]:
 
 
 def _checks(plan: Plan) -> Iterator[str]:
-    """What a bit that says whether a check was kept tells of the values, and what the run is worth without it."""
+    """What a bit that says whether a check was kept tells of the values, and what the run is worth without it. Results
+    that tell of the same checks are told of together."""
+    together: dict[tuple[Promise, ...], list[str]] = {}
     for result in plan.results:
-        if result.promise is not None and result.promise.norm and plan.trains:
+        if result.promises:
+            together.setdefault(result.promises, []).append(f"`{result.name}`")
+    for promises, names in together.items():
+        limits = plan.trains and any(promise.norm for promise in promises)
+        yield from _limits(promises, names, limits) if len(promises) > 1 else _limit(promises[0], names, limits)
+
+
+def _limit(promise: Promise, names: list[str], trained: bool) -> Iterator[str]:
+    for name in names:
+        if trained:
             yield (
-                f"`{result.name}` is 1 if {result.promise.claim} in every step of training so far, and else 0; then "
-                "all that is sent with it is 0"
+                f"{name} is 1 if {promise.claim} in every step of training so far, and else 0; then all that is sent "
+                "with it is 0"
             )
-        elif result.promise is not None:
+        else:
             yield (
-                f"`{result.name}` is 1 if {result.promise.claim}, and 0 if any of it does not: then the results of "
-                "this run may be wrong, and its clients refuse them"
+                f"{name} is 1 if {promise.claim}, and 0 if any of it does not: then the results of this run may be "
+                "wrong, and its clients refuse them"
             )
+
+
+def _limits(promises: tuple[Promise, ...], names: list[str], trained: bool) -> Iterator[str]:
+    """A sentence on all, and one on each."""
+    *others, last = names
+    which = f"{', '.join(others)} and {last} have" if others else f"{last} has"
+    kept, worth = "was kept", "the results of this run may be wrong, and its clients refuse them"
+    if trained:
+        kept, worth = "was kept in every step of training so far", "all that is sent with them is 0"
+    count = len(promises)
+    yield f"{which} a bit for each of {count} limits: 1 if the limit {kept}, and else 0; where one is 0, {worth}"
+    for place, promise in enumerate(promises, 1):
+        yield f"limit {place} of {count} (line {promise.line}): {promise.claim}"
 
 
 HOW = {
@@ -89,7 +113,7 @@ def _releases(plan: Plan) -> Iterator[str]:
             "refuse what would exceed it, by their ledgers of the dataset that its owner names"
         )
     private = plan.budgets or plan.privacy or any(result.noise for result in plan.results)
-    if private and any(result.promise is not None for result in plan.results):
+    if private and any(result.promises for result in plan.results):
         yield "whether promises were kept is told without noise: these bits are outside epsilon"
 
 

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
 
-from ..gates import Gate, GradientNoise, Materialize, Noise, Reshape, Reveal, Slice, Unmask
+from ..gates import Gate, GradientNoise, Materialize, Noise, Reshape, Reveal, Unmask
 from ..gates.rules import Refused, expect
 from ..plan import BATCH, Budget, Feed, Plan, Privacy, Result
 from ..plan import Noise as Declared
@@ -30,8 +29,8 @@ __all__ = [
     "tensors_in",
 ]
 
-SAME = (Materialize, Unmask, Reshape, Slice)
-"""Gates whose result has the bits of their operand, or some of them."""
+SAME = (Materialize, Unmask, Reshape)
+"""Gates whose result has the bits of their operand."""
 
 
 class Lineage:
@@ -39,7 +38,7 @@ class Lineage:
 
     def __init__(self, plan: Plan) -> None:
         self._feeds = {feed.name: feed for feed in plan.feeds}
-        self._promises = {result.name for result in plan.results if result.promise is not None}
+        self._promises = {result.name for result in plan.results if result.promises}
         self._writers: dict[int, list[Gate]] = {}
         self._kept: dict[int, list[int]] = {}
         self._reveals: dict[str, list[Gate]] = {}
@@ -55,17 +54,13 @@ class Lineage:
 
     def _bits_told(self, plan: Plan) -> set[int]:
         """The registers of bits each of which a role is told as whether a limit was kept."""
-        told: Counter[int] = Counter()
-        for result in plan.results:
-            if result.promise is None:
-                continue
-            pending = [r for gate in self._reveals.get(result.name, ()) for r in gate.ins]
-            while pending:
-                register = pending.pop()
-                told[register] += 1
-                pending += [r for gate in self._writers.get(register, ()) if isinstance(gate, SAME) for r in gate.ins]
-        types = plan.registers
-        return {r for r, count in told.items() if types[r].domain is Domain.BITS and count >= types[r].size}
+        told: set[int] = set()
+        pending = [r for name in self._promises for gate in self._reveals.get(name, ()) for r in gate.ins]
+        while pending:
+            register = pending.pop()
+            told.add(register)
+            pending += [r for gate in self._writers.get(register, ()) if isinstance(gate, SAME) for r in gate.ins]
+        return {register for register in told if plan.registers[register].domain is Domain.BITS}
 
     def feeds(self, result: str, *, noisy: bool = True) -> set[Feed]:
         """Those that a result depends on. noisy: also where that is behind the result's own noise."""
@@ -127,7 +122,7 @@ def check_releases(plan: Plan) -> None:
         if result.noise is not None:
             bare = lineage.feeds(result.name, noisy=False)
             expect(not bare, f"`{result.name}` is declared with noise, but is revealed without")
-        elif result.promise is None and plan.budgets:
+        elif not result.promises and plan.budgets:
             _check_unlimited(plan, result, lineage.feeds(result.name))
     _check_one_use(plan)
 
@@ -157,7 +152,7 @@ def _check_trained(plan: Plan, lineage: Lineage) -> None:
     steps = [procedure.takes for procedure in plan.procedures if procedure.name == TRAIN_STEP]
     taken = {feed for feed in plan.feeds if not feed.public and any(feed.name in takes for takes in steps)}
     for result in plan.results:
-        bare = taken & lineage.feeds(result.name) if result.promise is None else set()
+        bare = taken & lineage.feeds(result.name) if not result.promises else set()
         expect(not bare, f"`{result.name}` depends on rows of training without noise")
 
 

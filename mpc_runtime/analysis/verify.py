@@ -4,7 +4,8 @@ Equal hashes prove that all machines have the same plan, not that the plan is ha
 anything. So every machine that loads one first checks, without the compiler, that
 
     registers     have sizes, rings and scales within bounds, and are written once               (here)
-    declarations  agree: a role's tensor, what its client shares of it and the gate that takes it (here)
+    declarations  agree: a role's tensor, what its client shares of it and the gate that takes it;
+                  the bits of a check and its promises                                           (here)
     releases      are as wide as what is declared of them asks, and nothing with a budget goes without (`releases`)
     procedures    schedule every op once, after its operands, and keep nothing that an abort
                   would leave half opened; each gate is applied as its own rules allow           (`oplist`)
@@ -27,7 +28,7 @@ import numpy as np
 
 from ..errors import CompileError
 from ..gates.rules import Refused, expect, expect_between
-from ..plan import Claim, Coins, Feed, Metric, Plan, Tensor
+from ..plan import Claim, Coins, Feed, Metric, Plan, Promise, Result, Tensor
 from ..privacy.noise import MAX_EPSILON
 from ..procedure import METRICS, TRAIN_STEP
 from ..registers import Domain, Form, Register
@@ -66,6 +67,8 @@ def verify(plan: Plan, name: str = "") -> None:
             _check(f"`{tensor.name}` of {tensor.role}", _check_tensor, plan, tensor)
         for feed in plan.feeds:
             _check(f"what {feed.role} shares as `{feed.name}`", _check_feed, plan, feed)
+        for result in plan.results:
+            _check(f"the result {result.name!r}", _check_promises, result)
         for claim in plan.claims:
             _check(f"the promise of {claim.value!r}", _check_claim, plan, claim)
         for metric in plan.metrics:
@@ -122,10 +125,28 @@ def _check_names(plan: Plan) -> None:
     expect_between("ops", sum(len(p.ops) for p in plan.procedures), 0, MAX_OPS)
 
 
+def _check_promises(result: Result) -> None:
+    """A check is a bit for each of its promises, in their order."""
+    if not result.promises:
+        return
+    count = len(result.promises)
+    told, wanted = (result.domain, result.kind, result.shape), (Domain.BITS, "bit", () if count == 1 else (count,))
+    expect(told == wanted, f"expected a bit for each of {count} promises, found {result.kind} {list(result.shape)}")
+    expect(result.noise is None, "a check has no noise")
+    for promise in result.promises:
+        _check_said(promise)
+        expect_between("place", promise.place, 0, MAX_OPS)
+    expect(len(set(map(str, result.promises))) == count, "two of its promises are called alike")
+
+
+def _check_said(said: Promise | Claim) -> None:
+    expect(said.value.isprintable() and "`" not in said.value, "its name would look like something else in a message")
+    expect(said.lo <= said.hi, "its range is empty")
+    expect_between("line", said.line, 0, MAX_OPS)
+
+
 def _check_claim(plan: Plan, claim: Claim) -> None:
-    expect(claim.value.isprintable() and "`" not in claim.value, "its name would look like something else in a message")
-    expect(claim.lo <= claim.hi, "its range is empty")
-    expect_between("line", claim.line, 0, MAX_OPS)
+    _check_said(claim)
     expect((claim.known == "provided") == (claim.owner in plan.roles), "it is not said whose client proves it")
 
 

@@ -123,7 +123,7 @@ def _events(plan: Plan, role: str, stage: str) -> dict[Event, int]:
     given = {feed for feed in plan.feeds_of(role, stage) if set(tensors_in(feed)) - flipped.keys()}
     lineage, own = Lineage(plan), plan.procedure(stage).gives
     for result in plan.results:
-        if result.promise is None and not given.isdisjoint(lineage.feeds(result.name)):
+        if not result.promises and not given.isdisjoint(lineage.feeds(result.name)):
             events[_event(result.noise if result.name in own else None)] += 1
     return dict(events)
 

@@ -249,13 +249,14 @@ class Deployment:
 
     def _results(self, answers: list[Answer]) -> dict[str, Array]:
         got = {name: value for answer in answers for name, value in answer.results.items()}
-        broken = [r.promise for r in self.plan.results if r.promise is not None and not got.get(r.name, True)]
-        told = "; ".join(dict.fromkeys(map(str, broken)))
+        told = [r for r in self.plan.results if r.name in got]
+        broken = [promise for r in told if r.promises for promise, kept in r.kept(got[r.name]) if not kept]
+        names = "; ".join(dict.fromkeys(map(str, broken)))
         if self.plan.trains and any(promise.norm for promise in broken):
-            raise RangeError(told)
+            raise RangeError(names)
         if broken:
-            raise InputError(f"the values of this run break what the model promises: {told}")
-        return {r.name: got[r.name] for r in self.plan.results if r.promise is None and r.name in got}
+            raise InputError(f"the values of this run break what the model promises: {names}")
+        return {r.name: got[r.name] for r in told if not r.promises}
 
 
 def launched(

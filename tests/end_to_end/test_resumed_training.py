@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 from collections import Counter
@@ -196,8 +197,9 @@ def test_no_checkpoint_is_kept_of_a_step_that_broke_a_limit(tmp_path: Path) -> N
     program = mpc.compile(text=LOGISTIC.replace("optimizer =", f"limits = norms(signals={most:.3f})\n    optimizer ="))
     with mpc.launch(program, data_dir=tmp_path) as session:
         session.provide(zeros)
-        with pytest.raises(mpc.RangeError, match="the signals of fc"):
+        with pytest.raises(mpc.RangeError) as caught:
             session.fit(data, seed=SEED, **{**OPTIONS, "check_every": 1})
+    assert re.fullmatch(r"norm of the signals of fc \(line \d+\) at most 0\.\d+", caught.value.tensor)  # no other limit
     for party in ("p0", "p1"):
         assert max(shares(tmp_path, party)) == 3
 

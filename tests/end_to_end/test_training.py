@@ -105,7 +105,7 @@ def test_the_manifest_says_what_a_step_and_the_end_reveal() -> None:
     left = [line for line in mpc.compile(text=silent).leakage if "revealed" in line and "checked: " not in line]
     assert len(left) == 1
     bits = [line for line in said if "checked: " in line and "revealed" in line]
-    assert len(bits) == 8 and all(line.endswith(": 1 bit") for line in bits)
+    assert len(bits) == 4 and all(line.endswith(": 2 bits") for line in bits)  # run, train_step, check, finish
 
 
 def test_fit_makes_the_steps_of_its_float64_twin(session: Session) -> None:

@@ -53,7 +53,7 @@ def check(case: Case) -> None:
     results = simulated(c)
     if case.in_memory:
         executed(c, results)
-        if all(results[each.name].all() for each in c.plan.results if each.promise is not None):
+        if all(results[each.name].all() for each in c.plan.results if each.promises):
             simulated_by_the_user(c)  # a run that breaks a limit has no results
 
 
@@ -103,7 +103,7 @@ def simulated_by_the_user(c: Compiled) -> None:
         simulation = c.program.simulate(c.case.inputs, c.case.params)
     except Exception as e:
         raise Finding(f"Program.simulate: {_raised(e)}", repr(e), c.case) from e
-    checks = {r.name: np.array(simulation.checks[str(r.promise)]) for r in c.plan.results if r.promise is not None}
+    checks = {r.name: np.array([simulation.checks[str(p)] for p in r.promises]) for r in c.plan.results if r.promises}
     judge(c, {**simulation.results, **checks}, "Program.simulate")
     judge(c, simulation.reference, "Program.reference")
     if simulation.violations:
@@ -159,12 +159,13 @@ def launched(c: Compiled) -> None:
 
 def judge(c: Compiled, results: Mapping[str, Array], where: str) -> None:
     """Raises a Finding for a result that is missing, of another type or shape, or outside its box."""
-    promises = {r.name: r.promise for r in c.program.plan.results if r.promise is not None}
+    promises = {r.name: r for r in c.program.plan.results if r.promises}
     if results.keys() - promises.keys() != c.case.expected.keys():
         raise Finding(f"{where}: results", f"expected {list(c.case.expected)}, found {list(results)}", c.case)
-    broken = {name: promises[name] for name in results.keys() & promises.keys() if not results[name].all()}
+    told = [promises[name].kept(results[name]) for name in results.keys() & promises.keys()]
+    broken = [promise for each in told for promise, kept in each if not kept]
     authors = {(claim.line, claim.lo, claim.hi) for claim in c.program.plan.claims}
-    own = [name for name, each in broken.items() if not each.norm and (each.line, each.lo, each.hi) in authors]
+    own = [each for each in broken if not each.norm and (each.line, each.lo, each.hi) in authors]
     if len(own) < len(broken):  # a limit of the compiler's, for numbers of any size: the run is refused
         return
     if own:  # the author's, which the inputs keep

@@ -24,8 +24,8 @@ output q = sigmoid(y) to a
 def test_one_bit_says_whether_the_promise_holds(z: list[float], kept: bool) -> None:
     program = mpc.compile(text=MODEL, checked=True)
     results = run_plan(program.plan, {"x": [2, 2, 0.5], "z": z}).results
-    (check,) = [result for result in program.plan.results if result.promise is not None]
-    assert check.promise == Promise("y", 5, -1.0, 1.0, 0) and str(check.promise) == "y (line 5) in [-1, 1]"
+    (check,) = [result for result in program.plan.results if result.promises]
+    assert check.promises == (Promise("y", 5, -1.0, 1.0, 0),) and str(check.promises[0]) == "y (line 5) in [-1, 1]"
     assert bool(results[check.name]) == kept
     assert [output.name for output in program.plan.outputs] == ["q"]
     if kept:
@@ -82,7 +82,7 @@ def test_promises_on_whole_numbers_and_bits(promise: str, kept: bool) -> None:
     """
     program = mpc.compile(text=text, checked=True)
     results = run_plan(program.plan, {"i": [2, 0], "j": [3, 1] if "+" in promise else [1, 3]}).results
-    (found,) = [bool(results[result.name]) for result in program.plan.results if result.promise is not None]
+    (found,) = [bool(results[result.name]) for result in program.plan.results if result.promises]
     assert found == kept
 
 
@@ -228,7 +228,7 @@ def test_norms_at_the_ends_of_their_range(columns: int, tmp_path: Path) -> None:
     """
     mpc.compile(text=text, checked=True).save(tmp_path / "ends.plan")
     program = mpc.load(tmp_path / "ends.plan")
-    (promise,) = [result.promise for result in program.plan.results if result.promise is not None]
+    ((promise,),) = [result.promises for result in program.plan.results if result.promises]
     assert promise.norm and promise.lo == -promise.hi
     limit, step = promise.hi, 2.0**-16
     w = np.full((columns, 1), 2.0**15)

@@ -111,7 +111,7 @@ BATCHED = [
 
 def _told(plan: Plan) -> list[Result]:
     """The results that are no checks."""
-    return [result for result in plan.results if result.promise is None]
+    return [result for result in plan.results if not result.promises]
 
 
 @pytest.mark.parametrize("path", BATCHED, ids=lambda path: path.stem)

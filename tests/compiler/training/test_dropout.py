@@ -112,8 +112,8 @@ def test_a_check_of_validation_rows_stands_where_a_step_has_it() -> None:
         .replace("    output loss to client", "    limits = norms(activations=24)\n    output loss to client")
     )
     plan = mpc.compile(text=text).plan
-    told = {result.name for result in plan.results if result.promise is not None}
-    assert any("what flows into fc2" in name for name in told if name.startswith("checked"))
+    (told,) = [result for result in plan.results if result.promises and result.name.startswith("checked")]
+    assert any(promise.value == "what flows into fc2" for promise in told.promises)
     private = Simulated(plan, {name: array / 4 for name, array in start().items()})
     for step in range(2):
         private.train(**rows(step), **coins(plan, ["client"], 7, step))

@@ -32,6 +32,19 @@ train {
     output weights to modeller
 }
 """
+NOTHING_BESIDE = """model beside
+role client, modeller
+dim batch = 2
+input x : [4] from client in [-1, 1]
+param w : [4] from modeller in [-1, 1]
+y = w + x
+output shown = y to client
+train {
+    loss = mean(y * y)
+    optimizer = sgd(lr=0.1)
+    output loss to client
+}
+"""
 TIGHT = "limits = norms(weights=2, inputs=2.5, activations=3, signals=16)"
 ROOM = 2.0**-6
 """Part of a limit next to it where rounding decides."""
@@ -139,6 +152,49 @@ def test_the_manifest_says_what_the_checks_tell() -> None:
         "whenever training is finished, output `finish checked: ",
     ):
         assert any(line.startswith(start) and "revealed" in line for line in lines), start
+    first = next(number for number, line in enumerate(lines) if line.startswith("`run checked: limits`"))
+    assert lines[first : first + 3] == (
+        "`run checked: limits`, `checked: limits`, `check checked: limits` and `finish checked: limits` have a bit for "
+        "each of 2 limits: 1 if the limit was kept in every step of training so far, and else 0; where one is 0, all "
+        "that is sent with them is 0",
+        "limit 1 of 2 (line 6): each vector of `fc.weight` has a norm of at most 8",
+        "limit 2 of 2 (line 6): each vector of `fc.bias` has a norm of at most 16",
+    )
+
+
+@pytest.mark.parametrize("model", [NET.replace("RATE", "0.1").replace("LIMITS", ""), LOGISTIC], ids=["net", "logistic"])
+def test_a_procedure_tells_of_all_its_checks_at_once(model: str) -> None:
+    plan = mpc.compile(text=model).plan
+    told = {result.name: result for result in plan.results if result.promises}
+    for procedure in plan.procedures:
+        if procedure.name not in ("setup", "rescale"):
+            (bits,) = procedure.gives & told.keys()
+            result = told[bits]
+            assert result.shape == (len(result.promises),) and len(set(map(str, result.promises))) > 1
+    assert len(plan.procedure("train_step").gives) == 2  # the loss, and what checks have found
+
+
+def test_of_several_checks_the_broken_one_is_named() -> None:
+    text = NET.replace("RATE", "0.02").replace("LIMITS", f"limits = norms(activations={2.0**-4})")
+    private = Simulated(mpc.compile(text=text).plan, start())
+    assert private.train(**rows(0))["loss"] == 0
+    assert len(private.checks) == 7
+    assert [name for name, kept in private.checks.items() if not kept] == [
+        "norm of what flows into fc2 (line 8) at most 0.0625"
+    ]
+
+
+def test_one_check_is_told_of_as_one_bit() -> None:
+    program = mpc.compile(text=NOTHING_BESIDE)
+    (step,) = [result for result in program.plan.results if result.name == "checked: limits"]
+    assert step.shape == () and [str(promise) for promise in step.promises] == ["norm of w (line 5) at most 16"]
+    assert any(
+        line.startswith("`checked: limits` is 1 if each vector of `w` has a norm of at most 16 in every step")
+        for line in program.leakage
+    )
+    private = Simulated(program.plan, {"w": np.ones(4)})
+    private.train(x=np.ones(4))
+    assert private.checks == {"norm of w (line 5) at most 16": True}
 
 
 def test_good_training_is_not_stopped() -> None:

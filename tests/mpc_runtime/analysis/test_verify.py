@@ -31,7 +31,7 @@ from mpc_runtime.gates import (
     Unmask,
     Xor,
 )
-from mpc_runtime.plan import FORMAT, HEADER, MAGIC, Plan
+from mpc_runtime.plan import FORMAT, HEADER, MAGIC, Plan, Promise
 from mpc_runtime.plan_file import read
 from mpc_runtime.procedure import Kept, Op, Round
 from mpc_runtime.registers import Domain, Form, Register
@@ -378,3 +378,41 @@ def test_the_source_beside_a_plan_is_not_believed(tmp_path: Path) -> None:
         lying.reference({"x": [1, 1], "z": [1, 1]})
     plan.save(tmp_path / "true.plan")
     assert np.allclose(mpc.load(tmp_path / "true.plan").reference({"x": [1, 1], "z": [0.5, 1]})["y"], [0.5, 1])
+
+
+def test_a_check_is_one_bit_for_each_of_its_promises() -> None:
+    b = Builder()
+    b.reveal(b.input(np.ones(3, np.uint8)), ("a",), 1, "bits")
+    b.reveal(b.input(np.uint8(1)), ("a",), 1, "bit")
+    b.reveal(b.input(np.ones(2, U)), ("a",), 64, "words")
+    plan = b.plan()
+    each = tuple(Promise(name, line, -1.0, 1.0, 0) for line, name in enumerate("xyz"))
+
+    def checking(name: str, *promises: Promise) -> Plan:
+        results = (replace(r, promises=promises) if r.name == name else r for r in plan.results)
+        return replace(plan, results=tuple(results))
+
+    for right in (checking("bits", *each), checking("bit", each[0])):
+        verify(right)
+        assert read(right.to_bytes()).results == right.results
+    refused(checking("bits", *each[:2]), r"the result 'bits': expected a bit for each of 2 promises, found bit \[3\]")
+    refused(checking("bits", each[0]), r"a bit for each of 1 promises, found bit \[3\]")
+    refused(checking("bit", *each), r"a bit for each of 3 promises, found bit \[\]")
+    refused(checking("words", *each[:2]), r"a bit for each of 2 promises, found int \[2\]")
+    refused(checking("bits", *each[:2], each[0]), "two of its promises are called alike")
+    refused(checking("bit", replace(each[0], value="x`\n")), "would look like something else in a message")
+    refused(checking("bit", replace(each[0], lo=2.0)), "its range is empty")
+
+
+def test_the_manifest_says_each_promise_of_a_check() -> None:
+    b = Builder()
+    b.reveal(b.input(np.ones(2, np.uint8)), ("a",), 1, "kept")
+    plan = b.plan()
+    promises = (Promise("x", 3, -1.0, 1.0, 0), Promise("y", 4, -2.0, 2.0, 0, norm=True))
+    lines = manifest(replace(plan, results=(replace(plan.results[0], promises=promises),)))
+    assert lines[1:4] == (
+        "`kept` has a bit for each of 2 limits: 1 if the limit was kept, and else 0; where one is 0, the results of "
+        "this run may be wrong, and its clients refuse them",
+        "limit 1 of 2 (line 3): all of `x` lies in [-1, 1]",
+        "limit 2 of 2 (line 4): each vector of `y` has a norm of at most 2",
+    )

@@ -19,7 +19,7 @@ def noisy(cls: type[gates.DealerNoise | gates.PartyNoise]) -> Callable[[Operands
             x, name = o.words(shape), f"noisy {number}"
             declared = Noise("laplace", 64.0, 0.0, 1.0, 0.0, proved=True, made_by=cls.made_by)
             o.b.results[name] = Result(
-                name, ("reader",), "int", shape, ("",) * len(shape), Domain.WORDS, RING, 0, None, declared
+                name, ("reader",), "int", shape, ("",) * len(shape), Domain.WORDS, RING, 0, (), declared
             )
             scale = {"law": "laplace", "numerator": 1, "denominator": 64}
             y = o.b.emit(cls, shape, RING, result_name=name, **scale, x=o.lay(form, x))

@@ -32,7 +32,7 @@ def plan_of(
     b = Builder()
     x = b.form(form, X, RING)
     declared = Noise(law, 1.0, 1e-3 if law == "gaussian" else 0.0, SCALE / 10, 0.0, proved=True, made_by=cls.made_by)
-    b.results["y"] = Result("y", ("reader",), "int", X.shape, ("",), Domain.WORDS, RING, 0, None, declared)
+    b.results["y"] = Result("y", ("reader",), "int", X.shape, ("",), Domain.WORDS, RING, 0, (), declared)
     y = b.emit(cls, X.shape, RING, result_name="y", law=law, numerator=SCALE, denominator=1, x=x)
     if truncated:
         y = b.emit(gates.Truncate, X.shape, RING, shift=4, width=32, x=b.open(y))
