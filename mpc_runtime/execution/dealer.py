@@ -7,7 +7,7 @@ hold it back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from functools import cache, partial
 from typing import TypeAlias
 
@@ -78,6 +78,7 @@ class MaskExpansion:
         constants: Mapping[int, Array],
         kept: KeptShares,
         at: AtWork,
+        wanted: Container[int],
     ) -> None:
         self.types = plan.registers
         self.kernels = kernels
@@ -88,6 +89,10 @@ class MaskExpansion:
         self._ops, self._producer = procedure.ops, procedure.producer
         self._constants = constants
         self._kept = {r: kept[r] for r in procedure.reads if r in kept}
+        self.known: dict[int, Array] = {}
+        """Shares that were expanded for a view of them, and that are wanted once more."""
+        self._wanted = wanted
+        self._viewed = False
 
     def __getitem__(self, register: int) -> Array:
         return self._constants[register]
@@ -95,18 +100,27 @@ class MaskExpansion:
     def mask(self, register: int) -> Array:
         if register in self._kept:
             return self._kept[register]()
+        known = self.known.get(register)
+        if known is not None:
+            return known
+        remember = self._viewed and register in self._wanted
         op, was = self.op, (self._at.op, self._at.mask)
         self.op = self._at.op = self._producer[register]
         self._at.mask = True
-        mask = held(self._ops[self.op].gate.mask(self))
+        gate = self._ops[self.op].gate
+        self._viewed = gate.is_view(self.types)
+        mask = held(gate.mask(self))
+        self._viewed = False
         self.op, (self._at.op, self._at.mask) = op, was
+        if remember:
+            self.known[register] = mask
         return mask
 
     def square_sums(self, register: int, mask: Array, shape: tuple[int, int, int], shift: int, bits: int) -> Array:
         """What the dealer knows of them: of the mask, and of this party's share where what is squared is shifted."""
         if not shift:
             return self.kernels.square_sums(mask, None, shape, DEALER, bits)
-        op = self._producer.get(register)
+        op = None if register in self.known else self._producer.get(register)
         if op is None or not self._ops[op].gate.mask_is_stream(self.party):
             return self.kernels.square_sums(mask, flat(self.mask(register)), shape, DEALER, bits, shift)
         was = self._at.op, self._at.mask
@@ -153,7 +167,9 @@ class Record:
         self.written = 0
         self._constants = constants
         self._expansions = [
-            MaskExpansion(plan, self.procedure, party, kernels, self.prgs[party], constants, kept_shares[party], at)
+            MaskExpansion(
+                plan, self.procedure, party, kernels, self.prgs[party], constants, kept_shares[party], at, self.masks
+            )
             for party in (0, 1)
         ]
 
@@ -205,3 +221,5 @@ class Record:
                 op.gate.deal(self)
                 for register in last_uses.get(i, ()):
                     self.masks.pop(register, None)
+                    for expansion in self._expansions:
+                        expansion.known.pop(register, None)

@@ -232,9 +232,10 @@ class Run:
             return known
         assert self.types[register].form is Form.WIRE, f"register {register}: wants_mask did not ask for shares"
         op = self.program.producer[register]
-        remember, self._remember = self._remember, False
+        gate, remember = self.program.gates[op], self._remember
+        self._remember = remember and gate.is_view(self.types) and gate.ins[0] in self.values  # which is still read
         was = self._turn_to(op, mask=True)
-        value = held(self.program.gates[op].mask(self))
+        value = held(gate.mask(self))
         self._turn_to(*was)
         self._remember = remember
         if self._remember:
