@@ -45,6 +45,7 @@ Prepare = Callable[[Plan, Feed, Mapping[str, Array]], Array]
 
 PARTIES = ("p0", "p1")
 ID_BYTES = 16
+TOLD_SECONDS = 1.0  # after which p0 has told that a run of one role has begun, if there is no result before
 ERROR_BYTES = 1 << 18  # of a message's JSON, beside the names of results
 
 
@@ -250,7 +251,8 @@ class RoleClient:
             f"no run has begun with our inputs: a submission of {others} {what} is missing, or many other runs "
             "come first"
         )
-        self._next("p0", "begun", number, time.monotonic() + self._wait, late)
+        told = TOLD_SECONDS if len(self.plan.roles_of(self._sent[number].stage)) == 1 else 0.0
+        self._next("p0", "begun", number, time.monotonic() + self._wait + told, late)
 
     def _next(self, party: str, kind: str, number: str, until: float = math.inf, late: str = "") -> Message:
         """The message of this kind about this submission; other messages are kept for later calls. PeerError, which

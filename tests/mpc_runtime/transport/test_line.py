@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpc_runtime.transport.line import HELD_BYTES, JOIN_BYTES, Limits, Line, TooMuch
+from mpc_runtime.transport.line import HELD_BYTES, HELD_SECONDS, JOIN_BYTES, Limits, Line, TooMuch
 
 LIMITS = Limits(body=1 << 12, parts=3, payload=1 << 17)
 
@@ -97,6 +97,33 @@ def test_what_may_leave_later_leaves_together() -> None:
     sending.send(b"now", [])
     assert len(connection.records) == 1, "one record of TLS"
     assert [body for body, *_ in received(connection.records[0], [])] == [*(b"%d" % n for n in range(10)), b"now"]
+
+
+def test_what_is_held_is_due_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 50.0
+    monkeypatch.setattr("mpc_runtime.transport.line.time.monotonic", lambda: now)
+    connection = Connection([])
+    sending = line(connection)
+    sending.send(b"first", [], later=True)
+    now += HELD_SECONDS / 2
+    sending.send(b"second", [], later=True)
+    sending.go_on()
+    assert not sending.due and connection.records == []
+    now += HELD_SECONDS / 2
+    assert sending.due
+    sending.go_on()
+    assert not sending.due and sending.queued == 0 and len(connection.records) == 1
+
+
+def test_nothing_is_held_behind_what_finds_no_room() -> None:
+    connection = Connection([None, 4, None])
+    sending = line(connection)
+    sending.send(b"first", [])
+    assert sending.due
+    sending.send(b"second", [], later=True)
+    assert sending.due and len(connection.records) == 1
+    sending.go_on()
+    assert sending.queued == 0
 
 
 def test_no_more_than_so_much_is_held() -> None:
