@@ -73,7 +73,7 @@ def ask(asking: Asking, told: Queue[tuple[int, list[float]]], ready: Any, done: 
     plan = read(asking.plan)
     client = RoleClient(plan, "client", asking.keys, asking.addresses, asking.server_keys, TIMEOUT_SECONDS)
     (feed,), batch = plan.feeds_of("client", "run"), len(asking.image)
-    random = np.random.default_rng(asking.place)
+    chosen_of = np.random.default_rng(asking.place).integers(batch, size=(asking.queries, asking.rows))
     under_way: deque[tuple[str, float, Array]] = deque()
     latencies: list[float] = []
     answers: list[tuple[Array, Array]] = []
@@ -81,10 +81,9 @@ def ask(asking: Asking, told: Queue[tuple[int, list[float]]], ready: Any, done: 
     ready.wait()
     while len(latencies) < asking.queries:
         while sent < asking.queries and len(under_way) < asking.ahead:
-            chosen = random.integers(batch, size=asking.rows)
-            began = time.perf_counter()
+            began, chosen = time.perf_counter(), chosen_of[sent]
             words = {feed.name: encode(asking.image[chosen], feed.scale)}
-            number = client.submit("run", words, rows=asking.rows if asking.rows < batch else None)
+            number = client.submit("run", words, rows=asking.rows if asking.rows < batch else None, later=True)
             under_way.append((number, began, chosen))
             sent += 1
         number, began, chosen = under_way.popleft()

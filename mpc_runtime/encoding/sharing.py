@@ -19,7 +19,7 @@ from .. import kernels
 from ..errors import PeerError
 from ..plan import Feed, Result
 from ..registers import Domain
-from ..transport.channel import Buffer
+from ..transport.channel import Buffer, as_bytes
 from .fixed_point import decode
 
 __all__ = ["gather", "parted", "payload_sizes", "rebuild", "result_size", "split"]
@@ -82,14 +82,14 @@ def gather(feeds: Sequence[Feed], party: int, payload: Buffer, role: str) -> dic
 
     Raises PeerError, naming the role, when the payload has another length than the plan says.
     """
-    data = np.frombuffer(payload, np.uint8)
+    data = as_bytes(payload)
     expected = payload_sizes(feeds)[party]
-    if data.size != expected:
-        raise PeerError(f"{role} sent {data.size} bytes of shares, where the plan has {expected}", role)
+    if data.nbytes != expected:
+        raise PeerError(f"{role} sent {data.nbytes} bytes of shares, where the plan has {expected}", role)
     at = 0
     prg = None
     if party == 0 and any(not f.public for f in feeds):
-        prg = kernels.Prg(data[:SEED_BYTES].tobytes())
+        prg = kernels.Prg(bytes(data[:SEED_BYTES]))
         at = SEED_BYTES
     shares = {}
     for stream, feed in enumerate(feeds):
@@ -109,19 +109,19 @@ def parted(result: Result, payload: Buffer, axis: int, counts: Sequence[int]) ->
 
     Each piece is packed as a result of its own, so that no two of them share a byte.
     """
-    share = _unpack(result, np.frombuffer(payload, np.uint8)).reshape(result.shape)
+    share = _unpack(result, as_bytes(payload)).reshape(result.shape)
     pieces = np.split(share, np.cumsum(counts), axis)[: len(counts)]
     return [_packed(result, piece) for piece in pieces]
 
 
 def rebuild(result: Result, payload0: Buffer, payload1: Buffer) -> Array:
     """The result from both parties' shares: float64, int64 or bool. PeerError when a share has the wrong length."""
-    shares = []
+    shares, expected = [], _size(result)
     for party, payload in enumerate((payload0, payload1)):
-        data = np.frombuffer(payload, np.uint8)
-        if data.size != (expected := _size(result)):
+        data = as_bytes(payload)
+        if data.nbytes != expected:
             raise PeerError(
-                f"p{party} sent {data.size} bytes for {result.name}, where the plan has {expected}", f"p{party}"
+                f"p{party} sent {data.nbytes} bytes for {result.name}, where the plan has {expected}", f"p{party}"
             )
         shares.append(_unpack(result, data))
     words = shares[0] + shares[1] if result.domain is Domain.WORDS else (shares[0] ^ shares[1]).astype(np.uint64)
@@ -142,8 +142,8 @@ def _packed(result: Result, share: Array) -> Array:
     return packed
 
 
-def _unpack(tensor: Feed | Result, data: Array) -> Array:
+def _unpack(tensor: Feed | Result, data: memoryview) -> Array:
     n = prod(tensor.shape)
     if tensor.domain is Domain.WORDS:
-        return kernels.unpack(data.data, n, tensor.bits)
-    return kernels.planes_to_bits(kernels.planes_unpack(data.data, n, 1), n)
+        return kernels.unpack(data, n, tensor.bits)
+    return kernels.planes_to_bits(kernels.planes_unpack(data, n, 1), n)

@@ -55,8 +55,8 @@ class Parts:
         return part
 
 
-def apart_of(parts: Parts, message: Message, sent: Sequence[Sent | None]) -> Iterator[Message]:
-    """What a `begun` or `result` says of each submission: `id`, and of a result its own shares before the report.
+def apart_of(parts: Parts, message: Message, sent: Sequence[Sent | None]) -> Iterator[tuple[str, Message]]:
+    """What a `begun` or `result` says of each submission, by id: of a result, its own shares before the report.
 
     sent: the submissions, in the message's order; None for one that we do not know. PeerError when it does not fit.
     """
@@ -65,7 +65,7 @@ def apart_of(parts: Parts, message: Message, sent: Sequence[Sent | None]) -> Ite
     if not ids or len(known) < len(ids) or len(set(ids)) < len(ids) or len({each.stage for each in known}) > 1:
         raise PeerError(f"{party} sent {message.kind!r} for something that we have not submitted", party)
     if message.kind == "begun":
-        yield from (Message(party, 0, {"kind": "begun", "id": number}) for number in ids)
+        yield from ((number, message) for number in ids)
         return
     expected = [result.name for result in parts.of(known[0].stage, None).results]
     names, shares, report = body["names"], message.payload[:-1], message.payload[-1:]
@@ -81,4 +81,4 @@ def apart_of(parts: Parts, message: Message, sent: Sequence[Sent | None]) -> Ite
     for number, of_one in zip(ids, sizes, strict=True):
         own = [share[begin : begin + size] for share, begin, size in zip(shares, at, of_one, strict=True)]
         at = [begin + size for begin, size in zip(at, of_one, strict=True)]
-        yield Message(party, 0, {**body, "id": number}, [*own, *report])
+        yield number, Message(party, 0, body, [*own, *report])

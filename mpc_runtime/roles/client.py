@@ -45,6 +45,7 @@ Prepare = Callable[[Plan, Feed, Mapping[str, Array]], Array]
 
 PARTIES = ("p0", "p1")
 ID_BYTES = 16
+TOLD_SECONDS = 1.0  # after which p0 has told that a run of one role has begun, if there is no result before
 ERROR_BYTES = 1 << 18  # of a message's JSON, beside the names of results
 
 
@@ -132,7 +133,7 @@ class RoleClient:
         self._parts = Parts(plan, role, self.apart)
         self._alive = alive
         self._wait = wait
-        self._early: dict[str, dict[str, list[Message]]] = {party: {} for party in PARTIES}  # by id
+        self._early: dict[str, dict[str, dict[str, Message]]] = {party: {} for party in PARTIES}  # by id and kind
         self._sent: dict[str, Sent] = {}  # what has no answer yet, by id
         self._forgotten: dict[str, Sent | None] = {}  # None: a question
         self._asked: set[str] = set()  # questions without an answer yet, by id
@@ -183,27 +184,29 @@ class RoleClient:
         rows: int | None = None,
         dataset: str | None = None,
         training: Mapping[str, Any] | None = None,
+        later: bool = False,
     ) -> str:
         """Shares the feeds of a stage with both parties; the number by which to ask for the answer.
 
         meeting: what the roles have agreed on, to be paired with their submissions for the same `run` of it. rows: how
         many of a run's rows these are, where rows are `apart`; the feeds may have more, which are not shared. dataset:
-        what the parties' privacy ledgers call the data. training: which step this is for, as in messages.
+        what the parties' privacy ledgers call the data. training: which step this is for, as in messages. later: it
+        may leave as late as this client next waits, together with others, which costs all machines less.
         """
         for call in self.calls.values():
             call.check("")
         number = os.urandom(ID_BYTES).hex()
-        named: dict[str, Any] = {} if meeting is None else {"meeting": {"name": meeting, "run": run}}
-        named |= {} if dataset is None else {"dataset": dataset}
-        named |= {} if training is None else {"training": dict(training)}
+        said: dict[str, Any] = {"kind": "submit", "stage": stage, "id": number}
+        said |= {} if meeting is None else {"meeting": {"name": meeting, "run": run}}
+        said |= {} if dataset is None else {"dataset": dataset}
+        said |= {} if training is None else {"training": dict(training)}
         if rows is not None and self.apart is not None:
-            named["rows"] = rows
-            axes = self.apart.feeds
-            encoded = {name: array.take(range(rows), axes[name]) for name, array in encoded.items()}
+            said["rows"] = rows
+            encoded = {name: _first(array, rows, self.apart.feeds[name]) for name, array in encoded.items()}
         payloads = split(self._parts.of(stage, rows).feeds, encoded)
-        said = encode_message({"kind": "submit", "stage": stage, "id": number, **named})
+        body = encode_message(said)
         for party, payload in zip(PARTIES, payloads, strict=True):
-            self.calls[party].say(said, payload)
+            self.calls[party].say(body, payload, later=later)
         self._sent[number] = Sent(stage, sum(p.size for p in payloads), meeting, rows)
         return number
 
@@ -213,6 +216,7 @@ class RoleClient:
         for party in PARTIES:
             self._next(party, "held", number, until, f"{party} has not taken our parameters")
         del self._sent[number]
+        self._drop(number)
 
     def wait_answer(self, number: str, joint: Sequence[tuple[RoleClient, str]] = ()) -> Answer:
         """Waits for a run: `wait` seconds for it to begin, then as long as it takes, while both parties live.
@@ -222,14 +226,7 @@ class RoleClient:
         """
         self._joint = joint
         if self.plan.has_meetings:
-            others = " or ".join(role for role in self.plan.roles if role != self.role)
-            meeting = self._sent[number].meeting
-            what = f"for the same run of the meeting {meeting!r}" if meeting is not None else "without a meeting"
-            late = (
-                f"no run has begun with our inputs: a submission of {others} {what} is missing, or many other runs "
-                "come first"
-            )
-            self._next("p0", "begun", number, time.monotonic() + self._wait, late)
+            self._await_begun(number)
         messages = self._next("p0", "result", number), self._next("p1", "result", number)
         results = self._parts.of(self._sent[number].stage, self._sent[number].rows).results
         if not any(message.body["names"] for message in messages):
@@ -238,9 +235,24 @@ class RoleClient:
             if len(message.payload) != len(results) + 1:
                 raise PeerError(f"{party} sent no results, where the other party did", party)
         self._words.pop(number, None)
+        self._drop(number)
         moved = self._sent.pop(number).nbytes + sum(len(p) for m in messages for p in m.payload[:-1])
         values = {r.name: rebuild(r, messages[0].payload[i], messages[1].payload[i]) for i, r in enumerate(results)}
         return Answer(values, messages, moved)
+
+    def _await_begun(self, number: str) -> None:
+        """Returns when the run has begun; PeerError after `wait` seconds."""
+        if "begun" in self._early["p0"].get(number, ()):
+            return
+        others = " or ".join(role for role in self.plan.roles if role != self.role)
+        meeting = self._sent[number].meeting
+        what = f"for the same run of the meeting {meeting!r}" if meeting is not None else "without a meeting"
+        late = (
+            f"no run has begun with our inputs: a submission of {others} {what} is missing, or many other runs "
+            "come first"
+        )
+        told = TOLD_SECONDS if len(self.plan.roles_of(self._sent[number].stage)) == 1 else 0.0
+        self._next("p0", "begun", number, time.monotonic() + self._wait + told, late)
 
     def _next(self, party: str, kind: str, number: str, until: float = math.inf, late: str = "") -> Message:
         """The message of this kind about this submission; other messages are kept for later calls. PeerError, which
@@ -262,13 +274,13 @@ class RoleClient:
 
     def _found(self, party: str, kind: str, number: str) -> Message | None:
         """The message of this kind about this submission, or its denial, if it was kept."""
-        kept = self._early[party].get(number, [])
-        found = next((message for message in kept if message.kind in (kind, "denied")), None)
-        if found is not None:
-            kept.remove(found)
-        if not kept:
-            self._early[party].pop(number, None)
-        return found
+        kept = self._early[party].get(number, {})
+        return kept.pop(kind, None) or kept.get("denied")
+
+    def _drop(self, number: str) -> None:
+        """Forgets what was kept about this submission or question."""
+        for kept in self._early.values():
+            kept.pop(number, None)
 
     def hear(self, number: str) -> None:
         """Takes what has arrived while another role of this process waits for a run; BudgetError when that run will not
@@ -276,7 +288,7 @@ class RoleClient:
         for party, call in self.calls.items():
             while (message := call.next()) is not None:
                 self._keep(party, message)
-            for message in self._early[party].get(number, ()):
+            for message in self._early[party].get(number, {}).values():
                 _granted(message)
 
     def _keep(self, party: str, message: Message) -> None:
@@ -286,12 +298,12 @@ class RoleClient:
             warnings.warn(self._words[message.body["id"]], RuntimeWarning, stacklevel=2)
         elif "ids" in message.body:
             sent = [self._sent.get(number) or self._forgotten.get(number) for number in message.body["ids"]]
-            for each in apart_of(self._parts, message, sent):
-                if each.body["id"] in self._sent:
-                    self._early[party].setdefault(each.body["id"], []).append(each)
-        elif (number := message.body.get("id")) in self._sent.keys() | self._asked:
-            self._early[party].setdefault(number, []).append(message)
-        elif number not in self._forgotten:
+            for number, each in apart_of(self._parts, message, sent):
+                if number in self._sent:
+                    self._early[party].setdefault(number, {}).setdefault(message.kind, each)
+        elif (asked := message.body.get("id", "")) in self._sent or asked in self._asked:
+            self._early[party].setdefault(asked, {}).setdefault(message.kind, message)
+        elif asked not in self._forgotten:
             raise PeerError(f"{party} sent {message.kind!r} for something that we have not submitted", party)
 
     def ask_spent(self, dataset: str, limit: Limit | None = None, parties: Sequence[str] = PARTIES) -> list[Spent]:
@@ -325,7 +337,9 @@ class RoleClient:
         except BudgetError as error:
             self._forgotten[number] = None
             raise InputError(str(error)) from None
-        self._asked.discard(number)
+        finally:
+            self._asked.discard(number)
+            self._drop(number)
         return told
 
     def name_of(self, data: Mapping[str, Array]) -> str:
@@ -351,8 +365,7 @@ class RoleClient:
             self._withdraw(number)
         self._forgotten[number] = self._sent.pop(number)
         self._words.pop(number, None)
-        for kept in self._early.values():
-            kept.pop(number, None)
+        self._drop(number)
 
     def close(self) -> None:
         """Withdraws what has not been answered, and disconnects. Closing again does nothing."""
@@ -369,6 +382,11 @@ class RoleClient:
         for call in self.calls.values():
             with suppress(PeerError, MaterialError):
                 call.say({"kind": "withdraw", "stage": self._sent[number].stage, "id": number})
+
+
+def _first(array: Array, rows: int, axis: int) -> Array:
+    """The first rows of an array."""
+    return array if array.shape[axis] == rows else array.take(range(rows), axis)
 
 
 def _granted(message: Message) -> Message:

@@ -158,7 +158,8 @@ class Executions:
         if self.number == 0 and not procedure.standing and self.plan.has_meetings:
             for role, each in taking.items():
                 for (route, _), places in _together(each).items():
-                    self.node.reply(route, role, {"kind": "begun", "ids": [group[role][place] for place in places]})
+                    said = {"kind": "begun", "ids": [group[role][place] for place in places]}
+                    self.node.reply(route, role, said, later=len(taking) == 1)  # no other role waits to hear of it
         feeds: dict[str, Array] = {}
         for role, each in taking.items():
             feeds |= self._gathered(name, role, each)

@@ -85,14 +85,14 @@ class Call:
 
     # -- for whoever speaks ---------------------------------------------------------------------------------------
 
-    def say(self, body: Mapping[str, Any] | bytes, *payload: Buffer) -> None:
+    def say(self, body: Mapping[str, Any] | bytes, *payload: Buffer, later: bool = False) -> None:
         """Sends what fits now; the rest leaves when the call is driven. PeerError when the call has ended. body: as it
-        is, or encoded, for one that is said to several."""
+        is, or encoded, for one that is said to several. later: as of `Line.send`."""
         self.check("")
         if self._line is None:
             raise PeerError(f"{self.name} is gone: nothing can be sent to {self.address}", self.name)
         try:
-            self._line.send(body if isinstance(body, bytes) else encode(body), payload)
+            self._line.send(body if isinstance(body, bytes) else encode(body), payload, later=later)
         except LineClosed as error:
             self._lost(error)
             self.check("")
@@ -137,8 +137,18 @@ class Call:
         """When there is something to do though nothing arrives."""
         return self._due if self.fileno() < 0 and self.failure is None else math.inf
 
-    def step(self) -> None:
-        """Goes on with whatever is to be done now."""
+    def flush(self) -> bool:
+        """Sends what fits now of what waits to be sent; False when the connection was lost."""
+        try:
+            if self._line is not None and self._line.queued:
+                self._line.flush()
+        except LineClosed as error:
+            self._lost(error)
+            return False
+        return True
+
+    def step(self, *, arrived: bool = True) -> None:
+        """Goes on with whatever is to be done now. arrived: whether something may have come."""
         now = time.monotonic()
         if now - self._stepped > PING_SECONDS:  # nobody has looked: what has not been heard may have come
             self._heard = now
@@ -150,10 +160,11 @@ class Call:
                 self._connect(now)
             if self._line is not None and not self._line.established:
                 self._greet(self._line, now)
-            elif self._line is not None:
+            elif self._line is not None and self._line.queued:
                 self._line.flush()
             if self._line is not None and self._line.established:
-                self._hear(self._line)
+                if arrived:
+                    self._hear(self._line)
                 self._ping(self._line, now)
         except (LineClosed, OSError) as error:
             self._lost(error)
@@ -288,11 +299,13 @@ def relayed(reporter: str, body: Mapping[str, Any]) -> PeerError | MaterialError
 def drive(calls: Iterable[Call], seconds: float) -> None:
     """Waits up to so many seconds until something can be done for one of the calls, and does it for all."""
     calls = list(calls)
+    if not all(call.flush() for call in calls):
+        seconds = 0.0  # there is an end to be told, and perhaps something left to be sent
     seconds = max(0.0, min(seconds, min(call.idle_until for call in calls) - time.monotonic()))
-    poller = select.poll()
-    for call in calls:
-        if (number := call.fileno()) >= 0:
+    poller, numbers = select.poll(), [call.fileno() for call in calls]
+    for call, number in zip(calls, numbers, strict=True):
+        if number >= 0:
             poller.register(number, select.POLLIN | (select.POLLOUT if call.writes else 0))
-    poller.poll(1000 * seconds)
-    for call in calls:
-        call.step()
+    ready = {number for number, _ in poller.poll(1000 * seconds)}
+    for call, number in zip(calls, numbers, strict=True):
+        call.step(arrived=number in ready)

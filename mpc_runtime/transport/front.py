@@ -109,13 +109,13 @@ class Front:
             self._wake.set()
         return taken
 
-    def answer(self, route: int, body: Mapping[str, Any], *payload: Buffer) -> bool:
-        """Sends a message back to whoever has asked; False when it is not there any more."""
+    def answer(self, route: int, body: Mapping[str, Any], *payload: Buffer, later: bool = False) -> bool:
+        """Sends a message back to whoever has asked; False when it is not there any more. later: as of `Line.send`."""
         guest = self._guests.get(route)
         if guest is None or guest.line is None or guest.leaving:
             return False
         try:
-            guest.line.send(encode(body), payload)
+            guest.line.send(encode(body), payload, later=later)
         except LineClosed:
             return False  # the thread will find it too
         if guest.line.queued:
@@ -221,8 +221,8 @@ class Front:
 
     @property
     def _clocks(self) -> bool:
-        """Whether a guest has a moment until which it may stay, or waits for room."""
-        return self._stalled or any(g.taking or not g.name or g.leaving for g in self._guests.values())
+        """Whether a guest has a moment until which it may stay, waits for room, or has something that is not sent."""
+        return self._stalled or any(g.taking or not g.name or g.leaving or g.unsent for g in self._guests.values())
 
     def _accept(self) -> None:
         now, quota = time.monotonic(), self._quota
@@ -265,7 +265,7 @@ class Front:
             elif not guest.line.established:
                 self._shake_hands(guest, guest.line)
             else:
-                guest.line.flush()
+                guest.line.go_on()
                 self._hear(guest)
         except BlockingIOError:
             return
@@ -393,7 +393,7 @@ class Front:
             self._reassure(guest, line, now)
         if guest.route in self._guests:
             stalled = line is not None and line.stalled and not guest.leaving
-            writes = line is not None and line.queued
+            writes = line is not None and line.due
             self._watch(guest, (0 if stalled else selectors.EVENT_READ) | (selectors.EVENT_WRITE if writes else 0))
 
     def _reassure(self, guest: Guest, line: Line, now: float) -> None:

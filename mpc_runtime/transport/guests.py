@@ -116,6 +116,11 @@ class Guest:
     shown: bytearray = field(default_factory=bytearray)
     """The ticket, as far as it has come."""
 
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait to be sent."""
+        return self.line.queued if self.line is not None else 0
+
 
 class Room:
     """For messages that nobody has looked at, counted by key and in all. Used by two threads."""

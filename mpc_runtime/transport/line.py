@@ -14,6 +14,7 @@ import ssl
 import struct
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -30,6 +31,7 @@ _HEAD = struct.Struct(">IH")
 _SIZE = struct.Struct(">Q")
 JOIN_BYTES = 1 << 14  # smaller parts leave in one record of TLS
 READ_BYTES = 1 << 14  # a record of TLS at most: all of a small message is read at once, a larger part into its place
+HELD_BYTES, HELD_SECONDS = 1 << 18, 0.25  # of messages that may leave later
 SEND_BYTES = 1 << 18  # handed to TLS at once; between two, others may use the line
 KEEPALIVE = {"TCP_KEEPIDLE": 3, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 6000}
 """A machine that the network has lost is given up within seconds; milliseconds for the last one."""
@@ -79,6 +81,7 @@ class Line:
         self._reserve = reserve
         self._lock = threading.Lock()
         self._out: deque[memoryview] = deque()
+        self._held_until = 0.0  # 0 where nothing is held for others
         self._ahead = memoryview(b"")  # what has been read and belongs to what is expected next
         self._begin()
 
@@ -91,7 +94,11 @@ class Line:
         self._expect(_HEAD.size)
 
     def _expect(self, nbytes: int) -> None:
-        self._target, self._got = np.empty(nbytes, np.uint8).data, 0  # memory that nobody has touched takes none
+        if nbytes <= len(self._ahead):  # it is here
+            self._target, self._got = memoryview(bytearray(self._ahead[:nbytes])), nbytes
+            self._ahead = self._ahead[nbytes:]
+        else:
+            self._target, self._got = np.empty(nbytes, np.uint8).data, 0  # memory that nobody has touched takes none
 
     # -- receiving ------------------------------------------------------------------------------------------------
 
@@ -187,19 +194,33 @@ class Line:
 
     # -- sending --------------------------------------------------------------------------------------------------
 
-    def send(self, body: bytes, payload: Sequence[Buffer] = ()) -> None:
-        """Sends what fits and keeps the rest. The payload must not be changed afterwards."""
+    def send(self, body: bytes, payload: Sequence[Buffer] = (), *, later: bool = False) -> None:
+        """Sends what fits and keeps the rest. The payload must not be changed afterwards. later: it may wait
+        for others, to leave with them, at the next `flush`, or when it is `due`."""
         parts = [as_bytes(part) for part in payload]
         sizes = [part.nbytes for part in parts]
-        head = [_HEAD.pack(len(body), len(parts)), *map(_SIZE.pack, sizes), body]
-        if sum(sizes) <= JOIN_BYTES:
-            pieces = [memoryview(b"".join([*head, *parts]))]
-        else:
-            pieces = [memoryview(b"".join(head)), *(part for part in parts if part.nbytes)]
+        head, nbytes = [_HEAD.pack(len(body), len(parts)), *map(_SIZE.pack, sizes), body], sum(sizes)
+        small = nbytes <= JOIN_BYTES
+        first = memoryview(b"".join([*head, *parts] if small else head))
         with self._lock:
-            self._out += pieces
-            self.queued += sum(piece.nbytes for piece in pieces)
-            self._flush()
+            held = later and (not self._out or self._held_until > 0)
+            self._out.append(first)
+            self._out += () if small else (part for part in parts if part.nbytes)
+            self.queued += first.nbytes + (0 if small else nbytes)
+            if held and self.queued <= HELD_BYTES:
+                self._held_until = self._held_until or time.monotonic() + HELD_SECONDS
+            else:
+                self._flush()
+
+    @property
+    def due(self) -> bool:
+        """Whether something waits to be sent that should not wait for more."""
+        return self.queued > 0 and time.monotonic() >= self._held_until
+
+    def go_on(self) -> None:
+        """Goes on with what is due."""
+        if self.due:
+            self.flush()
 
     def flush(self) -> bool:
         """Goes on with what is kept; True when there is none left."""
@@ -208,7 +229,9 @@ class Line:
             return not self._out
 
     def _flush(self) -> None:
+        self._held_until = 0.0
         while self._out and self.established:
+            self._join_small()
             try:
                 sent = self.connection.send(self._out[0][:SEND_BYTES])
             except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
@@ -219,6 +242,16 @@ class Line:
             self._out[0] = self._out[0][sent:]
             if not self._out[0].nbytes:
                 self._out.popleft()
+
+    def _join_small(self) -> None:
+        """Makes one piece of the small ones that are next, the first of which TLS may have been given before."""
+        count, nbytes = 0, 0
+        for piece in self._out:
+            if (nbytes := nbytes + piece.nbytes) > JOIN_BYTES:
+                break
+            count += 1
+        if count > 1:
+            self._out.appendleft(memoryview(b"".join([self._out.popleft() for _ in range(count)])))
 
     def finish(self) -> None:
         """Nothing more will be sent; the other end may still read what was."""

@@ -260,9 +260,10 @@ class Node:
             self._stopped = False
             raise KeyboardInterrupt
 
-    def answer(self, route: int, body: Mapping[str, Any], *payload: Buffer) -> bool:
-        """Sends a control message the way back to a client that has asked; False when it is not there any more."""
-        if self._clients is not None and self._clients.answer(route, body, *payload):
+    def answer(self, route: int, body: Mapping[str, Any], *payload: Buffer, later: bool = False) -> bool:
+        """Sends a control message the way back to a client that has asked; False when it is not there any more. later:
+        as of `Line.send`."""
+        if self._clients is not None and self._clients.answer(route, body, *payload, later=later):
             return True
         self.guests.pop(route, None)
         return False
@@ -273,9 +274,9 @@ class Node:
             self._clients.refuse(route, message, error)
         self.guests.pop(route, None)
 
-    def reply(self, route: int, role: str, body: Mapping[str, Any], *payload: Buffer) -> bool:
+    def reply(self, route: int, role: str, body: Mapping[str, Any], *payload: Buffer, later: bool = False) -> bool:
         """As `answer`, to a client that has said hello as this role."""
-        return self.guests.get(route) == role and self.answer(route, body, *payload)
+        return self.guests.get(route) == role and self.answer(route, body, *payload, later=later)
 
     def reaches(self, route: int, role: str) -> bool:
         """Whether a client of this role is still at the other end."""

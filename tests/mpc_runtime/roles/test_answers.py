@@ -39,7 +39,7 @@ def shares(*ids: str) -> list[bytes]:
     return [b"".join(number.encode() * sizes(SENT[number].rows)[i] for number in ids) for i in range(len(NAMES))]
 
 
-def taken(ids: list[str], parts: list[bytes], names: list[str] = NAMES) -> list[Message]:
+def taken(ids: list[str], parts: list[bytes], names: list[str] = NAMES) -> list[tuple[str, Message]]:
     body: dict[str, Any] = {"kind": "result", "ids": ids, "names": names, "rounds": 7}
     message = Message("p0", 0, body, [memoryview(part) for part in parts])
     return list(apart_of(PARTS, message, [SENT.get(number) for number in ids]))
@@ -47,16 +47,15 @@ def taken(ids: list[str], parts: list[bytes], names: list[str] = NAMES) -> list[
 
 def test_each_gets_its_own_shares_and_the_report() -> None:
     found = taken(["b", "a"], [*shares("b", "a"), REPORT])
-    assert [message.body["id"] for message in found] == ["b", "a"]
-    for message in found:
-        letter = message.body["id"].encode()
-        of_it = sizes(SENT[message.body["id"]].rows)
-        assert [bytes(part) for part in message.payload] == [*(letter * size for size in of_it), REPORT]
+    assert [number for number, _ in found] == ["b", "a"]
+    for number, message in found:
+        of_it = sizes(SENT[number].rows)
+        assert [bytes(part) for part in message.payload] == [*(number.encode() * size for size in of_it), REPORT]
         assert message.body["rounds"] == 7
 
 
 def test_who_receives_nothing_gets_the_report() -> None:
-    assert [[bytes(part) for part in m.payload] for m in taken(["a", "b"], [REPORT], [])] == [[REPORT]] * 2
+    assert [[bytes(part) for part in m.payload] for _, m in taken(["a", "b"], [REPORT], [])] == [[REPORT]] * 2
 
 
 @pytest.mark.parametrize(
@@ -88,6 +87,6 @@ def test_what_does_not_fit_is_the_party_s_fault(
 def test_begun_names_those_whose_run_it_is() -> None:
     message = Message("p0", 0, {"kind": "begun", "ids": ["a", "b"]})
     found = list(apart_of(PARTS, message, [SENT["a"], SENT["b"]]))
-    assert [(each.kind, each.body["id"]) for each in found] == [("begun", "a"), ("begun", "b")]
+    assert [(each.kind, number) for number, each in found] == [("begun", "a"), ("begun", "b")]
     with pytest.raises(PeerError, match="'begun' for something that we have not submitted"):
         list(apart_of(PARTS, message, [SENT["a"], None]))

@@ -53,7 +53,7 @@ class Node:
     def control(self) -> Message | None:
         return Message("p0", 0, self._begun.pop(), []) if self._begun and not self._arriving else None
 
-    def reply(self, route: int, role: str, body: dict[str, Any]) -> None:
+    def reply(self, route: int, role: str, body: dict[str, Any], later: bool = False) -> None:
         self.replies.append(body)
 
     def refuse(self, route: int, message: str, error: str = "") -> None:

@@ -132,7 +132,7 @@ class Desk:
             other.links[self.name].messages.append(Message(self.name, 0, body, [memoryview(p) for p in payload]))
             other.something.notify_all()
 
-    def reply(self, route: bytes, role: str, body: dict[str, Any], *payload: Array) -> None:
+    def reply(self, route: bytes, role: str, body: dict[str, Any], *payload: Array, later: bool = False) -> None:
         assert route == role.encode()
         self.replies.append((role, body, payload))
 

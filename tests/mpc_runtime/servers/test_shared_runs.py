@@ -116,6 +116,27 @@ def test_several_queries_of_one_client_in_one_run(servers: Servers, clients: lis
     )  # of each party, one
 
 
+def test_queries_that_may_leave_later_leave_when_their_client_waits(
+    servers: Servers, clients: list[RoleClient]
+) -> None:
+    xs = [servers.rows(1) for _ in range(4 * BATCH)]
+    words = [x.astype(np.int64).view(np.uint64) for x in xs]
+    numbers = [clients[0].submit("run", {"x": each}, rows=1, later=True) for each in words]
+    assert all(call.writes for call in clients[0].calls.values())
+    for number, x in zip(numbers, xs, strict=True):
+        assert_own(clients[0].wait_answer(number), x)
+
+
+def test_queries_that_have_not_left_are_withdrawn(servers: Servers, clients: list[RoleClient]) -> None:
+    clients[0].submit("run", {"x": np.zeros((1, 3), np.uint64)}, rows=1, later=True)
+    clients[0].close()
+    xs = [servers.rows(1) for _ in range(BATCH)]
+    numbers = [ask(clients[1], x) for x in xs]
+    answers = [clients[1].wait_answer(number) for number in numbers]
+    for answer, x in zip(answers, xs, strict=True):
+        assert_own(answer, x)
+
+
 def test_what_was_forgotten_is_taken_out_of_an_answer(servers: Servers, clients: list[RoleClient]) -> None:
     xs = [servers.rows(1), servers.rows(3)]
     numbers = [ask(clients[0], x) for x in xs]
