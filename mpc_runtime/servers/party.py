@@ -106,9 +106,9 @@ class Party:
             idle = self._stands and not self.executions.preprocessed
             if idle and self.executions.preprocess():
                 continue
-            seconds = self._until_due() if self.number == 0 else None
+            seconds, heard = self._until_due(), self.executions.supply.heard(idle)
             self.node.check("")
-            self.node.wait((self.peer, *self.executions.supply.heard(idle)), listen=True, seconds=seconds)
+            self.node.wait((self.peer, *heard), listen=True, seconds=seconds)
 
     def _restore(self) -> None:
         """What roles gave to stay, in sessions before this one, is as if it had arrived now."""
@@ -335,10 +335,10 @@ class Party:
 
     def _until_due(self) -> float | None:
         """p0 drops what only one party has had for `timeout` seconds in which both could listen; p1 is asked first.
-        Seconds until this is to be done again, or a run begins that waits for others; None when neither is."""
-        now = time.perf_counter()
-        due = [self._linger.due - now] if self._linger.due is not None else []
-        for key, since in self._submissions.lone().items():
+        Seconds until this is to be done again, a run begins that waits for others, or material is given up."""
+        now, at = time.perf_counter(), self._linger.due
+        due = [left for left in (self.executions.supply.patience, at and at - now) if left is not None]
+        for key, since in self._submissions.lone().items() if self.number == 0 else ():
             left = max(since, self.executions.free_since) + self.node.timeout - now
             if left > 0:
                 due.append(left)

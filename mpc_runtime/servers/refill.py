@@ -72,6 +72,11 @@ class Refill:
         """Whether more was asked for, of a dealer that is there."""
         return self._asked and bool(self.sources)
 
+    @property
+    def begun(self) -> bool:
+        """Whether a dealing is coming."""
+        return self._coming is not None
+
     def ask(self, left: int) -> None:
         """Asks for more, if little is left and nothing is on the way."""
         if left < self._low_water and not self._asked and self.sources:
@@ -146,10 +151,10 @@ class Refill:
     def _end_record(self, seconds: float) -> None:
         coming = self._current
         coming.end(seconds)
-        self._grant(len(coming.records) - 1)
         if coming.whole:
             self._store.append(coming.id, coming.seed, coming.writer, coming.records)
             self._coming, self._asked, self._taken = None, False, coming.id
+        self._grant(len(coming.records) - 1)
 
     def _grant(self, used: int | None) -> None:
         self._node.say(DEALER, {"kind": "credit", "bytes": self._read, "used": used})

@@ -14,6 +14,7 @@ that a process leaves behind is burnt.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -34,6 +35,9 @@ __all__ = ["BLOCK", "StoreSupply"]
 BLOCK = 8
 """Records that are reserved ahead. A crash burns as many; the parties write to their disks once for half of them."""
 
+BEHIND_SECONDS = 3.0
+"""After which a party that has less material than the other one waits no longer for the dealer to begin with it."""
+
 SETUP = "setup"  # the kept file with what standing procedures have left
 PARAMETERS = "parameters/"  # and those with shares of parameters
 
@@ -53,6 +57,7 @@ class StoreSupply:
         self._dealing: Dealing | None = None  # the one whose setup stands
         self._end = 0  # of the records that both parties have
         self._theirs: list[str] = []  # dealings that the other party has
+        self._behind = 0.0  # when it was last heard of one
         self._refill = refill
         self._bound = any(p.standing and p.ops for p in plan.procedures)
 
@@ -66,10 +71,21 @@ class StoreSupply:
         if self._number == 0 and len(self._theirs) == len(self._store.dealings):
             self._refill.ask(self._left())
         busy = self._refill.receive()
+        if not busy and self.patience == 0.0:
+            raise PeerError(f"{self._peer} has got material of the dealer that did not come here", self._peer)
         if (id_ := self._refill.taken()) is not None:
             self._node.say(self._peer, {"kind": "added", "dealing": id_})
             self._end = self._common()
         return busy
+
+    @property
+    def patience(self) -> float | None:
+        """How long a dealing that the other party has may take to begin here. A dealer that was lost in between does
+        not send it again; parties that begin anew drop it."""
+        refill = self._refill
+        if refill is None or refill.begun or not self._behind or len(self._theirs) <= len(self._store.dealings):
+            return None
+        return max(0.0, self._behind + BEHIND_SECONDS - time.monotonic())
 
     def _left(self) -> int:
         """How many runs both parties have left, without those of a dealing whose setup was burnt."""
@@ -194,6 +210,7 @@ class StoreSupply:
     def hear(self, message: Message) -> bool:
         if message.kind == "added" and self._refill is not None:
             self._theirs.append(message.body["dealing"])
+            self._behind = time.monotonic()
             self._end = self._common()
             return True
         if message.kind != "persisted":

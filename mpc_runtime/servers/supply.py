@@ -45,7 +45,12 @@ class Supply(Protocol):
         could be."""
 
     def receive(self) -> bool:
-        """Takes some of what they have sent, between executions; True if there was any."""
+        """Takes some of what they have sent, between executions; True if there was any. PeerError when the parties have
+        to begin anew."""
+
+    @property
+    def patience(self) -> float | None:
+        """Seconds after which to `receive` though nothing has arrived; None where that changes nothing."""
 
     @property
     def records(self) -> Records:
@@ -116,6 +121,10 @@ class DealerSupply:
 
     def receive(self) -> bool:
         return False  # records are received where they are used
+
+    @property
+    def patience(self) -> float | None:
+        return None
 
     def offer(self) -> dict[str, Any] | None:
         return None

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from mpc_runtime import MaterialError, PeerError
 from mpc_runtime.procedure import Procedure
+from mpc_runtime.servers import stored
 from mpc_runtime.servers.stored import BLOCK, StoreSupply
 from mpc_runtime.servers.supply import DealerSupply, UsedUp
 from mpc_runtime.store.adding import add
@@ -27,6 +28,7 @@ from mpc_runtime.store.report import status
 from mpc_runtime.store.store import Store
 from mpc_runtime.transport.messages import PARTY, Message, encode, read
 from tests.mpc_runtime.store.stored import PARTIES, PLAN, dealt
+from tests.waiting import until
 
 SETUP, RUN = PLAN.procedure("setup"), PLAN.procedure("run")
 
@@ -54,6 +56,7 @@ class Counted:
 
     sources = ()
     comes = False
+    begun = False
 
     def __init__(self) -> None:
         self.left: list[int] = []
@@ -400,6 +403,27 @@ def test_what_was_added_is_used_when_both_have_it(tmp_path: Path) -> None:
     add(pair.material / "p1", more / "p1")
     pair.start()
     assert [pair.execute(procedure) for procedure in (SETUP, RUN, RUN)] == [3, 4, 5]
+    pair.close()
+
+
+def test_a_dealing_that_the_dealer_began_with_one_party_only_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The dealer died in between, and sends it to nobody again."""
+    monkeypatch.setattr(stored, "BEHIND_SECONDS", 0.2)
+    refill = Counted()
+    pair = Pair(dealt(tmp_path, 2, 1), refill=refill)
+    assert pair.supplies[0].patience is None
+    pair.posts[1].say("p0", {"kind": "added", "dealing": "0" * 32})
+    pair.deliver(1)
+    assert 0 < pair.supplies[0].patience <= 0.2
+    assert not pair.supplies[0].receive()
+    refill.begun = True
+    assert pair.supplies[0].patience is None  # it is coming
+    refill.begun = False
+    until(lambda: pair.supplies[0].patience == 0)
+    with pytest.raises(PeerError, match="p1 has got material of the dealer that did not come here"):
+        pair.supplies[0].receive()
     pair.close()
 
 
