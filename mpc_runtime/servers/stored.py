@@ -35,7 +35,7 @@ __all__ = ["BLOCK", "StoreSupply"]
 BLOCK = 8
 """Records that are reserved ahead. A crash burns as many; the parties write to their disks once for half of them."""
 
-BEHIND_SECONDS = 3.0
+BEHIND_SECONDS = 2.0
 """After which a party that has less material than the other one waits no longer for the dealer to begin with it."""
 
 SETUP = "setup"  # the kept file with what standing procedures have left
