@@ -360,8 +360,8 @@ class Square(Gate):
 class SquareSum(Gate):
     """Sums of x * x along some axes of a masked x, one beside the other; the sums of the mask's squares are the offset.
 
-    shift: what is squared is x / 2^shift, to be had from a wire of so many bits less: X and both shares of its mask are
-    shifted, each by itself, which adds less than one step or two, or takes away less than one.
+    shift: what is squared is x / 2^shift, in a ring of so many bits less: X and both shares of its mask are shifted,
+    each by itself, so that it is less than two too large or less than one too small (PROTOCOLS 1h).
     """
 
     fresh = True

@@ -14,6 +14,8 @@ cimport numpy as cnp
 from mpc_runtime.kernels._arrays cimport bytes_in, in_range, same_size, words_in, words_out
 from mpc_runtime.kernels._prg cimport Prg, mpc_prg_words
 
+from math import prod
+
 import numpy as np
 
 include "level.pxi"
@@ -280,19 +282,19 @@ cdef enum:
 def square_sums(xh, ax, shape, int party, int bits=64, int shift=0, Prg prg=None, uint64_t pad=0):
     """Shares of sums of squares of x >> shift along the middle axis of shape (outer, n, inner), less the offset.
 
-    x = xh - (the parties' shares of its mask) mod 2^bits; each word of the three is shifted by itself, which makes the
-    result up to two steps of 2^shift larger, or one smaller. ax: this party's share of the mask, or None: the words of
-    prg's stream `pad`. party 2: the offset, which the dealer knows: xh is the mask, and ax the share of party 1, which
-    a shift of 0 does not need. Of x mod 2^bits, the sums are right mod 2^(bits - shift + 1). Result: uint64[outer, inner].
+    x = xh - (the parties' shares of its mask) mod 2^bits; each word of the three is shifted by itself, which makes what
+    is squared up to two larger, or one smaller. ax: this party's share of the mask, or None: the words of prg's stream
+    `pad`. party 2: the offset, which the dealer knows: xh is the mask, and ax the share of party 1, which a shift of 0
+    does not need. The sums are right mod 2^(bits - shift + 1). Result: uint64[outer, inner].
     """
     cdef uint64_t[STRIP] words
     cdef mpc_squares by
     cdef bint streamed = prg is not None
     cdef uint64_t *xh_ = words_in(xh, "xh")
     cdef Py_ssize_t total = xh.size, outer, n, inner
-    outer, n, inner = shape
-    if min(outer, n, inner) < 0 or outer * n * inner != total:
+    if len(shape) != 3 or min(shape) < 0 or max(shape) >> 60 or prod(shape) != total:  # of Python, which do not wrap
         raise ValueError(f"shape: expected three sizes of {total} words, found {shape}")
+    outer, n, inner = shape
     in_range(party, 0, DEALER, "party")
     in_range(bits, 1, 64, "bits")
     in_range(shift, 0, bits - 1, "shift")

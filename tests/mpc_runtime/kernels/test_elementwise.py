@@ -221,8 +221,12 @@ def test_sums_of_squares(variant, shape, bits, shift):
         )
 
 
-@pytest.mark.parametrize("shape", [(-1, -8, 1), (0, 8, 1), (3, 3, 1), (2, 4, 2)])
-def test_rows_have_one_size(shape):
+WRAPS = (1, 8 * pow(3, -1, 1 << 64) % (1 << 64), 3)
+"""Sizes whose product is 8 mod 2^64."""
+
+
+@pytest.mark.parametrize("shape", [(-1, -8, 1), (0, 8, 1), (3, 3, 1), (2, 4, 2), (8, 1), WRAPS, (1 << 63, 16, 1)])
+def test_sizes_of_sums_are_those_of_the_words(shape):
     with pytest.raises(ValueError, match="shape: expected three sizes of 8 words, found"):
         kernels.square_sums(np.zeros(8, np.uint64), None, shape, 2)
 

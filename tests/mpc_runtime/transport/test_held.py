@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 
+from mpc_runtime.roles.client import TOLD_SECONDS
 from mpc_runtime.transport.call import Call, drive
 from mpc_runtime.transport.messages import Message
 from tests.mpc_runtime.transport.fronts import calling, fronted, reached
 from tests.waiting import until
-
-TOLD_SECONDS = 1.0  # as clients count on it
 
 
 def messages(call: Call, count: int) -> list[Message]:
