@@ -26,13 +26,13 @@ def best_witness(
     """The best report of the failure behind `error`, after a moment in which the clients' servers can add theirs."""
     calls = [call for client in clients for call in client.calls.values()]
     witnesses = _witnesses(error, calls)
-    deaths = processes.deaths(EXIT_SECONDS) if processes else []
+    best = next((w for w in witnesses if w.op), witnesses[-1])
+    deaths = processes.deaths(EXIT_SECONDS, best.peer) if processes else []
     killed = next((death for death in deaths if death.killed), None)
     if killed is not None:
         best = next((w for w in witnesses if w.op and w.peer == killed.name), witnesses[-1])
         how = f"{killed.name} {killed.how}"
         return PeerError(str(best) if how in str(best) else f"{best}\n{how}", killed.name, best.op)
-    best = next((w for w in witnesses if w.op), witnesses[-1])
     if (fault := _own_word(best.peer, calls)) is not None:
         return MaterialError(str(fault))
     words = next((d.words for d in deaths if d.name == best.peer and str(best) not in d.words), "")

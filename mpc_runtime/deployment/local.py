@@ -121,10 +121,11 @@ class Processes:
                 f"{deaths[0].name} {deaths[0].how}: {deaths[0].words or 'without a message'}", deaths[0].name
             )
 
-    def deaths(self, seconds: float) -> list[Death]:
-        """The children that have ended, those killed first; waits up to `seconds` for one."""
+    def deaths(self, seconds: float, missed: str = "") -> list[Death]:
+        """The children that have ended, those killed first; waits up to `seconds` for `missed`, or one that was killed:
+        others end because it has, and may be seen to end before it."""
         until = time.monotonic() + seconds
-        while time.monotonic() < until and all(c.poll() is None for c in self._children.values()):
+        while time.monotonic() < until and not self._explained(missed):
             time.sleep(0.01)
         deaths = []
         for name, child in self._children.items():
@@ -132,6 +133,11 @@ class Processes:
                 how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
                 deaths.append(Death(name, how, code < 0, self._last_words(name)))
         return sorted(deaths, key=lambda death: not death.killed)
+
+    def _explained(self, missed: str) -> bool:
+        """Whether the child that is missed has ended, or one was killed."""
+        codes = {name: child.poll() for name, child in self._children.items()}
+        return codes.get(missed) is not None or any(code is not None and code < 0 for code in codes.values())
 
     def close(self) -> None:
         """Ends all children, by force those that do not end by themselves. Closing again does nothing."""
