@@ -28,7 +28,7 @@ from ..servers.process import SERVERS
 from ..transport.identity import KeyPair
 from .keys import load_key, save_key
 
-__all__ = ["Processes", "SeenBy"]
+__all__ = ["Processes", "SeenBy", "explained"]
 
 SeenBy = Callable[[str, Mapping[str, str]], Mapping[str, str]]
 
@@ -48,6 +48,11 @@ class Death:
     how: str
     killed: bool
     words: str
+
+
+def explained(codes: Mapping[str, int | None], missed: str) -> bool:
+    """Whether the exit codes of processes, by name, say why one is missed: it has ended, or one was killed."""
+    return codes.get(missed) is not None or any(code is not None and code < 0 for code in codes.values())
 
 
 class Processes:
@@ -125,7 +130,7 @@ class Processes:
         """The children that have ended, those killed first; waits up to `seconds` for `missed`, or one that was killed:
         others end because it has, and may be seen to end before it."""
         until = time.monotonic() + seconds
-        while time.monotonic() < until and not self._explained(missed):
+        while time.monotonic() < until and not explained({n: c.poll() for n, c in self._children.items()}, missed):
             time.sleep(0.01)
         deaths = []
         for name, child in self._children.items():
@@ -133,11 +138,6 @@ class Processes:
                 how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
                 deaths.append(Death(name, how, code < 0, self._last_words(name)))
         return sorted(deaths, key=lambda death: not death.killed)
-
-    def _explained(self, missed: str) -> bool:
-        """Whether the child that is missed has ended, or one was killed."""
-        codes = {name: child.poll() for name, child in self._children.items()}
-        return codes.get(missed) is not None or any(code is not None and code < 0 for code in codes.values())
 
     def close(self) -> None:
         """Ends all children, by force those that do not end by themselves. Closing again does nothing."""
