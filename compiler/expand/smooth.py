@@ -49,11 +49,22 @@ class Curve:
     entry_bits: int
     rises: bool = False
     sharp: int | None = None
+    index_bits: int = INDEX_BITS
 
     @property
     def scale(self) -> int:
         """Fraction bits of what is interpolated."""
         return self.table_scale + self.weight_scale
+
+    @property
+    def margin(self) -> float:
+        """How far a table goes beyond the places at which it is looked up."""
+        return (self.points / 2 + 1) * 2.0**self.cell_log
+
+    def nodes_log(self, places: float) -> int:
+        """log2 of the nodes of a table for an interval so wide."""
+        cells = ceil((places + 2 * self.margin) / 2.0**self.cell_log)
+        return max(ceil(log2(cells)), ceil(log2(2 * self.points)))
 
 
 SIGMOID = Curve("sigmoid", -1, 6, -12.5, 12.5, 1.0, 0.0, 19, 18, 40)
@@ -191,10 +202,6 @@ def curve(x: Expansion, value: Value, a: Held, c: Curve, out_scale: int | None =
     wire, scale = _fine_wire(x, a, c)
     lo, hi = max(a.range.lo, c.below), min(a.range.hi, c.above)
     low_tail, high_tail = a.range.lo < c.below, a.range.hi > c.above
-    step = 2.0**c.cell_log
-    margin = (c.points / 2 + 1) * step
-    cells = ceil((max(hi, lo) - lo + 2 * margin) / step)
-    nodes_log = max(ceil(log2(cells)), ceil(log2(2 * c.points)))
     samples = x.e.emit(
         gates.Table,
         value.shape,
@@ -202,13 +209,13 @@ def curve(x: Expansion, value: Value, a: Held, c: Curve, out_scale: int | None =
         scale=c.scale,
         function=c.function,
         input_scale=scale,
-        origin=-floor((lo - margin) * 2.0**scale),
-        nodes_log=nodes_log,
+        origin=-floor((lo - c.margin) * 2.0**scale),
+        nodes_log=c.nodes_log(max(hi, lo) - lo),
         cell_log=scale + c.cell_log,
         table_scale=c.table_scale,
         weight_scale=c.weight_scale,
         points=c.points,
-        index_bits=min(INDEX_BITS, scale + c.cell_log),
+        index_bits=min(c.index_bits, scale + c.cell_log),
         entry_bits=c.entry_bits,
         x=wire,
     )
@@ -249,7 +256,7 @@ def _fine_wire(x: Expansion, a: Held, c: Curve) -> tuple[int, int]:
         scale = x.e.plain(a)
     x.e.wire(a, scale)
     room = MAX_WIDTH - 1 - width(a.range, 0, most=64)
-    return x.e.wire(a, max(scale, min(INDEX_BITS + 1 - c.cell_log, room)))
+    return x.e.wire(a, max(scale, min(c.index_bits + 1 - c.cell_log, room)))
 
 
 def _tails(
@@ -276,6 +283,9 @@ UNIT = Interval(0.0, 1.0 + 2.0**-7)
 INVERSE_SCALE = 17
 """Fraction bits to which the inverse of the sum is right."""
 
+INVERSE = Curve("reciprocal", -3, 10, -inf, inf, 0.0, 0.0, 19, WEIGHT_BITS, 40, index_bits=13)
+"""Of a sum of at least 1: its 10 points are right to 2^-20, and its places to 2^-17."""
+
 TERMS_RELATIVE = 2.0**-15
 """Of a quotient: a quarter of the curve's relative error of 2^-13.3, and the inverse's of 2^-16."""
 
@@ -285,10 +295,17 @@ def softmax(x: Expansion, value: Value, a: Held) -> Held:
     op = value.op
     assert isinstance(op, ops.Softmax)
     terms = _terms(x, value, a, op.axis % len(a.shape), seen(a.shape) if op.causal else None)
-    inverted = inverse(x, typed(value, terms.total.shape, UNIT), normalise(x, terms.total, terms.scale), INVERSE_SCALE)
-    factor, inverse_scale = x.e.wire(inverted)
+    factor, inverse_scale = x.e.wire(_inverse(x, typed(value, terms.total.shape, UNIT), terms))
     scale = terms.scale + inverse_scale
     return x.e.held(value, x.e.emit(gates.Mul, value.shape, SHARE, scale=scale, x=terms.wire, y=factor), scale)
+
+
+def _inverse(x: Expansion, value: Value, terms: _Terms) -> Held:
+    """1 / total: the sum of a few terms is looked up as it is, which takes no comparison; others are scaled first."""
+    total = terms.total
+    if INVERSE.nodes_log(total.range.width) <= MOST_NODES_LOG:
+        return curve(x, value, total, INVERSE, INVERSE_SCALE + 4)
+    return inverse(x, value, normalise(x, total, terms.scale), INVERSE_SCALE)
 
 
 def log_softmax(x: Expansion, value: Value, a: Held) -> Held:

@@ -87,7 +87,7 @@ def test_what_labels_of_classes_add_up_to_costs_nothing(labels: str, made: objec
     label = np.array([0, 1, 1, 0])
     expect_the_same(program, {"label": label}, made(np.eye(2)[label]))
     plain, distribution = compiled("int[batch] from client"), compiled("[batch, 2] from client in [0, 1]")
-    assert program.cost.train_rounds == plain.cost.train_rounds == distribution.cost.train_rounds - 2
+    assert program.cost.train_rounds == plain.cost.train_rounds < distribution.cost.train_rounds
 
 
 @pytest.mark.parametrize("range_", ["", " in [0, 9]", " in [-5, 1]"])
