@@ -6,8 +6,9 @@ the grouping from the plan.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from ..analysis.reuse import overwritable
 from ..gates import Gate
@@ -31,20 +32,14 @@ class Instructions:
         self.rounds = procedure.rounds
         self.producer = procedure.producer
         self.reads, self.keeps = procedure.reads, procedure.keeps
-        self.constant = {i for i, g in enumerate(self.gates) if g.outs and types[g.outs[0]].form is Form.CONSTANT}
         self.opens = {i: gate for i, gate in enumerate(self.gates) if gate.communicates}
         self.messages = [_messages({i: self.opens[i] for i in r.opens}, types) for r in procedure.rounds]
         self.ahead = list(self._ahead(types))
-        self.free_after: dict[int, list[int]] = {}
-        """After each op the values that nothing reads any more."""
-        self.forget_after: dict[int, list[int]] = {}
-        """Those of them beside which there may be a share of a mask, and an operand."""
-        self.overwritable: dict[int, frozenset[int]] = {}
-        if not procedure.standing:  # a standing one is executed seldom, and needs its arrays until its end
-            self.free_after = {i: self._freed(gone) for i, gone in procedure.last_uses.items()}
-            wires = {i: [r for r in gone if types[r].form is Form.WIRE] for i, gone in self.free_after.items()}
-            self.forget_after = {i: gone for i, gone in wires.items() if gone}
-            self.overwritable = overwritable(procedure, types)
+        standing = procedure.standing  # executed seldom, and needs its arrays until its end
+        self.overwritable = {} if standing else overwritable(procedure, types)
+        last_uses = {} if standing else procedure.last_uses
+        self.steps = [self._step(i, gate, last_uses.get(i, ())) for i, gate in enumerate(self.gates)]
+        """Of each op."""
 
     def _ahead(self, types: tuple[Register, ...]) -> Iterator[tuple[int, Gate, int]]:
         """(op, gate, known operand) of gates of which a part needs only what an earlier procedure left."""
@@ -53,9 +48,24 @@ class Instructions:
             if known is not None:
                 yield i, gate, known
 
-    def _freed(self, registers: Iterable[int]) -> list[int]:
+    def _step(self, op: int, gate: Gate, last_used: Iterable[int]) -> Step:
         """A mask is rebuilt from the openings and from constants, so it needs no other register."""
-        return [r for r in registers if self.types[r].form is not Form.CONSTANT]
+        constant = bool(gate.outs) and self.types[gate.outs[0]].form is Form.CONSTANT
+        freed = tuple(r for r in last_used if self.types[r].form is not Form.CONSTANT)
+        forgotten = tuple(r for r in freed if self.types[r].form is Form.WIRE)
+        return Step(op, None if constant or gate.communicates else gate.evaluate, freed, forgotten)
+
+
+class Step(NamedTuple):
+    """What a party does at an op."""
+
+    op: int
+    evaluate: Callable[[Any], None] | None
+    """None where there is nothing to compute: for constants, and for openings."""
+    freed: tuple[int, ...]
+    """The values that nothing reads any more."""
+    forgotten: tuple[int, ...]
+    """Those of them beside which there may be a share of a mask, and an operand."""
 
 
 class Where:

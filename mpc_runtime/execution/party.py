@@ -26,7 +26,7 @@ from ..kernels import CPU, Kernels, Prg
 from ..plan import Plan
 from ..registers import Domain, Form, held, wrapping
 from ..transport.channel import Channel, Source
-from .instructions import Instructions, Piece, Where
+from .instructions import Instructions, Piece, Step, Where
 from .keys import SEED_BYTES
 from .once import AtWork, Ledger, Once
 
@@ -362,13 +362,14 @@ class Run:
 
     def _compute(self, ops: Sequence[int]) -> None:
         """Local ops, one after the other."""
-        gates, constant, seconds = self.program.gates, self.program.constant, self.counters.op_seconds
+        steps, seconds = self.program.steps, self.counters.op_seconds
         before = time.perf_counter()
         for i in ops:
+            step = steps[i]
             self._turn_to(i)
-            if i not in constant:
-                gates[i].evaluate(self)
-            self._finish(i)
+            if step.evaluate is not None:
+                step.evaluate(self)
+            self._finish(step)
             now = time.perf_counter()
             seconds[i] += now - before
             before = now
@@ -398,7 +399,7 @@ class Run:
             self._turn_to(i)
             _, masked = buffers.pop(i)
             self.program.opens[i].end(self, masked)
-            self._finish(i)
+            self._finish(self.program.steps[i])
         self.counters.op_seconds[first] += time.perf_counter() - begin
 
     def _pack(self, size: int, pieces: list[Piece], buffers: dict[int, tuple[Array, Array]]) -> Array:
@@ -427,12 +428,12 @@ class Run:
             at += piece.size
         self.counters.received_bytes += size
 
-    def _finish(self, i: int) -> None:
+    def _finish(self, step: Step) -> None:
         if self._watch is not None:
-            self._show(i, self._watch)
-        for register in self.program.free_after.get(i, ()):
+            self._show(step.op, self._watch)
+        for register in step.freed:
             del self.values[register]
-        for register in self.program.forget_after.get(i, ()):
+        for register in step.forgotten:
             self._masks.pop(register, None)
             self._operands.pop(register, None)
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from ..errors import MaterialError, PeerError
 from .call import Call, relayed
@@ -24,8 +23,7 @@ CONTROL_BYTES = BODY_BYTES + SEED_BYTES  # of a control message between servers
 CONTROL_PARTS = 2
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(NamedTuple):
     """Some data: a message, or what of it came in one frame. execution: the one that it belongs to."""
 
     data: memoryview

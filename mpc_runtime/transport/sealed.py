@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from cryptography.exceptions import InvalidTag
@@ -46,8 +46,7 @@ _BOUND = struct.Struct(">Bq")  # what of the head is authenticated; the length i
 NO_EXECUTION = -1
 
 
-@dataclass(frozen=True)
-class Head:
+class Head(NamedTuple):
     """What stands before a frame: bytes of what is sealed, flags, and the execution it belongs to."""
 
     nbytes: int
@@ -57,7 +56,7 @@ class Head:
     @staticmethod
     def read(sender: str, data: memoryview) -> Head:
         """PeerError when no frame of ours begins so."""
-        head = Head(*HEAD.unpack_from(data))
+        head = Head._make(HEAD.unpack_from(data))
         if not TAG_BYTES <= head.nbytes <= FRAME_BYTES + TAG_BYTES or head.flags > FLAGS:
             raise PeerError(f"{sender} sent a frame that is none, of {head.nbytes} bytes", sender)
         return head
