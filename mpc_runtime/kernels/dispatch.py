@@ -1,8 +1,7 @@
 """The instruction-set variant that the kernels run: which there are, which one is in use, and a way to force one.
 
 Every extension module decides for itself at import, all by the same rule (``src/cpu.c``): the variant named by the
-environment variable ``MPC_KERNELS``, else the best one that the machine has, but for ``amx``. This module asks and sets
-them alike.
+environment variable ``MPC_KERNELS``, else the best one that the machine has. This module asks and sets them alike.
 """
 
 from __future__ import annotations

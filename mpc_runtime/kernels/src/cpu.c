@@ -117,7 +117,7 @@ static int decide(void) {
             if (strcmp(forced, NAMES[level]) == 0) return mpc_level_available(level) ? level : -1;
         return -1;
     }
-    for (int level = MPC_BEST_BY_ITSELF; level > 0; level--)
+    for (int level = MPC_LEVELS - 1; level > 0; level--)
         if (mpc_level_available(level)) return level;
     return MPC_PORTABLE;
 }

@@ -1,7 +1,7 @@
 /* Which instruction sets this machine has, and which one the kernels use.
  *
  * A *level* names a family of kernel variants (MPC_KERNELS=portable|neon|avx2|avx512|amx forces one); the best level the
- * machine has, but for amx, is the default. Within a level, single *features* (AES-NI, VAES, VBMI ...) are asked for separately:
+ * machine has is the default. Within a level, single *features* (AES-NI, VAES, VBMI ...) are asked for separately:
  * mpc_features() never reports one that the chosen level does not cover, so that `portable` is portable everywhere.
  *
  * cpu.c is linked into every extension module, so each module has its own level; kernels/__init__.py sets them alike. */
@@ -28,10 +28,6 @@
 #endif
 
 enum { MPC_PORTABLE = 0, MPC_NEON = 1, MPC_AVX2 = 2, MPC_AVX512 = 3, MPC_AMX = 4, MPC_LEVELS = 5 };
-
-/* The highest level that is chosen by itself. AMX is used where it is asked for: some processors slow it, and what runs
- * beside it, down (docs/decisions/033). */
-enum { MPC_BEST_BY_ITSELF = MPC_AVX512 };
 
 enum {
     MPC_HAS_AVX2 = 1 << 0,      /* AVX2, BMI1, BMI2, POPCNT */
@@ -62,7 +58,7 @@ enum {
 #define MPC_TARGET_AVX2 "avx2,bmi,bmi2,popcnt,fma"
 #define MPC_TARGET_AVX512 "avx512f,avx512dq,avx512bw,avx512vl,avx2,bmi,bmi2,popcnt,fma"
 
-/* The level in use: MPC_KERNELS if that is set, else the best but for amx; -1 if MPC_KERNELS names one that is unknown or absent. */
+/* The level in use: MPC_KERNELS if that is set, else the best; -1 if MPC_KERNELS names one that is unknown or absent. */
 int mpc_level(void);
 
 /* Features of the machine that the level in use covers (a set of MPC_HAS_ bits). */

@@ -24,12 +24,11 @@ enum { MAX_THREADS = 64, ALIGNMENT = 64, IFMA_BITS = 52 };
 
 /* The variant for results of which `bits` bits are used. */
 static const mpc_linear_variant *variant_for(int bits) {
-    const int level = mpc_level();
 #if MPC_X86
-    if (level == MPC_AVX512 && bits <= IFMA_BITS && (mpc_features() & MPC_HAS_IFMA)) return &mpc_linear_ifma;
+    if (bits <= IFMA_BITS && (mpc_features() & MPC_HAS_IFMA)) return &mpc_linear_ifma;
 #endif
     (void)bits;
-    return VARIANTS[level];
+    return VARIANTS[mpc_level()];
 }
 
 /* Products below this per thread are not worth the start of one (some 20 us, 10^6 multiplications). */

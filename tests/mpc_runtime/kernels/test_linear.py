@@ -251,6 +251,13 @@ def test_threads_and_forced_variants_give_the_same_words():
     assert len({line[1] for line in lines}) == 1
 
 
+def test_the_best_variant_is_chosen_by_itself():
+    env = {name: value for name, value in os.environ.items() if name != "MPC_KERNELS"}
+    script = "from mpc_runtime import kernels; print(kernels.variant())"
+    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == VARIANTS[-1:]
+
+
 def test_a_variant_that_the_machine_lacks_is_refused():
     env = {**os.environ, "MPC_KERNELS": "abacus"}
     done = subprocess.run([sys.executable, "-c", "import mpc_runtime.kernels"], env=env, capture_output=True, text=True)
