@@ -285,6 +285,32 @@ def to_planes(o: Operands) -> Iterator[Check]:
         yield equals(planes, np.stack([d.reshape(-1) for d in bits], axis=1))
 
 
+PLACES: tuple[Shape, ...] = ((2,), (3, 5), (2, 1, 4))
+
+
+def gaps(o: Operands) -> Iterator[Check]:
+    """Without a shift, where the truth knows no masks; `test_pairs.py` has the others."""
+    for shape, form in product(PLACES, MASKED):
+        x = o.words(shape)
+        first, second = np.triu_indices(shape[-1], 1)
+        expected = modulo(integers(x)[..., first] - integers(x)[..., second], RING)
+        yield equals(o.b.emit(gates.Gaps, expected.shape, RING, shift=0, x=o.lay(form, x)), expected)
+
+
+def wins(o: Operands) -> Iterator[Check]:
+    for shape, form in product(PLACES, MASKED):
+        n = shape[-1]
+        pairs = list(combinations(range(n), 2))
+        d = o.bits((*shape[:-1], len(pairs)))
+        met = np.empty((*shape, n), np.uint8)
+        for at, (i, j) in enumerate(pairs):
+            met[..., i, j], met[..., j, i] = d[..., at], 1 - d[..., at]
+        others = [[j for j in range(n) if j != i] for i in range(n)]
+        expected = np.stack([met[..., i, others[i]] for i in range(n)], axis=-2).reshape(-1, n - 1)
+        named = {"domain": PLANES, "planes": n - 1, "places": n}
+        yield equals(o.b.emit(gates.Wins, shape, **named, x=o.lay(form, d)), expected)
+
+
 def bit_to_word(o: Operands) -> Iterator[Check]:
     for shape, form in product(SHAPES, MASKED):
         d = o.bits(shape)
@@ -347,6 +373,7 @@ CASES: dict[str, Callable[[Operands], Iterator[Check]]] = {
         {"stride": (1, 1), "padding": (1, 0, 0, 1), "dilation": (1, 1), "groups": 1},
     ),
     "DealerNoise": noisy(gates.DealerNoise),
+    "Gaps": gaps,
     "GradientNoise": noisy_gradient,
     "FromPublic": changing_form(gates.FromPublic, KNOWN),
     "Input": inputs,
@@ -398,6 +425,7 @@ CASES: dict[str, Callable[[Operands], Iterator[Check]]] = {
     ),
     "Truncate": truncate,
     "Unmask": changing_form(gates.Unmask, MASKED),
+    "Wins": wins,
     "WindowSum": linear_map(
         gates.WindowSum,
         lambda s: {"kernel": (1, min(2, s[-1])), "stride": (1, 1)} if len(s) > 1 else None,
