@@ -31,6 +31,7 @@ from tests.mpc_runtime.gates.operands import (
     at_most_one_more,
     equals,
 )
+from tests.mpc_runtime.gates.paired import gaps, wins
 from tests.mpc_runtime.gates.test_product import correlation
 from tests.mpc_runtime.gates.test_sample_tables import CASES as CURVES
 from tests.mpc_runtime.gates.test_sample_tables import SCALE
@@ -283,32 +284,6 @@ def to_planes(o: Operands) -> Iterator[Check]:
         xs = tuple(o.lay(form, d) for form, d in zip(forms, bits, strict=True))
         planes = o.b.emit(gates.ToPlanes, shape, domain=PLANES, planes=2, xs=xs)
         yield equals(planes, np.stack([d.reshape(-1) for d in bits], axis=1))
-
-
-PLACES: tuple[Shape, ...] = ((2,), (3, 5), (2, 1, 4))
-
-
-def gaps(o: Operands) -> Iterator[Check]:
-    """Without a shift, where the truth knows no masks; `test_pairs.py` has the others."""
-    for shape, form in product(PLACES, MASKED):
-        x = o.words(shape)
-        first, second = np.triu_indices(shape[-1], 1)
-        expected = modulo(integers(x)[..., first] - integers(x)[..., second], RING)
-        yield equals(o.b.emit(gates.Gaps, expected.shape, RING, shift=0, x=o.lay(form, x)), expected)
-
-
-def wins(o: Operands) -> Iterator[Check]:
-    for shape, form in product(PLACES, MASKED):
-        n = shape[-1]
-        pairs = list(combinations(range(n), 2))
-        d = o.bits((*shape[:-1], len(pairs)))
-        met = np.empty((*shape, n), np.uint8)
-        for at, (i, j) in enumerate(pairs):
-            met[..., i, j], met[..., j, i] = d[..., at], 1 - d[..., at]
-        others = [[j for j in range(n) if j != i] for i in range(n)]
-        expected = np.stack([met[..., i, others[i]] for i in range(n)], axis=-2).reshape(-1, n - 1)
-        named = {"domain": PLANES, "planes": n - 1, "places": n}
-        yield equals(o.b.emit(gates.Wins, shape, **named, x=o.lay(form, d)), expected)
 
 
 def bit_to_word(o: Operands) -> Iterator[Check]:
