@@ -15,6 +15,7 @@ from compiler.expand import (
     floors,
     gradients,
     limits,
+    maxima,
     norms,
     ordering,
     powers,
@@ -32,6 +33,7 @@ from compiler.expand.layouts import Network
 from compiler.expand.noise import released
 from compiler.graph import OPS, Graph, Kind, OpError, Owned, State, TensorOp, Value
 from compiler.ops.limits import BeyondNorms, SquaredNorms, WithinNorm
+from compiler.ops.reductions import MaxGradient
 from compiler.reading.report import report
 from dsl.errors import SourceErrors
 from mpc_runtime import gates
@@ -58,6 +60,7 @@ HANDLERS = complete(
     arithmetic.HANDLERS,
     shape.HANDLERS,
     choice.HANDLERS,
+    maxima.HANDLERS,
     gradients.HANDLERS,
     selection.HANDLERS,
     ordering.HANDLERS,
@@ -110,7 +113,8 @@ def expand(
     cannot be encoded.
     """
     emitter = Emitter(graph.precision)
-    x = Expansion(emitter, Bits(emitter, network), network)
+    played = frozenset(value.args[0] for value in graph.values() if isinstance(value.op, MaxGradient))
+    x = Expansion(emitter, Bits(emitter, network), network, played=played)
     for value in graph.values():
         emitter.origin = label(value)
         try:

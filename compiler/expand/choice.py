@@ -146,7 +146,7 @@ def is_positive(x: Expansion, a: Held, stored: bool = False) -> int:
 def abs_(x: Expansion, value: Value, a: Held) -> Held:
     """2 relu(a) - a."""
     wire, scale = x.e.wire(a)
-    bit = x.bits.positive(wire, a.range, scale, low_bit=_ignored(x, a, scale), exact=exact_kind(a))
+    bit = x.bits.positive(wire, a.range, scale, low_bit=ignored(x, a, scale), exact=exact_kind(a))
     twice = x.e.scaled(x.bits.select(bit, wire, scale), 2)
     return x.e.held(value, x.e.sub(twice, wire), scale)
 
@@ -162,7 +162,7 @@ def sign(x: Expansion, value: Value, a: Held) -> Held:
 
 def maximum(x: Expansion, value: Value, a: Held, b: Held) -> Held:
     (left, right), scale = x.wires(a, b)
-    out = _larger(x, left, right, a.range - b.range, scale, a)
+    out = larger(x, left, right, a.range - b.range, scale, a)
     return x.e.held(value, x.e.broadcast(out, value.shape), scale)
 
 
@@ -175,7 +175,7 @@ def minimum(x: Expansion, value: Value, a: Held, b: Held) -> Held:
     return x.e.held(value, x.e.broadcast(out, value.shape), scale)
 
 
-def _larger(
+def larger(
     x: Expansion, left: int, right: int, difference: Interval, scale: int, like: Held, wins: list[int] | None = None
 ) -> int:
     """Shares of max(left, right) = right + relu(left - right). wins: takes the bits of it."""
@@ -188,10 +188,10 @@ def _larger(
 
 def is_larger(x: Expansion, gap: int, difference: Interval, scale: int, like: Held) -> int:
     """Masked bits [gap >= 0] of a difference of tensors like `like`."""
-    return x.bits.positive(gap, difference, scale, _ignored(x, like, scale), scale == 0)
+    return x.bits.positive(gap, difference, scale, ignored(x, like, scale), scale == 0)
 
 
-def _ignored(x: Expansion, a: Held, scale: int) -> int:
+def ignored(x: Expansion, a: Held, scale: int) -> int:
     """Low bits that a choice may ignore: they are far below the stored precision."""
     return max(0, scale - x.e.plain(a) - GUARD_BITS)
 
@@ -268,42 +268,7 @@ def _parted(x: Expansion, a: Held) -> tuple[Held, Held]:
     return kept, Held(a.kind, a.shape, below, {(SHARE, scale): x.e.sub(wire, positive)})
 
 
-# -- reductions and pooling --------------------------------------------------------------------------------------------
-
-
-def max_(x: Expansion, value: Value, a: Held) -> Held:
-    op = value.op
-    assert isinstance(op, ops.Max)
-    wire, scale = x.e.wire(a)
-    return x.e.held(value, x.e.reshape(_reduced(x, wire, op.axes, a, scale), value.shape), scale)
-
-
-def min_(x: Expansion, value: Value, a: Held) -> Held:
-    """-max(-a)."""
-    op = value.op
-    assert isinstance(op, ops.Min)
-    wire, scale = x.e.wire(a)
-    largest = _reduced(x, x.e.scaled(wire, -1), op.axes, a, scale)
-    return x.e.held(value, x.e.reshape(x.e.scaled(largest, -1), value.shape), scale)
-
-
-def _reduced(x: Expansion, wire: int, axes: tuple[int, ...], a: Held, scale: int) -> int:
-    """The masked maximum over axes (which stay with size 1): a tournament along each."""
-    for axis in axes:
-        wire = tournament(x, wire, axis, a, scale)
-    return wire
-
-
-def tournament(x: Expansion, wire: int, axis: int, a: Held, scale: int, wins: list[int] | None = None) -> int:
-    """The masked maximum along one axis, which stays with size 1. wins: takes the bits of each round."""
-    while (n := x.e.shape(wire)[axis]) > 1:
-        half = n // 2
-        left = x.e.slice_axis(wire, axis, 0, 1, half)
-        right = x.e.slice_axis(wire, axis, half, 1, half)
-        larger = x.e.open(_larger(x, left, right, a.range - a.range, scale, a, wins))
-        rest = [x.e.slice_axis(wire, axis, 2 * half, 1, 1)] if n % 2 else []
-        wire = x.e.concat([larger, *rest], axis)
-    return wire
+# -- pooling -----------------------------------------------------------------------------------------------------------
 
 
 def maxpool2d(x: Expansion, value: Value, a: Held) -> Held:
@@ -343,61 +308,10 @@ def largest(x: Expansion, wires: list[int], a: Held, scale: int, wins: list[int]
     while len(wires) > 1:
         half = len(wires) // 2
         left, right = x.e.concat(wires[:half], 0), x.e.concat(wires[half : 2 * half], 0)
-        larger = x.e.open(_larger(x, left, right, a.range - a.range, scale, a, wins))
+        found = x.e.open(larger(x, left, right, a.range - a.range, scale, a, wins))
         n = x.e.shape(wires[0])[0]
-        wires = [x.e.slice_axis(larger, 0, j * n, 1, n) for j in range(half)] + wires[2 * half :]
+        wires = [x.e.slice_axis(found, 0, j * n, 1, n) for j in range(half)] + wires[2 * half :]
     return wires[0]
-
-
-def argmax(x: Expansion, value: Value, a: Held) -> Held:
-    """A tournament that carries the index; neighbours meet, and the first of equals wins."""
-    op = value.op
-    assert isinstance(op, ops.ArgMax)
-    axis = op.axis % len(a.shape)
-    n = a.shape[axis]
-    if n == 1:
-        return x.known(value, np.array(0))
-    wire, scale = x.stored(a)
-    shape = tuple(n if i == axis else 1 for i in range(len(a.shape)))
-    index: int = x.e.constant(np.arange(n).reshape(shape), 0)
-    difference = a.range - a.range
-    while (n := x.e.shape(wire)[axis]) > 1:
-        half = n // 2
-        (left, right), (li, ri) = (
-            tuple(x.e.slice_axis(r, axis, first, 2, half) for first in (0, 1)) for r in (wire, index)
-        )
-        gap = x.e.sub(left, right)
-        bit = x.bits.positive(gap, difference, scale, exact=scale == 0)
-        best = x.e.open(x.e.add(x.bits.select(bit, gap, scale), right))
-        chosen = _chosen_index(x, bit, li, ri)
-        if n % 2:
-            best = x.e.concat([best, x.e.slice_axis(wire, axis, n - 1, 1, 1)], axis)
-            last = x.e.slice_axis(index, axis, n - 1, 1, 1)
-            last = _like_shares(x, last, (*x.e.shape(best)[:axis], 1, *x.e.shape(best)[axis + 1 :]))
-            chosen = x.e.concat([x.e.open(chosen), last], axis)
-            index = chosen
-        else:
-            index = x.e.open(chosen)
-        wire = best
-    return x.e.held(value, x.e.reshape(index, value.shape), 0)
-
-
-def _chosen_index(x: Expansion, bit: int, left: int, right: int) -> int:
-    """Shares of right + bit (left - right), for constant or masked indices."""
-    if x.e.mode(left) == WIRE:
-        return x.e.add(x.bits.select(bit, x.e.sub(left, right), 0), right)
-    number = x.bits.number(bit)
-    step = x.e.sub(left, right)
-    chosen = x.e.emit(gates.Mul, x.e.shape(bit), x.e.mode(number), x=number, y=step)
-    return x.e.add(chosen, right)
-
-
-def _like_shares(x: Expansion, index: int, shape: tuple[int, ...]) -> int:
-    """A masked value in the given shape; a constant index becomes one."""
-    if x.e.mode(index) == WIRE:
-        return index
-    shared = x.e.emit(gates.FromPublic, shape, "share", x=x.e.broadcast(index, shape))
-    return x.e.open(shared)
 
 
 HANDLERS: dict[type[TensorOp], Handler] = {
@@ -420,8 +334,5 @@ HANDLERS: dict[type[TensorOp], Handler] = {
     ops.Maximum: maximum,
     ops.Minimum: minimum,
     ops.Clip: clip,
-    ops.Max: max_,
-    ops.Min: min_,
     ops.MaxPool2d: maxpool2d,
-    ops.ArgMax: argmax,
 }

@@ -62,11 +62,17 @@ class Bits:
             return self.all([self.all(bits[first : first + MOST_NODES]) for first in parts])
         shape = self.e.shape(bits[0])
         root = self.e.emit(gates.ToPlanes, shape, WIRE, domain=Domain.PLANES, planes=len(bits), xs=tuple(bits))
-        nodes = len(bits)
+        tree, nodes = [], len(bits)
         while nodes > 1:
-            fan_in = min(nodes, 4)
-            root, nodes = self._combine(root, nodes, fan_in, "eq", False)
-        return self._bit(root, bits[0], 0, 0)
+            tree.append(min(nodes, 4))
+            nodes = -(-nodes // 4)
+        return self.conjunction(root, len(bits), tuple(tree), bits[0])
+
+    def conjunction(self, planes: int, nodes: int, tree: tuple[int, ...], like: int) -> int:
+        """Masked bits, in the shape of `like`: whether all planes of an element are 1; tree: as in `layouts`."""
+        for fan_in in tree:
+            planes, nodes = self._combine(planes, nodes, fan_in, "eq", False)
+        return self._bit(planes, like, 0, 0)
 
     def negate(self, bit: int) -> int:
         """Not: the public value flips. What was flipped is as it was."""

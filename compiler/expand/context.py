@@ -28,7 +28,8 @@ class Warned:
 @dataclass
 class Expansion:
     """One model's expansion. held: the forms of the values expanded so far; warnings: about what is not exact; states:
-    the register in which a procedure finds a state, by its key and the procedure."""
+    the register in which a procedure finds a state, by its key and the procedure; played: the values through whose
+    maximum a gradient goes back."""
 
     e: Emitter
     bits: Bits
@@ -36,6 +37,7 @@ class Expansion:
     held: dict[Value, Held] = field(default_factory=dict)
     warnings: list[Warned] = field(default_factory=list)
     states: dict[tuple[str, str], int] = field(default_factory=dict)
+    played: frozenset[Value] = frozenset()
 
     def state(self, value: Value, op: State) -> Held:
         """Shares that an earlier execution has left: no gate makes them."""

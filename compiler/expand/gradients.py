@@ -12,6 +12,7 @@ from compiler import ops
 from compiler.expand import choice
 from compiler.expand.context import Expansion, Handler
 from compiler.expand.emitter import SHARE, Held, width
+from compiler.expand.maxima import tournament
 from compiler.graph import TensorOp, Value
 from mpc_runtime import gates
 from mpc_runtime.registers import Domain
@@ -65,7 +66,7 @@ def max_gradient(x: Expansion, value: Value, a: Held, g: Held) -> Held:
     played: list[tuple[int, list[int]]] = []
     for axis in op.axes:
         wins: list[int] = []
-        wire = choice.tournament(x, wire, axis, a, scale, wins)
+        wire = tournament(x, wire, axis, a, scale, wins)
         played.append((axis, wins))
     largest: int | None = None
     for axis, wins in reversed(played):

@@ -115,3 +115,33 @@ def layout(width: int, elements: int, network: Network, kind: str = "lt") -> Lay
             best = seconds, found
     assert best is not None
     return best[1]
+
+
+def conjunction_cost(nodes: int, tree: tuple[int, ...]) -> tuple[int, int]:
+    """(bits of material, bits opened by each party) of joining so many masked bits of one element."""
+    offline, online = 0, 0
+    for fan_in in tree:
+        groups = [min(fan_in, nodes - i) for i in range(0, nodes, fan_in)]
+        offline += sum(2**g - 2 for g in groups if g > 1)
+        online += len(groups)
+        nodes = len(groups)
+    return offline, online
+
+
+@cache
+def conjunction(nodes: int, elements: int, network: Network) -> tuple[int, ...]:
+    """The tree that joins so many masked bits of each element: least time for rounds, opened bits and material."""
+    if nodes == 1:
+        return ()
+    best: tuple[float, tuple[int, ...]] | None = None
+    for levels in (1, 2, 3):
+        for tree in product(range(2, min(nodes, MAX_FAN_IN) + 1), repeat=levels):
+            if not _joins(nodes, tree):
+                continue
+            offline, online = conjunction_cost(nodes, tree)
+            bits = elements * (online + MATERIAL_WEIGHT * offline)
+            seconds = levels * network.round_trip / 2 + bits / network.bandwidth
+            if best is None or seconds < best[0]:
+                best = seconds, tree
+    assert best is not None
+    return best[1]

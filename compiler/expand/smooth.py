@@ -13,10 +13,11 @@ import numpy as np
 
 from compiler import ops
 from compiler.expand.arithmetic import add, by_constant, sub, typed
-from compiler.expand.choice import clipped, tournament
+from compiler.expand.choice import clipped
 from compiler.expand.context import Array, Expansion, Handler, exact_kind
 from compiler.expand.division import inverse, normalise
 from compiler.expand.emitter import MAX_WIDTH, SHARE, WIRE, Held, width
+from compiler.expand.maxima import maximum_along
 from compiler.expand.roots import logarithm, logarithmic
 from compiler.expand.tables import INDEX_BITS, WEIGHT_BITS
 from compiler.graph import Kind, TensorOp, Value
@@ -335,7 +336,7 @@ def _terms(x: Expansion, value: Value, a: Held, axis: int, counted: Array | None
     if counted is not None:
         least = np.where(counted, 0, floor(a.range.lo * 2.0**scale))
         wire = x.e.add(_times(x, wire, counted), x.e.constant(least, scale))
-    largest = tournament(x, wire, axis, a, scale)
+    largest = maximum_along(x, wire, axis, a, scale)
     gap = x.e.sub(wire, x.e.broadcast(largest, a.shape))
     exponent = Held(Kind.FIXED, a.shape, Interval(-a.range.width, 0.0), {(x.e.mode(gap), scale): gap})
     fine = _terms_scale(x.e.frac, n)

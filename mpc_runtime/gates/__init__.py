@@ -7,6 +7,7 @@ from .linear import Add, Concat, Lift, Xor
 from .maps import Broadcast, LinearMap, Pad, Rescale, Reshape, Scale, Slice, Sum, SumParts, Transpose, WindowSum
 from .noise import DealerNoise, GradientNoise, Noise, PartyNoise
 from .opening import FromPublic, Materialize, Open, Reveal, Unmask
+from .pairs import Gaps, Wins
 from .product import Conv2d, MatMul, Mul, Product, Square, SquareSum
 from .secrets import Planes, Samples, Secret, Words
 from .selection import BitToWord, Choose, Select
@@ -25,6 +26,7 @@ __all__ = [
     "Conv2d",
     "DealerNoise",
     "FromPublic",
+    "Gaps",
     "Gate",
     "GradientNoise",
     "Input",
@@ -59,6 +61,7 @@ __all__ = [
     "Truncate",
     "Unmask",
     "WindowSum",
+    "Wins",
     "Words",
     "Xor",
 ]

@@ -53,6 +53,53 @@ def test_orders_are_stable_and_exact(n: int, network: str) -> None:
     assert np.array_equal(found["column_places"], ordered(x, 6, axis=0, descending=True)[1])
 
 
+@pytest.mark.parametrize("network", [FAST_ROUNDS, "lan", SLOW_ROUNDS])
+@pytest.mark.parametrize("n", [2, 3, 5, 10, 17])
+def test_extremes_are_exact_and_the_first_of_equals_counts(n: int, network: str) -> None:
+    """Rows with many equals, with neighbours and with the ends of the range: by tournaments, and by all pairs."""
+    random, step = np.random.default_rng(n), 2.0**-16
+    x = random.integers(-2, 3, (9, n)) * 1.0
+    x[4] = 1 + step * random.integers(0, 3, n)
+    x[5] = np.round(random.uniform(-4, 4, n) / step) * step
+    x[6:] = [[4.0], [-4.0], [0.0]]
+    x[3, :2] = [4, -4]
+    i = random.integers(-(2**29), 2**29, (9, n))
+    i[:3] = [[2**29], [-(2**29)], [0]]
+    head = f"input u : [9, {n}] from a in [-4, 4]\ninput zero : [] from b in [0, 0]\nx = u + zero\n"
+    head += f"input i : int[9, {n}] from a\ninput j : int[9, {n}] from b in [0, 0]\n"
+    found = private(
+        head,
+        {"max": "max(x, axis=1)", "min": "min(x, axis=1)", "argmax": "argmax(x, axis=1)", "argmin": "argmin(x, axis=1)",
+         "columns": "max(x, axis=0)", "column": "argmax(x, axis=0)", "all": "max(x)", "whole": "max(i + j, axis=1)",
+         "place": "argmax(i + j, axis=1)", "least": "min(i + j)"},
+        network, u=x, zero=np.array(0.0), i=i, j=0 * i,
+    )  # fmt: skip
+    expected = {
+        "max": x.max(1), "min": x.min(1), "argmax": x.argmax(1), "argmin": x.argmin(1), "columns": x.max(0),
+        "column": x.argmax(0), "all": x.max(), "whole": i.max(1), "place": i.argmax(1), "least": i.min(),
+    }  # fmt: skip
+    for name, truth in expected.items():
+        assert np.array_equal(found[name], truth), name
+
+
+@pytest.mark.parametrize("network", [FAST_ROUNDS, "lan", SLOW_ROUNDS])
+@pytest.mark.parametrize("batch", [1, 7])
+def test_softmax_of_close_and_equal_products(batch: int, network: str) -> None:
+    """Logits behind a product, whose low bits no comparison looks at: equals, and neighbours by less than a step."""
+    random = np.random.default_rng(batch)
+    x, w = random.uniform(-4, 4, (batch, 6)), np.repeat(random.uniform(-1, 1, (6, 1)), 10, 1)
+    w[:, 3:5] += random.integers(-1, 2, (6, 2)) * 2.0**-16
+    head = f"input x : [{batch}, 6] from a in [-4, 4]\ninput w : [6, 10] from b in [-1, 1]\ny = x @ w\n"
+    outputs = {"p": "softmax(y)", "l": "log_softmax(y)", "q": "softmax(y, axis=0)"}
+    found = private(head, outputs, network, x=x, w=w)
+    logits = x @ w
+    power = np.exp(logits - logits.max(1, keepdims=True))
+    assert np.abs(found["p"] - power / power.sum(1, keepdims=True)).max() <= 2.0**-12
+    assert np.abs(found["l"] - np.log(power / power.sum(1, keepdims=True))).max() <= 2.0**-11
+    down = np.exp(logits - logits.max(0))
+    assert np.abs(found["q"] - down / down.sum(0)).max() <= 2.0**-12
+
+
 @pytest.mark.parametrize("network", [FAST_ROUNDS, SLOW_ROUNDS])
 def test_orders_of_whole_numbers_bits_and_wide_ranges(network: str) -> None:
     i, bit = np.array([5, -(2**29), 2**29, 5, 0, -1, 2**29]), np.array([1, 0, 1, 0, 0, 1, 1])

@@ -19,10 +19,13 @@ from mpc_runtime.gates import (
     BitToWord,
     Choose,
     Combine,
+    Concat,
     Conv2d,
+    Gaps,
     Materialize,
     MatMul,
     Mul,
+    Reshape,
     Select,
     Square,
     Table,
@@ -173,6 +176,17 @@ def maximum(b: Builder, x: Array, y: Array) -> None:
     b.open(b.emit(Add, shape, 3, negative=False, x=chosen, y=b.unmask(q)))
 
 
+def rounded_pair(b: Builder, x: Array, y: Array) -> None:
+    """The first of two where it is the larger, by their gap: what is open of both is shifted, and so are its masks."""
+    n = x.size
+    p, q = b.wire(x, 3), b.wire(y, 3)
+    columns = tuple(b.emit(Reshape, (n, 1), 3, shape=(n, 1), x=each) for each in (p, q))
+    both = b.emit(Concat, (n, 2), 3, axis=1, xs=columns)
+    gap = b.emit(Reshape, (n,), 2, shape=(n,), x=b.emit(Gaps, (n, 1), 2, shift=1, x=both))
+    (d,) = compare(b, gap, 2, 0, (1,), (), "lt")
+    b.open(b.emit(Select, (n,), 3, shift=0, width=0, d=d, x=p))
+
+
 def counted(b: Builder, x: Array, y: Array) -> None:
     """A bit and the exclusive or of two as numbers, added and opened."""
     p, q = (b.wire(a.astype(np.uint8)) for a in (x, y))
@@ -232,6 +246,7 @@ CASES = [
     Case("halved product, query kept", halved("x"), some((0, 3, 6), (1, 5, 7))),
     Case("square", square, ring(4)),
     Case("maximum of two masked values", maximum, [(-2, 1), (1, -2), (0, 0)]),
+    Case("a pair, rounded", rounded_pair, [(-2, 1), (1, -2), (0, 1), (1, 1)]),
     Case("bits as numbers", counted, some(BIT, BIT)),
     Case("a shipped bit", shipped_bit, ring(3)),
     Case("table and flag on one mask", table_and_flag, ring(3), kept=2),

@@ -31,6 +31,7 @@ from tests.mpc_runtime.gates.operands import (
     at_most_one_more,
     equals,
 )
+from tests.mpc_runtime.gates.paired import gaps, wins
 from tests.mpc_runtime.gates.test_product import correlation
 from tests.mpc_runtime.gates.test_sample_tables import CASES as CURVES
 from tests.mpc_runtime.gates.test_sample_tables import SCALE
@@ -347,6 +348,7 @@ CASES: dict[str, Callable[[Operands], Iterator[Check]]] = {
         {"stride": (1, 1), "padding": (1, 0, 0, 1), "dilation": (1, 1), "groups": 1},
     ),
     "DealerNoise": noisy(gates.DealerNoise),
+    "Gaps": gaps,
     "GradientNoise": noisy_gradient,
     "FromPublic": changing_form(gates.FromPublic, KNOWN),
     "Input": inputs,
@@ -398,6 +400,7 @@ CASES: dict[str, Callable[[Operands], Iterator[Check]]] = {
     ),
     "Truncate": truncate,
     "Unmask": changing_form(gates.Unmask, MASKED),
+    "Wins": wins,
     "WindowSum": linear_map(
         gates.WindowSum,
         lambda s: {"kernel": (1, min(2, s[-1])), "stride": (1, 1)} if len(s) > 1 else None,
