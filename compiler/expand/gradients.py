@@ -92,18 +92,16 @@ def maxpool2d_gradient(x: Expansion, value: Value, a: Held, g: Held) -> Held:
     in_column: list[int] = []
     wire = choice.largest(x, choice.places(x, wire, 3, kw, across), a, scale, in_row)
     choice.largest(x, choice.places(x, wire, 2, kh, down), a, scale, in_column)
-    oh = g.shape[2]
+    n, oh = full[0], g.shape[2]
     rows = _winners(x, None, in_column, 0)
-    beside = [x.e.concat([x.e.slice_axis(bit, 2, i, down, oh) for i in range(kh)], 1) for bit in in_row]
-    if rows is not None:
-        rows = x.e.concat([x.e.slice_axis(rows, 0, i * full[0], 1, full[0]) for i in range(kh)], 1)
+    beside = [_each_row(x, bit, n, kh, down, oh) for bit in in_row]
     largest = _winners(x, rows, beside, 0)
     register, out_scale = _reaching(x, g)
     shift = max(0, out_scale - x.e.frac)
-    parts, shape = register, (kw, full[0], kh, *g.shape[1:])
+    parts, shape = register, (kw, kh, *g.shape)
     if largest is not None:
         of_places = x.e.reshape(largest, shape)
-        reaching = x.e.reshape(register, (1, full[0], 1, *g.shape[1:]))
+        reaching = x.e.reshape(register, (1, 1, *g.shape))
         if shift:
             parts = x.bits.select(of_places, reaching, out_scale - shift, shift, width(g.range, out_scale))
         else:  # there are more parts than numbers, so that shares of these numbers' masks cost less
@@ -112,6 +110,14 @@ def maxpool2d_gradient(x: Expansion, value: Value, a: Held, g: Held) -> Held:
     image = _assembled(x, x.e.reshape(parts, shape), full, (down, across))
     register = x.e.slice(image, (0, 0, vertical, horizontal), (1, 1, 1, 1), value.shape)
     return x.e.held(value, register, out_scale)
+
+
+def _each_row(x: Expansion, bit: int, n: int, kh: int, down: int, oh: int) -> int:
+    """Bits of pairs of images, [pairs * n, c, h, ow], for each row of the windows: [pairs * kh * n, c, oh, ow]."""
+    rows = [x.e.slice_axis(bit, 2, i, down, oh) for i in range(kh)]
+    (images, *one), pairs = x.e.shape(rows[0]), x.e.shape(bit)[0] // n
+    joined = x.e.concat([x.e.reshape(row, (pairs, n, *one)) for row in rows], 1)
+    return x.e.reshape(joined, (kh * images, *one))
 
 
 def _winners(x: Expansion, largest: int | None, wins: list[int], axis: int) -> int | None:
@@ -140,14 +146,14 @@ def _reaching(x: Expansion, g: Held) -> tuple[int, int]:
 
 
 def _assembled(x: Expansion, parts: int, full: tuple[int, ...], stride: tuple[int, int]) -> int:
-    """An image [n, c, h, w] from what reaches the places of its windows, [kw, n, kh, c, oh, ow]."""
-    kw, n, kh, c, oh, ow = x.e.shape(parts)
+    """An image [n, c, h, w] from what reaches the places of its windows, [kw, kh, n, c, oh, ow]."""
+    kw, kh, n, c, oh, ow = x.e.shape(parts)
     if stride == (kh, kw):
-        beside = x.e.reshape(x.e.transpose(parts, (1, 3, 4, 2, 5, 0)), (n, c, oh * kh, ow * kw))
+        beside = x.e.reshape(x.e.transpose(parts, (2, 3, 4, 1, 5, 0)), (n, c, oh * kh, ow * kw))
         return x.e.spread(beside, full, (0, 0, 0, 0), (1, 1, 1, 1))
     total: int | None = None
     for j, i in np.ndindex(kw, kh):
-        place = x.e.slice(parts, (j, 0, i, 0, 0, 0), (1,) * 6, (1, n, 1, c, oh, ow))
+        place = x.e.slice(parts, (j, i, 0, 0, 0, 0), (1,) * 6, (1, 1, n, c, oh, ow))
         spread = x.e.spread(x.e.reshape(place, (n, c, oh, ow)), full, (0, 0, i, j), (1, 1, *stride))
         total = spread if total is None else x.e.add(total, spread)
     assert total is not None
