@@ -7,7 +7,7 @@ hold it back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from functools import cache, partial
 from typing import TypeAlias
 
@@ -41,6 +41,7 @@ class DealerExecutor:
         self.kernels = kernels
         self._once = Once() if once else None
         self._constants = constant_registers(plan, kernels)
+        self._secrets = {p.name: [gate.secrets(plan.registers) for gate in p.gates] for p in plan.procedures}
         self._kept: dict[int, Array | None] = {}
         self._kept_shares: tuple[KeptShares, KeptShares] = {}, {}
 
@@ -53,7 +54,10 @@ class DealerExecutor:
     def record(self, procedure: str, keys: tuple[bytes, bytes], sinks: tuple[Sink, Sink]) -> Record:
         """A record that is to be dealt."""
         kept, shares = self._kept, self._kept_shares
-        return Record(self.plan, procedure, keys, sinks, self.kernels, self._constants, kept, shares, self._once)
+        secrets = self._secrets[procedure]
+        return Record(
+            self.plan, procedure, keys, sinks, self.kernels, self._constants, secrets, kept, shares, self._once
+        )
 
     def deal(self, record: Record, forget: bool = True) -> None:
         """Deal a record; what it leaves replaces what was there. forget: drop the masks that
@@ -116,12 +120,29 @@ class MaskExpansion:
             self.known[register] = mask
         return mask
 
+    def add(self, register: int, words: Array, twice: bool) -> Array:
+        """`words`, or `twice` them, plus the share of a wire's mask."""
+        op = self._streamed(register)
+        if op is None:
+            words = np.asarray(words << np.uint64(1)) if twice else words
+            return np.asarray(self.kernels.add(words, self.mask(register), out=words if twice else None))
+        was = self._at.op, self._at.mask
+        self._at.op, self._at.mask = op, True
+        total = self.prg.add_words(stream(PURPOSE_MASK, op), np.asarray(words, order="C"), twice=twice)
+        self._at.op, self._at.mask = was
+        return total
+
+    def _streamed(self, register: int) -> int | None:
+        """The op whose stream is the share of the register's mask as it is; None if that is there already."""
+        op = None if register in self.known else self._producer.get(register)
+        return op if op is not None and self._ops[op].gate.mask_is_stream(self.party) else None
+
     def square_sums(self, register: int, mask: Array, shape: tuple[int, int, int], shift: int, bits: int) -> Array:
         """What the dealer knows of them: of the mask, and of this party's share where what is squared is shifted."""
         if not shift:
             return self.kernels.square_sums(mask, None, shape, DEALER, bits)
-        op = None if register in self.known else self._producer.get(register)
-        if op is None or not self._ops[op].gate.mask_is_stream(self.party):
+        op = self._streamed(register)
+        if op is None:
             return self.kernels.square_sums(mask, flat(self.mask(register)), shape, DEALER, bits, shift)
         was = self._at.op, self._at.mask
         self._at.op, self._at.mask = op, True
@@ -146,6 +167,7 @@ class Record:
         sinks: tuple[Sink, Sink],
         kernels: Kernels,
         constants: Mapping[int, Array],
+        secrets: Sequence[tuple[Secret, ...]],
         kept: Mapping[int, Array | None],
         kept_shares: tuple[KeptShares, KeptShares],
         once: Once | None = None,
@@ -165,7 +187,7 @@ class Record:
         self.op = 0
         self.receiver = 0
         self.written = 0
-        self._constants = constants
+        self._constants, self._secrets = constants, secrets
         self._expansions = [
             MaskExpansion(
                 plan, self.procedure, party, kernels, self.prgs[party], constants, kept_shares[party], at, self.masks
@@ -188,6 +210,9 @@ class Record:
     def mask_share(self, register: int, party: int) -> Array:
         return self._expansions[party].mask(register)
 
+    def add_mask_share(self, words: Array, register: int, party: int, twice: bool = False) -> Array:
+        return self._expansions[party].add(register, words, twice)
+
     def square_sums(self, register: int, shape: tuple[int, int, int], shift: int) -> Array:
         mask, bits = flat(self.mask(register)), self.types[register].bits
         return self._expansions[1].square_sums(register, mask, shape, shift, bits)
@@ -201,10 +226,13 @@ class Record:
         """A constant of the plan, which the dealer knows too."""
         return self._constants[register]
 
-    def share(self, slot: int, spec: Secret, start: int, value: Array) -> None:
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        return self._secrets[self.op]
+
+    def share(self, slot: int, start: int, n: int, value: Array) -> None:
         pad = stream(PURPOSE_SHARE, self.op, slot)
-        elements = self.procedure.ops[self.op].gate.elements(self.types)
-        self.send(spec.pack(self.kernels, self.prgs[1 - self.receiver], pad, start, elements, value))
+        self.send(self.secrets[slot].pack(self.kernels, self.prgs[1 - self.receiver], pad, start, n, value))
 
     def send(self, packed: Array) -> None:
         self.written += packed.size

@@ -15,19 +15,8 @@ from math import prod
 import numpy as np
 
 from ..registers import Domain, Form
-from .base import (
-    Array,
-    DealerContext,
-    Gate,
-    In,
-    Ins,
-    MaskContext,
-    MeaningContext,
-    Out,
-    PartyContext,
-    Types,
-    narrowest,
-)
+from .base import Gate, In, Ins, Out, narrowest
+from .contexts import Array, DealerContext, MaskContext, MeaningContext, PartyContext, Types
 from .rows import Batch, expect_apart, stride_of
 from .rules import Declared, Layout, broadcast, expect, expect_between, expect_domain, joined
 
