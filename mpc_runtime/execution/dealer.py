@@ -14,7 +14,7 @@ from typing import TypeAlias
 import numpy as np
 
 from ..analysis.constants import constant_registers
-from ..gates import Secret
+from ..gates import Gate, Secret
 from ..gates.base import flat
 from ..gates.streams import PURPOSE_MASK, PURPOSE_SHARE, stream
 from ..kernels import CPU, Kernels, Prg
@@ -22,6 +22,7 @@ from ..plan import Plan
 from ..procedure import Procedure
 from ..registers import Form, held, wrapping
 from ..transport.channel import Sink
+from .masks import MaskShares
 from .once import AtWork, Once
 
 Array = np.ndarray
@@ -69,7 +70,7 @@ class DealerExecutor:
                 self._kept_shares[party][kept.place] = record.share_of_kept_mask(kept.made, party)
 
 
-class MaskExpansion:
+class MaskExpansion(MaskShares):
     """A party's shares of the masks of wires, expanded as that party does: the MaskContext of the gates."""
 
     def __init__(
@@ -108,34 +109,26 @@ class MaskExpansion:
         if known is not None:
             return known
         remember = self._viewed and register in self._wanted
-        op, was = self.op, (self._at.op, self._at.mask)
-        self.op = self._at.op = self._producer[register]
-        self._at.mask = True
-        gate = self._ops[self.op].gate
+        op = self._producer[register]
+        was = self._turn_to(op, mask=True)
+        gate = self._ops[op].gate
         self._viewed = gate.is_view(self.types)
         mask = held(gate.mask(self))
         self._viewed = False
-        self.op, (self._at.op, self._at.mask) = op, was
+        self._turn_to(*was)
         if remember:
             self.known[register] = mask
         return mask
 
-    def add(self, register: int, words: Array, twice: bool) -> Array:
-        """`words`, or `twice` them, plus the share of a wire's mask."""
-        op = self._streamed(register)
-        if op is None:
-            words = np.asarray(words << np.uint64(1)) if twice else words
-            return np.asarray(self.kernels.add(words, self.mask(register), out=words if twice else None))
-        was = self._at.op, self._at.mask
-        self._at.op, self._at.mask = op, True
-        total = self.prg.add_words(stream(PURPOSE_MASK, op), np.asarray(words, order="C"), twice=twice)
-        self._at.op, self._at.mask = was
-        return total
-
-    def _streamed(self, register: int) -> int | None:
-        """The op whose stream is the share of the register's mask as it is; None if that is there already."""
+    def _maker(self, register: int) -> tuple[int, Gate] | None:
         op = None if register in self.known else self._producer.get(register)
-        return op if op is not None and self._ops[op].gate.mask_is_stream(self.party) else None
+        return None if op is None else (op, self._ops[op].gate)
+
+    def _turn_to(self, op: int, mask: bool = False) -> tuple[int, bool]:
+        was = self._at.op, self._at.mask
+        self.op = self._at.op = op
+        self._at.mask = mask
+        return was
 
     def square_sums(self, register: int, mask: Array, shape: tuple[int, int, int], shift: int, bits: int) -> Array:
         """What the dealer knows of them: of the mask, and of this party's share where what is squared is shifted."""
@@ -144,11 +137,10 @@ class MaskExpansion:
         op = self._streamed(register)
         if op is None:
             return self.kernels.square_sums(mask, flat(self.mask(register)), shape, DEALER, bits, shift)
-        was = self._at.op, self._at.mask
-        self._at.op, self._at.mask = op, True
+        was = self._turn_to(op, mask=True)
         pad = stream(PURPOSE_MASK, op)
         sums = self.kernels.square_sums(mask, None, shape, DEALER, bits, shift, self.prg, pad)
-        self._at.op, self._at.mask = was
+        self._turn_to(*was)
         return sums
 
 
@@ -211,7 +203,7 @@ class Record:
         return self._expansions[party].mask(register)
 
     def add_mask_share(self, words: Array, register: int, party: int, twice: bool = False) -> Array:
-        return self._expansions[party].add(register, words, twice)
+        return self._expansions[party].with_mask(register, words, twice=twice)
 
     def square_sums(self, register: int, shape: tuple[int, int, int], shift: int) -> Array:
         mask, bits = flat(self.mask(register)), self.types[register].bits

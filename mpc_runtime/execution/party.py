@@ -19,7 +19,7 @@ from typing import TypeAlias
 import numpy as np
 
 from ..analysis.constants import constant_registers
-from ..gates import Secret
+from ..gates import Gate, Secret
 from ..gates.base import flat, tiles
 from ..gates.streams import PURPOSE_MASK, PURPOSE_SHARE, stream
 from ..kernels import CPU, Kernels, Prg
@@ -28,6 +28,7 @@ from ..registers import Domain, Form, held, wrapping
 from ..transport.channel import Channel, Source
 from .instructions import Instructions, Piece, Where
 from .keys import SEED_BYTES
+from .masks import MaskShares
 from .once import AtWork, Ledger, Once
 
 Array = np.ndarray
@@ -159,7 +160,7 @@ class PartyExecutor:
         self._kept_operands = {r: made for r, made in self._kept_operands.items() if r not in values}
 
 
-class Run:
+class Run(MaskShares):
     """One execution of a procedure: the PartyContext of its gates."""
 
     def __init__(self, executor: PartyExecutor, procedure: str, keys: ExecutionKeys, material: Source) -> None:
@@ -198,7 +199,6 @@ class Run:
         return ledger(self.keys.material), ledger(self.keys.pair)
 
     def _turn_to(self, op: int, mask: bool = False) -> tuple[int, bool]:
-        """Op `op` is at work from now on; returns what was. mask: to expand its share of a mask."""
         was = self.op, self.at.mask
         self.op = op
         if self.ledger is not None:
@@ -252,20 +252,7 @@ class Run:
         return flat(self.mask(register))[start : start + n]
 
     def unmasked(self, register: int) -> Array:
-        return self._with_mask(register, -1) if self.party == 0 else -self.mask(register)
-
-    def _with_mask(self, register: int, sign: int, twice: bool = False) -> Array:
-        """X, or 2X, plus or minus (sign 1 or -1) this party's share of a wire's mask: in one pass if it is a stream."""
-        hat, op = self.values[register], self._streamed(register)
-        if op is None:  # in the order in which a view lies in memory
-            words = np.asarray(hat << np.uint64(1)) if twice else hat
-            combine = self.kernels.add if sign > 0 else self.kernels.subtract
-            return np.asarray(combine(words, self.mask(register), out=words if twice else None))
-        expand = self.prg.add_words if sign > 0 else self.prg.sub_words
-        was = self._turn_to(op, mask=True)
-        found = expand(stream(PURPOSE_MASK, op), np.asarray(hat, order="C"), twice=twice)
-        self._turn_to(*was)
-        return found
+        return self.with_mask(register, self.values[register], -1) if self.party == 0 else -self.mask(register)
 
     def square_sums(self, register: int, shape: tuple[int, int, int], shift: int) -> Array:
         op, bits, hat = self._streamed(register), self.types[register].bits, flat(self.values[register])
@@ -277,13 +264,10 @@ class Run:
         self._turn_to(*was)
         return sums
 
-    def _streamed(self, register: int) -> int | None:
-        """The op whose stream is this party's share of the register's mask as it is; None if that is there already."""
+    def _maker(self, register: int) -> tuple[int, Gate] | None:
         assert self.types[register].form is Form.WIRE, f"register {register}: wants_mask did not ask for shares"
         op = self.program.producer.get(register)
-        if op is None or register in self._masks:
-            return None
-        return op if self.program.gates[op].mask_is_stream(self.party) else None
+        return None if op is None or register in self._masks else (op, self.program.gates[op])
 
     def affine(self, register: int) -> Array:
         return self._operand("affine", register, self.unmasked)
@@ -292,7 +276,8 @@ class Run:
         return self._operand("halved", register, self._halved) if keep else self._halved(register)
 
     def _halved(self, register: int) -> Array:
-        return self._with_mask(register, -1, twice=True) if self.party == 0 else self._with_mask(register, 1)
+        hat = self.values[register]
+        return self.with_mask(register, hat, -1, twice=True) if self.party == 0 else self.with_mask(register, hat)
 
     def _operand(self, kind: str, register: int, make: Callable[[int], Array]) -> Array:
         kept = self.executor._kept_operands if register in self.program.reads else self._operands

@@ -55,6 +55,11 @@ def flat(x: Array) -> Array:
     return x.ravel()
 
 
+def spread(x: Array, shape: tuple[int, ...]) -> Array:
+    """x in a shape to which it broadcasts. Mostly it has that shape, and to ask is quicker than NumPy's function."""
+    return x if x.shape == shape else np.broadcast_to(x, shape)
+
+
 def low(x: Array, bits: int) -> Array:
     """x mod 2^bits."""
     return x if bits == 64 else x & np.uint64((1 << bits) - 1)
@@ -249,6 +254,10 @@ class Gate:
     def mask_is_stream(self, party: int) -> bool:
         """Whether `mask` is the stream of this op as it is, so that it can be expanded in pieces."""
         return False
+
+    def turned(self) -> tuple[int, tuple[int, ...]] | None:
+        """The operand that the result is with its axes in another order, and that order; None if it is not that."""
+        return None
 
     def temporary_bytes(self, types: Types, strided: Container[int], kept: Container[int]) -> int:
         """What a party holds beside operands and results. strided: operands that may not be contiguous; kept: those

@@ -135,6 +135,9 @@ class Transpose(View):
         axis, each = batch.place(self.x)
         return stride_of(batch.types[self.y].shape, self.axes.index(axis), each)
 
+    def turned(self) -> tuple[int, tuple[int, ...]] | None:
+        return self.x, self.axes
+
     def apply(self, a: Array) -> Array:
         return np.transpose(a, self.axes)
 

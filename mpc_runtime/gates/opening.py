@@ -15,7 +15,7 @@ import numpy as np
 
 from ..kernels.sizes import packed_size, planes_size
 from ..registers import BLOCK, TILE, Domain, Form, Register
-from .base import Gate, In, Out, Owners, Revelation, flat, narrowest, tiles
+from .base import Gate, In, Out, Owners, Revelation, flat, narrowest, spread, tiles
 from .contexts import Array, DealerContext, MaskContext, MeaningContext, PartyContext, Types
 from .rules import Declared, Layout, expect, expect_additive, expect_domain, expect_form, expect_masked
 from .secrets import Planes, Secret, Words
@@ -97,7 +97,7 @@ class Open(Gate):
         t = d.types[self.y]
         offset = d[self.x]
         if t.domain is Domain.WORDS:
-            shift = None if offset is None else flat(np.broadcast_to(offset, t.shape))
+            shift = None if offset is None else flat(spread(offset, t.shape))
             d[self.y] = d.kernels.open_deal(
                 *d.prgs, stream(PURPOSE_MASK, d.op), shift, t.bits, np.empty(t.shape, np.uint64)
             )
@@ -144,7 +144,7 @@ class Materialize(Gate):
         if t.domain is Domain.BITS:
             offset = d.kernels.bits_to_planes(flat(offset))
         elif t.domain is Domain.WORDS:
-            offset = flat(np.broadcast_to(offset, t.shape))
+            offset = flat(spread(offset, t.shape))
         for start, n in tiles(t.size):
             piece = slice(start, start + n) if t.domain is Domain.WORDS else _blocks(start, n)
             d.share(0, start, n, offset[piece])
