@@ -47,7 +47,8 @@ class MaskShares(ABC):
         turned = gate.turned() if gate is not None else None
         if turned is not None:
             x, axes = turned
-            return self.with_mask(x, words.transpose(np.argsort(axes)), sign, twice).transpose(axes)
+            turned_back = words.transpose(np.argsort(axes))
+            return np.transpose(self.with_mask(x, turned_back, sign, twice), axes)
         if gate is None or not gate.mask_is_stream(self.party):
             words = np.asarray(words << np.uint64(1)) if twice else words
             combine = self.kernels.add if sign > 0 else self.kernels.subtract
