@@ -277,24 +277,23 @@ class ToBit(Gate):
 
     def deal(self, d: DealerContext) -> None:
         t = d.types[self.y]
-        bits = self._bits(d.kernels, d.mask(self.root), d.mask(self.x), 0, t.size, np.uint8(0))
+        bits = self._bits(d.kernels, d.mask(self.root), d.mask(self.x), 0, t.size, flip=False)
         d[self.y] = bits.reshape(t.shape)
 
     def evaluate(self, p: PartyContext) -> None:
         t = p.types[self.y]
-        bits = self._bits(p.kernels, p[self.root], p[self.x], self.threshold, t.size, np.uint8(1))
+        bits = self._bits(p.kernels, p[self.root], p[self.x], self.threshold, t.size, flip=True)
         p[self.y] = bits.reshape(t.shape)
 
-    def _bits(self, k: Kernels, root: Array, words: Array, threshold: int, size: int, flip: np.uint8) -> Array:
+    def _bits(self, k: Kernels, root: Array, words: Array, threshold: int, size: int, flip: bool) -> Array:
         """The root's bits, and with a width: xor the top bit of words - threshold, xor flip."""
-        out = np.empty(size, np.uint8)
-        words = flat(words)
+        if not self.width:
+            return k.planes_to_bits(root, size)
+        words, planes = flat(words), ~root if flip else root.copy()
         for start, n in tiles(size):
-            planes = root[start // BLOCK : -(-(start + n) // BLOCK)]
-            if self.width:
-                planes = planes ^ k.word_bit(_minus(words[start : start + n], threshold), self.width - 1)
-            out[start : start + n] = k.planes_to_bits(planes, n)
-        return out ^ flip if self.width and flip else out
+            top = k.word_bit(_minus(words[start : start + n], threshold), self.width - 1)
+            planes[start // BLOCK : -(-(start + n) // BLOCK)] ^= top
+        return k.planes_to_bits(planes, size)
 
     def meaning(self, s: MeaningContext) -> None:
         t = s.types[self.y]
