@@ -16,8 +16,8 @@ import numpy as np
 
 from compiler.planning.schedule import Unscheduled, schedule
 from mpc_runtime.gates import Combine, Constant, Gate, Input, Leaf, Mul, Open, Reveal, ToBit, Unmask
-from mpc_runtime.gates.base import Types
 from mpc_runtime.gates.comparison import leaf_planes
+from mpc_runtime.gates.contexts import Types
 from mpc_runtime.gates.rules import Declared, Layout
 from mpc_runtime.plan import Feed, Options, Origin, Plan, Privacy, Result, Tensor
 from mpc_runtime.procedure import Kept, Op

@@ -49,11 +49,11 @@ class Streams:
         text = self.words(stream, size, first).astype("<u8").tobytes()
         out.reshape(-1).view(np.uint8)[:] = np.frombuffer(text, np.uint8)[offset % 8 : offset % 8 + out.nbytes]
 
-    def add_words(self, stream: int, x: Array, out: Array | None = None, start: int = 0) -> Array:
-        return np.add(x, self.words(stream, x.size, start).reshape(x.shape), out=out)
+    def add_words(self, stream: int, x: Array, out: Array | None = None, start: int = 0, twice: bool = False) -> Array:
+        return np.add(x << U(twice), self.words(stream, x.size, start).reshape(x.shape), out=out)
 
-    def sub_words(self, stream: int, x: Array, out: Array | None = None, start: int = 0) -> Array:
-        return np.subtract(x, self.words(stream, x.size, start).reshape(x.shape), out=out)
+    def sub_words(self, stream: int, x: Array, out: Array | None = None, start: int = 0, twice: bool = False) -> Array:
+        return np.subtract(x << U(twice), self.words(stream, x.size, start).reshape(x.shape), out=out)
 
     def pads(self, use: Pad) -> None:
         """Told of every message that a kernel pads with words of this key."""

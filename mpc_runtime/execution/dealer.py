@@ -7,14 +7,14 @@ hold it back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from functools import cache, partial
 from typing import TypeAlias
 
 import numpy as np
 
 from ..analysis.constants import constant_registers
-from ..gates import Secret
+from ..gates import Gate, Secret
 from ..gates.base import flat
 from ..gates.streams import PURPOSE_MASK, PURPOSE_SHARE, stream
 from ..kernels import CPU, Kernels, Prg
@@ -22,6 +22,7 @@ from ..plan import Plan
 from ..procedure import Procedure
 from ..registers import Form, held, wrapping
 from ..transport.channel import Sink
+from .masks import MaskShares
 from .once import AtWork, Once
 
 Array = np.ndarray
@@ -41,6 +42,7 @@ class DealerExecutor:
         self.kernels = kernels
         self._once = Once() if once else None
         self._constants = constant_registers(plan, kernels)
+        self._secrets = {p.name: [gate.secrets(plan.registers) for gate in p.gates] for p in plan.procedures}
         self._kept: dict[int, Array | None] = {}
         self._kept_shares: tuple[KeptShares, KeptShares] = {}, {}
 
@@ -53,7 +55,10 @@ class DealerExecutor:
     def record(self, procedure: str, keys: tuple[bytes, bytes], sinks: tuple[Sink, Sink]) -> Record:
         """A record that is to be dealt."""
         kept, shares = self._kept, self._kept_shares
-        return Record(self.plan, procedure, keys, sinks, self.kernels, self._constants, kept, shares, self._once)
+        secrets = self._secrets[procedure]
+        return Record(
+            self.plan, procedure, keys, sinks, self.kernels, self._constants, secrets, kept, shares, self._once
+        )
 
     def deal(self, record: Record, forget: bool = True) -> None:
         """Deal a record; what it leaves replaces what was there. forget: drop the masks that
@@ -65,7 +70,7 @@ class DealerExecutor:
                 self._kept_shares[party][kept.place] = record.share_of_kept_mask(kept.made, party)
 
 
-class MaskExpansion:
+class MaskExpansion(MaskShares):
     """A party's shares of the masks of wires, expanded as that party does: the MaskContext of the gates."""
 
     def __init__(
@@ -104,30 +109,38 @@ class MaskExpansion:
         if known is not None:
             return known
         remember = self._viewed and register in self._wanted
-        op, was = self.op, (self._at.op, self._at.mask)
-        self.op = self._at.op = self._producer[register]
-        self._at.mask = True
-        gate = self._ops[self.op].gate
+        op = self._producer[register]
+        was = self._turn_to(op, mask=True)
+        gate = self._ops[op].gate
         self._viewed = gate.is_view(self.types)
         mask = held(gate.mask(self))
         self._viewed = False
-        self.op, (self._at.op, self._at.mask) = op, was
+        self._turn_to(*was)
         if remember:
             self.known[register] = mask
         return mask
+
+    def _maker(self, register: int) -> tuple[int, Gate] | None:
+        op = None if register in self.known else self._producer.get(register)
+        return None if op is None else (op, self._ops[op].gate)
+
+    def _turn_to(self, op: int, mask: bool = False) -> tuple[int, bool]:
+        was = self._at.op, self._at.mask
+        self.op = self._at.op = op
+        self._at.mask = mask
+        return was
 
     def square_sums(self, register: int, mask: Array, shape: tuple[int, int, int], shift: int, bits: int) -> Array:
         """What the dealer knows of them: of the mask, and of this party's share where what is squared is shifted."""
         if not shift:
             return self.kernels.square_sums(mask, None, shape, DEALER, bits)
-        op = None if register in self.known else self._producer.get(register)
-        if op is None or not self._ops[op].gate.mask_is_stream(self.party):
+        op = self._streamed(register)
+        if op is None:
             return self.kernels.square_sums(mask, flat(self.mask(register)), shape, DEALER, bits, shift)
-        was = self._at.op, self._at.mask
-        self._at.op, self._at.mask = op, True
+        was = self._turn_to(op, mask=True)
         pad = stream(PURPOSE_MASK, op)
         sums = self.kernels.square_sums(mask, None, shape, DEALER, bits, shift, self.prg, pad)
-        self._at.op, self._at.mask = was
+        self._turn_to(*was)
         return sums
 
 
@@ -146,6 +159,7 @@ class Record:
         sinks: tuple[Sink, Sink],
         kernels: Kernels,
         constants: Mapping[int, Array],
+        secrets: Sequence[tuple[Secret, ...]],
         kept: Mapping[int, Array | None],
         kept_shares: tuple[KeptShares, KeptShares],
         once: Once | None = None,
@@ -165,7 +179,7 @@ class Record:
         self.op = 0
         self.receiver = 0
         self.written = 0
-        self._constants = constants
+        self._constants, self._secrets = constants, secrets
         self._expansions = [
             MaskExpansion(
                 plan, self.procedure, party, kernels, self.prgs[party], constants, kept_shares[party], at, self.masks
@@ -188,6 +202,9 @@ class Record:
     def mask_share(self, register: int, party: int) -> Array:
         return self._expansions[party].mask(register)
 
+    def add_mask_share(self, words: Array, register: int, party: int, twice: bool = False) -> Array:
+        return self._expansions[party].with_mask(register, words, twice=twice)
+
     def square_sums(self, register: int, shape: tuple[int, int, int], shift: int) -> Array:
         mask, bits = flat(self.mask(register)), self.types[register].bits
         return self._expansions[1].square_sums(register, mask, shape, shift, bits)
@@ -201,10 +218,13 @@ class Record:
         """A constant of the plan, which the dealer knows too."""
         return self._constants[register]
 
-    def share(self, slot: int, spec: Secret, start: int, value: Array) -> None:
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        return self._secrets[self.op]
+
+    def share(self, slot: int, start: int, n: int, value: Array) -> None:
         pad = stream(PURPOSE_SHARE, self.op, slot)
-        elements = self.procedure.ops[self.op].gate.elements(self.types)
-        self.send(spec.pack(self.kernels, self.prgs[1 - self.receiver], pad, start, elements, value))
+        self.send(self.secrets[slot].pack(self.kernels, self.prgs[1 - self.receiver], pad, start, n, value))
 
     def send(self, packed: Array) -> None:
         self.written += packed.size

@@ -28,6 +28,7 @@ class Instructions:
     def __init__(self, plan: Plan, procedure: Procedure) -> None:
         types = self.types = plan.registers
         self.gates: list[Gate] = [op.gate for op in procedure.ops]
+        self.secrets = [gate.secrets(types) for gate in self.gates]
         self.receivers = [op.receiver for op in procedure.ops]
         self.rounds = procedure.rounds
         self.producer = procedure.producer

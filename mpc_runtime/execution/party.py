@@ -19,8 +19,8 @@ from typing import TypeAlias
 import numpy as np
 
 from ..analysis.constants import constant_registers
-from ..gates import Secret
-from ..gates.base import flat
+from ..gates import Gate, Secret
+from ..gates.base import flat, tiles
 from ..gates.streams import PURPOSE_MASK, PURPOSE_SHARE, stream
 from ..kernels import CPU, Kernels, Prg
 from ..plan import Plan
@@ -28,6 +28,7 @@ from ..registers import Domain, Form, held, wrapping
 from ..transport.channel import Channel, Source
 from .instructions import Instructions, Piece, Step, Where
 from .keys import SEED_BYTES
+from .masks import MaskShares
 from .once import AtWork, Ledger, Once
 
 Array = np.ndarray
@@ -159,7 +160,7 @@ class PartyExecutor:
         self._kept_operands = {r: made for r, made in self._kept_operands.items() if r not in values}
 
 
-class Run:
+class Run(MaskShares):
     """One execution of a procedure: the PartyContext of its gates."""
 
     def __init__(self, executor: PartyExecutor, procedure: str, keys: ExecutionKeys, material: Source) -> None:
@@ -198,7 +199,6 @@ class Run:
         return ledger(self.keys.material), ledger(self.keys.pair)
 
     def _turn_to(self, op: int, mask: bool = False) -> tuple[int, bool]:
-        """Op `op` is at work from now on; returns what was. mask: to expand its share of a mask."""
         was = self.op, self.at.mask
         self.op = op
         if self.ledger is not None:
@@ -251,65 +251,38 @@ class Run:
             return words
         return flat(self.mask(register))[start : start + n]
 
-    def add_mask(self, register: int, words: Array, sign: int, out: Array | None = None) -> Array:
-        out = np.empty(words.shape, np.uint64) if out is None else out
-        op = self._streamed(register)
-        if op is None:
-            (self.kernels.add if sign > 0 else self.kernels.subtract)(words, self.mask(register), out=out)
-            return out
-        expand = self.prg.add_words if sign > 0 else self.prg.sub_words
-        was = self._turn_to(op, mask=True)
-        expand(stream(PURPOSE_MASK, op), np.ascontiguousarray(words), out=out)
-        self._turn_to(*was)
-        return out
+    def unmasked(self, register: int) -> Array:
+        return self.with_mask(register, self.values[register], -1) if self.party == 0 else -self.mask(register)
 
     def square_sums(self, register: int, shape: tuple[int, int, int], shift: int) -> Array:
         op, bits, hat = self._streamed(register), self.types[register].bits, flat(self.values[register])
         if op is None:
-            mask = flat(self.mask(register))
-            return self.kernels.square_sums(hat, mask, shape, self.party, bits, shift)
+            return self.kernels.square_sums(hat, flat(self.mask(register)), shape, self.party, bits, shift)
         was = self._turn_to(op, mask=True)
         pad = stream(PURPOSE_MASK, op)
         sums = self.kernels.square_sums(hat, None, shape, self.party, bits, shift, self.prg, pad)
         self._turn_to(*was)
         return sums
 
-    def _streamed(self, register: int) -> int | None:
-        """The op whose stream is this party's share of the register's mask as it is; None if that is there already."""
+    def _maker(self, register: int) -> tuple[int, Gate] | None:
         assert self.types[register].form is Form.WIRE, f"register {register}: wants_mask did not ask for shares"
         op = self.program.producer.get(register)
-        if op is None or register in self._masks:
-            return None
-        return op if self.program.gates[op].mask_is_stream(self.party) else None
+        return None if op is None or register in self._masks else (op, self.program.gates[op])
 
     def affine(self, register: int) -> Array:
-        """(party == 0) X - [mask]: kept across executions for what an earlier one opened."""
+        return self._operand("affine", register, self.unmasked)
 
-        def make(hat: Array) -> Array:
-            return self.add_mask(register, hat, -1) if self.party == 0 else -self.mask(register)
+    def halved(self, register: int, keep: bool) -> Array:
+        return self._operand("halved", register, self._halved) if keep else self._halved(register)
 
-        return self._operand("affine", register, make)
+    def _halved(self, register: int) -> Array:
+        hat = self.values[register]
+        return self.with_mask(register, hat, -1, twice=True) if self.party == 0 else self.with_mask(register, hat)
 
-    def halved(self, register: int) -> Array:
-        """2X - [mask] at party 0, 2 (X + [mask]) at party 1: kept as `affine` is."""
-
-        def make(hat: Array) -> Array:
-            one = np.uint64(1)
-            if self.party == 0:
-                twice: Array = self.kernels.left_shift(hat, one, order="C")
-                return self.add_mask(register, twice, -1, out=twice)
-            total = self.add_mask(register, hat, 1)
-            total <<= one
-            return total
-
-        return self._operand("halved", register, make)
-
-    def _operand(self, kind: str, register: int, make: Callable[[Array], Array]) -> Array:
+    def _operand(self, kind: str, register: int, make: Callable[[int], Array]) -> Array:
         kept = self.executor._kept_operands if register in self.program.reads else self._operands
         made = kept.setdefault(register, {})
-        if kind not in made:
-            made[kind] = make(self.values[register])
-        return made[kind]
+        return made[kind] if kind in made else made.setdefault(kind, make(register))
 
     @property
     def seeded(self) -> bool:
@@ -321,17 +294,34 @@ class Run:
     def take_ahead(self) -> tuple[int, Array] | None:
         return self._ahead.pop(self.op, None)
 
-    def secret(self, slot: int, spec: Secret, start: int, n: int) -> Array:
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        return self.program.secrets[self.op]
+
+    def secret(self, slot: int, start: int, n: int) -> Array:
         """Elements [start, start + n) of this op's secret. Slots of one tile are asked for in order."""
+        spec = self.secrets[slot]
         if self.seeded:
             return spec.expand(self.kernels, self.prg, stream(PURPOSE_SHARE, self.op, slot), start, n)
+        return spec.unpack(self.kernels, self._received(slot, start, n), n)
+
+    def add_secret(self, slot: int, words: Array, out: Array) -> None:
+        if self.seeded:
+            self.prg.add_words(stream(PURPOSE_SHARE, self.op, slot), words, out=out)
+            return
+        if out is not words:
+            np.copyto(out, words)
+        for start, n in tiles(out.size):
+            self.secrets[slot].add(self.kernels, self._received(slot, start, n), out[start : start + n])
+
+    def _received(self, slot: int, start: int, n: int) -> memoryview:
+        """What the dealer sent of elements [start, start + n) of this op's secret."""
         if self.ledger is not None:
             self.ledger.receive(slot, start, n)
-        size = spec.size(n)
+        size = self.secrets[slot].size(n)
         self.counters.material_bytes += size
         self.counters.op_material[self.op] += size
-        sent = self.material.read(size, Where(self.plan, self.procedure, self.op))
-        return spec.unpack(self.kernels, sent, n)
+        return self.material.read(size, Where(self.plan, self.procedure, self.op))
 
     def feed(self, name: str) -> Array:
         return self.feeds.pop(name)

@@ -21,14 +21,15 @@ no default, and a class without it cannot be imported.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
 
-from ..registers import TILE, Domain, Form, Register
+from ..registers import TILE, Domain, Form
+from .contexts import Array, DealerContext, MaskContext, MeaningContext, PartyContext, Types
 from .rows import Batch, aligned, expect_apart
 from .rules import Declared, Layout
 from .secrets import Secret
@@ -36,174 +37,27 @@ from .secrets import Secret
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping
 
-    from ..kernels import Kernels, Prg
-
 In: TypeAlias = int
 Out: TypeAlias = int
 Ins: TypeAlias = tuple[int, ...]
 Outs: TypeAlias = tuple[int, ...]
 
-Types = Sequence[Register]
-Array: TypeAlias = np.ndarray
 
-
-class MaskContext(Protocol):
-    """What a gate needs to expand a party's share of the mask that it makes: at that party, or at the dealer."""
-
-    kernels: Kernels
-    party: int
-    prg: Prg
-    op: int
-
-    @property
-    def types(self) -> Types: ...
-    def __getitem__(self, register: int) -> Array:
-        """What the party holds; the dealer knows no more of it than the plan's constants."""
-        ...
-
-    def mask(self, register: int) -> Array:
-        """The party's share of the mask of a WIRE, in the register's shape."""
-        ...
-
-
-class PartyContext(MaskContext, Protocol):
-    """What a party's executor lends to a gate."""
-
-    @property
-    def seeded(self) -> bool:
-        """Whether this party expands its half of the op's secrets from its stream (kernels may fuse that)."""
-        ...
-
-    @property
-    def pair(self) -> Prg:
-        """Streams under the key of this execution that only the two parties have."""
-        ...
-
-    @property
-    def own(self) -> Prg:
-        """Streams under a key of this execution that only this party has."""
-        ...
-
-    def __setitem__(self, register: int, value: Array) -> None: ...
-    def feed(self, name: str) -> Array:
-        """This party's share of what a role gave (all of it where that is public); it can be had once."""
-        ...
-
-    def reveal(self, result: str, role: str, packed: Array) -> None:
-        """Send a role this party's share of a result. Only gates whose class `reveals` may."""
-        ...
-
-    def public(self, register: int) -> Array:
-        """What both parties know as a term of shares: party 0 has all of it, party 1 zeros (which are read-only)."""
-        ...
-
-    def may_overwrite(self, register: int) -> bool:
-        """Whether this op may write its result over the array of an operand, which nothing reads any more."""
-        ...
-
-    def mask_words(self, register: int, start: int, n: int) -> Array:
-        """Elements [start, start + n) of the party's share of the mask of a WIRE, flat; expanded only for this call
-        where that is possible."""
-        ...
-
-    def add_mask(self, register: int, words: Array, sign: int, out: Array | None = None) -> Array:
-        """`words`, of the register's shape, plus or minus (sign 1 or -1) that share, in one pass where possible; `out`
-        is contiguous, and may be `words`."""
-        ...
-
-    def square_sums(self, register: int, shape: tuple[int, int, int], shift: int) -> Array:
-        """A party's shares, or the dealer's offset, of sums of squares of a WIRE laid out so, along the middle axis."""
-
-    def affine(self, register: int) -> Array:
-        """`public` less this party's share of the mask, of a WIRE."""
-        ...
-
-    def halved(self, register: int) -> Array:
-        """2X - [mask] at party 0, 2 (X + [mask]) at party 1: kept as `affine` is."""
-        ...
-
-    def take_ahead(self) -> tuple[int, Array] | None:
-        """What `ahead` made for this op, with the operand that was known; None where nothing was."""
-        ...
-
-    def secret(self, slot: int, spec: Secret, start: int, n: int) -> Array:
-        """This party's share of elements [start, start + n) of secret `slot`: expanded, or received."""
-        ...
-
-
-class DealerContext(Protocol):
-    """What the dealer's executor lends to a gate: masks and offsets by register (None stands for 0), a way to share."""
-
-    kernels: Kernels
-    prgs: tuple[Prg, Prg]
-    op: int
-    receiver: int
-
-    @property
-    def types(self) -> Types: ...
-    def __getitem__(self, register: int) -> Array | None: ...
-    def __setitem__(self, register: int, value: Array | None) -> None: ...
-    def mask(self, register: int) -> Array:
-        """The mask of a masked value, which is never absent."""
-        ...
-
-    def mask_share(self, register: int, party: int) -> Array:
-        """A party's share of the mask of a WIRE, as that party expands it."""
-        ...
-
-    def square_sums(self, register: int, shape: tuple[int, int, int], shift: int) -> Array: ...
-    def constant(self, register: int) -> Array:
-        """A constant of the plan, which the dealer knows too."""
-        ...
-
-    def share(self, slot: int, spec: Secret, start: int, value: Array) -> None:
-        """Share elements of secret `slot`: the half of one party is its stream, the other is sent the correction."""
-        ...
-
-    def send(self, packed: Array) -> None:
-        """Send a correction that the kernel has packed itself."""
-        ...
-
-
-class MeaningContext(Protocol):
-    """Plain values of registers, and the masks of wires (the rounding of a truncation depends on them) and offsets."""
-
-    kernels: Kernels
-    op: int
-
-    @property
-    def owns(self) -> tuple[Prg, Prg]:
-        """The streams that each party has alone."""
-        ...
-
-    @property
-    def types(self) -> Types: ...
-    def __getitem__(self, register: int) -> Array: ...
-    def __setitem__(self, register: int, value: Array) -> None: ...
-    def mask(self, register: int) -> Array: ...
-    def mask_share(self, register: int, party: int) -> Array: ...
-    def feed(self, name: str) -> Array:
-        """What a role gave, in clear."""
-        ...
-
-    def constant(self, index: int) -> Array:
-        """An array of the plan."""
-        ...
-
-    def reveal(self, result: str, value: Array) -> None:
-        """What roles learn as a result."""
-        ...
-
-
-def tiles(n: int) -> Iterator[tuple[int, int]]:
-    """(start, length) of the tiles of n elements."""
-    for start in range(0, n, TILE):
-        yield start, min(TILE, n - start)
+def tiles(n: int) -> Iterable[tuple[int, int]]:
+    """(start, length) of the tiles of n elements. Most tensors are one."""
+    if 0 < n <= TILE:
+        return ((0, n),)
+    return ((start, min(TILE, n - start)) for start in range(0, n, TILE))
 
 
 def flat(x: Array) -> Array:
     """The elements in C order, as one contiguous axis: what kernels take."""
-    return np.ascontiguousarray(x).reshape(-1)
+    return x.ravel()
+
+
+def spread(x: Array, shape: tuple[int, ...]) -> Array:
+    """x in a shape to which it broadcasts. Mostly it has that shape, and to ask is quicker than NumPy's function."""
+    return x if x.shape == shape else np.broadcast_to(x, shape)
 
 
 def low(x: Array, bits: int) -> Array:
@@ -400,6 +254,10 @@ class Gate:
     def mask_is_stream(self, party: int) -> bool:
         """Whether `mask` is the stream of this op as it is, so that it can be expanded in pieces."""
         return False
+
+    def turned(self) -> tuple[int, tuple[int, ...]] | None:
+        """The operand that the result is with its axes in another order, and that order; None if it is not that."""
+        return None
 
     def temporary_bytes(self, types: Types, strided: Container[int], kept: Container[int]) -> int:
         """What a party holds beside operands and results. strided: operands that may not be contiguous; kept: those

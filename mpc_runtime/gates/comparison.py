@@ -20,22 +20,8 @@ import numpy as np
 
 from ..kernels.sizes import combine_planes, table_planes
 from ..registers import BLOCK, Domain, Form
-from .base import (
-    Array,
-    DealerContext,
-    Gate,
-    In,
-    Ins,
-    MeaningContext,
-    Out,
-    Outs,
-    Part,
-    PartyContext,
-    Types,
-    flat,
-    low,
-    tiles,
-)
+from .base import Gate, In, Ins, Out, Outs, Part, flat, low, tiles
+from .contexts import Array, DealerContext, MeaningContext, PartyContext, Types
 from .rules import Declared, Layout, expect, expect_between, expect_domain, expect_masked
 from .secrets import Planes, Secret
 from .streams import PURPOSE_SHARE, stream
@@ -106,19 +92,17 @@ class Leaf(Gate):
 
     def deal(self, d: DealerContext) -> None:
         r = flat(d.mask(self.x))
-        (spec,) = self.secrets(d.types)
         for start, n in tiles(r.size):
-            d.share(0, spec, start, d.kernels.leaf_deal(r[start : start + n], self.low_bit, self.widths))
+            d.share(0, start, n, d.kernels.leaf_deal(r[start : start + n], self.low_bit, self.widths))
         for y in self.ys:
             d[y] = None
 
     def evaluate(self, p: PartyContext) -> None:
         c = flat(p[self.x])
-        (spec,) = self.secrets(p.types)
         planes = leaf_planes(len(self.widths), self.kind)
         results = [np.empty((-(-c.size // BLOCK), planes, 8), np.uint64) for _ in self.ys]
         for start, n in tiles(c.size):
-            tables = None if p.seeded else p.secret(0, spec, start, n)
+            tables = None if p.seeded else p.secret(0, start, n)
             blocks = slice(start // BLOCK, -(-(start + n) // BLOCK))
             for threshold, result in zip(self.thresholds, results, strict=True):
                 p.kernels.leaf_read(
@@ -201,7 +185,6 @@ class Combine(Gate):
 
     def deal(self, d: DealerContext) -> None:
         masks = d.mask(self.x)
-        secrets = self.secrets(d.types)
         size = d.types[self.y].size
         offset = np.empty((masks.shape[0], self._shape()[2], 8), np.uint64)
         for start, n in tiles(size):
@@ -209,19 +192,19 @@ class Combine(Gate):
             monomials, offset[blocks] = d.kernels.combine_deal(
                 masks[blocks], self.nodes, self.fan_in, self.kind, self.leaf
             )
-            if secrets:
-                d.share(0, secrets[0], start, monomials)
+            if d.secrets:
+                d.share(0, start, n, monomials)
         d[self.y] = offset
 
     def evaluate(self, p: PartyContext) -> None:
         hats = p[self.x]
         singles = p.mask(self.x) if self.leaf else None
-        secrets = self.secrets(p.types)
+        secret = bool(p.secrets)
         size = p.types[self.y].size
         out = np.empty((hats.shape[0], self._shape()[2], 8), np.uint64)
         for start, n in tiles(size):
             blocks = slice(start // BLOCK, -(-(start + n) // BLOCK))
-            monomials = p.secret(0, secrets[0], start, n) if secrets and not p.seeded else None
+            monomials = p.secret(0, start, n) if secret and not p.seeded else None
             p.kernels.combine_eval(
                 hats[blocks],
                 self.nodes,
@@ -232,7 +215,7 @@ class Combine(Gate):
                 None if singles is None else singles[blocks],
                 p.party,
                 out=out[blocks],
-                prg=p.prg if secrets and p.seeded else None,
+                prg=p.prg if secret and p.seeded else None,
                 stream=stream(PURPOSE_SHARE, p.op),
                 start=start,
             )
@@ -294,24 +277,23 @@ class ToBit(Gate):
 
     def deal(self, d: DealerContext) -> None:
         t = d.types[self.y]
-        bits = self._bits(d.kernels, d.mask(self.root), d.mask(self.x), 0, t.size, np.uint8(0))
+        bits = self._bits(d.kernels, d.mask(self.root), d.mask(self.x), 0, t.size, flip=False)
         d[self.y] = bits.reshape(t.shape)
 
     def evaluate(self, p: PartyContext) -> None:
         t = p.types[self.y]
-        bits = self._bits(p.kernels, p[self.root], p[self.x], self.threshold, t.size, np.uint8(1))
+        bits = self._bits(p.kernels, p[self.root], p[self.x], self.threshold, t.size, flip=True)
         p[self.y] = bits.reshape(t.shape)
 
-    def _bits(self, k: Kernels, root: Array, words: Array, threshold: int, size: int, flip: np.uint8) -> Array:
+    def _bits(self, k: Kernels, root: Array, words: Array, threshold: int, size: int, flip: bool) -> Array:
         """The root's bits, and with a width: xor the top bit of words - threshold, xor flip."""
-        out = np.empty(size, np.uint8)
-        words = flat(words)
+        if not self.width:
+            return k.planes_to_bits(root, size)
+        words, planes = flat(words), ~root if flip else root.copy()
         for start, n in tiles(size):
-            planes = root[start // BLOCK : -(-(start + n) // BLOCK)]
-            if self.width:
-                planes = planes ^ k.word_bit(_minus(words[start : start + n], threshold), self.width - 1)
-            out[start : start + n] = k.planes_to_bits(planes, n)
-        return out ^ flip if self.width and flip else out
+            top = k.word_bit(_minus(words[start : start + n], threshold), self.width - 1)
+            planes[start // BLOCK : -(-(start + n) // BLOCK)] ^= top
+        return k.planes_to_bits(planes, size)
 
     def meaning(self, s: MeaningContext) -> None:
         t = s.types[self.y]

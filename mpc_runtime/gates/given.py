@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..registers import Domain, Form
-from .base import DealerContext, Gate, MeaningContext, Out, Owners, PartyContext, Revelation, Types
+from .base import Gate, Out, Owners, Revelation
+from .contexts import DealerContext, MeaningContext, PartyContext, Types
 from .rules import Declared, Layout, expect
 
 

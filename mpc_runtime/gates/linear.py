@@ -15,19 +15,8 @@ from math import prod
 import numpy as np
 
 from ..registers import Domain, Form
-from .base import (
-    Array,
-    DealerContext,
-    Gate,
-    In,
-    Ins,
-    MaskContext,
-    MeaningContext,
-    Out,
-    PartyContext,
-    Types,
-    narrowest,
-)
+from .base import Gate, In, Ins, Out, narrowest, spread
+from .contexts import Array, DealerContext, MaskContext, MeaningContext, PartyContext, Types
 from .rows import Batch, expect_apart, stride_of
 from .rules import Declared, Layout, broadcast, expect, expect_between, expect_domain, joined
 
@@ -195,9 +184,9 @@ class Add(Gate):
         if a is not None and b is not None:
             d[self.z] = self.combine(a, b)
         elif b is not None:
-            d[self.z] = np.broadcast_to(-b if self.negative else b, shape)
+            d[self.z] = spread(-b if self.negative else b, shape)
         else:
-            d[self.z] = None if a is None else np.broadcast_to(a, shape)
+            d[self.z] = None if a is None else spread(a, shape)
 
     def evaluate(self, p: PartyContext) -> None:
         a, b = terms(p, self.z, (self.x, self.y))
@@ -209,10 +198,10 @@ class Add(Gate):
     def mask(self, p: MaskContext) -> Array:
         shape = p.types[self.z].shape
         if not p.types[self.y].form.masked:
-            return np.broadcast_to(p.mask(self.x), shape)
+            return spread(p.mask(self.x), shape)
         b = p.mask(self.y)
         if not p.types[self.x].form.masked:
-            return np.broadcast_to(-b if self.negative else b, shape)
+            return spread(-b if self.negative else b, shape)
         return self.combine(p.mask(self.x), b)
 
     def meaning(self, s: MeaningContext) -> None:
@@ -250,7 +239,7 @@ class Xor(Gate):
         if len(parts) == 2:
             d[self.z] = parts[0] ^ parts[1]
         else:
-            d[self.z] = np.broadcast_to(parts[0], shape) if parts else None
+            d[self.z] = spread(parts[0], shape) if parts else None
 
     def evaluate(self, p: PartyContext) -> None:
         a, b = terms(p, self.z, (self.x, self.y))
@@ -258,7 +247,7 @@ class Xor(Gate):
 
     def mask(self, p: MaskContext) -> Array:
         parts = [p.mask(r) for r in (self.x, self.y) if p.types[r].form.masked]
-        return parts[0] ^ parts[1] if len(parts) == 2 else np.broadcast_to(parts[0], p.types[self.z].shape)
+        return parts[0] ^ parts[1] if len(parts) == 2 else spread(parts[0], p.types[self.z].shape)
 
     def meaning(self, s: MeaningContext) -> None:
         s[self.z] = s[self.x] ^ s[self.y]

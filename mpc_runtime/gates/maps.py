@@ -15,18 +15,8 @@ from typing import ClassVar
 import numpy as np
 
 from ..registers import Domain, Form
-from .base import (
-    Array,
-    DealerContext,
-    Gate,
-    In,
-    MaskContext,
-    MeaningContext,
-    Out,
-    PartyContext,
-    Types,
-    narrowest,
-)
+from .base import Gate, In, Out, narrowest
+from .contexts import Array, DealerContext, MaskContext, MeaningContext, PartyContext, Types
 from .rows import Batch, expect_apart, stride_of
 from .rules import Declared, Layout, broadcast, expect, expect_between, expect_domain
 
@@ -144,6 +134,9 @@ class Transpose(View):
     def rows(self, batch: Batch) -> int:
         axis, each = batch.place(self.x)
         return stride_of(batch.types[self.y].shape, self.axes.index(axis), each)
+
+    def turned(self) -> tuple[int, tuple[int, ...]] | None:
+        return self.x, self.axes
 
     def apply(self, a: Array) -> Array:
         return np.transpose(a, self.axes)

@@ -22,7 +22,8 @@ import numpy as np
 from ..privacy.noise import Law, hides
 from ..privacy.samplers import MAX_NUMERATOR, Words, gaussian, laplace
 from ..registers import Domain, Form, Register
-from .base import Array, DealerContext, Gate, In, MeaningContext, Out, Part, PartyContext, Types, low, narrowest, tiles
+from .base import Gate, In, Out, Part, low, narrowest, tiles
+from .contexts import Array, DealerContext, MeaningContext, PartyContext, Types
 from .rules import Declared, Layout, expect, expect_additive, expect_between, expect_domain
 from .streams import PURPOSE_NOISE, stream
 

@@ -15,25 +15,11 @@ import numpy as np
 
 from ..kernels.sizes import packed_size, planes_size
 from ..registers import BLOCK, TILE, Domain, Form, Register
-from .base import (
-    Array,
-    DealerContext,
-    Gate,
-    In,
-    MaskContext,
-    MeaningContext,
-    Out,
-    Owners,
-    PartyContext,
-    Revelation,
-    Types,
-    flat,
-    narrowest,
-    tiles,
-)
+from .base import Gate, In, Out, Owners, Revelation, flat, narrowest, spread, tiles
+from .contexts import Array, DealerContext, MaskContext, MeaningContext, PartyContext, Types
 from .rules import Declared, Layout, expect, expect_additive, expect_domain, expect_form, expect_masked
 from .secrets import Planes, Secret, Words
-from .streams import PURPOSE_MASK, PURPOSE_OUTPUT, PURPOSE_SHARE, stream
+from .streams import PURPOSE_MASK, PURPOSE_OUTPUT, stream
 
 if TYPE_CHECKING:
     from ..kernels import Kernels, Prg
@@ -111,7 +97,7 @@ class Open(Gate):
         t = d.types[self.y]
         offset = d[self.x]
         if t.domain is Domain.WORDS:
-            shift = None if offset is None else flat(np.broadcast_to(offset, t.shape))
+            shift = None if offset is None else flat(spread(offset, t.shape))
             d[self.y] = d.kernels.open_deal(
                 *d.prgs, stream(PURPOSE_MASK, d.op), shift, t.bits, np.empty(t.shape, np.uint64)
             )
@@ -153,36 +139,29 @@ class Materialize(Gate):
 
     def deal(self, d: DealerContext) -> None:
         t = d.types[self.y]
-        (spec,) = self.secrets(d.types)
         offset = d[self.x]
         assert offset is not None, "materialize of a value without an offset"
         if t.domain is Domain.BITS:
             offset = d.kernels.bits_to_planes(flat(offset))
         elif t.domain is Domain.WORDS:
-            offset = flat(np.broadcast_to(offset, t.shape))
+            offset = flat(spread(offset, t.shape))
         for start, n in tiles(t.size):
             piece = slice(start, start + n) if t.domain is Domain.WORDS else _blocks(start, n)
-            d.share(0, spec, start, offset[piece])
+            d.share(0, start, n, offset[piece])
         d[self.y] = None
 
     def evaluate(self, p: PartyContext) -> None:
         t = p.types[self.y]
-        (spec,) = self.secrets(p.types)
         x = p[self.x]
         if t.domain is Domain.WORDS:
             x = flat(x)
             out = x if p.may_overwrite(self.x) and x.flags.writeable else np.empty_like(x)
-            if p.seeded:
-                p.prg.add_words(stream(PURPOSE_SHARE, p.op, 0), x, out=out)
-            else:
-                for start, n in tiles(t.size):
-                    piece = slice(start, start + n)
-                    p.kernels.add(x[piece], p.secret(0, spec, start, n), out=out[piece])
+            p.add_secret(0, x, out)
             p[self.y] = out.reshape(t.shape)
             return
         planes = p.kernels.bits_to_planes(flat(x)) if t.domain is Domain.BITS else x.copy()
         for start, n in tiles(t.size):
-            planes[_blocks(start, n)] ^= p.secret(0, spec, start, n)
+            planes[_blocks(start, n)] ^= p.secret(0, start, n)
         p[self.y] = planes if t.domain is Domain.PLANES else p.kernels.planes_to_bits(planes, t.size).reshape(t.shape)
 
     def meaning(self, s: MeaningContext) -> None:
@@ -235,7 +214,7 @@ class Unmask(Gate):
         if t.form is Form.BARE:
             p[self.y] = p.public(self.x)
         elif t.domain is Domain.WORDS:
-            p[self.y] = p.public(self.x) - p.mask(self.x)
+            p[self.y] = p.unmasked(self.x)
         else:
             p[self.y] = p.public(self.x) ^ p.mask(self.x)
 

@@ -12,7 +12,7 @@ the product is local on shares (or, the operand being a constant of the plan, on
 2 f(X, Y) = 4 f(X, Y) - 2 f(X, Y) can be split between them (docs/decisions/010, 035):
 
     Z_0 = f(2X - [lx]_0, 2Y - [ly]_0)    = 4 f(X, Y) - 2 f(X, [ly]_0) - 2 f([lx]_0, Y) + f([lx]_0, [ly]_0)
-    Z_1 = f(-X - [lx]_1, 2Y + 2 [ly]_1)  = -2 f(X, Y) - 2 f(X, [ly]_1) - 2 f([lx]_1, Y) - 2 f([lx]_1, [ly]_1)
+    Z_1 = -2 f(X + [lx]_1, Y + [ly]_1)   = -2 f(X, Y) - 2 f(X, [ly]_1) - 2 f([lx]_1, Y) - 2 f([lx]_1, [ly]_1)
     Z_0 + Z_1 = 2 f(x, y) - f(lx + [lx]_1, ly + [ly]_1)
 """
 
@@ -26,26 +26,15 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from ..registers import Domain, Form
-from .base import (
-    Array,
-    DealerContext,
-    Gate,
-    In,
-    MaskContext,
-    MeaningContext,
-    Out,
-    Part,
-    PartyContext,
-    Types,
-    flat,
-    low,
-    tiles,
-)
+from .base import Gate, In, Out, Part, flat, low, tiles
+from .contexts import Array, DealerContext, MaskContext, MeaningContext, PartyContext, Types
 from .rows import Batch, expect_apart, stride_of
 from .rules import Declared, Layout, broadcast, expect, expect_between, expect_domain, expect_masked
 
 MAX_LEADING = 16
 """Leading dimensions of a stack of matrices: what the kernel has room for."""
+
+MINUS_TWO = np.uint64((1 << 64) - 2)
 
 MAX_PIXELS = 1 << 20
 """Most of a convolution's stride, dilation or padding: far beyond any image, and no sum of such numbers overflows."""
@@ -133,19 +122,18 @@ class Product(Gate, family=True):
     def _lifted(self, d: DealerContext, register: int, bits: int) -> Array:
         """[l]_0 + 2 [l]_1 mod 2^bits."""
         if d.types[register].bits >= bits:
-            total: Array = d.mask(register) + d.mask_share(register, 1)
-            return total
-        total = np.asarray(d.mask_share(register, 1) << np.uint64(1))  # a shifted scalar is not an array
-        d.kernels.add(total, d.mask_share(register, 0), out=total)
-        return total
+            return d.add_mask_share(d.mask(register), register, 1)
+        return d.add_mask_share(d.mask_share(register, 1), register, 0, twice=True)
 
     def _halved(self, p: PartyContext) -> Array:
         """The operand of `half` is kept for as long as its value."""
-        k, other = p.kernels, self.x if self.half == "y" else self.y
-        a = k.left_shift(p[other], np.uint64(1), order="C") if p.party == 0 else k.negative(p[other], order="C")
-        p.add_mask(other, a, -1, out=a)
-        x, y = (a, p.halved(self.y)) if self.half == "y" else (p.halved(self.x), a)
-        return self.product(k, x, y, p.types[self.z].bits)
+        x, y = p.halved(self.x, self.half == "x"), p.halved(self.y, self.half == "y")
+        bits = p.types[self.z].bits
+        if p.party == 0:
+            return self.product(p.kernels, x, y, bits)
+        z = np.asarray(self.product(p.kernels, x, y, max(1, bits - 1)))  # the product of scalars is not an array
+        z *= MINUS_TWO
+        return z
 
     def ahead(self, p: PartyContext, known: int) -> Array:
         """-f([lx]_i, Y), or -f(X, [ly]_i) where X is known."""

@@ -32,12 +32,16 @@ class Secret(ABC):
     def unpack(self, k: Kernels, data: memoryview, n: int) -> Array:
         """The half of n elements that was sent."""
 
+    def add(self, k: Kernels, data: memoryview, out: Array) -> None:
+        """Adds the half that was sent, in the ring of the secret, to as many words."""
+        raise AssertionError(f"{type(self).__name__} are not added to words")
+
     def expand(self, k: Kernels, prg: Prg, pad: int, start: int, n: int) -> Array:
         """The half of elements [start, start + n) that its party expands itself."""
         raise AssertionError(f"{type(self).__name__} are expanded by the kernel that reads them")
 
-    def pack(self, k: Kernels, prg: Prg, pad: int, start: int, elements: int, value: Array) -> Array:
-        """The correction of the elements in `value`, of `elements` in all, for the party that does not expand."""
+    def pack(self, k: Kernels, prg: Prg, pad: int, start: int, n: int, value: Array) -> Array:
+        """The correction of n elements, whose secret is `value`, for the party that does not expand."""
         raise AssertionError(f"{type(self).__name__} are packed by the kernel that makes them")
 
 
@@ -53,11 +57,14 @@ class Words(Secret):
     def unpack(self, k: Kernels, data: memoryview, n: int) -> Array:
         return k.unpack(data, n, self.bits)
 
+    def add(self, k: Kernels, data: memoryview, out: Array) -> None:
+        k.unpack_add(data, self.bits, out)
+
     def expand(self, k: Kernels, prg: Prg, pad: int, start: int, n: int) -> Array:
         return prg.words(pad, n, start)
 
-    def pack(self, k: Kernels, prg: Prg, pad: int, start: int, elements: int, value: Array) -> Array:
-        packed = np.empty(self.size(value.size), np.uint8)
+    def pack(self, k: Kernels, prg: Prg, pad: int, start: int, n: int, value: Array) -> Array:
+        packed = np.empty(self.size(n), np.uint8)
         k.share_pack(prg, pad, value, self.bits, packed, start)
         return packed
 
@@ -77,8 +84,7 @@ class Planes(Secret):
     def expand(self, k: Kernels, prg: Prg, pad: int, start: int, n: int) -> Array:
         return k.planes_fill(prg, pad, n, self.planes, start_block=start // BLOCK)
 
-    def pack(self, k: Kernels, prg: Prg, pad: int, start: int, elements: int, value: Array) -> Array:
-        n = min(elements - start, value.shape[0] * BLOCK)
+    def pack(self, k: Kernels, prg: Prg, pad: int, start: int, n: int, value: Array) -> Array:
         packed = np.empty(self.size(n), np.uint8)
         k.planes_share_pack(prg, pad, value, n, packed, start_block=start // BLOCK)
         return packed

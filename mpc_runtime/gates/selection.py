@@ -21,20 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..registers import Domain, Form
-from .base import (
-    DealerContext,
-    Gate,
-    In,
-    MeaningContext,
-    Out,
-    Owners,
-    Part,
-    PartyContext,
-    Revelation,
-    Types,
-    flat,
-    tiles,
-)
+from .base import Gate, In, Out, Owners, Part, Revelation, flat, tiles
+from .contexts import DealerContext, MeaningContext, PartyContext, Types
 from .rules import Declared, Layout, expect, expect_domain, expect_masked
 from .secrets import Secret, Words
 from .streams import PURPOSE_SHARE, stream
@@ -94,13 +82,12 @@ class Select(Gate):
         r = flat(d.mask(self.x))
         delta = flat(d.mask(self.d))
         offset = np.empty_like(r)
-        secrets = self.secrets(d.types)
         for start, n in tiles(r.size):
             piece = slice(start, start + n)
             _, k10, n0, n1 = d.kernels.select_deal(r[piece], delta[piece], l, self.shift, lo, offset[piece])
             values = [v for v in (delta[piece].astype(np.uint64), k10, n0, n1) if v is not None]
-            for slot, (spec, value) in enumerate(zip(secrets, values, strict=True)):
-                d.share(slot, spec, start, value)
+            for slot, value in enumerate(values):
+                d.share(slot, start, n, value)
         d[self.y] = offset.reshape(d.types[self.y].shape)
 
     def evaluate(self, p: PartyContext) -> None:
@@ -108,7 +95,6 @@ class Select(Gate):
         c = flat(p[self.x])
         bit = flat(p[self.d])
         out = np.empty_like(c)
-        secrets = self.secrets(p.types)
         truncation = l, self.shift, offset_of(l), lo
         for start, n in tiles(c.size):
             piece = slice(start, start + n)
@@ -118,7 +104,7 @@ class Select(Gate):
                     c[piece], bit[piece], *truncation, p.party, delta, k10, n0, n1, out[piece], prg=p.prg, start=start
                 )
                 continue
-            shares = [p.secret(slot, spec, start, n) for slot, spec in enumerate(secrets)]
+            shares = [p.secret(slot, start, n) for slot in range(len(p.secrets))]
             narrow = [*shares[2:], None, None]
             p.kernels.select_eval(
                 c[piece], bit[piece], *truncation, p.party, shares[0], shares[1], narrow[0], narrow[1], out[piece]
@@ -166,21 +152,19 @@ class Choose(Gate):
 
     def deal(self, d: DealerContext) -> None:
         r, delta = flat(d.mask(self.x)), flat(d.mask(self.d))
-        number, product = self.secrets(d.types)
         for start, n in tiles(r.size):
             piece = slice(start, start + n)
             word = delta[piece].astype(np.uint64)
-            d.share(0, number, start, word)
-            d.share(1, product, start, word * r[piece])
+            d.share(0, start, n, word)
+            d.share(1, start, n, word * r[piece])
         d[self.y] = None
 
     def evaluate(self, p: PartyContext) -> None:
         c, bit, mask = flat(p[self.x]), flat(p[self.d]), flat(p.mask(self.x))
         out = np.empty_like(c)
-        number, product = self.secrets(p.types)
         for start, n in tiles(c.size):
             piece = slice(start, start + n)
-            delta, w = p.secret(0, number, start, n), p.secret(1, product, start, n)
+            delta, w = p.secret(0, start, n), p.secret(1, start, n)
             p.kernels.choose_eval(c[piece], bit[piece], mask[piece], p.party, delta, w, out[piece])
         p[self.y] = out.reshape(p.types[self.y].shape)
 
@@ -211,18 +195,16 @@ class BitToWord(Gate):
 
     def deal(self, d: DealerContext) -> None:
         delta = flat(d.mask(self.d))
-        (spec,) = self.secrets(d.types)
         for start, n in tiles(delta.size):
-            d.share(0, spec, start, delta[start : start + n].astype(np.uint64))
+            d.share(0, start, n, delta[start : start + n].astype(np.uint64))
         d[self.y] = None
 
     def evaluate(self, p: PartyContext) -> None:
         bit = flat(p[self.d])
         out = np.empty(bit.size, np.uint64)
-        (spec,) = self.secrets(p.types)
         for start, n in tiles(bit.size):
             piece = slice(start, start + n)
-            p.kernels.b2a_eval(bit[piece], p.secret(0, spec, start, n), p.party, out[piece])
+            p.kernels.b2a_eval(bit[piece], p.secret(0, start, n), p.party, out[piece])
         p[self.y] = out.reshape(p.types[self.y].shape)
 
     def meaning(self, s: MeaningContext) -> None:

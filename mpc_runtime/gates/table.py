@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..registers import Domain, Form
-from .base import Array, DealerContext, Gate, In, MeaningContext, Out, Part, PartyContext, Types, flat, low
+from .base import Gate, In, Out, Part, flat, low
+from .contexts import Array, DealerContext, MeaningContext, PartyContext, Types
 from .rules import Declared, Layout, expect, expect_between, expect_domain, expect_masked
 from .secrets import Samples, Secret
 from .streams import PURPOSE_SHARE, stream
@@ -186,7 +187,7 @@ class Table(Gate):
         c = self.coordinate(p[self.x])
         out = np.empty_like(c)
         for start, n in self._tiles(c.size):
-            packed = None if p.seeded else p.secret(0, self.samples, start, n)
+            packed = None if p.seeded else p.secret(0, start, n)
             out[start : start + n] = self._eval(p.kernels, p.prg, p.op, c[start : start + n], start, packed)
         p[self.y] = out.reshape(p.types[self.y].shape)
 

@@ -15,23 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..registers import Domain, Form
-from .base import (
-    Array,
-    DealerContext,
-    Gate,
-    In,
-    MeaningContext,
-    Out,
-    Owners,
-    Part,
-    PartyContext,
-    Revelation,
-    Types,
-    flat,
-    low,
-    signed,
-    tiles,
-)
+from .base import Gate, In, Out, Owners, Part, Revelation, flat, low, signed, tiles
+from .contexts import Array, DealerContext, MeaningContext, PartyContext, Types
 from .rules import Declared, Layout, expect, expect_between, expect_domain, expect_masked
 from .secrets import Secret, Words
 
@@ -90,20 +75,19 @@ class Truncate(Gate):
         l, lo = d.types[self.x].bits, d.types[self.y].bits
         r = flat(d.mask(self.x))
         offset = np.empty_like(r)
-        secrets = self.secrets(d.types)
         for start, n in tiles(r.size):
-            offset[start : start + n], narrow = d.kernels.trunc_deal(r[start : start + n], l, self.shift, lo)
+            piece = slice(start, start + n)
+            _, narrow = d.kernels.trunc_deal(r[piece], l, self.shift, lo, offset[piece])
             if narrow is not None:
-                d.share(0, secrets[0], start, narrow)
+                d.share(0, start, n, narrow)
         d[self.y] = offset.reshape(d.types[self.y].shape)
 
     def evaluate(self, p: PartyContext) -> None:
         l, lo = p.types[self.x].bits, p.types[self.y].bits
         c = flat(p[self.x])
         out = np.empty_like(c)
-        secrets = self.secrets(p.types)
         for start, n in tiles(c.size):
-            narrow = p.secret(0, secrets[0], start, n) if secrets else None
+            narrow = p.secret(0, start, n) if p.secrets else None
             piece = slice(start, start + n)
             p.kernels.trunc_eval(c[piece], l, self.shift, offset_of(l), lo, p.party, narrow, out[piece])
         p[self.y] = out.reshape(p.types[self.y].shape)

@@ -135,16 +135,17 @@ def trunc_eval(c, int l, int f, off, int lo, int party, narrow, out=None):
     return out
 
 
-def trunc_deal(r, int l, int f, int lo):
+def trunc_deal(r, int l, int f, int lo, u0=None):
     """The dealer's secrets of a truncation: (U_0, narrow) with narrow = ((U_1 - U_0) mod 2^lo) >> (l-f), or None.
 
     rho = (r mod 2^(l-1)) >> f, mu = (r mod 2^l) >> (l-1): U_0 = -rho + mu * 2^(l-1-f), U_1 = -rho - mu * 2^(l-1-f).
-    narrow has lo-(l-f) bits; None if that is not positive. f = 0 and lo <= l: U_0 = -r.
+    narrow has lo-(l-f) bits; None if that is not positive. f = 0 and lo <= l: U_0 = -r. u0: where U_0 goes, if that is
+    given.
     """
     cdef mpc_truncation by = truncation(l, f, 0, lo)
     cdef uint64_t *r_ = words_in(r, "r")
     cdef size_t n = r.size
-    u0 = np.empty(r.shape, np.uint64)
+    u0 = result(u0, r)
     narrow = np.empty(r.shape, np.uint64) if by.narrow else None
     cdef uint64_t *u0_ = words_out(u0, "u0")
     cdef uint64_t *narrow_ = words_out(narrow, "narrow") if by.narrow else NULL

@@ -23,9 +23,9 @@ cdef extern from "aes.h":
     void mpc_prg_fill(const mpc_prg *prg, uint64_t stream, uint64_t offset, void *out, size_t size) noexcept nogil
     void mpc_prg_words(const mpc_prg *prg, uint64_t stream, uint64_t start, size_t n, uint64_t *out) noexcept nogil
     void mpc_prg_add(const mpc_prg *prg, uint64_t stream, uint64_t start, const uint64_t *x, size_t n,
-                     uint64_t *out) noexcept nogil
+                     uint64_t *out, int twice) noexcept nogil
     void mpc_prg_sub(const mpc_prg *prg, uint64_t stream, uint64_t start, const uint64_t *x, size_t n,
-                     uint64_t *out) noexcept nogil
+                     uint64_t *out, int twice) noexcept nogil
     void mpc_prg_gather(const mpc_prg *prg, uint64_t stream, const uint64_t *numbers, size_t n,
                         void *out) noexcept nogil
 

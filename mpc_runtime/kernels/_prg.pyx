@@ -98,8 +98,11 @@ cdef class Prg:
             mpc_prg_words(&self.state, stream, start, n, to)
         return out
 
-    def add_words(self, uint64_t stream, x, out=None, uint64_t start=0):
-        """out = x + words(stream, x.size, start), in one pass; `out` may be `x`. Any shape; uint64 mod 2^64."""
+    def add_words(self, uint64_t stream, x, out=None, uint64_t start=0, bint twice=False):
+        """out = x + words(stream, x.size, start), in one pass; `out` may be `x`. Any shape; uint64 mod 2^64.
+
+        twice: 2x for x.
+        """
         cdef uint64_t *a = words_in(x, "x")
         if out is None:
             out = np.empty_like(x)
@@ -108,11 +111,14 @@ cdef class Prg:
         same_size(out, n, "out")
         self.used(stream, start, n, 8)
         with nogil:
-            mpc_prg_add(&self.state, stream, start, a, n, to)
+            mpc_prg_add(&self.state, stream, start, a, n, to, twice)
         return out
 
-    def sub_words(self, uint64_t stream, x, out=None, uint64_t start=0):
-        """out = x - words(stream, x.size, start), in one pass; `out` may be `x`. Any shape; uint64 mod 2^64."""
+    def sub_words(self, uint64_t stream, x, out=None, uint64_t start=0, bint twice=False):
+        """out = x - words(stream, x.size, start), in one pass; `out` may be `x`. Any shape; uint64 mod 2^64.
+
+        twice: 2x for x.
+        """
         cdef uint64_t *a = words_in(x, "x")
         if out is None:
             out = np.empty_like(x)
@@ -121,7 +127,7 @@ cdef class Prg:
         same_size(out, n, "out")
         self.used(stream, start, n, 8)
         with nogil:
-            mpc_prg_sub(&self.state, stream, start, a, n, to)
+            mpc_prg_sub(&self.state, stream, start, a, n, to, twice)
         return out
 
     def blocks(self, uint64_t stream, numbers):

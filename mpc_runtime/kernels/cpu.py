@@ -24,7 +24,6 @@ class Kernels:
     add = np.add
     subtract = np.subtract
     negative = np.negative
-    left_shift = np.left_shift
 
     matmul = staticmethod(_linear.matmul)
     conv2d = staticmethod(_linear.conv2d)

@@ -48,13 +48,13 @@ class Audited(Real):
         self.read.add(stream)
         super().fill(stream, out, offset)
 
-    def add_words(self, stream: int, x: Array, out: Array | None = None, start: int = 0) -> Array:
+    def add_words(self, stream: int, x: Array, out: Array | None = None, start: int = 0, twice: bool = False) -> Array:
         self.output.append((+1, stream, x.size))
-        return super().add_words(stream, x, out, start)
+        return super().add_words(stream, x, out, start, twice)
 
-    def sub_words(self, stream: int, x: Array, out: Array | None = None, start: int = 0) -> Array:
+    def sub_words(self, stream: int, x: Array, out: Array | None = None, start: int = 0, twice: bool = False) -> Array:
         self.output.append((-1, stream, x.size))
-        return super().sub_words(stream, x, out, start)
+        return super().sub_words(stream, x, out, start, twice)
 
     def pads(self, use: Pad) -> None:
         self.padded.append(use)

@@ -9,7 +9,8 @@ import numpy as np
 
 from mpc_runtime import kernels
 from mpc_runtime.gates import BitToWord, Open
-from mpc_runtime.gates.base import Array, DealerContext, PartyContext, Types, low, tiles
+from mpc_runtime.gates.base import low, tiles
+from mpc_runtime.gates.contexts import Array, DealerContext, PartyContext, Types
 from mpc_runtime.gates.streams import PURPOSE_MASK, stream
 from tests.plans_by_hand import Builder
 
@@ -99,8 +100,8 @@ class _Clear:
     def __setitem__(self, register: int, value: Array | None) -> None:
         self.d[register] = value
 
-    def share(self, slot: int, spec: object, start: int, value: Array) -> None:
-        self.d.send(kernels.pack(value, spec.bits))  # type: ignore[attr-defined]
+    def share(self, slot: int, start: int, n: int, value: Array) -> None:
+        self.d.send(kernels.pack(value, self.d.secrets[slot].bits))  # type: ignore[attr-defined]
 
 
 class _OfMask(_Clear):
@@ -108,9 +109,9 @@ class _OfMask(_Clear):
         super().__init__(d)
         self.other = other
 
-    def share(self, slot: int, spec: object, start: int, value: Array) -> None:
+    def share(self, slot: int, start: int, n: int, value: Array) -> None:
         pad = self.d.prgs[1 - self.d.receiver].words(stream(PURPOSE_MASK, self.other), value.size, start)
-        self.d.send(kernels.pack(value - pad, spec.bits))  # type: ignore[attr-defined]
+        self.d.send(kernels.pack(value - pad, self.d.secrets[slot].bits))  # type: ignore[attr-defined]
 
 
 def mask_used_twice(b: Builder, x: Array, y: Array) -> None:

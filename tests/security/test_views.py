@@ -34,7 +34,8 @@ from mpc_runtime.gates import (
     Truncate,
     Xor,
 )
-from mpc_runtime.gates.base import Array, low
+from mpc_runtime.gates.base import low
+from mpc_runtime.gates.contexts import Array
 from mpc_runtime.gates.streams import PURPOSE_OUTPUT, stream
 from tests.plans_by_hand import BITS, PLANES, Builder, compare
 from tests.security.broken import BROKEN

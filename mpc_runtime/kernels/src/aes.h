@@ -23,9 +23,11 @@ typedef struct mpc_aes_key {
 typedef struct mpc_aes_impl {
     const char *name;
     void (*run)(const mpc_aes_key *key, uint64_t stream, uint64_t first, size_t n, uint8_t *out); /* out = W */
-    /* out = in + W and out = in - W, on 64-bit words */
-    void (*run_add)(const mpc_aes_key *key, uint64_t stream, uint64_t first, size_t n, const uint8_t *in, uint8_t *out);
-    void (*run_sub)(const mpc_aes_key *key, uint64_t stream, uint64_t first, size_t n, const uint8_t *in, uint8_t *out);
+    /* out = in + W and out = in - W, on 64-bit words; `twice` (1 or 0): with 2 in for in */
+    void (*run_add)(const mpc_aes_key *key, uint64_t stream, uint64_t first, size_t n, const uint8_t *in, uint8_t *out,
+                    int twice);
+    void (*run_sub)(const mpc_aes_key *key, uint64_t stream, uint64_t first, size_t n, const uint8_t *in, uint8_t *out,
+                    int twice);
     /* out = blocks numbers[0], ..., numbers[n - 1] */
     void (*gather)(const mpc_aes_key *key, uint64_t stream, const uint64_t *numbers, size_t n, uint8_t *out);
     /* the cipher alone on n blocks in registers, no byte order and no stores: the yardstick of the benchmarks */
@@ -75,20 +77,20 @@ static inline uint64_t mpc_prg_word(const mpc_prg *prg, uint64_t stream, uint64_
     return block[at % 2];
 }
 
-/* out = x + W with W = words [start, start + n) of a stream, in one pass; out may be x. */
+/* out = x + W with W = words [start, start + n) of a stream, in one pass; out may be x. twice (1 or 0): 2x for x. */
 static inline void mpc_prg_add(const mpc_prg *prg, uint64_t stream, uint64_t start, const uint64_t *x, size_t n,
-                               uint64_t *out) {
-    if (start % 2 && n) *out++ = *x++ + mpc_prg_word(prg, stream, start++), n--;
-    if (n / 2) prg->aes->run_add(&prg->key, stream, start / 2, n / 2, (const uint8_t *)x, (uint8_t *)out);
-    if (n % 2) out[n - 1] = x[n - 1] + mpc_prg_word(prg, stream, start + n - 1);
+                               uint64_t *out, int twice) {
+    if (start % 2 && n) *out++ = (*x++ << twice) + mpc_prg_word(prg, stream, start++), n--;
+    if (n / 2) prg->aes->run_add(&prg->key, stream, start / 2, n / 2, (const uint8_t *)x, (uint8_t *)out, twice);
+    if (n % 2) out[n - 1] = (x[n - 1] << twice) + mpc_prg_word(prg, stream, start + n - 1);
 }
 
 /* out = x - W likewise. */
 static inline void mpc_prg_sub(const mpc_prg *prg, uint64_t stream, uint64_t start, const uint64_t *x, size_t n,
-                               uint64_t *out) {
-    if (start % 2 && n) *out++ = *x++ - mpc_prg_word(prg, stream, start++), n--;
-    if (n / 2) prg->aes->run_sub(&prg->key, stream, start / 2, n / 2, (const uint8_t *)x, (uint8_t *)out);
-    if (n % 2) out[n - 1] = x[n - 1] - mpc_prg_word(prg, stream, start + n - 1);
+                               uint64_t *out, int twice) {
+    if (start % 2 && n) *out++ = (*x++ << twice) - mpc_prg_word(prg, stream, start++), n--;
+    if (n / 2) prg->aes->run_sub(&prg->key, stream, start / 2, n / 2, (const uint8_t *)x, (uint8_t *)out, twice);
+    if (n % 2) out[n - 1] = (x[n - 1] << twice) - mpc_prg_word(prg, stream, start + n - 1);
 }
 
 /* Scattered blocks of a stream, for look-ups that need a few entries of a long table. */

@@ -26,10 +26,11 @@
         UNROLL for (int i = 0; i < FLIGHT; i++) vec_end(x[i]);                                                         \
     } while (0)
 
-/* n blocks W of the stream from number first on: out = W (sign 0), in + W (1), in - W (-1), the sums on words. */
+/* n blocks W of the stream from number first on: out = W (sign 0), in + W (1), in - W (-1), the sums on words; `twice`:
+ * with 2 in for in. */
 static inline __attribute__((always_inline)) void AES_NAME(expand)(const mpc_aes_key *key, uint64_t stream,
                                                                    uint64_t first, size_t n, const uint8_t *in,
-                                                                   uint8_t *out, const int sign) {
+                                                                   uint8_t *out, const int sign, const int twice) {
     LOAD_KEYS;
     VEC counters = vec_first(stream, first), x[FLIGHT];
     for (; n; n -= GROUP, out += GROUP * MPC_AES_BLOCK) {
@@ -40,8 +41,11 @@ static inline __attribute__((always_inline)) void AES_NAME(expand)(const mpc_aes
         ENCRYPT(x);
         if (n < GROUP) break;
         UNROLL for (int i = 0; i < FLIGHT; i++) {
-            if (sign > 0) x[i] = vec_add(vec_load(in + i * VEC_BYTES), x[i]);
-            if (sign < 0) x[i] = vec_sub(vec_load(in + i * VEC_BYTES), x[i]);
+            if (sign) {
+                VEC a = vec_load(in + i * VEC_BYTES);
+                if (twice) a = vec_add(a, a);
+                x[i] = sign > 0 ? vec_add(a, x[i]) : vec_sub(a, x[i]);
+            }
             vec_store(out + i * VEC_BYTES, x[i]);
         }
         if (sign) in += GROUP * MPC_AES_BLOCK;
@@ -51,23 +55,32 @@ static inline __attribute__((always_inline)) void AES_NAME(expand)(const mpc_aes
     UNROLL for (int i = 0; i < FLIGHT; i++) vec_store((uint8_t *)tail + i * VEC_BYTES, x[i]);
     if (sign) {
         memcpy(words, in, n * MPC_AES_BLOCK);
-        for (size_t i = 0; i < 2 * n; i++) tail[i] = sign > 0 ? words[i] + tail[i] : words[i] - tail[i];
+        for (size_t i = 0; i < 2 * n; i++) {
+            const uint64_t a = words[i] << twice;
+            tail[i] = sign > 0 ? a + tail[i] : a - tail[i];
+        }
     }
     memcpy(out, tail, n * MPC_AES_BLOCK);
 }
 
 static void AES_NAME(run)(const mpc_aes_key *key, uint64_t stream, uint64_t first, size_t n, uint8_t *out) {
-    AES_NAME(expand)(key, stream, first, n, out, out, 0);
+    AES_NAME(expand)(key, stream, first, n, out, out, 0, 0);
 }
 
 static void AES_NAME(run_add)(const mpc_aes_key *key, uint64_t stream, uint64_t first, size_t n, const uint8_t *in,
-                              uint8_t *out) {
-    AES_NAME(expand)(key, stream, first, n, in, out, 1);
+                              uint8_t *out, int twice) {
+    if (twice)
+        AES_NAME(expand)(key, stream, first, n, in, out, 1, 1);
+    else
+        AES_NAME(expand)(key, stream, first, n, in, out, 1, 0);
 }
 
 static void AES_NAME(run_sub)(const mpc_aes_key *key, uint64_t stream, uint64_t first, size_t n, const uint8_t *in,
-                              uint8_t *out) {
-    AES_NAME(expand)(key, stream, first, n, in, out, -1);
+                              uint8_t *out, int twice) {
+    if (twice)
+        AES_NAME(expand)(key, stream, first, n, in, out, -1, 1);
+    else
+        AES_NAME(expand)(key, stream, first, n, in, out, -1, 0);
 }
 
 static void AES_NAME(gather)(const mpc_aes_key *key, uint64_t stream, const uint64_t *numbers, size_t n, uint8_t *out) {

@@ -89,26 +89,26 @@ static void sliced_run(const mpc_aes_key *key, uint64_t stream, uint64_t first, 
 }
 
 static inline void sliced_sum(const mpc_aes_key *key, uint64_t stream, uint64_t first, size_t n, const uint8_t *in,
-                              uint8_t *out, const int sign) {
+                              uint8_t *out, const int sign, int twice) {
     for (; n; first += GROUP) {
         const size_t m = n < GROUP ? n : GROUP;
         uint64_t w[2 * GROUP], x[2 * GROUP];
         sliced_run(key, stream, first, m, (uint8_t *)w);
         memcpy(x, in, m * MPC_AES_BLOCK);
-        for (size_t i = 0; i < 2 * m; i++) x[i] = sign > 0 ? x[i] + w[i] : x[i] - w[i];
+        for (size_t i = 0; i < 2 * m; i++) x[i] = sign > 0 ? (x[i] << twice) + w[i] : (x[i] << twice) - w[i];
         memcpy(out, x, m * MPC_AES_BLOCK);
         in += m * MPC_AES_BLOCK, out += m * MPC_AES_BLOCK, n -= m;
     }
 }
 
 static void sliced_run_add(const mpc_aes_key *key, uint64_t stream, uint64_t first, size_t n, const uint8_t *in,
-                           uint8_t *out) {
-    sliced_sum(key, stream, first, n, in, out, 1);
+                           uint8_t *out, int twice) {
+    sliced_sum(key, stream, first, n, in, out, 1, twice);
 }
 
 static void sliced_run_sub(const mpc_aes_key *key, uint64_t stream, uint64_t first, size_t n, const uint8_t *in,
-                           uint8_t *out) {
-    sliced_sum(key, stream, first, n, in, out, -1);
+                           uint8_t *out, int twice) {
+    sliced_sum(key, stream, first, n, in, out, -1, twice);
 }
 
 static void sliced_gather(const mpc_aes_key *key, uint64_t stream, const uint64_t *numbers, size_t n, uint8_t *out) {

@@ -67,15 +67,24 @@ INLINE int total_width(const uint8_t *widths, int q) {
     return total;
 }
 
+/* Bit `bit` of each of 64 words. */
+INLINE uint64_t column(const uint64_t *x, int bit) {
+    uint64_t word = 0;
+#if LANES == 8
+    const __m512i wanted = _mm512_set1_epi64((long long)((uint64_t)1 << bit));
+    for (int k = 0; k < 64; k += 8)
+        word |= (uint64_t)_mm512_test_epi64_mask(_mm512_loadu_si512(x + k), wanted) << k;
+#else
+    for (int k = 0; k < 64; k++) word |= (x[k] >> bit & 1) << k;
+#endif
+    return word;
+}
+
 static void word_bit(const uint64_t *c, size_t n, int bit, uint64_t *out) {
     for (size_t e = 0; e < n; e += MPC_BLOCK, out += 8) {
         uint64_t spare[MPC_BLOCK];
         const uint64_t *x = whole_block(c + e, n - e, spare);
-        for (int g = 0; g < 8; g++) {
-            uint64_t word = 0;
-            for (int k = 0; k < 64; k++) word |= (x[64 * g + k] >> bit & 1) << k;
-            out[g] = word;
-        }
+        for (int g = 0; g < 8; g++) out[g] = column(x + 64 * g, bit);
     }
 }
 

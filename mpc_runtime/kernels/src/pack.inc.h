@@ -44,7 +44,7 @@ static void NAME(mask_pack)(const mpc_prg *prg, uint64_t stream, uint64_t start,
                             unsigned bits, uint64_t *masked, uint8_t *packed, uint64_t *mask) {
     FOR_TILES(n) {
         if (!mask) {
-            mpc_prg_add(prg, stream, start + at, x + at, m, masked + at);
+            mpc_prg_add(prg, stream, start + at, x + at, m, masked + at, 0);
         } else {
             mpc_prg_words(prg, stream, start + at, m, mask + at);
             for (size_t i = 0; i < m; i++) masked[at + i] = x[at + i] + mask[at + i];
@@ -57,7 +57,7 @@ static void NAME(share_pack)(const mpc_prg *prg, uint64_t stream, uint64_t start
                              unsigned bits, uint8_t *packed) {
     uint64_t tile[MPC_TILE];
     FOR_TILES(n) {
-        mpc_prg_sub(prg, stream, start + at, secret + at, m, tile);
+        mpc_prg_sub(prg, stream, start + at, secret + at, m, tile, 0);
         NAME(pack)(tile, m, bits, packed + PACKED(at, bits));
     }
 }

@@ -15,7 +15,7 @@ from mpc_runtime.execution.dealer import DealerExecutor
 from mpc_runtime.execution.once import AtWork, Ledger, Once, UsedTwice
 from mpc_runtime.execution.party import PartyExecutor
 from mpc_runtime.gates import BitToWord, Square, base, opening
-from mpc_runtime.gates.base import DealerContext, PartyContext
+from mpc_runtime.gates.contexts import DealerContext, PartyContext
 from mpc_runtime.gates.streams import PURPOSE_MASK, PURPOSE_OUTPUT, PURPOSE_SHARE, stream
 from tests.loaded import loaded
 from tests.machines import both, run_plan
@@ -133,7 +133,7 @@ class Displaced(BitToWord):
     def evaluate(self, p: PartyContext) -> None:
         super().evaluate(p)
         if p.seeded:
-            p.secret(0, self.secrets(p.types)[0], 4, 8)
+            p.secret(0, 4, 8)
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ class ItsMaskByHand(Square):
         for _ in range(3):
             p.mask(self.x)
             p.mask_words(self.x, 0, 8)
-            p.add_mask(self.x, p[self.x], 1)
+            p.unmasked(self.x)
 
 
 def of_bits(cls: type[BitToWord]) -> Callable[[Builder], None]:

@@ -12,20 +12,8 @@ from mpc_runtime.analysis.leakage import manifest
 from mpc_runtime.analysis.memory import BASE
 from mpc_runtime.analysis.reuse import overwritable
 from mpc_runtime.gates import GATES, Add, Gate, Materialize, Secret, Words
-from mpc_runtime.gates.base import (
-    Array,
-    DealerContext,
-    In,
-    MeaningContext,
-    Out,
-    Owners,
-    Part,
-    PartyContext,
-    Revelation,
-    Types,
-    flat,
-    tiles,
-)
+from mpc_runtime.gates.base import In, Out, Owners, Part, Revelation, flat, tiles
+from mpc_runtime.gates.contexts import Array, DealerContext, MeaningContext, PartyContext, Types
 from mpc_runtime.gates.rules import Declared, Layout, expect_masked
 from mpc_runtime.plan import Plan
 from mpc_runtime.plan_file import read
@@ -63,18 +51,16 @@ class Cube(Gate):
 
     def deal(self, d: DealerContext) -> None:
         mask = flat(d.mask(self.x))
-        (spec,) = self.secrets(d.types)
         for start, n in tiles(mask.size):
-            d.share(0, spec, start, mask[start : start + n] ** U(2))
+            d.share(0, start, n, mask[start : start + n] ** U(2))
         d[self.y] = np.negative(mask**THREE).reshape(d.types[self.y].shape)
 
     def evaluate(self, p: PartyContext) -> None:
         hat = flat(p[self.x])
-        (spec,) = self.secrets(p.types)
         out = np.zeros_like(hat)
         for start, n in tiles(hat.size):
             piece = slice(start, start + n)
-            out[piece] = THREE * hat[piece] * p.secret(0, spec, start, n)
+            out[piece] = THREE * hat[piece] * p.secret(0, start, n)
         out -= THREE * hat * hat * flat(p.mask(self.x))
         out += flat(p.public(self.x)) ** THREE
         p[self.y] = out.reshape(p.types[self.y].shape)

@@ -193,7 +193,7 @@ def trunc_eval(draw: st.DrawFn) -> Call:
 
 def trunc_deal(draw: st.DrawFn) -> Call:
     l, f, lo = ring(draw)
-    return {"r": words(draw, draw(ELEMENTS)), "l": l, "f": f, "lo": lo}
+    return {"r": words(draw, n := draw(ELEMENTS)), "l": l, "f": f, "lo": lo, "u0": optional(draw, room(n, U))}
 
 
 def select_eval(draw: st.DrawFn) -> Call:
@@ -427,7 +427,7 @@ def stream_words(draw: st.DrawFn) -> Call:
 def add_words(draw: st.DrawFn) -> Call:
     n = draw(ELEMENTS)
     call = {"self": Prg, "stream": draw(STREAM), "x": words(draw, n), "start": draw(START)}
-    return {**call, "out": optional(draw, room(n, U))}
+    return {**call, "out": optional(draw, room(n, U)), "twice": draw(st.booleans())}
 
 
 def blocks(draw: st.DrawFn) -> Call:

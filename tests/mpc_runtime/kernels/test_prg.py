@@ -94,6 +94,8 @@ def test_fused_sums_are_sums(implementation: str, shape: tuple[int, ...]) -> Non
     w = prg.words(2**64 - 1, x.size, 3).reshape(shape)
     assert np.array_equal(prg.add_words(2**64 - 1, x, start=3), x + w)
     assert np.array_equal(prg.sub_words(2**64 - 1, x, start=3), x - w)
+    assert np.array_equal(prg.add_words(2**64 - 1, x, start=3, twice=True), x + x + w)
+    assert np.array_equal(prg.sub_words(2**64 - 1, x, start=3, twice=True), x + x - w)
     alias = x.copy()
     assert prg.add_words(2**64 - 1, alias, alias, start=3) is alias
     assert np.array_equal(alias, x + w)
