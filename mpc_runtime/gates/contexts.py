@@ -145,7 +145,7 @@ class DealerContext(Protocol):
 
     def share(self, slot: int, start: int, n: int, value: Array) -> None:
         """Share elements [start, start + n) of secret `slot`: the half of one party is its stream, the other is sent
-        the correction."""
+        the correction. The array may be changed afterwards."""
         ...
 
     def send(self, packed: Array) -> None:

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..registers import Domain, Form
-from .base import Gate, In, Out, Owners, Part, Revelation, flat, tiles
-from .contexts import DealerContext, MeaningContext, PartyContext, Types
+from .base import Gate, In, Out, Owners, Part, Revelation, flat, period, stretches, tiles
+from .contexts import Array, DealerContext, MeaningContext, PartyContext, Types
 from .rules import Declared, Layout, expect, expect_domain, expect_masked
 from .secrets import Secret, Words
 from .streams import PURPOSE_SHARE, stream
@@ -151,25 +151,33 @@ class Choose(Gate):
         return types[self.x].memory_bytes
 
     def deal(self, d: DealerContext) -> None:
-        r, delta = flat(d.mask(self.x)), flat(d.mask(self.d))
-        for start, n in tiles(r.size):
-            piece = slice(start, start + n)
-            word = delta[piece].astype(np.uint64)
+        r, delta = period(d.mask(self.x)), flat(d.mask(self.d))
+        for start, n in tiles(delta.size):
+            word = delta[start : start + n].astype(np.uint64)
             d.share(0, start, n, word)
-            d.share(1, start, n, word * r[piece])
+            for at, m in stretches(start, n, r.size):
+                word[at - start : at - start + m] *= _of(r, at, m)
+            d.share(1, start, n, word)
         d[self.y] = None
 
     def evaluate(self, p: PartyContext) -> None:
-        c, bit, mask = flat(p[self.x]), flat(p[self.d]), flat(p.mask(self.x))
-        out = np.empty_like(c)
-        for start, n in tiles(c.size):
-            piece = slice(start, start + n)
+        c, bit, mask = period(p[self.x]), flat(p[self.d]), period(p.mask(self.x))
+        out = np.empty(bit.size, np.uint64)
+        for start, n in tiles(bit.size):
             delta, w = p.secret(0, start, n), p.secret(1, start, n)
-            p.kernels.choose_eval(c[piece], bit[piece], mask[piece], p.party, delta, w, out[piece])
+            for at, m in stretches(start, n, c.size, mask.size):
+                here, all_ = slice(at - start, at - start + m), slice(at, at + m)
+                x, share = _of(c, at, m), _of(mask, at, m)
+                p.kernels.choose_eval(x, bit[all_], share, p.party, delta[here], w[here], out[all_])
         p[self.y] = out.reshape(p.types[self.y].shape)
 
     def meaning(self, s: MeaningContext) -> None:
         s[self.y] = s[self.d].astype(np.uint64) * s[self.x]
+
+
+def _of(x: Array, start: int, n: int) -> Array:
+    """Elements [start, start + n) of the array whose `period` this is."""
+    return x[start % x.size :][:n]
 
 
 @dataclass(frozen=True)

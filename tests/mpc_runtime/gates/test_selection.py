@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mpc_runtime.gates import BitToWord, Broadcast, Choose, Select
+from mpc_runtime.registers import TILE
 from tests.mpc_runtime.gates.values import few, forced_wire, signed, some_words, to_words
 from tests.plans_by_hand import Builder, compare
 from tests.traced import trace
@@ -46,15 +47,29 @@ def test_a_choice_of_every_value_bit_and_mask(lo: int, receiver: int) -> None:
     assert np.array_equal(signed(t.value(y), lo), signed(to_words(d * z), lo))
 
 
-@pytest.mark.parametrize("shape", [(3, 1, 5), (1, 4, 1), (3, 4, 5)])
-def test_a_choice_of_a_broadcast_value(shape: tuple[int, ...]) -> None:
-    z, d = some_words(shape, 40, 1), np.random.default_rng(2).integers(0, 2, (3, 4, 5), np.uint8)
+@pytest.mark.parametrize("receiver", [0, 1])
+@pytest.mark.parametrize(
+    ("shape", "whole"),
+    [
+        ((3, 1, 5), (3, 4, 5)),
+        ((1, 4, 1), (3, 4, 5)),
+        ((3, 4, 5), (3, 4, 5)),
+        ((1, 1, 1), (3, 4, 5)),
+        ((1, 1, 30001), (2, 3, 30001)),
+        ((1, 3, 30001), (2, 3, 30001)),
+        ((2, 1, 30001), (2, 3, 30001)),
+        ((1, TILE), (3, TILE)),
+    ],
+)
+def test_a_choice_of_a_broadcast_value(shape: tuple[int, ...], whole: tuple[int, ...], receiver: int) -> None:
+    """Its period ends within tiles, with them, and not at all."""
+    z, d = some_words(shape, 40, 1), np.random.default_rng(2).integers(0, 2, whole, np.uint8)
     b = Builder()
     wide = b.emit(Broadcast, d.shape, 40, shape=d.shape, x=b.wire(z, 40))
     y = b.emit(Choose, d.shape, 40, d=b.wire(d), x=wide)
-    t = trace(b.plan(), b.values)
+    t = trace(b.plan(receiver), b.values)
     t.assert_exact()
-    assert np.array_equal(t.value(y), np.where(d, z, 0)) and t.dealt["run"] == 2 * 60 * 40 // 8
+    assert np.array_equal(t.value(y), np.where(d, z, 0)) and t.dealt["run"] == 2 * d.size * 40 // 8
 
 
 def test_a_cleared_bit_gives_zero_beyond_the_range() -> None:
