@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..registers import BLOCK, Domain, Form
-from .base import Array, DealerContext, Gate, In, MeaningContext, Out, PartyContext, Types, flat, narrowest
+from .base import Gate, In, Out, flat, narrowest
+from .contexts import Array, DealerContext, MeaningContext, PartyContext, Types
 from .rows import Batch, expect_apart, stride_of
 from .rules import Declared, Layout, expect, expect_between, expect_domain, expect_masked
 
