@@ -18,12 +18,13 @@ from benchmarks.measure import busy_seconds, compiled, run_quietly
 from benchmarks.workloads import Workload, make
 from mpc_runtime.execution.dealer import DealerExecutor, Record
 from mpc_runtime.limits import RECORDS_AHEAD, WINDOW_BYTES
+from mpc_runtime.transport.channel import Keeper
 
 Key = tuple[int, str, str]
 """Line, op of the model, gate."""
 
 
-class _Dropped:
+class _Dropped(Keeper):
     def write(self, buffer: object) -> None:
         """A sink that keeps nothing."""
 

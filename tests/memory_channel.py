@@ -12,7 +12,7 @@ import time
 from collections import deque
 
 from mpc_runtime.errors import PeerError
-from mpc_runtime.transport.channel import Buffer, as_bytes
+from mpc_runtime.transport.channel import Buffer, Keeper, as_bytes
 
 __all__ = ["MemoryChannel", "MemorySink", "MemorySource", "channel_pair", "material_pipe"]
 
@@ -83,7 +83,7 @@ class MemoryChannel:
         self._outgoing.close(reason)
 
 
-class MemorySink:
+class MemorySink(Keeper):
     """The writing end of `material_pipe`; a `Sink`."""
 
     def __init__(self, queue: _Queue) -> None:

@@ -223,8 +223,13 @@ class Record:
         return self._secrets[self.op]
 
     def share(self, slot: int, start: int, n: int, value: Array) -> None:
-        pad = stream(PURPOSE_SHARE, self.op, slot)
-        self.send(self.secrets[slot].pack(self.kernels, self.prgs[1 - self.receiver], pad, start, n, value))
+        spec, pad = self.secrets[slot], stream(PURPOSE_SHARE, self.op, slot)
+        packed = self.room(spec.size(n))
+        spec.pack(self.kernels, self.prgs[1 - self.receiver], pad, start, n, value, packed)
+        self.send(packed)
+
+    def room(self, nbytes: int) -> Array:
+        return self.sinks[self.receiver].room(nbytes)
 
     def send(self, packed: Array) -> None:
         self.written += packed.size

@@ -14,14 +14,14 @@ import numpy as np
 from ..kernels import CPU, Kernels, Prg
 from ..plan import Plan
 from ..registers import Domain, held, wrapping
-from ..transport.channel import Buffer
+from ..transport.channel import Buffer, Keeper
 from .dealer import DealerExecutor, Record
 from .keys import SEED_BYTES
 
 Array = np.ndarray
 
 
-class _Nowhere:
+class _Nowhere(Keeper):
     """A sink for corrections that nobody needs."""
 
     def write(self, buffer: Buffer) -> None:

@@ -148,6 +148,10 @@ class DealerContext(Protocol):
         the correction. The array may be changed afterwards."""
         ...
 
+    def room(self, nbytes: int) -> Array:
+        """Where a kernel packs a correction of so many bytes itself, which is sent next."""
+        ...
+
     def send(self, packed: Array) -> None:
         """Send a correction that the kernel has packed itself."""
         ...

@@ -40,8 +40,9 @@ class Secret(ABC):
         """The half of elements [start, start + n) that its party expands itself."""
         raise AssertionError(f"{type(self).__name__} are expanded by the kernel that reads them")
 
-    def pack(self, k: Kernels, prg: Prg, pad: int, start: int, n: int, value: Array) -> Array:
-        """The correction of n elements, whose secret is `value`, for the party that does not expand."""
+    def pack(self, k: Kernels, prg: Prg, pad: int, start: int, n: int, value: Array, packed: Array) -> None:
+        """Puts the correction of n elements, whose secret is `value`, for the party that does not expand, where it is
+        wanted."""
         raise AssertionError(f"{type(self).__name__} are packed by the kernel that makes them")
 
 
@@ -63,10 +64,8 @@ class Words(Secret):
     def expand(self, k: Kernels, prg: Prg, pad: int, start: int, n: int) -> Array:
         return prg.words(pad, n, start)
 
-    def pack(self, k: Kernels, prg: Prg, pad: int, start: int, n: int, value: Array) -> Array:
-        packed = np.empty(self.size(n), np.uint8)
+    def pack(self, k: Kernels, prg: Prg, pad: int, start: int, n: int, value: Array, packed: Array) -> None:
         k.share_pack(prg, pad, value, self.bits, packed, start)
-        return packed
 
 
 @dataclass(frozen=True)
@@ -84,10 +83,8 @@ class Planes(Secret):
     def expand(self, k: Kernels, prg: Prg, pad: int, start: int, n: int) -> Array:
         return k.planes_fill(prg, pad, n, self.planes, start_block=start // BLOCK)
 
-    def pack(self, k: Kernels, prg: Prg, pad: int, start: int, n: int, value: Array) -> Array:
-        packed = np.empty(self.size(n), np.uint8)
+    def pack(self, k: Kernels, prg: Prg, pad: int, start: int, n: int, value: Array, packed: Array) -> None:
         k.planes_share_pack(prg, pad, value, n, packed, start_block=start // BLOCK)
-        return packed
 
 
 @dataclass(frozen=True)

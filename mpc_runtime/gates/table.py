@@ -178,7 +178,7 @@ class Table(Gate):
         r = flat(d.mask(self.x))
         seeded = d.prgs[1 - d.receiver]
         for start, n in self._tiles(r.size):
-            packed = np.empty(self.samples.size(n), np.uint8)
+            packed = d.room(self.samples.size(n))
             self._deal(d.kernels, seeded, d.op, r[start : start + n], start, packed)
             d.send(packed)
         d[self.y] = None

@@ -21,7 +21,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ..errors import MaterialError
-from ..transport.channel import Buffer, as_bytes
+from ..transport.channel import Buffer, Keeper, as_bytes
 from .faults import disk_faults
 
 __all__ = ["DATA_PREFIX", "PIECE", "TAG_KEY_BYTES", "DataFiles", "DataWriter", "Record", "sync_folder"]
@@ -60,7 +60,7 @@ class Record:
     tags: bytes
 
 
-class DataWriter:
+class DataWriter(Keeper):
     """Appends records to data files of a folder; a `Sink` between `begin` and `end`."""
 
     def __init__(self, folder: Path, dealing: int, id_: str, tag_key: bytes) -> None:

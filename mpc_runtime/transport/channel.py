@@ -13,7 +13,18 @@ import numpy as np
 if TYPE_CHECKING:
     from .messages import Message
 
-__all__ = ["Buffer", "Channel", "DealtRecords", "PartyChannel", "RecordSink", "Records", "Sink", "Source", "as_bytes"]
+__all__ = [
+    "Buffer",
+    "Channel",
+    "DealtRecords",
+    "Keeper",
+    "PartyChannel",
+    "RecordSink",
+    "Records",
+    "Sink",
+    "Source",
+    "as_bytes",
+]
 
 Buffer: TypeAlias = "bytes | bytearray | memoryview | np.ndarray"
 
@@ -47,8 +58,18 @@ class Source(Protocol):
 class Sink(Protocol):
     """The dealer's end of one party's material."""
 
+    def room(self, nbytes: int) -> np.ndarray:
+        """Memory for so many bytes, which are the next to be written: perhaps where they would be copied to."""
+
     def write(self, buffer: Buffer) -> None:
         """Appends to the stream; may wait when the party is behind. The buffer must not be changed afterwards."""
+
+
+class Keeper:
+    """What `Sink`s have in common that keep what is written, where it is."""
+
+    def room(self, nbytes: int) -> np.ndarray:
+        return np.empty(nbytes, np.uint8)
 
 
 class PartyChannel(Channel, Protocol):

@@ -233,25 +233,35 @@ class MaterialSink:
         self._party = party
         self._window = window
         self._wait = wait
-        self._gathered = np.empty(GATHERED_BYTES, np.uint8).data
+        self._gathered = np.empty(GATHERED_BYTES, np.uint8)
         self._filled = 0
+        self._lent: np.ndarray | None = None  # what of it may have been filled already
         self._ahead_bytes = 0
         self._index = NO_EXECUTION
         self.used = -1
         """The last record that the party is done with."""
 
+    def room(self, nbytes: int) -> np.ndarray:
+        if self._filled + nbytes > GATHERED_BYTES:
+            self._pass_on()
+        if nbytes > GATHERED_BYTES:
+            return np.empty(nbytes, np.uint8)
+        self._lent = self._gathered[self._filled : self._filled + nbytes]
+        return self._lent
+
     def write(self, buffer: Buffer) -> None:
         view = as_bytes(buffer)
-        if self._filled + view.nbytes > GATHERED_BYTES:
-            self._pass_on()
-        if view.nbytes > GATHERED_BYTES:
-            self._pass_on(view.nbytes)
-            self._send(view)
-            return
-        end = self._filled + view.nbytes
-        self._gathered[self._filled : end] = view
-        self._filled = end
-        if end >= COALESCE_BYTES:
+        if buffer is not self._lent:
+            if self._filled + view.nbytes > GATHERED_BYTES:
+                self._pass_on()
+            if view.nbytes > GATHERED_BYTES:
+                self._pass_on(view.nbytes)
+                self._send(view)
+                return
+            self._gathered.data[self._filled : self._filled + view.nbytes] = view
+        self._lent = None
+        self._filled += view.nbytes
+        if self._filled >= COALESCE_BYTES:
             self._pass_on()
 
     def _pass_on(self, more: int = 0) -> None:
@@ -273,8 +283,9 @@ class MaterialSink:
     def flush(self) -> None:
         """Sends what has been gathered."""
         if self._filled:
-            self._send(self._gathered[: self._filled])
+            self._send(self._gathered[: self._filled].data)
             self._filled = 0
+            self._lent = None
 
     def _send(self, data: memoryview) -> None:
         self._ahead_bytes += data.nbytes
@@ -283,6 +294,7 @@ class MaterialSink:
     def drop(self) -> None:
         """Forgets what has been gathered, when a record is abandoned."""
         self._filled = 0
+        self._lent = None
 
     def credit(self, message: Message) -> None:
         """Takes note of what the party has read."""

@@ -24,6 +24,7 @@ from mpc_runtime.plan import Plan
 from mpc_runtime.procedure import Kept
 from mpc_runtime.program import prepare_feed
 from mpc_runtime.sessions.deployed import launched
+from mpc_runtime.transport.channel import Keeper
 from tests.loaded import loaded
 from tests.machines import both
 from tests.memory_channel import channel_pair, material_pipe
@@ -122,7 +123,7 @@ def test_a_record_of_a_step_depends_on_nothing_before_it() -> None:
     def dealt(dealer: DealerExecutor) -> list[bytes]:
         written: list[bytes] = []
 
-        class Sink:
+        class Sink(Keeper):
             def write(self, buffer: object) -> None:
                 written.append(bytes(memoryview(buffer)))  # type: ignore[arg-type]
 

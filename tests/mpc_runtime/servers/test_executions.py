@@ -23,7 +23,7 @@ from mpc_runtime.servers.dealer import Dealer
 from mpc_runtime.servers.executions import Executions
 from mpc_runtime.servers.submissions import Submission
 from mpc_runtime.servers.supply import DealerSupply
-from mpc_runtime.transport.channel import Buffer, as_bytes
+from mpc_runtime.transport.channel import Buffer, Keeper, as_bytes
 from mpc_runtime.transport.messages import Message
 from tests.loaded import loaded
 from tests.machines import encoded
@@ -55,7 +55,7 @@ class Stored:
     summary: dict[str, Any] = field(default_factory=dict)
 
 
-class Shelf:
+class Shelf(Keeper):
     """A `RecordSink`: the dealer's records for one party, put into a list."""
 
     def __init__(self) -> None:

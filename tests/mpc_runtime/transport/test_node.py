@@ -247,8 +247,12 @@ def test_material_is_read_wherever_the_reader_cuts_it_and_dropped_records_are_pa
         for index in range(3):
             sink.begin("run", index)
             stream[index] = np.random.default_rng(index).integers(0, 256, 1_500_001, np.uint8)
-            for start in range(0, 1_500_001, 250_000):
-                sink.write(stream[index][start : start + 250_000])
+            for place, piece in enumerate(
+                np.split(stream[index], [9, 250_000, 250_000, 300_000, 1_200_000, 1_450_000])
+            ):
+                given = sink.room(piece.size) if place % 2 == index % 2 else piece.copy()
+                given[:] = piece
+                sink.write(given)
             sink.end(0.5, stream[index].size)
         source = MaterialSource(party, 1 << 24)
         source.open("run", 1, "start")
