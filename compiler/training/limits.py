@@ -389,10 +389,22 @@ def _plus(total: Value, norms: Sequence[_Norm]) -> Value:
     op = BeyondNorms(tuple(norm.axes for norm in norms), tuple(norm.limit for norm in norms))
     counts, at = apply(op, *(norm.value for norm in norms)), [norm.place for norm in norms]
     turns = [i for i in range(1, len(at)) if at[i] != at[i - 1] + 1]
-    for first, end in zip([0, *turns], [*turns, len(at)], strict=True):
-        part = counts if end - first == len(at) else apply(Slice((first,), (1,), (end - first,)), counts)
-        total = apply(Add(), total, apply(Pad(((at[first], total.size - at[first] - (end - first)),)), part))
-    return total
+    runs = [(at[first], first, end - first) for first, end in zip([0, *turns], [*turns, len(at)], strict=True)]
+    parts: list[Value] = []
+    reached = 0
+    for place, first, size in sorted(runs):
+        part = counts if size == len(at) else apply(Slice((first,), (1,), (size,)), counts)
+        if place < reached:  # what has counted there already
+            total = apply(Add(), total, apply(Pad(((place, total.size - place - size),)), part))
+            continue
+        parts += [*_zeros(place - reached), part]
+        reached = place + size
+    parts += _zeros(total.size - reached)  # one sum of all, so that it is known that a place gets one count
+    return apply(Add(), total, parts[0] if len(parts) == 1 else apply(Concat(0), *parts))
+
+
+def _zeros(count: int) -> list[Value]:
+    return [constant(np.zeros(count, np.int64))] if count else []
 
 
 def with_verdict(outputs: Sequence[Output], found: Verdict, roles: tuple[str, ...], stage: str) -> list[Output]:

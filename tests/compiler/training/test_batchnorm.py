@@ -145,3 +145,39 @@ def test_running_statistics_are_released_with_the_weights(program: Program) -> N
 def test_a_negative_variance_is_refused_by_its_owner(program: Program) -> None:
     with pytest.raises(mpc.InputError, match=r"norm.running_var\[1\]: expected a value in \[0, 1024\], found -1"):
         Simulated(program.plan, start(program) | {"norm.running_var": np.array([1.0, -1.0, 1.0])})
+
+
+TWICE = """model twice
+role client, modeller
+dim batch = 4
+input x : [batch, 1, 12, 12] from client in [0, 1]
+layer conv1 = conv2d(4, kernel=3)
+layer b1 = batchnorm()
+layer conv2 = conv2d(4, kernel=3)
+layer b2 = batchnorm()
+layer fc = dense(3)
+weights from modeller in [-1, 1]
+logits = x |> conv1 |> b1 |> relu |> conv2 |> b2 |> relu |> flatten |> fc
+output y = softmax(logits) to client
+train {
+    input label : int[batch] from client
+    loss = cross_entropy(logits, label)
+    optimizer = sgd(lr=0.05)
+    output loss to client
+    output weights to modeller
+}
+"""
+
+
+@pytest.mark.filterwarnings("ignore::mpc_runtime.CompileWarning")
+def test_two_layers_of_it_are_trained_as_in_float64() -> None:
+    """Their signals are checked at once, but for some that wait for the next step: what a step leaves of the checks does
+    not grow with the gaps between these."""
+    program = mpc.compile(text=TWICE)
+    weights, random = program.initial_weights(1), np.random.default_rng(2)
+    data = {"x": random.uniform(0, 1, (12, 1, 12, 12)), "label": np.arange(12) % 3}
+    twin = program.reference_fit(data, weights, epochs=1, seed=3)
+    private = Simulated(program.plan, weights)
+    for batch, expected in zip(batches_of(program.plan, data, 1, 3), twin.losses, strict=True):
+        assert private.train(**batch)["loss"] == pytest.approx(expected, rel=0.01)
+        assert all(private.checks.values())
