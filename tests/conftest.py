@@ -1,11 +1,11 @@
 """Golden files: the prints of every stage are kept as text beside the tests, and written anew with --update-golden.
-And which tests may run beside each other (`make test`: pytest-xdist)."""
+Which tests may run beside each other (`make test`: pytest-xdist), and what `mpc.launch` starts in them."""
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -34,6 +34,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A file's tests stay together, since they share its fixtures, and so do those that take ports."""
     for item in items:
         item.add_marker(pytest.mark.xdist_group("ports" if item.path.name in PORTS else str(item.path)))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def launched_servers_are_forks() -> Iterator[None]:
+    from tests.forked import servers_forked  # imports NumPy
+
+    with servers_forked():
+        yield
 
 
 @pytest.fixture

@@ -22,7 +22,9 @@ from tests.lines import connected, framed, proved
 from tests.waiting import in_thread
 
 SECONDS = 5.0
-"""For a connection of a flood: longer than that, it is given up."""
+"""For a connection of a flood to prove a key: longer than that, it is given up."""
+STALLED_SECONDS = 1.0
+"""And what nobody reads that long will not be read: the party has all that it takes, the rest waits in the network."""
 LOST = (OSError, ValueError)
 
 
@@ -47,6 +49,7 @@ def _let_in(target: Target, address: str, keys: KeyPair, name: str) -> Iterator[
     """A connection that has proved a key and said hello."""
     hello = Hello(name, target.plan.hash, FORMAT)
     with proved(address, keys, target.key, hello, SECONDS) as connection:
+        connection.settimeout(STALLED_SECONDS)
         yield connection
 
 

@@ -22,19 +22,19 @@ def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def convolution(x, w, stride, padding, dilation, groups):
-    """conv2d by its definition: a sum over the kernel's entries of shifted images."""
+    """conv2d by its definition: a sum over the entries of a kernel of shifted images, for all kernels at once."""
     x = np.pad(x, ((0, 0), (0, 0), padding[:2], padding[2:]))
     outs, ins, k_h, k_w = w.shape
     out_h = (x.shape[2] - dilation[0] * (k_h - 1) - 1) // stride[0] + 1
     out_w = (x.shape[3] - dilation[1] * (k_w - 1) - 1) // stride[1] + 1
-    out = np.zeros((x.shape[0], outs, out_h, out_w), np.uint64)
-    for o, c, i, j in np.ndindex(*w.shape):
+    x, w = x.reshape(x.shape[0], groups, 1, ins, *x.shape[2:]), w.reshape(groups, outs // groups, ins, k_h, k_w)
+    out = np.zeros((x.shape[0], groups, outs // groups, out_h, out_w), np.uint64)
+    for c, i, j in np.ndindex(ins, k_h, k_w):
         top, left = i * dilation[0], j * dilation[1]
-        channel = o // (outs // groups) * ins + c
         rows = slice(top, top + (out_h - 1) * stride[0] + 1, stride[0])
         cols = slice(left, left + (out_w - 1) * stride[1] + 1, stride[1])
-        out[:, o] += w[o, c, i, j] * x[:, channel, rows, cols]
-    return out
+        out += w[:, :, c, i, j, None, None] * x[:, :, :, c, rows, cols]
+    return out.reshape(x.shape[0], outs, out_h, out_w)
 
 
 def strided(rng: np.random.Generator, kind: str, rows: int, cols: int) -> np.ndarray:
