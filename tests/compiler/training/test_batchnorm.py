@@ -171,8 +171,8 @@ train {
 
 @pytest.mark.filterwarnings("ignore::mpc_runtime.CompileWarning")
 def test_two_layers_of_it_are_trained_as_in_float64() -> None:
-    """Their signals are checked at once, but for some that wait for the next step: what a step leaves of the checks does
-    not grow with the gaps between these."""
+    """Their signals are checked at once, but for some that wait for the next step: what a step leaves of the checks
+    does not grow with the gaps between these."""
     program = mpc.compile(text=TWICE)
     weights, random = program.initial_weights(1), np.random.default_rng(2)
     data = {"x": random.uniform(0, 1, (12, 1, 12, 12)), "label": np.arange(12) % 3}
