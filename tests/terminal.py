@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -77,15 +78,14 @@ def _forked(words: Sequence[str], folder: Path, variables: dict[str, str], out: 
 
 
 def free_port() -> int:
-    """The first of five neighbouring ports that are free now."""
+    """The first of five neighbouring ports that are free now, and that no system hands out by itself: whoever listens
+    or calls somewhere meanwhile gets none of them. Who else looks for some at this moment is likely to find others."""
     while True:
+        first = random.SystemRandom().randrange(10_000, 32_000, 5)
         with ExitStack() as stack:
-            sockets = [stack.enter_context(socket.socket()) for _ in range(5)]
-            sockets[0].bind(("127.0.0.1", 0))
-            first: int = sockets[0].getsockname()[1]
             try:
-                for i in range(1, 5):
-                    sockets[i].bind(("127.0.0.1", first + i))
+                for port in range(first, first + 5):
+                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
             except OSError:
                 continue
             return first
