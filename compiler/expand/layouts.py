@@ -25,6 +25,10 @@ class Network:
     round_trip: float
     bandwidth: float
 
+    def seconds(self, rounds: int, bits: float) -> float:
+        """Of so many messages each way, one after the other, with so many bits in all."""
+        return rounds * self.round_trip / 2 + bits / self.bandwidth
+
 
 LAN = Network(0.001, 1e9)
 WAN = Network(0.04, 1e8)
@@ -110,7 +114,7 @@ def layout(width: int, elements: int, network: Network, kind: str = "lt") -> Lay
             continue
         offline, online = cost(found.widths, found.tree, kind)
         bits = elements * (online + MATERIAL_WEIGHT * offline)
-        seconds = rounds * network.round_trip / 2 + bits / network.bandwidth
+        seconds = network.seconds(rounds, bits)
         if best is None or seconds < best[0]:
             best = seconds, found
     assert best is not None
@@ -140,7 +144,7 @@ def conjunction(nodes: int, elements: int, network: Network) -> tuple[int, ...]:
                 continue
             offline, online = conjunction_cost(nodes, tree)
             bits = elements * (online + MATERIAL_WEIGHT * offline)
-            seconds = levels * network.round_trip / 2 + bits / network.bandwidth
+            seconds = network.seconds(levels, bits)
             if best is None or seconds < best[0]:
                 best = seconds, tree
     assert best is not None

@@ -228,7 +228,7 @@ def _seconds(places: int, met: int, bits: int, network: Network) -> float:
         offline, online = conjunction_cost(places - 1, tree)
         total, rounds = total + chosen * (online + MATERIAL * offline), rounds + len(tree)
     total += chosen * MATERIAL * SELECTED_WORDS * WORD + met * WORD
-    return rounds * network.round_trip / 2 + total / network.bandwidth
+    return network.seconds(rounds, total)
 
 
 HANDLERS: dict[type[TensorOp], Handler] = {ops.Max: max_, ops.Min: min_, ops.ArgMax: argmax}

@@ -94,7 +94,7 @@ def _in_pairs_is_faster(x: Expansion, row: _Row) -> bool:
         offline, online = cost(digits.widths, digits.tree)
         bits = comparisons * (online + MATERIAL_WEIGHT * offline)
         bits += chosen * MATERIAL_WEIGHT * SELECTED_WORDS * WORD + opened * WORD
-        return levels * (digits.rounds + 1) * x.network.round_trip / 2 + bits / x.network.bandwidth
+        return x.network.seconds(levels * (digits.rounds + 1), bits)
 
     halvings = b - int(log2(block))
     depth = int(log2(block)) * (int(log2(block)) + 1) // 2 + halvings * (1 + int(log2(block)))

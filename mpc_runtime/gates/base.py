@@ -21,7 +21,7 @@ no default, and a class without it cannot be imported.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
@@ -53,23 +53,6 @@ def tiles(n: int) -> Iterable[tuple[int, int]]:
 def flat(x: Array) -> Array:
     """The elements in C order, as one contiguous axis: what kernels take."""
     return x.ravel()
-
-
-def period(x: Array) -> Array:
-    """As `flat`, but only up to where the elements begin again: of an array that is broadcast along its first axes."""
-    repeated = 0
-    while repeated < x.ndim and (x.strides[repeated] == 0 or x.shape[repeated] == 1):
-        repeated += 1
-    return flat(x[(0,) * repeated])
-
-
-def stretches(start: int, n: int, *periods: int) -> Iterator[tuple[int, int]]:
-    """(start, length) of the parts of a tile within which none of these periods begins again."""
-    end = start + n
-    while start < end:
-        length = min(end - start, *(each - start % each for each in periods))
-        yield start, length
-        start += length
 
 
 def spread(x: Array, shape: tuple[int, ...]) -> Array:

@@ -15,13 +15,13 @@ Gates made for a known mask: E. Boyle, N. Gilboa, Y. Ishai, TCC 2019, ePrint 201
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..registers import Domain, Form
-from .base import Gate, In, Out, Owners, Part, Revelation, flat, period, stretches, tiles
+from .base import Gate, In, Out, Owners, Part, Revelation, flat, tiles
 from .contexts import Array, DealerContext, MeaningContext, PartyContext, Types
 from .rules import Declared, Layout, expect, expect_domain, expect_masked
 from .secrets import Secret, Words
@@ -151,21 +151,21 @@ class Choose(Gate):
         return types[self.x].memory_bytes
 
     def deal(self, d: DealerContext) -> None:
-        r, delta = period(d.mask(self.x)), flat(d.mask(self.d))
+        r, delta = _period(d.mask(self.x)), flat(d.mask(self.d))
         for start, n in tiles(delta.size):
             word = delta[start : start + n].astype(np.uint64)
             d.share(0, start, n, word)
-            for at, m in stretches(start, n, r.size):
+            for at, m in _stretches(start, n, r.size):
                 word[at - start : at - start + m] *= _of(r, at, m)
             d.share(1, start, n, word)
         d[self.y] = None
 
     def evaluate(self, p: PartyContext) -> None:
-        c, bit, mask = period(p[self.x]), flat(p[self.d]), period(p.mask(self.x))
+        c, bit, mask = _period(p[self.x]), flat(p[self.d]), _period(p.mask(self.x))
         out = np.empty(bit.size, np.uint64)
         for start, n in tiles(bit.size):
             delta, w = p.secret(0, start, n), p.secret(1, start, n)
-            for at, m in stretches(start, n, c.size, mask.size):
+            for at, m in _stretches(start, n, c.size, mask.size):
                 here, all_ = slice(at - start, at - start + m), slice(at, at + m)
                 x, share = _of(c, at, m), _of(mask, at, m)
                 p.kernels.choose_eval(x, bit[all_], share, p.party, delta[here], w[here], out[all_])
@@ -175,8 +175,25 @@ class Choose(Gate):
         s[self.y] = s[self.d].astype(np.uint64) * s[self.x]
 
 
+def _period(x: Array) -> Array:
+    """As `flat`, but only up to where the elements begin again: of an array that is broadcast along its first axes."""
+    repeated = 0
+    while repeated < x.ndim and (x.strides[repeated] == 0 or x.shape[repeated] == 1):
+        repeated += 1
+    return flat(x[(0,) * repeated])
+
+
+def _stretches(start: int, n: int, *periods: int) -> Iterator[tuple[int, int]]:
+    """(start, length) of the parts of a tile within which none of these periods begins again."""
+    end = start + n
+    while start < end:
+        length = min(end - start, *(each - start % each for each in periods))
+        yield start, length
+        start += length
+
+
 def _of(x: Array, start: int, n: int) -> Array:
-    """Elements [start, start + n) of the array whose `period` this is."""
+    """Elements [start, start + n) of the array whose period this is."""
     return x[start % x.size :][:n]
 
 
